@@ -1,0 +1,238 @@
+"""The ``.hm`` accessor: each method is one call to a plain function.
+
+An accessor keeps one thing: the model that :meth:`HMAccessor.train` made of
+this very object, so that ``ds.hm.forecast(h=4)`` can follow. Note that
+``ds["hm"]`` is a new object at each access, and so is its accessor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+
+import xarray as xr
+
+from hmx.cadence import Cadence
+from hmx.cube import Cubelike, enter
+from hmx.errors import NotTrained
+from hmx.grid import Grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from hmx.bundle import Bundle
+    from hmx.options import Fitting, Numbers, Precision
+    from hmx.predict.region import Region
+
+Held = TypeVar("Held", xr.Dataset, xr.DataArray)
+
+
+class HMAccessor:
+    """Forecasting for a cube: ``ds.hm`` on a Dataset, ``da.hm`` on a DataArray.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Dims time, y, x under any of their usual names. On a DataArray the
+        numeric (y, x) coordinates are static covariates.
+    """
+
+    def __init__(self, obj: Cubelike):
+        self._obj = obj
+        self._model: Bundle | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """CRS, transform and shape of the cube, north-up."""
+        return enter(self._obj, dynamic=(), static=()).grid
+
+    @property
+    def cadence(self) -> Cadence:
+        """The calendar step between two maps, as ``5 years``."""
+        return enter(self._obj, dynamic=(), static=()).cadence
+
+    def train(
+        self,
+        target: str | None = None,
+        *,
+        static: Sequence[str] | None = None,
+        dynamic: Sequence[str] | None = None,
+        history: int = 3,
+        h: int = 4,
+        seed: int = 0,
+        out: str | Path | None = None,
+        **options: Unpack[Fitting],
+    ) -> Bundle:
+        """Fit a ConvLSTM to this cube.
+
+        Parameters
+        ----------
+        target : str, optional
+            Variable to predict. Default: ``hm``, or the only one with time.
+        static, dynamic : sequence of str, optional
+            Covariates without and with time. Default: what the catalog that
+            made the cube names; of a DataArray, its (y, x) coordinates.
+        history : int
+            Past steps the model sees, the origin included.
+        h : int
+            Leads trained for.
+        seed : int
+            Same seed and data, same weights.
+        out : str or Path, optional
+            Folder to save the model in.
+        **options
+            Any field of :class:`hmx.options.ModelOptions` and
+            :class:`hmx.options.TrainOptions`, such as ``epochs=5``,
+            ``hidden=32`` or ``device="cuda"``.
+
+        Returns
+        -------
+        Bundle
+            The model; it is also remembered by this object's ``forecast``.
+
+        Raises
+        ------
+        BadArgument, CubeError, MissingVariable, OutputExists
+            Saying what was given, the rule and what to type.
+
+        Examples
+        --------
+        >>> model = ds.hm.train(static=["elevation"], out="models/demo")  # doctest: +SKIP
+        """
+        from hmx.learn.train import Recipe, train
+        from hmx.options import split_fitting
+        from hmx.progress import reporter
+
+        network, fit = split_fitting({"history": history, "h": h, "seed": seed, **options})
+        recipe = Recipe(target, dynamic, static, network, fit)
+        self._model = train(self._obj, recipe, out=out, progress=reporter())
+        return self._model
+
+    def forecast(
+        self,
+        h: int = 4,
+        *,
+        model: Bundle | str | Path | None = None,
+        level: Numbers | float = (),
+        quantiles: Numbers | float = (),
+        region: Region = None,
+        tile: int = 256,
+        precision: Precision = "float32",
+        device: str = "auto",
+    ) -> Cubelike:
+        """Forecast the next ``h`` steps, lazily.
+
+        Nothing is read or computed until the result is; computing a corner of
+        it computes only the tiles under that corner.
+
+        Parameters
+        ----------
+        h : int
+            Leads, in steps of the cube's cadence.
+        model : Bundle or path, optional
+            Default: the one this object trained.
+        level : float or sequence of float
+            Central prediction intervals, percent, e.g. ``[80, 95]``: adds
+            ``hm_lo_80``, ``hm_hi_80`` ... Only on a Dataset.
+        quantiles : float or sequence of float
+            Between 0 and 1: adds ``hm_quantile`` with a ``quantile`` dimension.
+        region : box, slices, GeoJSON or GeoDataFrame, optional
+            Part to forecast: equals the crop of the full forecast.
+        tile : int
+            Side of a tile and of the result's chunks, px; does not change the result.
+        precision : {"float32", "bfloat16", "auto", "float64"}
+            ``auto``: bfloat16 where the hardware has it and an audit allows it.
+        device : str
+            ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+        Returns
+        -------
+        Dataset or DataArray
+            ``hm`` (time, y, x): mean of the predictive distribution, float32,
+            in the units, grid, CRS and names of the cube; NaN exactly where the
+            origin has no data. With ``lead(time)`` and
+            ``forecast_reference_time``; a Dataset also has ``quality`` (y, x).
+
+        Raises
+        ------
+        NotTrained
+            Without ``model`` on an object that did not train.
+        BadArgument, BundleError, CubeError, MissingVariable
+            If options, model and cube do not fit.
+
+        Examples
+        --------
+        >>> fc = ds.hm.forecast(h=4, model="models/demo", level=[80, 95])  # doctest: +SKIP
+        """
+        from hmx.predict.lazy import forecast
+
+        return forecast(
+            self._obj,
+            self._trained() if model is None else model,
+            region=region,
+            h=h,
+            level=level,
+            quantiles=quantiles,
+            tile=tile,
+            precision=precision,
+            device=device,
+        )
+
+    def with_history(self, past: Held) -> Held:
+        """Join the cube a forecast was made from and this forecast, lazily.
+
+        Parameters
+        ----------
+        past : Dataset or DataArray
+            The cube, on the same grid.
+
+        Returns
+        -------
+        Dataset or DataArray
+            One series; ``lead`` is 0 at the origin and negative before it, and
+            intervals are NaN in the past.
+
+        Examples
+        --------
+        >>> series = fc.hm.with_history(ds)  # doctest: +SKIP
+        """
+        from hmx.predict.series import with_history
+
+        return with_history(past, self._obj)
+
+    def plot_forecast(self, past: Cubelike | None = None, **options: Any) -> Figure:
+        """Draw a forecast: the origin, each lead, and the change from the origin.
+
+        Parameters
+        ----------
+        past : Dataset or DataArray, optional
+            The cube the forecast was made from.
+        **options
+            Passed to :func:`hmx.products.plot.plot_forecast`.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from hmx.products.plot import plot_forecast
+
+        return plot_forecast(self._obj, past, **options)
+
+    def _trained(self) -> Bundle:
+        if self._model is None:
+            raise NotTrained(
+                "this object has not trained a model. Pass one: forecast(h=4, model='models/demo'), "
+                "or call train() on this very object first (ds['hm'] is a new object each time)."
+            )
+        return self._model
+
+
+def register() -> None:
+    """Register ``.hm`` on Dataset and DataArray, once."""
+    for kind, add in (
+        (xr.Dataset, xr.register_dataset_accessor),
+        (xr.DataArray, xr.register_dataarray_accessor),
+    ):
+        if getattr(kind, "hm", None) is not HMAccessor:
+            add("hm")(HMAccessor)

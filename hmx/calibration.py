@@ -1,0 +1,127 @@
+"""Calibration: from a central estimate to a predictive distribution.
+
+On blocks kept for it, the errors of the forecast are sorted by lead and by how
+much change is forecast (a pixel that is forecast to stay errs otherwise than
+one on a frontier); the sorted errors *are* the predictive distribution of the
+residual, as in split-conformal prediction (Vovk et al. 2005; Lei et al. 2018,
+doi:10.1080/01621459.2017.1307116), here signed and therefore asymmetric.
+Between strata the distribution is interpolated, so maps have no contours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hmx.errors import BadArgument
+
+# Levels at which error quantiles are kept: dense, and denser in the tails.
+PROBABILITIES = np.unique(
+    np.round(np.concatenate([[0.0005, 0.001, 0.0025], np.arange(0.005, 0.9951, 0.005),
+                             [0.9975, 0.999, 0.9995]]), 4)
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LeadCalibration:
+    """Errors at one lead.
+
+    Parameters
+    ----------
+    centres : ndarray
+        Median forecast change of each stratum, native units, ascending, shape (k,).
+    quantiles : ndarray
+        Error quantiles (truth minus forecast) of each stratum at
+        :data:`PROBABILITIES`, native units, shape (k, p).
+    n : int
+        Pixels it was learnt from.
+    """
+
+    centres: np.ndarray
+    quantiles: np.ndarray
+    n: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Errors at each lead that had truth; empty when nothing was kept for it."""
+
+    leads: tuple[LeadCalibration, ...] = ()
+
+    def quantile(
+        self, forecast: np.ndarray, origin: np.ndarray, *, lead: int, probability: float
+    ) -> np.ndarray:
+        """Compute a quantile of the predictive distribution.
+
+        Parameters
+        ----------
+        forecast, origin : ndarray
+            Central estimate and last observed state, native units, any one shape.
+        lead : int
+            1 and up. Beyond the last calibrated lead, its errors are widened by
+            the square root of the ratio of leads, as a random walk's are.
+        probability : float
+            Between 0 and 1.
+
+        Returns
+        -------
+        ndarray
+            Native units, shape of ``forecast``; not clipped to a valid range.
+        """
+        self.require()
+        known = self.leads[min(lead, len(self.leads)) - 1]
+        errors = np.array([np.interp(probability, PROBABILITIES, q) for q in known.quantiles])
+        widen = np.sqrt(max(1.0, lead / len(self.leads)))
+        size = np.abs(forecast - origin)
+        return forecast + (widen * np.interp(size, known.centres, errors)).astype(forecast.dtype)
+
+    def require(self) -> None:
+        """Raise unless there is something to build intervals from."""
+        if not self.leads:
+            raise BadArgument(
+                "this model has no calibration, so it cannot give intervals or quantiles. "
+                "Train it with calibration=0.1, or leave out level= and quantiles=."
+            )
+
+
+def fit_lead(errors: np.ndarray, change: np.ndarray, *, strata: int = 12) -> LeadCalibration:
+    """Learn the errors of one lead.
+
+    Parameters
+    ----------
+    errors : ndarray
+        Truth minus forecast, native units, shape (n,).
+    change : ndarray
+        Absolute forecast change from the origin, native units, shape (n,).
+    strata : int
+        Most strata; each holds at least 200 pixels and twice the pixels of the
+        next one up, because the large changes are few and matter most.
+
+    Returns
+    -------
+    LeadCalibration
+        With the finite-sample correction of split-conformal prediction: the
+        probability p is read at rank p (n + 1).
+    """
+    order = np.argsort(change, kind="stable")
+    errors, change = errors[order], change[order]
+    bounds = _halving(len(errors), strata)
+    parts = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    centres = np.array([np.median(change[part]) for part in parts])
+    table = np.stack([_quantiles(errors[part]) for part in parts])
+    centres, first = np.unique(centres, return_index=True)
+    return LeadCalibration(centres, table[first], len(errors))
+
+
+def _halving(n: int, strata: int, fewest: int = 200) -> list[int]:
+    """Cut n sorted pixels so that each stratum has half of what is left."""
+    bounds = [0]
+    while len(bounds) < strata and n - bounds[-1] >= 2 * fewest:
+        bounds.append(bounds[-1] + (n - bounds[-1]) // 2)
+    return [*bounds, n]
+
+
+def _quantiles(errors: np.ndarray) -> np.ndarray:
+    ranks = PROBABILITIES * (len(errors) + 1) - 1
+    return np.interp(ranks, np.arange(len(errors)), np.sort(errors))

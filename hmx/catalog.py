@@ -1,0 +1,290 @@
+"""Catalog: one YAML file that says what a run reads, fits and writes.
+
+Unknown keys are errors, paths are relative to the file, ``${NAME}`` is read
+from the environment, and any URL that fsspec or GDAL understands works where a
+path does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+
+from hmx.errors import CatalogError, did_you_mean
+from hmx.options import Count, ForecastOptions, ModelOptions, Options, TrainOptions, parse
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def is_catalog(path: str | Path) -> bool:
+    """Tell a catalog from a store by its suffix."""
+    return str(path).lower().endswith(SUFFIXES)
+
+
+def is_url(path: str) -> bool:
+    """Tell a URL or a GDAL virtual path from a path of this machine."""
+    return "://" in path or path.startswith("/vsi")
+
+
+def _resolve(path: str, info: ValidationInfo) -> str:
+    """Expand the environment and anchor a relative path to the catalog's folder."""
+    missing = [n for n in re.findall(r"\$\{(\w+)\}", path) if n not in os.environ]
+    if missing:
+        raise ValueError(f"${{{missing[0]}}} is not set in the environment. Export {missing[0]}")
+    path = os.path.expanduser(re.sub(r"\$\{(\w+)\}", lambda m: os.environ[m[1]], path))
+    base = (info.context or {}).get("base", ".")
+    return path if is_url(path) else os.path.normpath(os.path.join(base, path))
+
+
+FilePath = Annotated[str, AfterValidator(_resolve)]
+
+
+class Steps(Options):
+    """A run of years or months: ``start`` to ``stop`` inclusive, every ``step``."""
+
+    start: int
+    stop: int
+    step: Count = 1
+
+    def values(self) -> list[int]:
+        """List the years or months."""
+        return list(range(self.start, self.stop + 1, self.step))
+
+
+class Source(Options):
+    """Where one variable comes from.
+
+    Parameters
+    ----------
+    path : str
+        File, URL or glob; ``{year}``, ``{month}`` or ``{time}`` stand for the step.
+    years, months : list of int or {start, stop, step}
+        The steps that ``{year}`` or ``{month}`` takes.
+    times : list of str
+        ISO dates that ``{time}`` takes.
+    variable : str, optional
+        Name in a NetCDF or Zarr file.
+    valid_range : tuple of float, optional
+        Smallest and largest valid value, in the units of the cube (after ``scale``).
+    nodata : float, optional
+        A value of the file that means missing, beside what the file declares.
+    scale, offset : float
+        Stored in the cube: file value x scale + offset.
+    units, long_name : str, optional
+        Written to the cube.
+    align : {"average", "bilinear", "nearest"}, optional
+        How to bring a raster on another grid to the target's; default: an error.
+    """
+
+    path: FilePath
+    years: Steps | list[int] | None = None
+    months: Steps | list[int] | None = None
+    times: list[str] | None = None
+    variable: str | None = None
+    valid_range: tuple[float, float] | None = None
+    nodata: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    units: str | None = None
+    long_name: str | None = None
+    align: Literal["average", "bilinear", "nearest"] | None = None
+
+    @field_validator("valid_range")
+    @classmethod
+    def _ascending(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+        if limits is not None and limits[0] >= limits[1]:
+            raise ValueError(f"the range ascends. Try [{limits[1]:g}, {limits[0]:g}]")
+        return limits
+
+    @field_validator("times", mode="before")
+    @classmethod
+    def _texts(cls, times: Any) -> Any:
+        return [str(time) for time in times] if isinstance(times, list) else times
+
+    @model_validator(mode="after")
+    def _one_axis(self) -> Source:
+        axes = {"{year}": self.years, "{month}": self.months, "{time}": self.times}
+        for mark, steps in axes.items():
+            key = mark.strip("{}") + "s"
+            if mark in self.path and steps is None:
+                raise ValueError(f"the path has {mark}, so it needs {key}: [...]")
+            if steps is not None and mark not in self.path:
+                raise ValueError(f"{key} is given, but the path has no {mark}")
+        if sum(steps is not None for steps in axes.values()) > 1:
+            raise ValueError("give one of years, months and times")
+        return self
+
+    @property
+    def axis(self) -> Literal["year", "month", "time"] | None:
+        """Which mark the path carries, or ``None`` for a single file."""
+        named = {"year": self.years, "month": self.months, "time": self.times}
+        return next((name for name, steps in named.items() if steps is not None), None)  # type: ignore[return-value]
+
+    def steps(self) -> list[int] | list[str]:
+        """List the steps of the source's axis, in the order given."""
+        found = self.years or self.months or self.times or []
+        return found.values() if isinstance(found, Steps) else found
+
+    def path_of(self, step: int | str) -> str:
+        """Fill the step into the path; months have two digits."""
+        if self.axis == "month":
+            return self.path.replace("{month}", f"{int(step):02d}")
+        return self.path.replace("{" + str(self.axis) + "}", str(step))
+
+
+class CubeSection(Options):
+    """The cube: where it lies and what it is made of."""
+
+    path: FilePath
+    sources: dict[str, Source] = Field(min_length=1)
+    target: str = "hm"
+
+    @model_validator(mode="after")
+    def _target_is_a_source(self) -> CubeSection:
+        if self.target not in self.sources:
+            names = ", ".join(self.sources)
+            near = did_you_mean(self.target, self.sources)
+            raise ValueError(f"target {self.target!r} is not among the sources ({names}).{near}")
+        return self
+
+
+class ModelSection(ModelOptions):
+    """The network, and the folder its bundle is saved in."""
+
+    path: FilePath | None = None
+
+
+class ForecastSection(ForecastOptions):
+    """The forecast, and the store it is written to."""
+
+    output: FilePath | None = None
+
+
+class DaskSection(Options):
+    """Who computes: local workers, or a scheduler that runs elsewhere."""
+
+    workers: Count | None = None
+    scheduler: str | None = None
+
+
+class TrackSection(Options):
+    """Where training is logged besides the CSV that is always written."""
+
+    wandb: Literal["offline", "online", "disabled"] = "disabled"
+    project: str = "hmx"
+
+
+class Catalog(Options):
+    """A validated catalog; every path in it is absolute or a URL."""
+
+    hmx: Literal[1] = 1
+    name: str = "unnamed"
+    cube: CubeSection
+    model: ModelSection = ModelSection()
+    train: TrainOptions = TrainOptions()
+    forecast: ForecastSection = ForecastSection()
+    dask: DaskSection = DaskSection()
+    track: TrackSection = TrackSection()
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Catalog:
+        """Read and validate a catalog.
+
+        Parameters
+        ----------
+        path : str or Path
+            A YAML file.
+        overrides : sequence of str
+            ``key.path=value``, as the command line's ``--set``; values are YAML.
+
+        Raises
+        ------
+        CatalogError
+            If the file is absent, is not YAML, or says something impossible.
+
+        Examples
+        --------
+        >>> catalog = Catalog.load("catalogs/demo.yaml", ["forecast.h=2"])
+        >>> catalog.forecast.h
+        2
+        """
+        raw = _read(Path(path))
+        for override in overrides:
+            _apply(raw, override)
+        context = {"base": str(Path(path).resolve().parent)}
+        return parse(cls, raw, file=str(path), error=CatalogError, context=context)
+
+    @property
+    def model_path(self) -> str:
+        """Folder of the bundle; default: beside the cube."""
+        return self.model.path or _sibling(self.cube.path, ".model")
+
+    @property
+    def forecast_path(self) -> str:
+        """Store of the forecast; default: beside the cube."""
+        return self.forecast.output or _sibling(self.cube.path, "_forecast.zarr")
+
+    @property
+    def static(self) -> tuple[str, ...]:
+        """Sources without time."""
+        return tuple(name for name, source in self.cube.sources.items() if source.axis is None)
+
+    @property
+    def dynamic(self) -> tuple[str, ...]:
+        """Sources with time, except the target."""
+        known = {*self.static, self.cube.target}
+        return tuple(name for name in self.cube.sources if name not in known)
+
+
+def _sibling(path: str, suffix: str) -> str:
+    return path.rstrip("/").removesuffix(".zarr") + suffix
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CatalogError(f"there is no catalog {str(path)!r}.{_nearby(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{path} cannot be read as a catalog: {error}.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        why = getattr(error, "problem", None) or "it cannot be read"
+        raise CatalogError(f"{path} is not YAML{place}: {why}.") from None
+    if not isinstance(raw, dict):
+        raise CatalogError(
+            f"{path} holds {type(raw).__name__}, and a catalog is a mapping with the keys "
+            f"{', '.join(Catalog.model_fields)}. See catalogs/demo.yaml."
+        )
+    return raw
+
+
+def _nearby(path: Path) -> str:
+    folder = path.parent
+    names = [p.name for p in folder.glob("*") if is_catalog(p)] if folder.is_dir() else []
+    return did_you_mean(path.name, names) or (f" {folder} has {', '.join(names)}." if names else "")
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    """Write ``key.path=value`` into the raw catalog."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise CatalogError(f"--set {override!r}: write key.path=value, e.g. forecast.h=2.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise CatalogError(f"--set {override!r}: {text!r} is not a YAML value.") from None
+    *parents, last = key.split(".")
+    at = raw
+    for parent in parents:
+        at = at.setdefault(parent, {})
+        if not isinstance(at, dict):
+            raise CatalogError(f"--set {override!r}: {parent!r} is not a section of the catalog.")
+    at[last] = value

@@ -1,0 +1,377 @@
+"""What a cube is: one regular grid with ``time``, ``y``, ``x``, and roles of variables.
+
+:func:`enter` is the door. Whatever names, orientation or container a user comes
+with, inside there is one form, a :class:`Cube`: a Dataset with dims
+``(time, y, x)``, north-up, x ascending. :meth:`Cube.leave` gives a result the
+names, orientation and container that its owner came with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hmx.cadence import Cadence
+from hmx.catalog import Catalog, is_catalog
+from hmx.errors import (
+    CubeError,
+    NotEnoughData,
+    SourceError,
+    missing_variable,
+)
+from hmx.grid import Grid
+
+Cubelike = xr.Dataset | xr.DataArray
+
+CHUNK = 512  # rows and columns of a chunk in storage, px
+
+# What identifies an axis: CF `axis`, CF `standard_name`s, then names seen in the field.
+_AXES = {
+    "time": ("T", {"time", "forecast_period"}, ("time", "year", "date", "t", "month", "years")),
+    "y": (
+        "Y",
+        {"projection_y_coordinate", "latitude", "grid_latitude"},
+        ("y", "lat", "latitude", "northing", "northings", "row"),
+    ),
+    "x": (
+        "X",
+        {"projection_x_coordinate", "longitude", "grid_longitude"},
+        ("x", "lon", "longitude", "long", "easting", "eastings", "col"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which stored numbers are data.
+
+    Parameters
+    ----------
+    valid_range : tuple of float, optional
+        Smallest and largest valid value, native units.
+    nodata : float, optional
+        A declared value that means missing and has not been decoded to NaN.
+    """
+
+    valid_range: tuple[float, float] | None = None
+    nodata: float | None = None
+
+    @classmethod
+    def of(cls, variable: xr.DataArray) -> Rules:
+        """Read the rules from a variable's CF attributes."""
+        attrs = variable.attrs
+        limits = attrs.get("valid_range")
+        if limits is None and "valid_min" in attrs and "valid_max" in attrs:
+            limits = (attrs["valid_min"], attrs["valid_max"])
+        nodata = attrs.get("_FillValue", attrs.get("missing_value"))
+        return cls(
+            valid_range=None if limits is None else (float(limits[0]), float(limits[1])),
+            nodata=None if nodata is None or np.isnan(nodata) else float(nodata),
+        )
+
+    def clean(self, values: np.ndarray, dtype: str = "float32") -> np.ndarray:
+        """Return values as floats with NaN for everything that is not data."""
+        clean = np.array(values, dtype=dtype)
+        missing = ~np.isfinite(clean)
+        if self.nodata is not None:
+            missing |= np.asarray(values) == np.asarray(self.nodata, dtype=values.dtype)
+        if self.valid_range is not None:
+            missing |= (clean < self.valid_range[0]) | (clean > self.valid_range[1])
+        clean[missing] = np.nan
+        return clean
+
+
+@dataclass(frozen=True)
+class Door:
+    """How a cube came in, and so how results go out."""
+
+    names: dict[str, str] = field(default_factory=dict)  # inner name -> the user's
+    flips: tuple[str, ...] = ()
+    dataarray: bool = False
+
+
+@dataclass(frozen=True)
+class Cube:
+    """A checked cube in its one inner form.
+
+    Parameters
+    ----------
+    data : Dataset
+        Lazy; target and dynamic covariates (time, y, x), static ones (y, x).
+    target : str
+        The variable to predict.
+    dynamic, static : tuple of str
+        Covariates with and without time.
+    door : Door
+        Names and orientation of the cube outside.
+    """
+
+    data: xr.Dataset
+    target: str
+    dynamic: tuple[str, ...]
+    static: tuple[str, ...]
+    door: Door
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Where the pixels lie."""
+        return Grid.from_xarray(self.data)
+
+    @cached_property
+    def cadence(self) -> Cadence:
+        """The calendar step between two maps."""
+        return Cadence.infer(self.data["time"])
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Target, dynamic and static covariates, in this order."""
+        return (self.target, *self.dynamic, *self.static)
+
+    @property
+    def rules(self) -> dict[str, Rules]:
+        """Which numbers are data, for each variable."""
+        return {name: Rules.of(self.data[name]) for name in self.variables}
+
+    def origin_label(self) -> str:
+        """Last observed time, as text."""
+        return str(self.data["time"].values[-1])[:10]
+
+    def require_history(self, steps: int) -> None:
+        """Raise :class:`NotEnoughData` if the cube has fewer time steps."""
+        have = self.data.sizes["time"]
+        if have < steps:
+            raise NotEnoughData(
+                f"the cube has {have} time steps and this needs {steps}. "
+                "Add earlier maps, or train with a shorter one: train(history=2)."
+            )
+
+    def leave(self, result: xr.Dataset) -> Cubelike:
+        """Give a result the names, orientation and container of its owner.
+
+        Parameters
+        ----------
+        result : Dataset
+            In the inner form.
+
+        Returns
+        -------
+        Dataset or DataArray
+            As the cube came in.
+        """
+        result = result.isel({dim: slice(None, None, -1) for dim in self.door.flips})
+        result = result.rename({k: v for k, v in self.door.names.items() if k in result.dims})
+        return result[self.target] if self.door.dataarray else result
+
+
+def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
+    """Open a cube (or a forecast) as a Dask-chunked Dataset.
+
+    Parameters
+    ----------
+    path : str or Path
+        A Zarr store (any fsspec URL works), or a catalog, whose ``cube.path``
+        is opened.
+    **options
+        Passed to :func:`xarray.open_zarr`, e.g. ``storage_options``.
+
+    Returns
+    -------
+    Dataset
+        Lazy; variables with dims ``(time, y, x)`` or ``(y, x)``.
+
+    Raises
+    ------
+    SourceError
+        If there is no store at ``path``.
+
+    Warns
+    -----
+    UserWarning
+        If the store says that it was not finished.
+
+    Examples
+    --------
+    >>> import hmx
+    >>> ds = hmx.open_cube("build/demo.zarr")  # doctest: +SKIP
+    """
+    if is_catalog(path):
+        catalog = Catalog.load(path)
+        return open_cube(str(catalog.cube.path), **options)
+    try:
+        cube = xr.open_zarr(str(path), chunks=options.pop("chunks", {}), **options)
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise SourceError(
+            f"no cube can be opened at {str(path)!r} ({error}). Pass the folder of a Zarr store, "
+            "or make one: hmx ingest CATALOG."
+        ) from error
+    warn_if_incomplete(cube, path)
+    return cube
+
+
+def warn_if_incomplete(cube: xr.Dataset, path: str | Path) -> None:
+    """Warn when a store says that the run that wrote it has not finished."""
+    if cube.attrs.get("hmx_status", "complete") != "complete":
+        import warnings
+
+        warnings.warn(
+            f"{path} is incomplete: the run that writes it has not finished. "
+            "Run the same hmx command again to finish it.",
+            stacklevel=3,
+        )
+
+
+def enter(
+    obj: Cubelike,
+    *,
+    target: str | None = None,
+    dynamic: Sequence[str] | None = None,
+    static: Sequence[str] | None = None,
+) -> Cube:
+    """Bring a user's object into the one inner form, lazily.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Any names and orientation; see DESIGN of axes in this module.
+    target : str, optional
+        Default: ``hm``, or the only variable with time; of a DataArray, itself.
+    dynamic, static : sequence of str, optional
+        Covariates. Default: what the catalog that made the cube named; of a
+        DataArray, its numeric (y, x) coordinates.
+
+    Raises
+    ------
+    CubeError
+        If dims cannot be told, or a variable has others.
+    MissingVariable
+        If a name is not in the cube.
+    """
+    is_array = isinstance(obj, xr.DataArray)
+    data = _as_dataset(obj) if isinstance(obj, xr.DataArray) else obj
+    names = find_axes(data)
+    target = _choose_target(data, names["time"], target or (_name(obj) if is_array else None))
+    if dynamic is None:
+        dynamic = _with_role(data, "dynamic", target)
+    if static is None:
+        static = _array_statics(data, names) if is_array else _with_role(data, "static", target)
+    inner = _select(data, (target, *dynamic, *static))
+    inner = inner.rename({outer: name for name, outer in names.items() if outer != name})
+    inner = _order(inner, target, tuple(dynamic), tuple(static))
+    flips = tuple(dim for dim, down in (("y", True), ("x", False)) if _runs(inner, dim, down=down))
+    inner = inner.isel({dim: slice(None, None, -1) for dim in flips})
+    back = {name: outer for name, outer in names.items() if outer != name}
+    return Cube(inner, target, tuple(dynamic), tuple(static), Door(back, flips, is_array))
+
+
+def find_axes(data: Cubelike) -> dict[str, str]:
+    """Find which dims are time, y and x: CF attributes first, then names.
+
+    Parameters
+    ----------
+    data : Dataset or DataArray
+        The user's object.
+
+    Returns
+    -------
+    dict
+        ``{"time": ..., "y": ..., "x": ...}`` with the names in ``data``.
+    """
+    found = {name: _find_axis(data, name) for name in _AXES}
+    for name, dim in found.items():
+        if dim is None:
+            raise CubeError(
+                f"no {name} dimension among {tuple(str(d) for d in data.dims)}. A cube has "
+                f"dimensions time, y and x: rename yours, e.g. ds.rename({{'...': '{name}'}})."
+            )
+    return {name: str(dim) for name, dim in found.items()}
+
+
+def _find_axis(data: Cubelike, name: str) -> str | None:
+    letter, standard, names = _AXES[name]
+    dims = [str(dim) for dim in data.dims]
+    attrs = {dim: data[dim].attrs if dim in data.coords else {} for dim in dims}
+    by_axis = [dim for dim in dims if attrs[dim].get("axis") == letter]
+    by_standard = [dim for dim in dims if attrs[dim].get("standard_name") in standard]
+    by_name = sorted((d for d in dims if d.lower() in names), key=lambda d: names.index(d.lower()))
+    return next(iter((*by_axis, *by_standard, *by_name)), None)
+
+
+def _name(obj: Cubelike) -> str:
+    return str(getattr(obj, "name", None) or "hm")
+
+
+def _as_dataset(array: xr.DataArray) -> xr.Dataset:
+    data = array.to_dataset(name=_name(array))
+    planes = [c for c in data.coords if data[c].ndim == 2 and data[c].dtype.kind in "iuf"]
+    return data.reset_coords(planes)
+
+
+def _array_statics(data: xr.Dataset, names: dict[str, str]) -> list[str]:
+    """Name the (y, x) planes of a DataArray that are not just its positions."""
+    positions = {*_AXES["y"][1], *_AXES["y"][2], *_AXES["x"][1], *_AXES["x"][2]}
+    return [
+        str(name)
+        for name, plane in data.data_vars.items()
+        if set(plane.dims) == {names["y"], names["x"]}
+        and not {str(name).lower(), plane.attrs.get("standard_name")} & positions
+    ]
+
+
+def _choose_target(data: xr.Dataset, time: str, target: str | None) -> str:
+    if target is not None:
+        if target not in data:
+            raise missing_variable(target, data.data_vars)
+        return target
+    series = [str(name) for name, v in data.data_vars.items() if time in v.dims]
+    named = [name for name in series if data[name].attrs.get("hmx_role") == "target"]
+    if "hm" in series or named:
+        return named[0] if named else "hm"
+    if len(series) == 1:
+        return series[0]
+    raise CubeError(
+        f"which variable is the target? {len(series)} have time: {', '.join(series) or 'none'}. "
+        "Pass target='...'."
+    )
+
+
+def _with_role(data: xr.Dataset, role: str, target: str) -> list[str]:
+    found = [str(name) for name, v in data.data_vars.items() if v.attrs.get("hmx_role") == role]
+    return [name for name in found if name != target]
+
+
+def _select(data: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
+    chosen = list(names)
+    for name in chosen:
+        if name not in data.variables:
+            raise missing_variable(name, data.data_vars)
+    planes = [name for name in chosen if name in data.coords]
+    return data.reset_coords(planes)[chosen]
+
+
+def _order(
+    inner: xr.Dataset, target: str, dynamic: tuple[str, ...], static: tuple[str, ...]
+) -> xr.Dataset:
+    """Check the dims of every variable and put them in order."""
+    wanted = dict.fromkeys((target, *dynamic), ("time", "y", "x"))
+    wanted |= dict.fromkeys(static, ("y", "x"))
+    for name, dims in wanted.items():
+        if set(inner[name].dims) != set(dims):
+            raise CubeError(
+                f"{name!r} has dimensions {tuple(inner[name].dims)} and must have {dims}. "
+                f"Select one of the others, e.g. ds.isel(band=0), or give {name!r} its right role."
+            )
+    return inner.transpose("time", "y", "x", ...)
+
+
+def _runs(inner: xr.Dataset, dim: str, *, down: bool) -> bool:
+    """Tell whether an axis runs against north-up, west to east."""
+    if dim not in inner.coords or inner.sizes[dim] < 2:
+        return False
+    first, second = (float(v) for v in inner[dim].values[:2])
+    return second > first if down else second < first

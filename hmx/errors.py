@@ -1,0 +1,113 @@
+"""What can go wrong, each error also the builtin a programmer would catch.
+
+::
+
+    HmxError (Exception)
+    |-- BadArgument     (ValueError)       a value that a function or flag cannot take
+    |-- CatalogError    (ValueError)       a catalog that says something impossible
+    |-- CubeError       (ValueError)       data that is not a cube
+    |   |-- MissingCRS                     ... without a coordinate reference system
+    |   |-- GridMismatch                   ... on another grid
+    |   |-- IrregularTime                  ... whose time axis has gaps
+    |   `-- NotEnoughData                  ... with too few steps or no valid pixel
+    |-- MissingVariable (KeyError)         a name that is not in the cube
+    |-- SourceError     (OSError)          a file that is missing or cannot be read
+    |-- BundleError     (ValueError)       a model that does not fit, or is damaged
+    |-- NotTrained      (LookupError)      a forecast asked for without a model
+    |-- OutputExists    (FileExistsError)  a place that holds something else
+    `-- TrainingFailed  (RuntimeError)     a fit that went wrong on good input
+
+Every message says what was given, what the rule is and what to type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class HmxError(Exception):
+    """Base of every error hmx raises on purpose; ``exit_code`` is the CLI's."""
+
+    exit_code = 2
+
+    def __str__(self) -> str:
+        """Give the message plainly (KeyError would quote it)."""
+        return str(self.args[0]) if self.args else ""
+
+
+class BadArgument(HmxError, ValueError):
+    """A value that the function or flag cannot take."""
+
+
+class CatalogError(HmxError, ValueError):
+    """A catalog that is not YAML, has an unknown key or an impossible value."""
+
+
+class CubeError(HmxError, ValueError):
+    """Data that does not form a cube: dims, coordinates or values are off."""
+
+
+class MissingCRS(CubeError):
+    """A cube or raster without a coordinate reference system."""
+
+
+class GridMismatch(CubeError):
+    """Rasters or variables that do not share one grid."""
+
+
+class IrregularTime(CubeError):
+    """A time axis without one constant calendar step."""
+
+
+class NotEnoughData(CubeError):
+    """Too few time steps, or no valid pixel where some are needed."""
+
+
+class MissingVariable(HmxError, KeyError):
+    """A variable, covariate or dimension that is not there."""
+
+
+class SourceError(HmxError, OSError):
+    """A source file that is missing, truncated or unreadable."""
+
+
+class BundleError(HmxError, ValueError):
+    """A model bundle that is damaged, too new, or trained for something else."""
+
+
+class NotTrained(HmxError, LookupError):
+    """A forecast asked for on an object that has no model."""
+
+
+class OutputExists(HmxError, FileExistsError):
+    """An output path that holds something hmx must not overwrite."""
+
+
+class TrainingFailed(HmxError, RuntimeError):
+    """A fit that went wrong although its input was good."""
+
+    exit_code = 1
+
+
+def did_you_mean(word: str, known: Iterable[object]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known name, or nothing."""
+    close = get_close_matches(word, [str(name) for name in known], n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def missing_variable(word: str, known: Iterable[object], *, where: str = "the cube") -> HmxError:
+    """Build the error for a name that is not in a collection.
+
+    Parameters
+    ----------
+    word : str
+        The name that was asked for.
+    known : iterable of str
+        The names that exist.
+    where : str
+        The collection, as the message should call it.
+    """
+    names = sorted(str(name) for name in known)
+    has = ", ".join(names) or "nothing"
+    return MissingVariable(f"{word!r} is not in {where} (has: {has}).{did_you_mean(word, names)}")

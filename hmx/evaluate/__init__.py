@@ -1,0 +1,1 @@
+"""Judge forecasts: baselines, backtests and scorecards."""

@@ -1,0 +1,119 @@
+"""Describe: put names, coordinates and attributes around a forecast's arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from hmx.bundle import Bundle
+from hmx.cube import Cube
+from hmx.options import ForecastOptions
+from hmx.predict.step import QUALITY
+from hmx.windows import Window
+
+# attributes of the input that speak of its storage or its past, not of the quantity
+_STORAGE = {"_FillValue", "missing_value", "scale_factor", "add_offset", "hmx_role", "grid_mapping"}
+_LISTED = "lead forecast_reference_time spatial_ref"
+
+
+def describe(
+    arrays: dict[str, da.Array],
+    cube: Cube,
+    window: Window,
+    bundle: Bundle,
+    options: ForecastOptions,
+) -> xr.Dataset:
+    """Build the Dataset of a forecast, in the inner form.
+
+    Parameters
+    ----------
+    arrays : dict of dask array
+        By output: ``mean``, ``lo_80``, ``hi_80``, ..., ``quantile``, ``quality``.
+    cube : Cube
+        Source of coordinates, CRS and attributes.
+    window : Window
+        The part of the cube that the arrays cover.
+    bundle : Bundle
+        Its target names the variables.
+    options : ForecastOptions
+        Leads, levels and quantiles.
+    """
+    target = cube.target
+    attrs = {k: v for k, v in cube.data[target].attrs.items() if k not in _STORAGE}
+    variables: dict[str, Any] = {}
+    for output, array in arrays.items():
+        if output == "quality":
+            variables[output] = (("y", "x"), array, _quality_attrs())
+        elif output == "quantile":
+            dims = ("quantile", "time", "y", "x")
+            variables[f"{target}_quantile"] = (dims, array, _named(attrs, "quantile"))
+        else:
+            name = target if output == "mean" else f"{target}_{output}"
+            variables[name] = (("time", "y", "x"), array, _named(attrs, _title(output)))
+    result = xr.Dataset(variables, coords=_coords(cube, window, options))
+    _mark_uncalibrated(result, bundle, options.h)
+    result.attrs = {k: v for k, v in cube.data.attrs.items() if not k.startswith("hmx_")}
+    return place(result, cube, window)
+
+
+def place(result: xr.Dataset, cube: Cube, window: Window) -> xr.Dataset:
+    """Write the CRS and transform so that a plain ``open_zarr`` finds them."""
+    import rioxarray  # noqa: F401  (registers .rio)
+
+    grid = cube.grid
+    corner = grid.crop(window).transform
+    result = result.rio.write_crs(grid.crs.to_wkt()).rio.write_transform(corner)
+    for name, variable in result.data_vars.items():
+        listed = _LISTED if "time" in variable.dims else "spatial_ref"
+        result[name].encoding = {"coordinates": listed, "grid_mapping": "spatial_ref"}
+        result[name].attrs.pop("grid_mapping", None)
+    return result
+
+
+def _coords(cube: Cube, window: Window, options: ForecastOptions) -> dict[str, Any]:
+    time = cube.data["time"]
+    coords: dict[str, Any] = {
+        "time": ("time", cube.cadence.extend(time, options.h), time.attrs),
+        "lead": ("time", np.arange(1, options.h + 1), {"long_name": "steps after the origin"}),
+        "forecast_reference_time": (
+            (),
+            time.values[-1],
+            {"standard_name": "forecast_reference_time"},
+        ),
+        "y": cube.data["y"].isel(y=window.y.slice).variable,
+        "x": cube.data["x"].isel(x=window.x.slice).variable,
+    }
+    if options.quantiles:
+        coords["quantile"] = ("quantile", list(options.quantiles))
+    return coords
+
+
+def _named(attrs: dict[str, Any], title: str) -> dict[str, Any]:
+    name = attrs.get("long_name")
+    return {**attrs, "long_name": f"{name}, {title}" if name else title}
+
+
+def _title(output: str) -> str:
+    if output == "mean":
+        return "forecast mean"
+    end, level = output.split("_")
+    return f"{'lower' if end == 'lo' else 'upper'} end of the central {level} % interval"
+
+
+def _quality_attrs() -> dict[str, Any]:
+    return {
+        "long_name": "what a forecast pixel had to do without",
+        "flag_masks": np.array(list(QUALITY.values()), "uint8"),
+        "flag_meanings": " ".join(QUALITY),
+    }
+
+
+def _mark_uncalibrated(result: xr.Dataset, bundle: Bundle, h: int) -> None:
+    """Name the leads whose intervals rest on extrapolation, on each interval."""
+    beyond = list(range(len(bundle.calibration.leads) + 1, h + 1))
+    for name, variable in result.data_vars.items():
+        if beyond and "_" in str(name).removeprefix(bundle.spec.target) and "time" in variable.dims:
+            variable.attrs["uncalibrated_leads"] = beyond

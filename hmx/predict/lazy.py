@@ -1,0 +1,233 @@
+"""Lazy forecast: one small task per tile, nothing read or computed until asked.
+
+Each tile task takes its core and halo as slices of the cube's own dask arrays,
+so whatever was done to the cube before (crops, edits, reprojection) is part of
+the forecast. The graph carries the bundle's path and digest, never weights.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask._task_spec import Task, TaskRef
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+
+from hmx.bundle import Bundle, load
+from hmx.cube import Cube, Cubelike, enter
+from hmx.errors import BadArgument
+from hmx.options import ForecastOptions, parse
+from hmx.predict.describe import describe
+from hmx.predict.precision import resolve
+from hmx.predict.region import Region, window_of
+from hmx.predict.spill import on_disk
+from hmx.predict.step import Request, choose_device, forecast_window
+from hmx.windows import TileGrid, Window, pieces
+
+
+def forecast(
+    obj: Cubelike, model: Bundle | str | Path, *, region: Region = None, **options: Any
+) -> Cubelike:
+    """Forecast the next steps of a cube, lazily.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        A cube with the model's variables, on pixels of the model's size.
+    model : Bundle or path
+        From ``train`` or :func:`hmx.load`.
+    region : box, slices, GeoJSON or GeoDataFrame, optional
+        Part to forecast; equals the crop of the full forecast.
+    **options
+        Fields of :class:`hmx.options.ForecastOptions`.
+
+    Returns
+    -------
+    Dataset or DataArray
+        As ``obj`` came; dask-backed, float32, NaN where the origin has no data.
+
+    Raises
+    ------
+    BadArgument
+        If an option is impossible.
+    BundleError, CubeError, MissingVariable
+        If the model and the cube do not fit.
+    """
+    chosen = parse(ForecastOptions, options)
+    bundle = model if isinstance(model, Bundle) else load(model)
+    cube = enter(
+        obj,
+        target=bundle.spec.target,
+        dynamic=bundle.spec.dynamic,
+        static=bundle.spec.static,
+    )
+    _check(chosen, bundle, cube)
+    window = window_of(region, cube)
+    plan = _plan(chosen, on_disk(bundle), cube)
+    result = describe(_lay(plan, cube, window), cube, window, bundle, chosen)
+    result.attrs["hmx_provenance"] = plan.provenance(cube, chosen)
+    return cube.leave(result)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a forecast but its pixels.
+
+    Parameters
+    ----------
+    request : Request
+        What is asked of each window.
+    bundle : Bundle
+        On disk.
+    tiles : TileGrid
+        Anchored to the cube, whatever the region.
+    """
+
+    request: Request
+    bundle: Bundle
+    tiles: TileGrid
+
+    def provenance(self, cube: Cube, options: ForecastOptions) -> str:
+        """Say in JSON how the result came about."""
+        from hmx.provenance import provenance
+
+        return provenance(
+            bundle=self.bundle.digest,
+            origin=cube.origin_label(),
+            h=options.h,
+            level=list(options.level),
+            seed=self.bundle.training.get("seed"),
+            tile=self.tiles.tile[0],
+            halo=self.tiles.halo,
+            precision=self.request.precision,
+        )
+
+
+def _check(options: ForecastOptions, bundle: Bundle, cube: Cube) -> None:
+    """Refuse early what a tile would only find out late."""
+    bundle.spec.require_fits(cube)
+    if options.level or options.quantiles:
+        bundle.calibration.require()
+    if cube.door.dataarray and (options.level or options.quantiles):
+        raise BadArgument(
+            "level= and quantiles= give several variables, and a DataArray is one. "
+            "Use a Dataset: da.to_dataset(name='hm').hm.forecast(..., level=80)."
+        )
+    choose_device(options.device)
+
+
+def _plan(options: ForecastOptions, bundle: Bundle, cube: Cube) -> Plan:
+    from hmx.models.forecaster import reach
+
+    tiles = TileGrid(
+        cube.grid.shape,
+        (options.tile, options.tile),
+        halo=reach(bundle.spec.network, options.h),
+        wraps=cube.grid.wraps,
+    )
+    request = Request(
+        bundle=str(bundle.path),
+        digest=bundle.digest,
+        rules=cube.rules,
+        h=options.h,
+        level=options.level,
+        quantiles=options.quantiles,
+        precision=resolve(options.precision, options.device, bundle, cube, tiles, options.h),
+        device=options.device,
+    )
+    return Plan(request, bundle, tiles)
+
+
+def _lay(plan: Plan, cube: Cube, window: Window) -> dict[str, da.Array]:
+    """Lay out the tasks under a window; return the lazy arrays, cropped to it."""
+    sources = [_recent(cube, name, plan.bundle.spec.network.history) for name in cube.variables]
+    token = tokenize(plan.request, plan.tiles, *(source.name for source in sources))
+    name = f"hmx-forecast-{token}"
+    layer: dict[Any, Task] = {}
+    inputs: list[da.Array] = []
+    covered = list(plan.tiles.covering(window))
+    for tile in covered:
+        cuts = [_cut(source, tile.read, cube.grid.shape[1]) for source in sources]
+        keys = [TaskRef((cut.name, *(0,) * cut.ndim)) for cut in cuts]
+        key = (name, *tile.index)
+        layer[key] = Task(key, forecast_window, plan.request, tile.crop, *keys)
+        inputs += cuts
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=inputs)
+    outputs = _outputs(plan.request)
+    return {
+        output: _pick(graph, name, output, shape, plan, window) for output, shape in outputs.items()
+    }
+
+
+def _outputs(request: Request) -> dict[str, tuple[int, ...]]:
+    """Name the arrays a window gives, with their leading shape."""
+    ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
+    outputs: dict[str, tuple[int, ...]] = dict.fromkeys(["mean", *ends], (request.h,))
+    if request.quantiles:
+        outputs["quantile"] = (len(request.quantiles), request.h)
+    return {**outputs, "quality": ()}
+
+
+def _recent(cube: Cube, name: str, history: int) -> da.Array:
+    """Return a variable as dask, cut to the steps the network sees."""
+    variable = cube.data[name]
+    if "time" in variable.dims:
+        variable = variable.isel(time=slice(-history, None))
+    if variable.chunks is None:
+        variable = variable.chunk(dict.fromkeys(variable.dims, "auto"))
+    array: da.Array = variable.data
+    return array
+
+
+def _cut(source: da.Array, window: Window, nx: int) -> da.Array:
+    """Slice a window out of a dask array, as one chunk."""
+    rows = source[..., window.y.slice, :]
+    parts = [rows[..., part] for part in pieces(window.x, nx)]
+    joined = parts[0] if len(parts) == 1 else da.concatenate(parts, axis=-1)
+    return joined if joined.npartitions == 1 else joined.rechunk(-1)
+
+
+def _pick(
+    graph: HighLevelGraph,
+    tasks: str,
+    output: str,
+    shape: tuple[int, ...],
+    plan: Plan,
+    window: Window,
+) -> da.Array:
+    """Make the lazy array of one output from the tile tasks."""
+    name = f"{tasks}-{output}"
+    covered = list(plan.tiles.covering(window))
+    first = covered[0]
+    layer: dict[Any, Task] = {}
+    for tile in covered:
+        at = (tile.index[0] - first.index[0], tile.index[1] - first.index[1])
+        key = (name, *(0,) * len(shape), *at)
+        layer[key] = Task(key, operator.getitem, TaskRef((tasks, *tile.index)), output)
+    rows = {tile.index[0]: len(tile.core.y) for tile in covered}
+    cols = {tile.index[1]: len(tile.core.x) for tile in covered}
+    chunks = (*((size,) for size in shape), tuple(rows.values()), tuple(cols.values()))
+    dtype = np.dtype("uint8") if output == "quality" else _float(plan.request)
+    picked = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: {tasks}})
+    whole = da.Array(picked, name, chunks=chunks, dtype=dtype)
+    inner = window.within(Window(first.core.y, first.core.x))
+    return _regular(whole[(..., *inner.slices)], plan.tiles.tile)
+
+
+def _float(request: Request) -> np.dtype[Any]:
+    return np.dtype("float64" if request.precision == "float64" else "float32")
+
+
+def _regular(array: da.Array, tile: Sequence[int]) -> da.Array:
+    """Rechunk where a region cut the first tile, so that any store can take it."""
+    ragged = any(
+        len(sizes) > 1 and sizes[0] != side
+        for sizes, side in zip(array.chunks[-2:], tile, strict=True)
+    )
+    return array.rechunk({array.ndim - 2: tile[0], array.ndim - 1: tile[1]}) if ragged else array

@@ -1,0 +1,96 @@
+"""Series: the past and its forecast as one time axis."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import xarray as xr
+
+from hmx.cube import Cubelike, enter, find_axes
+from hmx.errors import CubeError, GridMismatch
+
+Held = TypeVar("Held", xr.Dataset, xr.DataArray)
+
+
+def with_history(past: Held, forecast: Cubelike) -> Held:
+    """Join a cube and the forecast made from it, lazily.
+
+    Parameters
+    ----------
+    past : Dataset or DataArray
+        The cube the forecast was made from, or the same crop of it.
+    forecast : Dataset or DataArray
+        Result of ``forecast``.
+
+    Returns
+    -------
+    Dataset or DataArray
+        Kind of ``past``; ``lead`` is 0 at the origin, negative before it.
+
+    Raises
+    ------
+    CubeError
+        If ``forecast`` is none, or its origin is not the last step of ``past``.
+    GridMismatch
+        If the two lie on different grids.
+    """
+    ahead = forecast.to_dataset(name=forecast.name or "hm") if _is_array(forecast) else forecast
+    target = _target_of(ahead, past)
+    before = past.to_dataset(name=target) if isinstance(past, xr.DataArray) else past
+    time = find_axes(before)["time"]
+    _check(before[target], ahead, time)
+    series = before[target].reset_coords(drop=True)
+    lead = np.arange(1 - series.sizes[time], 1)
+    joined = {
+        name: xr.concat([_past_of(str(name), target, series), variable.drop_vars("lead")], dim=time)
+        if time in variable.dims
+        else variable
+        for name, variable in ahead.data_vars.items()
+    }
+    result = ahead.drop_vars([*ahead.data_vars, time, "lead"]).assign(
+        {name: variable.reset_coords(drop=True) for name, variable in joined.items()}
+    )
+    result = result.assign_coords(lead=(time, np.concatenate([lead, ahead["lead"].values])))
+    for name in joined:
+        result[name].attrs, result[name].encoding = ahead[name].attrs, dict(ahead[name].encoding)
+    return result[target] if isinstance(past, xr.DataArray) else result
+
+
+def _is_array(obj: Cubelike) -> bool:
+    return isinstance(obj, xr.DataArray)
+
+
+def _target_of(ahead: xr.Dataset, past: Cubelike) -> str:
+    if "forecast_reference_time" not in ahead.coords or "lead" not in ahead.coords:
+        raise CubeError(
+            "this object is no forecast (it has no lead and no forecast_reference_time). "
+            "Call it on the result: fc = ds.hm.forecast(h=4); fc.hm.with_history(ds)."
+        )
+    names = [past.name] if isinstance(past, xr.DataArray) else list(past.data_vars)
+    shared = [str(name) for name in ahead.data_vars if name in names or len(ahead.data_vars) == 1]
+    if not shared:
+        raise CubeError(
+            f"the forecast has {', '.join(map(str, ahead.data_vars))} and the cube "
+            f"{', '.join(map(str, names))}: no variable in common. Pass the cube it was made from."
+        )
+    return shared[0]
+
+
+def _check(series: xr.DataArray, ahead: xr.Dataset, time: str) -> None:
+    origin, last = ahead["forecast_reference_time"].values, series[time].values[-1]
+    if origin != last:
+        raise CubeError(
+            f"the forecast starts from {str(origin)[:10]} and the cube ends at {str(last)[:10]}. "
+            "Pass the cube it was made from: ds.sel(time=slice(None, origin))."
+        )
+    here = enter(series, static=()).grid
+    if problem := here.difference(enter(ahead, dynamic=(), static=()).grid):
+        raise GridMismatch(f"cube and forecast are on different grids: {problem}. Crop both alike.")
+
+
+def _past_of(name: str, target: str, series: xr.DataArray) -> xr.DataArray:
+    """Return what a variable was before the origin: itself, or unknown."""
+    if name == target:
+        return series.astype("float32")
+    return xr.full_like(series, np.nan, dtype="float32")

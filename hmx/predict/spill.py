@@ -1,0 +1,26 @@
+"""Spill: give a model that was never saved a place on disk.
+
+A forecast's graph names the folder of its bundle, so that no weights travel
+through a scheduler. A bundle without a folder is written to the user's cache
+(``HMX_CACHE``, default ``~/.cache/hmx``) under its digest.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hmx.bundle import DESCRIPTION, Bundle, load
+
+
+def cache_folder() -> Path:
+    """Return the folder of hmx's cache; it may not exist yet."""
+    return Path(os.environ.get("HMX_CACHE") or Path.home() / ".cache" / "hmx")
+
+
+def on_disk(bundle: Bundle) -> Bundle:
+    """Return the bundle with a path, saving it to the cache if it has none."""
+    if bundle.path is not None and (bundle.path / DESCRIPTION).is_file():
+        return bundle
+    folder = cache_folder() / "bundles" / bundle.digest[:32]
+    return load(folder) if (folder / DESCRIPTION).is_file() else bundle.save(folder)

@@ -1,0 +1,1 @@
+"""Products: what a forecast becomes for people."""

@@ -1,0 +1,57 @@
+"""Progress: long work says how far it is, on standard error.
+
+Work reports ``(done, total, text)`` to a callable; what becomes of it is the
+caller's choice. :func:`reporter` draws a bar on a terminal and in notebooks and
+writes a plain line now and then elsewhere.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+Progress = Callable[[int, int, str], None]
+
+_EVERY = 5.0  # seconds between plain lines
+
+
+def silent(done: int, total: int, text: str) -> None:
+    """Report nothing."""
+
+
+def reporter() -> Progress:
+    """Return a fresh progress reporter for where this process runs."""
+    return _bar() if sys.stderr.isatty() or "ipykernel" in sys.modules else _lines()
+
+
+def _bar() -> Progress:
+    from tqdm.auto import tqdm
+
+    bars: dict[str, tqdm[None]] = {}
+
+    def report(done: int, total: int, text: str) -> None:
+        what, _, detail = text.partition(": ")
+        if what not in bars:
+            bars[what] = tqdm(total=total, desc=what, file=sys.stderr)
+        bar = bars[what]
+        bar.total = total
+        bar.set_postfix_str(detail, refresh=False)
+        bar.update(done - bar.n)
+        if done >= total:
+            bars.pop(what).close()
+
+    return report
+
+
+def _lines() -> Progress:
+    said = -_EVERY
+
+    def report(done: int, total: int, text: str) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if done >= total or now - said >= _EVERY:
+            said = now
+            print(f"{text} ({done}/{total})", file=sys.stderr, flush=True)
+
+    return report

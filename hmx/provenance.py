@@ -1,0 +1,27 @@
+"""Provenance: how a product came about, as JSON that travels in its attributes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+
+def code_version() -> str:
+    """Return the version of the installed hmx."""
+    try:
+        return version("hmx")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def provenance(**facts: Any) -> str:
+    """Write facts and the code's version as JSON, keys sorted."""
+    return json.dumps({"hmx": code_version(), **facts}, sort_keys=True)
+
+
+def fingerprint(facts: Any) -> str:
+    """Hash JSON values, the same on every machine, 16 hex digits."""
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,168 @@
+"""Where tiles lie: integers only, no pixels and no xarray.
+
+A tile *writes* its core and *reads* its core plus a halo. Reads stop at the
+true edge of the raster, except in x on a globe, where they go round: there
+``read.x`` may leave ``[0, nx)`` and :func:`pieces` says which columns it means.
+Tiles are anchored to pixel (0, 0) of the raster, whatever region is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hmx.errors import BadArgument
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """Half-open run of pixels ``[start, stop)`` along one axis."""
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if self.stop < self.start:
+            raise BadArgument(f"a span cannot end ({self.stop}) before it starts ({self.start}).")
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def slice(self) -> slice:
+        """The same run as a slice."""
+        return slice(self.start, self.stop)
+
+    def grow(self, pixels: int) -> Span:
+        """Return the run with ``pixels`` more at both ends."""
+        return Span(self.start - pixels, self.stop + pixels)
+
+    def clip(self, other: Span) -> Span:
+        """Return the part inside ``other`` (empty at its near end if none)."""
+        start = min(max(self.start, other.start), other.stop)
+        return Span(start, max(start, min(self.stop, other.stop)))
+
+    def shift(self, pixels: int) -> Span:
+        """Return the run moved by ``pixels``."""
+        return Span(self.start + pixels, self.stop + pixels)
+
+
+@dataclass(frozen=True, order=True)
+class Window:
+    """A rectangle of pixels: rows ``y``, columns ``x``."""
+
+    y: Span
+    x: Span
+
+    @classmethod
+    def of(cls, shape: tuple[int, int]) -> Window:
+        """Return the window that covers a raster of ``(ny, nx)`` px."""
+        return cls(Span(0, shape[0]), Span(0, shape[1]))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, px."""
+        return len(self.y), len(self.x)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of this window in a ``(..., y, x)`` array."""
+        return self.y.slice, self.x.slice
+
+    def within(self, outer: Window) -> Window:
+        """Return this window in the pixel coordinates of ``outer``."""
+        return Window(self.y.shift(-outer.y.start), self.x.shift(-outer.x.start))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What one task writes (``core``) and reads (``read``), in raster pixels."""
+
+    index: tuple[int, int]
+    core: Window
+    read: Window
+
+    @property
+    def crop(self) -> Window:
+        """The core in the pixel coordinates of what was read."""
+        return self.core.within(self.read)
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """All tiles of a raster.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the raster, px.
+    tile : tuple of int
+        Rows and columns of one tile's core, px; edge tiles may be smaller.
+    halo : int
+        True pixels read around a core.
+    wraps : bool
+        Whether the first and last column are neighbours (a globe).
+    """
+
+    shape: tuple[int, int]
+    tile: tuple[int, int]
+    halo: int
+    wraps: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.tile) < 1 or min(self.shape) < 1 or self.halo < 0:
+            raise BadArgument(
+                f"tile={self.tile} on a raster of {self.shape} px with halo={self.halo}: "
+                "tiles and rasters have at least one pixel and halos at least zero. Pass tile=256."
+            )
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of tile rows and tile columns."""
+        return -(-self.shape[0] // self.tile[0]), -(-self.shape[1] // self.tile[1])
+
+    def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Sizes of the cores along y and x, as dask writes chunks."""
+        rows = tuple(len(self._core(0, i)) for i in range(self.counts[0]))
+        return rows, tuple(len(self._core(1, j)) for j in range(self.counts[1]))
+
+    def __getitem__(self, index: tuple[int, int]) -> Tile:
+        core = Window(self._core(0, index[0]), self._core(1, index[1]))
+        rows = core.y.grow(self.halo).clip(Span(0, self.shape[0]))
+        cols = core.x.grow(self.halo)
+        if not self.wraps:
+            cols = cols.clip(Span(0, self.shape[1]))
+        return Tile(index, core, Window(rows, cols))
+
+    def __iter__(self) -> Iterator[Tile]:
+        return self.covering(Window.of(self.shape))
+
+    def covering(self, window: Window) -> Iterator[Tile]:
+        """Yield the tiles whose cores touch ``window``, row by row."""
+        rows = range(window.y.start // self.tile[0], -(-window.y.stop // self.tile[0]))
+        cols = range(window.x.start // self.tile[1], -(-window.x.stop // self.tile[1]))
+        return (self[i, j] for i in rows for j in cols)
+
+    def _core(self, axis: int, index: int) -> Span:
+        start = index * self.tile[axis]
+        return Span(start, min(start + self.tile[axis], self.shape[axis]))
+
+
+def pieces(columns: Span, nx: int) -> list[slice]:
+    """Split columns that may go round the globe into slices of ``[0, nx)``.
+
+    Parameters
+    ----------
+    columns : Span
+        Columns to read, possibly negative or beyond ``nx``.
+    nx : int
+        Columns of the raster.
+    """
+    parts = []
+    at = columns.start
+    while at < columns.stop:
+        first = at % nx
+        length = min(nx - first, columns.stop - at)
+        parts.append(slice(first, first + length))
+        at += length
+    return parts
