@@ -5,18 +5,45 @@
 >>> model = ds.hm.train()  # doctest: +SKIP
 >>> fc = ds.hm.forecast(h=4, level=[80, 95])  # doctest: +SKIP
 
-Importing hmx registers the accessor ``.hm`` on xarray's Dataset and DataArray,
-and loads neither torch nor Lightning nor distributed.
+Importing hmx registers the accessor ``.hm`` on xarray's Dataset and DataArray
+and costs little more than importing xarray: every other name is loaded when it
+is first used, torch and Lightning only by work that needs them.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from hmx.accessor import HMAccessor, register
-from hmx.bundle import Bundle, load
-from hmx.catalog import Catalog
-from hmx.cube import open_cube
-from hmx.errors import HmxError
-from hmx.provenance import code_version
+
+if TYPE_CHECKING:
+    from hmx.bundle import Bundle, load
+    from hmx.catalog import Catalog
+    from hmx.cube import open_cube
+    from hmx.errors import HmxError
 
 register()
 
-__version__ = code_version()
 __all__ = ["Bundle", "Catalog", "HMAccessor", "HmxError", "load", "open_cube"]
+
+_HOMES = {
+    "Bundle": "hmx.bundle",
+    "Catalog": "hmx.catalog",
+    "HmxError": "hmx.errors",
+    "load": "hmx.bundle",
+    "open_cube": "hmx.cube",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a promised name from its module when it is first used (PEP 562)."""
+    if name == "__version__":
+        from hmx.provenance import code_version
+
+        return code_version()
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hmx' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES, "__version__"])

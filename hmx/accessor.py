@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import xarray as xr
 
-from hmx.cadence import Cadence
-from hmx.cube import Cubelike, enter
 from hmx.errors import NotTrained
-from hmx.grid import Grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from hmx.bundle import Bundle
+    from hmx.cadence import Cadence
+    from hmx.cube import Cubelike
+    from hmx.grid import Grid
     from hmx.options import Fitting, Numbers, Precision
     from hmx.predict.region import Region
 
@@ -45,11 +45,15 @@ class HMAccessor:
     @property
     def grid(self) -> Grid:
         """CRS, transform and shape of the cube, north-up."""
+        from hmx.cube import enter
+
         return enter(self._obj, dynamic=(), static=()).grid
 
     @property
     def cadence(self) -> Cadence:
         """The calendar step between two maps, as ``5 years``."""
+        from hmx.cube import enter
+
         return enter(self._obj, dynamic=(), static=()).cadence
 
     def train(
@@ -222,8 +226,9 @@ class HMAccessor:
     def _trained(self) -> Bundle:
         if self._model is None:
             raise NotTrained(
-                "this object has not trained a model. Pass one: forecast(h=4, model='models/demo'), "
-                "or call train() on this very object first (ds['hm'] is a new object each time)."
+                "this object has not trained a model. Pass one: forecast(h=4, "
+                "model='models/demo'), or call train() on this very object first "
+                "(ds['hm'] is a new object each time)."
             )
         return self._model
 
@@ -235,4 +240,4 @@ def register() -> None:
         (xr.DataArray, xr.register_dataarray_accessor),
     ):
         if getattr(kind, "hm", None) is not HMAccessor:
-            add("hm")(HMAccessor)
+            add("hm")(HMAccessor)  # type: ignore[no-untyped-call]

@@ -241,8 +241,8 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
 def _restore(raw: dict[str, Any], weights: dict[str, np.ndarray], folder: Path) -> Bundle:
     if raw.get("format") != FORMAT:
         raise BundleError(
-            f"the model at {str(folder)!r} has format {raw.get('format')!r} and this version of hmx "
-            f"reads format {FORMAT}. Install the hmx that wrote it, or train again."
+            f"the model at {str(folder)!r} has format {raw.get('format')!r} and this version of "
+            f"hmx reads format {FORMAT}. Install the hmx that wrote it, or train again."
         )
     try:
         spec, scaler = dict(raw["spec"]), raw["scaler"]

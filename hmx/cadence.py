@@ -42,7 +42,7 @@ class Cadence:
             years, months = divmod(self.step, 12)
             return _plural(years, "year") if not months else _plural(self.step, "month")
         if self.unit == "microseconds":
-            return str(datetime.timedelta(microseconds=self.step))
+            return str(datetime.timedelta(microseconds=self.step)).removesuffix(", 0:00:00")
         return "1 month of the year" if self.unit == "month of year" else _plural(self.step, "step")
 
     @classmethod
@@ -69,11 +69,7 @@ class Cadence:
         values = time.values
         if np.issubdtype(values.dtype, np.integer):
             return _infer_integer(values)
-        if np.issubdtype(values.dtype, np.floating) or values.dtype.kind not in "MO":
-            raise IrregularTime(
-                f"the time axis has type {values.dtype}, which is no calendar. Use datetime64, "
-                "cftime or integer years, e.g. ds = ds.assign_coords(time=ds.time.astype(int))."
-            )
+        _require_dates(values)
         dates = [_Date.of(value) for value in values]
         months = [date.month_number for date in dates]
         if len({date.within_month for date in dates}) == 1 or all(d.month_end for d in dates):
@@ -98,9 +94,9 @@ class Cadence:
         values, last = time.values, time.values[-1]
         leads = np.arange(1, h + 1)
         if self.unit == "steps":
-            return (last + self.step * leads).astype(values.dtype)
+            return np.asarray(last + self.step * leads, dtype=values.dtype)
         if self.unit == "month of year":
-            return ((last - 1 + self.step * leads) % 12 + 1).astype(values.dtype)
+            return np.asarray((last - 1 + self.step * leads) % 12 + 1, dtype=values.dtype)
         if self.unit == "microseconds":
             ahead = [_add_microseconds(last, self.step * int(lead)) for lead in leads]
         else:
@@ -125,6 +121,20 @@ class _Date:
             date.year * 12 + date.month - 1,
             (date.day, *clock),
             date.day == _days_in_month(date) and not any(clock),
+        )
+
+
+def _require_dates(values: np.ndarray) -> None:
+    if values.dtype.kind == "M":
+        if np.isnat(values).any():
+            raise IrregularTime(
+                f"time step {int(np.argmax(np.isnat(values)))} has no date (NaT). "
+                "Drop it: ds = ds.sel(time=ds.time.notnull())."
+            )
+    elif values.dtype.kind != "O" or not all(hasattr(value, "hour") for value in values):
+        raise IrregularTime(
+            f"the time axis has type {values.dtype}, which is no calendar. Use datetime64, "
+            "cftime or integer years, e.g. ds = ds.assign_coords(time=ds.time.astype(int))."
         )
 
 
@@ -177,8 +187,9 @@ def _add_microseconds(date: Any, amount: int) -> Any:
 
 
 def _label(value: Any) -> str:
-    text = str(value)
-    return text[:10] if isinstance(value, np.datetime64) else text
+    if not isinstance(value, np.datetime64):
+        return str(value)
+    return str(np.datetime_as_string(value, unit="s")).removesuffix("T00:00:00")
 
 
 def _plural(count: int, noun: str) -> str:

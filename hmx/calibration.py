@@ -11,6 +11,7 @@ Between strata the distribution is interpolated, so maps have no contours.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -74,7 +75,8 @@ class Calibration:
         errors = np.array([np.interp(probability, PROBABILITIES, q) for q in known.quantiles])
         widen = np.sqrt(max(1.0, lead / len(self.leads)))
         size = np.abs(forecast - origin)
-        return forecast + (widen * np.interp(size, known.centres, errors)).astype(forecast.dtype)
+        shift = widen * np.interp(size, known.centres, errors)
+        return np.asarray(forecast + shift.astype(forecast.dtype))
 
     def require(self) -> None:
         """Raise unless there is something to build intervals from."""
@@ -107,11 +109,12 @@ def fit_lead(errors: np.ndarray, change: np.ndarray, *, strata: int = 12) -> Lea
     order = np.argsort(change, kind="stable")
     errors, change = errors[order], change[order]
     bounds = _halving(len(errors), strata)
-    parts = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-    centres = np.array([np.median(change[part]) for part in parts])
-    table = np.stack([_quantiles(errors[part]) for part in parts])
+    centres = np.array([np.median(change[slice(*ends)]) for ends in pairwise(bounds)])
+    # strata that share a median (often a change of exactly 0) are one stratum
     centres, first = np.unique(centres, return_index=True)
-    return LeadCalibration(centres, table[first], len(errors))
+    cuts = [*np.array(bounds)[first], len(errors)]
+    table = np.stack([_quantiles(errors[slice(*ends)]) for ends in pairwise(cuts)])
+    return LeadCalibration(centres, table, len(errors))
 
 
 def _halving(n: int, strata: int, fewest: int = 200) -> list[int]:
@@ -124,4 +127,4 @@ def _halving(n: int, strata: int, fewest: int = 200) -> list[int]:
 
 def _quantiles(errors: np.ndarray) -> np.ndarray:
     ranks = PROBABILITIES * (len(errors) + 1) - 1
-    return np.interp(ranks, np.arange(len(errors)), np.sort(errors))
+    return np.asarray(np.interp(ranks, np.arange(len(errors)), np.sort(errors)))

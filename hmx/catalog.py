@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from hmx.errors import CatalogError, did_you_mean
 from hmx.options import Count, ForecastOptions, ModelOptions, Options, TrainOptions, parse
@@ -52,9 +60,28 @@ class Steps(Options):
     stop: int
     step: Count = 1
 
+    @model_validator(mode="after")
+    def _ascends(self) -> Steps:
+        if self.stop < self.start:
+            raise ValueError(
+                f"stop={self.stop} comes before start={self.start}, and steps ascend. "
+                f"Try start: {self.stop}, stop: {self.start}"
+            )
+        return self
+
     def values(self) -> list[int]:
         """List the years or months."""
         return list(range(self.start, self.stop + 1, self.step))
+
+
+def _branch(value: Any) -> str:
+    return "[run]" if isinstance(value, dict | Steps) else "[list]"
+
+
+Numbered = Annotated[
+    Annotated[Steps, Tag("[run]")] | Annotated[list[int], Field(min_length=1), Tag("[list]")],
+    Discriminator(_branch),
+]
 
 
 class Source(Options):
@@ -83,9 +110,9 @@ class Source(Options):
     """
 
     path: FilePath
-    years: Steps | list[int] | None = None
-    months: Steps | list[int] | None = None
-    times: list[str] | None = None
+    years: Numbered | None = None
+    months: Numbered | None = None
+    times: Annotated[list[str], Field(min_length=1)] | None = None
     variable: str | None = None
     valid_range: tuple[float, float] | None = None
     nodata: float | None = None
@@ -123,8 +150,11 @@ class Source(Options):
     @property
     def axis(self) -> Literal["year", "month", "time"] | None:
         """Which mark the path carries, or ``None`` for a single file."""
-        named = {"year": self.years, "month": self.months, "time": self.times}
-        return next((name for name, steps in named.items() if steps is not None), None)  # type: ignore[return-value]
+        if self.years is not None:
+            return "year"
+        if self.months is not None:
+            return "month"
+        return None if self.times is None else "time"
 
     def steps(self) -> list[int] | list[str]:
         """List the steps of the source's axis, in the order given."""
@@ -258,6 +288,8 @@ def _read(path: Path) -> dict[str, Any]:
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         why = getattr(error, "problem", None) or "it cannot be read"
         raise CatalogError(f"{path} is not YAML{place}: {why}.") from None
+    except ValueError as error:  # a date such as 2020-13-45
+        raise CatalogError(f"{path} has an impossible value: {error}.") from None
     if not isinstance(raw, dict):
         raise CatalogError(
             f"{path} holds {type(raw).__name__}, and a catalog is a mapping with the keys "
@@ -279,7 +311,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         raise CatalogError(f"--set {override!r}: write key.path=value, e.g. forecast.h=2.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise CatalogError(f"--set {override!r}: {text!r} is not a YAML value.") from None
     *parents, last = key.split(".")
     at = raw

@@ -8,6 +8,7 @@ names, orientation and container that its owner came with.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -77,10 +78,13 @@ class Rules:
 
     def clean(self, values: np.ndarray, dtype: str = "float32") -> np.ndarray:
         """Return values as floats with NaN for everything that is not data."""
-        clean = np.array(values, dtype=dtype)
+        with np.errstate(over="ignore"):  # 1e300 becomes inf, and inf is not data
+            clean = np.array(values, dtype=dtype)
+            # -32768 of an unsigned file is compared as it is: no pixel has it
+            nodata = values.dtype.type(self.nodata) if values.dtype.kind == "f" else self.nodata
         missing = ~np.isfinite(clean)
         if self.nodata is not None:
-            missing |= np.asarray(values) == np.asarray(self.nodata, dtype=values.dtype)
+            missing |= np.asarray(values == nodata)
         if self.valid_range is not None:
             missing |= (clean < self.valid_range[0]) | (clean > self.valid_range[1])
         clean[missing] = np.nan
@@ -204,7 +208,9 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
         catalog = Catalog.load(path)
         return open_cube(str(catalog.cube.path), **options)
     try:
-        cube = xr.open_zarr(str(path), chunks=options.pop("chunks", {}), **options)
+        with warnings.catch_warnings():  # a store without consolidated metadata is as good
+            warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated")
+            cube = xr.open_zarr(str(path), **{"chunks": {}, **options})
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise SourceError(
             f"no cube can be opened at {str(path)!r} ({error}). Pass the folder of a Zarr store, "
@@ -217,8 +223,6 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
 def warn_if_incomplete(cube: xr.Dataset, path: str | Path) -> None:
     """Warn when a store says that the run that wrote it has not finished."""
     if cube.attrs.get("hmx_status", "complete") != "complete":
-        import warnings
-
         warnings.warn(
             f"{path} is incomplete: the run that writes it has not finished. "
             "Run the same hmx command again to finish it.",
@@ -350,7 +354,7 @@ def _select(data: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
     for name in chosen:
         if name not in data.variables:
             raise missing_variable(name, data.data_vars)
-    planes = [name for name in chosen if name in data.coords]
+    planes = [name for name in chosen if name in data.coords and name not in data.dims]
     return data.reset_coords(planes)[chosen]
 
 
@@ -358,7 +362,7 @@ def _order(
     inner: xr.Dataset, target: str, dynamic: tuple[str, ...], static: tuple[str, ...]
 ) -> xr.Dataset:
     """Check the dims of every variable and put them in order."""
-    wanted = dict.fromkeys((target, *dynamic), ("time", "y", "x"))
+    wanted: dict[str, tuple[str, ...]] = dict.fromkeys((target, *dynamic), ("time", "y", "x"))
     wanted |= dict.fromkeys(static, ("y", "x"))
     for name, dims in wanted.items():
         if set(inner[name].dims) != set(dims):

@@ -102,12 +102,12 @@ class Grid:
     @cached_property
     def x(self) -> np.ndarray:
         """Pixel centres along x, CRS units, shape (nx,)."""
-        return self.transform.c + self.transform.a * (np.arange(self.shape[1]) + 0.5)
+        return np.asarray(self.transform.c + self.transform.a * (np.arange(self.shape[1]) + 0.5))
 
     @cached_property
     def y(self) -> np.ndarray:
         """Pixel centres along y, CRS units, shape (ny,)."""
-        return self.transform.f + self.transform.e * (np.arange(self.shape[0]) + 0.5)
+        return np.asarray(self.transform.f + self.transform.e * (np.arange(self.shape[0]) + 0.5))
 
     @property
     def pixel_size_m(self) -> tuple[float, float]:
@@ -238,10 +238,10 @@ def _authalic(latitude: np.ndarray, ellipsoid: Any) -> np.ndarray:
     e = math.sqrt(max(0.0, 1 - (b / a) ** 2))
     sine = np.sin(latitude)
     if e == 0:
-        return a**2 * sine
+        return np.asarray(a**2 * sine)
     log = np.log((1 - e * sine) / (1 + e * sine)) / (2 * e)
     q = (1 - e**2) * (sine / (1 - (e * sine) ** 2) - log)
-    return a**2 * q / 2
+    return np.asarray(a**2 * q / 2)
 
 
 def _short(numbers: tuple[float, ...]) -> str:

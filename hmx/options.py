@@ -270,6 +270,9 @@ _RULES = {
     "literal_error": "must be {expected}",
     "dict_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
+    "too_few": "must have more entries",
+    "too_short": "must have at least {min_length} entry",
+    "too_long": "must have at most {max_length} entries",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
 }
@@ -277,18 +280,24 @@ _RULES = {
 
 def _say(kind: type[BaseModel], problem: Any, file: str | None) -> str:
     """Turn one of pydantic's problems into a sentence of ours."""
-    at = [part for part in problem["loc"] if not isinstance(part, int)]
+    # neither places in lists nor "[...]", which names a branch of a union or a key
+    at = [p for p in problem["loc"] if not isinstance(p, int) and not p.startswith("[")]
     where = f" in {file}" if file else ""
     if problem["type"] == "extra_forbidden":
         known = list(_at(kind, at[:-1]))
         path, near = ".".join(map(str, at)), did_you_mean(str(at[-1]), known)
         what = "key" if file else "option"
         return f"unknown {what} {path!r}{where} (known: {', '.join(known)}).{near}"
-    path = ".".join(map(str, at))
-    rule = _RULES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-    rule = rule.format(**problem.get("ctx", {})) if problem["type"] in _RULES else rule
-    given = "" if problem["type"] == "missing" else _given(problem["input"], tight=not file)
-    return f"{path}{given}{where}: {rule.rstrip('.')}."
+    what, given = problem["type"], problem["input"]
+    if what == "missing" and isinstance(problem["loc"][-1], int):
+        what = "too_few"
+    rule = _RULES.get(what, problem["msg"].removeprefix("Value error, "))
+    rule = rule.format(**problem.get("ctx", {})) if what in _RULES else rule
+    section = what == "missing" or (what == "value_error" and isinstance(given, Mapping))
+    shown = "" if section else _given(given, tight=not file)
+    head = f"{'.'.join(map(str, at))}{shown}{where}".strip()
+    end = "" if rule.endswith(("?", ".")) else "."
+    return f"{head}: {rule}{end}" if head else f"{rule}{end}"
 
 
 def _given(value: Any, *, tight: bool) -> str:

@@ -10,14 +10,34 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 Progress = Callable[[int, int, str], None]
 
 _EVERY = 5.0  # seconds between plain lines
 
 
+@dataclass(frozen=True)
+class Talk:
+    """How a piece of work speaks.
+
+    Parameters
+    ----------
+    say : callable
+        Told one line before each step.
+    progress : callable
+        Makes a fresh progress callable for each long step.
+    """
+
+    say: Callable[[str], None] = lambda line: None
+    progress: Callable[[], Progress] = lambda: silent
+
+
 def silent(done: int, total: int, text: str) -> None:
     """Report nothing."""
+
+
+QUIET = Talk()
 
 
 def reporter() -> Progress:

@@ -15,6 +15,8 @@ import numpy as np
 
 from hmx.errors import NotEnoughData
 
+_ROUNDING = 1e-12  # of the squared mean: float64 sums of float32 values are no better
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -45,8 +47,9 @@ class Moments:
 
     @property
     def std(self) -> float:
-        """Standard deviation, or 0 of nothing."""
-        return float(np.sqrt(max(0.0, self.squares / self.n - self.mean**2))) if self.n else 0.0
+        """Standard deviation, or 0 of nothing and of what differs by rounding alone."""
+        variance = self.squares / self.n - self.mean**2 if self.n else 0.0
+        return float(np.sqrt(variance)) if variance > _ROUNDING * self.mean**2 else 0.0
 
 
 @dataclass(frozen=True)

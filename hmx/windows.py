@@ -139,9 +139,12 @@ class TileGrid:
 
     def covering(self, window: Window) -> Iterator[Tile]:
         """Yield the tiles whose cores touch ``window``, row by row."""
-        rows = range(window.y.start // self.tile[0], -(-window.y.stop // self.tile[0]))
-        cols = range(window.x.start // self.tile[1], -(-window.x.stop // self.tile[1]))
+        rows, cols = self._touched(0, window.y), self._touched(1, window.x)
         return (self[i, j] for i in rows for j in cols)
+
+    def _touched(self, axis: int, span: Span) -> range:
+        inside, tile = span.clip(Span(0, self.shape[axis])), self.tile[axis]
+        return range(inside.start // tile, -(-inside.stop // tile)) if len(inside) else range(0)
 
     def _core(self, axis: int, index: int) -> Span:
         start = index * self.tile[axis]

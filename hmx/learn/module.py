@@ -13,7 +13,7 @@ from hmx.errors import TrainingFailed
 from hmx.folds import VALIDATION
 from hmx.learn.data import Batch, Chips, HeldOut, Reader
 from hmx.metrics import Score
-from hmx.models.forecaster import Forecaster
+from hmx.models.forecaster import Forecaster, channels_last
 from hmx.options import TrainOptions
 
 REHEARSAL = 1.0  # weight of one-step forecasts inside the history, beside the leads
@@ -35,7 +35,7 @@ class Fit(pl.LightningModule):
 
     def __init__(self, network: Forecaster, reader: Reader, options: TrainOptions):
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = channels_last(network)
         self.reader, self.options = reader, options
         self.scores: list[tuple[Score, Score]] = []
 

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,8 @@ class Recipe:
     target: str | None = None
     dynamic: Sequence[str] | None = None
     static: Sequence[str] | None = None
-    network: ModelOptions = ModelOptions()
-    fit: TrainOptions = TrainOptions()
+    network: ModelOptions = field(default_factory=ModelOptions)
+    fit: TrainOptions = field(default_factory=TrainOptions)
     track: Mapping[str, Any] | None = None
 
 
@@ -302,15 +302,15 @@ def _workplace(out: str | Path | None, reader: Reader, recipe: Recipe) -> Iterat
         with tempfile.TemporaryDirectory(prefix="hmx-training-") as folder:
             yield Path(folder)
         return
-    folder = Path(out).resolve().with_name(Path(out).name + ".training")
-    recorded, now = folder / _RECIPE, fingerprint([_facts(reader, recipe), str(reader.scaler)])
+    work = Path(out).resolve().with_name(Path(out).name + ".training")
+    recorded, now = work / _RECIPE, fingerprint([_facts(reader, recipe), str(reader.scaler)])
     if not recorded.is_file() or json.loads(recorded.read_text()).get("fingerprint") != now:
         if recorded.is_file():  # ours, but of another recipe: its checkpoints are of no use
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(work)
+        work.mkdir(parents=True, exist_ok=True)
         recorded.write_text(json.dumps({"fingerprint": now}))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    yield work
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _keep_log(folder: Path, out: Path) -> None:

@@ -28,6 +28,7 @@ from hmx.predict.precision import resolve
 from hmx.predict.region import Region, window_of
 from hmx.predict.spill import on_disk
 from hmx.predict.step import Request, choose_device, forecast_window
+from hmx.provenance import provenance
 from hmx.windows import TileGrid, Window, pieces
 
 
@@ -71,7 +72,7 @@ def forecast(
     window = window_of(region, cube)
     plan = _plan(chosen, on_disk(bundle), cube)
     result = describe(_lay(plan, cube, window), cube, window, bundle, chosen)
-    result.attrs["hmx_provenance"] = plan.provenance(cube, chosen)
+    result.attrs["hmx_provenance"] = plan.provenance(cube, chosen, window)
     return cube.leave(result)
 
 
@@ -93,15 +94,17 @@ class Plan:
     bundle: Bundle
     tiles: TileGrid
 
-    def provenance(self, cube: Cube, options: ForecastOptions) -> str:
+    def provenance(self, cube: Cube, options: ForecastOptions, window: Window) -> str:
         """Say in JSON how the result came about."""
-        from hmx.provenance import provenance
-
+        whole = window == Window.of(cube.grid.shape)
         return provenance(
             bundle=self.bundle.digest,
+            data=cube.data.attrs.get("hmx_fingerprint"),
             origin=cube.origin_label(),
             h=options.h,
             level=list(options.level),
+            quantiles=list(options.quantiles),
+            region=None if whole else cube.grid.crop(window).bounds,
             seed=self.bundle.training.get("seed"),
             tile=self.tiles.tile[0],
             halo=self.tiles.halo,

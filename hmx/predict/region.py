@@ -47,7 +47,7 @@ def _taken(region: Mapping[str, Any], cube: Cube, dim: str) -> Any:
     known = {dim: cube.door.names.get(dim, dim) for dim in ("y", "x")}
     if unknown := set(region) - {*known, *known.values()}:
         raise BadArgument(
-            f"region names {sorted(unknown)[0]!r}, and the cube has {' and '.join(known.values())}. "
+            f"region names {sorted(unknown)[0]!r}; the cube has {' and '.join(known.values())}. "
             f"Pass region={{'{known['y']}': slice(0, 100)}}."
         )
     return region.get(known[dim], region.get(dim, slice(None)))
@@ -76,8 +76,9 @@ def _bounds(region: Region, cube: Cube) -> tuple[float, float, float, float]:
             raise BadArgument("region has no CRS. Write one: region.set_crs('EPSG:4326').")
         west, south, east, north = region.to_crs(cube.grid.crs).total_bounds
         return float(west), float(south), float(east), float(north)
-    if isinstance(region, Mapping) or hasattr(region, "__geo_interface__"):
-        return _geojson_bounds(getattr(region, "__geo_interface__", region), cube)
+    geometry = getattr(region, "__geo_interface__", region)
+    if isinstance(geometry, Mapping):
+        return _geojson_bounds(geometry, cube)
     try:
         west, south, east, north = (float(part) for part in region)
     except (TypeError, ValueError):

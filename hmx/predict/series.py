@@ -35,9 +35,9 @@ def with_history(past: Held, forecast: Cubelike) -> Held:
     GridMismatch
         If the two lie on different grids.
     """
-    ahead = forecast.to_dataset(name=forecast.name or "hm") if _is_array(forecast) else forecast
+    ahead = _as_dataset(forecast, "hm")
     target = _target_of(ahead, past)
-    before = past.to_dataset(name=target) if isinstance(past, xr.DataArray) else past
+    before = _as_dataset(past, target)
     time = find_axes(before)["time"]
     _check(before[target], ahead, time)
     series = before[target].reset_coords(drop=True)
@@ -57,8 +57,8 @@ def with_history(past: Held, forecast: Cubelike) -> Held:
     return result[target] if isinstance(past, xr.DataArray) else result
 
 
-def _is_array(obj: Cubelike) -> bool:
-    return isinstance(obj, xr.DataArray)
+def _as_dataset(obj: Cubelike, name: str) -> xr.Dataset:
+    return obj.to_dataset(name=obj.name or name) if isinstance(obj, xr.DataArray) else obj
 
 
 def _target_of(ahead: xr.Dataset, past: Cubelike) -> str:

@@ -56,11 +56,12 @@ def plot_forecast(
         state = xr.concat([origin, ahead.drop_vars("lead", errors="ignore")], dim="time")
         change = state - origin.isel(time=0).drop_vars("time")
         span = float(np.nanquantile(np.abs(change), 0.995)) or 1.0
+        change = change.isel(time=slice(1, None))
         rows = [("change", change, {"cmap": "PuOr_r", "vmin": -span, "vmax": span})]
     low, high = (float(np.nanquantile(state, q)) for q in (0.001, 0.999))
     rows.insert(0, (_label(ahead), state, {"cmap": "viridis", "vmin": low, "vmax": high}))
     if (spread := _width(forecast, str(ahead.name))) is not None:
-        rows.append((spread.name, spread, {"cmap": "magma", "vmin": 0}))
+        rows.append((str(spread.name), spread, {"cmap": "magma", "vmin": 0}))
     return _sheet(rows, columns=state.sizes["time"], width=width)
 
 

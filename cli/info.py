@@ -1,0 +1,40 @@
+"""``hmx info``: what a catalog, cube, model or forecast is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from hmx.cli.shared import Command, catalog_command, load_catalog
+
+
+@click.command(cls=Command)
+@catalog_command
+def info(catalog: str, overrides: tuple[str, ...], **_: Any) -> None:
+    """Say what CATALOG has made so far, or what a cube, model or forecast is.
+
+    In place of a catalog, the path of a Zarr store or of a model works too.
+    """
+    from hmx.catalog import is_catalog
+
+    if not is_catalog(catalog):
+        click.echo(_describe(catalog, "product"))
+        return
+    loaded = load_catalog(catalog, overrides)
+    click.echo(f"catalog   {loaded.name}")
+    for what, path in (
+        ("cube", loaded.cube.path),
+        ("model", loaded.model_path),
+        ("forecast", loaded.forecast_path),
+    ):
+        click.echo(f"\n{what:<9} {path}")
+        click.echo(_describe(path, what) if Path(path).exists() else "  not made yet")
+
+
+def _describe(path: str, what: str) -> str:
+    from hmx.describe import describe_bundle, describe_store
+
+    if what == "model" or (Path(path) / "bundle.json").is_file():
+        return describe_bundle(path)
+    return describe_store(path)

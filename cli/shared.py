@@ -1,0 +1,91 @@
+"""What all commands share: flags, errors and the way they speak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from hmx.errors import HmxError
+from hmx.progress import Talk, reporter
+
+if TYPE_CHECKING:
+    from hmx.catalog import Catalog
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Command(click.Command):
+    """A command whose errors are one message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; show a traceback only with ``--debug``."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
+            raise
+        except HmxError as error:
+            if ctx.params.get("debug"):
+                raise
+            raise _failure(str(error), error.exit_code) from None
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            text = f"{type(error).__name__}: {error}\nThis is not your catalog's fault as far as "
+            raise _failure(text + "hmx can tell. --debug shows where it happened.", 1) from None
+
+
+def _failure(message: str, code: int) -> click.ClickException:
+    return type("Failure", (click.ClickException,), {"exit_code": code})(message)
+
+
+def catalog_command(function: Function) -> Function:
+    """Add the catalog argument and the flags that every command has."""
+    flags = (
+        click.argument("catalog", type=click.Path()),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY.PATH=VALUE",
+            help="Change a value of the catalog; repeatable.",
+        ),
+        click.option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute."),
+        click.option("--workers", type=int, metavar="N", help="Dask workers on this machine."),
+        click.option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler."),
+        click.option("--quiet", is_flag=True, help="Say nothing but the path of the product."),
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+    )
+    for flag in reversed(flags):
+        function = flag(function)
+    return function
+
+
+def load_catalog(path: str, overrides: tuple[str, ...], **flags: Any) -> Catalog:
+    """Load a catalog; flags that were given stand above what it says.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    overrides : tuple of str
+        Of ``--set``.
+    **flags
+        Values by key path, with ``__`` for the dot; ``None`` was not given.
+    """
+    from hmx.catalog import Catalog
+
+    given = [f"{k.replace('__', '.')}={_yaml(v)}" for k, v in flags.items() if v not in (None, ())]
+    return Catalog.load(path, [*overrides, *given])
+
+
+def _yaml(value: Any) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
+
+
+def talk(*, quiet: bool) -> Talk:
+    """Speak on standard error, or not at all."""
+    if quiet:
+        return Talk()
+    return Talk(say=lambda line: click.echo(line, err=True), progress=reporter)

@@ -1,0 +1,388 @@
+"""Ingest: the rasters a catalog names -> one cube on disk (Zarr v3).
+
+Check, plan, write, swap. Everything that headers can tell is checked before a
+byte is written. The store grows in a draft beside its place, ``.NAME.draft``,
+a window of whole chunks at a time, and is renamed when it is complete, so that a
+run that dies never leaves something that looks like a cube. The cube remembers
+the stamp (name, size, mtime) of each file:
+
+- nothing changed: nothing is done. A file that is gone counts as unchanged, so
+  rasters may be archived once they are in the cube.
+- steps were added at the end: chunks hold all times, so the new store takes the
+  old steps from the old cube and only the new files are read. A NetCDF that
+  carries its own time axis is one file, and is read again.
+- anything else changed: the cube is built anew. Only what hmx wrote is replaced.
+
+A cube on a remote store is read, never written: ingest locally, then copy.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import dask.array
+import numpy as np
+import rasterio
+import xarray as xr
+import zarr
+
+from hmx.cadence import Cadence
+from hmx.catalog import Catalog, Source, is_url
+from hmx.cube import CHUNK
+from hmx.draft import attributes, beside, clear, finish, finished, recover, require_ours, swap
+from hmx.errors import BadArgument, CatalogError, NotEnoughData, SourceError
+from hmx.grid import Grid
+from hmx.progress import Progress, silent
+from hmx.provenance import fingerprint
+from hmx.recipe import (
+    Recipe,
+    find_files,
+    kept_steps,
+    label,
+    recipe_of,
+    require_files,
+    short,
+    steps_of,
+)
+from hmx.sources import Lazy, Part, Raster, aligned, open_part
+from hmx.windows import TileGrid, Window
+
+_BLOCK_BYTES = 2**28  # of one variable, all times, held at once
+_GDAL_CACHE = 2**28  # bytes
+_TIME = {"standard_name": "time", "axis": "T"}
+_SCRATCH = ".aligned"
+
+
+def ingest(catalog: Catalog, *, overwrite: bool = False, progress: Progress | None = None) -> Path:
+    """Build the cube of a catalog, or bring it up to date.
+
+    Eager, and out of core: memory does not follow the size of the rasters.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Its ``cube`` names the sources and the store.
+    overwrite : bool
+        Build anew even if the store is current. What hmx did not write is never
+        replaced.
+    progress : callable, optional
+        Called with (windows done, windows in all, text).
+
+    Returns
+    -------
+    Path
+        The store: ``hmx_status`` is ``complete`` and the sources' roles
+        (``target``, ``dynamic``, ``static``) are in ``hmx_role``.
+
+    Raises
+    ------
+    SourceError
+        If a file is missing or cannot be read, or a source lacks a step.
+    GridMismatch, MissingCRS
+        If a raster is on another grid than the target's first, or on none.
+    IrregularTime, NotEnoughData
+        If the target's steps are irregular or hold no data.
+    OutputExists
+        If the store's path holds something else.
+    BadArgument
+        If the store is remote.
+
+    Examples
+    --------
+    >>> from hmx.catalog import Catalog
+    >>> ingest(Catalog.load("catalogs/demo.yaml"))  # doctest: +SKIP
+    """
+    path = _local(catalog)
+    recover(path)
+    old = require_ours(path)
+    if not overwrite and is_current(catalog):
+        return path
+    with rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE):
+        plan = _plan(catalog, {} if overwrite else old)
+        draft = beside(path, "draft")
+        clear(draft)
+        try:
+            _write(plan, draft, progress or silent)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+    swap(draft, path)
+    return path
+
+
+def is_current(catalog: Catalog) -> bool:
+    """Tell whether the cube is complete and made of the catalog's files.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Its sources are stamped, not opened.
+    """
+    old = attributes(catalog.cube.path)
+    now = recipe_of(catalog, finished(old))
+    return bool(finished(old)) and old["hmx_fingerprint"] == fingerprint(now)
+
+
+def _local(catalog: Catalog) -> Path:
+    path = catalog.cube.path
+    if is_url(path):
+        raise BadArgument(
+            f"cube.path = {path!r} is remote, and a cube is written to a local folder. "
+            "Give a local cube.path, then copy the folder to where it shall be read."
+        )
+    return Path(path)
+
+
+@dataclass(frozen=True)
+class _Variable:
+    name: str
+    source: Source
+    role: str  # target, dynamic or static
+    parts: tuple[Part, ...]
+
+    @property
+    def files(self) -> list[str]:
+        """Where each step comes from."""
+        return [part.name for part in self.parts for _ in range(part.steps)]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    grid: Grid
+    time: xr.DataArray
+    variables: tuple[_Variable, ...]
+    attrs: dict[str, Any]
+
+    def windows(self, variable: _Variable) -> list[Window]:
+        """Cut rows of one chunk, as many columns of chunks as the byte bound allows."""
+        chunk_bytes = len(variable.files) * CHUNK * CHUNK * 4
+        width = CHUNK * max(1, _BLOCK_BYTES // chunk_bytes)
+        return [tile.core for tile in TileGrid(self.grid.shape, (CHUNK, width), 0)]
+
+    def chunks(self, variable: _Variable) -> tuple[int, ...]:
+        """Shape of a chunk in storage: all times of a square."""
+        square = tuple(min(CHUNK, side) for side in self.grid.shape)
+        return square if variable.role == "static" else (self.time.size, *square)
+
+
+def _plan(catalog: Catalog, old: dict[str, Any]) -> _Plan:
+    """Check all that headers can tell, and say what is read from where."""
+    sources, target = catalog.cube.sources, catalog.cube.target
+    known = finished(old)
+    recipe = recipe_of(catalog, known)
+    kept = kept_steps(known, recipe)
+    recipe = recipe if kept else recipe_of(catalog, {})
+    require_files(catalog, recipe)
+    time = _time(target, sources[target])
+    Cadence.infer(time)
+    keys = [label(value) for value in time.values]
+    names = [target, *(name for name in sources if name != target)]
+    store = xr.open_zarr(catalog.cube.path, chunks=None) if kept else None
+    done = {name: _stored(store, name) for name in names} if store is not None else {}
+    variables = [_variable(n, sources[n], keys=keys, done=done.get(n)) for n in names]
+    variables[0] = replace(variables[0], role="target")
+    grid = variables[0].parts[0].grid
+    _require_grid(grid, variables)
+    return _Plan(grid, time, tuple(variables), _about(catalog, recipe))
+
+
+def _time(name: str, source: Source) -> xr.DataArray:
+    """Lay out the cube's time axis: the target's."""
+    if source.axis is None:
+        own = _own_time(_open(source, ""))
+        if own is None:
+            raise NotEnoughData(
+                f"the target {name!r} has no time: {source.path} is a single map. Give its years: "
+                "path: HM_{year}.tif, years: [1990, 1995, ...]."
+            )
+        return xr.DataArray(own.values, dims="time", attrs=_TIME)
+    keys = list(steps_of(source))
+    months = source.axis == "month"
+    values = np.array([int(key) for key in keys]) if months else np.array(keys, "datetime64[ns]")
+    attrs = {"long_name": "month of year", "axis": "T"} if months else _TIME
+    return xr.DataArray(values, dims="time", attrs=attrs)
+
+
+def _open(source: Source, step: int | str) -> Raster | Lazy:
+    path = source.path_of(step)
+    files = find_files(path)
+    part = open_part(source, files, files[0] if len(files) == 1 else path)
+    if source.axis is not None and _own_time(part) is not None:
+        raise CatalogError(
+            f"{part.name} holds {part.steps} times, and stands for one: a path with a mark names "
+            f"one file per {source.axis}. Give the whole file's path and no {source.axis}s."
+        )
+    return part
+
+
+def _own_time(part: Raster | Lazy) -> xr.DataArray | None:
+    return part.time if isinstance(part, Lazy) else None
+
+
+def _stored(store: xr.Dataset, name: str) -> Lazy:
+    return Lazy(f"{name} of the cube", None, Grid.from_xarray(store), store[name])
+
+
+def _variable(name: str, source: Source, *, keys: Sequence[str], done: Lazy | None) -> _Variable:
+    """Say where each step comes from; ``done`` holds the first ones, in the old cube."""
+    if done is None:
+        return _Variable(name, source, *_open_all(name, source, keys))
+    if done.time is None:
+        return _Variable(name, source, "static", (done,))
+    role, new = _open_all(name, source, keys[done.steps :])
+    return _Variable(name, source, role, (done, *new))
+
+
+def _open_all(name: str, source: Source, keys: Sequence[str]) -> tuple[str, tuple[Part, ...]]:
+    """Open what holds the steps; give its role, static or dynamic, and the parts."""
+    if source.axis is not None:
+        steps = steps_of(source)
+        _require_steps(name, keys, have=list(steps))
+        return "dynamic", tuple(_open(source, steps[key]) for key in keys)
+    part = _open(source, "")
+    if not isinstance(part, Lazy) or part.time is None:
+        return "static", (part,)
+    have = [label(value) for value in part.time.values]
+    _require_steps(name, keys, have=have)
+    return "dynamic", (part.at([have.index(key) for key in keys]),)
+
+
+def _require_steps(name: str, keys: Sequence[str], *, have: Sequence[str]) -> None:
+    gone = [short(key) for key in keys if key not in have]
+    if gone:
+        raise SourceError(
+            f"{name} has no {', '.join(gone)} (it has {', '.join(map(short, have))}): what has "
+            "time covers every step of the target. Add the missing maps, or shorten the target."
+        )
+
+
+def _require_grid(grid: Grid, variables: Sequence[_Variable]) -> None:
+    for variable in variables:
+        for part in variable.parts:
+            if variable.source.align is None:
+                grid.require_same(part.grid, part.name)
+
+
+def _about(catalog: Catalog, recipe: Recipe) -> dict[str, Any]:
+    return {
+        "title": catalog.name,
+        "Conventions": "CF-1.11",
+        "hmx_status": "incomplete",
+        "hmx_fingerprint": fingerprint(recipe),
+        "hmx_sources": json.dumps(recipe),
+    }
+
+
+def _write(plan: _Plan, draft: Path, progress: Progress) -> None:
+    """Write the template, then the pixels, then that it is complete."""
+    _write_template(plan, draft)
+    group = zarr.open_group(draft, mode="r+")
+    windows = {variable.name: plan.windows(variable) for variable in plan.variables}
+    total, done = sum(map(len, windows.values())), 0
+    for variable in plan.variables:
+        parts = [
+            aligned(part, plan.grid, variable.source, scratch=draft / _SCRATCH)
+            for part in variable.parts
+        ]
+        array = cast(zarr.Array[Any], group[variable.name])
+        valid = np.zeros(len(variable.files), dtype="int64")
+        for window in windows[variable.name]:
+            block = _read(parts, window)
+            # windows are whole chunks, so no chunk is ever written twice
+            array[(..., *window.slices)] = block[0] if variable.role == "static" else block
+            valid += np.isfinite(block).sum(axis=(1, 2))
+            done += 1
+            progress(done, total, f"ingest: {variable.name}")
+        _require_pixels(variable, valid, plan.time)
+    shutil.rmtree(draft / _SCRATCH, ignore_errors=True)
+    finish(group, draft)
+
+
+def _read(parts: Sequence[Part], window: Window) -> np.ndarray:
+    """Read all steps of a window, shape (steps, rows, columns)."""
+    block = np.empty((sum(part.steps for part in parts), *window.shape), dtype="float32")
+    at = 0
+    for part in parts:
+        block[at : at + part.steps] = part.read(window)
+        at += part.steps
+    return block
+
+
+def _require_pixels(variable: _Variable, valid: np.ndarray, time: xr.DataArray) -> None:
+    """Refuse a variable without data, and a target with an empty map."""
+    empty = np.flatnonzero(valid == 0)
+    if len(empty) == 0 or (variable.role != "target" and len(empty) < len(valid)):
+        return
+    where = ", ".join(f"{short(label(time.values[i]))} ({variable.files[i]})" for i in empty)
+    if len(empty) == len(valid):
+        where = f"any file ({variable.files[0]}{', ...' * (len(valid) > 1)})"
+    raise NotEnoughData(
+        f"{variable.name} has no valid pixel in {where}: all is nodata or outside valid_range. "
+        f"Check valid_range, nodata, scale and offset of sources.{variable.name} in the catalog."
+    )
+
+
+def _write_template(plan: _Plan, draft: Path) -> None:
+    """Write coordinates, attributes and empty arrays."""
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    attrs = {**plan.attrs, **_geozarr(plan.grid)}
+    # at once with its marks, so that a draft is recognised whenever a run dies
+    zarr.create_group(draft, attributes=attrs)
+    template = _template(plan)
+    encoding: dict[str, Any] = {"time": {"dtype": "int64"}}
+    for variable in plan.variables:
+        # NaN also as Zarr's own fill value: GDAL takes that for nodata, and 0 is a value
+        nan = np.float32("nan")
+        chunks = plan.chunks(variable)
+        encoding[variable.name] = {"chunks": chunks, "_FillValue": nan, "fill_value": nan}
+    template.to_zarr(
+        draft, mode="a", compute=False, encoding=encoding, zarr_format=3, consolidated=False
+    )
+
+
+def _template(plan: _Plan) -> xr.Dataset:
+    import rioxarray  # noqa: F401  (registers .rio)
+
+    grid, time = plan.grid, plan.time
+    coords = {"time": time, "y": ("y", grid.y), "x": ("x", grid.x)}
+    data = xr.Dataset(coords=coords, attrs={**plan.attrs, **_geozarr(grid)})
+    for variable in plan.variables:
+        dims = ("y", "x") if variable.role == "static" else ("time", "y", "x")
+        shape = tuple(data.sizes[dim] for dim in dims)
+        array = dask.array.zeros(shape, chunks=plan.chunks(variable), dtype="float32")
+        data[variable.name] = (dims, array, _attrs(variable, grid))
+    data = data.rio.write_crs(grid.crs.to_wkt()).rio.write_transform(grid.transform)
+    data = data.rio.write_coordinate_system()
+    for variable in plan.variables:
+        # listed, so that a plain open_zarr makes spatial_ref a coordinate, where .rio looks
+        data[variable.name].encoding["coordinates"] = "spatial_ref"
+    return cast(xr.Dataset, data)
+
+
+def _attrs(variable: _Variable, grid: Grid) -> dict[str, Any]:
+    source = variable.source
+    attrs: dict[str, Any] = {"hmx_role": variable.role, "_CRS": {"wkt": grid.crs.to_wkt()}}
+    if (authority := grid.crs.to_authority()) and authority[0] == "EPSG":
+        attrs["_CRS"]["url"] = f"http://www.opengis.net/def/crs/EPSG/0/{authority[1]}"
+    if source.valid_range is not None:
+        attrs["valid_range"] = list(source.valid_range)
+    attrs |= {"units": source.units, "long_name": source.long_name}
+    return {key: value for key, value in attrs.items() if value is not None}
+
+
+def _geozarr(grid: Grid) -> dict[str, Any]:
+    """Describe the grid by the GeoZarr ``proj:`` and ``spatial:`` conventions."""
+    authority = grid.crs.to_authority()
+    return {
+        **({"proj:code": ":".join(authority)} if authority else {}),
+        "proj:wkt2": grid.crs.to_wkt(),
+        "spatial:dimensions": ["y", "x"],
+        "spatial:transform": list(grid.transform)[:6],
+        "spatial:shape": list(grid.shape),
+        "spatial:bbox": list(grid.bounds),
+    }

@@ -1,0 +1,93 @@
+"""Write: a lazy forecast to a Zarr store, one row of tiles at a time.
+
+The store is laid out first and says ``hmx_status: incomplete`` until its last
+row of tiles is on disk. Each row is a small graph of its own, so memory and
+scheduling do not grow with the raster.
+"""
+
+from __future__ import annotations
+
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from hmx.catalog import is_url
+from hmx.cube import find_axes
+from hmx.draft import attributes, finish
+from hmx.errors import OutputExists
+from hmx.progress import Progress, silent
+
+
+def write(result: xr.Dataset, path: str, *, progress: Progress = silent) -> None:
+    """Write a lazy result whole, tile row by tile row.
+
+    Parameters
+    ----------
+    result : Dataset
+        Of ``forecast``; dask-backed, regularly chunked.
+    path : str
+        A place that is free or that :func:`clear` has freed.
+    progress : callable
+        Told (tile rows done, tile rows, text).
+    """
+    result = result.assign_attrs(hmx_status="incomplete")
+    result.to_zarr(
+        path,
+        mode="w-",
+        compute=False,
+        consolidated=False,
+        zarr_format=3,
+        encoding=_encoding(result),
+    )
+    rows = find_axes(result)["y"]
+    moving = result.drop_vars([n for n, v in result.variables.items() if rows not in v.dims])
+    edges = np.concatenate([[0], np.cumsum(result.chunksizes[rows])])
+    for done, (start, stop) in enumerate(pairwise(edges.tolist()), start=1):
+        part = moving.isel({rows: slice(start, stop)})
+        part.to_zarr(path, region={rows: slice(start, stop)}, consolidated=False)
+        progress(done, len(edges) - 1, "forecasting: rows of tiles")
+    finish(zarr.open_group(path, mode="r+"), Path(path))
+
+
+def _encoding(result: xr.Dataset) -> dict[str, Any]:
+    """Choose whole dask chunks as storage chunks; times as CF integers."""
+    encoding: dict[str, Any] = {
+        str(name): {"chunks": tuple(sizes[0] for sizes in variable.chunks)}
+        for name, variable in result.data_vars.items()
+        if variable.chunks
+    }
+    for name, coord in result.coords.items():
+        if coord.dtype.kind == "M":
+            encoding[str(name)] = {"units": "days since 1970-01-01", "dtype": "int64"}
+    return encoding
+
+
+def clear(path: str, *, what: str) -> None:
+    """Free a place that holds a product of hmx; refuse to touch anything else.
+
+    Parameters
+    ----------
+    path : str
+        A local folder.
+    what : str
+        How the message calls the product.
+
+    Raises
+    ------
+    OutputExists
+        If something is there that hmx did not write.
+    """
+    place = Path(path)
+    if is_url(path) or not place.exists() or (place.is_dir() and not any(place.iterdir())):
+        return
+    if "hmx_provenance" not in attributes(path):
+        raise OutputExists(
+            f"{path} holds something that hmx did not write, so it is left alone, also with "
+            f"--overwrite. Choose another place for the {what}."
+        )
+    shutil.rmtree(place)

@@ -1,0 +1,182 @@
+"""Recipe: which files a cube is made of, and what of them has changed.
+
+A recipe is plain JSON: for each source its options, and for each step the stamp
+(name, size, mtime) of its files. The cube carries it in ``hmx_sources``, so a
+later run can tell what to do from stamps alone, without opening a raster.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hmx.catalog import Catalog, Source, is_url
+from hmx.errors import CatalogError, SourceError
+from hmx.mosaic import reading
+
+Recipe = dict[str, Any]
+
+_FORMAT = 1  # raise it when the same rasters would give another store
+
+
+def recipe_of(catalog: Catalog, known: Recipe) -> Recipe:
+    """Write the recipe of a catalog's cube from the files as they are now.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Names the sources.
+    known : dict
+        Recipe of the cube that is there, or empty: a file that is gone counts
+        as it was when it went into that cube.
+    """
+    cube = catalog.cube
+    target = cube.sources[cube.target]
+    wanted = set(steps_of(target)) if target.axis else None
+    before = known.get("sources", {})
+    facts = {n: _facts(s, wanted, before.get(n)) for n, s in cube.sources.items()}
+    return {"format": _FORMAT, "target": cube.target, "sources": facts}
+
+
+def _facts(source: Source, wanted: set[str] | None, known: Recipe | None) -> Recipe:
+    options = source.model_dump(mode="json", exclude={"path", "years", "months", "times"})
+    before = known["files"] if known and known["options"] == options else {}
+    files = {}
+    for key, step in steps_of(source).items():
+        if wanted is None or source.axis is None or key in wanted:
+            found = [stamp(file) for file in find_files(source.path_of(step))]
+            files[key] = found or before.get(key, [])
+    return {"options": options, "files": files}
+
+
+def steps_of(source: Source) -> dict[str, int | str]:
+    """Map labels of time, ascending, to what the path says of them.
+
+    Parameters
+    ----------
+    source : Source
+        Without a mark in its path it has one step, labelled ``""``.
+
+    Returns
+    -------
+    dict
+        ISO dates or month numbers, to years, months or texts.
+    """
+    if source.axis is None:
+        return {"": ""}
+    if source.axis == "month":
+        return {str(month): month for month in sorted(int(step) for step in source.steps())}
+    return dict(sorted((_date(step), step) for step in source.steps()))
+
+
+def _date(step: int | str) -> str:
+    try:
+        date = pd.Timestamp(f"{step:04d}-01-01" if isinstance(step, int) else step)
+        return str(date.tz_localize(None).as_unit("ns").isoformat())
+    except ValueError:
+        raise CatalogError(
+            f"{step!r} in years or times is no date: years lie between 1678 and 2261, and times "
+            "are ISO dates. Write times: ['2020-01-31', ...]."
+        ) from None
+
+
+def label(value: Any) -> str:
+    """Label a value of a time axis as :func:`steps_of` does."""
+    if isinstance(value, np.integer):
+        return str(int(value))
+    date = pd.Timestamp(value) if isinstance(value, np.datetime64) else value
+    return str(date.isoformat())
+
+
+def kept_steps(old: Recipe, new: Recipe) -> int:
+    """Count the steps that a new cube can take from the old one.
+
+    Parameters
+    ----------
+    old, new : dict
+        Recipes; ``old`` may be empty.
+
+    Returns
+    -------
+    int
+        0 unless all that changed are steps added at the end.
+    """
+    if not old or any(old[k] != new[k] for k in ("format", "target")):
+        return 0
+    before, after = old["sources"], new["sources"]
+    if set(before) != set(after) or not all(_grew(before[n], after[n]) for n in before):
+        return 0
+    have, want = (len(sources[new["target"]]["files"]) for sources in (before, after))
+    return have if want > have else 0
+
+
+def _grew(old: Recipe, new: Recipe) -> bool:
+    """Tell whether a source is as it was, but for steps at its end."""
+    first = dict(list(new["files"].items())[: len(old["files"])])
+    same = list(first) == list(old["files"]) and first == old["files"]
+    return bool(same and old["options"] == new["options"])
+
+
+def require_files(catalog: Catalog, recipe: Recipe) -> None:
+    """Raise :class:`SourceError` naming every step whose file is missing."""
+    lines = []
+    for name, facts in recipe["sources"].items():
+        source = catalog.cube.sources[name]
+        gone = [key for key, files in facts["files"].items() if not files]
+        if gone:
+            steps = steps_of(source)
+            paths = ", ".join(source.path_of(steps[key]) for key in gone)
+            lines.append(
+                f"{name} has no file{_for(gone)}: {paths}. Every step needs its file: add it, "
+                f"or list the steps there are under sources.{name}."
+            )
+    if lines:
+        raise SourceError("\n".join(lines))
+
+
+def _for(keys: Sequence[str]) -> str:
+    return " for " + ", ".join(map(short, keys)) if any(keys) else ""
+
+
+def short(key: str) -> str:
+    """Shorten the label of a year or a day."""
+    return key.removesuffix("T00:00:00").removesuffix("-01-01")
+
+
+def find_files(path: str) -> tuple[str, ...]:
+    """List the files of a path or glob, sorted; URLs without ``*`` are trusted."""
+    if is_url(path) and "*" not in path:
+        return (path,)
+    if "://" in path:
+        return _find_remote(path)
+    return (path,) if Path(path).exists() else tuple(sorted(glob.glob(path)))
+
+
+def _find_remote(path: str) -> tuple[str, ...]:
+    import fsspec
+
+    with reading(path):
+        system, inner = fsspec.core.url_to_fs(path)
+        return tuple(sorted(system.unstrip_protocol(file) for file in system.glob(inner)))
+
+
+def stamp(file: str) -> list[str | int]:
+    """Identify a file: name, size (bytes) and mtime (ns); a URL by itself.
+
+    A Zarr store is known by its metadata files, which every rewrite touches.
+    """
+    path = Path(file)
+    if is_url(file):
+        return [file]
+    inside = [path / name for name in ("zarr.json", ".zmetadata", ".zattrs", ".zgroup")]
+    stats = [p.stat() for p in (inside if path.is_dir() else [path]) if p.exists()]
+    return [
+        path.name,
+        sum(s.st_size for s in stats),
+        max((s.st_mtime_ns for s in stats), default=0),
+    ]

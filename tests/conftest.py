@@ -1,0 +1,56 @@
+"""Fixtures shared by all tests; models are trained once per session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import hmx
+from tests.factories import make_cube
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["HMX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # xdist runs one test per core
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    folder = Path(os.environ.get("HMX_REAL_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: set HMX_REAL_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cube() -> xr.Dataset:
+    return make_cube((96, 112), steps=6)
+
+
+@pytest.fixture(scope="session")
+def trained(cube: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> hmx.Bundle:
+    """A small model, really trained, calibrated, on disk."""
+    return cube.hm.train(
+        static=["elevation"],
+        hidden=4,
+        epochs=3,
+        steps=6,
+        chip=72,
+        out=tmp_path_factory.mktemp("models") / "trained",
+    )
+
+
+def rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.nanmean(np.square(values))))
