@@ -121,7 +121,7 @@ class HMAccessor:
         level: Numbers | float = (),
         quantiles: Numbers | float = (),
         region: Region = None,
-        tile: int = 256,
+        tile: int = 512,
         precision: Precision = "float32",
         device: str = "auto",
     ) -> Cubelike:

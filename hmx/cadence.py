@@ -67,7 +67,7 @@ class Cadence:
                 "A cube needs at least two regular time steps."
             )
         values = time.values
-        if np.issubdtype(values.dtype, np.integer):
+        if values.dtype.kind in "iu":
             return _infer_integer(values)
         _require_dates(values)
         dates = [_Date.of(value) for value in values]
@@ -158,7 +158,8 @@ def _microseconds(values: np.ndarray) -> list[int]:
 def _constant(numbers: list[int], labels: np.ndarray) -> int:
     """Return the one positive difference between neighbours, or say which is off."""
     steps = np.diff(numbers)
-    usual = int(np.median(steps))
+    sizes, counts = np.unique(steps, return_counts=True)
+    usual = int(sizes[counts.argmax()])  # of equals the smallest: a lost map widens a gap
     odd = int(np.argmax(steps != usual)) if (steps != usual).any() else None
     if odd is None and usual > 0:
         return usual

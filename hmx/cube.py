@@ -210,7 +210,7 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
     try:
         with warnings.catch_warnings():  # a store without consolidated metadata is as good
             warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated")
-            cube = xr.open_zarr(str(path), **{"chunks": {}, **options})
+            cube: xr.Dataset = xr.open_zarr(str(path), **{"chunks": {}, **options})
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise SourceError(
             f"no cube can be opened at {str(path)!r} ({error}). Pass the folder of a Zarr store, "

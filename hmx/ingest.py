@@ -333,16 +333,7 @@ def _write_template(plan: _Plan, draft: Path) -> None:
     attrs = {**plan.attrs, **_geozarr(plan.grid)}
     # at once with its marks, so that a draft is recognised whenever a run dies
     zarr.create_group(draft, attributes=attrs)
-    template = _template(plan)
-    encoding: dict[str, Any] = {"time": {"dtype": "int64"}}
-    for variable in plan.variables:
-        # NaN also as Zarr's own fill value: GDAL takes that for nodata, and 0 is a value
-        nan = np.float32("nan")
-        chunks = plan.chunks(variable)
-        encoding[variable.name] = {"chunks": chunks, "_FillValue": nan, "fill_value": nan}
-    template.to_zarr(
-        draft, mode="a", compute=False, encoding=encoding, zarr_format=3, consolidated=False
-    )
+    _template(plan).to_zarr(draft, mode="a", compute=False, zarr_format=3, consolidated=False)
 
 
 def _template(plan: _Plan) -> xr.Dataset:
@@ -358,10 +349,23 @@ def _template(plan: _Plan) -> xr.Dataset:
         data[variable.name] = (dims, array, _attrs(variable, grid))
     data = data.rio.write_crs(grid.crs.to_wkt()).rio.write_transform(grid.transform)
     data = data.rio.write_coordinate_system()
+    data["time"].encoding = {"dtype": "int64"}
     for variable in plan.variables:
-        # listed, so that a plain open_zarr makes spatial_ref a coordinate, where .rio looks
-        data[variable.name].encoding["coordinates"] = "spatial_ref"
+        data[variable.name].encoding = _encoding(plan.chunks(variable))
     return cast(xr.Dataset, data)
+
+
+def _encoding(chunks: tuple[int, ...]) -> dict[str, Any]:
+    # NaN also as Zarr's own fill value: GDAL takes that for nodata, and 0 is a value
+    nan = np.float32("nan")
+    return {
+        "chunks": chunks,
+        "_FillValue": nan,
+        "fill_value": nan,
+        "grid_mapping": "spatial_ref",
+        # listed, so that a plain open_zarr makes it a coordinate, where .rio looks
+        "coordinates": "spatial_ref",
+    }
 
 
 def _attrs(variable: _Variable, grid: Grid) -> dict[str, Any]:

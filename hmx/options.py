@@ -155,7 +155,7 @@ class ForecastOptions(Options):
     h: Count = 4
     level: Numbers = ()
     quantiles: Numbers = ()
-    tile: Annotated[int, Field(ge=1)] = 256
+    tile: Annotated[int, Field(ge=1)] = 512
     precision: Precision = "float32"
     device: str = "auto"
 

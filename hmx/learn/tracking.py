@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,8 @@ from typing import Any, Literal
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 LOG = "training.csv"
+_ATTEMPT = "attempt-"
+_FIRST = ("epoch", "step")
 
 
 def loggers(
@@ -31,7 +34,8 @@ def loggers(
     config : mapping, optional
         Options and data of the run.
     """
-    found: list[Logger] = [CSVLogger(folder, name="", version="log", flush_logs_every_n_steps=10)]
+    attempt = len(list(folder.glob(f"{_ATTEMPT}*")))  # one log for each time a run was resumed
+    found: list[Logger] = [CSVLogger(folder, name="", version=f"{_ATTEMPT}{attempt}")]
     if wandb != "disabled":
         run = WandbLogger(project=project, save_dir=folder.parent, offline=wandb == "offline")
         run.log_hyperparams(dict(config or {}))
@@ -43,4 +47,25 @@ def close(found: list[Logger]) -> None:
     """Finish the Weights & Biases run, if there is one."""
     for logger in found:
         if isinstance(logger, WandbLogger):
-            logger.experiment.finish(quiet=True)
+            logger.experiment.finish()
+
+
+def keep_log(folder: Path, out: Path) -> None:
+    """Join the CSVs of a run's attempts into one beside the model.
+
+    Parameters
+    ----------
+    folder : Path
+        Working folder of the run.
+    out : Path
+        Folder of the bundle.
+    """
+    rows: list[dict[str, str]] = []
+    for attempt in sorted(folder.glob(f"{_ATTEMPT}*/metrics.csv")):
+        with attempt.open(newline="", encoding="utf-8") as file:
+            rows += csv.DictReader(file)
+    names = sorted({name for row in rows for name in row}, key=lambda n: (n not in _FIRST, n))
+    with (out / LOG).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)

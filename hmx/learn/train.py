@@ -29,7 +29,7 @@ from hmx.folds import CALIBRATION, VALIDATION, block_side, deal
 from hmx.learn.calibrate import calibrate
 from hmx.learn.data import Reader
 from hmx.learn.module import Fit, Pairs, add_scores, relative_error, validation_windows
-from hmx.learn.tracking import LOG, close, loggers
+from hmx.learn.tracking import close, keep_log, loggers
 from hmx.metrics import Score, skill
 from hmx.models.forecaster import Forecaster, reach
 from hmx.options import ModelOptions, TrainOptions
@@ -109,7 +109,7 @@ def train(
             bundle = _judge(fit, trainer, reader, recipe, seconds=time.monotonic() - started)
             if out is not None:
                 bundle = bundle.save(out)
-                _keep_log(folder, Path(out))
+                keep_log(folder, Path(out))
         trainer.strategy.barrier()
     return bundle if trainer.is_global_zero else load(str(out))
 
@@ -311,12 +311,6 @@ def _workplace(out: str | Path | None, reader: Reader, recipe: Recipe) -> Iterat
         recorded.write_text(json.dumps({"fingerprint": now}))
     yield work
     shutil.rmtree(work, ignore_errors=True)
-
-
-def _keep_log(folder: Path, out: Path) -> None:
-    log = folder / "log" / "metrics.csv"
-    if log.is_file():
-        shutil.copy(log, out / LOG)
 
 
 @contextmanager
