@@ -28,16 +28,20 @@ class Command(click.Command):
         except HmxError as error:
             if ctx.params.get("debug"):
                 raise
-            raise _failure(str(error), error.exit_code) from None
+            raise Failure(str(error), error.exit_code) from None
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
             text = f"{type(error).__name__}: {error}\nThis is not your catalog's fault as far as "
-            raise _failure(text + "hmx can tell. --debug shows where it happened.", 1) from None
+            raise Failure(text + "hmx can tell. --debug shows where it happened.", 1) from None
 
 
-def _failure(message: str, code: int) -> click.ClickException:
-    return type("Failure", (click.ClickException,), {"exit_code": code})(message)
+class Failure(click.ClickException):
+    """A message and the exit code that goes with it."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
 
 
 def catalog_command(function: Function) -> Function:

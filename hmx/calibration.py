@@ -87,7 +87,7 @@ class Calibration:
             )
 
 
-def fit_lead(errors: np.ndarray, change: np.ndarray, *, strata: int = 12) -> LeadCalibration:
+def fit_lead(errors: np.ndarray, change: np.ndarray, *, strata: int = 32) -> LeadCalibration:
     """Learn the errors of one lead.
 
     Parameters
@@ -97,8 +97,10 @@ def fit_lead(errors: np.ndarray, change: np.ndarray, *, strata: int = 12) -> Lea
     change : ndarray
         Absolute forecast change from the origin, native units, shape (n,).
     strata : int
-        Most strata; each holds at least 200 pixels and twice the pixels of the
-        next one up, because the large changes are few and matter most.
+        Most strata; each holds at least 200 pixels and a sixth of those with
+        larger changes than the strata below, because the large changes are few
+        and matter most. (With halves, errors that grow with change were covered
+        up to 5 points too often: a wide stratum holds unlike errors.)
 
     Returns
     -------
@@ -108,7 +110,7 @@ def fit_lead(errors: np.ndarray, change: np.ndarray, *, strata: int = 12) -> Lea
     """
     order = np.argsort(change, kind="stable")
     errors, change = errors[order], change[order]
-    bounds = _halving(len(errors), strata)
+    bounds = _bounds(len(errors), strata)
     centres = np.array([np.median(change[slice(*ends)]) for ends in pairwise(bounds)])
     # strata that share a median (often a change of exactly 0) are one stratum
     centres, first = np.unique(centres, return_index=True)
@@ -117,11 +119,11 @@ def fit_lead(errors: np.ndarray, change: np.ndarray, *, strata: int = 12) -> Lea
     return LeadCalibration(centres, table, len(errors))
 
 
-def _halving(n: int, strata: int, fewest: int = 200) -> list[int]:
-    """Cut n sorted pixels so that each stratum has half of what is left."""
+def _bounds(n: int, strata: int, fewest: int = 200) -> list[int]:
+    """Cut n sorted pixels so that each stratum has a sixth of what is left."""
     bounds = [0]
     while len(bounds) < strata and n - bounds[-1] >= 2 * fewest:
-        bounds.append(bounds[-1] + (n - bounds[-1]) // 2)
+        bounds.append(bounds[-1] + max(fewest, (n - bounds[-1]) // 6))
     return [*bounds, n]
 
 

@@ -278,7 +278,7 @@ def _sibling(path: str, suffix: str) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = _yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CatalogError(f"there is no catalog {str(path)!r}.{_nearby(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -298,6 +298,20 @@ def _read(path: Path) -> dict[str, Any]:
     return raw
 
 
+def _yaml(text: str) -> Any:
+    """Parse YAML in which ``{year}`` and ``${NAME}`` need no quotes, also inside braces."""
+    marked = re.sub(r"\{(\w+)\}", "\ue000\\1\ue001", text)  # same length: error columns stay true
+    return _unmarked(yaml.safe_load(marked))
+
+
+def _unmarked(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\ue000", "{").replace("\ue001", "}")
+    if isinstance(value, dict):
+        return {_unmarked(key): _unmarked(inner) for key, inner in value.items()}
+    return [_unmarked(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _nearby(path: Path) -> str:
     folder = path.parent
     names = [p.name for p in folder.glob("*") if is_catalog(p)] if folder.is_dir() else []
@@ -310,7 +324,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise CatalogError(f"--set {override!r}: write key.path=value, e.g. forecast.h=2.")
     try:
-        value = yaml.safe_load(text)
+        value = _yaml(text)
     except (yaml.YAMLError, ValueError):
         raise CatalogError(f"--set {override!r}: {text!r} is not a YAML value.") from None
     *parents, last = key.split(".")

@@ -26,6 +26,7 @@ from hmx.errors import (
     SourceError,
     missing_variable,
 )
+from hmx.geozarr import without
 from hmx.grid import Grid
 
 Cubelike = xr.Dataset | xr.DataArray
@@ -46,6 +47,7 @@ _AXES = {
         ("x", "lon", "longitude", "long", "easting", "eastings", "col"),
     ),
 }
+_CRS_ATTRIBUTES = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,10 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
             "or make one: hmx ingest CATALOG."
         ) from error
     warn_if_incomplete(cube, path)
-    return cube
+    cube.attrs = without(cube.attrs)
+    for variable in cube.variables.values():
+        variable.attrs = without(variable.attrs)
+    return _crs_as_coordinate(cube)
 
 
 def warn_if_incomplete(cube: xr.Dataset, path: str | Path) -> None:
@@ -355,7 +360,13 @@ def _select(data: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
         if name not in data.variables:
             raise missing_variable(name, data.data_vars)
     planes = [name for name in chosen if name in data.coords and name not in data.dims]
-    return data.reset_coords(planes)[chosen]
+    return _crs_as_coordinate(data).reset_coords(planes)[chosen]
+
+
+def _crs_as_coordinate(data: xr.Dataset) -> xr.Dataset:
+    """Give back to the coordinates what a plain ``to_zarr`` and ``open_zarr`` took from them."""
+    scalars = {name: v.attrs.keys() for name, v in data.data_vars.items() if v.ndim == 0}
+    return data.set_coords([n for n, keys in scalars.items() if keys & _CRS_ATTRIBUTES])
 
 
 def _order(

@@ -57,7 +57,7 @@ def _is_empty(path: Path) -> bool:
 def require_ours(path: Path) -> dict[str, Any]:
     """Return the attributes of what is there, which must be a cube of ours or nothing."""
     attrs = attributes(path)
-    if False:
+    if not _is_empty(path) and not set(attrs) >= _MARKS:
         raise OutputExists(
             f"{path} holds something that hmx ingest did not write, and only its own cubes are "
             "replaced. Move it away, or give another cube.path."

@@ -36,6 +36,7 @@ from hmx.catalog import Catalog, Source, is_url
 from hmx.cube import CHUNK
 from hmx.draft import attributes, beside, clear, finish, finished, recover, require_ours, swap
 from hmx.errors import BadArgument, CatalogError, NotEnoughData, SourceError
+from hmx.geozarr import array_attributes, group_attributes
 from hmx.grid import Grid
 from hmx.progress import Progress, silent
 from hmx.provenance import fingerprint
@@ -330,7 +331,7 @@ def _require_pixels(variable: _Variable, valid: np.ndarray, time: xr.DataArray) 
 def _write_template(plan: _Plan, draft: Path) -> None:
     """Write coordinates, attributes and empty arrays."""
     draft.parent.mkdir(parents=True, exist_ok=True)
-    attrs = {**plan.attrs, **_geozarr(plan.grid)}
+    attrs = {**plan.attrs, **group_attributes(plan.grid)}
     # at once with its marks, so that a draft is recognised whenever a run dies
     zarr.create_group(draft, attributes=attrs)
     _template(plan).to_zarr(draft, mode="a", compute=False, zarr_format=3, consolidated=False)
@@ -341,7 +342,7 @@ def _template(plan: _Plan) -> xr.Dataset:
 
     grid, time = plan.grid, plan.time
     coords = {"time": time, "y": ("y", grid.y), "x": ("x", grid.x)}
-    data = xr.Dataset(coords=coords, attrs={**plan.attrs, **_geozarr(grid)})
+    data = xr.Dataset(coords=coords, attrs={**plan.attrs, **group_attributes(grid)})
     for variable in plan.variables:
         dims = ("y", "x") if variable.role == "static" else ("time", "y", "x")
         shape = tuple(data.sizes[dim] for dim in dims)
@@ -370,23 +371,8 @@ def _encoding(chunks: tuple[int, ...]) -> dict[str, Any]:
 
 def _attrs(variable: _Variable, grid: Grid) -> dict[str, Any]:
     source = variable.source
-    attrs: dict[str, Any] = {"hmx_role": variable.role, "_CRS": {"wkt": grid.crs.to_wkt()}}
-    if (authority := grid.crs.to_authority()) and authority[0] == "EPSG":
-        attrs["_CRS"]["url"] = f"http://www.opengis.net/def/crs/EPSG/0/{authority[1]}"
+    attrs: dict[str, Any] = {"hmx_role": variable.role, **array_attributes(grid)}
     if source.valid_range is not None:
         attrs["valid_range"] = list(source.valid_range)
     attrs |= {"units": source.units, "long_name": source.long_name}
     return {key: value for key, value in attrs.items() if value is not None}
-
-
-def _geozarr(grid: Grid) -> dict[str, Any]:
-    """Describe the grid by the GeoZarr ``proj:`` and ``spatial:`` conventions."""
-    authority = grid.crs.to_authority()
-    return {
-        **({"proj:code": ":".join(authority)} if authority else {}),
-        "proj:wkt2": grid.crs.to_wkt(),
-        "spatial:dimensions": ["y", "x"],
-        "spatial:transform": list(grid.transform)[:6],
-        "spatial:shape": list(grid.shape),
-        "spatial:bbox": list(grid.bounds),
-    }

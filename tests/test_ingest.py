@@ -295,7 +295,7 @@ def test_a_raster_on_another_grid_is_named(
     write_tif(tmp_path / file, **{"values": field(), **odd})
     catalog = make_catalog(tmp_path, elevation={"path": "elevation.tif"})
     with pytest.raises(error, match=says) as raised:
-        ingest(catalog)
+        ingest(catalog, progress=lambda *_: pytest.fail("wrote before it checked"))
     assert file in str(raised.value)
     assert leftovers(catalog) == []
 
@@ -466,6 +466,9 @@ def test_rasters_may_be_archived_once_they_are_in_the_cube(tmp_path: Path) -> No
     assert is_current(make_catalog(tmp_path))
     with pytest.raises(SourceError, match="no file for 1990, 1995, 2000"):
         ingest(make_catalog(tmp_path), overwrite=True)
+    write_tif(tmp_path / "elevation.tif", field())
+    with pytest.raises(SourceError, match="no file for 1990, 1995, 2000"):
+        ingest(make_catalog(tmp_path, elevation={"path": "elevation.tif"}))
 
 
 @pytest.mark.parametrize("change", ["pixels", "options", "sources"])

@@ -278,12 +278,15 @@ def test_align_equals_reproject_match(tmp_path: Path, how: str, suffix: str) -> 
 
 @pytest.mark.parametrize("how", ["average", "bilinear", "nearest"])
 def test_align_across_crs_does_not_depend_on_windows(tmp_path: Path, how: str) -> None:
-    path = write_tif(tmp_path / "a.tif", field((90, 80)))
-    west, north = 9.0, 48.75
-    grid = Grid(pyproj.CRS("EPSG:4326"), Affine(0.002, 0, west, 0, -0.001, north), (60, 50))
+    wide = Affine(4_000, 0, 3_500_000, 0, -4_000, 4_000_000)  # where straight lines bend
+    path = write_tif(tmp_path / "a.tif", field((500, 500)), crs="EPSG:3035", transform=wide)
+    # wider than a block of GDAL's (512 px), inside which windows cannot matter
+    grid = Grid(pyproj.CRS("EPSG:4326"), Affine(0.0125, 0, 4, 0, -0.06, 56), (200, 1100))
     part = onto(path, grid, tmp_path, align=how)
-    assert np.isfinite(whole(part)).any()
-    np.testing.assert_allclose(tiled(part), whole(part), atol=1e-6)
+    off = np.abs(tiled(part, (128, 530)) - whole(part))
+    assert np.isfinite(off).all()
+    # GDAL's default error gives .02 or more here; nearest may go either way between two pixels
+    assert np.quantile(off, 0.99) < 1e-3
 
 
 @pytest.mark.parametrize("how", ["average", "bilinear"])

@@ -38,7 +38,7 @@ class ConvLSTMCell(nn.Module):
             inputs + hidden, 4 * hidden, kernel, padding=self.radius, dilation=dilation
         )
         with torch.no_grad():  # remember by default: forget gate opens at sigmoid(1) = .73
-            self.gates.bias[hidden : 2 * hidden] = 1.0
+            self.gates.bias[hidden : 2 * hidden] = 1.0  # type: ignore[index]
 
     def forward(self, x: Tensor, state: State | None) -> State:
         """Advance one step; ``x`` is (b, inputs, y, x), ``None`` is a zero state."""

@@ -10,6 +10,7 @@ import xarray as xr
 
 from hmx.bundle import Bundle
 from hmx.cube import Cube
+from hmx.geozarr import without
 from hmx.options import ForecastOptions
 from hmx.predict.step import QUALITY
 from hmx.windows import Window
@@ -42,7 +43,7 @@ def describe(
         Leads, levels and quantiles.
     """
     target = cube.target
-    attrs = {k: v for k, v in cube.data[target].attrs.items() if k not in _STORAGE}
+    attrs = {k: v for k, v in without(cube.data[target].attrs).items() if k not in _STORAGE}
     variables: dict[str, Any] = {}
     for output, array in arrays.items():
         if output == "quality":
@@ -55,7 +56,8 @@ def describe(
             variables[name] = (("time", "y", "x"), array, _named(attrs, _title(output)))
     result = xr.Dataset(variables, coords=_coords(cube, window, options))
     _mark_uncalibrated(result, bundle, options.h)
-    result.attrs = {k: v for k, v in cube.data.attrs.items() if not k.startswith("hmx_")}
+    kept = without(cube.data.attrs)
+    result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
     return place(result, cube, window)
 
 

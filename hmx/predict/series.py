@@ -35,22 +35,18 @@ def with_history(past: Held, forecast: Cubelike) -> Held:
     GridMismatch
         If the two lie on different grids.
     """
-    ahead = _as_dataset(forecast, "hm")
+    ahead: xr.Dataset = _as_dataset(forecast, "hm")
     target = _target_of(ahead, past)
     before = _as_dataset(past, target)
     time = find_axes(before)["time"]
     _check(before[target], ahead, time)
     series = before[target].reset_coords(drop=True)
     lead = np.arange(1 - series.sizes[time], 1)
-    joined = {
-        name: xr.concat([_past_of(str(name), target, series), variable.drop_vars("lead")], dim=time)
-        if time in variable.dims
-        else variable
-        for name, variable in ahead.data_vars.items()
-    }
-    result = ahead.drop_vars([*ahead.data_vars, time, "lead"]).assign(
-        {name: variable.reset_coords(drop=True) for name, variable in joined.items()}
-    )
+    joined: dict[str, xr.DataArray] = {}
+    for name, variable in ((str(n), v.reset_coords(drop=True)) for n, v in ahead.data_vars.items()):
+        parts = [_past_of(name, target, series), variable]
+        joined[name] = xr.concat(parts, dim=time) if time in variable.dims else variable
+    result = ahead.drop_vars([*ahead.data_vars, time, "lead"]).assign(joined)
     result = result.assign_coords(lead=(time, np.concatenate([lead, ahead["lead"].values])))
     for name in joined:
         result[name].attrs, result[name].encoding = ahead[name].attrs, dict(ahead[name].encoding)

@@ -17,9 +17,10 @@ import xarray as xr
 import zarr
 
 from hmx.catalog import is_url
-from hmx.cube import find_axes
+from hmx.cube import enter, find_axes
 from hmx.draft import attributes, finish
 from hmx.errors import OutputExists
+from hmx.geozarr import array_attributes, group_attributes
 from hmx.progress import Progress, silent
 
 
@@ -35,7 +36,10 @@ def write(result: xr.Dataset, path: str, *, progress: Progress = silent) -> None
     progress : callable
         Told (tile rows done, tile rows, text).
     """
-    result = result.assign_attrs(hmx_status="incomplete")
+    grid = enter(result, target=_series(result), dynamic=(), static=()).grid
+    result = result.assign_attrs(hmx_status="incomplete", **group_attributes(grid))
+    for name in result.data_vars:
+        result[name].attrs |= array_attributes(grid)
     result.to_zarr(
         path,
         mode="w-",
@@ -52,6 +56,11 @@ def write(result: xr.Dataset, path: str, *, progress: Progress = silent) -> None
         part.to_zarr(path, region={rows: slice(start, stop)}, consolidated=False)
         progress(done, len(edges) - 1, "forecasting: rows of tiles")
     finish(zarr.open_group(path, mode="r+"), Path(path))
+
+
+def _series(result: xr.Dataset) -> str:
+    """Name a variable with time, any of them: all lie on one grid."""
+    return next(str(name) for name, variable in result.data_vars.items() if variable.ndim == 3)
 
 
 def _encoding(result: xr.Dataset) -> dict[str, Any]:
