@@ -53,7 +53,9 @@ def describe(
             variables[f"{target}_quantile"] = (dims, array, _named(attrs, "quantile"))
         else:
             name = target if output == "mean" else f"{target}_{output}"
-            variables[name] = (("time", "y", "x"), array, _named(attrs, _title(output)))
+            role = {"hmx_role": "target"} if output == "mean" else {}
+            named = {**_named(attrs, _title(output)), **role}
+            variables[name] = (("time", "y", "x"), array, named)
     result = xr.Dataset(variables, coords=_coords(cube, window, options))
     _mark_uncalibrated(result, bundle, options.h)
     kept = without(cube.data.attrs)

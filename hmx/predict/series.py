@@ -81,7 +81,9 @@ def _check(series: xr.DataArray, ahead: xr.Dataset, time: str) -> None:
             "Pass the cube it was made from: ds.sel(time=slice(None, origin))."
         )
     here = enter(series, static=()).grid
-    if problem := here.difference(enter(ahead, dynamic=(), static=()).grid):
+    if problem := here.difference(
+        enter(ahead, target=str(series.name), dynamic=(), static=()).grid
+    ):
         raise GridMismatch(f"cube and forecast are on different grids: {problem}. Crop both alike.")
 
 

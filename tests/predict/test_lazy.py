@@ -185,6 +185,8 @@ def test_names_follow_the_target(tmp_path: Path) -> None:
     fc = cube.hm.forecast(h=1, model=bundle, level=80, quantiles=[0.1, 0.5])
     assert set(fc.data_vars) == {"hfp", "hfp_lo_80", "hfp_hi_80", "hfp_quantile", "quality"}
     assert fc["hfp_quantile"].dims == ("quantile", "time", "y", "x")
+    assert fc.hm.grid == cube.hm.grid  # the central estimate is the target of the result
+    assert fc.hm.with_history(cube)["hfp"].sizes["time"] == 6
 
 
 def test_intervals_are_nested_and_within_the_valid_range(
