@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import click
-from hmx.cli.shared import Command, catalog_command, load_catalog, talk
 
+from hmx.cli.shared import Command, catalog_command, load_catalog, talk
 from hmx.errors import BadArgument
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from hmx.cli.shared import Command, catalog_command, load_catalog
 
 

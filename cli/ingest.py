@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+
 from hmx.cli.shared import Command, catalog_command, load_catalog, talk
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import click
+
 from hmx.cli.forecast import forecast
 from hmx.cli.info import info
 from hmx.cli.ingest import ingest

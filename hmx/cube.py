@@ -172,7 +172,10 @@ class Cube:
         """
         result = result.isel({dim: slice(None, None, -1) for dim in self.door.flips})
         result = result.rename({k: v for k, v in self.door.names.items() if k in result.dims})
-        return result[self.target] if self.door.dataarray else result
+        if not self.door.dataarray:
+            return result
+        marks = {k: v for k, v in result.attrs.items() if str(k).startswith("hmx_")}
+        return result[self.target].assign_attrs(marks)
 
 
 def open_cube(path: str | Path, **options: Any) -> xr.Dataset:

@@ -22,7 +22,7 @@ from hmx.recipe import Recipe
 _MARKS = {"hmx_status", "hmx_fingerprint", "hmx_sources"}  # what only a cube of ours has
 
 
-def finish(group: zarr.Group, draft: Path) -> None:
+def finish(group: zarr.Group, draft: Path | str) -> None:
     """Mark a draft as complete, also in its consolidated metadata."""
     group.attrs["hmx_status"] = "complete"
     with warnings.catch_warnings():

@@ -202,6 +202,8 @@ def _axis(
     centres = np.asarray(obj[dim].values, dtype="float64")
     if stored is not None and _fits(centres, *stored):
         return stored
+    if len(centres) == 1 and stored is not None:  # a crop keeps the pixel size, not the corner
+        return float(centres[0] - stored[1] / 2), stored[1]
     if len(centres) < 2:
         raise CubeError(
             f"dimension {dim!r} has a single pixel, so its size is unknown. Write the transform: "

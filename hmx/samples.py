@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from hmx.bundle import Spec
-from hmx.cube import Cube, Rules
+from hmx.cube import CHUNK, Cube, Rules
 from hmx.folds import TRAIN, Split
 from hmx.scaling import Scaler
 from hmx.windows import Span, TileGrid, Window, pieces
@@ -125,31 +125,38 @@ def count_valid(cube: Cube, block: int) -> np.ndarray:
     Parameters
     ----------
     cube : Cube
-        Read block by block.
+        Read in squares of whole chunks, whatever the size of a block.
     block : int
         Side of a block, px.
     """
-    grid = TileGrid(cube.grid.shape, (block, block), halo=0)
-    counts = np.zeros(grid.counts, dtype="int64")
-    rules, times = cube.rules[cube.target], Span(0, cube.data.sizes["time"])
-    for strip in range(grid.counts[0]):
-        rows = grid[strip, 0].core.y
-        values = cube.data[cube.target].isel(time=times.slice, y=rows.slice).values
-        seen = np.isfinite(rules.clean(values)).any(axis=0).sum(axis=0)
-        counts[strip] = np.add.reduceat(seen, np.arange(0, len(seen), block))
+    counts = np.zeros(TileGrid(cube.grid.shape, (block, block), halo=0).counts, dtype="int64")
+    target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.door)
+    for window, arrays in _squares(target):
+        rows = np.arange(window.y.start, window.y.stop) // block
+        cols = np.arange(window.x.start, window.x.stop) // block
+        seen = np.isfinite(arrays[cube.target]).any(axis=0)
+        np.add.at(counts, (rows[:, None], cols[None, :]), seen)
     return counts
 
 
 def training_blocks(cube: Cube, split: Split) -> Iterator[Arrays]:
-    """Yield the cleaned arrays of all training pixels, each once.
+    """Yield arrays that hold all training pixels, each once, and NaN elsewhere.
 
     Parameters
     ----------
     cube : Cube
-        Cut to the training years.
+        Cut to the training years; read in squares of whole chunks.
     split : Split
         Roles of the blocks.
     """
+    for window, arrays in _squares(cube):
+        train = split.roles(window) == TRAIN
+        if train.any():
+            yield {name: np.where(train, array, np.nan) for name, array in arrays.items()}
+
+
+def _squares(cube: Cube) -> Iterator[tuple[Window, Arrays]]:
+    """Read a cube once, a square of whole storage chunks at a time."""
     rules, times = cube.rules, Span(0, cube.data.sizes["time"])
-    for window in split.windows(TRAIN):
-        yield read(cube, window, times, rules)
+    for tile in TileGrid(cube.grid.shape, (CHUNK, CHUNK), halo=0):
+        yield tile.core, read(cube, tile.core, times, rules)

@@ -264,9 +264,9 @@ def _north_up(stored: Grid, name: str) -> Grid:
 
 def _scale(dataset: Any, grid: Grid) -> dict[str, float]:
     """Fix the width of the kernel, which GDAL guesses anew for each window."""
-    corner = grid.transform * (grid.shape[1] // 2, grid.shape[0] // 2)
-    right, below = (float(n) for n in np.add(corner, (grid.transform.a, grid.transform.e)))
-    cell = (corner[0], below, right, corner[1])
+    row, column = grid.shape[0] // 2, grid.shape[1] // 2
+    (left, above), (right, below) = grid.corner(row, column), grid.corner(row + 1, column + 1)
+    cell = (left, below, right, above)
     with suppress(RasterioError):
         west, south, east, north = transform_bounds(grid.crs.to_wkt(), dataset.crs, *cell)
         scales = np.divide(dataset.res, (east - west, north - south))

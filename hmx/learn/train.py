@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import signal
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -189,7 +191,8 @@ def _fit(
         default_root_dir=folder,
     )
     last = folder / _LAST
-    trainer.fit(fit, ckpt_path=last if last.is_file() else None, weights_only=True)
+    with _interruptible():
+        trainer.fit(fit, ckpt_path=last if last.is_file() else None, weights_only=True)
     close(logs)
     return trainer, fit
 
@@ -311,6 +314,22 @@ def _workplace(out: str | Path | None, reader: Reader, recipe: Recipe) -> Iterat
         recorded.write_text(json.dumps({"fingerprint": now}))
     yield work
     shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be Ctrl-C: Lightning ends the process instead, and ignores the next one."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

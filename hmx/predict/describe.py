@@ -87,12 +87,17 @@ def _coords(cube: Cube, window: Window, options: ForecastOptions) -> dict[str, A
             time.values[-1],
             {"standard_name": "forecast_reference_time"},
         ),
-        "y": cube.data["y"].isel(y=window.y.slice).variable,
-        "x": cube.data["x"].isel(x=window.x.slice).variable,
+        "y": _bare(cube.data["y"].isel(y=window.y.slice)),
+        "x": _bare(cube.data["x"].isel(x=window.x.slice)),
     }
     if options.quantiles:
         coords["quantile"] = ("quantile", list(options.quantiles))
     return coords
+
+
+def _bare(coord: xr.DataArray) -> xr.Variable:
+    """Leave behind the encoding of the store a coordinate was read from."""
+    return xr.Variable(coord.dims, coord.values, coord.attrs)
 
 
 def _named(attrs: dict[str, Any], title: str) -> dict[str, Any]:

@@ -7,16 +7,14 @@ scheduling do not grow with the raster.
 
 from __future__ import annotations
 
-import shutil
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import xarray as xr
 import zarr
 
-from hmx.catalog import is_url
 from hmx.cube import enter, find_axes
 from hmx.draft import attributes, finish
 from hmx.errors import OutputExists
@@ -55,7 +53,7 @@ def write(result: xr.Dataset, path: str, *, progress: Progress = silent) -> None
         part = moving.isel({rows: slice(start, stop)})
         part.to_zarr(path, region={rows: slice(start, stop)}, consolidated=False)
         progress(done, len(edges) - 1, "forecasting: rows of tiles")
-    finish(zarr.open_group(path, mode="r+"), Path(path))
+    finish(zarr.open_group(path, mode="r+"), path)
 
 
 def _series(result: xr.Dataset) -> str:
@@ -72,7 +70,7 @@ def _encoding(result: xr.Dataset) -> dict[str, Any]:
     }
     for name, coord in result.coords.items():
         if coord.dtype.kind == "M":
-            encoding[str(name)] = {"units": "days since 1970-01-01", "dtype": "int64"}
+            encoding[str(name)] = {"dtype": "int64"}
     return encoding
 
 
@@ -82,7 +80,7 @@ def clear(path: str, *, what: str) -> None:
     Parameters
     ----------
     path : str
-        A local folder.
+        A folder, or a URL that fsspec understands.
     what : str
         How the message calls the product.
 
@@ -91,12 +89,12 @@ def clear(path: str, *, what: str) -> None:
     OutputExists
         If something is there that hmx did not write.
     """
-    place = Path(path)
-    if is_url(path) or not place.exists() or (place.is_dir() and not any(place.iterdir())):
+    files, place = fsspec.core.url_to_fs(path)
+    if not files.exists(place) or (files.isdir(place) and not files.ls(place)):
         return
     if "hmx_provenance" not in attributes(path):
         raise OutputExists(
             f"{path} holds something that hmx did not write, so it is left alone, also with "
             f"--overwrite. Choose another place for the {what}."
         )
-    shutil.rmtree(place)
+    files.rm(place, recursive=True)

@@ -102,9 +102,13 @@ WORK = (
 
 
 def peak_of(code: str, store: Path, model: Path, tile: int) -> float:
+    """Run one of the pieces of code above on a store; return its peak, MiB."""
+    return run("import hmx; " + code.format(store=str(store), model=str(model), tile=tile))
+
+
+def run(code: str) -> float:
     """Run code in a new process; return its peak resident memory, MiB."""
-    text = "import hmx; " + code.format(store=str(store), model=str(model), tile=tile)
-    process = subprocess.Popen([sys.executable, "-c", text])
+    process = subprocess.Popen([sys.executable, "-c", code])
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.bench import memory, skill
+from tests.bench import ingest, memory, skill
 
 
 def test_the_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -14,6 +14,13 @@ def test_the_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(capsys.readouterr().out)
     assert [row["side"] for row in report["rows"]] == [64, 128]
     assert all(row["peak_mib"] > 50 for row in report["rows"])
+
+
+def test_the_ingest_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ingest.main(["--shape", "600", "700", "--years", "2", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["peak_mib"] > 50
+    assert figures["stack_mib"] == pytest.approx(3.2, abs=0.1)
 
 
 def test_the_skill_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 import yaml
 from click.testing import CliRunner, Result
-from hmx.cli.main import hmx
 
 import hmx as library
+from hmx.cli.main import hmx
 from tests.factories import make_cube, write_catalog, write_raster
 
 
@@ -216,9 +216,8 @@ def test_stopping_says_how_to_go_on(
 ) -> None:
     import sys
 
-    from hmx.cli.main import main
-
     from hmx import workflow
+    from hmx.cli.main import main
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,18 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
     assert epochs[0] > 1, "it started over"
     assert same_weights(resumed, train(cube, recipe))
     assert not (tmp_path / "m.training").exists()
+
+
+def test_ctrl_c_stays_ctrl_c_and_the_run_can_go_on(tmp_path: Path) -> None:
+    cube, out, handler = make_cube((64, 64)), tmp_path / "m", signal.getsignal(signal.SIGINT)
+
+    def stop(done: int, total: int, text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(cube, recipe_of(epochs=3), out=out, progress=stop)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert same_weights(train(cube, recipe_of(epochs=3), out=out), train(cube, recipe_of(epochs=3)))
 
 
 def test_checkpoints_of_another_recipe_are_not_resumed(tmp_path: Path) -> None:

@@ -165,6 +165,7 @@ def test_the_dataarray_form_gives_the_same_numbers(saved: hmx.Bundle) -> None:
     fc = array.hm.forecast(h=2, model=saved)
     assert isinstance(fc, xr.DataArray)
     assert "elevation" not in fc.coords
+    assert "hmx_provenance" in fc.attrs
     assert fc.rio.crs == cube.rio.crs
     np.testing.assert_array_equal(fc, cube.hm.forecast(h=2, model=saved)["hm"])
 
