@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -234,6 +234,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
         "spec": spec,
         "scaler": asdict(bundle.scaler),
         "calibration": leads,
+        "weights": {name: list(array.shape) for name, array in sorted(bundle.weights.items())},
         "training": dict(bundle.training),
     }
 
@@ -245,6 +246,7 @@ def _restore(raw: dict[str, Any], weights: dict[str, np.ndarray], folder: Path) 
             f"hmx reads format {FORMAT}. Install the hmx that wrote it, or train again."
         )
     try:
+        check_weights({name: w.shape for name, w in weights.items()}, raw["weights"])
         spec, scaler = dict(raw["spec"]), raw["scaler"]
         spec["network"] = ModelOptions(**spec["network"])
         for key in ("dynamic", "static", "pixel_size_m", "valid_range"):
@@ -261,13 +263,15 @@ def _restore(raw: dict[str, Any], weights: dict[str, np.ndarray], folder: Path) 
             training=raw["training"],
             path=folder.resolve(),
         )
+    except BundleError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(
             f"{folder / DESCRIPTION} does not describe a model ({error}). Train it again."
         ) from None
 
 
-def check_weights(have: Mapping[str, tuple[int, ...]], want: Mapping[str, tuple[int, ...]]) -> None:
+def check_weights(have: Mapping[str, Sequence[int]], want: Mapping[str, Sequence[int]]) -> None:
     """Raise :class:`BundleError` naming the first weight that does not fit.
 
     Parameters

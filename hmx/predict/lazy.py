@@ -22,6 +22,7 @@ from dask.highlevelgraph import HighLevelGraph
 from hmx.bundle import Bundle, load
 from hmx.cube import Cube, Cubelike, enter
 from hmx.errors import BadArgument
+from hmx.models import forecaster
 from hmx.options import ForecastOptions, parse
 from hmx.predict.describe import describe
 from hmx.predict.precision import resolve
@@ -123,15 +124,16 @@ def _check(options: ForecastOptions, bundle: Bundle, cube: Cube) -> None:
             "Use a Dataset: da.to_dataset(name='hm').hm.forecast(..., level=80)."
         )
     choose_device(options.device)
+    forecaster.Forecaster.load(
+        bundle
+    )  # a weight that does not fit is told here, not by the first tile
 
 
 def _plan(options: ForecastOptions, bundle: Bundle, cube: Cube) -> Plan:
-    from hmx.models.forecaster import reach
-
     tiles = TileGrid(
         cube.grid.shape,
         (options.tile, options.tile),
-        halo=reach(bundle.spec.network, options.h),
+        halo=forecaster.reach(bundle.spec.network, options.h),
         wraps=cube.grid.wraps,
     )
     request = Request(

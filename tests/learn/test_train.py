@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from safetensors.numpy import load_file, save_file
 
 import hmx
 from hmx.cube import enter
@@ -21,7 +26,7 @@ from hmx.learn.module import loss
 from hmx.learn.train import Recipe, plan, train
 from hmx.models.forecaster import Forecaster
 from hmx.options import ModelOptions, TrainOptions
-from tests.conftest import rms
+from tests.conftest import ROOT, rms
 from tests.factories import make_cube
 
 QUICK = {"history": 2, "hidden": 2, "layers": 1, "chip": 32, "h": 2}
@@ -213,53 +218,70 @@ def test_leads_beyond_the_truth_are_marked_uncalibrated() -> None:
     assert "uncalibrated_leads" not in fc["hm"].attrs
 
 
-def damage(path: Path, change: object) -> None:
+def describe_otherwise(path: Path, change: Any) -> None:
     raw = json.loads((path / "bundle.json").read_text())
-    change(raw)  # type: ignore[operator]
+    change(raw)
     (path / "bundle.json").write_text(json.dumps(raw))
 
 
+def reweigh(path: Path, change: Any) -> None:
+    weights = load_file(path / "weights.safetensors")
+    change(weights)
+    save_file(weights, path / "weights.safetensors")
+
+
 DAMAGES = [
-    (lambda p: damage(p, lambda r: r.update(format=99)), r"has format 99 and this version"),
-    (lambda p: damage(p, lambda r: r.pop("scaler")), r"does not describe a model \('scaler'\)"),
-    (lambda p: (p / "weights.safetensors").write_bytes(b"torn"), r"is damaged"),
-    (lambda p: (p / "weights.safetensors").unlink(), r"is damaged"),
-    (lambda p: (p / "bundle.json").write_text("{"), r"is damaged"),
+    (describe_otherwise, lambda r: r.update(format=99), r"has format 99 and this version"),
+    (describe_otherwise, lambda r: r.pop("scaler"), r"does not describe a model \('scaler'\)"),
     (
-        lambda p: damage(p, lambda r: r["spec"]["network"].update(hidden=9)),
+        describe_otherwise,
+        lambda r: r["spec"]["network"].update(hidden=9),
         r"the weight 'core\.cells\.0\.gates\.weight' has shape .* demands",
     ),
+    (reweigh, lambda w: w.pop("increment.bias"), r"lacks the weight 'increment\.bias'"),
+    (reweigh, lambda w: w.update(ghost=np.zeros(1)), r"has the weight 'ghost', which its spec"),
+    (lambda path, _: (path / "weights.safetensors").write_bytes(b"torn"), None, r"is damaged"),
+    (lambda path, _: (path / "weights.safetensors").unlink(), None, r"is damaged"),
+    (lambda path, _: (path / "bundle.json").write_text("{"), None, r"is damaged"),
 ]
 
 
-@pytest.mark.parametrize(("harm", "text"), DAMAGES, ids=range(len(DAMAGES)))
-def test_a_damaged_bundle_names_the_damage(
-    cube: xr.Dataset, trained: hmx.Bundle, tmp_path: Path, harm: object, text: str
+@pytest.mark.parametrize(("how", "change", "text"), DAMAGES, ids=range(len(DAMAGES)))
+def test_a_damaged_bundle_names_the_damage_before_any_work(
+    cube: xr.Dataset, trained: hmx.Bundle, tmp_path: Path, how: Any, change: Any, text: str
 ) -> None:
     shutil.copytree(trained.path, tmp_path / "m")
-    harm(tmp_path / "m")  # type: ignore[operator]
+    how(tmp_path / "m", change)
     with pytest.raises(BundleError, match=text):
-        cube.hm.forecast(h=1, model=tmp_path / "m").compute()
+        cube.hm.forecast(h=1, model=tmp_path / "m")
 
 
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
-        (lambda w: w.pop("increment.bias"), r"lacks the weight 'increment\.bias'"),
-        (lambda w: w.update(ghost=np.zeros(1)), r"has the weight 'ghost', which its spec"),
-    ],
-    ids=["missing", "unknown"],
-)
-def test_weights_must_match_the_spec(
-    cube: xr.Dataset, trained: hmx.Bundle, tmp_path: Path, change: object, text: str
-) -> None:
-    from dataclasses import replace
+DDP = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.factories import make_cube
+if __name__ == "__main__":
+    make_cube((64, 64)).hm.train(
+        static=["elevation"], history=2, hidden=2, layers=1, chip=32, h=2, epochs=2, steps=2,
+        devices=2, strategy="ddp", device="cpu", out={out!r},
+    )
+"""
 
-    weights = dict(trained.weights)
-    change(weights)  # type: ignore[operator]
-    broken = replace(trained, weights=weights, path=None).save(tmp_path / "m")
-    with pytest.raises(BundleError, match=text):
-        cube.hm.forecast(h=1, model=broken).compute()
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    script = tmp_path / "ddp.py"
+    script.write_text(DDP.format(root=str(ROOT), out=str(tmp_path / "m")))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "GLOBAL_RANK: 1, MEMBER: 2/2" in done.stderr
+    together = hmx.load(tmp_path / "m")
+    alone = train(make_cube((64, 64)), recipe_of())
+    for name, weight in alone.weights.items():  # the same chips, dealt to two
+        np.testing.assert_allclose(together.weights[name], weight, atol=0.02)
 
 
 def test_offline_tracking_leaves_a_run_to_sync(
