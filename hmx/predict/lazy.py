@@ -2,7 +2,10 @@
 
 Each tile task takes its core and halo as slices of the cube's own dask arrays,
 so whatever was done to the cube before (crops, edits, reprojection) is part of
-the forecast. The graph carries the bundle's path and digest, never weights.
+the forecast. Where nothing was done, and an array is as its store was opened (its
+dask layers prove it), the slice travels inside the tile's task and is read there:
+tasks share nothing, and memory stays flat however large the raster. The graph
+carries the bundle's path and digest, never weights.
 """
 
 from __future__ import annotations
@@ -151,23 +154,44 @@ def _plan(options: ForecastOptions, bundle: Bundle, cube: Cube) -> Plan:
 
 def _lay(plan: Plan, cube: Cube, window: Window) -> dict[str, da.Array]:
     """Lay out the tasks under a window; return the lazy arrays, cropped to it."""
-    sources = [_recent(cube, name, plan.bundle.spec.network.history) for name in cube.variables]
+    sources = [_array(cube, name) for name in cube.variables]
+    history, nx = plan.bundle.spec.network.history, cube.grid.shape[1]
     token = tokenize(plan.request, plan.tiles, *(source.name for source in sources))
     name = f"hmx-forecast-{token}"
     layer: dict[Any, Task] = {}
     inputs: list[da.Array] = []
     covered = list(plan.tiles.covering(window))
     for tile in covered:
-        cuts = [_cut(source, tile.read, cube.grid.shape[1]) for source in sources]
-        keys = [TaskRef((cut.name, *(0,) * cut.ndim)) for cut in cuts]
+        parts: list[da.Array | TaskRef] = []
+        for source in sources:
+            cut = _cut(source, tile.read, history=history, nx=nx)
+            if _as_opened(source):
+                parts.append(cut)
+            else:
+                parts.append(TaskRef((cut.name, *(0,) * cut.ndim)))
+                inputs.append(cut)
         key = (name, *tile.index)
-        layer[key] = Task(key, forecast_window, plan.request, tile.crop, *keys)
-        inputs += cuts
+        layer[key] = Task(key, _run, plan.request, tile.crop, *parts)
     graph = HighLevelGraph.from_collections(name, layer, dependencies=inputs)
     outputs = _outputs(plan.request)
     return {
         output: _pick(graph, name, output, shape, plan, window) for output, shape in outputs.items()
     }
+
+
+def _run(request: Request, crop: Window, *parts: np.ndarray | da.Array) -> dict[str, np.ndarray]:
+    """Run one tile: read what travels in the task, then compute."""
+    raw = [
+        part.compute(scheduler="synchronous") if isinstance(part, da.Array) else part
+        for part in parts
+    ]
+    return forecast_window(request, crop, *raw)
+
+
+def _as_opened(source: da.Array) -> bool:
+    """Tell whether an array is a store as xarray or dask opened it, untouched since."""
+    names = (name.removeprefix("original-") for name in source.dask.layers)
+    return all(name.startswith(("open_dataset-", "from-zarr-")) for name in names)
 
 
 def _outputs(request: Request) -> dict[str, tuple[int, ...]]:
@@ -179,21 +203,19 @@ def _outputs(request: Request) -> dict[str, tuple[int, ...]]:
     return {**outputs, "quality": ()}
 
 
-def _recent(cube: Cube, name: str, history: int) -> da.Array:
-    """Return a variable as dask, cut to the steps the network sees."""
+def _array(cube: Cube, name: str) -> da.Array:
+    """Return a variable as dask."""
     variable = cube.data[name]
-    if "time" in variable.dims:
-        variable = variable.isel(time=slice(-history, None))
     if variable.chunks is None:
         variable = variable.chunk(dict.fromkeys(variable.dims, "auto"))
     array: da.Array = variable.data
     return array
 
 
-def _cut(source: da.Array, window: Window, nx: int) -> da.Array:
-    """Slice a window out of a dask array, as one chunk."""
-    rows = source[..., window.y.slice, :]
-    parts = [rows[..., part] for part in pieces(window.x, nx)]
+def _cut(source: da.Array, window: Window, *, history: int, nx: int) -> da.Array:
+    """Slice the last steps of a window out of a dask array, as one chunk."""
+    steps = (slice(-history, None),) * (source.ndim - 2)
+    parts = [source[(*steps, window.y.slice, part)] for part in pieces(window.x, nx)]
     joined = parts[0] if len(parts) == 1 else da.concatenate(parts, axis=-1)
     return joined if joined.npartitions == 1 else joined.rechunk(-1)
 

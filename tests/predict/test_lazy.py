@@ -88,6 +88,24 @@ def test_edits_and_crops_of_a_stored_cube_are_honoured(saved: hmx.Bundle, tmp_pa
     assert np.isnan(lazy.values[:, :, :11]).all()
 
 
+def test_an_untouched_store_is_read_inside_its_tiles_and_nothing_else_is(
+    saved: hmx.Bundle, tmp_path: Path
+) -> None:
+    make_cube().to_zarr(tmp_path / "c.zarr", consolidated=False, zarr_format=3)
+    stored = hmx.open_cube(tmp_path / "c.zarr")
+    forecasts = {
+        "stored": stored.hm.forecast(h=2, model=saved, tile=16),
+        "touched": stored.isel(x=slice(0, None)).hm.forecast(h=2, model=saved, tile=16),
+        "eager": stored.compute().hm.forecast(h=2, model=saved, tile=16),
+    }
+    for fc in forecasts.values():
+        np.testing.assert_array_equal(fc["hm"], forecasts["eager"]["hm"])
+    tasks = {name: len(dict(fc["hm"].__dask_graph__())) for name, fc in forecasts.items()}
+    tiles = 3 * 4
+    assert tasks["stored"] <= 3 * tiles
+    assert tasks["eager"] > 3 * tiles
+
+
 def test_nan_exactly_where_the_origin_has_no_data(saved: hmx.Bundle) -> None:
     cube = make_cube()
     cube["hm"][:-1, 5, 5] = np.nan  # only the past is missing
