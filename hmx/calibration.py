@@ -1,7 +1,7 @@
 """Calibration: from a central estimate to a predictive distribution.
 
-On blocks kept for it, the errors of the forecast are sorted by lead and by how
-much change is forecast (a pixel that is forecast to stay errs otherwise than
+On blocks kept for it, the errors of the forecast are sorted by how much change is
+forecast and scaled by lead (a pixel that is forecast to stay errs otherwise than
 one on a frontier); the sorted errors *are* the predictive distribution of the
 residual, as in split-conformal prediction (Vovk et al. 2005; Lei et al. 2018,
 doi:10.1080/01621459.2017.1307116), here signed and therefore asymmetric.
@@ -10,6 +10,7 @@ Between strata the distribution is interpolated, so maps have no contours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -85,6 +86,39 @@ class Calibration:
                 "this model has no calibration, so it cannot give intervals or quantiles. "
                 "Train it with calibration=0.1, or leave out level= and quantiles=."
             )
+
+
+def fit_leads(
+    errors: Sequence[np.ndarray], changes: Sequence[np.ndarray]
+) -> tuple[LeadCalibration, ...]:
+    """Learn all leads together: one shape, and a size of its own for each.
+
+    Far leads have few origins with truth, and pixels of one block err alike, so
+    tails learnt from a far lead alone are a matter of luck. Errors and changes are
+    therefore pooled in units of their lead's root mean square; a lead's errors
+    are never taken for smaller than those of the lead before.
+
+    Parameters
+    ----------
+    errors, changes : sequence of ndarray
+        As in :func:`fit_lead`, for lead 1, 2, ...
+    """
+    sizes = [_rms(error) for error in errors]
+    steps = [_rms(change) for change in changes]
+    pooled = fit_lead(
+        np.concatenate([error / size for error, size in zip(errors, sizes, strict=True)]),
+        np.concatenate([change / step for change, step in zip(changes, steps, strict=True)]),
+    )
+    grown = np.maximum.accumulate(sizes)
+    return tuple(
+        LeadCalibration(pooled.centres * step, pooled.quantiles * size, len(error))
+        for error, step, size in zip(errors, steps, grown, strict=True)
+    )
+
+
+def _rms(values: np.ndarray) -> float:
+    """Root mean square, or 1 where all is 0: a unit to divide by."""
+    return float(np.sqrt(np.mean(np.square(values, dtype="float64")))) or 1.0
 
 
 def fit_lead(errors: np.ndarray, change: np.ndarray, *, strata: int = 32) -> LeadCalibration:

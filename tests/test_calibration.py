@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmx.calibration import PROBABILITIES, Calibration, LeadCalibration, fit_lead
+from hmx.calibration import PROBABILITIES, Calibration, LeadCalibration, fit_lead, fit_leads
 from hmx.errors import BadArgument
 
 CHANCE = st.floats(0.001, 0.999)
@@ -74,6 +74,32 @@ def test_large_changes_are_less_certain():
 def test_every_calibrated_lead_has_its_own_errors():
     two = learnt(leads=2)
     assert shift(two, 0.1, lead=2) == pytest.approx(2 * shift(two, 0.1, lead=1), rel=0.1)
+
+
+def test_pooled_leads_cover_as_often_as_they_say_each_with_its_own_size():
+    samples = [nature(n, seed=n) for n in (20_000, 10_000, 2_000)]
+    errors = [(t - f) * size for (_, f, t), size in zip(samples, (1, 2, 5), strict=True)]
+    changes = [(f - o) * size for (o, f, _), size in zip(samples, (1, 3, 4), strict=True)]
+    together = Calibration(fit_leads(errors, changes))
+    for lead, (size, step) in enumerate(((1, 1), (2, 3), (5, 4)), start=1):
+        origin, forecast, truth = nature(20_000, seed=50 + lead)
+        ahead, came = origin + (forecast - origin) * step, (truth - forecast) * size
+        low, high = (
+            together.quantile(ahead, origin, lead=lead, probability=p) - ahead for p in (0.1, 0.9)
+        )
+        assert ((low <= came) & (came <= high)).mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_errors_never_shrink_with_lead():
+    calm, wild = np.random.default_rng(0).normal(size=(2, 2000)) * [[0.01], [1.0]]
+    leads = fit_leads([wild, calm], [np.ones(2000)] * 2)
+    np.testing.assert_allclose(leads[1].quantiles, leads[0].quantiles)
+    assert leads[1].n == 2000
+
+
+def test_a_perfect_forecast_has_intervals_of_no_width():
+    leads = fit_leads([np.zeros(500)] * 2, [np.zeros(500)] * 2)
+    assert (leads[1].quantiles == 0).all()
 
 
 @given(st.integers(2, 30), CHANCE)

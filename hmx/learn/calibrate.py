@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hmx.calibration import Calibration, LeadCalibration, fit_lead
+from hmx.calibration import Calibration, fit_leads
 from hmx.folds import CALIBRATION
 from hmx.learn.data import HeldOut, Reader
 from hmx.models.forecaster import Forecaster
@@ -45,9 +45,9 @@ def calibrate(network: Forecaster, reader: Reader, *, seed: int) -> Calibration:
             forecast = ahead[:, lead][kept]
             errors[lead].append((batch.truth[:, lead][kept] - forecast).numpy())
             changes[lead].append((forecast - batch.past[:, -1][kept]).abs().numpy())
-    leads: list[LeadCalibration] = []
-    for error, change in zip(errors, changes, strict=True):
-        if sum(part.size for part in error) < _FEWEST_PIXELS:
-            break
-        leads.append(fit_lead(np.concatenate(error), np.concatenate(change)))
-    return Calibration(tuple(leads))
+    known = [sum(part.size for part in error) >= _FEWEST_PIXELS for error in errors]
+    leads = known.index(False) if False in known else len(known)
+    if not leads:
+        return Calibration()
+    joined = ([np.concatenate(parts) for parts in every[:leads]] for every in (errors, changes))
+    return Calibration(fit_leads(*joined))

@@ -19,8 +19,12 @@ def cache_folder() -> Path:
 
 
 def on_disk(bundle: Bundle) -> Bundle:
-    """Return the bundle with a path, saving it to the cache if it has none."""
-    if bundle.path is not None and (bundle.path / DESCRIPTION).is_file():
+    """Return the bundle with a path; saved to the cache, if its own folder is gone or changed."""
+    if bundle.path is not None and _holds(bundle.path, bundle):
         return bundle
     folder = cache_folder() / "bundles" / bundle.digest[:32]
-    return load(folder) if (folder / DESCRIPTION).is_file() else bundle.save(folder)
+    return load(folder) if _holds(folder, bundle) else bundle.save(folder)
+
+
+def _holds(folder: Path, bundle: Bundle) -> bool:
+    return (folder / DESCRIPTION).is_file() and load(folder).digest == bundle.digest

@@ -256,6 +256,15 @@ def test_a_model_without_a_folder_forecasts_through_the_cache(saved: hmx.Bundle)
     np.testing.assert_array_equal(one, other)
 
 
+def test_a_model_whose_folder_was_retrained_keeps_its_own_forecast(tmp_path: Path) -> None:
+    cube = make_cube()
+    first = make_bundle(cube, ModelOptions(hidden=2)).save(tmp_path / "m")
+    before = cube.hm.forecast(h=2, model=first)["hm"].values
+    make_bundle(cube, ModelOptions(hidden=2), weights="random").save(tmp_path / "m")
+    np.testing.assert_array_equal(cube.hm.forecast(h=2, model=first)["hm"], before)
+    assert not np.array_equal(cube.hm.forecast(h=2, model=tmp_path / "m")["hm"], before)
+
+
 def test_the_graph_carries_no_weights(saved: hmx.Bundle) -> None:
     import pickle
 
