@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Command, catalog_command, load_catalog, talk
+from hmx.cli.shared import Call, Command, catalog_command
 from hmx.errors import BadArgument
 
 
@@ -20,13 +20,7 @@ from hmx.errors import BadArgument
     help="Keep a forecast that is there, or replace it.  [default: resume]",
 )
 def forecast(
-    catalog: str,
-    overrides: tuple[str, ...],
-    device: str | None,
-    workers: int | None,
-    scheduler: str | None,
-    quiet: bool,
-    debug: bool,
+    call: Call,
     h: int | None,
     level: tuple[float, ...],
     output: str | None,
@@ -36,19 +30,10 @@ def forecast(
     """Forecast the next steps of CATALOG; ingest and train first if need be."""
     from hmx.workflow import ensure_forecast  # loads xarray's and GDAL's machinery
 
-    loaded = load_catalog(
-        catalog,
-        overrides,
-        forecast__h=h,
-        forecast__level=level,
-        forecast__output=None if output is None else _here(output),
-        forecast__device=device,
-        train__device=device,
-        dask__workers=workers,
-        dask__scheduler=scheduler,
-    )
-    path = ensure_forecast(loaded, talk(quiet=quiet), region=_box(region), overwrite=not resume)
-    click.echo(path)
+    place = None if output is None else _here(output)
+    loaded = call.load(forecast__h=h, forecast__level=level, forecast__output=place)
+    box = _box(region)
+    click.echo(ensure_forecast(loaded, call.talk, region=box, overwrite=not resume))
 
 
 def _here(path: str) -> str:

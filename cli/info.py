@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from hmx.cli.shared import Command, catalog_command, load_catalog
+from hmx.cli.shared import Call, Command, catalog_command
 
 
 @click.command(cls=Command)
 @catalog_command
-def info(catalog: str, overrides: tuple[str, ...], **_: Any) -> None:
+def info(call: Call) -> None:
     """Say what CATALOG has made so far, or what a cube, model or forecast is.
 
     In place of a catalog, the path of a Zarr store or of a model works too.
     """
     from hmx.catalog import is_catalog
 
-    if not is_catalog(catalog):
-        click.echo(_describe(catalog, "product"))
+    if not is_catalog(call.catalog):
+        click.echo(_describe(call.catalog, "product"))
         return
-    loaded = load_catalog(catalog, overrides)
+    loaded = call.load()
     click.echo(f"catalog   {loaded.name}")
     for what, path in (
         ("cube", loaded.cube.path),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +14,6 @@ from hmx.progress import Talk, reporter
 
 if TYPE_CHECKING:
     from hmx.catalog import Catalog
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Command(click.Command):
@@ -44,8 +44,70 @@ class Failure(click.ClickException):
         self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
 
 
-def catalog_command(function: Function) -> Function:
-    """Add the catalog argument and the flags that every command has."""
+@dataclass(frozen=True)
+class Call:
+    """What every command is given.
+
+    Parameters
+    ----------
+    catalog : str
+        Path of the catalog.
+    overrides : tuple of str
+        Of ``--set``.
+    device, workers, scheduler : optional
+        Where to compute; ``None`` was not given.
+    quiet, debug : bool
+        How to speak.
+    """
+
+    catalog: str
+    overrides: tuple[str, ...]
+    device: str | None
+    workers: int | None
+    scheduler: str | None
+    quiet: bool
+    debug: bool
+
+    def load(self, **flags: Any) -> Catalog:
+        """Load the catalog; flags that were given stand above what it says.
+
+        Parameters
+        ----------
+        **flags
+            Values by key path, with ``__`` for the dot; ``None`` was not given.
+        """
+        from hmx.catalog import Catalog
+
+        flags |= {
+            "train__device": self.device,
+            "forecast__device": self.device,
+            "dask__workers": self.workers,
+            "dask__scheduler": self.scheduler,
+        }
+        given = {k.replace("__", "."): v for k, v in flags.items() if v not in (None, ())}
+        sets = [f"{path}={_yaml(value)}" for path, value in given.items()]
+        return Catalog.load(self.catalog, [*self.overrides, *sets])
+
+    @property
+    def talk(self) -> Talk:
+        """Speak on standard error, or not at all."""
+        if self.quiet:
+            return Talk()
+        return Talk(say=lambda line: click.echo(line, err=True), progress=reporter)
+
+
+def _yaml(value: Any) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
+
+
+def catalog_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the catalog argument and the flags that every command has, as a :class:`Call`."""
+
+    @wraps(function)
+    def command(**given: Any) -> None:
+        shared = {field.name: given.pop(field.name) for field in fields(Call)}
+        function(Call(**shared), **given)
+
     flags = (
         click.argument("catalog", type=click.Path()),
         click.option(
@@ -62,34 +124,5 @@ def catalog_command(function: Function) -> Function:
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
     )
     for flag in reversed(flags):
-        function = flag(function)
-    return function
-
-
-def load_catalog(path: str, overrides: tuple[str, ...], **flags: Any) -> Catalog:
-    """Load a catalog; flags that were given stand above what it says.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    overrides : tuple of str
-        Of ``--set``.
-    **flags
-        Values by key path, with ``__`` for the dot; ``None`` was not given.
-    """
-    from hmx.catalog import Catalog
-
-    given = [f"{k.replace('__', '.')}={_yaml(v)}" for k, v in flags.items() if v not in (None, ())]
-    return Catalog.load(path, [*overrides, *given])
-
-
-def _yaml(value: Any) -> str:
-    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
-
-
-def talk(*, quiet: bool) -> Talk:
-    """Speak on standard error, or not at all."""
-    if quiet:
-        return Talk()
-    return Talk(say=lambda line: click.echo(line, err=True), progress=reporter)
+        command = flag(command)
+    return command
