@@ -22,7 +22,7 @@ from hmx.draft import attributes
 from hmx.errors import OutputExists, SourceError
 from hmx.ingest import ingest, is_current
 from hmx.options import ForecastOptions, ModelOptions
-from hmx.predict.write import clear, write
+from hmx.predict.write import clear, is_ours, write
 from hmx.progress import QUIET, Talk
 
 # choices of where to compute, which do not decide what comes out
@@ -131,7 +131,7 @@ def ensure_forecast(
     """
     path = catalog.forecast_path
     found = attributes(path)
-    if "hmx_provenance" not in found:  # refuse before hours of work for a place that is taken
+    if not is_ours(found):  # refuse before hours of work for a place that is taken
         clear(path, what="forecast: --output PATH")
     bundle = ensure_model(catalog, talk)
 

@@ -127,9 +127,8 @@ def _check(options: ForecastOptions, bundle: Bundle, cube: Cube) -> None:
             "Use a Dataset: da.to_dataset(name='hm').hm.forecast(..., level=80)."
         )
     choose_device(options.device)
-    forecaster.Forecaster.load(
-        bundle
-    )  # a weight that does not fit is told here, not by the first tile
+    # a weight that does not fit is told here, not by the first tile
+    forecaster.Forecaster.load(bundle)
 
 
 def _plan(options: ForecastOptions, bundle: Bundle, cube: Cube) -> Plan:

@@ -7,6 +7,7 @@ scheduling do not grow with the raster.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -74,6 +75,14 @@ def _encoding(result: xr.Dataset) -> dict[str, Any]:
     return encoding
 
 
+def is_ours(attrs: Mapping[str, Any]) -> bool:
+    """Tell whether attributes are those of a store that :func:`write` made.
+
+    A forecast that its owner saved with ``to_zarr`` has no status: it is theirs.
+    """
+    return {"hmx_provenance", "hmx_status"} <= attrs.keys()
+
+
 def clear(path: str, *, what: str) -> None:
     """Free a place that holds a product of hmx; refuse to touch anything else.
 
@@ -92,7 +101,7 @@ def clear(path: str, *, what: str) -> None:
     files, place = fsspec.core.url_to_fs(path)
     if not files.exists(place) or (files.isdir(place) and not files.ls(place)):
         return
-    if "hmx_provenance" not in attributes(path):
+    if not is_ours(attributes(path)):
         raise OutputExists(
             f"{path} holds something that hmx did not write, so it is left alone, also with "
             f"--overwrite. Choose another place for the {what}."

@@ -154,6 +154,37 @@ def test_another_forecast_is_replaced_only_when_asked(folder: Path) -> None:
     assert library.open_cube(folder / "toy_forecast.zarr").sizes["time"] == 1
 
 
+def test_a_forecast_that_dies_half_way_says_incomplete_and_is_finished(folder: Path) -> None:
+    from hmx.progress import Talk
+    from hmx.workflow import ensure_forecast
+
+    catalog = library.Catalog.load(folder / "toy.yaml", [f"forecast.output={folder / 'half.zarr'}"])
+
+    def die(done: int, total: int, text: str) -> None:
+        assert total > 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ensure_forecast(catalog, Talk(progress=lambda: die))
+    with pytest.warns(UserWarning, match="is incomplete"):
+        library.open_cube(folder / "half.zarr")
+    xr.testing.assert_equal(
+        library.open_cube(ensure_forecast(catalog)).load(),
+        library.open_cube(folder / "toy_forecast.zarr").load(),
+    )
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
+def test_a_forecast_that_its_owner_saved_is_never_touched(folder: Path, flag: str) -> None:
+    cube = library.open_cube(folder / "toy.zarr")
+    fc = cube.hm.forecast(h=2, level=80, tile=32, model=folder / "toy.model")
+    fc.assign(notes=("time", [1, 2])).to_zarr(folder / "mine.zarr", consolidated=False)
+    result = run("forecast", folder / "toy.yaml", "--output", folder / "mine.zarr", flag)
+    assert result.exit_code == 2
+    assert "holds something that hmx did not write" in result.stderr
+    assert "notes" in library.open_cube(folder / "mine.zarr")
+
+
 @pytest.mark.parametrize("flag", ["--resume", "--overwrite"])
 def test_what_hmx_did_not_write_is_never_touched(folder: Path, flag: str) -> None:
     precious = folder / "precious"
