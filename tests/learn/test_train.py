@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 import hmx
 from hmx.cube import enter
 from hmx.errors import BadArgument, BundleError, OutputExists, TrainingFailed
+from hmx.learn import module
 from hmx.learn import train as training
 from hmx.learn.module import loss
 from hmx.learn.train import Recipe, plan, train
@@ -89,6 +90,29 @@ def test_absent_truth_is_never_counted(cube: xr.Dataset) -> None:
     spoiled = batch._replace(truth=torch.where(batch.mask.bool(), batch.truth, 1e6))
     change = reader.scaler.change
     assert torch.equal(loss(network, batch, change), loss(network, spoiled, change))
+
+
+def test_pixels_of_other_roles_are_not_rehearsed_either(cube: xr.Dataset) -> None:
+    from hmx.learn.data import Chips
+
+    reader = plan(enter(cube, target="hm", dynamic=(), static=("elevation",)), recipe_of(h=2))
+    batch = next(iter(Chips(reader, 48, batch=4, steps=1, seed=0, epoch=0)))
+    network, change = Forecaster.of(reader.spec, reader.scaler), reader.scaler.change
+    leads_only = batch._replace(inner=torch.zeros_like(batch.inner))
+    nothing = leads_only._replace(mask=torch.zeros_like(batch.mask))
+    assert loss(network, batch, change) > loss(network, leads_only, change) > 0
+    assert loss(network, nothing, change) == 0
+
+
+def test_weights_of_the_epoch_that_validated_best_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kept(losses: list[float]) -> hmx.Bundle:
+        told = iter(losses)
+        monkeypatch.setattr(module, "relative_error", lambda scores: next(told))
+        return train(make_cube((64, 64)), recipe_of(epochs=3, lr=1e-2))
+
+    first, again, last = kept([0.1, 0.2, 0.3]), kept([0.1, 0.3, 0.2]), kept([0.3, 0.2, 0.1])
+    assert same_weights(first, again)
+    assert not same_weights(first, last)
 
 
 def test_no_held_out_pixel_changes_the_weights() -> None:

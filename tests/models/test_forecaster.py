@@ -110,7 +110,7 @@ def test_a_missing_pixel_hides_its_value() -> None:
     valid[..., 7, 7] = 0
     other = past.clone()
     other[..., 7, 7] = 0.0
-    past[..., 7, 7] = 0.9
+    past[0, :, 7, 7] = torch.tensor([0.9, 0.2])  # neither the value nor its change
     with torch.inference_mode():
         ahead = [network(p, valid, dynamic, static, h=3)[0] for p in (past, other)]
     away = torch.ones((15, 15), dtype=torch.bool)
