@@ -9,7 +9,9 @@ import click
 from hmx.cli.forecast import forecast
 from hmx.cli.info import info
 from hmx.cli.ingest import ingest
+from hmx.cli.plan import plan
 from hmx.cli.train import train
+from hmx.cli.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,7 +25,7 @@ def hmx() -> None:
     """
 
 
-for command in (ingest, train, forecast, info):
+for command in (ingest, train, plan, forecast, verify, info):
     hmx.add_command(command)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmx.errors import HmxError
+from hmx.errors import BadArgument, HmxError
 from hmx.progress import Talk, reporter
 
 if TYPE_CHECKING:
@@ -88,6 +88,19 @@ class Call:
         sets = [f"{path}={_yaml(value)}" for path, value in given.items()]
         return Catalog.load(self.catalog, [*self.overrides, *sets])
 
+    def forecast(
+        self,
+        *,
+        h: int | None,
+        level: tuple[float, ...],
+        region: str | None,
+        output: str | None = None,
+    ) -> tuple[Catalog, tuple[float, ...] | None]:
+        """Load the catalog with the flags of a forecast; return the region beside it."""
+        place = None if output is None else _here(output)
+        catalog = self.load(forecast__h=h, forecast__level=level, forecast__output=place)
+        return catalog, _box(region)
+
     @property
     def talk(self) -> Talk:
         """Speak on standard error, or not at all."""
@@ -98,6 +111,42 @@ class Call:
 
 def _yaml(value: Any) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
+
+
+def _here(path: str) -> str:
+    """Anchor a path typed on the command line to the working folder."""
+    from pathlib import Path
+
+    from hmx.catalog import is_url
+
+    return path if is_url(path) else str(Path(path).absolute())
+
+
+def _box(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError:
+        raise BadArgument(
+            f"--region {text!r}: a box is west,south,east,north in the cube's CRS. "
+            "Try --region 400000,5200000,450000,5250000."
+        ) from None
+    return west, south, east, north
+
+
+def forecast_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the flags that say which forecast is meant, for :meth:`Call.forecast`."""
+    flags = (
+        click.option("--h", type=int, metavar="N", help="Steps to forecast."),
+        click.option(
+            "--level", type=float, multiple=True, metavar="%", help="Interval; repeatable."
+        ),
+        click.option("--region", metavar="W,S,E,N", help="Part to forecast, in the cube's CRS."),
+    )
+    for flag in reversed(flags):
+        command = flag(command)
+    return command
 
 
 def catalog_command(function: Callable[..., None]) -> Callable[..., None]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from hmx.cadence import Cadence
     from hmx.cube import Cubelike
     from hmx.grid import Grid
-    from hmx.options import Fitting, Numbers, Precision
+    from hmx.options import Fitting, Forecasting, Numbers, Precision
+    from hmx.predict.plan import Plan
     from hmx.predict.region import Region
 
 Held = TypeVar("Held", xr.Dataset, xr.DataArray)
@@ -181,6 +182,126 @@ class HMAccessor:
             tile=tile,
             precision=precision,
             device=device,
+        )
+
+    def forecast_to_zarr(
+        self,
+        path: str | Path,
+        h: int = 4,
+        *,
+        model: Bundle | str | Path | None = None,
+        region: Region = None,
+        workers: int | None = None,
+        scheduler: str | None = None,
+        overwrite: bool = False,
+        **options: Unpack[Forecasting],
+    ) -> xr.Dataset:
+        """Forecast into a Zarr store, tile by tile, as a job that survives being stopped.
+
+        Run it again after whatever stopped it: what its ledger proves is kept.
+
+        Parameters
+        ----------
+        path : str or Path
+            Store to write; its ledger lies beside it.
+        h : int
+            Steps to forecast.
+        model : Bundle or path, optional
+            Default: what :meth:`train` made on this object.
+        region : box, slices, GeoJSON or GeoDataFrame, optional
+            Part to forecast.
+        workers : int, optional
+            Worker processes. Default: this process.
+        scheduler : str, optional
+            Address of a Dask scheduler, ``tcp://host:8786``.
+        overwrite : bool
+            Replace another forecast of hmx at ``path``.
+        **options
+            ``level``, ``quantiles``, ``tile``, ``chunk``, ``precision`` and
+            ``device``, as in :class:`hmx.options.ForecastOptions`.
+
+        Returns
+        -------
+        Dataset
+            The finished store, opened lazily.
+
+        Raises
+        ------
+        CubeError
+            If this object is not a store as :func:`hmx.open_cube` opened it.
+        OutputExists, OutputBusy, OutputFailed, JobFailed
+            If the place is taken, in use or cannot be written, or tiles failed.
+
+        Examples
+        --------
+        >>> fc = ds.hm.forecast_to_zarr("fc.zarr", h=4, level=80)  # doctest: +SKIP
+        """
+        from hmx.predict.direct import forecast_to_zarr
+        from hmx.progress import aloud
+
+        return forecast_to_zarr(
+            self._obj,
+            path,
+            self._trained() if model is None else model,
+            region=region,
+            workers=workers,
+            scheduler=scheduler,
+            overwrite=overwrite,
+            talk=aloud(),
+            h=h,
+            **options,
+        )
+
+    def plan(
+        self,
+        h: int = 4,
+        *,
+        model: Bundle | str | Path | None = None,
+        region: Region = None,
+        workers: int | None = None,
+        **options: Unpack[Forecasting],
+    ) -> Plan:
+        """Say what a forecast would cost: tiles, halo, bytes, memory and time.
+
+        Runs one tile to time it; print the result to read it.
+
+        Parameters
+        ----------
+        h : int
+            Steps to forecast.
+        model : Bundle or path, optional
+            Default: what :meth:`train` made on this object.
+        region : box, slices, GeoJSON or GeoDataFrame, optional
+            Part to forecast.
+        workers : int, optional
+            Worker processes of this machine that will share it.
+        **options
+            As in :meth:`forecast_to_zarr`.
+
+        Returns
+        -------
+        hmx.predict.plan.Plan
+            With ``as_dict()`` for machines.
+
+        Raises
+        ------
+        BadArgument
+            If a tile does not fit into a worker's memory, or is no whole number
+            of chunks.
+
+        Examples
+        --------
+        >>> print(ds.hm.plan(h=4, model="models/demo"))  # doctest: +SKIP
+        """
+        from hmx.predict.direct import plan_forecast
+
+        return plan_forecast(
+            self._obj,
+            self._trained() if model is None else model,
+            region=region,
+            workers=workers,
+            h=h,
+            **options,
         )
 
     def with_history(self, past: Held) -> Held:

@@ -15,6 +15,10 @@
     |-- BundleError     (ValueError)       a model that does not fit, or is damaged
     |-- NotTrained      (LookupError)      a forecast asked for without a model
     |-- OutputExists    (FileExistsError)  a place that holds something else
+    |-- OutputBusy      (BlockingIOError)  a place that another job is writing
+    |-- OutputFailed    (OSError)          a place that cannot be written: disk full, no rights
+    |-- JobFailed       (RuntimeError)     tiles that failed, or workers that went away
+    |-- VerifyFailed    (RuntimeError)     a store that is not what its ledger says
     `-- TrainingFailed  (RuntimeError)     a fit that went wrong on good input
 
 Every message says what was given, what the rule is and what to type.
@@ -82,6 +86,30 @@ class NotTrained(HmxError, LookupError):
 
 class OutputExists(HmxError, FileExistsError):
     """An output path that holds something hmx must not overwrite."""
+
+
+class OutputBusy(HmxError, BlockingIOError):
+    """An output path that another job, still alive, is writing."""
+
+    exit_code = 1
+
+
+class OutputFailed(HmxError, OSError):
+    """An output path that cannot be written now: disk full, quota, no rights."""
+
+    exit_code = 1
+
+
+class JobFailed(HmxError, RuntimeError):
+    """A job whose tiles failed, or whose scheduler or workers went away."""
+
+    exit_code = 1
+
+
+class VerifyFailed(HmxError, RuntimeError):
+    """A store that is not what its ledger says, or that cannot be reproduced."""
+
+    exit_code = 1
 
 
 class TrainingFailed(HmxError, RuntimeError):

@@ -144,8 +144,12 @@ class ForecastOptions(Options):
         Central prediction intervals, percent.
     quantiles : tuple of float
         Quantiles of the predictive distribution, between 0 and 1.
-    tile : int
-        Side of a tile and of an output chunk, px.
+    tile : int, optional
+        Side of a tile, the piece that one task computes, px. Default: decided from
+        the device and the chunk.
+    chunk : int, optional
+        Side of an output chunk, px; a tile is a whole number of chunks, so that no
+        two tasks share one. Default: 512, or a whole part of the tile.
     precision : str
         ``float32``, ``bfloat16``, ``auto`` or, for proofs, ``float64``.
     device : str
@@ -155,7 +159,8 @@ class ForecastOptions(Options):
     h: Count = 4
     level: Numbers = ()
     quantiles: Numbers = ()
-    tile: Annotated[int, Field(ge=1)] = 512
+    tile: Annotated[int, Field(ge=1)] | None = None
+    chunk: Annotated[int, Field(ge=1)] | None = None
     precision: Precision = "float32"
     device: str = "auto"
 
@@ -172,6 +177,16 @@ class ForecastOptions(Options):
         if any(not 0 < quantile < 1 for quantile in quantiles):
             raise ValueError("a quantile lies between 0 and 1. Try 0.5.")
         return tuple(sorted(set(quantiles)))
+
+    @model_validator(mode="after")
+    def _whole_chunks(self) -> ForecastOptions:
+        if self.tile and self.chunk and self.tile % self.chunk:
+            whole = self.chunk * max(1, round(self.tile / self.chunk))
+            raise ValueError(
+                f"tile={self.tile} is no whole number of chunks (chunk={self.chunk}), so two tasks "
+                f"would share one. Try tile={whole}."
+            )
+        return self
 
 
 class Fitting(TypedDict, total=False):
@@ -196,6 +211,17 @@ class Fitting(TypedDict, total=False):
     strategy: str
     devices: int
     num_nodes: int
+
+
+class Forecasting(TypedDict, total=False):
+    """Keyword options of a planned or stored forecast; see :class:`ForecastOptions`."""
+
+    level: Numbers | float
+    quantiles: Numbers | float
+    tile: int
+    chunk: int
+    precision: Precision
+    device: str
 
 
 def split_fitting(options: Mapping[str, Any]) -> tuple[ModelOptions, TrainOptions]:

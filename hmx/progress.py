@@ -40,6 +40,11 @@ def silent(done: int, total: int, text: str) -> None:
 QUIET = Talk()
 
 
+def aloud() -> Talk:
+    """Speak on standard error: lines, and a bar or plain lines of progress."""
+    return Talk(say=lambda line: print(line, file=sys.stderr, flush=True), progress=reporter)
+
+
 def reporter() -> Progress:
     """Return a fresh progress reporter for where this process runs."""
     return _bar() if sys.stderr.isatty() or "ipykernel" in sys.modules else _lines()
@@ -75,3 +80,17 @@ def _lines() -> Progress:
             print(f"{text} ({done}/{total})", file=sys.stderr, flush=True)
 
     return report
+
+
+def duration(seconds: float) -> str:
+    """Write a time span in the two units that matter: ``3 h 20 min``.
+
+    Parameters
+    ----------
+    seconds : float
+        Zero or more.
+    """
+    minutes, hours = seconds / 60, seconds / 3600
+    if hours >= 1:
+        return f"{int(hours)} h {int(minutes % 60)} min"
+    return f"{int(minutes)} min {int(seconds % 60)} s" if minutes >= 1 else f"{seconds:.0f} s"

@@ -102,13 +102,28 @@ def read(cube: Cube, window: Window, times: Span, rules: Mapping[str, Rules]) ->
     rules : mapping
         Which numbers are data, from :attr:`Cube.rules`.
     """
+    raw = read_raw(cube, window, times)
+    return {name: rules[name].clean(values) for name, values in raw.items()}
+
+
+def read_raw(cube: Cube, window: Window, times: Span) -> Arrays:
+    """Read the arrays of a window as they are stored, in the order of ``cube.variables``.
+
+    Parameters
+    ----------
+    cube : Cube
+        Read lazily: only the window's pixels.
+    window : Window
+        In pixels of the cube.
+    times : Span
+        Steps of the target and the dynamic covariates.
+    """
     arrays = {}
     for name in cube.variables:
         variable = cube.data[name]
         if "time" in variable.dims:
             variable = variable.isel(time=times.slice)
-        values = cut(variable, window, cube.grid.shape[1]).values
-        arrays[name] = rules[name].clean(values)
+        arrays[name] = cut(variable, window, cube.grid.shape[1]).values
     return arrays
 
 

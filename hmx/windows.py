@@ -8,10 +8,12 @@ Tiles are anchored to pixel (0, 0) of the raster, whatever region is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from hmx.errors import BadArgument
+
+Index = tuple[int, int]  # row and column of a tile
 
 
 @dataclass(frozen=True, order=True)
@@ -73,12 +75,29 @@ class Window:
         """Return this window in the pixel coordinates of ``outer``."""
         return Window(self.y.shift(-outer.y.start), self.x.shift(-outer.x.start))
 
+    def flip(self, shape: tuple[int, int], dims: Collection[str]) -> Window:
+        """Return this window as counted from the other end of some dims.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Rows and columns of the raster, px.
+        dims : collection of str
+            ``y``, ``x``, both or neither.
+        """
+        y, x = self.y, self.x
+        if "y" in dims:
+            y = Span(shape[0] - y.stop, shape[0] - y.start)
+        if "x" in dims:
+            x = Span(shape[1] - x.stop, shape[1] - x.start)
+        return Window(y, x)
+
 
 @dataclass(frozen=True)
 class Tile:
     """What one task writes (``core``) and reads (``read``), in raster pixels."""
 
-    index: tuple[int, int]
+    index: Index
     core: Window
     read: Window
 
@@ -126,13 +145,10 @@ class TileGrid:
         rows = tuple(len(self._core(0, i)) for i in range(self.counts[0]))
         return rows, tuple(len(self._core(1, j)) for j in range(self.counts[1]))
 
-    def __getitem__(self, index: tuple[int, int]) -> Tile:
+    def __getitem__(self, index: Index) -> Tile:
         core = Window(self._core(0, index[0]), self._core(1, index[1]))
-        rows = core.y.grow(self.halo).clip(Span(0, self.shape[0]))
-        cols = core.x.grow(self.halo)
-        if not self.wraps:
-            cols = cols.clip(Span(0, self.shape[1]))
-        return Tile(index, core, Window(rows, cols))
+        read = with_halo(core, self.shape, halo=self.halo, wraps=self.wraps)
+        return Tile(index, core, read)
 
     def __iter__(self) -> Iterator[Tile]:
         return self.covering(Window.of(self.shape))
@@ -149,6 +165,24 @@ class TileGrid:
     def _core(self, axis: int, index: int) -> Span:
         start = index * self.tile[axis]
         return Span(start, min(start + self.tile[axis], self.shape[axis]))
+
+
+def with_halo(core: Window, shape: tuple[int, int], *, halo: int, wraps: bool) -> Window:
+    """Grow a window by true pixels: up to the raster's edges, or round a globe in x.
+
+    Parameters
+    ----------
+    core : Window
+        What is to be written.
+    shape : tuple of int
+        Rows and columns of the raster, px.
+    halo : int
+        Pixels to grow by.
+    wraps : bool
+        Whether the first and last column are neighbours.
+    """
+    rows, cols = core.y.grow(halo).clip(Span(0, shape[0])), core.x.grow(halo)
+    return Window(rows, cols if wraps else cols.clip(Span(0, shape[1])))
 
 
 def pieces(columns: Span, nx: int) -> list[slice]:

@@ -8,22 +8,19 @@ functions with flags.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import xarray as xr
+from typing import TYPE_CHECKING, Any
 
 from hmx.bundle import DESCRIPTION, Bundle, load, require_bundle_place
-from hmx.catalog import Catalog, DaskSection
+from hmx.catalog import Catalog
 from hmx.cube import open_cube
-from hmx.draft import attributes
-from hmx.errors import OutputExists, SourceError
 from hmx.ingest import ingest, is_current
 from hmx.options import ForecastOptions, ModelOptions
-from hmx.predict.write import clear, is_ours, write
 from hmx.progress import QUIET, Talk
+
+if TYPE_CHECKING:
+    from hmx.predict.job import Job
+    from hmx.predict.plan import Plan
 
 # choices of where to compute, which do not decide what comes out
 _PLACES = {"device", "strategy", "devices", "num_nodes"}
@@ -126,64 +123,49 @@ def ensure_forecast(
 
     Raises
     ------
-    OutputExists
-        If the output holds something else, or another forecast.
+    OutputExists, OutputBusy, OutputFailed
+        If the output holds something else or another forecast, is being written
+        by another job, or cannot be written.
+    JobFailed
+        If tiles failed, or the scheduler went away; the rest is done.
     """
+    from hmx.predict.job import run  # loads torch
+    from hmx.predict.output import require_free
+
     path = catalog.forecast_path
-    found = attributes(path)
-    if not is_ours(found):  # refuse before hours of work for a place that is taken
-        clear(path, what="forecast: --output PATH")
-    bundle = ensure_model(catalog, talk)
-
-    from hmx.predict.lazy import forecast
-
-    options = ForecastOptions(**_only(catalog.forecast, ForecastOptions))
-    cube = open_cube(catalog.cube.path)
-    result = forecast(cube, bundle, region=region, **options.model_dump())
-    assert isinstance(result, xr.Dataset)  # a cube opened from a store is one
-    if found and not overwrite and _matches(found, result.attrs, path):
-        talk.say(f"forecast: {path} is there and current")
-        return path
-    clear(path, what="forecast: --output PATH")
-    leads = f"{str(result.time.values[0])[:10]} to {str(result.time.values[-1])[:10]}"
-    talk.say(f"forecast: {options.h} steps, {leads}, into {path}")
-    with computing(catalog.dask):
-        write(result, path, progress=talk.progress())
-    return path
+    require_free(path, what="forecast: --output PATH")  # before hours of work for a taken place
+    job = _job(catalog, ensure_model(catalog, talk), region=region)
+    return run(job, catalog.dask, overwrite=overwrite, talk=talk)
 
 
-@contextmanager
-def computing(section: DaskSection) -> Iterator[None]:
-    """Use the workers or the scheduler that a catalog names.
+def plan_forecast(catalog: Catalog, talk: Talk = QUIET, *, region: Any = None) -> Plan:
+    """Plan the catalog's forecast; ingest and train first if need be.
 
     Parameters
     ----------
-    section : DaskSection
-        ``workers`` threads of this process, or the ``scheduler`` at an address.
-
-    Raises
-    ------
-    SourceError
-        If no scheduler answers at the address.
+    catalog : Catalog
+        Names leads, levels, output and workers.
+    talk : Talk
+        For progress.
+    region : optional
+        As in ``ds.hm.forecast``.
     """
-    import dask
+    from hmx.predict.plan import plan  # loads torch
 
-    if section.scheduler is None:
-        workers = {} if section.workers is None else {"num_workers": section.workers}
-        with dask.config.set(scheduler="threads", **workers):
-            yield
-        return
-    from distributed import Client
+    job = _job(catalog, ensure_model(catalog, talk), region=region)
+    talk.say("plan: timing one tile")
+    return plan(job.order, job.inventory, catalog.dask)
 
-    try:
-        client = Client(section.scheduler, timeout="10s")
-    except (OSError, ValueError) as error:
-        raise SourceError(
-            f"no Dask scheduler answers at {section.scheduler!r} ({error}). Start one with "
-            "`dask scheduler`, or leave out --scheduler to compute here."
-        ) from None
-    with client:
-        yield
+
+def _job(catalog: Catalog, bundle: Bundle, *, region: Any = None) -> Job:
+    """Put together what a catalog's forecast is."""
+    from hmx.predict.job import Job, adopt
+    from hmx.predict.order import Order
+
+    source, store = catalog.cube.path, catalog.forecast_path
+    options = adopt(ForecastOptions(**_only(catalog.forecast, ForecastOptions)), store)
+    order = Order.of(open_cube(source, chunks=None), bundle, options, region=region)
+    return Job(order, source, store)
 
 
 def _network(catalog: Catalog) -> ModelOptions:
@@ -219,17 +201,3 @@ def _change(had: Any, wants: dict[str, Any]) -> str | None:
             if before != value:
                 return f"{name}.{key} is {value}, and was {before}"
     return None
-
-
-def _matches(found: dict[str, Any], wanted: dict[str, Any], path: str) -> bool:
-    """Tell whether a store is this forecast, finished; refuse if it is another one."""
-    had = json.loads(found.get("hmx_provenance", "{}"))
-    wants = json.loads(wanted["hmx_provenance"])
-    for key in ("bundle", "data", "origin", "h", "level", "quantiles", "region", "precision"):
-        if had.get(key) != wants.get(key):
-            raise OutputExists(
-                f"{path} holds another forecast: its {key} is {had.get(key)!r} and this "
-                f"one's is {wants.get(key)!r}. Pass --overwrite to replace it, or --output for "
-                "another place."
-            )
-    return bool(found.get("hmx_status") == "complete")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"errors"},
-    {"options", "provenance", "progress", "windows"},
+    {"options", "provenance", "progress", "windows", "durable"},
     {"grid", "cadence", "folds", "catalog", "scaling", "metrics", "calibration"},
     {"geozarr"},
     {"cube"},

@@ -48,8 +48,9 @@ def test_an_error_survives_the_way_back_from_a_worker(kind):
     assert str(back) == "text"
 
 
-def test_only_a_failed_fit_is_not_the_users_fault():
-    assert {name for name, kind in TREE.items() if kind.exit_code == 1} == {"TrainingFailed"}
+def test_only_work_that_failed_is_not_the_users_fault():
+    failed = {"TrainingFailed", "JobFailed", "VerifyFailed", "OutputBusy", "OutputFailed"}
+    assert {name for name, kind in TREE.items() if kind.exit_code == 1} == failed
     assert {kind.exit_code for kind in TREE.values()} == {1, 2}
 
 

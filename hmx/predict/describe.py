@@ -50,9 +50,9 @@ def describe(
             variables[output] = (("y", "x"), array, _quality_attrs())
         elif output == "quantile":
             dims = ("quantile", "time", "y", "x")
-            variables[f"{target}_quantile"] = (dims, array, _named(attrs, "quantile"))
+            variables[variable_of(output, target)] = (dims, array, _named(attrs, "quantile"))
         else:
-            name = target if output == "mean" else f"{target}_{output}"
+            name = variable_of(output, target)
             role = {"hmx_role": "target"} if output == "mean" else {}
             named = {**_named(attrs, _title(output)), **role}
             variables[name] = (("time", "y", "x"), array, named)
@@ -61,6 +61,19 @@ def describe(
     kept = without(cube.data.attrs)
     result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
     return place(result, cube, window)
+
+
+def variable_of(output: str, target: str) -> str:
+    """Name the variable of one of a window's outputs: ``hm``, ``hm_lo_80``, ``quality``.
+
+    Parameters
+    ----------
+    output : str
+        As :func:`hmx.predict.step.forecast_window` names it.
+    target : str
+        The variable that is predicted.
+    """
+    return {"mean": target, "quality": "quality"}.get(output, f"{target}_{output}")
 
 
 def place(result: xr.Dataset, cube: Cube, window: Window) -> xr.Dataset:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,13 @@ from dask._task_spec import Task, TaskRef
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from hmx.bundle import Bundle, load
-from hmx.cube import Cube, Cubelike, enter
-from hmx.errors import BadArgument
-from hmx.models import forecaster
+from hmx.bundle import Bundle
+from hmx.cube import Cube, Cubelike
 from hmx.options import ForecastOptions, parse
-from hmx.predict.describe import describe
-from hmx.predict.precision import resolve
-from hmx.predict.region import Region, window_of
-from hmx.predict.spill import on_disk
-from hmx.predict.step import Request, choose_device, forecast_window
-from hmx.provenance import provenance
-from hmx.windows import TileGrid, Window, pieces
+from hmx.predict.order import Order
+from hmx.predict.region import Region
+from hmx.predict.step import Request, forecast_window
+from hmx.windows import Window, pieces
 
 
 def forecast(
@@ -64,118 +58,32 @@ def forecast(
     BundleError, CubeError, MissingVariable
         If the model and the cube do not fit.
     """
-    chosen = parse(ForecastOptions, options)
-    bundle = model if isinstance(model, Bundle) else load(model)
-    cube = enter(
-        obj,
-        target=bundle.spec.target,
-        dynamic=bundle.spec.dynamic,
-        static=bundle.spec.static,
-    )
-    _check(chosen, bundle, cube)
-    window = window_of(region, cube)
-    plan = _plan(chosen, on_disk(bundle), cube)
-    result = describe(_lay(plan, cube, window), cube, window, bundle, chosen)
-    result.attrs["hmx_provenance"] = plan.provenance(cube, chosen, window)
-    return cube.leave(result)
+    order = Order.of(obj, model, parse(ForecastOptions, options), region=region)
+    return order.cube.leave(order.describe(_lay(order)))
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything about a forecast but its pixels.
-
-    Parameters
-    ----------
-    request : Request
-        What is asked of each window.
-    bundle : Bundle
-        On disk.
-    tiles : TileGrid
-        Anchored to the cube, whatever the region.
-    """
-
-    request: Request
-    bundle: Bundle
-    tiles: TileGrid
-
-    def provenance(self, cube: Cube, options: ForecastOptions, window: Window) -> str:
-        """Say in JSON how the result came about."""
-        whole = window == Window.of(cube.grid.shape)
-        return provenance(
-            bundle=self.bundle.digest,
-            data=cube.data.attrs.get("hmx_fingerprint"),
-            origin=cube.origin_label(),
-            h=options.h,
-            level=list(options.level),
-            quantiles=list(options.quantiles),
-            region=None if whole else cube.grid.crop(window).bounds,
-            seed=self.bundle.training.get("seed"),
-            tile=self.tiles.tile[0],
-            halo=self.tiles.halo,
-            precision=self.request.precision,
-        )
-
-
-def _check(options: ForecastOptions, bundle: Bundle, cube: Cube) -> None:
-    """Refuse early what a tile would only find out late."""
-    bundle.spec.require_fits(cube)
-    if options.level or options.quantiles:
-        bundle.calibration.require()
-    if cube.door.dataarray and (options.level or options.quantiles):
-        raise BadArgument(
-            "level= and quantiles= give several variables, and a DataArray is one. "
-            "Use a Dataset: da.to_dataset(name='hm').hm.forecast(..., level=80)."
-        )
-    choose_device(options.device)
-    # a weight that does not fit is told here, not by the first tile
-    forecaster.Forecaster.load(bundle)
-
-
-def _plan(options: ForecastOptions, bundle: Bundle, cube: Cube) -> Plan:
-    tiles = TileGrid(
-        cube.grid.shape,
-        (options.tile, options.tile),
-        halo=forecaster.reach(bundle.spec.network, options.h),
-        wraps=cube.grid.wraps,
-    )
-    request = Request(
-        bundle=str(bundle.path),
-        digest=bundle.digest,
-        rules=cube.rules,
-        h=options.h,
-        level=options.level,
-        quantiles=options.quantiles,
-        precision=resolve(options.precision, options.device, bundle, cube, tiles, options.h),
-        device=options.device,
-    )
-    return Plan(request, bundle, tiles)
-
-
-def _lay(plan: Plan, cube: Cube, window: Window) -> dict[str, da.Array]:
+def _lay(order: Order) -> dict[str, da.Array]:
     """Lay out the tasks under a window; return the lazy arrays, cropped to it."""
+    cube, tiles = order.cube, order.tiles
     sources = [_array(cube, name) for name in cube.variables]
-    history, nx = plan.bundle.spec.network.history, cube.grid.shape[1]
-    token = tokenize(plan.request, plan.tiles, *(source.name for source in sources))
+    history, nx = order.bundle.spec.network.history, cube.grid.shape[1]
+    token = tokenize(order.request, tiles, *(source.name for source in sources))
     name = f"hmx-forecast-{token}"
     layer: dict[Any, Task] = {}
     inputs: list[da.Array] = []
-    covered = list(plan.tiles.covering(window))
-    for tile in covered:
+    for tile in tiles.covering(order.window):
         parts: list[da.Array | TaskRef] = []
         for source in sources:
             cut = _cut(source, tile.read, history=history, nx=nx)
-            if _as_opened(source):
+            if as_opened(source):
                 parts.append(cut)
             else:
                 parts.append(TaskRef((cut.name, *(0,) * cut.ndim)))
                 inputs.append(cut)
         key = (name, *tile.index)
-        layer[key] = Task(key, _run, plan.request, tile.crop, *parts)
+        layer[key] = Task(key, _run, order.request, tile.crop, *parts)
     graph = HighLevelGraph.from_collections(name, layer, dependencies=inputs)
-    outputs = _outputs(plan.request)
-    return {
-        output: _pick(graph, name, output, shape, plan, window) for output, shape in outputs.items()
-    }
+    return {output: _pick(graph, name, output, order) for output in order.outputs()}
 
 
 def _run(request: Request, crop: Window, *parts: np.ndarray | da.Array) -> dict[str, np.ndarray]:
@@ -187,19 +95,16 @@ def _run(request: Request, crop: Window, *parts: np.ndarray | da.Array) -> dict[
     return forecast_window(request, crop, *raw)
 
 
-def _as_opened(source: da.Array) -> bool:
-    """Tell whether an array is a store as xarray or dask opened it, untouched since."""
+def as_opened(source: da.Array) -> bool:
+    """Tell whether an array is a store as xarray or dask opened it, untouched since.
+
+    Parameters
+    ----------
+    source : dask array
+        Its layers' names are the proof.
+    """
     names = (name.removeprefix("original-") for name in source.dask.layers)
     return all(name.startswith(("open_dataset-", "from-zarr-")) for name in names)
-
-
-def _outputs(request: Request) -> dict[str, tuple[int, ...]]:
-    """Name the arrays a window gives, with their leading shape."""
-    ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
-    outputs: dict[str, tuple[int, ...]] = dict.fromkeys(["mean", *ends], (request.h,))
-    if request.quantiles:
-        outputs["quantile"] = (len(request.quantiles), request.h)
-    return {**outputs, "quality": ()}
 
 
 def _array(cube: Cube, name: str) -> da.Array:
@@ -219,17 +124,10 @@ def _cut(source: da.Array, window: Window, *, history: int, nx: int) -> da.Array
     return joined if joined.npartitions == 1 else joined.rechunk(-1)
 
 
-def _pick(
-    graph: HighLevelGraph,
-    tasks: str,
-    output: str,
-    shape: tuple[int, ...],
-    plan: Plan,
-    window: Window,
-) -> da.Array:
+def _pick(graph: HighLevelGraph, tasks: str, output: str, order: Order) -> da.Array:
     """Make the lazy array of one output from the tile tasks."""
-    name = f"{tasks}-{output}"
-    covered = list(plan.tiles.covering(window))
+    name, shape = f"{tasks}-{output}", order.outputs()[output]
+    covered = list(order.tiles.covering(order.window))
     first = covered[0]
     layer: dict[Any, Task] = {}
     for tile in covered:
@@ -239,15 +137,10 @@ def _pick(
     rows = {tile.index[0]: len(tile.core.y) for tile in covered}
     cols = {tile.index[1]: len(tile.core.x) for tile in covered}
     chunks = (*((size,) for size in shape), tuple(rows.values()), tuple(cols.values()))
-    dtype = np.dtype("uint8") if output == "quality" else _float(plan.request)
     picked = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: {tasks}})
-    whole = da.Array(picked, name, chunks=chunks, dtype=dtype)
-    inner = window.within(Window(first.core.y, first.core.x))
-    return _regular(whole[(..., *inner.slices)], plan.tiles.tile)
-
-
-def _float(request: Request) -> np.dtype[Any]:
-    return np.dtype("float64" if request.precision == "float64" else "float32")
+    whole = da.Array(picked, name, chunks=chunks, dtype=order.dtype(output))
+    inner = order.window.within(Window(first.core.y, first.core.x))
+    return _regular(whole[(..., *inner.slices)], order.tiles.tile)
 
 
 def _regular(array: da.Array, tile: Sequence[int]) -> da.Array:

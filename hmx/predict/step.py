@@ -8,7 +8,7 @@ compute at a time with all of torch's threads while other windows are read.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -51,6 +51,8 @@ class Request:
         ``float32``, ``bfloat16`` or ``float64``.
     device : str
         As torch names it, or ``auto``.
+    threads : int, optional
+        Torch threads that compute a window; default: as torch has them.
     """
 
     bundle: str
@@ -61,6 +63,7 @@ class Request:
     quantiles: tuple[float, ...] = ()
     precision: Precision = "float32"
     device: str = "auto"
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -198,18 +201,13 @@ def forecast_window(request: Request, crop: Window, *raw: np.ndarray) -> dict[st
     else:  # nothing to forecast: the sea costs no computing
         mean = np.broadcast_to(origin, (request.h, *origin.shape))
     results["mean"] = np.where(np.isfinite(origin), mean, np.nan).astype(dtype)
-    results |= intervals(run.bundle, results["mean"], origin, request.level)
-    if request.quantiles:
-        results["quantile"] = np.stack(
-            [spread(run.bundle, results["mean"], origin, q) for q in request.quantiles]
-        )
-    return results
+    return results | distribution(run.bundle, results["mean"], origin, request)
 
 
-def intervals(
-    bundle: Bundle, mean: np.ndarray, origin: np.ndarray, levels: Sequence[float]
+def distribution(
+    bundle: Bundle, mean: np.ndarray, origin: np.ndarray, request: Request
 ) -> dict[str, np.ndarray]:
-    """Compute the ends of central intervals, each (h, y, x).
+    """Compute what is asked for around the mean, pixel by pixel.
 
     Parameters
     ----------
@@ -219,15 +217,23 @@ def intervals(
         Central estimate, (h, y, x).
     origin : ndarray
         Last observed state, (y, x).
-    levels : sequence of float
-        Percent.
+    request : Request
+        Names levels and quantiles.
+
+    Returns
+    -------
+    dict of ndarray
+        Ends of intervals, each (h, y, x), and ``quantile``, (q, h, y, x).
     """
-    ends = {}
-    for level in levels:
+    found = {}
+    for level in request.level:
         tail = (1 - level / 100) / 2
-        ends[f"lo_{level:g}"] = spread(bundle, mean, origin, tail)
-        ends[f"hi_{level:g}"] = spread(bundle, mean, origin, 1 - tail)
-    return ends
+        found[f"lo_{level:g}"] = spread(bundle, mean, origin, tail)
+        found[f"hi_{level:g}"] = spread(bundle, mean, origin, 1 - tail)
+    if request.quantiles:
+        quantiles = [spread(bundle, mean, origin, q) for q in request.quantiles]
+        found["quantile"] = np.stack(quantiles)
+    return found
 
 
 def spread(bundle: Bundle, mean: np.ndarray, origin: np.ndarray, probability: float) -> np.ndarray:
@@ -250,5 +256,5 @@ def quality(arrays: Mapping[str, np.ndarray], target: str) -> np.ndarray:
     if known:
         flags[~np.logical_and.reduce(known)] |= QUALITY["covariate_missing"]
     flags[~series[:-1].all(axis=0)] |= QUALITY["history_incomplete"]
-    flags[~series[-1]] |= QUALITY["no_data"]
+    flags[~series[-1]] = QUALITY["no_data"]  # nothing was forecast, so nothing else is said
     return flags

@@ -1,0 +1,28 @@
+"""``hmx verify``: vouch for a stored forecast."""
+
+from __future__ import annotations
+
+import click
+
+from hmx.cli.shared import Call, Command, catalog_command
+
+
+@click.command(cls=Command)
+@catalog_command
+@click.option("--sample", type=click.IntRange(0), default=20, show_default=True, metavar="N",
+              help="Windows to compute again.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Where they lie.")
+def verify(call: Call, sample: int, seed: int) -> None:
+    """Check the forecast of CATALOG, or a store in its place, and vouch for it.
+
+    Compares every chunk with the ledger, computes windows that lie across the
+    tiles again, reports the largest difference and writes the audit into the
+    store's attributes. Exit code 1 if anything is not as it should be.
+    """
+    from hmx.catalog import is_catalog
+    from hmx.predict.verify import verify as check  # loads torch
+
+    store = call.load().forecast_path if is_catalog(call.catalog) else call.catalog
+    talk = call.talk
+    talk.say(f"verify: {check(store, sample=sample, seed=seed, progress=talk.progress())}")
+    click.echo(store)

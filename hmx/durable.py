@@ -1,0 +1,129 @@
+"""Durable: small files that are there whole, or not at all.
+
+A :class:`Folder` is a directory of this machine or any URL that fsspec can
+write. On a directory a file is written beside its place, flushed to the disk and
+renamed; on an object store a write is atomic by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A place for files, named relative to it.
+
+    Parameters
+    ----------
+    path : str
+        Directory, or URL.
+    """
+
+    path: str
+
+    @cached_property
+    def _at(self) -> tuple[Any, str]:
+        files, root = fsspec.core.url_to_fs(self.path)
+        return files, root.rstrip("/")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a directory that processes of this machine can lock and flush."""
+        return "file" in _protocols(self._at[0])
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's bytes, or ``None`` if there is no such file."""
+        files, root = self._at
+        try:
+            data: bytes = files.cat_file(f"{root}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, whole, on disk when this returns."""
+        files, root = self._at
+        if not self.is_local:
+            files.pipe_file(f"{root}/{name}", data)
+            return
+        path = Path(root, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+
+    def flush(self, name: str) -> None:
+        """Flush a file that someone else wrote to the disk; nothing to do elsewhere."""
+        if not self.is_local:
+            return
+        handle = os.open(Path(self._at[1], name), os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def names(self, under: str) -> list[str]:
+        """List the files of a subfolder, sorted; none if it is not there."""
+        files, root = self._at
+        try:
+            found = files.ls(f"{root}/{under}", detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(str(path).rpartition("/")[2] for path in found)
+
+    def stamps(self, under: str) -> Mapping[str, str]:
+        """Stamp every file below a subfolder: size, and what tells versions apart.
+
+        Returns
+        -------
+        mapping
+            Name relative to the subfolder -> stamp.
+
+        Raises
+        ------
+        OSError
+            If the place cannot be listed, as most web servers cannot.
+        """
+        files, root = self._at
+        top = f"{root}/{under}".rstrip("/")
+        try:
+            found = files.find(top, detail=True)
+        except NotImplementedError as error:
+            raise OSError(str(error)) from error
+        return {path[len(top) + 1 :]: _stamp(info) for path, info in found.items()}
+
+    def remove(self, *, but: Collection[str] = ()) -> None:
+        """Remove the folder and all in it, except some files by name."""
+        files, root = self._at
+        if not but:
+            if files.exists(root):
+                files.rm(root, recursive=True)
+            return
+        for path in files.ls(root, detail=False) if files.exists(root) else []:
+            if str(path).rpartition("/")[2] not in but:
+                files.rm(path, recursive=True)
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
+
+
+def _stamp(info: Mapping[str, Any]) -> str:
+    version = next((info[k] for k in ("ETag", "etag", "mtime", "LastModified") if k in info), "")
+    return f"{info.get('size')} {version}"

@@ -1,0 +1,141 @@
+"""Inventory: which chunks of a stored cube exist, and in what state.
+
+One listing of the store answers two questions without reading a pixel: which
+tiles can hold nothing (a chunk that is not stored is missing data throughout),
+and whether the input of a finished tile has changed since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import zarr
+
+from hmx.cube import Cube, Rules
+from hmx.durable import Folder
+from hmx.windows import Span, Window, pieces
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The stored chunks of one variable.
+
+    Parameters
+    ----------
+    chunk : tuple of int
+        Rows and columns of a chunk (of a shard, where there are shards), px.
+    stamps : mapping
+        (chunk row, chunk column) -> state of all stored chunks there.
+    empty_is_missing : bool
+        Whether a chunk that is not stored is missing data.
+    """
+
+    chunk: tuple[int, int]
+    stamps: Mapping[tuple[int, int], str]
+    empty_is_missing: bool
+
+    def under(self, window: Window) -> list[tuple[int, int]]:
+        """List the chunks that a window touches."""
+        rows, columns = (
+            range(span.start // side, -(-span.stop // side))
+            for span, side in zip((window.y, window.x), self.chunk, strict=True)
+        )
+        return list(product(rows, columns))
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All stored chunks that a forecast may read; empty where nothing can be listed.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the cube, px.
+    flips : tuple of str
+        Dims that the store holds the other way round than the cube here.
+    target : str
+        Variable whose origin decides what can be forecast.
+    variables : mapping of str to Stored
+        By name.
+    """
+
+    shape: tuple[int, int]
+    flips: tuple[str, ...]
+    target: str
+    variables: Mapping[str, Stored]
+
+    @classmethod
+    def of(cls, cube: Cube, path: str | None) -> Inventory:
+        """List the store of a cube.
+
+        Parameters
+        ----------
+        cube : Cube
+            As opened from there, whole.
+        path : str, optional
+            Of the Zarr store; ``None`` if the cube is not a store's.
+        """
+        variables: dict[str, Stored] = {}
+        if path is not None:
+            group = zarr.open_group(path, mode="r")
+            for name in cube.variables:
+                stored = _list(group[name], Folder(f"{path.rstrip('/')}/{name}"), cube.rules[name])
+                if stored is not None:
+                    variables[name] = stored
+        return cls(cube.grid.shape, cube.door.flips, cube.target, variables)
+
+    def may_hold(self, core: Window) -> bool:
+        """Tell whether a window of the cube can have data at the origin."""
+        stored = self.variables.get(self.target)
+        if stored is None or not stored.empty_is_missing:
+            return True
+        return any(at in stored.stamps for at in stored.under(self._turned(core)))
+
+    def state(self, read: Window) -> str:
+        """Hash the state of everything that a window reads.
+
+        Parameters
+        ----------
+        read : Window
+            In pixels of the cube; columns may go round the globe.
+        """
+        total = hashlib.blake2b(digest_size=16)
+        for name, stored in self.variables.items():
+            for part in pieces(read.x, self.shape[1]):
+                window = self._turned(Window(read.y, Span(part.start, part.stop)))
+                for at in stored.under(window):
+                    total.update(f"{name} {at} {stored.stamps.get(at, '')}\n".encode())
+        return total.hexdigest()
+
+    def _turned(self, window: Window) -> Window:
+        return window.flip(self.shape, self.flips)
+
+
+def _list(array: Any, folder: Folder, rules: Rules) -> Stored | None:
+    """List one array's chunks; ``None`` where a place cannot be listed."""
+    try:
+        found = folder.stamps("")
+    except OSError:
+        return None
+    sides = array.shards or array.chunks
+    counts = [-(-size // side) for size, side in zip(array.shape, sides, strict=True)]
+    stamps: dict[tuple[int, int], str] = {}
+    for at in product(*(range(count) for count in counts)):
+        stamp = found.get(array.metadata.encode_chunk_key(at))
+        if stamp is not None:
+            key = (at[-2], at[-1])
+            stamps[key] = f"{stamps.get(key, '')} {stamp}".strip()
+    return Stored((sides[-2], sides[-1]), stamps, _fills_with_missing(array, rules))
+
+
+def _fills_with_missing(array: Any, rules: Rules) -> bool:
+    """Tell whether pixels that are not stored read as missing; when in doubt, no."""
+    if array.fill_value is None or {"scale_factor", "add_offset"} & array.attrs.keys():
+        return False
+    fill = np.asarray([array.fill_value], array.dtype)
+    return bool(np.isnan(rules.clean(fill)[0]))

@@ -1,0 +1,309 @@
+"""Job: a forecast into a store, tile by tile, that survives whatever stops it.
+
+Check, scan, lay out, run, finish. What is done is what the ledger proves; a job
+that is run again does the rest, and one that finds everything proven writes
+nothing. Until the last tile is on disk the store says ``hmx_status: incomplete``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import dask.array as da
+import xarray as xr
+
+from hmx.catalog import DaskSection
+from hmx.cube import open_cube
+from hmx.draft import attributes
+from hmx.durable import Folder
+from hmx.errors import JobFailed, OutputExists
+from hmx.options import ForecastOptions
+from hmx.predict.inventory import Inventory
+from hmx.predict.ledger import Ledger, Record
+from hmx.predict.order import Order
+from hmx.predict.output import lay_out, require_free, set_status, writing
+from hmx.predict.runner import Call, Failure, run_windows
+from hmx.predict.stored import Source, TileWork
+from hmx.progress import QUIET, Progress, Talk, duration
+from hmx.provenance import fingerprint
+from hmx.windows import Index, Span, Tile, Window
+
+# what makes two forecasts different ones; where the tiles lie does not
+_DECIDES = ("bundle", "data", "origin", "h", "level", "quantiles", "region", "precision")
+_LAYOUT = ("tile", "chunk")
+_SHOWN = 10  # failed tiles that a message lists
+
+
+@dataclass(frozen=True)
+class Job:
+    """An order, where its input lies and where its output goes.
+
+    Parameters
+    ----------
+    order : Order
+        What is to be forecast.
+    source : str
+        Path of the cube's store.
+    store : str
+        Path of the forecast's store.
+    """
+
+    order: Order
+    source: str
+    store: str
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What decides the store's bytes, in JSON values."""
+        return {**self.order.facts(), "chunk": self.order.options.chunk}
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger beside the store."""
+        return Ledger(self.store)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The input's chunks, as they are now."""
+        return Inventory.of(self.order.cube, self.source)
+
+    @cached_property
+    def work(self) -> TileWork:
+        """What a worker does with a tile."""
+        spec = self.order.bundle.spec
+        source = Source(self.source, spec.target, spec.dynamic, spec.static)
+        run, tiles = fingerprint(self.facts), self.order.output_tiles
+        return TileWork(source, self.order.frame, self.store, run, tiles)
+
+    def header(self) -> dict[str, Any]:
+        """Write down all it takes to run this job again, or to check it."""
+        window = self.order.window
+        return {
+            "job": "forecast",
+            "run": self.work.run,
+            "facts": self.facts,
+            "source": self.source,
+            "bundle": self.order.request.bundle,
+            "window": [*asdict(window.y).values(), *asdict(window.x).values()],
+            "options": {
+                **self.order.options.model_dump(mode="json"),
+                "precision": self.order.request.precision,
+                "device": "auto",
+            },
+        }
+
+    @classmethod
+    def restore(cls, store: str, header: dict[str, Any]) -> Job:
+        """Build the job that a ledger describes, from its cube and model as they are now."""
+        options = ForecastOptions(**header["options"])
+        order = Order.of(open_cube(header["source"], chunks=None), header["bundle"], options)
+        top, bottom, left, right = header["window"]
+        window = Window(Span(top, bottom), Span(left, right))
+        return cls(replace(order, window=window), header["source"], store)
+
+    def state(self, tile: Tile) -> str:
+        """Hash the state of the input of a tile."""
+        return self.inventory.state(self.order.frame.reads(tile.core, self.order.cube))
+
+    def may_hold(self, tile: Tile) -> bool:
+        """Tell whether a tile can have anything to forecast."""
+        return self.inventory.may_hold(self.order.frame.core(tile.core))
+
+
+def adopt(options: ForecastOptions, store: str) -> ForecastOptions:
+    """Take what a user left open from a job that is to be gone on with.
+
+    Parameters
+    ----------
+    options : ForecastOptions
+        As the user gave them.
+    store : str
+        Path of the forecast's store.
+    """
+    before = Ledger(store).job().get("options", {})
+    undecided = options.tile is None and options.chunk is None
+    taken = {key: before[key] for key in _LAYOUT if undecided and key in before}
+    if options.precision == "auto" and "precision" in before:
+        taken["precision"] = before["precision"]
+    return options.model_copy(update=taken)
+
+
+def run(
+    job: Job,
+    section: DaskSection | None = None,
+    *,
+    overwrite: bool = False,
+    talk: Talk = QUIET,
+) -> str:
+    """Bring a store to completion.
+
+    Parameters
+    ----------
+    job : Job
+        What, from where, to where.
+    section : DaskSection, optional
+        Who computes; default: one worker in this process.
+    overwrite : bool
+        Start anew, whatever product of hmx is there.
+    talk : Talk
+        For progress.
+
+    Returns
+    -------
+    str
+        Path of the store, which is complete.
+
+    Raises
+    ------
+    OutputExists
+        If the place holds another forecast, or something that is not ours.
+    OutputBusy
+        If another job is writing there.
+    OutputFailed
+        If the place cannot be written: disk full, no rights.
+    JobFailed
+        If tiles failed, or the scheduler went away; the rest is done.
+    """
+    require_free(job.store, what="forecast: --output PATH")
+    found = {} if overwrite else attributes(job.store)
+    if found:
+        _require_same(job, found)
+        if found.get("hmx_status") == "complete" and not _todo(job, talk):
+            talk.say(f"forecast: {job.store} is there and current")
+            return job.store
+    with writing(job.store), job.ledger.owned():
+        calls = _start(job, talk, fresh=overwrite or not found)
+        failures = _work_off(job, calls, section or DaskSection(), talk)
+        if failures:
+            raise JobFailed(_report(job, failures))
+        set_status(job.store, complete=True)
+    return job.store
+
+
+def _require_same(job: Job, found: dict[str, Any]) -> None:
+    """Refuse a store of another forecast, or one begun with another layout."""
+    had = json.loads(found["hmx_provenance"])
+    keys = list(_DECIDES)
+    if found.get("hmx_status") != "complete" and (header := job.ledger.job()):
+        had, keys = header["facts"], [*_DECIDES, *_LAYOUT]
+    for key in keys:
+        if had.get(key) != job.facts.get(key):
+            raise OutputExists(
+                f"{job.store} holds another forecast: its {key} is {had.get(key)!r} and this "
+                f"one's is {job.facts.get(key)!r}. Pass --overwrite to replace it, or --output "
+                "for another place."
+            )
+
+
+def _start(job: Job, talk: Talk, *, fresh: bool) -> list[Call]:
+    """Lay out the store, unless it is there; list the tiles that are not proven."""
+    if not fresh and job.ledger.job().get("run") == job.work.run:
+        calls = _todo(job, talk)
+        set_status(job.store, complete=False)
+        return calls
+    job.ledger.begin(job.header())
+    Folder(job.store).remove()
+    order = job.order
+    lay_out(
+        _template(order),
+        job.store,
+        grid=order.cube.grid.crop(order.window),
+        chunk=order.options.chunk or 0,
+    )
+    return _todo(job, talk)
+
+
+def _template(order: Order) -> xr.Dataset:
+    """Describe the output with arrays of one huge chunk that is never computed."""
+    shape = order.window.shape
+    arrays = {
+        output: da.zeros((*lead, *shape), chunks=-1, dtype=order.dtype(output))
+        for output, lead in order.outputs().items()
+    }
+    result = order.cube.leave(order.describe(arrays))
+    assert isinstance(result, xr.Dataset)  # a stored cube is one
+    return result
+
+
+def _todo(job: Job, talk: Talk) -> list[Call]:
+    """List the tiles that the ledger does not prove."""
+    if job.ledger.job().get("run") != job.work.run:
+        return []  # complete without a ledger of its own: nothing to compare with
+    states = {tile.index: job.state(tile) for tile in job.work.tiles}
+    records = {record.index: record for record in job.ledger.records()}
+
+    def proven(record: Record) -> bool:
+        same = record.run == job.work.run and record.source == states.get(record.index)
+        return same and job.ledger.holds(record)
+
+    with ThreadPoolExecutor(8) as threads:
+        done = dict(zip(records, threads.map(proven, records.values()), strict=True))
+    calls = [
+        Call(tile.index, (states[tile.index],))
+        for tile in job.work.tiles
+        if not done.get(tile.index) and (tile.index in done or job.may_hold(tile))
+    ]
+    if calls and any(done.values()):
+        kept = sum(done.values())
+        talk.say(f"forecast: {kept} tiles are done and proven, {len(calls)} are to do")
+    return calls
+
+
+def _work_off(job: Job, calls: list[Call], section: DaskSection, talk: Talk) -> list[Failure]:
+    """Run the tiles that are to do, where the section says."""
+    if not calls:
+        return []
+    from hmx.predict.cluster import connect  # loads distributed
+
+    with connect(section, tasks=len(calls), device=job.order.options.device) as pool:
+        talk.say(f"forecast: {_summary(job, len(calls))}, by {pool.where}, into {job.store}")
+        told = _meter(job, len(calls), talk.progress())
+        return run_windows(pool, job.work, calls, on_done=told)
+
+
+def _summary(job: Job, tiles: int) -> str:
+    times = job.order.cube.cadence.extend(job.order.cube.data["time"], job.order.options.h)
+    leads = f"{str(times[0])[:10]} to {str(times[-1])[:10]}"
+    side, halo = job.order.options.tile, job.order.halo
+    plural = "tile" if tiles == 1 else "tiles"
+    return f"{job.order.options.h} steps, {leads}, {tiles} {plural} of {side} px, halo {halo} px"
+
+
+def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index], None]:
+    """Tell how many tiles are done, how fast, and how long it will take."""
+    start, done, pixels = time.monotonic(), 0, 0
+    progress(0, total, "forecast: starting")
+
+    def told(index: Index) -> None:
+        nonlocal done, pixels
+        rows, columns = job.work.tiles[index].core.shape
+        done, pixels = done + 1, pixels + rows * columns
+        seconds = time.monotonic() - start
+        left = (total - done) * seconds / done
+        rate = f"{pixels / seconds / 1e6:.2f} Mpx/s"
+        progress(done, total, f"forecast: {rate}, {duration(left)} left")
+
+    return told
+
+
+def _report(job: Job, failures: list[Failure]) -> str:
+    """Name the tiles that failed, where they lie and why."""
+    lines = [f"{job.store} is incomplete: {len(failures)} tiles failed, what is done is kept."]
+    for failure in failures[:_SHOWN]:
+        core = job.work.tiles[failure.index].core
+        bounds = job.order.cube.grid.crop(job.order.frame.core(core)).bounds
+        where = ", ".join(f"{edge:.10g}" for edge in bounds)
+        lines.append(
+            f"  tile {failure.index}, rows {core.y.start}-{core.y.stop}, columns {core.x.start}-"
+            f"{core.x.stop}, bounds ({where}): {type(failure.error).__name__}: {failure.error}"
+        )
+    if len(failures) > _SHOWN:
+        lines.append(f"  ... and {len(failures) - _SHOWN} more")
+    lines.append("Mend what they read, then run the same command again: only they are computed.")
+    return "\n".join(lines)

@@ -1,0 +1,193 @@
+"""Ledger: proof, tile by tile, of what a job has done.
+
+Beside the store ``OUT`` lies the folder ``OUT.ledger``::
+
+    job.json           what the job is: settings, cube, model; the run's fingerprint
+    tiles/0003-0017    one record per tile, written after its data is durable
+    owner.json, lock   which process is at work
+
+A record names the run, the state of the input that the tile was made from, and
+a checksum of every chunk that was written. What it cannot prove is done again:
+a record cut in half, a chunk torn or gone, an input that has changed since.
+
+The lock is one of the operating system's, so it dies with its owner, however that
+dies. Stores at URLs have none: run one job at a time there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from hmx.durable import Folder
+from hmx.errors import OutputBusy
+from hmx.windows import Index
+
+Chunks = Mapping[str, Mapping[str, Any] | None]
+
+_JOB, _TILES, _OWNER, _LOCK = "job.json", "tiles", "owner.json", "lock"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one finished tile.
+
+    Parameters
+    ----------
+    index : tuple of int
+        Row and column of the tile.
+    run : str
+        Fingerprint of the job.
+    source : str
+        State of the input the tile was made from.
+    chunks : mapping
+        Storage key -> size and hash of its bytes; ``None`` where all pixels
+        have the fill value and nothing is stored.
+    """
+
+    index: Index
+    run: str
+    source: str
+    chunks: Chunks
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger of one store.
+
+    Parameters
+    ----------
+    store : str
+        Path or URL of the store.
+    """
+
+    store: str
+
+    @property
+    def path(self) -> str:
+        """Where the ledger lies: beside its store."""
+        return self.store.rstrip("/") + ".ledger"
+
+    @cached_property
+    def folder(self) -> Folder:
+        """The ledger's files."""
+        return Folder(self.path)
+
+    @cached_property
+    def data(self) -> Folder:
+        """The store's files."""
+        return Folder(self.store)
+
+    def job(self) -> dict[str, Any]:
+        """Read what the job is; empty if there is no ledger, or a damaged one."""
+        return _parse(self.folder.read(_JOB))
+
+    def begin(self, job: Mapping[str, Any]) -> None:
+        """Forget all records and write down a new job."""
+        self.folder.remove(but=(_LOCK, _OWNER))
+        self.folder.write(_JOB, _sealed(job))
+
+    def sign(self, record: Record) -> None:
+        """Write down that a tile is done; its data is durable by now."""
+        facts = {"run": record.run, "source": record.source, "chunks": dict(record.chunks)}
+        self.folder.write(f"{_TILES}/{_name(record.index)}", _sealed(facts))
+
+    def records(self) -> Iterator[Record]:
+        """Read all records that are whole."""
+        for name in self.folder.names(_TILES):
+            facts = _parse(self.folder.read(f"{_TILES}/{name}"))
+            row, _, column = name.partition("-")
+            if facts and row.isdigit() and column.isdigit():
+                yield Record((int(row), int(column)), **facts)
+
+    def checksum(self, keys: Iterator[str] | list[str], *, flush: bool = False) -> Chunks:
+        """Hash chunks as they are stored.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Storage keys, relative to the store.
+        flush : bool
+            Put them on disk first.
+        """
+        return {key: self._chunk(key, flush) for key in keys}
+
+    def holds(self, record: Record) -> bool:
+        """Tell whether the store still holds every chunk as the record says."""
+        return all(self._chunk(key, False) == said for key, said in record.chunks.items())
+
+    def _chunk(self, key: str, flush: bool) -> dict[str, Any] | None:
+        data = self.data.read(key)
+        if data is None:
+            return None
+        if flush:
+            self.data.flush(key)
+        return {"bytes": len(data), "blake2b": hashlib.blake2b(data, digest_size=16).hexdigest()}
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the lock of the store while a job is at work on it.
+
+        Raises
+        ------
+        OutputBusy
+            If another job that is alive holds it.
+        """
+        if not self.folder.is_local:
+            yield
+            return
+        Path(self.path).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(Path(self.path, _LOCK), blocking=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise OutputBusy(self._busy()) from None
+        try:
+            owner = {"pid": os.getpid(), "host": socket.gethostname()}
+            Path(self.path, _OWNER).write_text(json.dumps(owner), encoding="utf-8")
+            yield
+        finally:
+            Path(self.path, _OWNER).unlink(missing_ok=True)
+            lock.release()
+
+    def _busy(self) -> str:
+        try:
+            owner = json.loads(self.folder.read(_OWNER) or b"{}")
+        except ValueError:
+            owner = {}
+        who = f" (process {owner['pid']} on {owner['host']})" if owner else ""
+        return (
+            f"{self.store} is being written by another job{who}. Wait until it has finished, or "
+            "stop it and run this command again: it goes on where that one was."
+        )
+
+
+def _name(index: Index) -> str:
+    return f"{index[0]:04d}-{index[1]:04d}"
+
+
+def _sealed(facts: Mapping[str, Any]) -> bytes:
+    """Write JSON with its own hash, so that a torn file is known for one."""
+    text = json.dumps(facts, sort_keys=True)
+    return f"{_seal(text)}\n{text}\n".encode()
+
+
+def _parse(data: bytes | None) -> dict[str, Any]:
+    seal, _, text = (data or b"").decode("utf-8", "replace").partition("\n")
+    if not text.endswith("\n") or seal != _seal(text[:-1]):
+        return {}
+    return dict(json.loads(text))
+
+
+def _seal(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

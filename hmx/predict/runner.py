@@ -1,0 +1,187 @@
+"""How windows are run: a bounded sliding window of tasks on a Dask client.
+
+The runner knows nothing of forecasts. It is given a callable and the arguments
+of each call, keeps a few calls per worker thread in flight, tries again what
+fails, and goes on with the rest when one call fails for good.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from hmx.errors import HmxError, JobFailed
+from hmx.windows import Index
+
+if TYPE_CHECKING:
+    from distributed import Future
+
+    from hmx.predict.cluster import Pool
+
+_TRIES = 3
+_AHEAD = 2  # calls in flight per worker thread: one at work, one waiting at its door
+_HOPELESS = 5  # calls that failed for good before any succeeded end the job
+_LOOK = 5.0  # seconds between looks at how many workers there are
+
+
+@dataclass(frozen=True)
+class Call:
+    """One window to run.
+
+    Parameters
+    ----------
+    index : tuple of int
+        Names it.
+    arguments : tuple
+        What the work is called with, after the index.
+    tries : int
+        How often it has failed.
+    """
+
+    index: Index
+    arguments: tuple[Any, ...] = ()
+    tries: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A window that failed for good, and its last error."""
+
+    index: Index
+    error: BaseException
+
+
+def run_windows(
+    pool: Pool,
+    work: Callable[..., Any],
+    calls: Iterable[Call],
+    *,
+    on_done: Callable[[Index], None] = lambda index: None,
+) -> list[Failure]:
+    """Run every call once, somewhere; survive workers that die.
+
+    Parameters
+    ----------
+    pool : Pool
+        Where.
+    work : callable
+        Called as ``work(index, *arguments, threads=...)`` in a worker; small enough
+        to travel with every task.
+    calls : iterable of Call
+        Drawn as room appears, never all at once.
+    on_done : callable
+        Told the index of each call that succeeded.
+
+    Returns
+    -------
+    list of Failure
+        Calls that failed three times; all others are done.
+
+    Raises
+    ------
+    HmxError
+        If a call says that no other can succeed either.
+    JobFailed
+        If the scheduler went away.
+    """
+    flight = _Flight(pool, work, calls)
+    failures: list[Failure] = []
+    done = 0
+    for call, error in flight:
+        if error is None:
+            done += 1
+            on_done(call.index)
+        elif call.tries + 1 < _TRIES and not _killed(error):
+            flight.again(call)
+        else:
+            failures.append(Failure(call.index, error))
+            if not done and len(failures) >= _HOPELESS:
+                break
+    return failures
+
+
+class _Flight:
+    """Calls under way; iterates over those that land, and starts others."""
+
+    def __init__(self, pool: Pool, work: Callable[..., Any], calls: Iterable[Call]):
+        self._pool, self._work, self._rest = pool, work, iter(calls)
+        self._again: deque[Call] = deque()
+        self._flying: dict[Future, Call] = {}
+        self._landed: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._room, self._looked = 0, float("-inf")
+        self._name = f"hmx-{uuid.uuid4().hex[:12]}"  # a scheduler may serve other jobs too
+
+    def again(self, call: Call) -> None:
+        """Put a call that failed back in the queue."""
+        self._again.append(replace(call, tries=call.tries + 1))
+
+    def __iter__(self) -> Iterator[tuple[Call, BaseException | None]]:
+        while True:
+            self._fill()
+            if not self._flying:
+                return
+            future = self._next()
+            call = self._flying.pop(future)
+            yield call, _error(future)
+
+    def _fill(self) -> None:
+        if time.monotonic() - self._looked > _LOOK:  # workers come and go
+            self._room = max(2, _AHEAD * sum(self._pool.client.nthreads().values()))
+            self._looked = time.monotonic()
+        while len(self._flying) < self._room:
+            call = self._again.popleft() if self._again else next(self._rest, None)
+            if call is None:
+                return
+            self._start(call)
+
+    def _start(self, call: Call) -> None:
+        future = self._pool.client.submit(
+            self._work,
+            call.index,
+            *call.arguments,
+            threads=self._pool.threads,
+            key=f"{self._name}-{call.index[0]}-{call.index[1]}-{call.tries}",
+            pure=False,
+            resources=dict(self._pool.resources) or None,
+        )
+        self._flying[future] = call
+        future.add_done_callback(self._landed.put)
+
+    def _next(self) -> Future:
+        while True:
+            try:
+                return self._landed.get(timeout=1.0)
+            except queue.Empty:
+                if self._pool.client.status not in ("running", "connecting"):
+                    raise _lost() from None
+
+
+def _error(future: Future) -> BaseException | None:
+    """Return what went wrong with a call, or raise what ends the job."""
+    if future.status == "finished":
+        return None
+    if future.status != "error":  # cancelled or lost: nobody is there to run it
+        raise _lost()
+    error: BaseException = future.exception()
+    if isinstance(error, HmxError):
+        raise error
+    return error
+
+
+def _killed(error: BaseException) -> bool:
+    """Tell whether a call has taken several workers with it: no more tries."""
+    from distributed import KilledWorker
+
+    return isinstance(error, KilledWorker)
+
+
+def _lost() -> JobFailed:
+    return JobFailed(
+        "the Dask scheduler has gone away in the middle of the job. Finished tiles are kept: run "
+        "the same command again to go on."
+    )

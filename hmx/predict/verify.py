@@ -1,0 +1,266 @@
+"""Verify: vouch for a stored forecast, or say what is wrong with it.
+
+Three questions, in this order. Is every tile proven by a record, and every chunk
+what the record says? Do windows that lie *across* the tiles, computed anew from
+the cube and the model, give the numbers that are stored? If so, neither the disk
+nor the tiling has left a mark. The answer is written into the store's attributes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import zarr
+
+from hmx.draft import attributes, finish
+from hmx.errors import VerifyFailed
+from hmx.predict.job import Job
+from hmx.predict.ledger import Ledger
+from hmx.predict.output import AUDIT, is_ours
+from hmx.progress import Progress, silent
+from hmx.provenance import code_version
+from hmx.windows import Span, Window
+
+# of the value range. float32: rounding. bfloat16: a value that lies between two of
+# its numbers may be rounded either way, eight bits of the change.
+TOLERANCE = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 1e-2}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a verification found.
+
+    Parameters
+    ----------
+    tiles : int
+        Tiles that are proven by the ledger.
+    empty : int
+        Tiles in which nothing can be forecast.
+    chunks : int
+        Chunks whose bytes are as the ledger says.
+    windows : int
+        Windows that were computed again.
+    pixels : int
+        Pixels in them, each with all its leads and variables.
+    largest : float
+        Largest difference from what is stored, native units.
+    tolerance : float
+        Largest difference that is allowed, native units.
+    seed : int
+        Decides where the windows lie.
+    """
+
+    tiles: int
+    empty: int
+    chunks: int
+    windows: int
+    pixels: int
+    largest: float
+    tolerance: float
+    seed: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tiles} tiles and {self.chunks} chunks are as the ledger says "
+            f"({self.empty} tiles hold nothing); {self.windows} windows across tiles, "
+            f"{self.pixels:,} px, computed again: largest difference {self.largest:.2g} "
+            f"(allowed {self.tolerance:.2g})"
+        )
+
+
+def verify(store: str, *, sample: int = 20, seed: int = 0, progress: Progress = silent) -> Audit:
+    """Check a stored forecast and write the audit into it.
+
+    Parameters
+    ----------
+    store : str
+        Path of a forecast that a job has written.
+    sample : int
+        Windows to compute again.
+    seed : int
+        Decides where they lie.
+    progress : callable
+        Told (steps done, steps, text).
+
+    Returns
+    -------
+    Audit
+        Also in the store's attribute ``hmx_audit``, as JSON.
+
+    Raises
+    ------
+    VerifyFailed
+        If tiles are missing, chunks are not as they were written, or a window
+        comes out otherwise. An earlier audit is then taken away.
+    OutputBusy
+        If a job is writing there.
+    BundleError, SourceError
+        If the model or the cube is not what it was, or where it was.
+
+    Examples
+    --------
+    >>> verify("build/demo_forecast.zarr", sample=5)  # doctest: +SKIP
+    """
+    job = _job_of(store)
+    with job.ledger.owned():
+        try:
+            tiles, empty, chunks = _check_ledger(job, progress)
+            windows = list(_windows(job, sample, seed))
+            worst = _recompute(job, windows, progress)
+        except VerifyFailed:
+            _write_audit(store, None)
+            raise
+        pixels = sum(len(w.y) * len(w.x) for w in windows)
+        tolerance = _tolerance(job)
+        audit = Audit(tiles, empty, chunks, len(windows), pixels, worst, tolerance, seed)
+        _write_audit(store, audit)
+    return audit
+
+
+def _job_of(store: str) -> Job:
+    """Restore the job of a finished store, or say why that cannot be."""
+    found = attributes(store)
+    if not is_ours(found):
+        raise VerifyFailed(
+            f"there is no forecast of hmx at {store!r}. Pass the store that hmx forecast printed, "
+            "or the catalog it was made from."
+        )
+    if found["hmx_status"] != "complete":
+        raise VerifyFailed(
+            f"{store} is incomplete, so there is nothing to vouch for yet. Run the same hmx "
+            "forecast again to finish it."
+        )
+    header = Ledger(store).job()
+    if not header:
+        raise VerifyFailed(
+            f"{store} has no ledger beside it ({Ledger(store).path}), so nothing can be proven. "
+            "Keep the two together, or make the store anew: hmx forecast CATALOG --overwrite."
+        )
+    job = Job.restore(store, header)
+    for key, had in header["facts"].items():
+        if job.facts.get(key) != had:
+            raise VerifyFailed(
+                f"{store} was made with {key} {had!r}, and now it would be {job.facts.get(key)!r}: "
+                f"the cube {header['source']} or the model {header['bundle']} has changed since."
+            )
+    return job
+
+
+def _check_ledger(job: Job, progress: Progress) -> tuple[int, int, int]:
+    """Compare every chunk with the ledger; count tiles, empty tiles and chunks."""
+    records = {r.index: r for r in job.ledger.records() if r.run == job.work.run}
+    missing = [t.index for t in job.work.tiles if t.index not in records and job.may_hold(t)]
+    if missing:
+        raise VerifyFailed(_faults(job, "no record of", missing))
+    torn, done = [], 0
+    with ThreadPoolExecutor(8) as threads:
+        for record, holds in zip(
+            records.values(), threads.map(job.ledger.holds, records.values()), strict=True
+        ):
+            done += 1
+            progress(done, len(records), "verify: checksums of tiles")
+            if not holds:
+                torn.append(record.index)
+    if torn:
+        raise VerifyFailed(_faults(job, "other bytes than were written in", torn))
+    chunks = sum(said is not None for r in records.values() for said in r.chunks.values())
+    return len(records), len(list(job.work.tiles)) - len(records), chunks
+
+
+def _faults(job: Job, what: str, tiles: list[tuple[int, int]]) -> str:
+    shown = ", ".join(map(str, tiles[:10])) + (", ..." if len(tiles) > 10 else "")
+    return (
+        f"{job.store} has {what} {len(tiles)} of its tiles: {shown}. Run the same hmx forecast "
+        "again: it computes these anew."
+    )
+
+
+def _windows(job: Job, sample: int, seed: int) -> Iterator[Window]:
+    """Draw windows as large as a tile that lie across tiles, where there is data."""
+    draw = np.random.default_rng(seed)
+    tiles = sorted(record.index for record in job.ledger.records())
+    whole = Window.of(job.order.window.shape)
+    for _ in range(sample if tiles else 0):
+        core = job.work.tiles[tiles[draw.integers(len(tiles))]].core
+        spans = []
+        for span, outer in ((core.y, whole.y), (core.x, whole.x)):
+            offset = int(draw.integers(1, max(2, len(span)))) * int(draw.choice([-1, 1]))
+            moved = span.shift(offset).clip(outer)
+            spans.append(moved if len(moved) else Span(span.start, span.stop - len(span) // 2))
+        yield Window(*spans)
+
+
+def _recompute(job: Job, windows: list[Window], progress: Progress) -> float:
+    """Compute windows again; return the largest difference from what is stored.
+
+    The mean may differ by rounding, because another layout of tiles adds up in
+    another order. What surrounds it follows from it pixel by pixel, so intervals
+    and quantiles are computed from the stored mean and must be the same bits.
+    """
+    group = zarr.open_group(job.store, mode="r")
+    order, target = job.order, job.order.cube.target
+    frame, worst = order.frame, 0.0
+    for done, window in enumerate(windows, start=1):
+        again = frame.forecast(window, order.cube)
+        stored = {name: _read(group, name, window) for name in again}
+        exact = {"quality": again["quality"]}
+        exact |= frame.distribution(window, order.cube, order.bundle, stored[target])
+        off = _largest(again[target], stored[target])
+        _require(off <= _tolerance(job), job, target, window, off)
+        for name, values in exact.items():
+            same = np.array_equal(values, stored[name], equal_nan=name != "quality")
+            _require(same, job, name, window, _largest(values, stored[name]))
+        worst = max(worst, off)
+        progress(done, len(windows), "verify: windows across tiles")
+    return worst
+
+
+def _read(group: zarr.Group, name: str, window: Window) -> np.ndarray:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return np.asarray(array[(..., *window.slices)])
+
+
+def _require(good: bool, job: Job, name: str, window: Window, off: float) -> None:
+    if not good:
+        raise VerifyFailed(
+            f"{job.store}: {name} in rows {window.y.start}-{window.y.stop}, columns "
+            f"{window.x.start}-{window.x.stop} is not what its model and cube give: the largest "
+            f"difference is {off:.3g}. Make it anew: hmx forecast CATALOG --overwrite."
+        )
+
+
+def _largest(one: np.ndarray, other: np.ndarray) -> float:
+    """Largest difference; infinite where one has data and the other has none."""
+    one, other = one.astype("float64"), other.astype("float64")
+    if not np.array_equal(np.isnan(one), np.isnan(other)):
+        return float("inf")
+    known = np.isfinite(one)
+    return float(np.abs(one[known] - other[known]).max(initial=0.0))
+
+
+def _tolerance(job: Job) -> float:
+    """Return what is allowed, native units."""
+    low, high = job.order.bundle.spec.valid_range or (None, None)
+    if low is None or high is None:
+        scale = job.order.bundle.scaler.std[job.order.bundle.spec.target]
+    else:
+        scale = high - low
+    return TOLERANCE[job.order.request.precision] * scale
+
+
+def _write_audit(store: str, audit: Audit | None) -> None:
+    """Write what was found into the store, or take an older finding away."""
+    group = zarr.open_group(store, mode="r+", use_consolidated=False)
+    kept: dict[str, Any] = {k: v for k, v in group.attrs.items() if k != AUDIT}
+    if audit is not None:
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        kept[AUDIT] = json.dumps({**asdict(audit), "when": when, "hmx": code_version()})
+    group.attrs.put(kept)
+    finish(group, store)

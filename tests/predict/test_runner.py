@@ -1,0 +1,74 @@
+"""Laws of the runner: a bounded window of calls, tried again, each told once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hmx.catalog import DaskSection
+from hmx.errors import BundleError
+from hmx.predict.cluster import Pool, connect
+from hmx.predict.runner import Call, run_windows
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    with connect(DaskSection(), tasks=10) as pool:
+        yield pool
+
+
+def touch(index: tuple[int, int], folder: str, threads: int | None = None) -> None:
+    Path(folder, f"{index[0]}-{index[1]}-{time.monotonic_ns()}").touch()
+
+
+def test_every_call_runs_once(pool: Pool, tmp_path: Path) -> None:
+    done: list[Any] = []
+    calls = [Call((i, j), (str(tmp_path),)) for i in range(5) for j in range(7)]
+    assert run_windows(pool, touch, calls, on_done=done.append) == []
+    assert sorted(done) == [call.index for call in calls]
+    assert len(list(tmp_path.iterdir())) == 35
+
+
+def test_calls_are_drawn_as_room_appears(pool: Pool, tmp_path: Path) -> None:
+    drawn, ahead = 0, []
+
+    def calls() -> Iterator[Call]:
+        nonlocal drawn
+        for i in range(60):
+            drawn += 1
+            yield Call((i, 0), (str(tmp_path),))
+
+    done: list[Any] = []
+    run_windows(pool, touch, calls(), on_done=lambda i: (done.append(i), ahead.append(drawn)))
+    assert max(drawn - count for count, drawn in enumerate(ahead, 1)) <= 2 * 2 + 1
+    assert len(done) == 60
+
+
+def sometimes(index: tuple[int, int], folder: str, threads: int | None = None) -> None:
+    """Fail until it was tried as often as the row says."""
+    touch(index, folder)
+    if len(list(Path(folder).glob(f"{index[0]}-{index[1]}-*"))) < index[0]:
+        raise RuntimeError(f"not yet {index}")
+
+
+def test_a_call_is_tried_three_times_and_the_rest_goes_on(pool: Pool, tmp_path: Path) -> None:
+    done: list[Any] = []
+    calls = [Call((i, 0), (str(tmp_path),)) for i in (4, 1, 2, 3, 9)]
+    failures = run_windows(pool, sometimes, calls, on_done=done.append)
+    assert sorted(done) == [(1, 0), (2, 0), (3, 0)]
+    assert sorted(f.index for f in failures) == [(4, 0), (9, 0)]
+    assert "not yet (4, 0)" in str(next(f.error for f in failures if f.index == (4, 0)))
+    assert len(list(tmp_path.glob("9-*"))) == 3
+
+
+def hopeless(index: tuple[int, int], threads: int | None = None) -> None:
+    raise BundleError("the model has changed")
+
+
+def test_an_error_of_ours_ends_the_job_at_once(pool: Pool) -> None:
+    with pytest.raises(BundleError, match="the model has changed"):
+        run_windows(pool, hopeless, [Call((i, 0)) for i in range(50)])
