@@ -16,9 +16,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     AfterValidator,
+    ConfigDict,
     Discriminator,
     Field,
     Tag,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -28,6 +30,7 @@ from hmx.errors import CatalogError, did_you_mean
 from hmx.options import Count, ForecastOptions, ModelOptions, Options, TrainOptions, parse
 
 SUFFIXES = (".yaml", ".yml")
+_PLACES = ("workers", "scheduler", "cluster")  # to compute, one of which a catalog names
 
 
 def is_catalog(path: str | Path) -> bool:
@@ -196,11 +199,62 @@ class ForecastSection(ForecastOptions):
     output: FilePath | None = None
 
 
+class TlsSection(Options):
+    """Certificates of a scheduler at ``tls://``: PEM files."""
+
+    ca: FilePath
+    cert: FilePath
+    key: FilePath
+
+
 class DaskSection(Options):
-    """Who computes: local workers, or a scheduler that runs elsewhere."""
+    """Where tiles are computed: on this machine, by a running scheduler, or in batch jobs.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes of this machine. Default: this process alone.
+    scheduler : str, optional
+        Address of a running Dask scheduler.
+    tls : {ca, cert, key}, optional
+        PEM files for a scheduler at ``tls://``.
+    cluster : {"slurm", "pbs", "lsf", "sge", "htcondor", "moab", "oar"}, optional
+        Batch system that starts the workers. Every key that is not listed here
+        is then an argument of dask-jobqueue: ``cores``, ``memory``, ``queue`` ...
+    jobs : int, optional
+        Jobs to submit to it; default: 1.
+    """
+
+    model_config = ConfigDict(extra="allow")  # the fields of Options stay frozen
 
     workers: Count | None = None
     scheduler: str | None = None
+    tls: TlsSection | None = None
+    cluster: Literal["slurm", "pbs", "lsf", "sge", "htcondor", "moab", "oar"] | None = None
+    jobs: Count | None = None
+
+    @model_validator(mode="after")
+    def _only_a_cluster_takes_more(self) -> DaskSection:
+        if self.cluster is None and self.model_extra:
+            raise ValidationError.from_exception_data(
+                "dask",
+                [
+                    {"type": "extra_forbidden", "loc": (key,), "input": value}
+                    for key, value in self.model_extra.items()
+                ],
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_place(self) -> DaskSection:
+        given = {name: getattr(self, name) for name in _PLACES if getattr(self, name) is not None}
+        if len(given) > 1:
+            both = " and ".join(f"{name}={value!r}" for name, value in given.items())
+            raise ValueError(f"{both} name two places. Give one of {', '.join(_PLACES)}")
+        for name, place in (("tls", "scheduler"), ("jobs", "cluster")):
+            if getattr(self, name) is not None and place not in given:
+                raise ValueError(f"{name} belongs to a {place}. Add {place}: or leave out {name}")
+        return self
 
 
 class TrackSection(Options):
@@ -245,6 +299,7 @@ class Catalog(Options):
         2
         """
         raw = _read(Path(path))
+        _make_room(raw, overrides)
         for override in overrides:
             _apply(raw, override)
         context = {"base": str(Path(path).resolve().parent)}
@@ -316,6 +371,14 @@ def _nearby(path: Path) -> str:
     folder = path.parent
     names = [p.name for p in folder.glob("*") if is_catalog(p)] if folder.is_dir() else []
     return did_you_mean(path.name, names) or (f" {folder} has {', '.join(names)}." if names else "")
+
+
+def _make_room(raw: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Forget where the file computes if an override names another place."""
+    had = raw.get("dask")
+    named = {key for key in _PLACES if any(o.startswith(f"dask.{key}=") for o in overrides)}
+    if isinstance(had, dict) and named - {key for key in _PLACES if had.get(key) is not None}:
+        raw["dask"] = {}
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

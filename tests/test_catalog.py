@@ -68,6 +68,28 @@ def refusal(path, *overrides):
         ("train__lr", "fast", "train.lr = 'fast' in FILE: must be a number."),
         ("dask__workers", 0, "dask.workers = 0 in FILE: must be at least 1."),
         (
+            "dask",
+            {"workers": 2, "scheduler": "tcp://h:1"},
+            "dask in FILE: workers=2 and scheduler='tcp://h:1' name two places. "
+            "Give one of workers, scheduler, cluster.",
+        ),
+        (
+            "dask__cluster",
+            "slrum",
+            "dask.cluster = 'slrum' in FILE: "
+            "must be 'slurm', 'pbs', 'lsf', 'sge', 'htcondor', 'moab' or 'oar'.",
+        ),
+        (
+            "dask__jobs",
+            4,
+            "dask in FILE: jobs belongs to a cluster. Add cluster: or leave out jobs.",
+        ),
+        (
+            "dask",
+            {"workers": 2, "tls": {"ca": "a", "cert": "b", "key": "c"}},
+            "dask in FILE: tls belongs to a scheduler. Add scheduler: or leave out tls.",
+        ),
+        (
             "track__wandb",
             "yes",
             "track.wandb = 'yes' in FILE: must be 'offline', 'online' or 'disabled'.",
@@ -174,6 +196,7 @@ def test_a_wrong_value_is_told_its_place_and_its_rule(write, key, value, text):
         ("cube__source", "cube.source", "sources"),
         ("cube__sources__hm__unit", "cube.sources.hm.unit", "units"),
         ("track__projct", "track.projct", "project"),
+        ("dask__worker", "dask.worker", "workers"),
     ],
 )
 def test_an_unknown_key_at_any_depth_is_told_the_nearest(write, key, path, near):
@@ -189,6 +212,54 @@ def test_an_unknown_key_of_a_run_of_years_is_told_the_nearest(write):
         f"unknown key 'cube.sources.hm.years.steps' in {file} (known: start, stop, step). "
         "Did you mean 'step'?"
     )
+
+
+def test_only_a_batch_system_takes_keys_that_hmx_does_not_know(write):
+    section = Catalog.load(write(dask={"cluster": "pbs", "cores": 8, "memory": "16GB"})).dask
+    assert section.model_extra == {"cores": 8, "memory": "16GB"}
+    for place in ({"scheduler": "tcp://h:1"}, {"workers": 2}, {}):
+        file = write(dask=place | {"memory": "16GB", "queue": "short"})
+        assert refusal(file) == "\n".join(
+            f"unknown key 'dask.{key}' in {file} (known: workers, scheduler, tls, cluster, jobs)."
+            for key in ("memory", "queue")
+        )
+
+
+def test_certificates_lie_beside_the_catalog(write, tmp_path):
+    tls = {"ca": "ca.pem", "cert": "/c/cert.pem", "key": "k/key.pem"}
+    found = Catalog.load(write(dask={"scheduler": "tls://h:1", "tls": tls})).dask.tls
+    assert (found.ca, found.cert) == (str(tmp_path / "ca.pem"), "/c/cert.pem")
+    assert found.key == str(tmp_path / "k" / "key.pem")
+
+
+@pytest.mark.parametrize(
+    ("file", "override", "left"),
+    [
+        ({"workers": 2}, "dask.scheduler=tcp://h:1", {"scheduler": "tcp://h:1"}),
+        ({"workers": 2}, "dask.workers=3", {"workers": 3}),
+        ({"cluster": "slurm", "jobs": 9, "cores": 8}, "dask.workers=3", {"workers": 3}),
+        (
+            {"cluster": "slurm", "jobs": 9, "cores": 8},
+            "dask.cluster=pbs",
+            {"cluster": "pbs", "jobs": 9, "cores": 8},
+        ),
+        (
+            {"scheduler": "tls://h:1", "tls": {"ca": "/a", "cert": "/b", "key": "/c"}},
+            "dask.scheduler=tls://h:2",
+            {"scheduler": "tls://h:2", "tls": {"ca": "/a", "cert": "/b", "key": "/c"}},
+        ),
+    ],
+    ids=str,
+)
+def test_a_place_on_the_command_line_replaces_the_files(write, file, override, left):
+    section = Catalog.load(write(dask=file), [override]).dask
+    assert section.model_dump(exclude_none=True) == left
+
+
+def test_two_places_on_the_command_line_are_refused(write):
+    file = write(dask={"cluster": "slurm"})
+    text = refusal(file, "dask.workers=2", "dask.scheduler=tcp://h:1")
+    assert text.startswith(f"dask in {file}: workers=2 and scheduler='tcp://h:1' name two places.")
 
 
 def test_bad_yaml_names_the_line(tmp_path):
