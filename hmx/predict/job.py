@@ -28,6 +28,7 @@ from hmx.predict.inventory import Inventory
 from hmx.predict.ledger import Ledger, Record
 from hmx.predict.order import Order
 from hmx.predict.output import lay_out, require_free, set_status, writing
+from hmx.predict.plan import plan
 from hmx.predict.runner import Call, Failure, run_windows
 from hmx.predict.stored import Source, TileWork
 from hmx.progress import QUIET, Progress, Talk, duration
@@ -169,6 +170,8 @@ def run(
         If the place cannot be written: disk full, no rights.
     JobFailed
         If tiles failed, or the scheduler went away; the rest is done.
+    BadArgument
+        If a tile does not fit into the memory of a worker.
     """
     require_free(job.store, what="forecast: --output PATH")
     found = {} if overwrite else attributes(job.store)
@@ -177,9 +180,11 @@ def run(
         if found.get("hmx_status") == "complete" and not _todo(job, talk):
             talk.say(f"forecast: {job.store} is there and current")
             return job.store
+    section = section or DaskSection()
+    plan(job.order, job.inventory, section, timed=False)  # refuses what does not fit in memory
     with writing(job.store), job.ledger.owned():
         calls = _start(job, talk, fresh=overwrite or not found)
-        failures = _work_off(job, calls, section or DaskSection(), talk)
+        failures = _work_off(job, calls, section, talk)
         if failures:
             raise JobFailed(_report(job, failures))
         set_status(job.store, complete=True)

@@ -53,7 +53,8 @@ class Plan:
     device, precision : str
         Where and in what the network runs.
     ram, ram_available : int
-        Bound on a worker's memory, and what this machine has for each, bytes.
+        Bound on a worker's memory, and what this machine has for each, bytes; 0
+        where the workers are elsewhere.
     device_memory : int
         Bound on the memory used of a GPU, bytes; 0 on a CPU.
     seconds_per_tile : float
@@ -101,7 +102,8 @@ class Plan:
             "result": f"{_bytes(self.bytes_written)} to write, uncompressed",
             "workers": f"{self.workers} with {self.threads} torch threads each, on {self.device}, "
             f"{self.precision}",
-            "memory": f"at most {_bytes(self.ram)} for each worker, of {_bytes(self.ram_available)}"
+            "memory": f"at most {_bytes(self.ram)} for each worker"
+            + (f", of {_bytes(self.ram_available)}" if self.ram_available else "")
             + (f"; {_bytes(self.device_memory)} on the GPU" if self.device_memory else ""),
             "time": "not measured"
             if np.isnan(self.seconds)
@@ -133,7 +135,9 @@ def plan(
         If a tile does not fit into the memory that a worker has here.
     """
     frame, grid = order.frame, order.output_tiles
-    workers, threads = _workers(section or DaskSection())
+    section = section or DaskSection()
+    workers, threads = _workers(section)
+    here = section.scheduler is None and section.cluster is None
     tiles = [tile for tile in grid if inventory.may_hold(frame.core(tile.core))]
     read = sum(_area(frame.reads(tile.core, order.cube)) for tile in tiles)
     written = sum(_area(tile.core) for tile in tiles)
@@ -154,7 +158,7 @@ def plan(
         device="cuda" if gpu else "cpu",
         precision=order.request.precision,
         ram=_ram(order, gpu=gpu),
-        ram_available=_memory() // workers,
+        ram_available=_memory() // workers if here else 0,
         device_memory=_network(order) if gpu else 0,
         seconds_per_tile=float("nan"),
         seconds=float("nan"),
@@ -178,7 +182,7 @@ def require_memory(made: Plan) -> None:
     made : Plan
         Its bound on memory, and what there is.
     """
-    if made.ram <= made.ram_available:
+    if made.ram <= made.ram_available or not made.ram_available:
         return
     smaller = max(made.chunk, made.tile // 2 // made.chunk * made.chunk)
     advice = f"forecast.tile={smaller}" if smaller < made.tile else f"forecast.chunk={smaller // 2}"
@@ -206,7 +210,9 @@ def _seconds_per_pixel(order: Order, tiles: Sequence[Tile], threads: int) -> flo
 
 
 def _workers(section: DaskSection) -> tuple[int, int]:
-    """Return how many processes of this machine share it, and torch threads of each."""
+    """Return how many processes share the work, and torch threads of each."""
+    if section.cluster is not None:
+        return section.jobs or 1, int((section.model_extra or {}).get("cores", 1))
     count = section.workers or 1
     return count, threads_each(count)
 

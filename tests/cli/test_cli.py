@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -399,7 +400,49 @@ def test_a_bad_bundle_exits_2_and_is_not_overwritten(folder: Path, harm: str) ->
     assert description.read_text() == before
 
 
-@pytest.mark.parametrize("command", ["ingest", "train", "forecast", "info"])
+def test_plan_says_what_a_forecast_would_cost_and_writes_none_of_it(folder: Path) -> None:
+    words = ("--level", 50, "--output", folder / "x.zarr")
+    result = run("plan", folder / "toy.yaml", *words[:2])
+    assert result.exit_code == 0, result.output
+    assert "4 of 32 px to compute, 0 with nothing in them, in 2 rows x 2 columns" in result.stdout
+    facts = json.loads(run("plan", folder / "toy.yaml", "--json", "--h", 1, "--quiet").stdout)
+    assert facts["tiles"] == 4
+    assert facts["bytes_written"] == 48 * 56 * (1 * 3 * 4 + 1)
+    assert facts["seconds"] > 0
+    assert not (folder / "x.zarr").exists()
+    shared = run("plan", folder / "toy.yaml", "--set", "forecast.chunk=24")
+    assert shared.exit_code == 2
+    assert "tile=32 is no whole number of chunks (chunk=24)" in shared.stderr
+
+
+def test_verify_vouches_for_a_store_and_finds_a_flipped_bit(folder: Path) -> None:
+    store = folder / "toy_forecast.zarr"
+    for what in (store, folder / "toy.yaml"):
+        result = run("verify", what, "--sample", 3)
+        assert result.exit_code == 0, result.output
+        assert "4 tiles and 16 chunks are as the ledger says" in result.stderr
+        assert result.stdout.splitlines()[-1] == str(store)
+    assert json.loads(library.open_cube(store).attrs["hmx_audit"])["windows"] == 3
+    chunk = store / "hm/c/0/1/0"
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
+    result = run("verify", store)
+    assert result.exit_code == 1
+    assert "other bytes than were written in 1 of its tiles: (1, 0)" in result.stderr
+    assert "Traceback" not in result.output
+    assert run("forecast", folder / "toy.yaml").exit_code == 0
+    assert run("verify", store).exit_code == 0
+
+
+def test_a_poisoned_tile_is_told_and_the_command_fails(folder: Path) -> None:
+    chunk = folder / "toy.zarr/hm/c/0/0/0"
+    chunk.write_bytes(b"poison" + chunk.read_bytes()[6:])
+    result = run("forecast", folder / "toy.yaml", "--output", folder / "new.zarr")
+    assert result.exit_code == 1
+    assert "tile (0, 0), rows 0-32, columns 0-32, bounds (500000," in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", ["ingest", "train", "plan", "forecast", "verify", "info"])
 def test_every_command_explains_itself(command: str) -> None:
     text = run(command, "--help").stdout
     assert "CATALOG" in text

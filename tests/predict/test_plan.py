@@ -1,0 +1,129 @@
+"""Laws of the plan: its integers are those of the job that follows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import hmx
+from hmx.catalog import DaskSection
+from hmx.errors import BadArgument
+from hmx.predict import plan as module
+from hmx.predict.job import run
+from hmx.predict.plan import plan
+from tests.factories import make_cube
+from tests.predict.test_job import Told, make_job
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cube a quarter of which is not stored at all."""
+    ds = make_cube((96, 112), steps=6)
+    ds["hm"][:, :48, :64] = np.nan
+    path = tmp_path_factory.mktemp("stored") / "cube.zarr"
+    encoding = {"hm": {"fill_value": np.float32("nan"), "write_empty_chunks": False}}
+    ds.chunk({"time": -1, "y": 16, "x": 16}).to_zarr(
+        path, zarr_format=3, consolidated=False, encoding=encoding
+    )
+    return path
+
+
+def test_the_plan_counts_what_the_job_does(
+    stored: Path, trained: hmx.Bundle, tmp_path: Path
+) -> None:
+    job, told = make_job(stored, trained, tmp_path / "fc.zarr", tile=16), Told()
+    made = plan(job.order, job.inventory, timed=False)
+    run(job, talk=told.talk)
+    assert made.tiles == told.done
+    assert made.skipped == 6 * 7 - told.done >= 12
+    assert made.grid == (6, 7)
+    assert made.halo == job.order.halo == job.order.tiles.halo
+
+
+def test_pixels_and_bytes_are_those_of_the_tiles(stored: Path, trained: hmx.Bundle) -> None:
+    job = make_job(stored, trained, Path("nowhere.zarr"), tile=32)
+    made, halo = plan(job.order, job.inventory, timed=False), job.order.halo
+    read = written = 0
+    for top in range(0, 96, 32):
+        for left in range(0, 112, 32):
+            bottom, right = min(top + 32, 96), min(left + 32, 112)
+            if bottom <= 48 and right <= 64:
+                continue  # nothing is stored there
+            written += (bottom - top) * (right - left)
+            rows = min(96, bottom + halo) - max(0, top - halo)
+            read += rows * (min(112, right + halo) - max(0, left - halo))
+    assert made.overhead == pytest.approx(read / written - 1)
+    assert made.bytes_read == read * 4 * (3 + 1)  # three steps and elevation
+    assert made.bytes_written == written * (4 * 2 * 4 + 1)  # mean, two ends, a quantile; quality
+
+
+def test_one_tile_is_timed_and_the_rest_is_proportional(
+    stored: Path, trained: hmx.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(stored, trained, Path("nowhere.zarr"), tile=32)
+    monkeypatch.setattr(module, "_seconds_per_pixel", lambda *_: 1e-3)
+    made = plan(job.order, job.inventory, DaskSection(workers=2))
+    assert made.seconds_per_tile == pytest.approx(32 * 32 * 1e-3)
+    assert made.seconds == pytest.approx((96 * 112 - 32 * 64) * 1e-3 / 2)
+    assert made.workers == 2
+
+
+def test_a_real_tile_is_run(stored: Path, trained: hmx.Bundle) -> None:
+    job = make_job(stored, trained, Path("nowhere.zarr"), tile=32)
+    made = plan(job.order, job.inventory)
+    assert 0 < made.seconds_per_tile < 60
+    assert 0 < made.seconds
+
+
+def test_a_tile_that_does_not_fit_in_memory_is_refused_with_what_to_type(
+    stored: Path, trained: hmx.Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job = make_job(stored, trained, tmp_path / "fc.zarr", tile=64, chunk=32)
+    monkeypatch.setattr(module, "_memory", lambda: 500 << 20)
+    with pytest.raises(BadArgument, match=r"tile=64 may need .* in each of 2 workers.*tile=32"):
+        plan(job.order, job.inventory, DaskSection(workers=2))
+    with pytest.raises(BadArgument, match="tile=64 may need"):
+        run(job)
+    assert not (tmp_path / "fc.zarr").exists()
+
+
+def test_more_pixels_need_more_memory(stored: Path, trained: hmx.Bundle) -> None:
+    bounds = []
+    for tile in (16, 48, 96):
+        job = make_job(stored, trained, Path("nowhere.zarr"), tile=tile)
+        bounds.append(plan(job.order, job.inventory, timed=False).ram)
+    assert bounds == sorted(set(bounds))
+
+
+def test_python_plans_any_cube(cube: xr.Dataset, trained: hmx.Bundle, stored: Path) -> None:
+    memory = cube.hm.plan(h=2, model=trained, level=80, tile=32)
+    assert memory.tiles == 12
+    assert hmx.open_cube(stored).hm.plan(h=2, model=trained, tile=16).skipped == 12
+    assert cube.chunk({"x": 30}).hm.plan(h=2, model=trained, tile=32).skipped == 0
+
+
+def test_the_text_and_the_json_say_the_same(stored: Path, trained: hmx.Bundle) -> None:
+    job = make_job(stored, trained, Path("nowhere.zarr"), tile=32)
+    made = plan(job.order, job.inventory, timed=False)
+    text, facts = str(made), json.loads(json.dumps(made.as_dict()))
+    assert f"{made.halo} px on each side" in text
+    assert "10 of 32 px to compute, 2 with nothing in them" in text
+    assert facts["tiles"] == 10
+    assert facts["seconds"] is None
+    assert "not measured" in text
+
+
+def test_an_empty_cube_takes_no_time(trained: hmx.Bundle, tmp_path: Path) -> None:
+    ds = make_cube((32, 32), steps=6)
+    ds["hm"][:] = np.nan
+    encoding: Any = {"hm": {"fill_value": np.float32("nan"), "write_empty_chunks": False}}
+    ds.to_zarr(tmp_path / "c.zarr", zarr_format=3, consolidated=False, encoding=encoding)
+    job = make_job(tmp_path / "c.zarr", trained, tmp_path / "fc.zarr")
+    made = plan(job.order, job.inventory)
+    assert (made.tiles, made.seconds) == (0, 0.0)
+    assert np.isnan(hmx.open_cube(run(job))["hm"]).all()
