@@ -76,9 +76,9 @@ def audit(device: str, bundle: Bundle, cube: Cube, tiles: TileGrid, h: int) -> f
     history, steps = bundle.spec.network.history, cube.data.sizes["time"]
     tile = tiles[tiles.counts[0] // 2, tiles.counts[1] // 2]
     arrays = read(cube, tile.read, Span(steps - history, steps), cube.rules)
-    origin = arrays[bundle.spec.target][-1]
+    origin = arrays[bundle.spec.target][(-1, *tile.crop.slices)]
     full, half = (
-        Engine.of(bundle, precision=p, device=device).mean(arrays, h)
+        Engine.of(bundle, precision=p, device=device).mean(arrays, h, tile.crop)
         for p in ("float32", "bfloat16")
     )
     seen = np.broadcast_to(np.isfinite(origin), full.shape)

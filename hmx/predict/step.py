@@ -18,7 +18,9 @@ import torch
 from hmx.bundle import Bundle, load
 from hmx.cube import Rules
 from hmx.errors import BadArgument, BundleError
-from hmx.models.forecaster import Forecaster, channels_last
+from hmx.models.forecaster import Forecaster
+from hmx.models.kernels import exact_float32
+from hmx.models.rollout import Rollout
 from hmx.options import Precision
 from hmx.samples import assemble
 from hmx.windows import Window
@@ -74,8 +76,8 @@ class Engine:
     ----------
     bundle : Bundle
         Where it comes from.
-    network : Forecaster
-        On its device.
+    rollout : Rollout
+        Its network, on the device.
     device : torch.device
         Where it is.
     precision : str
@@ -83,7 +85,7 @@ class Engine:
     """
 
     bundle: Bundle
-    network: Forecaster
+    rollout: Rollout
     device: torch.device
     precision: Precision
 
@@ -94,11 +96,17 @@ class Engine:
         """Move a bundle's network to a device."""
         place = choose_device(device)
         network = Forecaster.load(bundle).to(place, _DTYPES[precision])
-        channels_last(network)
-        return cls(bundle, network, place, precision)
+        return cls(bundle, Rollout(network, half=precision == "bfloat16"), place, precision)
 
-    def mean(self, arrays: Mapping[str, np.ndarray], h: int) -> np.ndarray:
-        """Forecast the mean of one window.
+    def mean(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        h: int,
+        crop: Window | None = None,
+        *,
+        threads: int | None = None,
+    ) -> np.ndarray:
+        """Forecast the mean of one window, or of its core alone.
 
         Parameters
         ----------
@@ -107,6 +115,12 @@ class Engine:
             ``history`` steps.
         h : int
             Leads.
+        crop : Window, optional
+            The core, in pixels of the window; no more than it needs is computed.
+            Default: the whole window. A border of the window that is nearer to the
+            core than the network's reach counts as an edge of the world.
+        threads : int, optional
+            Torch threads to compute with, from here on; default: as torch has them.
 
         Returns
         -------
@@ -114,17 +128,19 @@ class Engine:
             Native units, (h, y, x); meaningless where the origin is missing.
         """
         inputs = assemble(arrays, self.bundle.spec, self.bundle.scaler)
-        half = self.precision == "bfloat16"
-        dtype = _DTYPES[self.precision]
-        with (
-            _computing,
-            torch.inference_mode(),
-            torch.backends.cudnn.flags(allow_tf32=False),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=half),
-        ):
-            tensors = [torch.from_numpy(a)[None].to(self.device, dtype) for a in inputs.tensors()]
-            mean: np.ndarray = self.network(*tensors, h=h)[0].cpu().numpy()
+        with _computing, torch.inference_mode(), exact_float32():
+            if threads is not None:  # OpenMP counts threads in each thread that computes
+                torch.set_num_threads(threads)
+            tensors = [self._enter(array) for array in inputs.tensors()]
+            mean: np.ndarray = self.rollout(*tensors, h=h, crop=crop).cpu().numpy()
         return mean
+
+    def _enter(self, array: np.ndarray) -> torch.Tensor:
+        """Move an array to the device; to a GPU through pinned memory, without waiting."""
+        tensor = torch.from_numpy(array).to(_DTYPES[self.precision])
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
 
 def choose_device(device: str) -> torch.device:
@@ -197,7 +213,7 @@ def forecast_window(request: Request, crop: Window, *raw: np.ndarray) -> dict[st
     origin = core[spec.target][-1]
     results: dict[str, np.ndarray] = {"quality": quality(core, spec.target)}
     if np.isfinite(origin).any():
-        mean = run.mean(arrays, request.h)[(..., *crop.slices)]
+        mean = run.mean(arrays, request.h, crop, threads=request.threads)
     else:  # nothing to forecast: the sea costs no computing
         mean = np.broadcast_to(origin, (request.h, *origin.shape))
     results["mean"] = np.where(np.isfinite(origin), mean, np.nan).astype(dtype)
