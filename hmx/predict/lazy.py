@@ -75,7 +75,7 @@ def _lay(order: Order) -> dict[str, da.Array]:
         parts: list[da.Array | TaskRef] = []
         for source in sources:
             cut = _cut(source, tile.read, history=history, nx=nx)
-            if as_opened(source):
+            if _as_opened(source):
                 parts.append(cut)
             else:
                 parts.append(TaskRef((cut.name, *(0,) * cut.ndim)))
@@ -95,14 +95,8 @@ def _run(request: Request, crop: Window, *parts: np.ndarray | da.Array) -> dict[
     return forecast_window(request, crop, *raw)
 
 
-def as_opened(source: da.Array) -> bool:
-    """Tell whether an array is a store as xarray or dask opened it, untouched since.
-
-    Parameters
-    ----------
-    source : dask array
-        Its layers' names are the proof.
-    """
+def _as_opened(source: da.Array) -> bool:
+    """Tell whether an array is a store as xarray or dask opened it, untouched since."""
     names = (name.removeprefix("original-") for name in source.dask.layers)
     return all(name.startswith(("open_dataset-", "from-zarr-")) for name in names)
 

@@ -18,6 +18,7 @@ from hmx.bundle import Bundle, load
 from hmx.cube import CHUNK, Cube, Cubelike, enter
 from hmx.errors import BadArgument
 from hmx.models import forecaster
+from hmx.models.rollout import best_tile
 from hmx.options import ForecastOptions
 from hmx.predict.describe import describe
 from hmx.predict.frame import Frame
@@ -200,7 +201,8 @@ def sides(options: ForecastOptions) -> dict[str, int]:
     """
     tile, chunk = options.tile, options.chunk
     if tile is None:
-        tile = CHUNK if chunk is None else chunk * max(1, CHUNK // chunk)
+        best = best_tile(choose_device(options.device).type)
+        tile = best if chunk is None else chunk * max(1, best // chunk)
     if chunk is None:
         # the largest whole part of a tile that is no larger than a usual chunk
         fits = (side for side in range(min(CHUNK, tile), CHUNK // 4, -1) if tile % side == 0)

@@ -80,8 +80,8 @@ class Plan:
     ram: int
     ram_available: int
     device_memory: int
-    seconds_per_tile: float
-    seconds: float
+    seconds_per_tile: float = float("nan")
+    seconds: float = float("nan")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, in bytes, seconds and pixels."""
@@ -160,8 +160,6 @@ def plan(
         ram=_ram(order, gpu=gpu),
         ram_available=_memory() // workers if here else 0,
         device_memory=_network(order) if gpu else 0,
-        seconds_per_tile=float("nan"),
-        seconds=float("nan"),
     )
     require_memory(made)
     if not timed:
@@ -246,6 +244,7 @@ def _network(order: Order) -> int:
         (shape[0], shape[1]),
         h=order.request.h,
         precision=order.request.precision,
+        device=choose_device(order.request.device).type,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from hmx.errors import (
     OutputFailed,
 )
 from hmx.options import ForecastOptions
-from hmx.predict import job as jobs
 from hmx.predict.job import Job, adopt, run
 from hmx.predict.ledger import Ledger
 from hmx.predict.order import Order
@@ -415,7 +414,10 @@ def test_python_runs_the_same_job_on_a_cube_that_is_a_store(
     fc = ds.hm.forecast_to_zarr(tmp_path / "fc.zarr", model=trained, **OPTIONS)
     assert tree(tmp_path / "fc.zarr") == whole[1]
     assert set(fc.data_vars) >= {"hm", "hm_lo_80", "hm_quantile", "quality"}
-    for touched in (ds.isel(x=slice(0, 100)), ds.assign(hm=ds["hm"] * 1), ds.compute()):
+    shutil.copytree(stored, tmp_path / "other.zarr")
+    other = hmx.open_cube(tmp_path / "other.zarr")
+    mixed = ds.assign(elevation=other["elevation"])
+    for touched in (ds.isel(x=slice(0, 100)), ds.assign(hm=ds["hm"] * 1), ds.compute(), mixed):
         with pytest.raises(CubeError, match="no store as it was opened"):
             touched.hm.forecast_to_zarr(tmp_path / "x.zarr", model=trained, h=2)
 
@@ -448,9 +450,3 @@ def test_nothing_heavy_travels_with_a_task(whole: tuple[Job, Any]) -> None:
     import pickle
 
     assert len(pickle.dumps(whole[0].work)) < 4000
-
-
-@pytest.fixture(autouse=True)
-def _jobs_is_used() -> Iterator[None]:
-    assert jobs.run is run
-    yield

@@ -77,7 +77,7 @@ def test_a_real_tile_is_run(stored: Path, trained: hmx.Bundle) -> None:
     job = make_job(stored, trained, Path("nowhere.zarr"), tile=32)
     made = plan(job.order, job.inventory)
     assert 0 < made.seconds_per_tile < 60
-    assert 0 < made.seconds
+    assert made.seconds > 0
 
 
 def test_a_tile_that_does_not_fit_in_memory_is_refused_with_what_to_type(
@@ -103,7 +103,9 @@ def test_more_pixels_need_more_memory(stored: Path, trained: hmx.Bundle) -> None
 def test_python_plans_any_cube(cube: xr.Dataset, trained: hmx.Bundle, stored: Path) -> None:
     memory = cube.hm.plan(h=2, model=trained, level=80, tile=32)
     assert memory.tiles == 12
-    assert hmx.open_cube(stored).hm.plan(h=2, model=trained, tile=16).skipped == 12
+    ds = hmx.open_cube(stored)
+    blocks = ds["hm"].coarsen(y=16, x=16).max().max("time").isnull()
+    assert ds.hm.plan(h=2, model=trained, tile=16).skipped == int(blocks.sum()) > 12
     assert cube.chunk({"x": 30}).hm.plan(h=2, model=trained, tile=32).skipped == 0
 
 

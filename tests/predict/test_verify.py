@@ -149,7 +149,7 @@ def test_a_model_that_has_changed_is_named(
     run(job)
     weights = {name: weight + 1 for name, weight in trained.weights.items()}
     replace(trained, weights=weights).save(tmp_path / "model")
-    with pytest.raises(VerifyFailed, match="was made with bundle .* has changed since"):
+    with pytest.raises(VerifyFailed, match=r"was made with bundle .* has changed since"):
         verify(job.store)
 
 
