@@ -29,7 +29,7 @@ from hmx.models.kernels import Head, Layer, update
 from hmx.models.regions import SCALARS, STRIP, Layout, best_tile, clip, flops, footprint, grow
 from hmx.windows import Span, Window
 
-__all__ = ["Band", "Rollout", "best_tile", "flops", "footprint"]
+__all__ = ["Band", "Layer", "Rollout", "best_tile", "flops", "footprint"]
 
 
 class Band:
