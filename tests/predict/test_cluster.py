@@ -24,7 +24,7 @@ import dask
 import psutil
 import pytest
 import torch
-from distributed import Client, Nanny, Worker
+from distributed import Client, Nanny, SpecCluster, Worker
 from distributed.comm import inproc
 
 from hmx.catalog import DaskSection
@@ -50,11 +50,12 @@ def refusal(kind: type[HmxError], **keys: Any) -> str:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
-    """No process, thread of an event loop or environment variable outlives a context."""
+    """No process, cluster, event loop or environment variable outlives a context."""
     environment, children = dict(os.environ), set(HERE.children(recursive=True))
     yield
     left = [p for p in HERE.children(recursive=True) if p not in children]
     assert [p for p in left if "resource_tracker" not in " ".join(p.cmdline())] == []
+    assert {cluster.status.name for cluster in SpecCluster._instances} <= {"closed"}
     assert "hmx loop" not in [thread.name for thread in threading.enumerate()]
     after = dict(os.environ)
     after.pop("PYTEST_CURRENT_TEST", None)
@@ -133,9 +134,11 @@ def test_the_client_is_not_dasks_default() -> None:
 
 
 def test_workers_are_processes_that_start_with_their_share_of_threads(
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(workers, "CPU_COUNT", 6)  # Dask's own choice is 1, whatever there is
     share = str(threads_each(2))
+    assert share == "3"
     with connect(section(workers=3), tasks=2, device="cpu") as pool:  # never more than tasks
         assert (pool.where, pool.threads) == ("2 workers here", int(share))
         found = pool.client.scheduler_info(n_workers=-1)["workers"].values()
@@ -154,7 +157,8 @@ def test_workers_are_processes_that_start_with_their_share_of_threads(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_worker_that_dies_is_replaced_by_one_like_it() -> None:
+def test_a_worker_that_dies_is_replaced_by_one_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "CPU_COUNT", 6)
     with connect(section(workers=1), tasks=2, device="cpu") as pool:
         [pid] = pool.client.run(os.getpid).values()
         os.kill(pid, signal.SIGKILL)
