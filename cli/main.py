@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -29,6 +30,15 @@ for command in (ingest, train, plan, forecast, verify, info):
     hmx.add_command(command)
 
 
+def _leave_a_window_behind() -> None:
+    """End at once if a thread is computing: Python would wait for it, and it is not needed."""
+    step = sys.modules.get("hmx.predict.step")
+    if step is not None and step.is_computing():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
+
+
 def main() -> None:
     """Run the command line; never a traceback for a user's fault."""
     try:
@@ -39,4 +49,5 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nstopped. Run the same command again to go on.", err=True)
         code = 130
+        _leave_a_window_behind()
     sys.exit(code if isinstance(code, int) else 0)

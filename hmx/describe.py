@@ -10,6 +10,7 @@ import xarray as xr
 from hmx.bundle import load
 from hmx.cube import enter, open_cube
 from hmx.grid import crs_name
+from hmx.predict.ledger import AUDIT, Ledger
 
 
 def describe_store(path: str | Path) -> str:
@@ -40,6 +41,14 @@ def describe_store(path: str | Path) -> str:
         "cadence": str(cube.cadence) if len(times) > 1 else "one step",
         "status": data.attrs.get("hmx_status", "unknown"),
     }
+    if lines["status"] == "incomplete" and (done := Ledger(str(path)).count()):
+        lines["status"] = f"incomplete, {done:,} tiles done"
+    if AUDIT in data.attrs:
+        audit = json.loads(data.attrs[AUDIT])
+        lines["audit"] = (
+            f"{audit['when'][:10]}: {audit['tiles']} tiles, {audit['windows']} windows computed "
+            f"again, largest difference {audit['largest']:.2g}"
+        )
     if "hmx_provenance" in data.attrs:
         facts = json.loads(data.attrs["hmx_provenance"])
         lines["made from"] = ", ".join(

@@ -98,9 +98,12 @@ class Folder:
         Raises
         ------
         OSError
-            If the place cannot be listed, as most web servers cannot.
+            If the place cannot be listed, as web servers cannot: a page of links
+            is no promise that nothing else is there.
         """
         files, root = self._at
+        if {"http", "https"} & set(_protocols(files)):
+            raise OSError(f"{self.path} is on a web server, which has no list of its files")
         top = f"{root}/{under}".rstrip("/")
         try:
             found = files.find(top, detail=True)

@@ -133,6 +133,10 @@ def ensure_forecast(
     from hmx.predict.output import require_free
 
     path = catalog.forecast_path
+    if catalog.dask.cluster is not None:
+        from hmx.predict.cluster import check  # loads distributed
+
+        check(catalog.dask)
     require_free(path, what="forecast: --output PATH")  # before hours of work for a taken place
     job = _job(catalog, ensure_model(catalog, talk), region=region)
     return run(job, catalog.dask, overwrite=overwrite, talk=talk)

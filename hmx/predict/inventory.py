@@ -122,6 +122,8 @@ def _list(array: Any, folder: Folder, rules: Rules) -> Stored | None:
         found = folder.stamps("")
     except OSError:
         return None
+    if not {"zarr.json", ".zarray"} & found.keys():
+        return None  # a list that lacks what was just read is none to believe
     sides = array.shards or array.chunks
     counts = [-(-size // side) for size, side in zip(array.shape, sides, strict=True)]
     stamps: dict[tuple[int, int], str] = {}

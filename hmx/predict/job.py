@@ -195,8 +195,9 @@ def _require_same(job: Job, found: dict[str, Any]) -> None:
     """Refuse a store of another forecast, or one begun with another layout."""
     had = json.loads(found["hmx_provenance"])
     keys = list(_DECIDES)
-    if found.get("hmx_status") != "complete" and (header := job.ledger.job()):
-        had, keys = header["facts"], [*_DECIDES, *_LAYOUT]
+    if found.get("hmx_status") != "complete":
+        had = {"chunk": job.facts["chunk"], **had, **job.ledger.job().get("facts", {})}
+        keys += _LAYOUT
     for key in keys:
         if had.get(key) != job.facts.get(key):
             raise OutputExists(
@@ -208,7 +209,9 @@ def _require_same(job: Job, found: dict[str, Any]) -> None:
 
 def _start(job: Job, talk: Talk, *, fresh: bool) -> list[Call]:
     """Lay out the store, unless it is there; list the tiles that are not proven."""
-    if not fresh and job.ledger.job().get("run") == job.work.run:
+    # a header that is lost or torn is written again: each record names its run too
+    if not fresh and job.ledger.job().get("run") in (None, job.work.run):
+        job.ledger.begin(job.header(), keep=True)
         calls = _todo(job, talk)
         set_status(job.store, complete=False)
         return calls

@@ -35,6 +35,8 @@ from hmx.windows import Index
 
 Chunks = Mapping[str, Mapping[str, Any] | None]
 
+AUDIT = "hmx_audit"  # attribute of a store that has been verified
+
 _JOB, _TILES, _OWNER, _LOCK = "job.json", "tiles", "owner.json", "lock"
 
 
@@ -92,9 +94,10 @@ class Ledger:
         """Read what the job is; empty if there is no ledger, or a damaged one."""
         return _parse(self.folder.read(_JOB))
 
-    def begin(self, job: Mapping[str, Any]) -> None:
-        """Forget all records and write down a new job."""
-        self.folder.remove(but=(_LOCK, _OWNER))
+    def begin(self, job: Mapping[str, Any], *, keep: bool = False) -> None:
+        """Write down a job; forget all records, unless they are to be kept."""
+        if not keep:
+            self.folder.remove(but=(_LOCK, _OWNER))
         self.folder.write(_JOB, _sealed(job))
 
     def sign(self, record: Record) -> None:
@@ -109,6 +112,10 @@ class Ledger:
             row, _, column = name.partition("-")
             if facts and row.isdigit() and column.isdigit():
                 yield Record((int(row), int(column)), **facts)
+
+    def count(self) -> int:
+        """Count the records, whole or not."""
+        return len(self.folder.names(_TILES))
 
     def checksum(self, keys: Iterator[str] | list[str], *, flush: bool = False) -> Chunks:
         """Hash chunks as they are stored.

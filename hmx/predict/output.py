@@ -25,10 +25,9 @@ from hmx.durable import Folder
 from hmx.errors import BadArgument, OutputExists, OutputFailed
 from hmx.geozarr import array_attributes, group_attributes
 from hmx.grid import Grid
+from hmx.predict.ledger import AUDIT
 from hmx.predict.step import QUALITY
 from hmx.windows import Window
-
-AUDIT = "hmx_audit"
 
 # what a full or forbidden disk says: no fault of the tile that met it
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}

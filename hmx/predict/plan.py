@@ -19,12 +19,12 @@ from hmx.errors import BadArgument
 from hmx.models.rollout import footprint
 from hmx.predict.inventory import Inventory
 from hmx.predict.order import Order
+from hmx.predict.runner import IN_FLIGHT
 from hmx.predict.step import choose_device
 from hmx.predict.workers import threads_each
 from hmx.progress import duration
 from hmx.windows import Tile, Window
 
-IN_FLIGHT = 2  # tiles that a worker has in memory: one computes, one is read or written
 _PROCESS = 600 << 20  # bytes of an idle worker: Python, torch, xarray, distributed
 _DECODED_AT_ONCE = 10  # chunks that zarr reads at the same time
 _LOOKS = 5  # tiles that are tried for one with data to be timed

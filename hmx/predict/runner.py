@@ -8,6 +8,7 @@ fails, and goes on with the rest when one call fails for good.
 from __future__ import annotations
 
 import queue
+import threading
 import time
 import uuid
 from collections import deque
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 _TRIES = 3
 _AHEAD = 2  # calls in flight per worker thread: one at work, one waiting at its door
 _HOPELESS = 5  # calls that failed for good before any succeeded end the job
+IN_FLIGHT = 2  # calls that a worker has in memory: one computes, one is read or written
 _LOOK = 5.0  # seconds between looks at how many workers there are
+
+# a worker that somebody else started may have many threads, and memory for two windows
+_at_work = threading.BoundedSemaphore(IN_FLIGHT)
 
 
 @dataclass(frozen=True)
@@ -141,10 +146,10 @@ class _Flight:
 
     def _start(self, call: Call) -> None:
         future = self._pool.client.submit(
+            _there,
             self._work,
-            call.index,
-            *call.arguments,
-            threads=self._pool.threads,
+            self._pool.threads,
+            call,
             key=f"{self._name}-{call.index[0]}-{call.index[1]}-{call.tries}",
             pure=False,
             resources=dict(self._pool.resources) or None,
@@ -159,6 +164,14 @@ class _Flight:
             except queue.Empty:
                 if self._pool.client.status not in ("running", "connecting"):
                     raise _lost() from None
+
+
+def _there(work: Callable[..., Any], threads: int | None, call: Call) -> None:
+    """Run a call in a worker; one that somebody else started uses the threads it was given."""
+    from distributed import get_worker
+
+    with _at_work:
+        work(call.index, *call.arguments, threads=threads or get_worker().state.nthreads)
 
 
 def _error(future: Future) -> BaseException | None:

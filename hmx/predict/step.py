@@ -143,6 +143,11 @@ class Engine:
         return tensor.to(self.device, non_blocking=True)
 
 
+def is_computing() -> bool:
+    """Tell whether some thread of this process is in the middle of a window."""
+    return _computing.locked()
+
+
 def choose_device(device: str) -> torch.device:
     """Turn a device option into a torch device that exists here.
 

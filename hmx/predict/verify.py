@@ -21,8 +21,8 @@ import zarr
 from hmx.draft import attributes, finish
 from hmx.errors import VerifyFailed
 from hmx.predict.job import Job
-from hmx.predict.ledger import Ledger
-from hmx.predict.output import AUDIT, is_ours
+from hmx.predict.ledger import AUDIT, Ledger
+from hmx.predict.output import is_ours
 from hmx.progress import Progress, silent
 from hmx.provenance import code_version
 from hmx.windows import Span, Window

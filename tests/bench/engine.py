@@ -122,7 +122,7 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def measure(options: ModelOptions, args: argparse.Namespace) -> dict[str, Any]:
     """Time all cases of one network in turns, with the yardstick."""
-    bundle = make_bundle(make_cube(), options, weights="random")
+    bundle = bundle_of(options)
     products = yardsticks(options, quick=args.quick)
     cases = list(cases_of(bundle, args))
     for case in cases:
@@ -144,6 +144,16 @@ def measure(options: ModelOptions, args: argparse.Namespace) -> dict[str, Any]:
         "ratios": ratios(rows, args.area),
         "accuracy": accuracy(bundle, args),
     }
+
+
+def bundle_of(options: ModelOptions) -> Bundle:
+    """Weights as training starts with, but for a head that moves by about one change."""
+    bundle = make_bundle(make_cube(), options, weights="untrained")
+    draw = np.random.default_rng(0)
+    for name in ("increment.weight", "increment.bias"):
+        shape = bundle.weights[name].shape
+        bundle.weights[name][...] = draw.normal(0, 4 / options.hidden**0.5, shape)  # type: ignore
+    return bundle
 
 
 def clock(work: Callable[[], object]) -> float:

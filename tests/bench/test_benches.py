@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 
 import pytest
 
-from tests.bench import ingest, memory, skill
+from tests.bench import __main__ as benches
+from tests.bench import faults, ingest, job, jobmemory, memory, skill
 
 
 def test_the_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,3 +32,30 @@ def test_the_skill_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["persistence"]["skill"] == [[0.0], [0.0]]
     assert rows["ridge on neighbourhoods"]["skill"][0][0] > 0.1
     assert len(rows["model"]["train_seconds"]) == 1
+
+
+def test_the_job_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert job.main(["--side", "128", "--tile", "64", "--hidden", "2", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["tiles"] == 4
+    assert [row["tasks_per_tile"] for row in figures["rows"]] == [0, 1, 1]
+    assert figures["job_over_loop"] > 0
+
+
+def test_the_job_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert jobmemory.main(["--sides", "96", "600", "--workers", "1", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert [row["work"] for row in figures["rows"]] == ["forecast", "verify"] * 2
+    assert all(row["peak_mib"] > 100 for row in figures["rows"])
+
+
+def test_the_fault_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert faults.main(["--seeds", "1", "--victims", "worker", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["worker"]["same_bytes"] == 1
+
+
+def test_one_command_names_them_all() -> None:
+    with pytest.raises(SystemExit):
+        benches.main(["nonsense"])
+    for name in benches.BENCHES:
+        assert callable(import_module(f"tests.bench.{name}").main)

@@ -205,6 +205,18 @@ FAULTS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
+@pytest.mark.parametrize("harm", [truncate, Path.unlink])
+def test_a_lost_header_loses_no_tile(copy: Job, whole: tuple[Job, Any], harm: Any) -> None:
+    zarr.open_group(copy.store, mode="r+").attrs["hmx_status"] = "incomplete"
+    harm(Path(copy.ledger.path, "job.json"))
+    (Path(copy.store) / "hm/c/0/0/0").unlink()
+    told = Told()
+    run(copy, talk=told.talk)
+    assert told.done == 1
+    assert tree(copy.store) == whole[1]
+    assert copy.ledger.job()["run"] == copy.work.run
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("status", ["complete", "incomplete"])
 def test_what_is_torn_or_missing_is_repaired_and_nothing_else(

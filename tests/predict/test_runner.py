@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from hmx.catalog import DaskSection
 from hmx.errors import BundleError
 from hmx.predict.cluster import Pool, connect
-from hmx.predict.runner import Call, run_windows
+from hmx.predict.runner import Call, _there, run_windows
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,35 @@ def test_a_call_is_tried_three_times_and_the_rest_goes_on(pool: Pool, tmp_path: 
     assert sorted(f.index for f in failures) == [(4, 0), (9, 0)]
     assert "not yet (4, 0)" in str(next(f.error for f in failures if f.index == (4, 0)))
     assert len(list(tmp_path.glob("9-*"))) == 3
+
+
+def remember_threads(index: tuple[int, int], folder: str, threads: int | None = None) -> None:
+    Path(folder, str(threads)).touch()
+
+
+@pytest.mark.parametrize(("given", "used"), [(3, "3"), (None, "2")])
+def test_a_worker_that_others_started_uses_its_own_threads(
+    pool: Pool, tmp_path: Path, given: int | None, used: str
+) -> None:
+    there = replace(pool, threads=given)
+    run_windows(there, remember_threads, [Call((0, 0), (str(tmp_path),))])
+    assert [path.name for path in tmp_path.iterdir()] == [used]
+
+
+def test_a_worker_of_many_threads_holds_two_windows_at_a_time() -> None:
+    held, most = 0, []
+
+    def work(index: tuple[int, int], threads: int | None = None) -> None:
+        nonlocal held
+        held += 1
+        most.append(held)
+        time.sleep(0.02)
+        held -= 1
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: _there(work, 1, Call((n, 0))), range(16)))
+    assert max(most) == 2
+    assert len(most) == 16
 
 
 def hopeless(index: tuple[int, int], threads: int | None = None) -> None:
