@@ -284,7 +284,7 @@ def ratios(rows: Sequence[Row], area: int) -> dict[str, float]:
     rate = {(row.way, row.who, row.side): row.kpx_per_s for row in rows}
     sides = sorted({row.side for row in rows if row.way == "window"})
     side = 256 if 256 in sides else sides[-1]
-    found = {}
+    found, blended = {}, rate["area", BLENDED, area]
     for precision in PRECISIONS:
         for way in ("window", "tile"):
             mine, theirs = (
@@ -294,9 +294,9 @@ def ratios(rows: Sequence[Row], area: int) -> dict[str, float]:
             found[f"{precision} over plain, each at its best {way}"] = max(mine.values()) / max(
                 theirs.values()
             )
-            if way == "tile":
-                blended = rate["area", BLENDED, area]
-                found[f"{precision} in its best tile over blending"] = max(mine.values()) / blended
+            if way == "window":  # both finish all that they read
+                whole = mine.get(area, max(mine.values()))
+                found[f"{precision} over blending, an area of {area} px"] = whole / blended
     return found
 
 
