@@ -21,7 +21,7 @@ from hmx.predict.inventory import Inventory
 from hmx.predict.order import Order
 from hmx.predict.runner import IN_FLIGHT
 from hmx.predict.step import choose_device
-from hmx.predict.workers import threads_each
+from hmx.predict.workers import threads_each, torch_threads
 from hmx.progress import duration
 from hmx.windows import Tile, Window
 
@@ -212,7 +212,7 @@ def _workers(section: DaskSection) -> tuple[int, int]:
     if section.cluster is not None:
         return section.jobs or 1, int((section.model_extra or {}).get("cores", 1))
     count = section.workers or 1
-    return count, threads_each(count)
+    return count, threads_each(count) if section.workers else torch_threads()
 
 
 def _ram(order: Order, *, gpu: bool) -> int:

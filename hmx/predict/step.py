@@ -8,7 +8,8 @@ compute at a time with all of torch's threads while other windows are read.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -120,7 +121,7 @@ class Engine:
             Default: the whole window. A border of the window that is nearer to the
             core than the network's reach counts as an edge of the world.
         threads : int, optional
-            Torch threads to compute with, from here on; default: as torch has them.
+            Torch threads to compute with; default: as torch has them.
 
         Returns
         -------
@@ -128,9 +129,7 @@ class Engine:
             Native units, (h, y, x); meaningless where the origin is missing.
         """
         inputs = assemble(arrays, self.bundle.spec, self.bundle.scaler)
-        with _computing, torch.inference_mode(), exact_float32():
-            if threads is not None:  # OpenMP counts threads in each thread that computes
-                torch.set_num_threads(threads)
+        with _computing, _threads(threads), torch.inference_mode(), exact_float32():
             tensors = [self._enter(array) for array in inputs.tensors()]
             mean: np.ndarray = self.rollout(*tensors, h=h, crop=crop).cpu().numpy()
         return mean
@@ -141,6 +140,20 @@ class Engine:
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads, which OpenMP counts in each thread; then as before."""
+    before = torch.get_num_threads()
+    if count is None or count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def is_computing() -> bool:

@@ -237,19 +237,25 @@ def test_a_residual_far_below_bfloat16_adds_up() -> None:
         assert largest(by, torch.full_like(by, lead * 1e-4)) <= 1e-6
 
 
-def test_threads_do_not_change_the_result() -> None:
+def test_threads_do_not_change_the_result_and_are_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bundle = make_bundle(make_cube(), ModelOptions(hidden=8), weights="random")
     past = np.random.default_rng(0).random((3, 90, 70)).astype("float32")
     arrays = {"hm": past, "elevation": past[0] * 900}
     engine, before = Engine.of(bundle, device="cpu"), torch.get_num_threads()
-    try:
-        results = [engine.mean(arrays, 3, threads=count) for count in (1, 2)]
-        assert torch.get_num_threads() == 2, "the thread that computes has as many as asked"
-        engine.mean(arrays, 1)
-        assert torch.get_num_threads() == 2, "nothing asked, nothing changed"
-    finally:
-        torch.set_num_threads(before)
-    np.testing.assert_allclose(results[0], results[1], rtol=0, atol=1e-6)
+    used, inner = [], Rollout.__call__
+
+    def spy(*words: Any, **named: Any) -> torch.Tensor:
+        used.append(torch.get_num_threads())
+        return inner(*words, **named)
+
+    monkeypatch.setattr(Rollout, "__call__", spy)
+    results = [engine.mean(arrays, 3, threads=count) for count in (1, 2, None)]
+    assert used == [1, 2, before]
+    assert torch.get_num_threads() == before
+    for result in results[1:]:
+        np.testing.assert_allclose(result, results[0], rtol=0, atol=1e-6)
 
 
 def test_tf32_stays_out_and_choices_come_back() -> None:

@@ -73,9 +73,13 @@ def test_one_tile_is_timed_and_the_rest_is_proportional(
     assert made.workers == 2
 
 
-def test_a_real_tile_is_run(stored: Path, trained: hmx.Bundle) -> None:
-    job = make_job(stored, trained, Path("nowhere.zarr"), tile=32)
-    made = plan(job.order, job.inventory)
+def test_a_real_tile_is_run_and_torch_is_left_as_it_was(stored: Path, trained: hmx.Bundle) -> None:
+    import torch
+
+    job, before = make_job(stored, trained, Path("nowhere.zarr"), tile=32), torch.get_num_threads()
+    made = plan(job.order, job.inventory, DaskSection(workers=1))
+    assert made.threads != before, "else this says nothing"
+    assert torch.get_num_threads() == before
     assert 0 < made.seconds_per_tile < 60
     assert made.seconds > 0
 
