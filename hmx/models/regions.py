@@ -252,8 +252,8 @@ def footprint(
     plan = _layout(options, shape, h=h, crop=crop, full=full, device=device)
     frame, hidden, steps = SCALARS + sum(channels), options.hidden, options.history
     maps = 2 * steps + steps * channels[0] + channels[1] + (steps + h)  # inputs and series
-    total = maps * _area(plan.read) + h * _area(plan.core)
-    total += sum(_bulk(held) * hidden for held in plan.cells())
+    given = (maps * _area(plan.read) + h * _area(plan.core)) * full
+    total = sum(_bulk(held) * hidden for held in plan.cells())
     total += sum(_bulk(held) * frame for held in plan.frames())
     strip = min(plan.rows, len(plan.regions[0][0].y)) * len(plan.regions[0][0].x)
     total += 2 * strip * (8 * hidden + 2 * frame)  # twice, as freed memory lies in pieces
@@ -267,7 +267,7 @@ def footprint(
     total += (sum(buffers) + strip * 4 * hidden) * half
     if precision == "float64":  # convolved by way of all taps side by side
         total += 3 * strip * options.kernel**2 * (max(frame, hidden) + hidden) * half
-    return total + _OTHER
+    return given + total * 6 // 5 + _OTHER  # freed memory is not always used again at once
 
 
 def best_tile(device: str) -> int:
