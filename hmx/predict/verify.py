@@ -22,7 +22,7 @@ from hmx.draft import attributes, finish
 from hmx.errors import VerifyFailed
 from hmx.predict.job import Job
 from hmx.predict.ledger import AUDIT, Ledger
-from hmx.predict.output import is_ours
+from hmx.predict.output import is_ours, writing
 from hmx.progress import Progress, silent
 from hmx.provenance import code_version
 from hmx.windows import Span, Window
@@ -98,8 +98,8 @@ def verify(store: str, *, sample: int = 20, seed: int = 0, progress: Progress = 
     VerifyFailed
         If tiles are missing, chunks are not as they were written, or a window
         comes out otherwise. An earlier audit is then taken away.
-    OutputBusy
-        If a job is writing there.
+    OutputBusy, OutputFailed
+        If a job is writing there, or the audit cannot be written.
     BundleError, SourceError
         If the model or the cube is not what it was, or where it was.
 
@@ -108,7 +108,7 @@ def verify(store: str, *, sample: int = 20, seed: int = 0, progress: Progress = 
     >>> verify("build/demo_forecast.zarr", sample=5)  # doctest: +SKIP
     """
     job = _job_of(store)
-    with job.ledger.owned():
+    with writing(store), job.ledger.owned():
         try:
             tiles, empty, chunks = _check_ledger(job, progress)
             windows = list(_windows(job, sample, seed))

@@ -31,6 +31,7 @@ from hmx.predict.output import write_tile
 from hmx.progress import Talk
 from hmx.windows import Span, Window
 from tests.factories import make_cube
+from tests.faults import tree
 
 OPTIONS = {"h": 2, "level": [80], "quantiles": [0.5], "tile": 32}
 
@@ -65,12 +66,6 @@ def make_job(cube: Path, model: Any, store: Path, region: Any = None, **options:
     chosen = ForecastOptions(**{**OPTIONS, **options})
     order = Order.of(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
     return Job(order, str(cube), str(store))
-
-
-def tree(store: str | Path) -> dict[str, bytes]:
-    """Every file below a folder, by relative name."""
-    files = (path for path in Path(store).rglob("*") if path.is_file())
-    return {str(path.relative_to(store)): path.read_bytes() for path in files}
 
 
 class Told:

@@ -14,11 +14,12 @@ import xarray as xr
 import zarr
 
 import hmx
-from hmx.errors import OutputBusy, VerifyFailed
+from hmx.errors import OutputBusy, OutputFailed, VerifyFailed
 from hmx.predict.job import Job, run
 from hmx.predict.ledger import Ledger, Record
 from hmx.predict.verify import verify
-from tests.predict.test_job import make_job, tree
+from tests.faults import tree
+from tests.predict.test_job import make_job
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,19 @@ def test_a_model_that_has_changed_is_named(
     replace(trained, weights=weights).save(tmp_path / "model")
     with pytest.raises(VerifyFailed, match=r"was made with bundle .* has changed since"):
         verify(job.store)
+
+
+def test_an_audit_that_cannot_be_written_is_told(
+    copy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hmx.predict import verify as module
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(module, "_write_audit", refuse)
+    with pytest.raises(OutputFailed, match="cannot be written: Permission denied"):
+        verify(copy, sample=1)
 
 
 def test_a_store_that_is_being_written_is_not_audited(copy: str) -> None:
