@@ -174,16 +174,15 @@ def run(
         If a tile does not fit into the memory of a worker.
     """
     require_free(job.store, what="forecast: --output PATH")
-    found = {} if overwrite else attributes(job.store)
-    if found:
-        _require_same(job, found)
-        if found.get("hmx_status") == "complete" and not _todo(job, talk):
-            talk.say(f"forecast: {job.store} is there and current")
-            return job.store
+    found = {} if overwrite else _found(job)
+    if found.get("hmx_status") == "complete" and not _todo(job, talk):
+        talk.say(f"forecast: {job.store} is there and current")
+        return job.store
     section = section or DaskSection()
     plan(job.order, job.inventory, section, timed=False)  # refuses what does not fit in memory
     with writing(job.store), job.ledger.owned():
-        calls = _start(job, talk, fresh=overwrite or not found)
+        # looked at again: another job may have finished since
+        calls = _start(job, talk, fresh=overwrite or not _found(job))
         failures = _work_off(job, calls, section, talk)
         if failures:
             raise JobFailed(_report(job, failures))
@@ -191,8 +190,11 @@ def run(
     return job.store
 
 
-def _require_same(job: Job, found: dict[str, Any]) -> None:
-    """Refuse a store of another forecast, or one begun with another layout."""
+def _found(job: Job) -> dict[str, Any]:
+    """Read the attributes of what is there; refuse another forecast, or another layout."""
+    found = attributes(job.store)
+    if not found:
+        return {}
     had = json.loads(found["hmx_provenance"])
     keys = list(_DECIDES)
     if found.get("hmx_status") != "complete":
@@ -205,6 +207,7 @@ def _require_same(job: Job, found: dict[str, Any]) -> None:
                 f"one's is {job.facts.get(key)!r}. Pass --overwrite to replace it, or --output "
                 "for another place."
             )
+    return found
 
 
 def _start(job: Job, talk: Talk, *, fresh: bool) -> list[Call]:

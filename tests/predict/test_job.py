@@ -369,6 +369,24 @@ def test_a_second_job_waits_for_nobody(copy: Job) -> None:
     run(Job(copy.order, copy.source, copy.store))
 
 
+def test_a_job_that_finished_meanwhile_is_not_replaced_unasked(
+    stored: Path, trained: hmx.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_job(stored, trained, tmp_path / "fc.zarr", h=1)
+    second = make_job(stored, trained, tmp_path / "fc.zarr", h=2)
+    inner = Ledger.owned
+
+    def late(ledger: Ledger) -> Any:
+        monkeypatch.setattr(Ledger, "owned", inner)
+        run(first)
+        return inner(ledger)
+
+    monkeypatch.setattr(Ledger, "owned", late)
+    with pytest.raises(OutputExists, match="its h is 1 and this one's is 2"):
+        run(second)
+    assert hmx.open_cube(tmp_path / "fc.zarr").sizes["time"] == 1
+
+
 def test_a_worker_of_a_dead_job_does_not_touch_the_next_ones_store(copy: Job) -> None:
     Ledger(copy.store).begin({**copy.header(), "run": "another"})
     before = tree(copy.store)
