@@ -8,13 +8,14 @@ Squares are summed by running sums, so a radius of 100 costs what one of 1 does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
+from hmx.boxes import Boxes, bands, counts, cut
 from hmx.errors import BadArgument, did_you_mean, missing_variable
 from hmx.terrain import COSINE, SINE, SLOPE, PixelSize, per_row, row_sizes, slope_aspect, turn
 from hmx.windows import Window
@@ -22,8 +23,6 @@ from hmx.windows import Window
 __all__ = [
     "Context",
     "Past",
-    "box_counts",
-    "box_sums",
     "derive",
     "past_change",
     "row_sizes",
@@ -206,53 +205,50 @@ def derive(
             "Pass crop=tile.crop."
         )
     out = np.empty((len(context.names(target)), *crop.shape), "float32")
-    channels = _channels(context, arrays, target, pixel_size, crop)
-    for index, channel in enumerate(channels):
-        out[index] = channel
+    at = 0
+    if context.radii:
+        at = _from_target(context, arrays[target], crop, out)
+    for name in context.terrain:
+        heights, inner = cut(arrays[name], crop, 1)
+        rows = slice(crop.y.start - inner.y.start, crop.y.start - inner.y.start + len(heights))
+        dx, dy = (per_row(size, arrays[name].shape[0])[rows] for size in pixel_size)
+        for part in slope_aspect(heights, (dx, dy)):
+            out[at], at = part[inner.slices], at + 1
     return out
 
 
-def _channels(
-    context: Context,
-    arrays: Mapping[str, np.ndarray],
-    target: str,
-    pixel_size: PixelSize,
-    crop: Window,
-) -> Iterator[np.ndarray]:
-    """Yield channels in the order of their names."""
-    series, inner = _cut(arrays[target], crop, context.halo)
-    if context.radii:
-        past = past_change(series)
-        yield from _squares(context, series[-1], past, inner)
-        if context.distance:
-            changed = past.total > context.threshold
-            yield _distance(changed, context.radii[-1])[inner.slices]
-    for name in context.terrain:
-        heights, inner = _cut(arrays[name], crop, 1)
-        rows = slice(crop.y.start - inner.y.start, crop.y.start - inner.y.start + len(heights))
-        dx, dy = (per_row(size, arrays[name].shape[0])[rows] for size in pixel_size)
-        yield from (part[inner.slices] for part in slope_aspect(heights, (dx, dy)))
+def _from_target(context: Context, series: np.ndarray, crop: Window, out: np.ndarray) -> int:
+    """Fill the channels that come before terrain, and return how many they are."""
+    series, inner = cut(series, crop, context.halo)
+    past = past_change(series)
+    each = 5 if context.maxima else 3
+    at = each * len(context.radii)
+    _means(context, (series[-1], past.signed, past.absolute), inner, out[:at], each)
+    if context.maxima:
+        for index, radius in enumerate(context.radii):
+            out[index * each + 3] = _maximum(series[-1], radius)[inner.slices]
+            out[index * each + 4] = _maximum(past.absolute, radius)[inner.slices]
+    if context.distance:
+        out[at] = _distance(past.total > context.threshold, context.radii[-1])[inner.slices]
+    return at + context.distance
 
 
-def _squares(
-    context: Context, state: np.ndarray, past: Past, inner: Window
-) -> Iterator[np.ndarray]:
-    """Yield the means, and maxima if asked for, radius by radius."""
-    maps = (state, past.signed, past.absolute)
-    known, moved = np.isfinite(state), np.isfinite(past.signed)
-    same = np.array_equal(known, moved)
-    counts = [
-        box_counts(mask, context.radii, inner) for mask in ([known] if same else [known, moved])
-    ]
-    sums = [box_sums(values, context.radii, inner) for values in maps]
-    for radius, totals, numbers in zip(
-        context.radii, zip(*sums, strict=True), zip(*counts, strict=True), strict=True
-    ):
-        for total, number in zip(totals, (numbers[0], numbers[-1], numbers[-1]), strict=True):
-            with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no known pixel
-                yield total / number
-        if context.maxima:
-            yield from (_maximum(values, radius)[inner.slices] for values in maps[::2])
+def _means(
+    context: Context, maps: tuple[np.ndarray, ...], inner: Window, out: np.ndarray, each: int
+) -> None:
+    """Fill in the means of the state and of both changes, radius by radius."""
+    most = context.radii[-1]
+    known, moved = np.isfinite(maps[0]), np.isfinite(maps[1])
+    masks = [known] if np.array_equal(known, moved) else [known, moved]
+    numbers = [counts(mask, inner, most=most) for mask in masks]
+    boxes = [Boxes(values, inner, most=most) for values in maps]
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no known pixel
+        for rows in bands(inner.shape[0]):
+            for index, radius in enumerate(context.radii):
+                number = [of.sums(radius, rows) for of in numbers]
+                for place, box in enumerate(boxes):
+                    mean = box.sums(radius, rows) / number[0 if place == 0 else -1]
+                    out[index * each + place, rows] = mean
 
 
 def past_change(series: np.ndarray) -> Past:
@@ -271,8 +267,18 @@ def past_change(series: np.ndarray) -> Past:
         value to the next, over the same steps. So a change across a gap counts as
         spread evenly over it.
     """
+    past = Past(*(np.empty(series.shape[1:]) for _ in Past._fields))
+    for rows in bands(series.shape[1]):
+        for whole, part in zip(past, _past_change(series[:, rows]), strict=True):
+            whole[rows] = part
+    return past
+
+
+def _past_change(series: np.ndarray) -> Past:
+    """Measure the change of some rows."""
     values = series.astype("float64")
     known = np.isfinite(values)
+    values[~known] = np.nan
     seen = known[0].copy()
     first, last = values[0].copy(), values[0].copy()
     began, steps, total = np.zeros(seen.shape), np.zeros(seen.shape), np.zeros(seen.shape)
@@ -290,72 +296,6 @@ def past_change(series: np.ndarray) -> Past:
     return Past((last - first) / steps, total / steps, total)
 
 
-def box_sums(values: np.ndarray, radii: Sequence[int], crop: Window) -> Iterator[np.ndarray]:
-    """Sum the squares around the pixels of a crop, radius by radius.
-
-    Parameters
-    ----------
-    values : ndarray
-        Shape (y, x); what is not finite, or beyond the window, counts as 0.
-    radii : sequence of int
-        Half-widths of the squares, px.
-    crop : Window
-        Centres of the squares, in pixels of the window.
-
-    Yields
-    ------
-    ndarray
-        Shape of the crop, float64. Running sums down and then along: exactly 0
-        where all values are 0, and never negative where none is.
-    """
-    most = max(radii, default=0)
-    ny, nx = crop.shape
-    padded, inner = _cut(values, crop, most)
-    top, left = most - inner.y.start, most - inner.x.start
-    down = np.zeros((ny + 2 * most + 1, nx + 2 * most))  # row k: sum of the rows before k
-    body = down[top + 1 : top + 1 + padded.shape[0], left : left + padded.shape[1]]
-    np.copyto(body, padded, where=np.isfinite(padded))
-    np.cumsum(down, axis=0, out=down)
-    space = np.zeros((ny, nx + 2 * most + 1))  # its first column stays 0
-    for radius in radii:
-        near, side = most - radius, 2 * radius + 1
-        columns = slice(near, near + nx + 2 * radius)
-        along = space[:, : nx + side]
-        low, high = down[near : near + ny, columns], down[near + side : near + side + ny, columns]
-        np.subtract(high, low, out=along[:, 1:])
-        np.cumsum(along, axis=1, out=along)
-        yield along[:, side:] - along[:, :nx]
-
-
-def box_counts(known: np.ndarray, radii: Sequence[int], crop: Window) -> Iterator[np.ndarray]:
-    """Count the known pixels in the squares around the pixels of a crop.
-
-    Parameters
-    ----------
-    known : ndarray
-        Shape (y, x), bool. Beyond the window nothing is known.
-    radii : sequence of int
-        Half-widths of the squares, px.
-    crop : Window
-        Centres of the squares, in pixels of the window.
-
-    Yields
-    ------
-    ndarray
-        Shape of the crop, float64.
-    """
-    if not known.all():
-        yield from box_sums(known, radii, crop)
-        return
-    for radius in radii:
-        rows, cols = (
-            np.minimum(np.arange(span.start, span.stop) + radius + 1, size)
-            - np.maximum(np.arange(span.start, span.stop) - radius, 0)
-            for span, size in zip((crop.y, crop.x), known.shape, strict=True)
-        )
-        yield np.outer(rows, cols).astype("float64")
-
-
 def _maximum(values: np.ndarray, radius: int) -> np.ndarray:
     """Find the largest known value in the square around each pixel, NaN if none."""
     low = np.where(np.isfinite(values), values, -np.inf)
@@ -368,10 +308,3 @@ def _distance(changed: np.ndarray, most: int) -> np.ndarray:
     if not changed.any():
         return np.full(changed.shape, float(most))
     return np.asarray(np.minimum(ndimage.distance_transform_edt(~changed), most))
-
-
-def _cut(values: np.ndarray, crop: Window, halo: int) -> tuple[np.ndarray, Window]:
-    """Return a crop with as much halo as there is, and the crop's place in it."""
-    whole = Window.of((values.shape[-2], values.shape[-1]))
-    wanted = Window(crop.y.grow(halo).clip(whole.y), crop.x.grow(halo).clip(whole.x))
-    return values[(..., *wanted.slices)], crop.within(wanted)

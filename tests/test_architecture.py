@@ -23,6 +23,7 @@ LAYERS = [
         "scaling",
         "metrics",
         "calibration",
+        "boxes",
         "terrain",
         "context",
         "covariates",
