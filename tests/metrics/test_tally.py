@@ -38,9 +38,10 @@ def world(seed=0):
     rng = np.random.default_rng(seed)
     origin = holes(rng, rng.random(SHAPE))
     moved = np.where(rng.random((2, *SHAPE)) < 0.5, 0, 0.2 * rng.normal(size=(2, *SHAPE)))
-    knots = origin + np.sort(0.1 * rng.normal(size=(2, 4, *SHAPE)), axis=1).clip(-0.05, 0.05)
+    step = np.sort(0.1 * rng.normal(size=(2, 4, *SHAPE)), axis=1)
+    knots = (origin + np.where(np.abs(step) < 0.05, 0, step)).astype("float32")
     scene = Scene(
-        truth=holes(rng, origin + moved),
+        truth=holes(rng, np.where(moved == 0, origin, origin + moved)),
         origin=origin,
         leads=LEADS,
         weight=rng.random((SHAPE[0], 1)),
@@ -49,7 +50,7 @@ def world(seed=0):
     still = np.repeat(origin[None], 2, axis=0)
     return scene, {
         "persistence": Prediction(still),
-        "model": Prediction(knots.mean(axis=1), knots.astype("float32"), LEVELS),
+        "model": Prediction(knots.mean(axis=1), knots, LEVELS),
         "trend": Prediction(holes(rng, still + 0.01)),
     }
 
@@ -125,6 +126,14 @@ def test_all_forecasters_of_a_lead_and_stratum_are_scored_on_the_same_pixels():
     assert WHOLE["model", 1, "all"].score.count == known.sum() < np.isfinite(scene.truth[0]).sum()
 
 
+def test_what_one_forecaster_lacks_is_hidden_from_the_windows_of_all():
+    scene, predictions = WORLD
+    keep = common_mask(scene.truth[0], scene.origin, *(p.mean[0] for p in predictions.values()))
+    hidden = replace(scene, truth=np.where(keep, scene.truth, np.nan))
+    alone = Tally.of(hidden, {"model": predictions["model"]})
+    assert WHOLE["model", 1, "all"].structure == alone["model", 1, "all"].structure
+
+
 def test_a_forecaster_without_a_lead_leaves_the_others_their_pixels():
     scene, predictions = WORLD
     lacking = {**predictions, "ridge": Prediction(predictions["persistence"].mean[:1], leads=(1,))}
@@ -164,6 +173,8 @@ def test_figures_of_a_cell_equal_those_of_its_pixels():
     z = pit(y, knots, LEVELS, uniforms(Window.of(SHAPE), seed=2)[keep])
     inside = (z >= 0.1) & (z <= 0.9)
     assert found["coverage_80"] == pytest.approx(np.average(inside, weights=weight))
+    share = np.average((z >= 0.3) & (z < 0.35), weights=weight)
+    assert found["pit_06"] == pytest.approx(share)
     width = np.average(knots[3].astype(float) - knots[0], weights=weight)
     assert found["width_80"] == pytest.approx(width)
     changed = np.abs(y - scene.origin[keep]) > 0.05
