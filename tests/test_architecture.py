@@ -30,6 +30,7 @@ LAYERS = [
     },
     {"geozarr"},
     {"cube"},
+    {"figures"},
     {"mosaic", "recipe", "draft", "sources"},
     {"ingest"},
     {"bundle"},
@@ -50,7 +51,7 @@ HOMES = {
     "lightning": {"learn"},
     "wandb": {"learn"},
     "click": {"cli"},
-    "matplotlib": {"products"},
+    "matplotlib": {"products", "figures"},
 }
 
 

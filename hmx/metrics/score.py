@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from hmx.errors import BadArgument
+from hmx.metrics.sums import Array, Sums, pick, spread_weights
 
-Measure = Literal["rmse", "mae"]
+Measure = Literal["rmse", "mae", "crps"]
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """Hold the sums that bias, MAE and RMSE are made of.
+class Score(Sums):
+    """Hold the sums that bias, MAE, RMSE and CRPS are made of.
 
     ``Score()`` is the empty state, and ``+`` joins two states. Figures of an
     empty state are NaN.
@@ -35,6 +36,8 @@ class Score:
         Weighted sums of ``forecast - truth`` and of its absolute value.
     squared : float, weight x units of the target squared
         Weighted sum of ``(forecast - truth) ** 2``.
+    ranked : float, weight x units of the target
+        Weighted sum of the CRPS.
 
     Examples
     --------
@@ -49,14 +52,17 @@ class Score:
     error: float = 0.0
     absolute: float = 0.0
     squared: float = 0.0
+    ranked: float = 0.0
 
     @classmethod
-    def zero(cls) -> Score:
-        """Return the empty state, the start of a sum."""
-        return cls()
-
-    @classmethod
-    def of(cls, truth: ArrayLike, forecast: ArrayLike, *, weight: ArrayLike | None = None) -> Score:
+    def of(
+        cls,
+        truth: ArrayLike,
+        forecast: ArrayLike,
+        *,
+        weight: ArrayLike | None = None,
+        crps: ArrayLike | None = None,
+    ) -> Score:
         """Score the pixels where truth and forecast are both finite.
 
         Parameters
@@ -65,6 +71,9 @@ class Score:
             Equal shapes. A pixel missing from either is left out.
         weight : array_like, broadcastable to `truth`, >= 0, optional
             For example cell areas in m2. Pixels of weight 0 or NaN are left out.
+        crps : array_like, shape of `truth`, units of the target, optional
+            CRPS of each pixel's distribution (:func:`hmx.metrics.crps`). Without
+            it the forecast is a point mass, whose CRPS is the absolute error.
 
         Returns
         -------
@@ -82,30 +91,24 @@ class Score:
                 f"truth {truth.shape} and forecast {forecast.shape} differ in shape: "
                 "a score compares pixel with pixel. Select the same steps and window of both."
             )
-        weights = _weights(weight, truth.shape)
+        weights = spread_weights(weight, truth.shape)
         keep = np.isfinite(truth) & np.isfinite(forecast) & (weights > 0)
-        error = forecast[keep].astype(np.float64) - truth[keep].astype(np.float64)
-        return cls._sums(error, weights[keep])
+        extra = () if crps is None else (np.asarray(crps),)
+        truth, forecast, weights, *ranked = pick(keep, truth, forecast, weights, *extra)
+        error = forecast.astype(np.float64) - truth.astype(np.float64)
+        return cls._sums(error, weights, ranked[0] if ranked else None)
 
     @classmethod
-    def _sums(cls, error: NDArray[np.float64], weight: NDArray[np.float64]) -> Score:
-        """Sum the errors (n,) of the pixels kept."""
+    def _sums(cls, error: Array, weight: Array, crps: Array | None) -> Score:
+        """Sum over the pixels kept, arrays (n,)."""
+        absolute = np.abs(error)
         return cls(
             count=error.size,
             weight=float(weight.sum()),
             error=float((weight * error).sum()),
-            absolute=float((weight * np.abs(error)).sum()),
+            absolute=float((weight * absolute).sum()),
             squared=float((weight * error**2).sum()),
-        )
-
-    def __add__(self, other: Score) -> Score:
-        """Join two states into the state of the union of their pixels."""
-        return Score(
-            count=self.count + other.count,
-            weight=self.weight + other.weight,
-            error=self.error + other.error,
-            absolute=self.absolute + other.absolute,
-            squared=self.squared + other.squared,
+            ranked=float((weight * (absolute if crps is None else crps)).sum()),
         )
 
     @property
@@ -123,6 +126,11 @@ class Score:
         """Root of the mean squared error, in units of the target."""
         return math.sqrt(self._mean(self.squared))
 
+    @property
+    def crps(self) -> float:
+        """Mean continuous ranked probability score, in units of the target."""
+        return self._mean(self.ranked)
+
     def _mean(self, total: float) -> float:
         return total / self.weight if self.count else math.nan
 
@@ -134,7 +142,7 @@ def skill(score: Score, reference: Score, *, measure: Measure = "rmse") -> float
     ----------
     score, reference : Score
         Scores of two forecasts of the same pixels.
-    measure : {'rmse', 'mae'}
+    measure : {'rmse', 'mae', 'crps'}
         The error compared.
 
     Returns
@@ -158,14 +166,3 @@ def skill(score: Score, reference: Score, *, measure: Measure = "rmse") -> float
     if ours == theirs:
         return 0.0
     return 1.0 - ours / theirs if theirs else -math.inf
-
-
-def _weights(weight: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Spread the weights over all pixels without copying them."""
-    weights: NDArray[Any] = np.asarray(1.0 if weight is None else weight, dtype=np.float64)
-    if (weights < 0).any() or np.isinf(weights).any():
-        raise BadArgument(
-            f"weight reaches from {np.nanmin(weights)} to {np.nanmax(weights)}: weights are finite "
-            "and not negative. Pass cell areas, or 0 to leave a pixel out."
-        )
-    return np.broadcast_to(weights, shape)

@@ -1,0 +1,1 @@
+"""Figures: what matplotlib draws of scores and training; nothing here computes them."""

@@ -1,0 +1,49 @@
+"""Scores that add up: the state of two pieces, added, is that of the whole.
+
+States hold sums, never means, so a raster can be scored tile by tile, in any
+order and on any worker. Finished figures are properties.
+
+=======================  ====================================================
+:class:`Score`           bias, MAE, RMSE, CRPS; :func:`skill` compares two
+:class:`Coverage`        of central intervals: share inside, width, score
+:class:`PitHistogram`    whether probabilities come true
+:class:`Structure`       SSIM, exact across tiles
+:class:`Events`          precision and recall of change above a threshold
+:class:`Cell`            all of these for one forecaster, lead and stratum
+:class:`Tally`           cells of all forecasters, leads and strata
+=======================  ====================================================
+
+:mod:`hmx.metrics.quantile` has the arithmetic of distributions.
+"""
+
+from hmx.metrics.cell import Cell, Settings, common_mask
+from hmx.metrics.coverage import Coverage, PitHistogram
+from hmx.metrics.events import Events
+from hmx.metrics.quantile import crps, exceedance, mean, pit, quantile_at, uniforms
+from hmx.metrics.score import Measure, Score, skill
+from hmx.metrics.structure import Structure, ssim_map
+from hmx.metrics.tally import Prediction, Scene, Tally, pooled
+
+__all__ = [
+    "Cell",
+    "Coverage",
+    "Events",
+    "Measure",
+    "PitHistogram",
+    "Prediction",
+    "Scene",
+    "Score",
+    "Settings",
+    "Structure",
+    "Tally",
+    "common_mask",
+    "crps",
+    "exceedance",
+    "mean",
+    "pit",
+    "pooled",
+    "quantile_at",
+    "skill",
+    "ssim_map",
+    "uniforms",
+]
