@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"errors"},
     {"options", "provenance", "progress", "windows", "durable"},
-    {"grid", "cadence", "folds", "catalog", "scaling", "metrics", "calibration"},
+    {"grid", "cadence", "folds", "holdout", "catalog", "scaling", "metrics", "calibration"},
     {"geozarr"},
     {"cube"},
     {"mosaic", "recipe", "draft", "sources"},
