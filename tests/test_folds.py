@@ -338,6 +338,12 @@ def test_folds_hold_as_many_pixels_to_within_one_block(case):
     assert max(held) - min(held) <= counts.max()
 
 
+def test_a_fold_with_one_full_block_gets_fewer_of_the_others():
+    counts = np.array([[10, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]])
+    folds = Folds.deal(counts, (10, 110), k=2, block=10, shares={}, seed=0)
+    assert [counts[split.table == TEST].sum() for split in folds] == [10, 10]
+
+
 def test_validation_and_calibration_get_their_shares_of_what_the_fold_leaves():
     folds = Folds.deal(np.ones((10, 10)), (100, 100), k=5, block=10, shares=SHARES, seed=0)
     assert len(folds) == 5
