@@ -19,6 +19,7 @@ LAYERS = [
         "grid",
         "cadence",
         "folds",
+        "holdout",
         "catalog",
         "scaling",
         "metrics",

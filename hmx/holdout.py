@@ -1,0 +1,181 @@
+"""Holdout: which steps may be learned from, and which are kept for the scores.
+
+A label says up to where targets may be seen by anything that learns: weights,
+scaler, context, calibration, correlation lengths.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hmx.errors import BadArgument, NotEnoughData
+from hmx.windows import Span
+
+Label = int | str | datetime.date | np.datetime64 | Any  # Any: a cftime date
+
+# A year, or as much of a date and time as one cares to write.
+_ISO = re.compile(
+    r"(?P<year>\d{4})(-\d{2}(-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d{1,9})?)?)?)?)?)?$", re.ASCII
+)
+_NEAR = 3  # steps named in an error
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The last step whose target may be seen; later ones are held out.
+
+    Parameters
+    ----------
+    until : int, str or date, optional
+        A label of the time axis, as :func:`until_index` takes it; ``None`` holds
+        nothing out.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> years = xr.DataArray([1990, 1995, 2000, 2005], dims="time")
+    >>> Holdout(2000).seen(years), Holdout(2000).held_out(years)
+    (Span(start=0, stop=3), Span(start=3, stop=4))
+    """
+
+    until: Label | None = None
+
+    def seen(self, time: xr.DataArray | np.ndarray, *, history: int = 1) -> Span:
+        """Return the steps that may be learned from.
+
+        Parameters
+        ----------
+        time : DataArray or ndarray, shape (t,)
+            Time axis of the cube.
+        history : int
+            Steps that a first origin needs; one target more must be left.
+
+        Raises
+        ------
+        BadArgument, NotEnoughData
+            As :func:`until_index`.
+        """
+        if self.until is None:
+            return Span(0, len(time))
+        return Span(0, until_index(time, self.until, history=history) + 1)
+
+    def held_out(self, time: xr.DataArray | np.ndarray) -> Span:
+        """Return the steps whose targets nothing that learns may see."""
+        return Span(self.seen(time, history=0).stop, len(time))
+
+
+def until_index(time: xr.DataArray | np.ndarray, until: Label, *, history: int = 1) -> int:
+    """Find the last step that a label allows to be learned from.
+
+    Parameters
+    ----------
+    time : DataArray or ndarray, shape (t,)
+        Ascending; datetime64, cftime or integer.
+    until : int, str or date
+        A year, an ISO text or a date of any kind. What leaves out the month, the
+        day or the time means the whole period: its last step is found. On an
+        axis of integer years a date stands for its year.
+    history : int
+        Steps that a first origin needs; at least one target must follow them.
+
+    Returns
+    -------
+    int
+        Index of the step; targets after it are held out.
+
+    Raises
+    ------
+    BadArgument
+        If no step has this label, or it is no label at all.
+    NotEnoughData
+        If fewer than ``history + 1`` steps are left to learn from.
+    """
+    values = np.asarray(time)
+    labels, found, earlier = _match(values, until)
+    if not found.size:
+        raise BadArgument(_absent(until, labels, earlier))
+    last = int(found[-1])
+    if last < history:
+        raise NotEnoughData(
+            f"until={_said(until)} leaves {last + 1} of {len(values)} steps to learn from, and "
+            f"history={history} needs {history + 1}: a history and one target. "
+            + (f"Pass until={labels[history]!r} or later" if history < len(labels) else "Add maps")
+            + ", or a shorter history."
+        )
+    return last
+
+
+def _match(values: np.ndarray, until: Label) -> tuple[list[str], np.ndarray, list[str]]:
+    """Return the labels of an axis, the steps that one means, and the labels before it."""
+    if values.dtype.kind in "iu":
+        number = _number(until)
+        labels = [str(value) for value in values]
+        return labels, np.flatnonzero(values == number), [n for n in labels if int(n) < number]
+    text, whole = _text(until), [_text(value, whole=True) for value in values]
+    labels = [_short(label) for label in whole]
+    found = np.flatnonzero([label.startswith(text) for label in whole])
+    return labels, found, [name for name, label in zip(labels, whole, strict=True) if label < text]
+
+
+def _number(until: Label) -> int:
+    """Read a label as one of an integer axis."""
+    if isinstance(until, str) and re.fullmatch(r"\s*\d+\s*", until, re.ASCII):
+        return int(until)
+    text = _text(until)
+    return int(text if isinstance(until, int | np.integer) else text[:4])
+
+
+def _text(label: Any, *, whole: bool = False) -> str:
+    """Write a label in ISO form, as far as it goes; ``whole``: to the nanosecond."""
+    if isinstance(label, bool) or label is None:
+        raise BadArgument(f"until={label!r} is no time. Pass a year or a date: until='2005'.")
+    if isinstance(label, int | np.integer):
+        return f"{int(label):04d}"
+    if isinstance(label, np.datetime64):
+        return str(np.datetime_as_string(label, unit="ns") if whole else label)
+    if isinstance(label, str):
+        text = label.strip()
+        if not _ISO.match(text):
+            raise BadArgument(
+                f"until={label!r} is no time: write a year or an ISO date. Pass until='2005' "
+                "or until='2005-01-31'."
+            )
+        return text.replace(" ", "T")
+    if not hasattr(label, "isoformat"):
+        raise BadArgument(
+            f"until={label!r} is a {type(label).__name__}, and a time is a year, an ISO text or a "
+            "date. Pass until='2005'."
+        )
+    if not hasattr(label, "hour"):
+        return str(label.isoformat())
+    if getattr(label, "tzinfo", None) is not None:
+        raise BadArgument(
+            f"until={label.isoformat()!r} has a time zone, and cubes have none. "
+            "Pass until=date.replace(tzinfo=None)."
+        )
+    text = str(label.isoformat(timespec="microseconds"))
+    return f"{text}000" if whole else text
+
+
+def _short(label: str) -> str:
+    """Leave out of a whole ISO label what is zero."""
+    return label.removesuffix(".000000000").removesuffix("T00:00:00")
+
+
+def _said(until: Label) -> str:
+    return repr(until) if isinstance(until, int | str) else repr(_text(until))
+
+
+def _absent(until: Label, labels: list[str], earlier: list[str]) -> str:
+    """Say that a label is not on the axis, what is, and what to type."""
+    listed = ", ".join(labels if len(labels) <= 2 * _NEAR else [*labels[:_NEAR], "...", labels[-1]])
+    known = f"until={_said(until)} is not on the time axis ({listed})"
+    if not earlier:
+        return f"{known}, but before it. Pass a step of the axis, e.g. until={labels[-1]!r}."
+    return f"{known}. Pass a step of it: until={earlier[-1]!r} is the last before."
