@@ -18,6 +18,7 @@ LAYERS = [
     {"grid", "cadence", "folds", "catalog", "scaling", "metrics", "calibration"},
     {"geozarr"},
     {"cube"},
+    {"figures"},
     {"mosaic", "recipe", "draft", "sources"},
     {"ingest"},
     {"bundle"},
@@ -38,7 +39,7 @@ HOMES = {
     "lightning": {"learn"},
     "wandb": {"learn"},
     "click": {"cli"},
-    "matplotlib": {"products"},
+    "matplotlib": {"products", "figures"},
 }
 
 

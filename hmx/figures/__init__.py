@@ -1,0 +1,1 @@
+"""Figures of training and evaluation, drawn from arrays."""
