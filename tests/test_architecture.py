@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"errors"},
-    {"options", "provenance", "progress", "windows", "durable"},
+    {"options", "provenance", "progress", "windows", "durable", "remote_models"},
     {"grid", "cadence", "folds", "catalog", "scaling", "metrics", "calibration"},
     {"geozarr"},
     {"cube"},
@@ -37,7 +37,7 @@ HOMES = {
     "torch": {"models", "samples", "predict", "learn"},
     "pytorch_lightning": {"learn"},
     "lightning": {"learn"},
-    "wandb": {"learn"},
+    "wandb": {"learn", "remote_models"},
     "click": {"cli"},
     "matplotlib": {"products", "figures"},
 }

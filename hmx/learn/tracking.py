@@ -7,7 +7,9 @@ raises is told in one line, and the CSV has everything that can be put in rows.
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import logging
 import re
 import shutil
@@ -99,7 +101,8 @@ def _start(place: Path, about: Mapping[str, Any], config: Mapping[str, Any]) -> 
         x_disable_meta=True,
         x_save_requirements=False,
     )
-    run = wandb.init(dir=str(place), config=dict(config), settings=quiet, **about)
+    with contextlib.redirect_stderr(io.StringIO()):  # where it would ask for a key, and wait
+        run = wandb.init(dir=str(place), config=dict(config), settings=quiet, **about)
     run.define_metric(_STEP)
     run.define_metric("*", step_metric=_STEP, step_sync=True)
     return run

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import wandb
 import yaml
 from pytorch_lightning.loggers import CSVLogger, Logger
 
@@ -206,6 +207,7 @@ def test_online_without_a_key_trains_on(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    wandb.teardown()  # the client reads the environment once
     said: list[str] = []
     found = opened(tmp_path / "work", wandb="online", tell=said.append)
     assert len(found) == len(said) == 1
