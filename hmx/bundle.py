@@ -21,6 +21,7 @@ from hmx.calibration import Calibration, LeadCalibration
 from hmx.cube import Cube
 from hmx.errors import BundleError, OutputExists, did_you_mean
 from hmx.options import ModelOptions
+from hmx.remote_models import local_folder
 from hmx.scaling import Scaler
 
 FORMAT = 1
@@ -185,7 +186,7 @@ def load(path: str | Path) -> Bundle:
     Parameters
     ----------
     path : str or Path
-        Folder of a bundle.
+        Folder of a bundle, or ``wandb:entity/project/name:v3``.
 
     Returns
     -------
@@ -195,7 +196,7 @@ def load(path: str | Path) -> Bundle:
     Raises
     ------
     BundleError
-        If there is no bundle, or it is damaged or of another version.
+        If there is no bundle, or it is damaged or of another version, or cannot be fetched.
 
     Examples
     --------
@@ -205,7 +206,7 @@ def load(path: str | Path) -> Bundle:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    folder = Path(path)
+    folder = local_folder(path)
     if not (folder / DESCRIPTION).is_file():
         raise BundleError(
             f"there is no model at {str(path)!r} (no {DESCRIPTION} in it). Pass the folder that "

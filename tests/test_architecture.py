@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"errors"},
-    {"options", "provenance", "progress", "windows", "durable"},
+    {"options", "provenance", "progress", "windows", "durable", "remote_models", "parsing", "distribution"},
     {
         "grid",
         "cadence",
@@ -24,6 +24,7 @@ LAYERS = [
         "scaling",
         "metrics",
         "calibration",
+        "spec",
         "boxes",
         "terrain",
         "context",
@@ -50,7 +51,7 @@ HOMES = {
     "torch": {"models", "samples", "predict", "learn"},
     "pytorch_lightning": {"learn"},
     "lightning": {"learn"},
-    "wandb": {"learn"},
+    "wandb": {"learn", "remote_models"},
     "click": {"cli"},
     "matplotlib": {"products", "figures"},
 }

@@ -1,0 +1,129 @@
+"""Logged: the names of the figures of training, and what they are over several runs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any, TypedDict
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Say what a logged figure is.
+
+    Parameters
+    ----------
+    pattern : str
+        Its name; ``{k}`` stands for a lead, 1 ... h, and ``{level}`` for the
+        level of a central interval, percent.
+    meaning : str
+        In words.
+    units : str
+        Of its values.
+    """
+
+    pattern: str
+    meaning: str
+    units: str
+
+    def matches(self, name: str) -> bool:
+        """Tell whether a name is of this pattern."""
+        text = re.escape(self.pattern).replace(r"\{k\}", r"[1-9]\d*")
+        return re.fullmatch(text.replace(r"\{level\}", r"\d+(\.\d+)?"), name) is not None
+
+
+METRICS = (
+    Metric("train_loss", "loss on the training chips, mean of the epoch", "of the loss"),
+    Metric("val_loss", "loss on the validation blocks; the least decides", "of the loss"),
+    Metric("lr", "learning rate", "1"),
+    Metric("wait_share", "share of the epoch's time the network waited for data", "0-1"),
+    Metric("val_rmse_h{k}", "root of the mean squared error", "of the target"),
+    Metric("val_mae_h{k}", "mean absolute error", "of the target"),
+    Metric("val_crps_h{k}", "continuous ranked probability score", "of the target"),
+    Metric("val_bias_h{k}", "mean of forecast - truth", "of the target"),
+    Metric("val_skill_h{k}", "1 - RMSE / RMSE of persistence", "1; above 0 is better"),
+    Metric("val_crps_skill_h{k}", "1 - CRPS / CRPS of persistence", "1; above 0 is better"),
+    Metric(
+        "val_coverage{level}_h{k}", "share of truth in the central 50, 80, 95 % interval", "0-1"
+    ),
+    Metric("val_valid_h{k}", "valid pixels: truth and forecast known", "pixels"),
+    Metric("val_ssim_h{k}", "structural similarity of forecast and truth", "1; 1 is equal"),
+    Metric("val_rmse_scaled_h{k}", "RMSE of z-scores", "standard deviations"),
+    Metric("val_mae_scaled_h{k}", "MAE of z-scores", "standard deviations"),
+    Metric("val_rmse_10000_h{k}", "RMSE, if the source is stored as 0-10,000", "1/10,000"),
+    Metric("val_mae_10000_h{k}", "MAE, if the source is stored as 0-10,000", "1/10,000"),
+)
+
+
+def metric(name: str) -> Metric | None:
+    """Find the entry of :data:`METRICS` that a logged name belongs to, if any.
+
+    Examples
+    --------
+    >>> metric("val_coverage95_h2").pattern
+    'val_coverage{level}_h{k}'
+    """
+    return next((entry for entry in METRICS if entry.matches(name)), None)
+
+
+def metric_table() -> str:
+    """Render :data:`METRICS` as a Markdown table: what is logged.
+
+    Returns
+    -------
+    str
+        Lines without a newline at the end.
+    """
+    rows = [f"| `{m.pattern}` | {m.meaning} | {m.units} |" for m in METRICS]
+    return "\n".join(["| name | meaning | units |", "|---|---|---|", *rows])
+
+
+class Spread(TypedDict):
+    """Mean and sample standard deviation of a figure over ``n`` runs."""
+
+    mean: float
+    sd: float
+    n: int
+
+
+def spread(metrics_of_runs: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
+    """Summarise each figure over the runs of one call.
+
+    Parameters
+    ----------
+    metrics_of_runs : sequence of mapping
+        Figures by name, a mapping for each run. What is no finite number is
+        left out, and a figure that no run has.
+
+    Returns
+    -------
+    dict of str to Spread
+        By name, in order of first appearance: ``mean``, ``sd`` (n - 1 in the
+        denominator; NaN for one run) and ``n``.
+
+    Examples
+    --------
+    >>> spread([{"val_rmse_h1": 1.0}, {"val_rmse_h1": 3.0}])["val_rmse_h1"]["mean"]
+    2.0
+    """
+    values: dict[str, list[float]] = {}
+    for run in metrics_of_runs:
+        for name, value in run.items():
+            if _is_number(value):
+                values.setdefault(name, []).append(float(value))
+    return {
+        name: {"mean": fmean(v), "sd": stdev(v) if len(v) > 1 else math.nan, "n": len(v)}
+        for name, v in values.items()
+    }
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str | bytes | bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
