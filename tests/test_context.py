@@ -232,10 +232,12 @@ def test_where_no_pixel_is_known_there_is_no_mean_but_a_distance():
     assert (found["hm_distance"] == 3).all()
 
 
-def test_infinite_values_are_missing():
+@pytest.mark.parametrize("endless", [np.inf, -np.inf])
+@pytest.mark.parametrize("steps", [slice(1, None), slice(0, 2), slice(None)])
+def test_infinite_values_are_missing(endless, steps):
     series = history((15, 15), missing=0)
-    holed, series[1:, 4, 4] = series.copy(), np.inf
-    holed[1:, 4, 4] = NAN
+    holed, series[steps, 4, 4] = series.copy(), endless
+    holed[steps, 4, 4] = NAN
     context = Context((2,), maxima=True)
     for name, values in channels(context, series).items():
         np.testing.assert_array_equal(values, channels(context, holed)[name])
