@@ -17,82 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from hmx.calibration import Calibration, LeadCalibration
-from hmx.cube import Cube
+from hmx.calibration import Calibration
+from hmx.context import Context
 from hmx.errors import BundleError, OutputExists, did_you_mean
 from hmx.options import ModelOptions
 from hmx.remote_models import local_folder
 from hmx.scaling import Scaler
+from hmx.spec import Spec
 
-FORMAT = 1
+__all__ = ["Bundle", "Spec", "check_weights", "load", "require_bundle_place"]
+
+FORMAT = 2
 WEIGHTS, DESCRIPTION = "weights.safetensors", "bundle.json"
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a network is and what it must be fed.
-
-    Parameters
-    ----------
-    target : str
-        Variable that is predicted.
-    dynamic, static : tuple of str
-        Covariates with and without time.
-    network : ModelOptions
-        History, width, depth, kernel and dilation.
-    h : int
-        Leads trained for; a recursive network can go beyond.
-    cadence : str
-        Calendar step between maps, in words.
-    pixel_size_m : tuple of float
-        Width and height of a pixel on the ground, metres.
-    valid_range : tuple of float, optional
-        Bounds of the target, native units.
-    units : str, optional
-        Of the target.
-    """
-
-    target: str
-    dynamic: tuple[str, ...]
-    static: tuple[str, ...]
-    network: ModelOptions
-    h: int
-    cadence: str
-    pixel_size_m: tuple[float, float]
-    valid_range: tuple[float, float] | None = None
-    units: str | None = None
-
-    @property
-    def channels(self) -> tuple[int, int]:
-        """Dynamic and static channels; each group brings one for its validity."""
-        return len(self.dynamic) + bool(self.dynamic), len(self.static) + bool(self.static)
-
-    def require_fits(self, cube: Cube) -> None:
-        """Raise :class:`BundleError` naming what of a cube is not as in training.
-
-        Parameters
-        ----------
-        cube : Cube
-            Entered with this spec's variables.
-        """
-        if str(cube.cadence) != self.cadence:
-            raise BundleError(
-                f"the model steps by {self.cadence} and the cube by {cube.cadence}. "
-                "Train on a cube of this cadence, or select steps with ds.sel(time=...)."
-            )
-        size = cube.grid.pixel_size_m
-        if not np.allclose(size, self.pixel_size_m, rtol=0.1):
-            raise BundleError(
-                f"the model was trained on pixels of {_metres(self.pixel_size_m)} and the cube has "
-                f"{_metres(size)}. Resample the cube, or train on its own pixels."
-            )
-        units = cube.data[self.target].attrs.get("units")
-        if None not in (units, self.units) and units != self.units:
-            raise BundleError(
-                f"the model predicts {self.target!r} in {self.units!r} and the cube holds it in "
-                f"{units!r}. Convert it, and set ds[{self.target!r}].attrs['units']."
-            )
-        cube.require_history(self.network.history)
 
 
 @dataclass(frozen=True)
@@ -106,7 +42,7 @@ class Bundle:
     scaler : Scaler
         From native units to the network's and back.
     weights : mapping of str to ndarray
-        By parameter name.
+        By parameter name; of an ensemble, ``0.name``, ``1.name`` ...
     calibration : Calibration
         Its errors on blocks kept for that.
     training : mapping
@@ -121,6 +57,17 @@ class Bundle:
     calibration: Calibration = field(default=Calibration(), repr=False)
     training: Mapping[str, Any] = field(default_factory=dict, repr=False)
     path: Path | None = None
+
+    def member(self, index: int) -> Mapping[str, np.ndarray]:
+        """Return the weights of one network, by parameter name."""
+        if self.spec.members == 1:
+            return self.weights
+        prefix = f"{index}."
+        return {
+            name.removeprefix(prefix): array
+            for name, array in self.weights.items()
+            if name.startswith(prefix)
+        }
 
     @property
     def digest(self) -> str:
@@ -224,17 +171,18 @@ def load(path: str | Path) -> Bundle:
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
     """Put all but the weights into JSON values."""
-    spec = {**asdict(bundle.spec), "network": bundle.spec.network.model_dump()}
-    leads = [
-        {"centres": lead.centres.tolist(), "quantiles": lead.quantiles.tolist(), "n": lead.n}
-        for lead in bundle.calibration.leads
-    ]
+    spec = {
+        **asdict(bundle.spec),
+        "network": bundle.spec.network.model_dump(),
+        "context": bundle.spec.context.as_dict(),
+        "transforms": dict(bundle.spec.transforms),
+    }
     return {
         "format": FORMAT,
         "job": "forecast",
         "spec": spec,
         "scaler": asdict(bundle.scaler),
-        "calibration": leads,
+        "calibration": bundle.calibration.as_dict(),
         "weights": {name: list(array.shape) for name, array in sorted(bundle.weights.items())},
         "training": dict(bundle.training),
     }
@@ -250,17 +198,14 @@ def _restore(raw: dict[str, Any], weights: dict[str, np.ndarray], folder: Path) 
         check_weights({name: w.shape for name, w in weights.items()}, raw["weights"])
         spec, scaler = dict(raw["spec"]), raw["scaler"]
         spec["network"] = ModelOptions(**spec["network"])
-        for key in ("dynamic", "static", "pixel_size_m", "valid_range"):
+        spec["context"] = Context.from_dict(spec["context"])
+        for key in ("dynamic", "static", "future", "pixel_size_m", "valid_range"):
             spec[key] = None if spec[key] is None else tuple(spec[key])
-        leads = tuple(
-            LeadCalibration(np.array(c["centres"]), np.array(c["quantiles"]), c["n"])
-            for c in raw["calibration"]
-        )
         return Bundle(
             spec=Spec(**spec),
-            scaler=Scaler(scaler["mean"], scaler["std"], tuple(scaler["change"])),
+            scaler=Scaler(**{**scaler, "change": tuple(scaler["change"])}),
             weights=weights,
-            calibration=Calibration(leads),
+            calibration=Calibration.from_dict(raw["calibration"]),
             training=raw["training"],
             path=folder.resolve(),
         )
@@ -295,7 +240,3 @@ def check_weights(have: Mapping[str, Sequence[int]], want: Mapping[str, Sequence
         raise BundleError(
             f"the model has the weight {extra[0]!r}, which its spec does not know. Train it again."
         )
-
-
-def _metres(size: tuple[float, float]) -> str:
-    return f"{size[0]:.0f} x {size[1]:.0f} m"

@@ -1,166 +1,243 @@
-"""Calibration: from a central estimate to a predictive distribution.
+"""Calibration: which probability of the network's is which probability in truth.
 
-On blocks kept for it, the errors of the forecast are sorted by how much change is
-forecast and scaled by lead (a pixel that is forecast to stay errs otherwise than
-one on a frontier); the sorted errors *are* the predictive distribution of the
-residual, as in split-conformal prediction (Vovk et al. 2005; Lei et al. 2018,
-doi:10.1080/01621459.2017.1307116), here signed and therefore asymmetric.
-Between strata the distribution is interpolated, so maps have no contours.
+On blocks kept for it, each truth is ranked in its predictive distribution. If a share
+p of the ranks lies below t(p), the quantile that is asked for at p is read at t(p):
+split-conformal prediction on ranks (Chernozhukov et al. 2021,
+doi:10.1073/pnas.2107794118). Ranks inside a point mass are drawn uniformly, so that
+ties (most of a map stays exactly as it was) neither feign coverage nor hide its lack;
+truths beyond the outermost knots are ranked below 0 or above 1, in units of the usual
+change, so that tails can be widened by adding, as in conformalised quantile
+regression (Romano et al. 2019, arXiv:1905.03222).
+
+Ranks are learnt for each lead and for strata of the distance to past change, and
+interpolated between strata, so maps have no contours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from hmx.distribution import Floats, quantile
 from hmx.errors import BadArgument
 
-# Levels at which error quantiles are kept: dense, and denser in the tails.
+# Probabilities at which ranks are kept: dense, and denser in the tails.
 PROBABILITIES = np.unique(
-    np.round(np.concatenate([[0.0005, 0.001, 0.0025], np.arange(0.005, 0.9951, 0.005),
-                             [0.9975, 0.999, 0.9995]]), 4)
+    np.round(np.concatenate([[0.001, 0.0025], np.arange(0.005, 0.9951, 0.005),
+                             [0.9975, 0.999]]), 4)
 )  # fmt: skip
+FEWEST = 200  # ranks below which a stratum is a guess, and the whole lead is taken
+_NEAR = (0.0, 5.0)  # px from past change: strata at it, near it and far from it
 
 
-@dataclass(frozen=True)
-class LeadCalibration:
-    """Errors at one lead.
+def strata(cap: float | None) -> tuple[float, ...]:
+    """Choose the strata: distances to past change, px.
 
     Parameters
     ----------
-    centres : ndarray
-        Median forecast change of each stratum, native units, ascending, shape (k,).
-    quantiles : ndarray
-        Error quantiles (truth minus forecast) of each stratum at
-        :data:`PROBABILITIES`, native units, shape (k, p).
-    n : int
-        Pixels it was learnt from.
+    cap : float, optional
+        Largest distance that is known; ``None`` where none is.
     """
+    if cap is None:
+        return (0.0,)
+    return (*(near for near in _NEAR if near < cap), float(cap))
 
-    centres: np.ndarray
-    quantiles: np.ndarray
-    n: int
+
+def memberships(distance: Floats | None, nodes: Sequence[float]) -> list[Floats | float]:
+    """Weigh strata by distance, linear between them in its logarithm; they sum to 1.
+
+    Parameters
+    ----------
+    distance : ndarray, optional
+        To past change, px, any shape; ``None`` where it is not known.
+    nodes : sequence of float
+        Distances of the strata, px, ascending.
+    """
+    if distance is None or len(nodes) == 1:
+        return [1.0, *(0.0 for _ in nodes[1:])]
+    at = np.interp(np.log1p(distance), np.log1p(nodes), np.arange(len(nodes)))
+    at = at.astype(distance.dtype)
+    return [np.clip(1 - np.abs(at - node), 0, 1) for node in range(len(nodes))]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Errors at each lead that had truth; empty when nothing was kept for it."""
+    """Ranks at each lead that had truth; empty when nothing was kept for it.
 
-    leads: tuple[LeadCalibration, ...] = ()
+    Parameters
+    ----------
+    ranks : tuple of ndarray
+        For each lead, the rank below which a share :data:`PROBABILITIES` of the
+        truths lay, (strata, p).
+    counts : tuple of ndarray
+        Ranks that each was learnt from, (strata,).
+    nodes : tuple of float
+        Distances of the strata, px.
+    stretch : tuple of float
+        What a whole rank beyond the outermost knots is, per lead, native units.
+    """
+
+    ranks: tuple[np.ndarray, ...] = ()
+    counts: tuple[np.ndarray, ...] = ()
+    nodes: tuple[float, ...] = (0.0,)
+    stretch: tuple[float, ...] = ()
+
+    @property
+    def leads(self) -> int:
+        """Leads that are calibrated, from 1 up."""
+        return len(self.ranks)
 
     def quantile(
-        self, forecast: np.ndarray, origin: np.ndarray, *, lead: int, probability: float
-    ) -> np.ndarray:
-        """Compute a quantile of the predictive distribution.
+        self,
+        values: Floats,
+        knots: Sequence[float],
+        distance: Floats | None,
+        *,
+        lead: int,
+        probability: float,
+    ) -> Floats:
+        """Compute a calibrated quantile.
 
         Parameters
         ----------
-        forecast, origin : ndarray
-            Central estimate and last observed state, native units, any one shape.
+        values : ndarray
+            Knots, native units, (q, y, x).
+        knots : sequence of float
+            Their probabilities.
+        distance : ndarray, optional
+            To past change, px, (y, x).
         lead : int
-            1 and up. Beyond the last calibrated lead, its errors are widened by
-            the square root of the ratio of leads, as a random walk's are.
+            1 and up; beyond the last calibrated lead its ranks are used.
         probability : float
             Between 0 and 1.
 
         Returns
         -------
         ndarray
-            Native units, shape of ``forecast``; not clipped to a valid range.
+            Native units, (y, x); not clipped to a valid range.
         """
         self.require()
-        known = self.leads[min(lead, len(self.leads)) - 1]
-        errors = np.array([np.interp(probability, PROBABILITIES, q) for q in known.quantiles])
-        widen = np.sqrt(max(1.0, lead / len(self.leads)))
-        size = np.abs(forecast - origin)
-        shift = widen * np.interp(size, known.centres, errors)
-        return np.asarray(forecast + shift.astype(forecast.dtype))
+        known = min(lead, self.leads) - 1
+        total: Floats | float = 0.0
+        for weight, ranks in zip(memberships(distance, self.nodes), self.ranks[known], strict=True):
+            if isinstance(weight, float) and not weight:
+                continue
+            at = float(np.interp(probability, PROBABILITIES, ranks))
+            total = total + weight * quantile(values, knots, at, stretch=self.stretch[known])
+        return np.asarray(total, values.dtype)
+
+    def probability(self, rank: Floats, distance: Floats | None, *, lead: int) -> Floats:
+        """Turn ranks in predictive distributions into calibrated probabilities.
+
+        The inverse of :meth:`quantile`; without a calibration, the ranks themselves.
+
+        Parameters
+        ----------
+        rank : ndarray
+            (y, x).
+        distance : ndarray, optional
+            To past change, px, (y, x).
+        lead : int
+            1 and up.
+        """
+        if not self.ranks:
+            return rank
+        total: Floats | float = 0.0
+        tables = self.ranks[min(lead, self.leads) - 1]
+        for weight, ranks in zip(memberships(distance, self.nodes), tables, strict=True):
+            steady = np.maximum.accumulate(ranks)
+            total = total + weight * np.interp(rank, steady, PROBABILITIES, left=0, right=1)
+        return np.asarray(total, rank.dtype)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "ranks": [table.tolist() for table in self.ranks],
+            "counts": [counts.tolist() for counts in self.counts],
+            "nodes": list(self.nodes),
+            "stretch": list(self.stretch),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Calibration:
+        """Build one from JSON values."""
+        return cls(
+            tuple(np.array(table) for table in raw["ranks"]),
+            tuple(np.array(counts) for counts in raw["counts"]),
+            tuple(raw["nodes"]),
+            tuple(raw["stretch"]),
+        )
 
     def require(self) -> None:
         """Raise unless there is something to build intervals from."""
-        if not self.leads:
+        if not self.ranks:
             raise BadArgument(
                 "this model has no calibration, so it cannot give intervals or quantiles. "
                 "Train it with calibration=0.1, or leave out level= and quantiles=."
             )
 
 
-def fit_leads(
-    errors: Sequence[np.ndarray], changes: Sequence[np.ndarray]
-) -> tuple[LeadCalibration, ...]:
-    """Learn all leads together: one shape, and a size of its own for each.
-
-    Far leads have few origins with truth, and pixels of one block err alike, so
-    tails learnt from a far lead alone are a matter of luck. Errors and changes are
-    therefore pooled in units of their lead's root mean square; a lead's errors
-    are never taken for smaller than those of the lead before.
-
-    Parameters
-    ----------
-    errors, changes : sequence of ndarray
-        As in :func:`fit_lead`, for lead 1, 2, ...
-    """
-    sizes = [_rms(error) for error in errors]
-    steps = [_rms(change) for change in changes]
-    pooled = fit_lead(
-        np.concatenate([error / size for error, size in zip(errors, sizes, strict=True)]),
-        np.concatenate([change / step for change, step in zip(changes, steps, strict=True)]),
-    )
-    grown = np.maximum.accumulate(sizes)
-    return tuple(
-        LeadCalibration(pooled.centres * step, pooled.quantiles * size, len(error))
-        for error, step, size in zip(errors, steps, grown, strict=True)
-    )
-
-
-def _rms(values: np.ndarray) -> float:
-    """Root mean square, or 1 where all is 0: a unit to divide by."""
-    return float(np.sqrt(np.mean(np.square(values, dtype="float64")))) or 1.0
-
-
-def fit_lead(errors: np.ndarray, change: np.ndarray, *, strata: int = 32) -> LeadCalibration:
-    """Learn the errors of one lead.
+def fit_ranks(
+    ranks: Sequence[np.ndarray],
+    distances: Sequence[np.ndarray | None],
+    *,
+    nodes: Sequence[float],
+    stretch: Sequence[float],
+) -> Calibration:
+    """Learn a calibration from ranks of held-out truths.
 
     Parameters
     ----------
-    errors : ndarray
-        Truth minus forecast, native units, shape (n,).
-    change : ndarray
-        Absolute forecast change from the origin, native units, shape (n,).
-    strata : int
-        Most strata; each holds at least 200 pixels and a sixth of those with
-        larger changes than the strata below, because the large changes are few
-        and matter most. (With halves, errors that grow with change were covered
-        up to 5 points too often: a wide stratum holds unlike errors.)
+    ranks : sequence of ndarray
+        For each lead, :func:`hmx.distribution.rank` of its truths, (n,).
+    distances : sequence of ndarray
+        To past change, px, (n,) each.
+    nodes : sequence of float
+        Distances of the strata, px.
+    stretch : sequence of float
+        As the ranks were computed with, per lead.
 
     Returns
     -------
-    LeadCalibration
-        With the finite-sample correction of split-conformal prediction: the
-        probability p is read at rank p (n + 1).
+    Calibration
+        Of the leads, from 1 up, that have enough truths. A share p is read at rank
+        p (n + 1), the finite-sample correction of split-conformal prediction.
     """
-    order = np.argsort(change, kind="stable")
-    errors, change = errors[order], change[order]
-    bounds = _bounds(len(errors), strata)
-    centres = np.array([np.median(change[slice(*ends)]) for ends in pairwise(bounds)])
-    # strata that share a median (often a change of exactly 0) are one stratum
-    centres, first = np.unique(centres, return_index=True)
-    cuts = [*np.array(bounds)[first], len(errors)]
-    table = np.stack([_quantiles(errors[slice(*ends)]) for ends in pairwise(cuts)])
-    return LeadCalibration(centres, table, len(errors))
+    enough = [len(lead) >= FEWEST for lead in ranks]
+    leads = enough.index(False) if False in enough else len(enough)
+    found = [
+        _fit_lead(rank, distance, nodes)
+        for rank, distance in zip(ranks[:leads], distances[:leads], strict=True)
+    ]
+    return Calibration(
+        ranks=tuple(table for table, _ in found),
+        counts=tuple(counts for _, counts in found),
+        nodes=tuple(nodes),
+        stretch=tuple(stretch[:leads]),
+    )
 
 
-def _bounds(n: int, strata: int, fewest: int = 200) -> list[int]:
-    """Cut n sorted pixels so that each stratum has a sixth of what is left."""
-    bounds = [0]
-    while len(bounds) < strata and n - bounds[-1] >= 2 * fewest:
-        bounds.append(bounds[-1] + max(fewest, (n - bounds[-1]) // 6))
-    return [*bounds, n]
+def _fit_lead(
+    ranks: np.ndarray, distance: np.ndarray | None, nodes: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit all strata of a lead: ranks (strata, p) and counts (strata,)."""
+    order = np.argsort(ranks, kind="stable")
+    ranks = ranks[order]
+    near = None if distance is None else distance[order]
+    weights = [np.broadcast_to(w, ranks.shape) for w in memberships(near, nodes)]
+    counts = np.array([float(weight.sum()) for weight in weights])
+    pooled = np.ones(ranks.shape)
+    table = [
+        _weighted(ranks, weight if count >= FEWEST else pooled)
+        for weight, count in zip(weights, counts, strict=True)
+    ]
+    return np.stack(table), counts
 
 
-def _quantiles(errors: np.ndarray) -> np.ndarray:
-    ranks = PROBABILITIES * (len(errors) + 1) - 1
-    return np.asarray(np.interp(ranks, np.arange(len(errors)), np.sort(errors)))
+def _weighted(ranks: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Read weighted quantiles of sorted ranks, with the correction of n to n + 1."""
+    upto = np.cumsum(weight, dtype="float64")
+    return np.asarray(np.interp(PROBABILITIES * (upto[-1] + 1), upto, ranks))

@@ -85,7 +85,7 @@ def describe_bundle(path: str | Path) -> str:
         "trained on": " to ".join(map(str, training.get("steps", [])[:2])) or "unknown",
         "skill": ", ".join(f"lead {k}: {v['skill']:+.3f}" for k, v in scores.items())
         or "not scored",
-        "intervals": f"calibrated for {len(bundle.calibration.leads)} leads",
+        "intervals": f"calibrated for {bundle.calibration.leads} leads",
         "digest": bundle.digest[:16],
     }
     return _table(lines)

@@ -1,41 +1,30 @@
-"""What can be chosen about a model, its training and a forecast.
-
-One definition serves the Python call, the catalog and the command line, so a
-wrong value gets the same words everywhere; :func:`parse` speaks them.
-"""
+"""What can be chosen about a model, its training and a forecast."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, TypedDict
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from hmx.errors import BadArgument, HmxError, did_you_mean
+from hmx.errors import BadArgument, did_you_mean
+from hmx.parsing import Count, Numbers, Options, Share, parse
+
+__all__ = [
+    "Arch", "Count", "Fitting", "ForecastOptions", "Forecasting", "ModelOptions", "Numbers",
+    "Options", "Precision", "Strategy", "TrainOptions", "parse", "split_fitting",
+]  # fmt: skip
 
 Precision = Literal["float32", "bfloat16", "auto", "float64"]
+Arch = Literal["dilated", "convlstm"]
+Strategy = Literal["direct", "recursive"]
+Dilations = tuple[Count, ...]
 
-
-class Options(BaseModel):
-    """Frozen, and strict about names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-Count = Annotated[int, Field(ge=1, strict=True)]
-Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_list)]
+# Probabilities at which a network gives its quantile function: dense enough that what is
+# linear between them is close to smooth, with tails that hold intervals up to 99 %.
+KNOTS = (
+    0.0025, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.975, 0.99, 0.9975,
+)  # fmt: skip
 
 
 class ModelOptions(Options):
@@ -43,24 +32,56 @@ class ModelOptions(Options):
 
     Parameters
     ----------
+    arch : {"dilated", "convlstm"}
+        What reads the history: a residual CNN that sees all steps at once, or a
+        ConvLSTM that is shown them one by one.
+    strategy : {"direct", "recursive"}
+        One head for each trained lead; or one step at a time, fed with its own
+        mean, for any number of leads.
+    heads : {"shared", "separate"}
+        Of a direct network: one for all leads, which gives each a size of its own,
+        or one for each.
     history : int
         Past steps the model sees, the origin included.
+    width : int
+        Channels of the residual trunk.
+    trunk : tuple of int
+        Dilations of the trunk's 3 x 3 layers, px; ``[]`` leaves it out.
     hidden : int
         Channels of each ConvLSTM layer.
     layers : int
         ConvLSTM layers.
     kernel : int
-        Odd kernel size, px.
+        Odd size of the ConvLSTM's kernels, px.
     dilation : tuple of int, optional
-        Spacing of kernel taps, one per layer, px: reach for free. Default: 1 for
+        Spacing of the ConvLSTM's kernel taps, one per layer, px. Default: 1 for
         the first layer and 4 for the others.
+    context : tuple of int
+        Half-widths, px, of the squares whose means of state and past change the
+        network is shown beside each pixel; ``[]`` for none.
+    maxima : bool
+        Whether it is shown their maxima as well.
+    terrain : tuple of str, optional
+        Static covariates that get slope and aspect. Default: ``elevation``, ``dem``,
+        ``dtm`` or ``altitude``, where there is one.
+    knots : tuple of float
+        Probabilities at which the network gives its quantile function.
     """
 
+    arch: Arch = "dilated"
+    strategy: Strategy = "direct"
+    heads: Literal["shared", "separate"] = "shared"
     history: Count = 3
+    width: Count = 32
+    trunk: Dilations = (1, 2, 4, 8)
     hidden: Count = 16
-    layers: Count = 2
+    layers: Count = 1
     kernel: Count = 3
-    dilation: tuple[Count, ...] | None = None
+    dilation: Dilations | None = None
+    context: tuple[Count, ...] = (1, 3, 10, 30)
+    maxima: bool = False
+    terrain: tuple[str, ...] | None = None
+    knots: Numbers = KNOTS
 
     @field_validator("kernel")
     @classmethod
@@ -69,8 +90,19 @@ class ModelOptions(Options):
             raise ValueError(f"a kernel has a centre, so its size is odd. Try {kernel + 1}.")
         return kernel
 
+    @field_validator("knots")
+    @classmethod
+    def _ascend(cls, knots: tuple[float, ...]) -> tuple[float, ...]:
+        inside = all(0 < knot < 1 for knot in knots)
+        if not inside or 0.5 not in knots or sorted(set(knots)) != list(knots) or len(knots) < 3:
+            raise ValueError(
+                "knots are at least three ascending probabilities between 0 and 1 with 0.5 among "
+                "them. Try [0.05, 0.25, 0.5, 0.75, 0.95]."
+            )
+        return knots
+
     def dilations(self) -> tuple[int, ...]:
-        """Return one dilation per layer, px."""
+        """Return one dilation per ConvLSTM layer, px."""
         return self.dilation or (1, *(4,) * (self.layers - 1))
 
     @model_validator(mode="after")
@@ -80,6 +112,8 @@ class ModelOptions(Options):
                 f"dilation={list(self.dilation)} has {len(self.dilation)} numbers for "
                 f"layers={self.layers}, and each layer has one. Try {[1] * self.layers}."
             )
+        if self.arch == "dilated" and not self.trunk:
+            raise ValueError("arch='dilated' is its trunk, so trunk cannot be empty. Try [1, 2].")
         return self
 
 
@@ -89,7 +123,10 @@ class TrainOptions(Options):
     Parameters
     ----------
     h : int
-        Leads trained for; leads without truth in the training years are skipped.
+        Leads trained for.
+    until : int or str, optional
+        Last step that may be learnt from; default: all. Everything after it stays
+        unseen, and can be used for scores.
     epochs, steps : int
         Epochs at most, and optimizer steps in each.
     batch : int
@@ -98,37 +135,69 @@ class TrainOptions(Options):
         Side of a chip, px; the rim that the border could reach is not scored.
     lr, weight_decay, clip : float
         Peak learning rate and decay of AdamW, and the largest gradient norm.
+    ema : float
+        Decay per step of the running average of the weights that is judged and
+        kept; 0 for none.
+    focus : float
+        Share of the chips that are drawn around past change; the loss is weighted
+        so that it stays that of chips drawn anywhere.
     patience : int
         Epochs without a better validation score before stopping.
-    validation, calibration : float
-        Share of the spatial blocks kept for early stopping and for intervals.
-    block : int
-        Side of a spatial block, px.
+    validation, calibration, test : float
+        Share of the spatial blocks kept for early stopping, for intervals and for
+        scores.
+    fold, folds : int, optional
+        Keep fold number ``fold`` of ``folds`` for scores, in place of ``test``.
+    block : int, optional
+        Side of a spatial block, px. Default: decided from the cube.
+    buffer : int, optional
+        Distance from held-out blocks within which nothing is learnt, px. Default:
+        the reach of the network and its context, from test blocks.
+    final : bool
+        Whether to fit once more on all blocks, for as many epochs as were best.
+    runs : int
+        Models to train, with seeds ``seed``, ``seed + 1`` ...
+    ensemble : bool
+        Whether to keep all of them, whose forecast is the mixture of theirs, or
+        the one that did best on the validation blocks.
     seed : int
         Decides initial weights, blocks and chips.
+    precision : {"float32", "bfloat16"}
+        Of the convolutions in training.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    strategy : str
-        Lightning strategy, e.g. ``ddp``.
+    parallel : str
+        How several processes train one model: a strategy of Lightning, e.g. ``ddp``.
     devices, num_nodes : int
         Processes per node and nodes, for distributed training.
     """
 
     h: Count = 4
+    until: int | str | None = None
     epochs: Count = 20
-    steps: Count = 12
+    steps: Count = 25
     batch: Count = 4
     chip: Annotated[int, Field(ge=8)] = 96
     lr: Annotated[float, Field(gt=0)] = 4e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     clip: Annotated[float, Field(gt=0)] = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    focus: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Count = 10
-    validation: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-    calibration: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-    block: Annotated[int, Field(ge=8)] = 48
+    validation: Share = 0.1
+    calibration: Share = 0.1
+    test: Share = 0.0
+    fold: Annotated[int, Field(ge=0)] | None = None
+    folds: Annotated[int, Field(ge=2)] | None = None
+    block: Annotated[int, Field(ge=8)] | None = None
+    buffer: Annotated[int, Field(ge=0)] | None = None
+    final: bool = False
+    runs: Count = 1
+    ensemble: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"
-    strategy: str = "auto"
+    parallel: str = "auto"
     devices: Count = 1
     num_nodes: Count = 1
 
@@ -144,6 +213,8 @@ class ForecastOptions(Options):
         Central prediction intervals, percent.
     quantiles : tuple of float
         Quantiles of the predictive distribution, between 0 and 1.
+    exceed : tuple of float
+        Thresholds, native units: the probability of more than each is forecast.
     tile : int, optional
         Side of a tile, the piece that one task computes, px. Default: decided from
         the device and the chunk.
@@ -159,6 +230,7 @@ class ForecastOptions(Options):
     h: Count = 4
     level: Numbers = ()
     quantiles: Numbers = ()
+    exceed: Numbers = ()
     tile: Annotated[int, Field(ge=1)] | None = None
     chunk: Annotated[int, Field(ge=1)] | None = None
     precision: Precision = "float32"
@@ -178,6 +250,11 @@ class ForecastOptions(Options):
             raise ValueError("a quantile lies between 0 and 1. Try 0.5.")
         return tuple(sorted(set(quantiles)))
 
+    @field_validator("exceed")
+    @classmethod
+    def _ordered(cls, thresholds: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(thresholds)))
+
     @model_validator(mode="after")
     def _whole_chunks(self) -> ForecastOptions:
         if self.tile and self.chunk and self.tile % self.chunk:
@@ -192,10 +269,20 @@ class ForecastOptions(Options):
 class Fitting(TypedDict, total=False):
     """Keyword options of ``train`` beside its named ones; see the classes above."""
 
+    arch: Arch
+    strategy: Strategy
+    heads: Literal["shared", "separate"]
+    width: int
+    trunk: Sequence[int]
     hidden: int
     layers: int
     kernel: int
     dilation: Sequence[int]
+    context: Sequence[int]
+    maxima: bool
+    terrain: Sequence[str]
+    knots: Sequence[float]
+    until: int | str
     epochs: int
     steps: int
     batch: int
@@ -203,12 +290,22 @@ class Fitting(TypedDict, total=False):
     lr: float
     weight_decay: float
     clip: float
+    ema: float
+    focus: float
     patience: int
     validation: float
     calibration: float
+    test: float
+    fold: int
+    folds: int
     block: int
+    buffer: int
+    final: bool
+    runs: int
+    ensemble: bool
+    precision: Literal["float32", "bfloat16"]
     device: str
-    strategy: str
+    parallel: str
     devices: int
     num_nodes: int
 
@@ -218,6 +315,7 @@ class Forecasting(TypedDict, total=False):
 
     level: Numbers | float
     quantiles: Numbers | float
+    exceed: Numbers | float
     tile: int
     chunk: int
     precision: Precision
@@ -246,102 +344,3 @@ def split_fitting(options: Mapping[str, Any]) -> tuple[ModelOptions, TrainOption
     network = {k: v for k, v in options.items() if k in ModelOptions.model_fields}
     fit = {k: v for k, v in options.items() if k in TrainOptions.model_fields}
     return parse(ModelOptions, network), parse(TrainOptions, fit)
-
-
-Chosen = TypeVar("Chosen", bound=BaseModel)
-
-
-def parse(
-    kind: type[Chosen],
-    values: Mapping[str, Any],
-    *,
-    file: str | None = None,
-    error: type[HmxError] = BadArgument,
-    context: Mapping[str, Any] | None = None,
-) -> Chosen:
-    """Validate options, or say what was given, the rule and what to type.
-
-    Parameters
-    ----------
-    kind : type
-        A pydantic model.
-    values : mapping
-        What the user gave.
-    file : str, optional
-        Name of the catalog the values stand in.
-    error : type
-        Which error to raise.
-    context : mapping, optional
-        For the model's validators.
-    """
-    try:
-        return kind.model_validate(values, context=dict(context or {}))
-    except ValidationError as problems:
-        lines = [_say(kind, problem, file) for problem in problems.errors()]
-        raise error("\n".join(dict.fromkeys(lines))) from None
-
-
-_RULES = {
-    "missing": "this key is required",
-    "greater_than_equal": "must be at least {ge}",
-    "greater_than": "must be greater than {gt}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "string_type": "must be a text",
-    "literal_error": "must be {expected}",
-    "dict_type": "must be a mapping of keys to values",
-    "model_type": "must be a mapping of keys to values",
-    "too_few": "must have more entries",
-    "too_short": "must have at least {min_length} entry",
-    "too_long": "must have at most {max_length} entries",
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
-}
-
-
-def _say(kind: type[BaseModel], problem: Any, file: str | None) -> str:
-    """Turn one of pydantic's problems into a sentence of ours."""
-    # neither places in lists nor "[...]", which names a branch of a union or a key
-    at = [p for p in problem["loc"] if not isinstance(p, int) and not p.startswith("[")]
-    where = f" in {file}" if file else ""
-    if problem["type"] == "extra_forbidden":
-        known = list(_at(kind, at[:-1]))
-        path, near = ".".join(map(str, at)), did_you_mean(str(at[-1]), known)
-        what = "key" if file else "option"
-        return f"unknown {what} {path!r}{where} (known: {', '.join(known)}).{near}"
-    what, given = problem["type"], problem["input"]
-    if what == "missing" and isinstance(problem["loc"][-1], int):
-        what = "too_few"
-    rule = _RULES.get(what, problem["msg"].removeprefix("Value error, "))
-    rule = rule.format(**problem.get("ctx", {})) if what in _RULES else rule
-    section = what == "missing" or (what == "value_error" and isinstance(given, Mapping))
-    shown = "" if section else _given(given, tight=not file)
-    head = f"{'.'.join(map(str, at))}{shown}{where}".strip()
-    end = "" if rule.endswith(("?", ".")) else "."
-    return f"{head}: {rule}{end}" if head else f"{rule}{end}"
-
-
-def _given(value: Any, *, tight: bool) -> str:
-    shown = list(value) if isinstance(value, tuple) else value
-    shown = shown[0] if isinstance(shown, list) and len(shown) == 1 else shown
-    return f"={shown!r}" if tight else f" = {shown!r}"
-
-
-def _at(kind: type[BaseModel], path: list[Any]) -> list[str]:
-    """Field names of the model found by following ``path`` from ``kind``."""
-    for name in path:
-        inner = kind.model_fields.get(str(name))
-        models = _models_in(inner.annotation) if inner else [kind]
-        kind = models[0] if models else kind
-    return list(kind.model_fields)
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for part in getattr(annotation, "__args__", ()) for m in _models_in(part)]

@@ -6,19 +6,23 @@ Training and inference meet here: both read cleaned arrays of a window and call
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
-from hmx.bundle import Spec
+from hmx.context import derive
+from hmx.covariates import apply_transforms
 from hmx.cube import CHUNK, Cube, Rules
 from hmx.folds import TRAIN, Split
 from hmx.scaling import Scaler
+from hmx.spec import Spec
 from hmx.windows import Span, TileGrid, Window, pieces
 
 Arrays = dict[str, np.ndarray]
+PixelSize = tuple[float | np.ndarray, float | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -33,44 +37,91 @@ class Inputs:
         Scaled dynamic covariates and, last, where all of them are known,
         (t, d, y, x); d = 0 without dynamic covariates.
     static : ndarray
-        Likewise static covariates, (s, y, x).
+        Likewise static covariates, and scaled context, (s, y, x).
+    ahead : ndarray
+        Scaled covariates that are known at the leads, (h, a, y, x).
+    distance : ndarray, optional
+        To past change, px, (y, x); ``None`` where the context does not know it.
     """
 
     past: np.ndarray
     valid: np.ndarray
     dynamic: np.ndarray
     static: np.ndarray
+    ahead: np.ndarray
+    distance: np.ndarray | None = None
 
-    def tensors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return the arrays in the order a network takes them."""
-        return self.past, self.valid, self.dynamic, self.static
+    def tensors(self) -> tuple[np.ndarray, ...]:
+        """Return the arrays in the order of :class:`hmx.models.forecaster.Seen`."""
+        return self.past, self.valid, self.dynamic, self.static, self.ahead
 
 
-def assemble(arrays: Mapping[str, np.ndarray], spec: Spec, scaler: Scaler) -> Inputs:
-    """Scale a window's arrays and turn what is missing into masks.
+def assemble(
+    arrays: Mapping[str, np.ndarray],
+    spec: Spec,
+    scaler: Scaler,
+    *,
+    inner: Window | None = None,
+    pixel_size: PixelSize = (1.0, 1.0),
+) -> Inputs:
+    """Derive a window's context, scale its arrays and turn what is missing into masks.
 
     Parameters
     ----------
     arrays : mapping
         Cleaned arrays (missing = NaN) of the spec's variables; those with time
-        have the spec's ``history`` steps.
+        have the spec's ``history`` steps, and those known ahead go on from there.
     spec : Spec
         Names and order of the channels.
     scaler : Scaler
         Statistics of the training data.
+    inner : Window, optional
+        The pixels that are wanted, in pixels of the arrays, which reach the context's
+        halo beyond them or end at the edge of the cube. Default: all.
+    pixel_size : tuple of float or ndarray
+        Width and height of a pixel, metres, of each row of the arrays or of all.
     """
-    past = arrays[spec.target]
-    valid = np.isfinite(past).astype(past.dtype)
-    empty = np.zeros((0, *past.shape[1:]), past.dtype)
-    static = [scaler.apply(name, arrays[name]) for name in spec.static]
-    dynamic = [scaler.apply(name, arrays[name]) for name in spec.dynamic]
-    moving = np.stack(dynamic, axis=1) if dynamic else np.stack([empty] * len(past))
+    inner = inner or Window.of(next(iter(arrays.values())).shape[-2:])
+    arrays = apply_transforms(arrays, spec.transforms)
+    derived = _derived(arrays, spec, inner, pixel_size)
+    part = {name: array[(..., *inner.slices)] for name, array in arrays.items()}
+    past = part[spec.target]
+    steps, dtype = len(past), past.dtype
+    empty = np.zeros((0, *past.shape[1:]), dtype)
+    static = [scaler.apply(name, part[name]) for name in spec.static]
+    dynamic = [scaler.apply(name, part[name]) for name in spec.dynamic]
+    moving = np.stack([d[:steps] for d in dynamic], axis=1) if dynamic else [empty] * steps
+    fixed = _with_validity(np.stack(static).astype(dtype) if static else empty, axis=0)
+    names = spec.context.names(spec.target)
+    context = [scaler.apply(name, c) for name, c in zip(names, derived, strict=True)]
+    shown = np.nan_to_num(np.stack(context).astype(dtype), nan=0.0) if context else empty
     return Inputs(
         past=np.nan_to_num(past, nan=0.0),
-        valid=valid,
-        dynamic=_with_validity(moving.astype(past.dtype), axis=1),
-        static=_with_validity(np.stack(static).astype(past.dtype) if static else empty, axis=0),
+        valid=np.isfinite(past).astype(dtype),
+        dynamic=_with_validity(np.asarray(moving, dtype), axis=1),
+        static=np.concatenate([fixed, shown]),
+        ahead=_ahead([d[steps:] for d in dynamic[: len(spec.future)]], spec.h, empty),
+        distance=derived[names.index(f"{spec.target}_distance")] if spec.context.distance else None,
     )
+
+
+def _derived(
+    arrays: Mapping[str, np.ndarray], spec: Spec, inner: Window, pixel_size: PixelSize
+) -> np.ndarray:
+    """Derive the context channels of a window, (channel, y, x), NaN where unknown."""
+    steps = spec.network.history
+    seen = {name: arrays[name] for name in (*spec.context.terrain,)}
+    seen[spec.target] = arrays[spec.target][:steps]
+    return derive(spec.context, seen, spec.target, pixel_size=pixel_size, crop=inner)
+
+
+def _ahead(known: list[np.ndarray], h: int, empty: np.ndarray) -> np.ndarray:
+    """Stack what is known ahead, (h, a, y, x); steps that are not known repeat the last."""
+    if not known:
+        return np.stack([empty] * h)
+    moving = np.nan_to_num(np.stack(known, axis=1).astype(empty.dtype), nan=0.0)
+    at = np.minimum(np.arange(max(h, len(moving))), len(moving) - 1)
+    return np.asarray(moving[at])
 
 
 def _with_validity(values: np.ndarray, axis: int) -> np.ndarray:
@@ -134,8 +185,26 @@ def in_memory(cube: Cube, *, limit: int = 2 << 30) -> Cube:
     return Cube(cube.data.compute(), cube.target, cube.dynamic, cube.static, cube.door)
 
 
-def count_valid(cube: Cube, block: int) -> np.ndarray:
-    """Count pixels with data at any step in each block, (block rows, block columns).
+@dataclass(frozen=True)
+class Scan:
+    """What one look at all of a cube finds.
+
+    Parameters
+    ----------
+    valid, changed : ndarray
+        Pixels with data at any step, and pixels whose target changed at any step, of
+        each block, (block rows, block columns).
+    digest : str
+        Hash of every value that was read.
+    """
+
+    valid: np.ndarray
+    changed: np.ndarray
+    digest: str
+
+
+def scan(cube: Cube, block: int) -> Scan:
+    """Count pixels by block and hash what may be learnt from.
 
     Parameters
     ----------
@@ -144,17 +213,24 @@ def count_valid(cube: Cube, block: int) -> np.ndarray:
     block : int
         Side of a block, px.
     """
-    counts = np.zeros(TileGrid(cube.grid.shape, (block, block), halo=0).counts, dtype="int64")
-    target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.door)
-    for window, arrays in _squares(target):
-        rows = np.arange(window.y.start, window.y.stop) // block
-        cols = np.arange(window.x.start, window.x.stop) // block
-        seen = np.isfinite(arrays[cube.target]).any(axis=0)
-        np.add.at(counts, (rows[:, None], cols[None, :]), seen)
-    return counts
+    shape = TileGrid(cube.grid.shape, (block, block), halo=0).counts
+    valid, changed = np.zeros(shape, dtype="int64"), np.zeros(shape, dtype="int64")
+    total = hashlib.sha256()
+    for window, arrays in _squares(cube):
+        at = tuple(np.arange(span.start, span.stop) // block for span in (window.y, window.x))
+        series = arrays[cube.target]
+        np.add.at(valid, np.ix_(*at), np.isfinite(series).any(axis=0))
+        with np.errstate(invalid="ignore"):
+            np.add.at(changed, np.ix_(*at), (np.abs(np.diff(series, axis=0)) > 0).any(axis=0))
+        for name in sorted(arrays):
+            total.update(f"{name} {arrays[name].shape}".encode())
+            total.update(np.ascontiguousarray(arrays[name]))
+    return Scan(valid, changed, total.hexdigest()[:16])
 
 
-def training_blocks(cube: Cube, split: Split) -> Iterator[Arrays]:
+def training_blocks(
+    cube: Cube, split: Split, transforms: Mapping[str, str] | None = None
+) -> Iterator[Arrays]:
     """Yield arrays that hold all training pixels, each once, and NaN elsewhere.
 
     Parameters
@@ -163,11 +239,14 @@ def training_blocks(cube: Cube, split: Split) -> Iterator[Arrays]:
         Cut to the training years; read in squares of whole chunks.
     split : Split
         Roles of the blocks.
+    transforms : mapping of str to str, optional
+        What covariates go through first.
     """
     for window, arrays in _squares(cube):
         train = split.roles(window) == TRAIN
         if train.any():
-            yield {name: np.where(train, array, np.nan) for name, array in arrays.items()}
+            kept = {name: np.where(train, array, np.nan) for name, array in arrays.items()}
+            yield apply_transforms(kept, transforms or {})
 
 
 def _squares(cube: Cube) -> Iterator[tuple[Window, Arrays]]:

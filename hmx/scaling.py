@@ -15,6 +15,9 @@ import numpy as np
 
 from hmx.errors import NotEnoughData
 
+_SAME = 1e-3  # of an ordinary change
+_STEPS = 2000  # more values than this between bounds are not steps
+_DRAWN = 20_000  # values that steps are looked for in, of each block
 _ROUNDING = 1e-12  # of the squared mean: float64 sums of float32 values are no better
 
 
@@ -63,11 +66,20 @@ class Scaler:
     change : tuple of float
         Root mean square change of the target over 1, 2, ... h steps, native
         units; leads without truth repeat the last known one.
+    step : float
+        Smallest difference between two values of the target, native units; 0 where
+        it is not stored in steps.
     """
 
     mean: Mapping[str, float]
     std: Mapping[str, float]
     change: tuple[float, ...]
+    step: float = 0.0
+
+    @property
+    def tolerance(self) -> float:
+        """Return by how much a value may be off and still be the same, native units."""
+        return max(self.step / 2, _SAME * self.change[0])
 
     def apply(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return z-scores of a variable, NaN kept."""
@@ -99,10 +111,13 @@ def fit_scaler(blocks: Iterable[Mapping[str, np.ndarray]], target: str, h: int) 
     """
     values: dict[str, Moments] = {}
     changes = [Moments()] * h
+    distinct = np.zeros(0)
     for block in blocks:
         for name, array in block.items():
             values[name] = values.get(name, Moments()) + Moments.of(array)
         series = block[target]
+        if len(distinct) <= _STEPS:
+            distinct = np.union1d(distinct, _sample(series))
         for lead in range(1, min(h, len(series) - 1) + 1):
             changes[lead - 1] += Moments.of(series[lead:] - series[:-lead])
     if not values or not values[target].n or not changes[0].n:
@@ -114,7 +129,21 @@ def fit_scaler(blocks: Iterable[Mapping[str, np.ndarray]], target: str, h: int) 
         mean={name: moments.mean for name, moments in values.items()},
         std={name: moments.std or 1.0 for name, moments in values.items()},
         change=_fill([moments.rms for moments in changes], values[target].std or 1.0),
+        step=_step(distinct),
     )
+
+
+def _sample(series: np.ndarray) -> np.ndarray:
+    """Take some known values from all over an array."""
+    known = series[np.isfinite(series)].astype("float64")
+    return known[:: max(1, known.size // _DRAWN)]
+
+
+def _step(distinct: np.ndarray) -> float:
+    """Find the step that values are stored in, or 0."""
+    if not 2 <= len(distinct) <= _STEPS:
+        return 0.0
+    return float(np.median(np.diff(distinct)))
 
 
 def _fill(changes: list[float], fallback: float) -> tuple[float, ...]:

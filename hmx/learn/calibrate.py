@@ -1,53 +1,91 @@
-"""Calibrate: measure a network's errors on the blocks kept for that."""
+"""Calibrate: rank held-out truths in the distributions that networks forecast."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from hmx.calibration import Calibration, fit_leads
+from hmx.calibration import Calibration, fit_ranks, strata
+from hmx.distribution import mixture, rank, settle
 from hmx.folds import CALIBRATION
-from hmx.learn.data import HeldOut, Reader
+from hmx.learn.data import Batch, HeldOut, Reader
 from hmx.models.forecaster import Forecaster
 
 _MOST_WINDOWS = 256
-_FEWEST_PIXELS = 200  # below this, tails of an error distribution are guesses
+_MOST_RANKS = 2_000_000  # of a lead: more do not change a calibration
 
 
-def calibrate(network: Forecaster, reader: Reader, *, seed: int) -> Calibration:
-    """Collect errors by lead and forecast change, and sort them.
+def calibrate(
+    networks: Sequence[Forecaster], reader: Reader, *, seed: int, most: int = _MOST_WINDOWS
+) -> Calibration:
+    """Rank the truths of the calibration blocks, by lead and distance to past change.
 
     Parameters
     ----------
-    network : Forecaster
-        With its final weights, in float32.
+    networks : sequence of Forecaster
+        One, or the members of an ensemble, with their final weights, in float32.
     reader : Reader
         Its calibration blocks were seen neither by the weights nor by the
         choice of the best ones.
     seed : int
-        Draws windows where there are very many.
+        Draws windows where there are very many, and ranks inside point masses.
+    most : int
+        Windows at most.
 
     Returns
     -------
     Calibration
         Of the leads, from 1 up, that have enough truth; empty without blocks.
     """
-    errors: list[list[np.ndarray]] = [[] for _ in range(reader.spec.h)]
-    changes: list[list[np.ndarray]] = [[] for _ in range(reader.spec.h)]
-    network = network.eval()
-    windows = HeldOut(reader, CALIBRATION, most=_MOST_WINDOWS, seed=seed)
+    h = reader.spec.h
+    ranks: list[list[np.ndarray]] = [[] for _ in range(h)]
+    near: list[list[np.ndarray]] = [[] for _ in range(h)]
+    windows = HeldOut(reader, CALIBRATION, most=most, seed=seed)
+    draw = np.random.default_rng([seed, CALIBRATION])
     for index in range(len(windows)):
         batch = windows[index]
-        with torch.inference_mode():
-            ahead = network(*batch[:4], h=reader.spec.h)
-        for lead in range(reader.spec.h):
-            kept = batch.mask[:, lead].bool()
-            forecast = ahead[:, lead][kept]
-            errors[lead].append((batch.truth[:, lead][kept] - forecast).numpy())
-            changes[lead].append((forecast - batch.past[:, -1][kept]).abs().numpy())
-    known = [sum(part.size for part in error) >= _FEWEST_PIXELS for error in errors]
-    leads = known.index(False) if False in known else len(known)
-    if not leads:
-        return Calibration()
-    joined = ([np.concatenate(parts) for parts in every[:leads]] for every in (errors, changes))
-    return Calibration(fit_leads(*joined))
+        knots = forecast_knots(networks, reader, batch)
+        for lead in range(h):
+            kept = batch.weight[0, lead].numpy() > 0
+            truth = batch.truth[0, lead].numpy()[kept]
+            values = knots[lead][:, kept]
+            stretch = reader.scaler.change[lead]
+            levels, fall = reader.spec.network.knots, draw.random(len(truth))
+            ranks[lead].append(rank(values, levels, truth, fall, stretch=stretch))
+            near[lead].append(batch.distance[0].numpy()[kept])
+    known = reader.spec.context.distance
+    cap = float(max(reader.spec.context.radii)) if known else None
+    joined = [_join(ranks[lead], near[lead], draw) for lead in range(h)]
+    return fit_ranks(
+        [found for found, _ in joined],
+        [distance if known else None for _, distance in joined],
+        nodes=strata(cap),
+        stretch=reader.scaler.change,
+    )
+
+
+def forecast_knots(networks: Sequence[Forecaster], reader: Reader, batch: Batch) -> np.ndarray:
+    """Forecast a window's knots as inference does, (h, q, y, x), native units."""
+    spec = reader.spec
+    with torch.inference_mode():
+        members = [n(batch.seen, h=spec.h)[0].float().numpy() for n in networks]
+    return settle(
+        mixture(members, spec.network.knots),
+        batch.seen.past[0, -1].numpy(),
+        tolerance=reader.scaler.tolerance,
+        valid_range=spec.valid_range,
+    )
+
+
+def _join(
+    ranks: list[np.ndarray], near: list[np.ndarray], draw: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join the windows of a lead, and thin out what is more than enough."""
+    found = np.concatenate(ranks) if ranks else np.zeros(0)
+    distance = np.concatenate(near) if near else np.zeros(0)
+    if len(found) > _MOST_RANKS:
+        kept = draw.choice(len(found), _MOST_RANKS, replace=False)
+        found, distance = found[kept], distance[kept]
+    return found, distance

@@ -2,15 +2,19 @@
 
 A chip carries true pixels around the ones it is scored on: those that the
 chip's border could reach at a lead are masked at that lead, except at the true
-edges of the cube. Chips are a function of seed, epoch and number alone, so a
-run is the same whatever the number of processes and after any resumption.
+edges of the cube. What a chip is shown is cut out of *fields*: squares of storage
+chunks, or all of a small cube, read and derived once and kept for a while. Chips are
+a function of seed, epoch and number alone, so a run is the same whatever the number
+of processes and after any resumption.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -18,13 +22,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from hmx.bundle import Spec
+from hmx.context import turn
 from hmx.cube import Cube
 from hmx.folds import TRAIN, Split, interior
-from hmx.models.forecaster import reach
-from hmx.samples import assemble, read
+from hmx.learn.fields import Fields
+from hmx.models.forecaster import Seen, reach
+from hmx.samples import Inputs
 from hmx.scaling import Scaler
-from hmx.windows import Span, Window
+from hmx.spec import Spec
+from hmx.windows import Span, Window, with_halo
 
 _TRIES = 20  # positions tried for a chip before one without scoreable pixels is taken
 
@@ -32,19 +38,34 @@ _TRIES = 20  # positions tried for a chip before one without scoreable pixels is
 class Batch(NamedTuple):
     """Tensors of some windows: ``b`` windows, ``t`` history steps, ``h`` leads.
 
-    ``past, valid`` (b, t, y, x), ``dynamic`` (b, t, d, y, x) and ``static``
-    (b, s, y, x) are the network's inputs; ``truth`` (b, h, y, x) is in native
-    units, 0 where ``mask`` is 0; ``mask`` is 1 where a lead is scored, ``inner``
-    (b, y, x) where the lead-1 border cannot reach a pixel of the right role.
+    ``seen`` is what the network is shown; ``truth`` (b, h, y, x) is in native units,
+    0 where ``weight`` is 0; ``weight`` is above 0 where a lead is scored, and there
+    the area of the pixel relative to the mean, times what makes up for chips drawn
+    more often; ``inner`` (b, y, x) likewise where the lead-1 border cannot reach a
+    pixel of the right role; ``distance`` (b, y, x) is to past change, px.
     """
 
-    past: Tensor
-    valid: Tensor
-    dynamic: Tensor
-    static: Tensor
+    seen: Seen
     truth: Tensor
-    mask: Tensor
+    weight: Tensor
     inner: Tensor
+    distance: Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One window as numpy arrays; a :class:`Batch` without ``b``."""
+
+    inputs: Inputs
+    truth: np.ndarray
+    weight: np.ndarray
+    inner: np.ndarray
+
+    @property
+    def distance(self) -> np.ndarray:
+        """Distance to past change, px, or 0 where the context does not know it."""
+        known = self.inputs.distance
+        return np.zeros(self.inner.shape, "float32") if known is None else known
 
 
 @dataclass(frozen=True)
@@ -68,6 +89,11 @@ class Reader:
     scaler: Scaler
     split: Split
 
+    @cached_property
+    def fields(self) -> Fields:
+        """What windows are cut from."""
+        return Fields(self.cube, self.spec, self.scaler)
+
     @property
     def origins(self) -> range:
         """Steps that have a whole history before them and a truth after."""
@@ -75,13 +101,13 @@ class Reader:
 
     def sample(
         self, window: Window, origin: int, role: int, *, core: Window | None = None
-    ) -> list[np.ndarray]:
-        """Read one window as the arrays of a :class:`Batch`, without ``b``.
+    ) -> Sample:
+        """Cut one window.
 
         Parameters
         ----------
         window : Window
-            What is read.
+            What the network is shown.
         origin : int
             Step of the forecast origin.
         role : int
@@ -89,34 +115,92 @@ class Reader:
         core : Window, optional
             Nor are pixels outside it.
         """
-        history, h = self.spec.network.history, self.spec.h
-        last = min(origin + h, self.cube.data.sizes["time"] - 1)
-        arrays = read(self.cube, window, Span(origin - history + 1, last + 1), self.cube.rules)
-        series = arrays[self.spec.target]
-        seen = {n: a[:history] if a.ndim == 3 else a for n, a in arrays.items()}
-        inputs = assemble(seen, self.spec, self.scaler)
-        truth = np.full((h, *series.shape[1:]), np.nan, "float32")
-        truth[: last - origin] = series[history:]
-        scored = (
-            self._scored(window, role, core) & np.isfinite(truth) & np.isfinite(series[history - 1])
+        inputs, truth = self.fields.cut(window, origin)
+        place = self._place(window, role, core)
+        scored = self._unreached(window, place)
+        known = np.isfinite(truth) & (inputs.valid[-1] > 0)
+        area = self.fields.areas(window)
+        return Sample(
+            inputs=inputs,
+            truth=np.where(scored & known, truth, 0).astype("float32"),
+            weight=(scored & known) * area,
+            inner=scored[0] * area,
         )
-        inner = self._scored(window, role, core)[0]
-        masks = (scored.astype("float32"), inner.astype("float32"))
-        return [*inputs.tensors(), np.where(scored, truth, 0).astype("float32"), *masks]
 
-    def _scored(self, window: Window, role: int, core: Window | None) -> np.ndarray:
-        """Where each lead may be scored, by place alone, bool (h, y, x)."""
+    def _place(self, window: Window, role: int, core: Window | None) -> np.ndarray:
+        """Where a role may be scored, bool (y, x)."""
         place = self.split.roles(window) == role
         if core is not None:
             kept = np.zeros_like(place)
             kept[core.within(window).slices] = True
             place &= kept
+        return place
+
+    def _unreached(self, window: Window, place: np.ndarray) -> np.ndarray:
+        """Where the window's border cannot reach a lead, bool (h, y, x)."""
         scored = np.zeros((self.spec.h, *window.shape), bool)
         for lead in range(1, self.spec.h + 1):
             margin = reach(self.spec.network, lead)
             inside = interior(window, self.cube.grid.shape, margin, wraps=self.cube.grid.wraps)
             scored[(lead - 1, *inside.slices)] = place[inside.slices]
         return scored
+
+
+def batch_of(samples: list[Sample]) -> Batch:
+    """Stack windows of one shape into tensors."""
+
+    def stack(arrays: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(np.stack(arrays), "float32"))
+
+    shown = zip(*(sample.inputs.tensors() for sample in samples), strict=True)
+    return Batch(
+        seen=Seen(*(stack(list(arrays)) for arrays in shown)),
+        truth=stack([sample.truth for sample in samples]),
+        weight=stack([sample.weight for sample in samples]),
+        inner=stack([sample.inner for sample in samples]),
+        distance=stack([sample.distance for sample in samples]),
+    )
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where chips are drawn: blocks, how often, and what makes up for it.
+
+    Parameters
+    ----------
+    blocks : list of Window
+        Blocks that are learnt from.
+    odds : ndarray
+        Probability of each, (n,).
+    weights : ndarray
+        What a chip of each counts in the loss, (n,): its share of the pixels over
+        its odds.
+    """
+
+    blocks: list[Window]
+    odds: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, reader: Reader, changed: np.ndarray, focus: float) -> Draw:
+        """Draw a share ``focus`` of the chips where the target has changed.
+
+        Parameters
+        ----------
+        reader : Reader
+            Brings the blocks.
+        changed : ndarray
+            Pixels that changed in each block, (block rows, block columns).
+        focus : float
+            Between 0, anywhere alike, and 1, by change alone.
+        """
+        blocks = reader.split.windows(TRAIN)
+        at = [(b.y.start // reader.split.block, b.x.start // reader.split.block) for b in blocks]
+        moved = np.array([changed[index] for index in at], "float64")
+        alike = np.full(len(blocks), 1 / max(1, len(blocks)))
+        share = moved / moved.sum() if moved.sum() else alike
+        odds = (1 - focus) * alike + focus * share
+        return cls(blocks, odds, alike / odds)
 
 
 class Chips(IterableDataset):
@@ -126,12 +210,14 @@ class Chips(IterableDataset):
     ----------
     reader : Reader
         Where chips come from.
+    draw : Draw
+        Where they lie.
     side : int
         Of a chip, px; at most the cube's.
     batch, steps : int
         Chips per step and steps per epoch, over all processes together.
-    seed, epoch : int
-        Decide which chips.
+    key : tuple of int
+        Seed and epoch, which decide the chips.
     rank, world : int
         This process takes every ``world``-th chip.
     """
@@ -139,57 +225,69 @@ class Chips(IterableDataset):
     def __init__(
         self,
         reader: Reader,
+        draw: Draw,
         side: int,
         *,
         batch: int,
         steps: int,
-        seed: int,
-        epoch: int,
+        key: tuple[int, int],
         rank: int = 0,
         world: int = 1,
     ):
         super().__init__()
-        self.reader, self.batch, self.steps = reader, batch, steps
-        self.key, self.rank, self.world = (seed, epoch), rank, world
+        self.reader, self.draw, self.batch, self.steps = reader, draw, batch, steps
+        self.key, self.rank, self.world = key, rank, world
         shape = reader.cube.grid.shape
         self.side = (min(side, shape[0]), min(side, shape[1]))
-        self.blocks = reader.split.windows(TRAIN)
+        self.waited = Waiting()
 
     def __iter__(self) -> Iterator[Batch]:
         each = max(1, self.batch // self.world)
         with ThreadPoolExecutor(1, thread_name_prefix="hmx-chips") as pool:
             ahead = pool.submit(self._batch, 0, each)
             for step in range(self.steps):
-                ready = ahead
+                with self.waited:
+                    ready = ahead.result()
                 if step + 1 < self.steps:
                     ahead = pool.submit(self._batch, step + 1, each)
-                yield ready.result()
+                yield ready
 
     def __len__(self) -> int:
         return self.steps
 
     def _batch(self, step: int, each: int) -> Batch:
-        first = step * each * self.world + self.rank
-        chips = [self.chip(first + index * self.world) for index in range(each)]
-        return Batch(*(torch.from_numpy(np.stack(arrays)) for arrays in zip(*chips, strict=True)))
+        slots = [self.rank + index * self.world for index in range(each)]
+        return batch_of([self.chip(step, slot) for slot in slots])
 
-    def chip(self, number: int) -> list[np.ndarray]:
-        """Draw the arrays of one chip of this epoch, turned and mirrored at random."""
-        rng = np.random.default_rng([*self.key, number])
-        origins = self.reader.origins
+    def chip(self, step: int, slot: int) -> Sample:
+        """Draw one chip of this epoch, turned and mirrored at random.
+
+        Parameters
+        ----------
+        step, slot : int
+            Which of the epoch's steps, and which chip of it. Where fields are read
+            from a store, a slot stays in one field for some steps.
+        """
+        rng = np.random.default_rng([*self.key, step, slot])
+        stay = self.reader.fields.patience
+        held = np.random.default_rng([*self.key, step // stay, slot, 1]) if stay > 1 else rng
+        origin = int(held.choice(self.reader.origins))
+        block = int(held.choice(len(self.draw.blocks), p=self.draw.odds))
         for _ in range(_TRIES):
-            window = self._place(rng)
-            arrays = self.reader.sample(window, origins[rng.integers(len(origins))], TRAIN)
-            if arrays[5].any():
+            sample = self.reader.sample(self._window(rng, block), origin, TRAIN)
+            if sample.weight.any():
                 break
-        return _turn(arrays, int(rng.integers(4)), bool(rng.integers(2)))
+            block = int(rng.choice(len(self.draw.blocks), p=self.draw.odds))
+        weight = self.draw.weights[block]
+        turned = _turn(sample, self.reader.spec, int(rng.integers(4)), bool(rng.integers(2)))
+        return replace(turned, weight=turned.weight * weight, inner=turned.inner * weight)
 
-    def _place(self, rng: np.random.Generator) -> Window:
-        """Put a chip around a random pixel of a random training block."""
-        block = self.blocks[rng.integers(len(self.blocks))]
+    def _window(self, rng: np.random.Generator, block: int) -> Window:
+        """Put a chip around a random pixel of a block."""
         spans = []
+        at = self.draw.blocks[block]
         for span, side, size in zip(
-            (block.y, block.x), self.side, self.reader.cube.grid.shape, strict=True
+            (at.y, at.x), self.side, self.reader.cube.grid.shape, strict=True
         ):
             centre = int(rng.integers(span.start, span.stop))
             start = min(max(0, centre - side // 2), size - side)
@@ -197,12 +295,42 @@ class Chips(IterableDataset):
         return Window(*spans)
 
 
-def _turn(arrays: list[np.ndarray], quarters: int, mirror: bool) -> list[np.ndarray]:
+@dataclass
+class Waiting:
+    """Adds up the seconds spent waiting for data."""
+
+    seconds: float = 0.0
+    _began: float = field(default_factory=time.perf_counter, repr=False)
+    _since: float = field(default=0.0, repr=False)
+
+    def share(self) -> float:
+        """Return the share of the time since the start that was spent waiting."""
+        return self.seconds / max(time.perf_counter() - self._began, 1e-9)
+
+    def __enter__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds += time.perf_counter() - self._since
+
+
+def _turn(sample: Sample, spec: Spec, quarters: int, mirror: bool) -> Sample:
     """Apply one of the eight symmetries of a square (four for an oblong)."""
-    square = arrays[0].shape[-1] == arrays[0].shape[-2]
+    square = sample.inner.shape[0] == sample.inner.shape[1]
     quarters = quarters if square else 2 * (quarters // 2)
-    turned = [np.rot90(array, quarters, axes=(-2, -1)) for array in arrays]
-    return [np.ascontiguousarray(a[..., ::-1] if mirror else a) for a in turned]
+
+    def moved(array: np.ndarray) -> np.ndarray:
+        turned = np.rot90(array, quarters, axes=(-2, -1))
+        return np.ascontiguousarray(turned[..., ::-1] if mirror else turned)
+
+    given = sample.inputs
+    inputs = Inputs(
+        *(moved(array) for array in (given.past, given.valid, given.dynamic)),
+        static=turn(given.static, spec.static_names(), quarters, mirror),
+        ahead=moved(given.ahead),
+        distance=None if given.distance is None else moved(given.distance),
+    )
+    return Sample(inputs, *(moved(a) for a in (sample.truth, sample.weight, sample.inner)))
 
 
 class HeldOut(Dataset):
@@ -233,9 +361,6 @@ class HeldOut(Dataset):
 
     def __getitem__(self, index: int) -> Batch:
         core, origin = self.pairs[index]
-        halo = reach(self.reader.spec.network, self.reader.spec.h)
-        shape = self.reader.cube.grid.shape
-        rows, cols = core.y.grow(halo).clip(Span(0, shape[0])), core.x.grow(halo)
-        window = Window(rows, cols.clip(Span(0, shape[1])))
-        arrays = self.reader.sample(window, origin, self.role, core=core)
-        return Batch(*(torch.from_numpy(array)[None] for array in arrays))
+        far = reach(self.reader.spec.network, self.reader.spec.h)
+        window = with_halo(core, self.reader.cube.grid.shape, halo=far, wraps=False)
+        return batch_of([self.reader.sample(window, origin, self.role, core=core)])

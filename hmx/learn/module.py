@@ -7,17 +7,20 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from hmx.errors import TrainingFailed
 from hmx.folds import VALIDATION
-from hmx.learn.data import Batch, Chips, HeldOut, Reader
-from hmx.metrics import Score
+from hmx.learn.data import Batch, Chips, Draw, HeldOut, Reader
+from hmx.learn.judge import Judge
 from hmx.models.forecaster import Forecaster, channels_last
+from hmx.models.quantile import crps
 from hmx.options import TrainOptions
 
 REHEARSAL = 1.0  # weight of one-step forecasts inside the history, beside the leads
 _MOST_VALIDATION = 24  # windows scored after each epoch: a fifth of its work
+_WARM = 50  # steps in which the learning rate rises
 
 
 class Fit(pl.LightningModule):
@@ -31,13 +34,38 @@ class Fit(pl.LightningModule):
         Where samples come from.
     options : TrainOptions
         Of the fit.
+    draw : Draw
+        Where chips lie.
+    judged : bool
+        Whether there are held-out blocks to judge by.
     """
 
-    def __init__(self, network: Forecaster, reader: Reader, options: TrainOptions):
+    def __init__(
+        self,
+        network: Forecaster,
+        reader: Reader,
+        options: TrainOptions,
+        draw: Draw,
+        *,
+        judged: bool = True,
+    ):
         super().__init__()
         self.network = channels_last(network)
-        self.reader, self.options = reader, options
-        self.scores: list[tuple[Score, Score]] = []
+        self.average = (
+            AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
+            if options.ema
+            else None
+        )
+        self.reader, self.options, self.draw, self.judged = reader, options, draw, judged
+        self.judge = Judge(reader)
+        self.chips: Chips | None = None
+
+    @property
+    def best(self) -> Forecaster:
+        """The network that is judged and kept: the running average, if there is one."""
+        kept: Any = self.network if self.average is None else self.average.module
+        found: Forecaster = kept
+        return found
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of one batch."""
@@ -50,31 +78,55 @@ class Fit(pl.LightningModule):
         self.log("train_loss", value.detach(), on_step=False, on_epoch=True)
         return value
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Move the running average of the weights."""
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+
+    def on_train_epoch_end(self) -> None:
+        """Log how long the network has waited for data."""
+        if self.chips is not None:
+            self.log("wait_share", self.chips.waited.share())
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
     def on_validation_epoch_start(self) -> None:
         """Begin to add up scores."""
-        self.scores = [(Score(), Score())] * self.reader.spec.h
+        self.judge = Judge(self.reader)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Add the scores of one held-out window."""
-        self.scores = add_scores(self.scores, self.network, batch)
+        self.judge.see(self.best, batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the error of each lead, and the one that decides which weights are best."""
-        self.log("val_loss", relative_error(self.scores), sync_dist=True)
-        for lead, (score, still) in enumerate(self.scores, start=1):
-            if score.count:
-                self.log(f"val_rmse_h{lead}", score.rmse, sync_dist=True)
-                self.log(f"val_skill_h{lead}", _skill(score, still), sync_dist=True)
+        """Log the errors of each lead, and the one that decides which weights are best."""
+        self.log("val_loss", self.judge.loss(), sync_dist=True)
+        for name, value in self.judge.figures().items():
+            self.log(name, value, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW on a one-cycle schedule (Smith & Topin 2019, arXiv:1708.07120)."""
+        """AdamW; the rate rises and stays, as an average of the weights does the rest.
+
+        Without an average, a one-cycle schedule (Smith & Topin 2019, arXiv:1708.07120).
+        """
         options = self.options
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=options.lr, weight_decay=options.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, options.lr, total_steps=options.epochs * options.steps, pct_start=0.2
-        )
+        sizes = [p for n, p in self.network.named_parameters() if n.endswith("_size")]
+        others = [p for n, p in self.network.named_parameters() if not n.endswith("_size")]
+        groups = [
+            {"params": others, "weight_decay": options.weight_decay},
+            {"params": sizes, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=options.lr)
+        steps = options.epochs * options.steps
+        schedule: Any
+        if self.average is not None:
+            warm = min(_WARM, max(1, steps // 4))
+            schedule = torch.optim.lr_scheduler.LambdaLR(
+                optimizer, lambda step: min(1.0, (step + 1) / warm)
+            )
+        else:
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, options.lr, total_steps=steps, pct_start=0.2
+            )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -83,21 +135,27 @@ class Fit(pl.LightningModule):
     def train_dataloader(self) -> Any:
         """Draw this epoch's chips."""
         options = self.options
-        chips = Chips(
+        self.chips = Chips(
             self.reader,
+            self.draw,
             options.chip,
             batch=options.batch,
             steps=options.steps,
-            seed=options.seed,
-            epoch=self.current_epoch,
+            key=(options.seed, self.current_epoch),
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
         )
-        return DataLoader(chips, batch_size=None)
+        return DataLoader(self.chips, batch_size=None)
 
     def val_dataloader(self) -> Any:
         """Read the held-out windows."""
         return DataLoader(validation_windows(self.reader, self.options), batch_size=None)
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Move a batch, tuples inside tuples, to a device."""
+        moved = (part.to(device) for part in (*batch.seen, *batch[1:]))
+        seen = type(batch.seen)(*(next(moved) for _ in batch.seen))
+        return Batch(seen, *moved)
 
 
 def validation_windows(reader: Reader, options: TrainOptions) -> HeldOut:
@@ -106,54 +164,30 @@ def validation_windows(reader: Reader, options: TrainOptions) -> HeldOut:
 
 
 def loss(network: Forecaster, batch: Batch, change: tuple[float, ...]) -> Tensor:
-    """Compute the squared error over all leads and rehearsals that have truth.
+    """Sum over leads the CRPS in units of the usual change, weighted by area.
 
-    Errors are divided by the root mean square change over as many steps, so
-    that each lead counts by its difficulty and not by its distance.
+    Each lead is divided by the pixels of the lead that has most, so that a far lead
+    with few truths pulls no harder than its pixels. A recursive network's one-step
+    forecasts inside the history count as well.
 
     Parameters
     ----------
     network : Forecaster
-        Gives the mean of each lead and one-step rehearsals.
+        In training mode or not.
     batch : Batch
-        Samples with their masks; absent truth is never counted.
+        Leads beyond the last one with truth are not computed.
     change : tuple of float
         Of each lead, native units, from the scaler.
     """
-    known = batch.mask.sum(dim=(0, 2, 3))
+    known = (batch.weight > 0).sum(dim=(0, 2, 3))
     h = int(known.nonzero().max()) + 1 if known.any() else 1
-    leads, rehearsed = network.rehearse(batch.past, batch.valid, batch.dynamic, batch.static, h=h)
+    leads, rehearsed = network.rehearse(batch.seen, h=h)
     size = leads.new_tensor(change[:h])[:, None, None]
-    error = ((leads - batch.truth[:, :h]) / size).square() * batch.mask[:, :h]
+    error = crps(leads, batch.truth[:, :h], network.knots) / size * batch.weight[:, :h]
     total = error.sum() / known.max().clamp(min=1)
+    past, valid = batch.seen.past, batch.seen.valid
     for step, ahead in enumerate(rehearsed):
-        mask = batch.inner * batch.valid[:, step] * batch.valid[:, step + 1]
-        error = ((ahead - batch.past[:, step + 1]) / change[0]).square() * mask
-        total = total + REHEARSAL * error.sum() / mask.sum().clamp(min=1)
+        weight = batch.inner * valid[:, step] * valid[:, step + 1]
+        error = crps(ahead, past[:, step + 1], network.knots) / change[0] * weight
+        total = total + REHEARSAL * error.sum() / (weight > 0).sum().clamp(min=1)
     return total
-
-
-Pairs = list[tuple[Score, Score]]
-
-
-def add_scores(scores: Pairs, network: Forecaster, batch: Batch) -> Pairs:
-    """Add a window's scores of the network and of persistence, lead by lead."""
-    ahead = network(batch.past, batch.valid, batch.dynamic, batch.static, h=len(scores))
-    added = []
-    for lead, (score, still) in enumerate(scores):
-        kept = batch.mask[:, lead].bool()
-        truth = batch.truth[:, lead][kept].cpu().numpy()
-        forecast = ahead[:, lead][kept].float().cpu().numpy()
-        origin = batch.past[:, -1][kept].cpu().numpy()
-        added.append((score + Score.of(truth, forecast), still + Score.of(truth, origin)))
-    return added
-
-
-def relative_error(scores: Pairs) -> float:
-    """Mean over leads of squared error relative to persistence; below 1 beats it."""
-    ratios = [s.squared / p.squared for s, p in scores if s.count and p.squared > 0]
-    return sum(ratios) / len(ratios) if ratios else 1.0
-
-
-def _skill(score: Score, still: Score) -> float:
-    return 1 - score.rmse / still.rmse if still.rmse > 0 else 0.0

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hmx.models.dilated import Trunk
+
 State = tuple[Tensor, Tensor]
 
 
@@ -96,3 +98,47 @@ class ConvLSTM(nn.Module):
             after.append(state)
             x = state[0]
         return x, after
+
+
+class Recurrent(nn.Module):
+    """A body that is shown the history step by step, and then looks around.
+
+    Parameters
+    ----------
+    frame, constant : int
+        Channels of one step, and of what does not change. With a trunk, the
+        constant channels enter there; without one, they are part of each step.
+    core : ConvLSTM
+        Reads the steps; ``frame`` channels, or with the constant ones.
+    hidden, width : int
+        Channels of its state and of the trunk.
+    dilations : sequence of int
+        Of the trunk; none leaves one 1 x 1 layer.
+    """
+
+    def __init__(
+        self,
+        frame: int,
+        constant: int,
+        *,
+        core: ConvLSTM,
+        hidden: int,
+        width: int,
+        dilations: Sequence[int],
+    ):
+        super().__init__()
+        self.core = core
+        self.trunk = Trunk(hidden + frame + constant, width, dilations)
+
+    def see(
+        self, frame: Tensor, constant: Tensor, state: tuple[Tensor, Tensor, list[State]] | None
+    ) -> tuple[Tensor, Tensor, list[State]]:
+        """Advance by a step, (b, frame, y, x)."""
+        shown = frame if self.trunk.layers else torch.cat((frame, constant), dim=1)
+        hidden, states = self.core(shown, None if state is None else state[2])
+        return hidden, frame, states
+
+    def features(self, state: tuple[Tensor, Tensor, list[State]], constant: Tensor) -> Tensor:
+        """Compute features of the last step, (b, trunk.outputs, y, x)."""
+        seen = torch.cat((state[0], state[1], constant), dim=1)
+        return self.trunk(seen.contiguous(memory_format=torch.channels_last))

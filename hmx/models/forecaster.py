@@ -1,62 +1,88 @@
-"""Recursive forecaster: a ConvLSTM that carries its state and eats its own mean.
+"""Forecaster: from a history to the predictive distribution of the next steps.
 
-The network is shown the history step by step, then its own forecasts. At each
-lead it adds an increment to the state before, so that the forecast is a
-residual on the origin step; the layer that makes the increment starts at zero,
-and an untrained network is persistence, exactly.
+A *body* reads the history (:class:`~hmx.models.dilated.Stacked` sees all steps at
+once, :class:`~hmx.models.convlstm.Recurrent` one by one), a head of one 1 x 1 layer
+turns its features into quantile functions of the residual from the origin
+(:mod:`hmx.models.quantile`). The head starts at zero: an untrained network is a
+sharp persistence. Two strategies: *direct* has a head for each trained lead (or one
+for all, with a size of its own for each: far leads have few truths, and look much like
+near ones); *recursive* goes one step at a time, is shown its own mean, and adds what it
+says of each step to what it said before.
 
-Tensors: ``b`` windows, ``t`` history steps, ``h`` leads, ``d`` dynamic and ``s``
-static channels, all ``(..., y, x)``.
+Tensors: ``b`` windows, ``t`` history steps, ``h`` leads, ``q`` knots, ``d`` dynamic,
+``s`` static and ``a`` known-ahead channels, all ``(..., y, x)``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from hmx.bundle import Bundle, Spec, check_weights
-from hmx.models.convlstm import ConvLSTM, State
+from hmx.models.convlstm import ConvLSTM, Recurrent
+from hmx.models.dilated import Stacked, trunk_reach
+from hmx.models.quantile import TargetScale, mean, parts, unfold
+from hmx.models.regions import SCALARS
 from hmx.options import ModelOptions
 from hmx.scaling import Scaler
 
+_GROWTH = 0.7  # a spread grows by this power of the lead until the data say otherwise
+Slices = tuple[slice, slice]
+State = Any  # whatever a body remembers
 
-@dataclass(frozen=True)
-class TargetScale:
-    """What the network must know of the target's units.
+
+class Seen(NamedTuple):
+    """What a network is shown.
 
     Parameters
     ----------
-    mean, std : float
-        Of values, native units.
-    change : float
-        Root mean square change over one step, native units.
-    low, high : float, optional
-        Valid range, native units.
+    past : Tensor
+        Target, native units, 0 where missing, (b, t, y, x).
+    valid : Tensor
+        1 where ``past`` is data, 0 elsewhere, same shape.
+    dynamic : Tensor
+        Scaled dynamic covariates, (b, t, d, y, x).
+    static : Tensor
+        Scaled static covariates and context, (b, s, y, x).
+    ahead : Tensor
+        Scaled covariates that are known at the leads, (b, h, a, y, x).
     """
 
-    mean: float
-    std: float
-    change: float
-    low: float | None = None
-    high: float | None = None
+    past: Tensor
+    valid: Tensor
+    dynamic: Tensor
+    static: Tensor
+    ahead: Tensor
+
+
+class Channels(NamedTuple):
+    """How many channels a network is shown, those of validity included.
+
+    Parameters
+    ----------
+    dynamic, static, ahead : int
+        Per step, once, and per lead.
+    """
+
+    dynamic: int = 0
+    static: int = 0
+    ahead: int = 0
 
     @classmethod
-    def of(cls, spec: Spec, scaler: Scaler) -> TargetScale:
-        """Collect the target's statistics and bounds."""
-        low, high = spec.valid_range or (None, None)
-        target = spec.target
-        return cls(scaler.mean[target], scaler.std[target], scaler.change[0], low, high)
+    def of(cls, spec: Spec) -> Channels:
+        """Count the channels of a spec."""
+        return cls(*spec.channels)
 
 
 def reach(options: ModelOptions, h: int) -> int:
-    """How far an input pixel can influence an output pixel, px.
+    """How far an input pixel can influence an output pixel through the network, px.
 
-    A pixel's influence spreads by the widest layer at each step the state is
-    carried, and through all layers once (the sum) at the first input and at
-    each forecast that is fed back.
+    What derived channels look at comes on top (:attr:`hmx.context.Context.halo`).
+    A trunk spreads by the sum of its layers; a ConvLSTM by its widest layer at each
+    step its state is carried, and by all layers once at the first input. A forecast
+    that is fed back spreads by all of it again.
 
     Parameters
     ----------
@@ -65,8 +91,13 @@ def reach(options: ModelOptions, h: int) -> int:
     h : int
         Largest lead.
     """
-    radii = [step * (options.kernel // 2) for step in options.dilations()]
-    return (options.history - 1) * max(radii) + sum(radii) + (h - 1) * sum(radii)
+    once = trunk_reach(options.trunk)
+    before = 0
+    if options.arch == "convlstm":
+        radii = [step * (options.kernel // 2) for step in options.dilations()]
+        once += sum(radii)
+        before = (options.history - 1) * max(radii)
+    return before + once * (h if options.strategy == "recursive" else 1)
 
 
 class Forecaster(nn.Module):
@@ -75,127 +106,198 @@ class Forecaster(nn.Module):
     Parameters
     ----------
     options : ModelOptions
-        History, width, depth, kernel and dilation.
+        What it is.
     scale : TargetScale
         Units of the target.
-    dynamic, static : int
-        Channels of covariates, their validity channels included.
+    leads : int
+        Leads it is trained for.
+    channels : Channels
+        Of covariates.
     """
 
-    def __init__(self, options: ModelOptions, scale: TargetScale, *, dynamic: int, static: int):
+    def __init__(
+        self, options: ModelOptions, scale: TargetScale, *, leads: int, channels: Channels
+    ):
         super().__init__()
-        self.scale = scale
-        inputs = 3 + dynamic + static  # value, change, validity
-        self.core = ConvLSTM(
-            inputs,
-            options.hidden,
-            layers=options.layers,
-            kernel=options.kernel,
-            dilation=options.dilations(),
-        )
-        self.mix = nn.Conv2d(options.hidden + inputs, options.hidden, 1)
-        self.increment = nn.Conv2d(options.hidden, 1, 1)
-        for parameter in self.increment.parameters():
+        self.options, self.scale, self.knots = options, scale, options.knots
+        self.middle = options.knots.index(0.5)
+        self.leads = leads if options.strategy == "direct" else 1
+        frame, constant = SCALARS + channels.dynamic, channels.static
+        if options.strategy == "direct":
+            constant += leads * channels.ahead
+        self.body = _body(options, frame, constant)
+        self.shared = options.strategy == "direct" and options.heads == "shared"
+        heads = 1 if self.shared else self.leads
+        self.head = nn.Conv2d(self.body.trunk.outputs, heads * len(self.knots), 1)
+        for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
+        if self.shared:
+            ahead = torch.arange(1, self.leads + 1).log()
+            self.location_size = nn.Parameter(torch.zeros(self.leads))
+            self.gap_size = nn.Parameter(_GROWTH * ahead)
 
     @classmethod
     def of(cls, spec: Spec, scaler: Scaler) -> Forecaster:
         """Build an untrained network for a spec."""
-        dynamic, static = spec.channels
-        return cls(spec.network, TargetScale.of(spec, scaler), dynamic=dynamic, static=static)
+        scale = TargetScale.of(spec, scaler)
+        return cls(spec.network, scale, leads=spec.h, channels=Channels.of(spec))
 
     @classmethod
-    def load(cls, bundle: Bundle) -> Forecaster:
-        """Build a bundle's network with its weights.
+    def load(cls, bundle: Bundle, member: int = 0) -> Forecaster:
+        """Build one of a bundle's networks with its weights.
 
         Raises
         ------
         BundleError
             If a weight is missing, unknown or of another shape.
         """
-        network = cls.of(bundle.spec, bundle.scaler)
+        network, weights = cls.of(bundle.spec, bundle.scaler), bundle.member(member)
         want = {name: tuple(p.shape) for name, p in network.state_dict().items()}
-        check_weights({name: w.shape for name, w in bundle.weights.items()}, want)
-        network.load_state_dict({name: torch.from_numpy(w) for name, w in bundle.weights.items()})
+        check_weights({name: w.shape for name, w in weights.items()}, want)
+        network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
         return network.eval()
 
-    def forward(
-        self, past: Tensor, valid: Tensor, dynamic: Tensor, static: Tensor, *, h: int
-    ) -> Tensor:
-        """Forecast the mean of the next steps.
+    def forward(self, seen: Seen, *, h: int, crop: Slices | None = None) -> Tensor:
+        """Forecast the distributions of the next steps.
 
         Parameters
         ----------
-        past : Tensor
-            Target, native units, 0 where missing, (b, t, y, x).
-        valid : Tensor
-            1 where ``past`` is data, 0 elsewhere, same shape.
-        dynamic : Tensor
-            Scaled dynamic covariates, (b, t, d, y, x); held at the origin's values.
-        static : Tensor
-            Scaled static covariates, (b, s, y, x).
+        seen : Seen
+            History and covariates.
         h : int
-            Leads.
+            Leads; of a direct network, no more than it was built for.
+        crop : pair of slice, optional
+            Rows and columns that are wanted; default: all.
 
         Returns
         -------
         Tensor
-            Native units, (b, h, y, x); meaningless where the origin is missing.
+            Values of the knots, native units, (b, h, q, y, x); meaningless where
+            the origin is missing.
         """
-        return self.rehearse(past, valid, dynamic, static, h=h, rehearsals=False)[0]
+        wanted = crop or (slice(None), slice(None))
+        constant = self._constant(seen)
+        features, state = self._look_back(seen, constant)[-1]
+        if self.options.strategy == "direct":
+            total = self._totals(self._head(features[(..., *wanted)]), h)
+            return self._unfold(total, seen.past[(slice(None), -1, None, *wanted)])
+        first = self._head(features)[:, 0]
+        return self._roll(seen, state, constant, first, h=h)[(..., *wanted)]
 
-    def rehearse(
-        self,
-        past: Tensor,
-        valid: Tensor,
-        dynamic: Tensor,
-        static: Tensor,
-        *,
-        h: int,
-        rehearsals: bool = True,
-    ) -> tuple[Tensor, list[Tensor]]:
+    def rehearse(self, seen: Seen, *, h: int) -> tuple[Tensor, list[Tensor]]:
         """Forecast as :meth:`forward`, and one step ahead from each past step.
 
-        The rehearsals, a list of t - 1 tensors (b, y, x) whose truths are steps
-        1 ... t - 1 of ``past``, let training learn from every pair of
-        neighbouring maps and not only from those after the origin.
+        The rehearsals of a recursive network, a list of t - 1 tensors (b, q, y, x)
+        whose truths are steps 1 ... t - 1 of ``past``, let training learn from every
+        pair of neighbouring maps and not only from those after the origin. A direct
+        network has none.
         """
-        states: list[State] | None = None
-        rehearsed: list[Tensor] = []
-        for t in range(past.shape[1]):
-            state, alive, before = past[:, t], valid[:, t], max(t - 1, 0)
-            change = (state - past[:, before]) * alive * valid[:, before]
-            frame = self._frame(state, change, alive, dynamic[:, t], static)
-            features, states = self.core(frame, states)
-            if rehearsals and t < past.shape[1] - 1:
-                rehearsed.append(self._advance(state, features, frame))
-        leads = [self._advance(state, features, frame)]
-        for _ in range(h - 1):
-            frame = self._frame(
-                leads[-1], (leads[-1] - state) * alive, alive, dynamic[:, -1], static
-            )
-            state = leads[-1]
-            features, states = self.core(frame, states)
-            leads.append(self._advance(state, features, frame))
-        return torch.stack(leads, dim=1), rehearsed
+        if self.options.strategy == "direct":
+            return self(seen, h=h), []
+        constant = self._constant(seen)
+        steps = self._look_back(seen, constant, every=True)
+        totals = [self._head(features)[:, 0] for features, _ in steps]
+        rehearsed = [self._unfold(total, seen.past[:, t]) for t, total in enumerate(totals[:-1])]
+        return self._roll(seen, steps[-1][1], constant, totals[-1], h=h), rehearsed
 
-    def _frame(
-        self, value: Tensor, change: Tensor, valid: Tensor, dynamic: Tensor, static: Tensor
-    ) -> Tensor:
+    def _look_back(
+        self, seen: Seen, constant: Tensor, *, every: bool = False
+    ) -> list[tuple[Tensor, State]]:
+        """Show the history; return features and state after the last step, or every one."""
+        state, found = None, []
+        for t in range(seen.past.shape[1]):
+            state = self.body.see(self._past_frame(seen, t), constant, state)
+            if every or t == seen.past.shape[1] - 1:
+                found.append((self.body.features(state, constant), state))
+        return found
+
+    def _totals(self, found: Tensor, h: int) -> Tensor:
+        """Turn the heads' parts into those of each lead, (b, h, q, y, x)."""
+        if not self.shared:
+            return found[:, :h].cumsum(1)
+        gaps = self.gap_size[:h, None].exp().expand(-1, len(self.knots))
+        centre = self.location_size[:h, None].exp()
+        size = torch.cat((gaps[:, : self.middle], centre, gaps[:, self.middle + 1 :]), dim=1)
+        return found * size[:, :, None, None]
+
+    def _unfold(self, total: Tensor, origin: Tensor) -> Tensor:
+        return unfold(total, origin, self.scale, self.middle)
+
+    def _roll(self, seen: Seen, state: State, constant: Tensor, total: Tensor, *, h: int) -> Tensor:
+        """Go on from the first lead, one step at a time, fed with the mean."""
+        origin, alive = seen.past[:, -1], seen.valid[:, -1]
+        leads, before = [self._unfold(total, origin)], origin
+        for lead in range(1, h):
+            value = mean(leads[-1], self.knots)
+            frame = self._frame(value, (value - before) * alive, alive, self._others(seen, lead))
+            state, before = self.body.see(frame, constant, state), value
+            total = total + self._head(self.body.features(state, constant))[:, 0]
+            leads.append(self._unfold(total, origin))
+        return torch.stack(leads, dim=1)
+
+    def _constant(self, seen: Seen) -> Tensor:
+        """Collect the channels that enter once, (b, c, y, x)."""
+        if self.options.strategy == "direct" and seen.ahead.shape[2]:
+            return torch.cat((seen.static, seen.ahead[:, : self.leads].flatten(1, 2)), dim=1)
+        return seen.static
+
+    def _past_frame(self, seen: Seen, t: int) -> Tensor:
+        state, alive, before = seen.past[:, t], seen.valid[:, t], max(t - 1, 0)
+        change = (state - seen.past[:, before]) * alive * seen.valid[:, before]
+        return self._frame(state, change, alive, self._others(seen, t - seen.past.shape[1] + 1))
+
+    def _others(self, seen: Seen, step: int) -> Tensor:
+        """Take the dynamic covariates of a step, (b, d, y, x); the origin is step 0.
+
+        Beyond the origin they are held, but for those that are known ahead, which
+        come first.
+        """
+        dynamic = seen.dynamic[:, min(step, 0) - 1]
+        known = seen.ahead.shape[2]
+        if step <= 0 or not known:
+            return dynamic
+        return torch.cat((seen.ahead[:, step - 1], dynamic[:, known:]), dim=1)
+
+    def _frame(self, value: Tensor, change: Tensor, valid: Tensor, dynamic: Tensor) -> Tensor:
         """Assemble one step's input, (b, c, y, x)."""
         scaled = (value - self.scale.mean) / self.scale.std * valid
         target = torch.stack((scaled, change / self.scale.change, valid), dim=1)
-        frame = torch.cat((target, dynamic, static), dim=1)
+        frame = torch.cat((target, dynamic), dim=1)
         return frame.contiguous(memory_format=torch.channels_last)
 
-    def _advance(self, state: Tensor, features: Tensor, frame: Tensor) -> Tensor:
-        """Add the increment, in full precision, and keep to the valid range."""
-        with torch.autocast(state.device.type, enabled=False):
-            mixed = functional.silu(self.mix(torch.cat((features, frame), dim=1)))
-            ahead = state + self.increment(mixed)[:, 0] * self.scale.change
-            if self.scale.low is None and self.scale.high is None:
-                return ahead
-            return ahead.clamp(self.scale.low, self.scale.high)
+    def _head(self, features: Tensor) -> Tensor:
+        """Turn features into parts of quantile functions, in full precision."""
+        with torch.autocast(features.device.type, enabled=False):
+            raw = self.head(features)
+        raw = raw.unflatten(1, (-1, len(self.knots)))
+        return parts(raw, self.middle)
+
+
+def _body(options: ModelOptions, frame: int, constant: int) -> Stacked | Recurrent:
+    """Build what reads the history."""
+    if options.arch == "dilated":
+        return Stacked(
+            frame,
+            constant,
+            history=options.history,
+            width=options.width,
+            dilations=options.trunk,
+        )
+    core = ConvLSTM(
+        frame if options.trunk else frame + constant,
+        options.hidden,
+        layers=options.layers,
+        kernel=options.kernel,
+        dilation=options.dilations(),
+    )
+    return Recurrent(
+        frame,
+        constant,
+        core=core,
+        hidden=options.hidden,
+        width=options.width if options.trunk else options.hidden,
+        dilations=options.trunk,
+    )
 
 
 def channels_last(network: Forecaster) -> Forecaster:

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hmx.models.convlstm import ConvLSTMCell
-from hmx.models.forecaster import Forecaster, TargetScale
+from hmx.models.forecaster import Forecaster
+from hmx.models.quantile import TargetScale, parts, unfold, weights
 from hmx.models.regions import padded
 
 
@@ -107,56 +108,74 @@ def update(gates: Tensor, cell: Tensor, *, first: bool) -> Tensor:
 
 @dataclass(frozen=True)
 class Head:
-    """What turns the last hidden state into the next state of the target.
+    """What turns the last hidden state into the distribution of the next step.
 
     Parameters
     ----------
     mixing : Tensor
         (hidden, hidden + frame, 1, 1), the columns of the hidden state doubled.
-    bias, increment : Tensor
+    bias : Tensor
         (hidden,).
-    offset : Tensor
-        (1,).
+    raw, offset : Tensor
+        (q, hidden, 1, 1) and (q,).
     scale : TargetScale
         Units and valid range.
+    shares : Tensor
+        What each knot counts for in the mean, (q,).
+    middle : int
+        Knot of the median.
     """
 
     mixing: Tensor
     bias: Tensor
-    increment: Tensor
+    raw: Tensor
     offset: Tensor
     scale: TargetScale
+    shares: Tensor
+    middle: int
 
     @classmethod
     def of(cls, network: Forecaster) -> Head:
         """Take a network's head, which is not changed."""
-        mixing, bias = (p.detach().clone() for p in network.mix.parameters())
-        increment, offset = (p.detach().clone() for p in network.increment.parameters())
+        entry = network.body.trunk.entry
+        mixing, bias = (p.detach().clone() for p in entry.parameters())
+        raw, offset = (p.detach().clone() for p in network.head.parameters())
         mixing[:, : len(bias)] *= 2
-        return cls(mixing, bias, increment[0, :, 0, 0], offset, network.scale)
+        shares = raw.new_tensor(weights(network.knots))
+        return cls(mixing, bias, raw, offset, network.scale, shares, network.middle)
 
-    def ahead(self, state: Tensor, hidden: Tensor, frame: Tensor) -> Tensor:
-        """Add the increment to a state and keep to the valid range.
+    def ahead(self, total: Tensor, origin: Tensor, hidden: Tensor, frame: Tensor) -> Tensor:
+        """Add a lead's parts to those of the leads before; return its knots.
 
         Parameters
         ----------
-        state : Tensor
-            Native units, (y, x).
+        total : Tensor
+            Summed parts, (y, x, q); changed in place.
+        origin : Tensor
+            Last observed state, native units, (y, x).
         hidden, frame : Tensor
             Last layer's halved hidden state and the step's input, (y, x, c).
-        """
-        mixed = functional.silu(self._mix(torch.cat((hidden, frame), dim=-1)), inplace=True)
-        change = mixed.mul_(self.increment).sum(dim=-1).add_(self.offset)
-        ahead = change.mul_(self.scale.change).add_(state)
-        if self.scale.low is None and self.scale.high is None:
-            return ahead
-        return ahead.clamp_(self.scale.low, self.scale.high)
 
-    def _mix(self, features: Tensor) -> Tensor:
+        Returns
+        -------
+        Tensor
+            Native units, (q, y, x).
+        """
+        mixed = self._pointwise(torch.cat((hidden, frame), dim=-1), self.mixing, self.bias)
+        raw = self._pointwise(functional.silu(mixed, inplace=True), self.raw, self.offset)
+        total += parts(raw.permute(2, 0, 1), self.middle).permute(1, 2, 0)
+        return unfold(total.permute(2, 0, 1), origin, self.scale, self.middle)
+
+    def mean(self, knots: Tensor) -> Tensor:
+        """Integrate quantile functions: (q, y, x) to (y, x)."""
+        return (knots * self.shares[:, None, None]).sum(0)
+
+    @staticmethod
+    def _pointwise(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         if features.device.type == "cpu":
-            return functional.linear(features, self.mixing[:, :, 0, 0], self.bias)
+            return functional.linear(features, weight[:, :, 0, 0], bias)
         # on a GPU a convolution: exact_float32 governs those, and not products
-        image = functional.conv2d(features.permute(2, 0, 1)[None], self.mixing, self.bias)
+        image = functional.conv2d(features.permute(2, 0, 1)[None], weight, bias)
         return image[0].permute(1, 2, 0)
 
 

@@ -24,12 +24,10 @@ import torch
 from torch import Tensor
 
 from hmx.models.convlstm import ConvLSTMCell
-from hmx.models.forecaster import Forecaster
+from hmx.models.forecaster import Forecaster, Seen
 from hmx.models.kernels import Head, Layer, update
-from hmx.models.regions import SCALARS, STRIP, Layout, best_tile, clip, flops, footprint, grow
+from hmx.models.regions import SCALARS, STRIP, Layout, clip, grow
 from hmx.windows import Span, Window
-
-__all__ = ["Band", "Layer", "Rollout", "best_tile", "flops", "footprint"]
 
 
 class Band:
@@ -107,24 +105,13 @@ class Rollout:
             for index, cell in enumerate(network.core.cells)
         ]
 
-    def __call__(
-        self,
-        past: Tensor,
-        valid: Tensor,
-        dynamic: Tensor,
-        static: Tensor,
-        *,
-        h: int,
-        crop: Window | None = None,
-    ) -> Tensor:
-        """Forecast the mean of the next steps of one window.
+    def __call__(self, seen: Seen, *, h: int, crop: Window | None = None) -> Tensor:
+        """Forecast the distributions of the next steps of one window.
 
         Parameters
         ----------
-        past, valid : Tensor
-            Target, native units, 0 where missing, and where it is data, (t, y, x).
-        dynamic, static : Tensor
-            Scaled covariates, (t, d, y, x) and (s, y, x).
+        seen : Seen
+            Of one window, without ``b``; nothing known ahead.
         h : int
             Leads.
         crop : Window, optional
@@ -133,9 +120,10 @@ class Rollout:
         Returns
         -------
         Tensor
-            Native units, (h, y, x) of the core; meaningless where the origin is
-            missing.
+            Values of the knots, native units, (h, q, y, x) of the core; meaningless
+            where the origin is missing.
         """
+        past = seen.past
         read = Window.of((past.shape[1], past.shape[2]))
         plan = Layout(
             spreads=tuple(layer.radius for layer in self.layers),
@@ -146,9 +134,7 @@ class Rollout:
             budget=self.strip,
             gate_bytes=4 * self.layers[0].hidden * past.element_size(),
         )
-        series = torch.cat((past, past.new_empty((h, *past.shape[1:]))))
-        _Stream(self, plan, series, (valid, dynamic, static)).run()
-        return series[(slice(past.shape[0], None), *plan.core.slices)].clone()
+        return _Stream(self, plan, seen).run()
 
 
 class _Stage:
@@ -185,23 +171,16 @@ class _Stage:
 class _Stream:
     """One window on its way through all steps and layers.
 
-    ``series`` (t + h, y, x) starts with the past and ends with the forecast.
+    ``series`` (t + h, y, x) starts with the past and ends with the means.
     """
 
-    def __init__(
-        self,
-        rollout: Rollout,
-        plan: Layout,
-        series: Tensor,
-        others: tuple[Tensor, Tensor, Tensor],
-    ):
-        self.rollout, self.series, self.history, self.rows = (
-            rollout,
-            series,
-            plan.history,
-            plan.rows,
-        )
-        self.valid, self.dynamic, self.static = others
+    def __init__(self, rollout: Rollout, plan: Layout, seen: Seen):
+        past, h = seen.past, plan.h
+        self.rollout, self.plan, self.history, self.rows = rollout, plan, plan.history, plan.rows
+        self.series = torch.cat((past, past.new_empty((h, *past.shape[1:]))))
+        self.valid, self.dynamic, self.static = seen.valid, seen.dynamic, seen.static
+        self.total = past.new_zeros((*past.shape[1:], len(rollout.head.shares)))
+        self.knots = past.new_empty((h, len(rollout.head.shares), *plan.core.shape))
         self.bottom = plan.read.y.stop
         self.stages = [
             [
@@ -211,21 +190,22 @@ class _Stream:
             for step, (regions, inputs) in enumerate(zip(plan.regions, plan.inputs(), strict=True))
         ]
         self.cells = [
-            Band(held, layer.hidden, like=series)
+            Band(held, layer.hidden, like=self.series)
             for layer, held in zip(rollout.layers, plan.cells(), strict=True)
         ]
         width = SCALARS + self.dynamic.shape[1] + self.static.shape[0]
-        self.frames = [Band(held, width, like=series) for held in plan.frames()]
+        self.frames = [Band(held, width, like=self.series) for held in plan.frames()]
         self.fed = [frame.window.y.start for frame in self.frames]
 
-    def run(self) -> None:
-        """Let all rows pass, a strip of each stage at a time."""
+    def run(self) -> Tensor:
+        """Let all rows pass, a strip of each stage at a time; return the knots."""
         last = self.stages[-1][-1]
         while last.done < last.region.y.stop:
             for step, stages in enumerate(self.stages):
                 known = self._feed(step)
                 for index in range(len(stages)):
                     known = self._advance(step, index, known)
+        return self.knots
 
     def _feed(self, step: int) -> int:
         """Show a step the target as far as it is known; return the rows known."""
@@ -275,7 +255,16 @@ class _Stream:
         if index + 1 < len(self.cells):
             self.stages[step][index + 1].take(hidden, strip, carried=False)
         elif step >= self.history - 1:
-            frame, at = self.frames[step].at(strip), strip.slices
-            self.series[(step + 1, *at)] = self.rollout.head.ahead(
-                self.series[(step, *at)], hidden, frame
-            )
+            self._look_ahead(step, strip, hidden)
+
+    def _look_ahead(self, step: int, strip: Window, hidden: Tensor) -> None:
+        """Forecast a strip of a lead: knots for who asked, the mean for the next step."""
+        head, at = self.rollout.head, strip.slices
+        origin, frame = self.series[(self.history - 1, *at)], self.frames[step].at(strip)
+        knots = head.ahead(self.total[at], origin, hidden, frame)
+        self.series[(step + 1, *at)] = head.mean(knots)
+        wanted = clip(strip, self.plan.core)
+        if len(wanted.y):
+            lead, place = step + 1 - self.history, wanted.within(self.plan.core)
+            into = self.knots[(lead, slice(None), *place.slices)]
+            into.copy_(knots[(slice(None), *wanted.within(strip).slices)])

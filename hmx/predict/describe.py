@@ -32,7 +32,7 @@ def describe(
     Parameters
     ----------
     arrays : dict of dask array
-        By output: ``mean``, ``lo_80``, ``hi_80``, ..., ``quantile``, ``quality``.
+        By output: ``mean``, ``lo_80``, ``hi_80``, ..., ``quantile``, ``exceedance``, ``quality``.
     cube : Cube
         Source of coordinates, CRS and attributes.
     window : Window
@@ -51,6 +51,10 @@ def describe(
         elif output == "quantile":
             dims = ("quantile", "time", "y", "x")
             variables[variable_of(output, target)] = (dims, array, _named(attrs, "quantile"))
+        elif output == "exceedance":
+            dims = ("threshold", "time", "y", "x")
+            title = {"long_name": f"probability that {target} is above the threshold", "units": "1"}
+            variables[variable_of(output, target)] = (dims, array, title)
         else:
             name = variable_of(output, target)
             role = {"hmx_role": "target"} if output == "mean" else {}
@@ -105,6 +109,8 @@ def _coords(cube: Cube, window: Window, options: ForecastOptions) -> dict[str, A
     }
     if options.quantiles:
         coords["quantile"] = ("quantile", list(options.quantiles))
+    if options.exceed:
+        coords["threshold"] = ("threshold", list(options.exceed))
     return coords
 
 
@@ -135,7 +141,7 @@ def _quality_attrs() -> dict[str, Any]:
 
 def _mark_uncalibrated(result: xr.Dataset, bundle: Bundle, h: int) -> None:
     """Name the leads whose intervals rest on extrapolation, on each interval."""
-    beyond = list(range(len(bundle.calibration.leads) + 1, h + 1))
+    beyond = list(range(bundle.calibration.leads + 1, h + 1))
     for name, variable in result.data_vars.items():
         if beyond and "_" in str(name).removeprefix(bundle.spec.target) and "time" in variable.dims:
             variable.attrs["uncalibrated_leads"] = beyond

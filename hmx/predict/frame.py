@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hmx.bundle import Bundle
 from hmx.cube import Cube
 from hmx.predict.describe import variable_of
-from hmx.predict.step import Request, distribution, forecast_window
+from hmx.predict.place import Place, halo
+from hmx.predict.step import Request, forecast_window
 from hmx.samples import read_raw
+from hmx.spec import Spec
 from hmx.windows import Span, Window, with_halo
 
 
@@ -29,19 +30,21 @@ class Frame:
         The part of the cube that the output covers (north-up, west to east).
     flips : tuple of str
         Dims that run the other way in the output.
-    history : int
-        Last steps that are read of what has time.
-    halo : int
-        True pixels read around a window.
+    spec : Spec
+        What the network is fed.
     request : Request
         What is computed.
     """
 
     area: Window
     flips: tuple[str, ...]
-    history: int
-    halo: int
+    spec: Spec
     request: Request
+
+    @property
+    def halo(self) -> int:
+        """True pixels read around a window."""
+        return halo(self.spec, self.request.h)
 
     def core(self, part: Window) -> Window:
         """Turn a window of the output into one of the cube."""
@@ -69,34 +72,20 @@ class Frame:
             By variable, (..., rows, columns), oriented as the output.
         """
         window, steps = self.reads(part, cube), cube.data.sizes["time"]
-        raw = read_raw(cube, window, Span(steps - self.history, steps))
-        results = forecast_window(self.request, self.core(part).within(window), *raw.values())
+        raw = read_raw(cube, window, Span(steps - self.spec.network.history, steps))
+        place = Place.of(self.core(part), window, cube.grid, self.spec, h=self.request.h)
+        results = forecast_window(self.request, place, *raw.values())
         return {
             variable_of(output, cube.target): self._turned(block)
             for output, block in results.items()
         }
 
-    def distribution(
-        self, part: Window, cube: Cube, bundle: Bundle, mean: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Compute intervals and quantiles anew from a mean that is given.
-
-        Parameters
-        ----------
-        part : Window
-            In pixels of the output.
-        cube : Cube
-            Read for the origin step.
-        bundle : Bundle
-            Brings the calibration.
-        mean : ndarray
-            (h, rows, columns), oriented as the output.
-        """
+    def origin(self, part: Window, cube: Cube) -> np.ndarray:
+        """Read the last observed state of a window of the output, oriented as it."""
         core, steps = self.core(part), cube.data.sizes["time"]
-        values = read_raw(cube, core, Span(steps - 1, steps))[cube.target]
-        origin = self._turned(self.request.rules[cube.target].clean(values, str(mean.dtype)))[-1]
-        found = distribution(bundle, mean, origin, self.request)
-        return {variable_of(output, cube.target): block for output, block in found.items()}
+        target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.door)
+        values = read_raw(target, core, Span(steps - 1, steps))[cube.target]
+        return self._turned(self.request.rules[cube.target].clean(values))[-1]
 
     def _turned(self, block: np.ndarray) -> np.ndarray:
         axes = [axis for axis, dim in ((-2, "y"), (-1, "x")) if dim in self.flips]

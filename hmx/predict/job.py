@@ -36,7 +36,7 @@ from hmx.provenance import fingerprint
 from hmx.windows import Index, Span, Tile, Window
 
 # what makes two forecasts different ones; where the tiles lie does not
-_DECIDES = ("bundle", "data", "origin", "h", "level", "quantiles", "region", "precision")
+_DECIDES = ("bundle", "data", "origin", "h", "level", "quantiles", "exceed", "region", "precision")
 _LAYOUT = ("tile", "chunk")
 _SHOWN = 10  # failed tiles that a message lists
 

@@ -25,6 +25,7 @@ from hmx.bundle import Bundle
 from hmx.cube import Cube, Cubelike
 from hmx.options import ForecastOptions, parse
 from hmx.predict.order import Order
+from hmx.predict.place import Place
 from hmx.predict.region import Region
 from hmx.predict.step import Request, forecast_window
 from hmx.windows import Window, pieces
@@ -81,18 +82,19 @@ def _lay(order: Order) -> dict[str, da.Array]:
                 parts.append(TaskRef((cut.name, *(0,) * cut.ndim)))
                 inputs.append(cut)
         key = (name, *tile.index)
-        layer[key] = Task(key, _run, order.request, tile.crop, *parts)
+        place = Place.of(tile.core, tile.read, cube.grid, order.bundle.spec, h=order.options.h)
+        layer[key] = Task(key, _run, order.request, place, *parts)
     graph = HighLevelGraph.from_collections(name, layer, dependencies=inputs)
     return {output: _pick(graph, name, output, order) for output in order.outputs()}
 
 
-def _run(request: Request, crop: Window, *parts: np.ndarray | da.Array) -> dict[str, np.ndarray]:
+def _run(request: Request, place: Place, *parts: np.ndarray | da.Array) -> dict[str, np.ndarray]:
     """Run one tile: read what travels in the task, then compute."""
     raw = [
         part.compute(scheduler="synchronous") if isinstance(part, da.Array) else part
         for part in parts
     ]
-    return forecast_window(request, crop, *raw)
+    return forecast_window(request, place, *raw)
 
 
 def _as_opened(source: da.Array) -> bool:

@@ -17,11 +17,12 @@ import xarray as xr
 from hmx.bundle import Bundle, load
 from hmx.cube import CHUNK, Cube, Cubelike, enter
 from hmx.errors import BadArgument
-from hmx.models import forecaster
-from hmx.models.rollout import best_tile
+from hmx.models.cost import best_tile
+from hmx.models.forecaster import Forecaster
 from hmx.options import ForecastOptions
 from hmx.predict.describe import describe
 from hmx.predict.frame import Frame
+from hmx.predict.place import halo
 from hmx.predict.precision import resolve
 from hmx.predict.region import Region, window_of
 from hmx.predict.spill import on_disk
@@ -96,6 +97,7 @@ class Order:
             h=options.h,
             level=options.level,
             quantiles=options.quantiles,
+            exceed=options.exceed,
             precision=resolve(options.precision, options.device, bundle, cube, tiles, options.h),
             device=options.device,
         )
@@ -119,8 +121,7 @@ class Order:
     @property
     def frame(self) -> Frame:
         """How windows of the result are forecast from the cube."""
-        history = self.bundle.spec.network.history
-        return Frame(self.window, self.cube.door.flips, history, self.halo, self.request)
+        return Frame(self.window, self.cube.door.flips, self.bundle.spec, self.request)
 
     def outputs(self) -> dict[str, tuple[int, ...]]:
         """Name the arrays a window gives, with their leading shape."""
@@ -128,6 +129,8 @@ class Order:
         outputs: dict[str, tuple[int, ...]] = dict.fromkeys(["mean", *ends], (self.request.h,))
         if self.request.quantiles:
             outputs["quantile"] = (len(self.request.quantiles), self.request.h)
+        if self.request.exceed:
+            outputs["exceedance"] = (len(self.request.exceed), self.request.h)
         return {**outputs, "quality": ()}
 
     def dtype(self, output: str) -> np.dtype[Any]:
@@ -158,6 +161,7 @@ class Order:
             "h": self.options.h,
             "level": list(self.options.level),
             "quantiles": list(self.options.quantiles),
+            "exceed": list(self.options.exceed),
             "region": None if whole else list(self.cube.grid.crop(self.window).bounds),
             "seed": self.bundle.training.get("seed"),
             "tile": self.options.tile,
@@ -171,7 +175,7 @@ def _tiles(cube: Cube, bundle: Bundle, options: ForecastOptions) -> TileGrid:
     return TileGrid(
         cube.grid.shape,
         (side, side),
-        halo=forecaster.reach(bundle.spec.network, options.h),
+        halo=halo(bundle.spec, options.h),
         wraps=cube.grid.wraps,
     )
 
@@ -179,16 +183,18 @@ def _tiles(cube: Cube, bundle: Bundle, options: ForecastOptions) -> TileGrid:
 def _check(options: ForecastOptions, bundle: Bundle, cube: Cube) -> None:
     """Refuse early what a tile would only find out late."""
     bundle.spec.require_fits(cube)
+    bundle.spec.require_leads(options.h)
     if options.level or options.quantiles:
         bundle.calibration.require()
-    if cube.door.dataarray and (options.level or options.quantiles):
+    if cube.door.dataarray and (options.level or options.quantiles or options.exceed):
         raise BadArgument(
-            "level= and quantiles= give several variables, and a DataArray is one. "
+            "level=, quantiles= and exceed= give several variables, and a DataArray is one. "
             "Use a Dataset: da.to_dataset(name='hm').hm.forecast(..., level=80)."
         )
     choose_device(options.device)
     # a weight that does not fit is told here, not by the first tile
-    forecaster.Forecaster.load(bundle)
+    for member in range(bundle.spec.members):
+        Forecaster.load(bundle, member)
 
 
 def sides(options: ForecastOptions) -> dict[str, int]:

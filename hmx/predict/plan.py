@@ -16,7 +16,8 @@ import numpy as np
 
 from hmx.catalog import DaskSection
 from hmx.errors import BadArgument
-from hmx.models.rollout import footprint
+from hmx.models.cost import footprint
+from hmx.models.forecaster import reach
 from hmx.predict.inventory import Inventory
 from hmx.predict.order import Order
 from hmx.predict.runner import IN_FLIGHT
@@ -231,13 +232,18 @@ def _tile_bytes(order: Order) -> int:
         decoded += math.prod(chunk) * variable.dtype.itemsize
     # raw and cleaned, and the scaled copy that the network is shown
     arrays = 3 * window * _bytes_in(order)
+    arrays += 12 * window * 8  # sums of squares, in float64
+    spec = order.bundle.spec
+    inside = rows * columns * order.request.h * len(spec.network.knots) * 4
+    arrays += (4 + 64 * (spec.members > 1)) * inside  # settled, members sorted
     return arrays + 2 * rows * columns * _bytes_out(order) + _DECODED_AT_ONCE * decoded
 
 
 def _network(order: Order) -> int:
     """Bound the working memory of the network on one window."""
     side, spec = order.output_tiles.tile[0], order.bundle.spec
-    shape = tuple(min(side, size) + 2 * order.halo for size in order.window.shape)
+    far = reach(spec.network, order.request.h)
+    shape = tuple(min(side, size) + 2 * far for size in order.window.shape)
     return footprint(
         spec.network,
         spec.channels,

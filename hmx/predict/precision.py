@@ -13,9 +13,11 @@ import torch
 
 from hmx.bundle import Bundle
 from hmx.cube import Cube
+from hmx.distribution import mean
 from hmx.options import Precision
+from hmx.predict.place import Place
 from hmx.predict.step import Engine, choose_device
-from hmx.samples import read
+from hmx.samples import assemble, read
 from hmx.windows import Span, TileGrid
 
 LARGEST_ERROR = 0.01
@@ -73,12 +75,17 @@ def audit(device: str, bundle: Bundle, cube: Cube, tiles: TileGrid, h: int) -> f
         RMS difference from float32 over RMS forecast change; infinite where
         the tile has no data or no change is forecast.
     """
+    knots = bundle.spec.network.knots
     history, steps = bundle.spec.network.history, cube.data.sizes["time"]
     tile = tiles[tiles.counts[0] // 2, tiles.counts[1] // 2]
     arrays = read(cube, tile.read, Span(steps - history, steps), cube.rules)
-    origin = arrays[bundle.spec.target][(-1, *tile.crop.slices)]
+    place = Place.of(tile.core, tile.read, cube.grid, bundle.spec, h=h)
+    inputs = assemble(
+        arrays, bundle.spec, bundle.scaler, inner=place.inner, pixel_size=place.pixel_size
+    )
+    origin = arrays[bundle.spec.target][(-1, *place.crop.slices)]
     full, half = (
-        Engine.of(bundle, precision=p, device=device).mean(arrays, h, tile.crop)
+        mean(Engine.of(bundle, precision=p, device=device).knots(inputs, h, place.core), knots)
         for p in ("float32", "bfloat16")
     )
     seen = np.broadcast_to(np.isfinite(origin), full.shape)

@@ -18,12 +18,15 @@ import torch
 
 from hmx.bundle import Bundle, load
 from hmx.cube import Rules
+from hmx.distribution import mean, mixture, rank, settle
 from hmx.errors import BadArgument, BundleError
-from hmx.models.forecaster import Forecaster
+from hmx.models.cost import streams
+from hmx.models.forecaster import Forecaster, Seen, channels_last
 from hmx.models.kernels import exact_float32
 from hmx.models.rollout import Rollout
 from hmx.options import Precision
-from hmx.samples import assemble
+from hmx.predict.place import Place
+from hmx.samples import Inputs, assemble
 from hmx.windows import Window
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
@@ -50,6 +53,8 @@ class Request:
         Central intervals, percent.
     quantiles : tuple of float
         Between 0 and 1.
+    exceed : tuple of float
+        Thresholds, native units.
     precision : str
         ``float32``, ``bfloat16`` or ``float64``.
     device : str
@@ -64,6 +69,7 @@ class Request:
     h: int
     level: tuple[float, ...] = ()
     quantiles: tuple[float, ...] = ()
+    exceed: tuple[float, ...] = ()
     precision: Precision = "float32"
     device: str = "auto"
     threads: int | None = None
@@ -71,22 +77,22 @@ class Request:
 
 @dataclass(frozen=True)
 class Engine:
-    """A network in memory, ready to compute.
+    """Networks in memory, ready to compute.
 
     Parameters
     ----------
     bundle : Bundle
-        Where it comes from.
-    rollout : Rollout
-        Its network, on the device.
+        Where they come from.
+    networks : tuple
+        One, or the members of an ensemble, on the device.
     device : torch.device
-        Where it is.
+        Where they are.
     precision : str
-        Of its convolutions.
+        Of their convolutions.
     """
 
     bundle: Bundle
-    rollout: Rollout
+    networks: tuple[Rollout | Forecaster, ...]
     device: torch.device
     precision: Precision
 
@@ -94,49 +100,61 @@ class Engine:
     def of(
         cls, bundle: Bundle, *, precision: Precision = "float32", device: str = "auto"
     ) -> Engine:
-        """Move a bundle's network to a device."""
-        place = choose_device(device)
-        network = Forecaster.load(bundle).to(place, _DTYPES[precision])
-        return cls(bundle, Rollout(network, half=precision == "bfloat16"), place, precision)
+        """Move a bundle's networks to a device."""
+        place, half = choose_device(device), precision == "bfloat16"
+        loaded = (Forecaster.load(bundle, member) for member in range(bundle.spec.members))
+        moved = (network.to(place, _DTYPES[precision]) for network in loaded)
+        if streams(bundle.spec.network) and not bundle.spec.future:
+            return cls(bundle, tuple(Rollout(n, half=half) for n in moved), place, precision)
+        return cls(bundle, tuple(channels_last(n) for n in moved), place, precision)
 
-    def mean(
-        self,
-        arrays: Mapping[str, np.ndarray],
-        h: int,
-        crop: Window | None = None,
-        *,
-        threads: int | None = None,
+    def knots(
+        self, inputs: Inputs, h: int, crop: Window | None = None, *, threads: int | None = None
     ) -> np.ndarray:
-        """Forecast the mean of one window, or of its core alone.
+        """Forecast the distributions of one window, or of its core alone.
 
         Parameters
         ----------
-        arrays : mapping
-            Cleaned arrays of the spec's variables; those with time have
-            ``history`` steps.
+        inputs : Inputs
+            What is shown.
         h : int
             Leads.
         crop : Window, optional
-            The core, in pixels of the window; no more than it needs is computed.
-            Default: the whole window. A border of the window that is nearer to the
-            core than the network's reach counts as an edge of the world.
+            The core, in pixels of the inputs; no more than it needs is computed.
+            Default: all. A border that is nearer to the core than the network's
+            reach counts as an edge of the world.
         threads : int, optional
             Torch threads to compute with; default: as torch has them.
 
         Returns
         -------
         ndarray
-            Native units, (h, y, x); meaningless where the origin is missing.
+            Values of the knots, native units, settled, (h, q, y, x); meaningless
+            where the origin is missing.
         """
-        inputs = assemble(arrays, self.bundle.spec, self.bundle.scaler)
+        spec, scaler = self.bundle.spec, self.bundle.scaler
+        crop = crop or Window.of(inputs.past.shape[-2:])
         with _computing, _threads(threads), torch.inference_mode(), exact_float32():
-            tensors = [self._enter(array) for array in inputs.tensors()]
-            mean: np.ndarray = self.rollout(*tensors, h=h, crop=crop).cpu().numpy()
-        return mean
+            seen = Seen(*(self._enter(array) for array in inputs.tensors()))
+            members = [self._run(network, seen, h, crop) for network in self.networks]
+        origin = inputs.past[(-1, *crop.slices)]
+        mixed = mixture(members, spec.network.knots)
+        return settle(mixed, origin, tolerance=scaler.tolerance, valid_range=spec.valid_range)
+
+    def _run(self, network: Rollout | Forecaster, seen: Seen, h: int, crop: Window) -> np.ndarray:
+        if isinstance(network, Rollout):
+            found = network(seen, h=h, crop=crop)
+        else:
+            batch = Seen(*(tensor[None] for tensor in seen))
+            half = self.precision == "bfloat16"
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                found = network(batch, h=h, crop=crop.slices)[0]
+        values: np.ndarray = found.cpu().numpy()
+        return values
 
     def _enter(self, array: np.ndarray) -> torch.Tensor:
         """Move an array to the device; to a GPU through pinned memory, without waiting."""
-        tensor = torch.from_numpy(array).to(_DTYPES[self.precision])
+        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(_DTYPES[self.precision])
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
@@ -199,15 +217,15 @@ def engine(path: str, digest: str, precision: Precision, device: str) -> Engine:
     return Engine.of(bundle, precision=precision, device=device)
 
 
-def forecast_window(request: Request, crop: Window, *raw: np.ndarray) -> dict[str, np.ndarray]:
+def forecast_window(request: Request, place: Place, *raw: np.ndarray) -> dict[str, np.ndarray]:
     """Forecast one window and crop it to its core.
 
     Parameters
     ----------
     request : Request
         What is asked.
-    crop : Window
-        The core, in pixels of the window.
+    place : Place
+        Where the core lies in what was read.
     *raw : ndarray
         The spec's target, dynamic and static variables as stored, in this
         order; those with time have ``history`` steps.
@@ -216,8 +234,8 @@ def forecast_window(request: Request, crop: Window, *raw: np.ndarray) -> dict[st
     -------
     dict of ndarray
         ``mean`` (h, y, x), ``lo_80`` and ``hi_80`` ... alike, ``quantile``
-        (q, h, y, x), all NaN where the origin step has no data, and
-        ``quality`` (y, x), uint8.
+        (q, h, y, x) and ``exceedance`` (thresholds, h, y, x), all NaN where the
+        origin step has no data, and ``quality`` (y, x), uint8.
     """
     run = engine(request.bundle, request.digest, request.precision, request.device)
     spec = run.bundle.spec
@@ -227,58 +245,96 @@ def forecast_window(request: Request, crop: Window, *raw: np.ndarray) -> dict[st
         name: request.rules[name].clean(values, dtype)
         for name, values in zip(names, raw, strict=True)
     }
-    core = {name: array[(..., *crop.slices)] for name, array in arrays.items()}
-    origin = core[spec.target][-1]
+    core = {name: array[(..., *place.crop.slices)] for name, array in arrays.items()}
     results: dict[str, np.ndarray] = {"quality": quality(core, spec.target)}
-    if np.isfinite(origin).any():
-        mean = run.mean(arrays, request.h, crop, threads=request.threads)
-    else:  # nothing to forecast: the sea costs no computing
-        mean = np.broadcast_to(origin, (request.h, *origin.shape))
-    results["mean"] = np.where(np.isfinite(origin), mean, np.nan).astype(dtype)
-    return results | distribution(run.bundle, results["mean"], origin, request)
+    knots, distance = _knots(run, arrays, place, request)
+    results["mean"] = mean(knots, spec.network.knots)
+    results |= distribution(run.bundle, knots, distance, request)
+    return results
+
+
+def _knots(
+    run: Engine, arrays: Mapping[str, np.ndarray], place: Place, request: Request
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Forecast the knots of a core, NaN without an origin, and its distance to change."""
+    spec = run.bundle.spec
+    origin = arrays[spec.target][(spec.network.history - 1, *place.crop.slices)]
+    if not np.isfinite(origin).any():  # nothing to forecast: the sea costs no computing
+        shape = (request.h, len(spec.network.knots), *origin.shape)
+        return np.full(shape, np.nan, origin.dtype), None
+    inputs = assemble(
+        arrays, spec, run.bundle.scaler, inner=place.inner, pixel_size=place.pixel_size
+    )
+    knots = run.knots(inputs, request.h, place.core, threads=request.threads)
+    knots[..., ~np.isfinite(origin)] = np.nan
+    distance = inputs.distance
+    return knots, None if distance is None else distance[place.core.slices]
 
 
 def distribution(
-    bundle: Bundle, mean: np.ndarray, origin: np.ndarray, request: Request
+    bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, request: Request
 ) -> dict[str, np.ndarray]:
-    """Compute what is asked for around the mean, pixel by pixel.
+    """Compute what is asked for beside the mean, pixel by pixel.
 
     Parameters
     ----------
     bundle : Bundle
         Brings the calibration.
-    mean : ndarray
-        Central estimate, (h, y, x).
-    origin : ndarray
-        Last observed state, (y, x).
+    knots : ndarray
+        Settled, native units, (h, q, y, x).
+    distance : ndarray, optional
+        To past change, px, (y, x).
     request : Request
-        Names levels and quantiles.
+        Names levels, quantiles and thresholds.
 
     Returns
     -------
     dict of ndarray
-        Ends of intervals, each (h, y, x), and ``quantile``, (q, h, y, x).
+        Ends of intervals, each (h, y, x), ``quantile``, (q, h, y, x), and
+        ``exceedance``, (thresholds, h, y, x).
     """
     found = {}
     for level in request.level:
         tail = (1 - level / 100) / 2
-        found[f"lo_{level:g}"] = spread(bundle, mean, origin, tail)
-        found[f"hi_{level:g}"] = spread(bundle, mean, origin, 1 - tail)
+        found[f"lo_{level:g}"] = calibrated(bundle, knots, distance, tail)
+        found[f"hi_{level:g}"] = calibrated(bundle, knots, distance, 1 - tail)
     if request.quantiles:
-        quantiles = [spread(bundle, mean, origin, q) for q in request.quantiles]
+        quantiles = [calibrated(bundle, knots, distance, q) for q in request.quantiles]
         found["quantile"] = np.stack(quantiles)
+    if request.exceed:
+        above = [exceedance(bundle, knots, distance, x) for x in request.exceed]
+        found["exceedance"] = np.stack(above)
     return found
 
 
-def spread(bundle: Bundle, mean: np.ndarray, origin: np.ndarray, probability: float) -> np.ndarray:
-    """Compute one quantile at every lead, within the target's valid range."""
+def calibrated(
+    bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, probability: float
+) -> np.ndarray:
+    """Compute one calibrated quantile at every lead, within the valid range, (h, y, x)."""
+    spec = bundle.spec
     leads = [
-        bundle.calibration.quantile(ahead, origin, lead=lead, probability=probability)
-        for lead, ahead in enumerate(mean, start=1)
+        bundle.calibration.quantile(
+            values, spec.network.knots, distance, lead=lead, probability=probability
+        )
+        for lead, values in enumerate(knots, start=1)
     ]
-    low, high = bundle.spec.valid_range or (None, None)
+    low, high = spec.valid_range or (None, None)
     values = np.stack(leads)
     return values if low is None and high is None else np.clip(values, low, high)
+
+
+def exceedance(
+    bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, threshold: float
+) -> np.ndarray:
+    """Compute the probability of more than a threshold at every lead, (h, y, x)."""
+    levels = bundle.spec.network.knots
+    found = np.empty((len(knots), *knots.shape[-2:]), knots.dtype)
+    for lead, values in enumerate(knots, start=1):
+        at = np.full(values.shape[1:], threshold, values.dtype)
+        below = rank(values, levels, at, np.ones_like(at))
+        found[lead - 1] = 1 - bundle.calibration.probability(below, distance, lead=lead)
+    found[:, np.isnan(knots[0, 0])] = np.nan
+    return found
 
 
 def quality(arrays: Mapping[str, np.ndarray], target: str) -> np.ndarray:

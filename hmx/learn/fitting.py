@@ -1,0 +1,216 @@
+"""Fitting: one run of Lightning, which goes on from where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+
+from hmx.learn.data import Draw, Reader
+from hmx.learn.judge import Judge
+from hmx.learn.module import Fit, validation_windows
+from hmx.models.forecaster import Forecaster
+from hmx.options import TrainOptions
+from hmx.predict.step import choose_device
+from hmx.progress import Progress
+
+_LAST, _BEST, _DONE = "last.ckpt", "best", "done.json"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A network with the weights that did best, and what was measured of it.
+
+    Parameters
+    ----------
+    network : Forecaster
+        In float32, on the CPU.
+    epochs : int
+        Epochs after which it had these weights.
+    loss : float
+        On the validation blocks, relative to persistence; 1 without any.
+    leads : mapping
+        Its scores on the validation blocks by lead, as stored weights give them.
+    """
+
+    network: Forecaster
+    epochs: int
+    loss: float
+    leads: Mapping[str, Any]
+
+
+def fit(
+    reader: Reader,
+    draw: Draw,
+    options: TrainOptions,
+    folder: Path,
+    *,
+    logs: list[Any],
+    progress: Progress,
+    what: str = "training",
+) -> Fitted:
+    """Fit one network, from the last checkpoint of a folder if there is one.
+
+    Parameters
+    ----------
+    reader : Reader
+        Where samples come from; without validation blocks all epochs are run.
+    draw : Draw
+        Where chips lie.
+    options : TrainOptions
+        Of the fit.
+    folder : Path
+        For checkpoints.
+    logs : list of Logger
+        Where figures go.
+    progress : callable
+        Told (epochs done, epochs, text).
+    what : str
+        Names this run in the text.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pl.seed_everything(options.seed, verbose=False)
+    judged = bool(len(validation_windows(reader, options)))
+    network = Forecaster.of(reader.spec, reader.scaler)
+    module = Fit(network, reader, options, draw, judged=judged)
+    last = folder / _LAST
+    if not (folder / _DONE).is_file():
+        trainer = _trainer(options, folder, logs, progress, judged=judged, what=what)
+        with _interruptible():
+            trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=True)
+        if trainer.is_global_zero:
+            _write_down(trainer, folder)
+        trainer.strategy.barrier()
+    return _best(module, folder, judged=judged)
+
+
+def _trainer(
+    options: TrainOptions,
+    folder: Path,
+    logs: list[Any],
+    progress: Progress,
+    *,
+    judged: bool,
+    what: str,
+) -> pl.Trainer:
+    return pl.Trainer(
+        **_hardware(options),
+        precision="bf16-mixed" if options.precision == "bfloat16" else "32-true",
+        max_epochs=options.epochs,
+        gradient_clip_val=options.clip,
+        callbacks=_callbacks(folder, options, progress, judged=judged, what=what),
+        logger=logs,
+        limit_val_batches=None if judged else 0,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+def _hardware(options: TrainOptions) -> dict[str, Any]:
+    """Translate device, devices, parallel and num_nodes for Lightning."""
+    place = choose_device(options.device)
+    devices: Any = options.devices
+    if place.type == "cuda" and place.index is not None:
+        devices = [place.index]
+    return {
+        "accelerator": "gpu" if place.type == "cuda" else "cpu",
+        "devices": devices,
+        "strategy": options.parallel,
+        "num_nodes": options.num_nodes,
+    }
+
+
+def _callbacks(
+    folder: Path, options: TrainOptions, progress: Progress, *, judged: bool, what: str
+) -> list[Callback]:
+    last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
+    if not judged:
+        return [last, _Reporter(progress, what)]
+    best = ModelCheckpoint(folder, filename=_BEST, monitor="val_loss", enable_version_counter=False)
+    stop = EarlyStopping("val_loss", patience=options.patience)
+    return [last, best, stop, _Reporter(progress, what)]
+
+
+class _Reporter(Callback):
+    """Tells progress after each epoch."""
+
+    def __init__(self, progress: Progress, what: str):
+        self.progress, self.what = progress, what
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        figures = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        text = f"loss {figures.get('train_loss', float('nan')):.3f}"
+        if "val_crps_skill_h1" in figures:
+            text += f", validation CRPS skill at lead 1 {figures['val_crps_skill_h1']:+.3f}"
+        if trainer.is_global_zero:
+            done, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
+            self.progress(done, epochs, f"{self.what}: {text}")
+
+
+def _write_down(trainer: pl.Trainer, folder: Path) -> None:
+    """Note that a fit is over, and after how many epochs its best weights were found."""
+    best = next((c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)), None)
+    path = getattr(best, "best_model_path", "") or str(folder / _LAST)
+    epoch = int(torch.load(path, weights_only=True, map_location="cpu")["epoch"])
+    facts = {"best": Path(path).name, "epochs": epoch + 1}
+    (folder / _DONE).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _best(module: Fit, folder: Path, *, judged: bool) -> Fitted:
+    """Take the weights that did best, and score them again as they will be stored."""
+    done = json.loads((folder / _DONE).read_text(encoding="utf-8"))
+    state = torch.load(folder / done["best"], weights_only=True, map_location="cpu")["state_dict"]
+    module.load_state_dict(state)
+    network = module.best.cpu().eval()
+    judge = Judge(module.reader)
+    if judged:
+        windows = validation_windows(module.reader, module.options)
+        for index in range(len(windows)):
+            judge.see(network, windows[index])
+    return Fitted(network, done["epochs"], judge.loss(), judge.leads())
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be Ctrl-C: Lightning ends the process instead, and ignores the next one."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's advice on settings that are ours from the user's terminal."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            warnings.filterwarnings("ignore", module="torch.optim.lr_scheduler")
+            yield
+    finally:
+        logger.setLevel(level)
