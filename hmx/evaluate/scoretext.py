@@ -31,7 +31,7 @@ def as_text(card: Scorecard) -> str:
     blocks = [
         [fill(card.verdict, _WIDTH)],
         _table(
-            f"Scores, pooled over {len(card.tallies)} folds and origins"
+            f"Scores, {_pooled(len(card.tallies))}"
             + (f" (errors in {units})" if units and units != "1" else ""),
             ["", "forecaster", "n", "RMSE", "MAE", "bias", "CRPS", "SSIM", "F1"]
             + [f"{name.split('_')[0].upper()} skill" for name in _SKILLS],
@@ -54,6 +54,10 @@ def as_text(card: Scorecard) -> str:
         blocks.append(_table(f"{card.model} by stratum", header, list(_strata(card))))
     blocks.append([f"{name}: {value}" for name, value in card.facts.items()])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
+
+
+def _pooled(count: int) -> str:
+    return f"pooled over {count} folds and origins" if count > 1 else "of one fold and origin"
 
 
 def _scores(card: Scorecard) -> Iterator[list[str]]:

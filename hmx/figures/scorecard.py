@@ -47,6 +47,8 @@ def draw_skill(card: Scorecard) -> Figure:
         axis.axhline(0, color=_REFERENCE, linewidth=1.2, label=card.reference)
         for number, name in enumerate(names):
             _skill_line(axis, card, measure=measure, name=name, number=number, of=len(names))
+        if (floor := _floor(card, measure)) > -math.inf:
+            axis.set_ylim(bottom=floor)
         _lead_axis(axis, card)
         axis.set(title=f"{measure.upper()} skill", ylabel=f"skill against {card.reference} (%)")
         axis.yaxis.set_major_formatter(_PERCENT)
@@ -147,7 +149,6 @@ def _skill_line(
     floor = _floor(card, measure)
     seen = [skill if skill >= floor else math.nan for skill in skills]
     axis.errorbar(places, seen, yerr=_bars(spreads), label=name, capsize=3, **style)
-    axis.set_ylim(bottom=floor if floor > -math.inf else None)
     for place, skill in zip(places, skills, strict=True):
         if skill < floor:
             axis.annotate(

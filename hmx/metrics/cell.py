@@ -31,7 +31,8 @@ class Settings:
     intervals : tuple of float, %
         Levels of the central intervals.
     threshold : float, units of the target
-        A change is an event if its size is greater.
+        A change is an event if its size is greater. The default is a hundredth
+        of the default range; at 0 every trace of forecast change is one.
     data_range : float, units of the target
         Span of possible values, for SSIM.
     kind : {'uniform', 'gaussian'}
@@ -39,7 +40,7 @@ class Settings:
     """
 
     intervals: tuple[float, ...] = (50.0, 80.0, 95.0)
-    threshold: float = 0.0
+    threshold: float = 0.01
     data_range: float = 1.0
     kind: Kind = "uniform"
 

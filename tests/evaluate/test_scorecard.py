@@ -208,6 +208,7 @@ def test_the_text_shows_verdict_scores_calibration_strata_and_facts() -> None:
     text = str(found)
     assert text.startswith("Use the model: over 2 leads")
     assert "Scores, pooled over 2 folds and origins (errors in index)" in text
+    assert "Scores, of one fold and origin\n" in str(card({"model": [(0.9, 0.8)]}))
     coverage = found.value("coverage_80", "model", 1)
     assert f"{100 * coverage:.1f} % (" in text
     assert all(name in text for name in ("persistence", "trend", "near", "far", "split: 0123abcd"))

@@ -38,6 +38,13 @@ def test_skill_is_drawn_for_each_forecaster_but_the_reference_in_percent(card: S
     assert figure.axes[0].yaxis.get_major_formatter()(0.25) == "25"
 
 
+def test_every_point_lies_inside_its_panel(card: Scorecard) -> None:
+    for axis in draw_skill(card).axes:
+        points = np.concatenate([*curves(axis).values()])
+        low, high = axis.get_ylim()
+        assert low <= np.nanmin(points) <= np.nanmax(points) <= high
+
+
 def test_a_lead_without_truth_is_named_so_and_has_no_point(card: Scorecard) -> None:
     axis = draw_skill(card).axes[0]
     assert [text.get_text() for text in axis.get_xticklabels()] == [
@@ -92,6 +99,8 @@ def test_an_infinite_skill_is_left_out() -> None:
     still = Cell.of([[0.0]], [[0.0]], [[0.0]])
     card = Scorecard({"a": Tally({("persistence", 1, "all"): still, ("model", 1, "all"): moved})})
     assert np.isnan(curves(draw_skill(card).axes[0])["model"]).all()
+    points = draw_strata(card).axes[0].containers[0][0].get_xdata()
+    assert np.isnan(np.asarray(points, dtype=float)).all()
 
 
 def test_a_hopeless_baseline_does_not_squeeze_the_others() -> None:
