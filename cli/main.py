@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from hmx.cli.folds import folds
 from hmx.cli.forecast import forecast
 from hmx.cli.info import info
 from hmx.cli.ingest import ingest
@@ -26,7 +27,7 @@ def hmx() -> None:
     """
 
 
-for command in (ingest, train, plan, forecast, verify, info):
+for command in (ingest, folds, train, plan, forecast, verify, info):
     hmx.add_command(command)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import tracemalloc
 
 import numpy as np
@@ -233,18 +232,16 @@ def test_a_globe_keeps_its_buffer_across_the_date_line():
     assert (globe.roles(Window.of((10, 30)))[:, 13:27] == TRAIN).all()
 
 
-def test_roles_of_a_window_of_the_globe_cost_a_window_not_a_globe():
+def test_roles_of_a_window_of_the_globe_take_the_memory_of_a_window():
     counts = np.ones((268, 625))
     split = deal(counts, (17_111, 40_000), block=64, shares=SHARES, seed=0, buffer=9, wraps=True)
     window = Window(Span(9000, 9512), Span(-50, 462))
     tracemalloc.start()
-    began = time.perf_counter()
     roles = split.roles(window)
-    seconds, peak = time.perf_counter() - began, tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert roles.shape == (512, 512)
     assert peak < 16 << 20
-    assert seconds < 0.5
 
 
 def test_a_buffer_that_leaves_nothing_is_refused_with_what_to_type():

@@ -235,7 +235,7 @@ def _share_out(table: np.ndarray, shares: Mapping[int, float], rng: np.random.Ge
 
 
 def _rows(table: np.ndarray) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(int(role) for role in row) for row in table)
+    return tuple(map(tuple, table.tolist()))
 
 
 def _settled(split: Split) -> Split:

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import rioxarray
 import xarray as xr
 
 from hmx.cube import enter
@@ -185,3 +186,16 @@ def test_near_the_pole_a_window_has_the_narrow_pixels_it_has(monkeypatch):
     widths = sorted({round(size[0] / 1e3) for size in sizes})
     assert widths == [24, 46]  # 0.5 degrees at 64.75 and at 34.75 degrees north
     assert isinstance(cube.data, xr.Dataset)
+
+
+def test_real_change_correlates_over_some_pixels_and_far_less_than_the_map(real_data):
+    years = list(range(1985, 2016, 5))
+    files = [real_data / "amapa" / f"HM_{year}.tif" for year in years]
+    planes = [rioxarray.open_rasterio(f, masked=True).squeeze("band", drop=True) for f in files]
+    ds = xr.concat(planes, "time").assign_coords(time=years).to_dataset(name="hm")
+    early, late = (residual_correlation(enter(ds), holdout=Holdout(t)) for t in (2005, 2015))
+    for found in (early, late):
+        assert 1 < found.length_px < 10
+        assert 3 * found.length_m < found.range_m < 30_000  # fields, and districts of fields
+        assert found.reached
+    assert early.range_m == pytest.approx(late.range_m, rel=0.5)

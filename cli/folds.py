@@ -1,0 +1,60 @@
+"""``hmx folds``: which blocks would be learned from, and which held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hmx.cli.shared import Call, Command, catalog_command
+
+
+@click.command(cls=Command)
+@catalog_command
+@click.option("--block-m", type=float, metavar="M", help="Side of a block, metres.")
+@click.option("--buffer", type=click.IntRange(0), default=0, show_default=True, metavar="PX",
+              help="Pixels this near to held-out blocks are unused.")  # fmt: skip
+@click.option("--folds", "k", type=int, metavar="K", help="Folds of cross-validation instead.")
+@click.option("--until", metavar="TIME", help="Look at no later step.")
+@click.option("--output", metavar="PATH", help="PNG to draw; default: beside the model.")
+def folds(
+    call: Call,
+    block_m: float | None,
+    buffer: int,
+    k: int | None,
+    until: str | None,
+    output: str | None,
+) -> None:
+    """Say how CATALOG's cube splits into blocks, and draw it; ingest first if need be.
+
+    Estimates how far the residuals of persistence correlate and the block that
+    asks for, and counts the blocks and pixels of each role.
+    """
+    from hmx.evaluate.foldplan import fold_plan  # loads xarray's and GDAL's machinery
+    from hmx.products.foldmap import draw_folds
+    from hmx.workflow import ensure_cube
+
+    catalog = call.load()
+    place = _place(catalog.model_path, output)
+    ensure_cube(catalog, call.talk)
+    plan = fold_plan(catalog, block_m=block_m, buffer=buffer, folds=k, until=until)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    figure = draw_folds(plan.splits, plan.grid, valid=plan.valid, pixels=plan.pixels)
+    figure.savefig(place, dpi=150, bbox_inches="tight")
+    if not call.quiet:
+        click.echo(f"{plan}\n")
+    click.echo(place)
+
+
+def _place(model: str, output: str | None) -> Path:
+    """Choose where the picture goes: as told, or beside the model."""
+    from hmx.catalog import is_url
+    from hmx.errors import BadArgument
+
+    given = output or f"{model.rstrip('/').removesuffix('.model')}_folds.png"
+    if is_url(given) or not given.lower().endswith(".png"):
+        raise BadArgument(
+            f"{given!r} is no PNG file of this machine, and the map of folds is one. "
+            "Pass --output folds.png."
+        )
+    return Path(given).absolute()
