@@ -121,7 +121,7 @@ class _Guard:
             return call(*args, **options)
         except Exception as error:  # whatever it is, a fit of hours is worth more
             self.broken = True
-            why = " ".join(str(error).split()) or type(error).__name__
+            why = next(iter(str(error).strip().splitlines()), type(error).__name__)
             self.tell(
                 f"Weights & Biases failed ({why[:200]}); the CSV goes on without it. "
                 "Log in with wandb login, or write track: {wandb: offline}."
@@ -148,9 +148,13 @@ def _tracked(found: Sequence[Logger]) -> Iterable[_GuardedLogger]:
 
 
 def close(found: Sequence[Logger]) -> None:
-    """Finish the Weights & Biases run, if there is one."""
+    """Finish the Weights & Biases run, if there is one, also one that broke."""
     for logger in _tracked(found):
-        logger.guard(logger.experiment.finish)
+        if logger.guard.broken:
+            with contextlib.suppress(Exception):  # it was told
+                logger.experiment.finish()
+        else:
+            logger.guard(logger.experiment.finish)
 
 
 def save_panel(figure: Figure, folder: Path) -> Path:

@@ -186,7 +186,7 @@ def test_a_run_that_cannot_start_is_told_in_one_line_and_the_csv_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(**_: Any) -> None:
-        raise OSError("no key\nwas configured")
+        raise OSError("no key was configured\nand more")
 
     monkeypatch.setattr("wandb.init", refuse)
     said: list[str] = []
@@ -229,9 +229,9 @@ def test_a_run_that_breaks_is_told_once_and_fails_no_fit(
         log_bundle(found, tmp_path / "nowhere", name="m")
         log_summary(found, {"split": "abc"})
         close(found)
-    run.finish()
     assert len(said) == 1
     assert "division by zero" in said[0]
+    assert records(run_of(tmp_path))[-1].HasField("exit")  # finished all the same
 
 
 def test_only_the_first_process_opens_a_run(
