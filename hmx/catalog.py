@@ -7,261 +7,49 @@ path does.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
 
 from hmx.errors import CatalogError, did_you_mean
-from hmx.options import Count, ForecastOptions, ModelOptions, Options, TrainOptions, parse
+from hmx.options import Options, TrainOptions, parse
+from hmx.sections import (
+    PLACES,
+    CubeSection,
+    DaskSection,
+    ForecastSection,
+    ModelSection,
+    Source,
+    Steps,
+    TlsSection,
+    TrackSection,
+    is_url,
+)
+
+__all__ = [
+    "SUFFIXES",
+    "Catalog",
+    "CubeSection",
+    "DaskSection",
+    "ForecastSection",
+    "ModelSection",
+    "Source",
+    "Steps",
+    "TlsSection",
+    "TrackSection",
+    "is_catalog",
+    "is_url",
+]
 
 SUFFIXES = (".yaml", ".yml")
-_PLACES = ("workers", "scheduler", "cluster")  # to compute, one of which a catalog names
 
 
 def is_catalog(path: str | Path) -> bool:
     """Tell a catalog from a store by its suffix."""
     return str(path).lower().endswith(SUFFIXES)
-
-
-def is_url(path: str) -> bool:
-    """Tell a URL or a GDAL virtual path from a path of this machine."""
-    return "://" in path or path.startswith("/vsi")
-
-
-def _resolve(path: str, info: ValidationInfo) -> str:
-    """Expand the environment and anchor a relative path to the catalog's folder."""
-    missing = [n for n in re.findall(r"\$\{(\w+)\}", path) if n not in os.environ]
-    if missing:
-        raise ValueError(f"${{{missing[0]}}} is not set in the environment. Export {missing[0]}")
-    path = os.path.expanduser(re.sub(r"\$\{(\w+)\}", lambda m: os.environ[m[1]], path))
-    base = (info.context or {}).get("base", ".")
-    return path if is_url(path) else os.path.normpath(os.path.join(base, path))
-
-
-FilePath = Annotated[str, AfterValidator(_resolve)]
-
-
-class Steps(Options):
-    """A run of years or months: ``start`` to ``stop`` inclusive, every ``step``."""
-
-    start: int
-    stop: int
-    step: Count = 1
-
-    @model_validator(mode="after")
-    def _ascends(self) -> Steps:
-        if self.stop < self.start:
-            raise ValueError(
-                f"stop={self.stop} comes before start={self.start}, and steps ascend. "
-                f"Try start: {self.stop}, stop: {self.start}"
-            )
-        return self
-
-    def values(self) -> list[int]:
-        """List the years or months."""
-        return list(range(self.start, self.stop + 1, self.step))
-
-
-def _branch(value: Any) -> str:
-    return "[run]" if isinstance(value, dict | Steps) else "[list]"
-
-
-Numbered = Annotated[
-    Annotated[Steps, Tag("[run]")] | Annotated[list[int], Field(min_length=1), Tag("[list]")],
-    Discriminator(_branch),
-]
-
-
-class Source(Options):
-    """Where one variable comes from.
-
-    Parameters
-    ----------
-    path : str
-        File, URL or glob; ``{year}``, ``{month}`` or ``{time}`` stand for the step.
-    years, months : list of int or {start, stop, step}
-        The steps that ``{year}`` or ``{month}`` takes.
-    times : list of str
-        ISO dates that ``{time}`` takes.
-    variable : str, optional
-        Name in a NetCDF or Zarr file.
-    valid_range : tuple of float, optional
-        Smallest and largest valid value, in the units of the cube (after ``scale``).
-    nodata : float, optional
-        A value of the file that means missing, beside what the file declares.
-    scale, offset : float
-        Stored in the cube: file value x scale + offset.
-    units, long_name : str, optional
-        Written to the cube.
-    align : {"average", "bilinear", "nearest"}, optional
-        How to bring a raster on another grid to the target's; default: an error.
-    """
-
-    path: FilePath
-    years: Numbered | None = None
-    months: Numbered | None = None
-    times: Annotated[list[str], Field(min_length=1)] | None = None
-    variable: str | None = None
-    valid_range: tuple[float, float] | None = None
-    nodata: float | None = None
-    scale: float = 1.0
-    offset: float = 0.0
-    units: str | None = None
-    long_name: str | None = None
-    align: Literal["average", "bilinear", "nearest"] | None = None
-
-    @field_validator("valid_range")
-    @classmethod
-    def _ascending(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
-        if limits is not None and limits[0] >= limits[1]:
-            raise ValueError(f"the range ascends. Try [{limits[1]:g}, {limits[0]:g}]")
-        return limits
-
-    @field_validator("times", mode="before")
-    @classmethod
-    def _texts(cls, times: Any) -> Any:
-        return [str(time) for time in times] if isinstance(times, list) else times
-
-    @model_validator(mode="after")
-    def _one_axis(self) -> Source:
-        axes = {"{year}": self.years, "{month}": self.months, "{time}": self.times}
-        for mark, steps in axes.items():
-            key = mark.strip("{}") + "s"
-            if mark in self.path and steps is None:
-                raise ValueError(f"the path has {mark}, so it needs {key}: [...]")
-            if steps is not None and mark not in self.path:
-                raise ValueError(f"{key} is given, but the path has no {mark}")
-        if sum(steps is not None for steps in axes.values()) > 1:
-            raise ValueError("give one of years, months and times")
-        return self
-
-    @property
-    def axis(self) -> Literal["year", "month", "time"] | None:
-        """Which mark the path carries, or ``None`` for a single file."""
-        if self.years is not None:
-            return "year"
-        if self.months is not None:
-            return "month"
-        return None if self.times is None else "time"
-
-    def steps(self) -> list[int] | list[str]:
-        """List the steps of the source's axis, in the order given."""
-        found = self.years or self.months or self.times or []
-        return found.values() if isinstance(found, Steps) else found
-
-    def path_of(self, step: int | str) -> str:
-        """Fill the step into the path; months have two digits."""
-        if self.axis == "month":
-            return self.path.replace("{month}", f"{int(step):02d}")
-        return self.path.replace("{" + str(self.axis) + "}", str(step))
-
-
-class CubeSection(Options):
-    """The cube: where it lies and what it is made of."""
-
-    path: FilePath
-    sources: dict[str, Source] = Field(min_length=1)
-    target: str = "hm"
-
-    @model_validator(mode="after")
-    def _target_is_a_source(self) -> CubeSection:
-        if self.target not in self.sources:
-            names = ", ".join(self.sources)
-            near = did_you_mean(self.target, self.sources)
-            raise ValueError(f"target {self.target!r} is not among the sources ({names}).{near}")
-        return self
-
-
-class ModelSection(ModelOptions):
-    """The network, and the folder its bundle is saved in."""
-
-    path: FilePath | None = None
-
-
-class ForecastSection(ForecastOptions):
-    """The forecast, and the store it is written to."""
-
-    output: FilePath | None = None
-
-
-class TlsSection(Options):
-    """Certificates of a scheduler at ``tls://``: PEM files."""
-
-    ca: FilePath
-    cert: FilePath
-    key: FilePath
-
-
-class DaskSection(Options):
-    """Where tiles are computed: on this machine, by a running scheduler, or in batch jobs.
-
-    Parameters
-    ----------
-    workers : int, optional
-        Processes of this machine. Default: this process alone.
-    scheduler : str, optional
-        Address of a running Dask scheduler.
-    tls : {ca, cert, key}, optional
-        PEM files for a scheduler at ``tls://``.
-    cluster : {"slurm", "pbs", "lsf", "sge", "htcondor", "moab", "oar"}, optional
-        Batch system that starts the workers. Every key that is not listed here
-        is then an argument of dask-jobqueue: ``cores``, ``memory``, ``queue`` ...
-    jobs : int, optional
-        Jobs to submit to it; default: 1.
-    """
-
-    model_config = ConfigDict(extra="allow")  # the fields of Options stay frozen
-
-    workers: Count | None = None
-    scheduler: str | None = None
-    tls: TlsSection | None = None
-    cluster: Literal["slurm", "pbs", "lsf", "sge", "htcondor", "moab", "oar"] | None = None
-    jobs: Count | None = None
-
-    @model_validator(mode="after")
-    def _only_a_cluster_takes_more(self) -> DaskSection:
-        if self.cluster is None and self.model_extra:
-            raise ValidationError.from_exception_data(
-                "dask",
-                [
-                    {"type": "extra_forbidden", "loc": (key,), "input": value}
-                    for key, value in self.model_extra.items()
-                ],
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _one_place(self) -> DaskSection:
-        given = {name: getattr(self, name) for name in _PLACES if getattr(self, name) is not None}
-        if len(given) > 1:
-            both = " and ".join(f"{name}={value!r}" for name, value in given.items())
-            raise ValueError(f"{both} name two places. Give one of {', '.join(_PLACES)}")
-        for name, place in (("tls", "scheduler"), ("jobs", "cluster")):
-            if getattr(self, name) is not None and place not in given:
-                raise ValueError(f"{name} belongs to a {place}. Add {place}: or leave out {name}")
-        return self
-
-
-class TrackSection(Options):
-    """Where training is logged besides the CSV that is always written."""
-
-    wandb: Literal["offline", "online", "disabled"] = "disabled"
-    project: str = "hmx"
 
 
 class Catalog(Options):
@@ -321,6 +109,12 @@ class Catalog(Options):
         return tuple(name for name, source in self.cube.sources.items() if source.axis is None)
 
     @property
+    def transforms(self) -> dict[str, str]:
+        """What covariates go through before they are scaled."""
+        sources = self.cube.sources.items()
+        return {name: s.transform for name, s in sources if s.transform != "none"}
+
+    @property
     def dynamic(self) -> tuple[str, ...]:
         """Sources with time, except the target."""
         known = {*self.static, self.cube.target}
@@ -376,8 +170,8 @@ def _nearby(path: Path) -> str:
 def _make_room(raw: dict[str, Any], overrides: Sequence[str]) -> None:
     """Forget where the file computes if an override names another place."""
     had = raw.get("dask")
-    named = {key for key in _PLACES if any(o.startswith(f"dask.{key}=") for o in overrides)}
-    if isinstance(had, dict) and named - {key for key in _PLACES if had.get(key) is not None}:
+    named = {key for key in PLACES if any(o.startswith(f"dask.{key}=") for o in overrides)}
+    if isinstance(had, dict) and named - {key for key in PLACES if had.get(key) is not None}:
         raw["dask"] = {}
 
 

@@ -7,7 +7,7 @@ Training and inference meet here: both read cleaned arrays of a window and call
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,16 @@ class Inputs:
     static: np.ndarray
     ahead: np.ndarray
     distance: np.ndarray | None = None
+
+    def at(self, place: tuple[slice, slice]) -> Inputs:
+        """Cut all arrays alike."""
+        return self.mapped(lambda array: array[(..., *place)])
+
+    def mapped(self, change: Callable[[np.ndarray], np.ndarray]) -> Inputs:
+        """Change all arrays alike."""
+        distance = None if self.distance is None else change(self.distance)
+        past, valid, dynamic, static, ahead = (change(array) for array in self.tensors())
+        return Inputs(past, valid, dynamic, static, ahead, distance)
 
     def tensors(self) -> tuple[np.ndarray, ...]:
         """Return the arrays in the order of :class:`hmx.models.forecaster.Seen`."""
@@ -224,7 +234,7 @@ def scan(cube: Cube, block: int) -> Scan:
             np.add.at(changed, np.ix_(*at), (np.abs(np.diff(series, axis=0)) > 0).any(axis=0))
         for name in sorted(arrays):
             total.update(f"{name} {arrays[name].shape}".encode())
-            total.update(np.ascontiguousarray(arrays[name]))
+            total.update(np.ascontiguousarray(arrays[name]).data)
     return Scan(valid, changed, total.hexdigest()[:16])
 
 

@@ -136,7 +136,7 @@ def fit_scaler(blocks: Iterable[Mapping[str, np.ndarray]], target: str, h: int) 
 def _sample(series: np.ndarray) -> np.ndarray:
     """Take some known values from all over an array."""
     known = series[np.isfinite(series)].astype("float64")
-    return known[:: max(1, known.size // _DRAWN)]
+    return np.asarray(known[:: max(1, known.size // _DRAWN)])
 
 
 def _step(distinct: np.ndarray) -> float:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hmx.predict.plan import Plan
 
 # choices of where to compute, which do not decide what comes out
-_PLACES = {"device", "strategy", "devices", "num_nodes"}
+_PLACES = {"device", "parallel", "devices", "num_nodes"}
 
 
 def ensure_cube(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = False) -> str:
@@ -92,6 +92,7 @@ def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = Fals
         network=_network(catalog),
         fit=catalog.train,
         track=catalog.track.model_dump(),
+        transforms=catalog.transforms,
     )
     return train(cube, recipe, out=path, progress=talk.progress())
 
@@ -187,9 +188,10 @@ def _named(cube: Any, role: str) -> tuple[str, ...]:
 def _settings(catalog: Catalog, data: str | None) -> dict[str, Any]:
     """Collect what decides a model, as a bundle records it, in JSON's own types."""
     facts = {
-        "network": _network(catalog).model_dump(),
-        "fit": catalog.train.model_dump(exclude=_PLACES),
-        "data": data,
+        "network": _network(catalog).model_dump(mode="json"),
+        "fit": catalog.train.model_dump(mode="json", exclude=_PLACES),
+        "transforms": catalog.transforms,
+        "cube": data if catalog.train.until is None else None,
     }
     settings: dict[str, Any] = json.loads(json.dumps(facts))
     return settings
@@ -197,8 +199,10 @@ def _settings(catalog: Catalog, data: str | None) -> dict[str, Any]:
 
 def _change(had: Any, wants: dict[str, Any]) -> str | None:
     """Say what differs from the settings a model was trained with."""
-    if had.get("data") != wants["data"]:
+    if had.get("cube") != wants["cube"]:
         return "the cube has changed since"
+    if had.get("transforms", {}) != wants["transforms"]:
+        return "covariates are transformed otherwise"
     for section, name in (("network", "model"), ("fit", "train")):
         for key, value in wants[section].items():
             before = had.get(section, {}).get(key)

@@ -21,6 +21,7 @@ LAYERS = [
         "folds",
         "holdout",
         "catalog",
+        "sections",
         "scaling",
         "metrics",
         "calibration",

@@ -27,7 +27,7 @@ from hmx.folds import (
 from hmx.grid import Grid
 from hmx.holdout import Holdout, Label
 from hmx.options import TrainOptions
-from hmx.samples import count_valid, in_memory, read
+from hmx.samples import in_memory, read, scan
 from hmx.windows import Span, TileGrid, Window
 
 MOST = 1200  # rows or columns of a picture, px
@@ -152,7 +152,7 @@ def fold_plan(
     grid = cube.grid
     wide = None if block_m is not None else fit.block
     block = choose_block(grid.shape, grid.pixel_size_m, block=wide, block_m=block_m)
-    counts = count_valid(cube, block)
+    counts = scan(cube, block).valid
     deals = partial(deal if folds is None else partial(Folds.deal, k=folds), counts, grid.shape)
     dealt: Split | Folds = deals(
         block=block,

@@ -323,13 +323,8 @@ def _turn(sample: Sample, spec: Spec, quarters: int, mirror: bool) -> Sample:
         turned = np.rot90(array, quarters, axes=(-2, -1))
         return np.ascontiguousarray(turned[..., ::-1] if mirror else turned)
 
-    given = sample.inputs
-    inputs = Inputs(
-        *(moved(array) for array in (given.past, given.valid, given.dynamic)),
-        static=turn(given.static, spec.static_names(), quarters, mirror),
-        ahead=moved(given.ahead),
-        distance=None if given.distance is None else moved(given.distance),
-    )
+    static = turn(sample.inputs.static, spec.static_names(), quarters, mirror)
+    inputs = replace(sample.inputs.mapped(moved), static=static)
     return Sample(inputs, *(moved(a) for a in (sample.truth, sample.weight, sample.inner)))
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import fields as fields_of
-from dataclasses import replace
 
 import numpy as np
 
@@ -72,12 +70,7 @@ class Fields:
         with self._lock:
             inputs, truth = self._field(home, origin)
         at = window.within(home).slices
-        parts = {
-            part.name: None if array is None else array[(..., *at)]
-            for part in fields_of(inputs)
-            for array in [getattr(inputs, part.name)]
-        }
-        return replace(inputs, **parts), truth[(..., *at)]
+        return inputs.at(at), truth[(..., *at)]
 
     def _home(self, window: Window) -> Window:
         """Find the field that holds a window; far from all of them it is its own."""

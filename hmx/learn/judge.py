@@ -47,12 +47,19 @@ class Judge:
             truth = np.where(weight > 0, batch.truth[0, lead].cpu().numpy(), np.nan)
             if not weight.any():
                 continue
-            shared = {"weight": weight, "settings": self.settings}
-            middle = mean(knots[lead], spec.network.knots)
+            middle, levels = mean(knots[lead], spec.network.knots), spec.network.knots
             self.ours[lead] += Cell.of(
-                truth, origin, middle, knots=knots[lead], levels=spec.network.knots, **shared
+                truth,
+                origin,
+                middle,
+                knots=knots[lead],
+                levels=levels,
+                weight=weight,
+                settings=self.settings,
             )
-            self.still[lead] += Cell.of(truth, origin, origin, **shared)
+            self.still[lead] += Cell.of(
+                truth, origin, origin, weight=weight, settings=self.settings
+            )
 
     def loss(self) -> float:
         """Mean over leads of the CRPS relative to persistence; below 1 beats it."""

@@ -125,7 +125,7 @@ class Forecaster(nn.Module):
         frame, constant = SCALARS + channels.dynamic, channels.static
         if options.strategy == "direct":
             constant += leads * channels.ahead
-        self.body = _body(options, frame, constant)
+        self.body: Any = _body(options, frame, constant)
         self.shared = options.strategy == "direct" and options.heads == "shared"
         heads = 1 if self.shared else self.leads
         self.head = nn.Conv2d(self.body.trunk.outputs, heads * len(self.knots), 1)
@@ -204,7 +204,8 @@ class Forecaster(nn.Module):
         self, seen: Seen, constant: Tensor, *, every: bool = False
     ) -> list[tuple[Tensor, State]]:
         """Show the history; return features and state after the last step, or every one."""
-        state, found = None, []
+        state: State = None
+        found = []
         for t in range(seen.past.shape[1]):
             state = self.body.see(self._past_frame(seen, t), constant, state)
             if every or t == seen.past.shape[1] - 1:

@@ -102,7 +102,7 @@ class Rollout:
             Layer.of(
                 cast(ConvLSTMCell, cell), halved=index > 0, dtype=torch.bfloat16 if half else kept
             )
-            for index, cell in enumerate(network.core.cells)
+            for index, cell in enumerate(network.body.core.cells)
         ]
 
     def __call__(self, seen: Seen, *, h: int, crop: Window | None = None) -> Tensor:

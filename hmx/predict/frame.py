@@ -85,7 +85,8 @@ class Frame:
         core, steps = self.core(part), cube.data.sizes["time"]
         target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.door)
         values = read_raw(target, core, Span(steps - 1, steps))[cube.target]
-        return self._turned(self.request.rules[cube.target].clean(values))[-1]
+        cleaned = self.request.rules[cube.target].clean(values)
+        return np.asarray(self._turned(cleaned)[-1])
 
     def _turned(self, block: np.ndarray) -> np.ndarray:
         axes = [axis for axis, dim in ((-2, "y"), (-1, "x")) if dim in self.flips]
