@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hmx.errors import BadArgument
 from hmx.figures.panel import NO_FORECAST, NO_TRUTH, PanelRow, block_mean, draw_panel
 
 SHAPE = (40, 60)
+MAPS = ("truth", "forecast", "lower", "upper", "origin")
 
 
 def row(lead: int = 1, **changes: Any) -> PanelRow:
@@ -158,12 +160,13 @@ def test_large_maps_are_drawn_as_block_means_of_known_pixels() -> None:
     assert small[1, 3] == (20 + 27) / 2
     assert np.isnan(small[2]).all()
     np.testing.assert_array_equal(block_mean(values, most=7), values)
-    big = {k: np.ones((1500, 900)) for k in ("truth", "forecast", "lower", "upper", "origin")}
+    big = {k: np.ones((1500, 900)) for k in MAPS}
     assert max(maps_of(draw(row(**big)))[0].images[0].get_array().shape) <= 480
 
 
 def test_a_saved_panel_is_1200_pixels_wide_and_its_texts_stay_inside() -> None:
-    figure = draw(row(1), row(2, skill=-0.123), units="a long unit of measure")
+    long = PanelRow(12, "1990-12 (+120 months)", **{k: np.eye(9) for k in MAPS}, valid=184_600_000)
+    figure = draw(long, replace(long, skill=-0.123), units="a long unit of measure")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     width, height = figure.canvas.get_width_height()
