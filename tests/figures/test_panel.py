@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -138,9 +139,9 @@ def test_bars_name_the_target_and_its_units() -> None:
         return [axis.get_xlabel() for axis in draw(row(), **options).axes if axis.get_xlabel()]
 
     assert labels(target="hfp", units="index") == [
-        "hfp (index)", "difference of hfp (index)", "interval width (index)",
+        "hfp (index)", "difference (index)", "width (index)",
     ]  # fmt: skip
-    assert labels(units="1") == ["hm", "difference of hm", "interval width"]
+    assert labels(units="1") == ["hm", "difference", "width"]
 
 
 def test_the_scale_stays_within_the_valid_range() -> None:
@@ -166,7 +167,7 @@ def test_large_maps_are_drawn_as_block_means_of_known_pixels() -> None:
 
 def test_a_saved_panel_is_1200_pixels_wide_and_its_texts_stay_inside() -> None:
     long = PanelRow(12, "1990-12 (+120 months)", **{k: np.eye(9) for k in MAPS}, valid=184_600_000)
-    figure = draw(long, replace(long, skill=-0.123), units="a long unit of measure")
+    figure = draw(long, replace(long, skill=-0.123), units="a rather long unit of measure, per km2")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     width, height = figure.canvas.get_width_height()
@@ -179,6 +180,9 @@ def test_a_saved_panel_is_1200_pixels_wide_and_its_texts_stay_inside() -> None:
             assert box.y0 >= 0
             assert box.x1 < maps_of(figure)[0].get_window_extent().x0
             assert box.y1 <= height
+    labels = [axis.xaxis.label.get_window_extent() for axis in figure.axes if axis.get_xlabel()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(labels))
+    assert labels[-1].x1 <= width
 
 
 def test_maps_of_different_shapes_are_refused() -> None:
