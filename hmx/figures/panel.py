@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,7 @@ def draw_panel(
             _draw(axis, maps, column, scales)
             if number == 0:
                 axis.set_title(head, fontsize=11)
-    words = (target, f"difference of {target}", _interval(level))
+    words = (target, "difference", "width")
     _bars(figure, grid, pictures, scales, [_named(word, units) for word in words])
     return figure
 
@@ -292,7 +293,7 @@ def _bars(
             orientation="horizontal",
             extend=_extend(values, scales[kind]),
         )
-        bar.set_label(label, fontsize=10)
+        bar.set_label(fill(label, 60 if kind == "state" else 28), fontsize=10)
         bar.ax.tick_params(labelsize=9)
         bar.ax.locator_params(nbins=7 if kind == "state" else 4)
     legend = _greys(pictures)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from hmx.errors import BadArgument
 from hmx.figures.panel import NO_FORECAST, NO_TRUTH, PanelRow, block_mean, draw_panel
 
 SHAPE = (40, 60)
+MAPS = ("truth", "forecast", "lower", "upper", "origin")
 
 
 def row(lead: int = 1, **changes: Any) -> PanelRow:
@@ -136,9 +139,9 @@ def test_bars_name_the_target_and_its_units() -> None:
         return [axis.get_xlabel() for axis in draw(row(), **options).axes if axis.get_xlabel()]
 
     assert labels(target="hfp", units="index") == [
-        "hfp (index)", "difference of hfp (index)", "interval width (index)",
+        "hfp (index)", "difference (index)", "width (index)",
     ]  # fmt: skip
-    assert labels(units="1") == ["hm", "difference of hm", "interval width"]
+    assert labels(units="1") == ["hm", "difference", "width"]
 
 
 def test_the_scale_stays_within_the_valid_range() -> None:
@@ -158,12 +161,13 @@ def test_large_maps_are_drawn_as_block_means_of_known_pixels() -> None:
     assert small[1, 3] == (20 + 27) / 2
     assert np.isnan(small[2]).all()
     np.testing.assert_array_equal(block_mean(values, most=7), values)
-    big = {k: np.ones((1500, 900)) for k in ("truth", "forecast", "lower", "upper", "origin")}
+    big = {k: np.ones((1500, 900)) for k in MAPS}
     assert max(maps_of(draw(row(**big)))[0].images[0].get_array().shape) <= 480
 
 
 def test_a_saved_panel_is_1200_pixels_wide_and_its_texts_stay_inside() -> None:
-    figure = draw(row(1), row(2, skill=-0.123), units="a long unit of measure")
+    long = PanelRow(12, "1990-12 (+120 months)", **{k: np.eye(9) for k in MAPS}, valid=184_600_000)
+    figure = draw(long, replace(long, skill=-0.123), units="a rather long unit of measure, per km2")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     width, height = figure.canvas.get_width_height()
@@ -176,6 +180,9 @@ def test_a_saved_panel_is_1200_pixels_wide_and_its_texts_stay_inside() -> None:
             assert box.y0 >= 0
             assert box.x1 < maps_of(figure)[0].get_window_extent().x0
             assert box.y1 <= height
+    labels = [axis.xaxis.label.get_window_extent() for axis in figure.axes if axis.get_xlabel()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(labels))
+    assert labels[-1].x1 <= width
 
 
 def test_maps_of_different_shapes_are_refused() -> None:

@@ -68,6 +68,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for step in range(3):
         for logger in found:
             logger.log_metrics({"train_loss": 1 / (step + 1), "epoch": step}, step=step)
+    print("of no concern to the run")
     log_summary(
         found,
         {"split": "abc", "parameters": np.int64(9), "reach": (3, 5), "fit": {"h": 2}},
