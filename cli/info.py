@@ -29,7 +29,13 @@ def info(call: Call) -> None:
         ("forecast", loaded.forecast_path),
     ):
         click.echo(f"\n{what:<9} {path}")
-        click.echo(_describe(path, what) if Path(path).exists() else "  not made yet")
+        click.echo(_describe(path, what) if _is_there(path) else "  not made yet")
+
+
+def _is_there(path: str) -> bool:
+    from hmx.remote_models import is_remote
+
+    return is_remote(path) or Path(path).exists()
 
 
 def _describe(path: str, what: str) -> str:

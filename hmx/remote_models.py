@@ -80,8 +80,12 @@ class Reference:
 
     def folder(self, version: str) -> Path:
         """Return where a version of it is kept; it may not be there yet."""
-        root = Path(os.environ.get("HMX_CACHE") or Path.home() / ".cache" / "hmx")
-        return root / "models" / self.entity / self.project / self.name / version
+        return cache_folder() / "models" / self.entity / self.project / self.name / version
+
+
+def cache_folder() -> Path:
+    """Return the folder of hmx's cache; it may not exist yet."""
+    return Path(os.environ.get("HMX_CACHE") or Path.home() / ".cache" / "hmx")
 
 
 def is_remote(path: str | Path) -> bool:

@@ -26,8 +26,8 @@ PLACES = ("workers", "scheduler", "cluster")  # to compute, one of which a catal
 
 
 def is_url(path: str) -> bool:
-    """Tell a URL or a GDAL virtual path from a path of this machine."""
-    return "://" in path or path.startswith("/vsi")
+    """Tell a URL, a GDAL virtual path or a model elsewhere from a path of this machine."""
+    return "://" in path or path.startswith(("/vsi", "wandb:"))
 
 
 def _resolve(path: str, info: ValidationInfo) -> str:

@@ -17,6 +17,7 @@ from hmx.cube import open_cube
 from hmx.ingest import ingest, is_current
 from hmx.options import ForecastOptions, ModelOptions
 from hmx.progress import QUIET, Talk
+from hmx.remote_models import is_remote
 
 if TYPE_CHECKING:
     from hmx.predict.job import Job
@@ -69,6 +70,10 @@ def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = Fals
     Bundle
         Saved at ``catalog.model_path``.
     """
+    if is_remote(catalog.model_path):
+        ensure_cube(catalog, talk)
+        talk.say(f"model: {catalog.model_path}")
+        return load(catalog.model_path)
     path = Path(catalog.model_path)
     require_bundle_place(path)  # before hours of work for a place that is taken
     ensure_cube(catalog, talk)

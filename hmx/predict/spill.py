@@ -7,15 +7,10 @@ through a scheduler. A bundle without a folder is written to the user's cache
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from hmx.bundle import DESCRIPTION, Bundle, load
-
-
-def cache_folder() -> Path:
-    """Return the folder of hmx's cache; it may not exist yet."""
-    return Path(os.environ.get("HMX_CACHE") or Path.home() / ".cache" / "hmx")
+from hmx.remote_models import cache_folder
 
 
 def on_disk(bundle: Bundle) -> Bundle:
