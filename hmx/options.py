@@ -135,6 +135,9 @@ class TrainOptions(Options):
         Side of a chip, px; the rim that the border could reach is not scored.
     lr, weight_decay, clip : float
         Peak learning rate and decay of AdamW, and the largest gradient norm.
+    squared : float
+        Weight of the squared error of the mean beside the CRPS, both in ordinary
+        changes.
     ema : float
         Decay per step of the running average of the weights that is judged and
         kept; 0 for none.
@@ -178,10 +181,11 @@ class TrainOptions(Options):
     steps: Count = 25
     batch: Count = 4
     chip: Annotated[int, Field(ge=8)] = 96
-    lr: Annotated[float, Field(gt=0)] = 4e-3
+    lr: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     clip: Annotated[float, Field(gt=0)] = 1.0
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    squared: Annotated[float, Field(ge=0)] = 0.3
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
     focus: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Count = 10
     validation: Share = 0.1
@@ -191,7 +195,7 @@ class TrainOptions(Options):
     folds: Annotated[int, Field(ge=2)] | None = None
     block: Annotated[int, Field(ge=8)] | None = None
     buffer: Annotated[int, Field(ge=0)] | None = None
-    final: bool = False
+    final: bool = True
     runs: Count = 1
     ensemble: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
@@ -290,6 +294,7 @@ class Fitting(TypedDict, total=False):
     lr: float
     weight_decay: float
     clip: float
+    squared: float
     ema: float
     focus: float
     patience: int

@@ -15,7 +15,7 @@ from hmx.folds import VALIDATION
 from hmx.learn.data import Batch, Chips, Draw, HeldOut, Reader
 from hmx.learn.judge import Judge
 from hmx.models.forecaster import Forecaster, channels_last
-from hmx.models.quantile import crps
+from hmx.models.quantile import crps, mean
 from hmx.options import TrainOptions
 
 REHEARSAL = 1.0  # weight of one-step forecasts inside the history, beside the leads
@@ -69,7 +69,8 @@ class Fit(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of one batch."""
-        value = loss(self.network, batch, self.reader.scaler.change)
+        change, squared = self.reader.scaler.change, self.options.squared
+        value = loss(self.network, batch, change, squared=squared)
         if not torch.isfinite(value):
             raise TrainingFailed(
                 f"the loss became {float(value.detach())} at epoch {self.current_epoch}. "
@@ -163,7 +164,9 @@ def validation_windows(reader: Reader, options: TrainOptions) -> HeldOut:
     return HeldOut(reader, VALIDATION, most=_MOST_VALIDATION, seed=options.seed)
 
 
-def loss(network: Forecaster, batch: Batch, change: tuple[float, ...]) -> Tensor:
+def loss(
+    network: Forecaster, batch: Batch, change: tuple[float, ...], *, squared: float = 0.0
+) -> Tensor:
     """Sum over leads the CRPS in units of the usual change, weighted by area.
 
     Each lead is divided by the pixels of the lead that has most, so that a far lead
@@ -178,16 +181,30 @@ def loss(network: Forecaster, batch: Batch, change: tuple[float, ...]) -> Tensor
         Leads beyond the last one with truth are not computed.
     change : tuple of float
         Of each lead, native units, from the scaler.
+    squared : float
+        Weight of the squared error of the mean. The CRPS feels the tails of a
+        distribution little, and the mean of one that is mostly "no change" is made
+        of its tails.
     """
     known = (batch.weight > 0).sum(dim=(0, 2, 3))
     h = int(known.nonzero().max()) + 1 if known.any() else 1
     leads, rehearsed = network.rehearse(batch.seen, h=h)
     size = leads.new_tensor(change[:h])[:, None, None]
-    error = crps(leads, batch.truth[:, :h], network.knots) / size * batch.weight[:, :h]
+    error = _error(network, leads, batch.truth[:, :h], size, squared) * batch.weight[:, :h]
     total = error.sum() / known.max().clamp(min=1)
     past, valid = batch.seen.past, batch.seen.valid
     for step, ahead in enumerate(rehearsed):
         weight = batch.inner * valid[:, step] * valid[:, step + 1]
-        error = crps(ahead, past[:, step + 1], network.knots) / change[0] * weight
+        error = _error(network, ahead, past[:, step + 1], size[0], squared) * weight
         total = total + REHEARSAL * error.sum() / (weight > 0).sum().clamp(min=1)
     return total
+
+
+def _error(
+    network: Forecaster, knots: Tensor, truth: Tensor, size: Tensor, squared: float
+) -> Tensor:
+    """Score quantile functions pixel by pixel, in ordinary changes."""
+    found = crps(knots, truth, network.knots) / size
+    if not squared:
+        return found
+    return found + squared * ((mean(knots, network.knots) - truth) / size).square()
