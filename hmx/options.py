@@ -41,6 +41,8 @@ class ModelOptions(Options):
     heads : {"shared", "separate"}
         Of a direct network: one for all leads, which gives each a size of its own,
         or one for each.
+    anchor : bool
+        Whether a linear regression says where the means of a direct network lie.
     history : int
         Past steps the model sees, the origin included.
     width : int
@@ -71,6 +73,7 @@ class ModelOptions(Options):
     arch: Arch = "dilated"
     strategy: Strategy = "direct"
     heads: Literal["shared", "separate"] = "shared"
+    anchor: bool = True
     history: Count = 3
     width: Count = 32
     trunk: Dilations = (1, 2, 4, 8)
@@ -184,7 +187,7 @@ class TrainOptions(Options):
     lr: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     clip: Annotated[float, Field(gt=0)] = 1.0
-    squared: Annotated[float, Field(ge=0)] = 0.3
+    squared: Annotated[float, Field(ge=0)] = 0.1
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
     focus: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Count = 10
@@ -276,6 +279,7 @@ class Fitting(TypedDict, total=False):
     arch: Arch
     strategy: Strategy
     heads: Literal["shared", "separate"]
+    anchor: bool
     width: int
     trunk: Sequence[int]
     hidden: int

@@ -118,10 +118,13 @@ def assemble(
 def _derived(
     arrays: Mapping[str, np.ndarray], spec: Spec, inner: Window, pixel_size: PixelSize
 ) -> np.ndarray:
-    """Derive the context channels of a window, (channel, y, x), NaN where unknown."""
+    """Derive the context channels of a window, (channel, y, x), NaN where unknown.
+
+    Past change is that of the last step: what came before says little of what comes.
+    """
     steps = spec.network.history
-    seen = {name: arrays[name] for name in (*spec.context.terrain,)}
-    seen[spec.target] = arrays[spec.target][:steps]
+    seen = {name: arrays[name] for name in spec.context.terrain}
+    seen[spec.target] = arrays[spec.target][max(0, steps - 2) : steps]
     return derive(spec.context, seen, spec.target, pixel_size=pixel_size, crop=inner)
 
 

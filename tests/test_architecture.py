@@ -24,6 +24,7 @@ LAYERS = [
         "sections",
         "scaling",
         "metrics",
+        "regression",
         "calibration",
         "spec",
         "boxes",

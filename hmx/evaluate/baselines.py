@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmx.errors import BadArgument
-from hmx.evaluate.regression import RADII, NormalEquations, count_features, features
+from hmx.regression import RADII, NormalEquations, count_features, features
 
 Floats = NDArray[np.floating[Any]]
 Array = NDArray[np.float64]

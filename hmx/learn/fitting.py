@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
+from hmx.learn.anchor import fit_anchor
 from hmx.learn.data import Draw, Reader
 from hmx.learn.judge import Judge
 from hmx.learn.module import Fit, validation_windows
@@ -83,6 +84,7 @@ def fit(
     pl.seed_everything(options.seed, verbose=False)
     judged = bool(len(validation_windows(reader, options)))
     network = Forecaster.of(reader.spec, reader.scaler)
+    fit_anchor(network, reader, seed=options.seed)
     module = Fit(network, reader, options, draw, judged=judged)
     last = folder / _LAST
     if not (folder / _DONE).is_file():

@@ -53,7 +53,8 @@ def per_pixel(options: ModelOptions, channels: Counts, *, h: int) -> int:
     layers = len(options.trunk) * width * width * 9
     heads = 1 if recursive or options.heads == "shared" else h
     heads *= (width + seen * trunk) * len(options.knots)
-    return 2 * (total + looks * (entry + layers + heads))
+    anchor = 0 if recursive or not options.anchor else options.history * frame + constant
+    return 2 * (total + looks * (entry + layers + heads) + anchor)
 
 
 def flops(

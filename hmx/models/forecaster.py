@@ -9,6 +9,12 @@ for all, with a size of its own for each: far leads have few truths, and look mu
 near ones); *recursive* goes one step at a time, is shown its own mean, and adds what it
 says of each step to what it said before.
 
+Most change of such maps is noise and its reversal, whose mean is linear in what is
+seen and which a flexible network overfits. A direct network is therefore *anchored*:
+a linear regression, fitted in closed form before training, says where the mean lies,
+and the network's distributions are tilted to it (:func:`hmx.models.quantile.tilt`),
+in training as in inference.
+
 Tensors: ``b`` windows, ``t`` history steps, ``h`` leads, ``q`` knots, ``d`` dynamic,
 ``s`` static and ``a`` known-ahead channels, all ``(..., y, x)``.
 """
@@ -23,7 +29,7 @@ from torch import Tensor, nn
 from hmx.bundle import Bundle, Spec, check_weights
 from hmx.models.convlstm import ConvLSTM, Recurrent
 from hmx.models.dilated import Stacked, trunk_reach
-from hmx.models.quantile import TargetScale, mean, parts, unfold
+from hmx.models.quantile import TargetScale, mean, parts, tilt, unfold
 from hmx.models.regions import SCALARS
 from hmx.options import ModelOptions
 from hmx.scaling import Scaler
@@ -126,7 +132,14 @@ class Forecaster(nn.Module):
         if options.strategy == "direct":
             constant += leads * channels.ahead
         self.body: Any = _body(options, frame, constant)
-        self.shared = options.strategy == "direct" and options.heads == "shared"
+        direct = options.strategy == "direct"
+        self.anchored = direct and options.anchor
+        if self.anchored:
+            linear = options.history * frame + constant
+            self.register_buffer("anchor_weight", torch.zeros(linear, 1))
+            self.register_buffer("anchor_bias", torch.zeros(1))
+            self.register_buffer("anchor_size", torch.zeros(leads))
+        self.shared = direct and options.heads == "shared"
         heads = 1 if self.shared else self.leads
         self.head = nn.Conv2d(self.body.trunk.outputs, heads * len(self.knots), 1)
         for parameter in self.head.parameters():
@@ -180,7 +193,7 @@ class Forecaster(nn.Module):
         features, state = self._look_back(seen, constant)[-1]
         if self.options.strategy == "direct":
             total = self._totals(self._head(features[(..., *wanted)]), h)
-            return self._unfold(total, seen.past[(slice(None), -1, None, *wanted)])
+            return self._direct(total, seen, constant, wanted)
         first = self._head(features)[:, 0]
         return self._roll(seen, state, constant, first, h=h)[(..., *wanted)]
 
@@ -220,6 +233,30 @@ class Forecaster(nn.Module):
         centre = self.location_size[:h, None].exp()
         size = torch.cat((gaps[:, : self.middle], centre, gaps[:, self.middle + 1 :]), dim=1)
         return found * size[:, :, None, None]
+
+    def _direct(self, total: Tensor, seen: Seen, constant: Tensor, wanted: Slices) -> Tensor:
+        """Unfold all leads at once, and tilt them to the anchor's means."""
+        origin = seen.past[(slice(None), -1, None, *wanted)]
+        values = self._unfold(total, origin)
+        if not self.anchored:
+            return values
+        change = self.anchor(seen, constant, wanted).unsqueeze(1) * self.scale.change
+        target = origin + change * self.anchor_size[: total.shape[1], None, None]
+        return self.scale.bound(tilt(values, origin, self.scale.bound(target), self.knots))
+
+    def anchor(self, seen: Seen, constant: Tensor, wanted: Slices) -> Tensor:
+        """Forecast one step's change linearly, in ordinary changes, (b, y, x)."""
+        linear = self.linear(seen, constant)[(..., *wanted)]
+        weight: Tensor = self.anchor_weight  # type: ignore[assignment]
+        with torch.autocast(linear.device.type, enabled=False):
+            found = torch.einsum("bcyx,co->boyx", linear, weight)[:, 0]
+        return found + self.anchor_bias
+
+    def linear(self, seen: Seen, constant: Tensor | None = None) -> Tensor:
+        """Collect what an anchor is linear in, (b, c, y, x): all steps and what is constant."""
+        constant = self._constant(seen) if constant is None else constant
+        frames = [self._past_frame(seen, t) for t in range(seen.past.shape[1])]
+        return torch.cat((*frames, constant), dim=1)
 
     def _unfold(self, total: Tensor, origin: Tensor) -> Tensor:
         return unfold(total, origin, self.scale, self.middle)

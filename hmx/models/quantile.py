@@ -21,6 +21,8 @@ from torch.nn import functional
 from hmx.bundle import Spec
 from hmx.scaling import Scaler
 
+_TINY = 1e-9  # native units: far below any change
+_MOST_TILT = 2.0
 CLOSED = -4.0  # raw gaps are shifted by this much: softplus(-4) = .018 ordinary changes
 
 
@@ -102,6 +104,35 @@ def unfold(total: Tensor, origin: Tensor, scale: TargetScale, middle: int) -> Te
     above = total[..., middle + 1 :, :, :].cumsum(-3)
     residual = torch.cat((centre - below, centre, centre + above), dim=-3)
     return scale.bound(origin.unsqueeze(-3) + residual * scale.change)
+
+
+def tilt(values: Tensor, origin: Tensor, target: Tensor, knots: Sequence[float]) -> Tensor:
+    """Tilt quantile functions so that their means come near a target.
+
+    What lies above the origin is stretched by a factor and what lies below shrunk by
+    it, or the other way round: the one factor, between 1/2 and 2, that does it. No
+    change stays no change, and quantiles stay in order.
+
+    Parameters
+    ----------
+    values : Tensor
+        Native units, (..., q, y, x).
+    origin, target : Tensor
+        Last observed state and wanted mean, native units, (..., y, x).
+    knots : sequence of float
+        Probabilities, (q,).
+    """
+    share = values.new_tensor(weights(knots))[:, None, None]
+    residual = values - origin.unsqueeze(-3)
+    up, down = (residual.relu() * share).sum(-3), ((-residual).relu() * share).sum(-3)
+    shift = target - origin
+    # factor * up - down / factor = shift, solved without taking like from like
+    root = (shift.square() + 4 * up * down + _TINY**2).sqrt()
+    factor = torch.where(
+        shift >= 0, (shift + root) / (2 * up + _TINY), 2 * down / (root - shift + _TINY)
+    )
+    factor = factor.clamp(1 / _MOST_TILT, _MOST_TILT).unsqueeze(-3)
+    return origin.unsqueeze(-3) + residual.relu() * factor - (-residual).relu() / factor
 
 
 def weights(knots: Sequence[float]) -> list[float]:

@@ -13,7 +13,7 @@ from hmx.evaluate.baselines import (
     linear_trend,
     persistence,
 )
-from hmx.evaluate.regression import NormalEquations, box_mean, features
+from hmx.regression import NormalEquations, box_mean, features
 
 LEADS = (1, 2, 4)
 ALL = [persistence, linear_trend, damped_trend]
