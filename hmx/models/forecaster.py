@@ -121,6 +121,10 @@ class Forecaster(nn.Module):
         Of covariates.
     """
 
+    anchor_weight: Tensor
+    anchor_bias: Tensor
+    anchor_size: Tensor
+
     def __init__(
         self, options: ModelOptions, scale: TargetScale, *, leads: int, channels: Channels
     ):
@@ -247,9 +251,8 @@ class Forecaster(nn.Module):
     def anchor(self, seen: Seen, constant: Tensor, wanted: Slices) -> Tensor:
         """Forecast one step's change linearly, in ordinary changes, (b, y, x)."""
         linear = self.linear(seen, constant)[(..., *wanted)]
-        weight: Tensor = self.anchor_weight  # type: ignore[assignment]
         with torch.autocast(linear.device.type, enabled=False):
-            found = torch.einsum("bcyx,co->boyx", linear, weight)[:, 0]
+            found = torch.einsum("bcyx,co->boyx", linear, self.anchor_weight)[:, 0]
         return found + self.anchor_bias
 
     def linear(self, seen: Seen, constant: Tensor | None = None) -> Tensor:
