@@ -144,6 +144,9 @@ class TrainOptions(Options):
     ema : float
         Decay per step of the running average of the weights that is judged and
         kept; 0 for none.
+    jitter : float
+        Spread of what is added to each static covariate of a chip, standard
+        deviations: the network learns what lies around a pixel, and not its place.
     focus : float
         Share of the chips that are drawn around past change; the loss is weighted
         so that it stays that of chips drawn anywhere.
@@ -189,6 +192,7 @@ class TrainOptions(Options):
     clip: Annotated[float, Field(gt=0)] = 1.0
     squared: Annotated[float, Field(ge=0)] = 0.1
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    jitter: Annotated[float, Field(ge=0)] = 1.0
     focus: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Count = 10
     validation: Share = 0.1
@@ -300,6 +304,7 @@ class Fitting(TypedDict, total=False):
     clip: float
     squared: float
     ema: float
+    jitter: float
     focus: float
     patience: int
     validation: float

@@ -218,6 +218,8 @@ class Chips(IterableDataset):
         Chips per step and steps per epoch, over all processes together.
     key : tuple of int
         Seed and epoch, which decide the chips.
+    jitter : float
+        Spread of what is added to each static covariate of a chip, scaled.
     rank, world : int
         This process takes every ``world``-th chip.
     """
@@ -231,12 +233,13 @@ class Chips(IterableDataset):
         batch: int,
         steps: int,
         key: tuple[int, int],
+        jitter: float = 0.0,
         rank: int = 0,
         world: int = 1,
     ):
         super().__init__()
         self.reader, self.draw, self.batch, self.steps = reader, draw, batch, steps
-        self.key, self.rank, self.world = key, rank, world
+        self.key, self.jitter, self.rank, self.world = key, jitter, rank, world
         shape = reader.cube.grid.shape
         self.side = (min(side, shape[0]), min(side, shape[1]))
         self.waited = Waiting()
@@ -280,6 +283,7 @@ class Chips(IterableDataset):
             block = int(rng.choice(len(self.draw.blocks), p=self.draw.odds))
         weight = self.draw.weights[block]
         turned = _turn(sample, self.reader.spec, int(rng.integers(4)), bool(rng.integers(2)))
+        turned = _shaken(turned, rng.normal(0, self.jitter, len(self.reader.spec.static)))
         return replace(turned, weight=turned.weight * weight, inner=turned.inner * weight)
 
     def _window(self, rng: np.random.Generator, block: int) -> Window:
@@ -312,6 +316,16 @@ class Waiting:
 
     def __exit__(self, *error: object) -> None:
         self.seconds += time.perf_counter() - self._since
+
+
+def _shaken(sample: Sample, offsets: np.ndarray) -> Sample:
+    """Add an offset to each static covariate, where it is known."""
+    if not offsets.any():
+        return sample
+    static = sample.inputs.static.copy()
+    known = static[len(offsets)]  # the channel of their validity
+    static[: len(offsets)] += offsets.astype(static.dtype)[:, None, None] * known
+    return replace(sample, inputs=replace(sample.inputs, static=static))
 
 
 def _turn(sample: Sample, spec: Spec, quarters: int, mirror: bool) -> Sample:

@@ -143,6 +143,7 @@ class Fit(pl.LightningModule):
             batch=options.batch,
             steps=options.steps,
             key=(options.seed, self.current_epoch),
+            jitter=options.jitter,
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
         )
