@@ -189,9 +189,11 @@ def loss(
     """
     known = (batch.weight > 0).sum(dim=(0, 2, 3))
     h = int(known.nonzero().max()) + 1 if known.any() else 1
-    leads, rehearsed = network.rehearse(batch.seen, h=h)
+    crop = _scored(batch.weight)
+    leads, rehearsed = network.rehearse(batch.seen, h=h, crop=crop)
     size = leads.new_tensor(change[:h])[:, None, None]
-    error = _error(network, leads, batch.truth[:, :h], size, squared) * batch.weight[:, :h]
+    truth, weight = (part[:, :h, crop[0], crop[1]] for part in (batch.truth, batch.weight))
+    error = _error(network, leads, truth, size, squared) * weight
     total = error.sum() / known.max().clamp(min=1)
     past, valid = batch.seen.past, batch.seen.valid
     for step, ahead in enumerate(rehearsed):
@@ -199,6 +201,15 @@ def loss(
         error = _error(network, ahead, past[:, step + 1], size[0], squared) * weight
         total = total + REHEARSAL * error.sum() / (weight > 0).sum().clamp(min=1)
     return total
+
+
+def _scored(weight: Tensor) -> tuple[slice, slice]:
+    """Bound the pixels that are scored anywhere in a batch: the rest need no distribution."""
+    seen = (weight > 0).any(dim=0).any(dim=0)
+    rows, cols = (seen.any(dim=axis).nonzero() for axis in (1, 0))
+    if not len(rows):
+        return slice(None), slice(None)
+    return slice(int(rows.min()), int(rows.max()) + 1), slice(int(cols.min()), int(cols.max()) + 1)
 
 
 def _error(
