@@ -201,21 +201,24 @@ class Forecaster(nn.Module):
         first = self._head(features)[:, 0]
         return self._roll(seen, state, constant, first, h=h)[(..., *wanted)]
 
-    def rehearse(self, seen: Seen, *, h: int) -> tuple[Tensor, list[Tensor]]:
+    def rehearse(
+        self, seen: Seen, *, h: int, crop: Slices | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Forecast as :meth:`forward`, and one step ahead from each past step.
 
         The rehearsals of a recursive network, a list of t - 1 tensors (b, q, y, x)
         whose truths are steps 1 ... t - 1 of ``past``, let training learn from every
-        pair of neighbouring maps and not only from those after the origin. A direct
+        pair of neighbouring maps and not only from those after the origin; they are not cropped. A direct
         network has none.
         """
         if self.options.strategy == "direct":
-            return self(seen, h=h), []
+            return self(seen, h=h, crop=crop), []
         constant = self._constant(seen)
         steps = self._look_back(seen, constant, every=True)
         totals = [self._head(features)[:, 0] for features, _ in steps]
         rehearsed = [self._unfold(total, seen.past[:, t]) for t, total in enumerate(totals[:-1])]
-        return self._roll(seen, steps[-1][1], constant, totals[-1], h=h), rehearsed
+        leads = self._roll(seen, steps[-1][1], constant, totals[-1], h=h)
+        return leads[(..., *(crop or (slice(None), slice(None))))], rehearsed
 
     def _look_back(
         self, seen: Seen, constant: Tensor, *, every: bool = False
