@@ -192,9 +192,9 @@ class TrainOptions(Options):
     clip: Annotated[float, Field(gt=0)] = 1.0
     squared: Annotated[float, Field(ge=0)] = 0.1
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
-    jitter: Annotated[float, Field(ge=0)] = 1.0
+    jitter: Annotated[float, Field(ge=0)] = 2.0
     focus: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    patience: Count = 10
+    patience: Count = 5
     validation: Share = 0.1
     calibration: Share = 0.1
     test: Share = 0.0

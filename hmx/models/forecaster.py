@@ -208,8 +208,8 @@ class Forecaster(nn.Module):
 
         The rehearsals of a recursive network, a list of t - 1 tensors (b, q, y, x)
         whose truths are steps 1 ... t - 1 of ``past``, let training learn from every
-        pair of neighbouring maps and not only from those after the origin; they are not cropped. A direct
-        network has none.
+        pair of neighbouring maps and not only from those after the origin; they are
+        not cropped. A direct network has none.
         """
         if self.options.strategy == "direct":
             return self(seen, h=h, crop=crop), []
