@@ -28,7 +28,7 @@ def make_work(folder: Path) -> Path:
     catalog = write_catalog(
         folder,
         make_cube((220, 210)),
-        model={"hidden": 6, "layers": 1, "history": 3},
+        model={"width": 6, "trunk": [1, 2], "context": [1, 3], "history": 3},
         forecast={"h": 3, "level": [80], "tile": 32},
     )
     import hmx
