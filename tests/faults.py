@@ -29,6 +29,7 @@ def make_work(folder: Path) -> Path:
         folder,
         make_cube((220, 210)),
         model={"width": 6, "trunk": [1, 2], "context": [1, 3], "history": 3},
+        train={"h": 3},
         forecast={"h": 3, "level": [80], "tile": 32},
     )
     import hmx
