@@ -24,7 +24,7 @@ from hmx.bundle import _describe
 from hmx.cube import enter
 from hmx.errors import BadArgument, BundleError, OutputExists, TrainingFailed
 from hmx.folds import CALIBRATION, TEST, TRAIN, UNUSED, VALIDATION
-from hmx.learn.data import Batch, Chips, Draw, HeldOut, Reader
+from hmx.learn.data import Batch, Chips, Draw, Reader
 from hmx.learn.judge import Judge
 from hmx.learn.module import Fit, loss, validation_windows
 from hmx.learn.recipe import Plan
@@ -192,14 +192,18 @@ def test_no_held_out_pixel_changes_the_weights(options: dict[str, Any]) -> None:
 
 NETS = {
     "dilated": {"maxima": True, "ema": 0.9, "focus": 0.5, "runs": 2, "ensemble": True},
-    "convlstm": {"arch": "convlstm", "strategy": "recursive", "trunk": (), "final": True, "epochs": 1},
+    "convlstm": {
+        "arch": "convlstm",
+        "strategy": "recursive",
+        "trunk": (),
+        "final": True,
+        "epochs": 1,
+    },
 }
 
 
 @pytest.mark.parametrize("options", NETS.values(), ids=NETS)
-def test_nothing_after_until_changes_a_byte(
-    options: dict[str, Any], tmp_path: Path
-) -> None:
+def test_nothing_after_until_changes_a_byte(options: dict[str, Any], tmp_path: Path) -> None:
     """Weights, scales, context, calibration, and all that is said of them."""
     plain = make_cube((96, 96), steps=6, dynamic=("roads",))
     recipe = recipe_of(until="2000-01-01", calibration=0.2, **options)
@@ -282,7 +286,9 @@ def test_an_ensemble_forecasts_the_mixture_of_its_members(tmp_path: Path) -> Non
     assert model.spec.members == 2
     assert model.training["kept"] == [0, 1]
     members = [
-        replace(model, spec=replace(model.spec, members=1), weights=dict(model.member(i)), path=None)
+        replace(
+            model, spec=replace(model.spec, members=1), weights=dict(model.member(i)), path=None
+        )
         for i in (0, 1)
     ]
     assert not same_weights(*members)
@@ -433,7 +439,9 @@ def test_without_held_out_blocks_there_are_no_intervals() -> None:
 
 def test_leads_beyond_the_truth_are_marked_uncalibrated() -> None:
     cube = make_cube((64, 64), steps=4)
-    model = cube.hm.train(static=[], epochs=1, steps=1, **{**QUICK, "h": 4, "strategy": "recursive"})
+    model = cube.hm.train(
+        static=[], epochs=1, steps=1, **{**QUICK, "h": 4, "strategy": "recursive"}
+    )
     fc = cube.hm.forecast(h=3, model=model, level=80)
     assert fc["hm_lo_80"].attrs["uncalibrated_leads"] == [3]
     assert "uncalibrated_leads" not in fc["hm"].attrs

@@ -216,7 +216,9 @@ def test_a_direct_model_says_what_to_type_beyond_its_leads(arch: str) -> None:
     cube = make_cube()
     spec = make_spec(cube, network_options(arch=arch), h=2)
     spec.require_leads(2)
-    with pytest.raises(BadArgument, match=r"h=3, and this model has a head for each of 2 leads") as e:
+    with pytest.raises(
+        BadArgument, match=r"h=3, and this model has a head for each of 2 leads"
+    ) as e:
         spec.require_leads(3)
     assert "Pass h=2, train with h=3, or train with strategy='recursive'" in str(e.value)
     with pytest.raises(BadArgument, match="Pass h=2"):

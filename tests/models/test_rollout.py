@@ -18,7 +18,7 @@ from hmx.models import rollout
 from hmx.models.cost import best_tile, flops, footprint, streams
 from hmx.models.forecaster import Channels, Forecaster, Seen, reach
 from hmx.models.kernels import exact_float32, update
-from hmx.models.quantile import TargetScale, mean
+from hmx.models.quantile import TargetScale
 from hmx.models.regions import Layout, delays, margins, radii
 from hmx.models.rollout import Rollout
 from hmx.options import ModelOptions
@@ -345,7 +345,9 @@ def peak(options: ModelOptions, side: int, precision: str, core: int) -> None:
     rim = (side - core) // 2
     span = Span(rim, rim + core) if core else Span(0, side)
     crop, shape = Window(span, span), (side, side)
-    bundle = make_bundle(make_cube(), options, weights="random", context=Context((), distance=False))
+    bundle = make_bundle(
+        make_cube(), options, weights="random", context=Context((), distance=False)
+    )
     engine = Engine.of(bundle, precision=precision, device="cpu")  # type: ignore[arg-type]
     kind = torch.float64 if precision == "float64" else torch.float32
 
