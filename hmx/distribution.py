@@ -51,9 +51,7 @@ def settle(
     return _draw_in(values, origin, tolerance)
 
 
-def _draw_in(
-    values: Floats, anchor: Floats | float, tolerance: float, where: Any = True
-) -> Floats:
+def _draw_in(values: Floats, anchor: Floats | float, tolerance: float, where: Any = True) -> Floats:
     """Map distances from an anchor: 0 up to the tolerance, linear to twice of it, then kept."""
     anchor = np.asarray(anchor, values.dtype)
     off = values - anchor

@@ -108,8 +108,8 @@ def test_every_wrong_value_is_told_at_once():
 
 def test_an_unknown_option_is_told_the_nearest():
     assert refusal(ForecastOptions, levels=80) == (
-        "unknown option 'levels' (known: h, level, quantiles, exceed, tile, chunk, precision, device). "
-        "Did you mean 'level'?"
+        "unknown option 'levels' (known: h, level, quantiles, exceed, tile, chunk, precision, "
+        "device). Did you mean 'level'?"
     )
 
 
@@ -118,8 +118,8 @@ def test_words_in_a_catalog_name_the_file():
         parse(ForecastOptions, {"level": 180, "hh": 1}, file="a.yaml", error=CatalogError)
     assert str(caught.value).splitlines() == [
         "level = 180 in a.yaml: a level is a percentage between 0 and 100. Try 80.",
-        "unknown key 'hh' in a.yaml (known: h, level, quantiles, exceed, tile, chunk, precision, device). "
-        "Did you mean 'h'?",
+        "unknown key 'hh' in a.yaml (known: h, level, quantiles, exceed, tile, chunk, precision, "
+        "device). Did you mean 'h'?",
     ]
 
 

@@ -491,7 +491,7 @@ sys.path.insert(0, {root!r})
 from tests.factories import make_cube
 if __name__ == "__main__":
     make_cube((64, 64)).hm.train(
-        static=["elevation"], history=2, width=3, trunk=(1,), hidden=2, context=(1, 3), chip=32, h=2,
+        static=["elevation"], history=2, width=3, trunk=(1,), context=(1, 3), chip=32, h=2,
         epochs=2, steps=2, devices=2, parallel="ddp", device="cpu", out={out!r},
     )
 """
