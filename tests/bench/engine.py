@@ -7,12 +7,12 @@ Run from the root of the project::
     python -m tests.bench.engine --trained amapa
 
 Networks are recursive ConvLSTMs without a trunk or derived channels, which is what the
-engine streams. All rows use the same weights, and one thread by default; they are
-timed in turns, so that whatever else the machine does meets all of them alike, and the median of the
-turns is what counts. Times go from cleaned numpy arrays to a numpy forecast. Three
-ways of counting pixels, said in each table: a *window* is read and forecast whole; a
-*tile* is a core that is read with the halo that makes it seamless, and only the
-core's pixels count; an *area* is what overlapping tiles, blended, finish together.
+engine streams. All rows use the same weights, and one thread by default; they are timed
+in turns, so that whatever else the machine does meets all of them alike, and the median
+of the turns is what counts. Times go from cleaned numpy arrays to a numpy forecast.
+Three ways of counting pixels, said in each table: a *window* is read and forecast
+whole; a *tile* is a core that is read with the halo that makes it seamless, and only
+the core's pixels count; an *area* is what overlapping tiles, blended, finish together.
 
 The yardstick is the best rate of torch's own matrix products in the same run;
 operations are counted as executed, and everything that is not a convolution

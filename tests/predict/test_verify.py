@@ -129,7 +129,7 @@ def test_exceedance_is_audited_as_well(
     old = next(r for r in ledger.records() if r.index == (0, 0))
     said = ledger.checksum(list(old.chunks))
     ledger.sign(Record((0, 0), ledger.job()["run"], old.source, said))
-    with pytest.raises(VerifyFailed, match="hm_exceedance in rows .* is not what"):
+    with pytest.raises(VerifyFailed, match=r"hm_exceedance in rows .* is not what"):
         verify(job.store, sample=60)
 
 
