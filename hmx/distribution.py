@@ -27,7 +27,8 @@ def settle(
 
     Most of a map of human modification is exactly 0 or stays exactly as it was. A
     knot within ``tolerance`` of the origin or of a bound becomes that value; one
-    within twice the tolerance is drawn nearer, so that nothing jumps.
+    within twice the tolerance is drawn nearer, so that nothing jumps. Others are kept
+    to the bit.
 
     Parameters
     ----------
@@ -42,17 +43,26 @@ def settle(
     """
     low, high = valid_range or (None, None)
     if low is not None:
-        values = low + np.maximum(_draw_in(values - low, tolerance), 0)
+        drawn = _draw_in(values, low, tolerance, where=origin != low)
+        values = np.maximum(drawn, values.dtype.type(low))
     if high is not None:
-        values = high - np.maximum(_draw_in(high - values, tolerance), 0)
-    return np.asarray(origin + _draw_in(values - origin, tolerance), values.dtype)
+        drawn = _draw_in(values, high, tolerance, where=origin != high)
+        values = np.minimum(drawn, values.dtype.type(high))
+    return _draw_in(values, origin, tolerance)
 
 
-def _draw_in(off: Floats, tolerance: float) -> Floats:
-    """Map offsets: 0 up to the tolerance, unchanged from twice of it, linear between."""
+def _draw_in(values: Floats, anchor: Floats | float, tolerance: float, where: Any = True) -> Floats:
+    """Map distances from an anchor: 0 up to the tolerance, linear to twice of it, then kept."""
+    anchor = np.asarray(anchor, values.dtype)
+    off = values - anchor
     size = np.abs(off)
-    drawn = np.clip(2 * (size - off.dtype.type(tolerance)), 0, size)
-    return np.asarray(np.copysign(drawn, off))
+    drawn = size - values.dtype.type(tolerance)
+    drawn *= 2
+    np.clip(drawn, 0, size, out=drawn)
+    moved = (drawn < size) & where
+    np.copysign(drawn, off, out=drawn)
+    drawn += anchor
+    return np.where(moved, drawn, values)
 
 
 def shares(knots: Sequence[float]) -> Floats:

@@ -44,10 +44,14 @@ def trained(cube: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> hmx.B
     """A small model, really trained, calibrated, on disk."""
     return cube.hm.train(
         static=["elevation"],
-        hidden=4,
+        history=2,
+        width=8,
+        trunk=(1, 2),
+        context=(1, 3),
         epochs=3,
         steps=6,
-        chip=72,
+        chip=48,
+        calibration=0.25,
         out=tmp_path_factory.mktemp("models") / "trained",
     )
 

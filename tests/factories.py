@@ -14,9 +14,27 @@ import xarray as xr
 from affine import Affine
 
 from hmx.bundle import Bundle, Spec
+from hmx.calibration import Calibration, fit_ranks, strata
+from hmx.cube import enter
+from hmx.learn.recipe import context_of, with_context
 from hmx.models.forecaster import Forecaster
 from hmx.options import ModelOptions
 from hmx.scaling import Scaler
+
+SMALL: dict[str, Any] = {"width": 3, "trunk": (1, 2), "hidden": 2, "context": (1, 3)}
+STREAMED: dict[str, Any] = {
+    "arch": "convlstm", "strategy": "recursive", "trunk": (), "context": (), "terrain": (),
+}  # fmt: skip
+
+
+def network_options(**changes: Any) -> ModelOptions:
+    """A network of any kind, small unless asked otherwise."""
+    return ModelOptions(**(SMALL | changes))
+
+
+def streamed_options(**changes: Any) -> ModelOptions:
+    """A network of the kind that the fast executor runs."""
+    return ModelOptions(**({"hidden": 3, "layers": 2} | STREAMED | changes))
 
 
 def times(kind: str = "datetime", *, steps: int = 5, first: int = 1990, step: int = 5) -> Any:
@@ -79,16 +97,16 @@ def make_cube(
 
 def make_spec(ds: xr.Dataset, network: ModelOptions | None = None, **changes: Any) -> Spec:
     """The spec of a model that fits a cube from :func:`make_cube`."""
-    from hmx.cube import enter
-
     static = tuple(str(name) for name, v in ds.data_vars.items() if v.ndim == 2)
     dynamic = tuple(str(n) for n, v in ds.data_vars.items() if v.ndim == 3 and n != "hm")
     cube = enter(ds, target="hm", dynamic=dynamic, static=static)
+    network = network or network_options()
     fields: dict[str, Any] = {
         "target": "hm",
         "dynamic": dynamic,
         "static": static,
-        "network": network or ModelOptions(hidden=3),
+        "network": network,
+        "context": context_of(cube, network),
         "h": 4,
         "cadence": str(cube.cadence),
         "pixel_size_m": cube.grid.pixel_size_m,
@@ -100,8 +118,23 @@ def make_spec(ds: xr.Dataset, network: ModelOptions | None = None, **changes: An
 def make_scaler(spec: Spec) -> Scaler:
     """Statistics that are about right for :func:`make_cube`."""
     names = (spec.target, *spec.dynamic, *spec.static)
-    low = {name: 500.0 if name in spec.static else 0.3 for name in names}
-    return Scaler(low, {n: 300.0 if n in spec.static else 0.3 for n in names}, (0.05,) * 4)
+    mean = {name: 500.0 if name in spec.static else 0.3 for name in names}
+    std = {name: 300.0 if name in spec.static else 0.3 for name in names}
+    return with_context(Scaler(mean, std, (0.05,) * spec.h), spec)
+
+
+def make_calibration(spec: Spec, *, seed: int = 0, n: int = 4000) -> Calibration:
+    """A calibration by ranks of truths that lie wider than they should."""
+    rng = np.random.default_rng(seed)
+    radii = spec.context.radii
+    cap = float(max(radii)) if radii else None
+    ranks = [rng.beta(0.8, 0.7, n) * 1.1 - 0.05 for _ in range(spec.h)]
+    return fit_ranks(
+        ranks,
+        [None if cap is None else rng.uniform(0, cap, n) for _ in ranks],
+        nodes=strata(cap),
+        stretch=(0.05,) * spec.h,
+    )
 
 
 def make_bundle(
@@ -109,22 +142,34 @@ def make_bundle(
     network: ModelOptions | None = None,
     *,
     weights: str = "positive",
+    calibrated: bool = False,
+    members: int = 1,
     **changes: Any,
 ) -> Bundle:
     """A bundle without training: ``positive`` non-zero weights, ``random``, or ``untrained``."""
-    spec = make_spec(ds, network, **changes)
+    spec = make_spec(ds, network, members=members, **changes)
     scaler = make_scaler(spec)
     torch.manual_seed(0)
-    forecaster = Forecaster.of(spec, scaler)
-    if weights != "untrained":
-        with torch.no_grad():
-            for name, parameter in forecaster.named_parameters():
-                fan = parameter[0].numel() if parameter.ndim > 1 else 1
-                drawn = torch.rand(parameter.shape) + 0.5 if weights == "positive" else None
-                drawn = torch.randn(parameter.shape) if drawn is None else drawn
-                parameter.copy_(2 * drawn / fan if "weight" in name else drawn * 0.1)
-    state = {name: tensor.numpy().copy() for name, tensor in forecaster.state_dict().items()}
-    return Bundle(spec=spec, scaler=scaler, weights=state)
+    state: dict[str, np.ndarray] = {}
+    for member in range(members):
+        prefix = f"{member}." if members > 1 else ""
+        forecaster = Forecaster.of(spec, scaler)
+        if weights != "untrained":
+            fill(forecaster, weights)
+        state |= {prefix + n: t.numpy().copy() for n, t in forecaster.state_dict().items()}
+    calibration = make_calibration(spec) if calibrated else Calibration()
+    return Bundle(spec=spec, scaler=scaler, weights=state, calibration=calibration)
+
+
+def fill(forecaster: Forecaster, weights: str = "positive") -> Forecaster:
+    """Give every parameter a value that matters: ``positive`` or ``random``."""
+    with torch.no_grad():
+        for name, parameter in forecaster.named_parameters():
+            fan = parameter[0].numel() if parameter.ndim > 1 else 1
+            drawn = torch.rand(parameter.shape) + 0.5
+            drawn = drawn if weights == "positive" else torch.randn(parameter.shape)
+            parameter.copy_(2 * drawn / fan if "weight" in name else drawn * 0.1)
+    return forecaster
 
 
 def write_raster(
@@ -167,7 +212,13 @@ def write_catalog(folder: Path, ds: xr.Dataset | None = None, **sections: Any) -
                 "elevation": {"path": "elevation.tif", "units": "m"},
             },
         },
-        "model": {"path": "toy.model", "history": 2, "hidden": 2, "layers": 1},
+        "model": {
+            "path": "toy.model",
+            "history": 2,
+            "width": 4,
+            "trunk": [1, 2],
+            "context": [1, 3],
+        },
         "train": {"h": 2, "epochs": 1, "steps": 2, "chip": 32},
         "forecast": {"h": 2, "level": [80], "output": "toy_forecast.zarr", "tile": 32},
     }

@@ -27,8 +27,9 @@ def make_work(folder: Path) -> Path:
     """A catalog whose forecast has 49 tiles, with cube and model made."""
     catalog = write_catalog(
         folder,
-        make_cube((220, 210)),
-        model={"hidden": 6, "layers": 1, "history": 3},
+        make_cube((220, 210), steps=6),
+        model={"width": 6, "trunk": [1, 2], "context": [1, 3], "history": 3},
+        train={"h": 3},
         forecast={"h": 3, "level": [80], "tile": 32},
     )
     import hmx

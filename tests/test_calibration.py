@@ -1,142 +1,258 @@
-"""Laws of the predictive distribution."""
+"""Laws of the calibration: what is said comes true as often as it is said."""
+
+from __future__ import annotations
+
+import json
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmx.calibration import PROBABILITIES, Calibration, LeadCalibration, fit_lead, fit_leads
+from hmx.calibration import (
+    FEWEST,
+    PROBABILITIES,
+    Calibration,
+    fit_ranks,
+    memberships,
+    strata,
+)
+from hmx.distribution import quantile, rank
 from hmx.errors import BadArgument
+from hmx.options import KNOTS
 
+NODES = strata(30.0)
+STRETCH = (0.05, 0.08)
 CHANCE = st.floats(0.001, 0.999)
-SIZE = st.floats(0, 2)
+TIED = 0.8  # of the truths are exactly the origin
 
 
-def nature(n, seed):
-    """A skewed law whose errors grow with the forecast change: origin, forecast, truth."""
+def land(n, seed, *, ties=TIED):
+    """Networks' knots, truths and distances: too narrow near change, too wide far from it."""
     rng = np.random.default_rng(seed)
+    distance = rng.choice(NODES, n)
     origin = rng.random(n)
-    change = rng.exponential(0.1, n)
-    error = (rng.gamma(2.0, 1.0, n) - 2.0) * (0.01 + 0.3 * change)
-    return origin, origin + change, origin + change + error
+    spread = 0.02 + 0.05 * np.exp(-distance / 5)
+    said = spread * np.where(distance < 3, 0.4, 2.0)  # what the network takes for its spread
+    tie = rng.random(n) < ties
+    truth = np.where(tie, origin, origin + spread * rng.gamma(2.0, 0.7, n))
+    normal = np.array([-2.8, -2.3, -2, -1.6, -1.3, -0.8, -0.4, 0, 0.4, 0.8, 1.3, 1.6, 2, 2.3, 2.8])
+    knots = origin + said * np.maximum(normal[:, None], 0)  # half of it is "as it was"
+    return knots, truth, distance, origin
 
 
-def learnt(leads=1, n=20_000):
-    fits = []
+def learnt(n=60_000, leads=1, *, nodes=NODES):
+    rng = np.random.default_rng(9)
+    ranks, near = [], []
     for lead in range(leads):
-        origin, forecast, truth = nature(n, seed=lead)
-        fits.append(fit_lead((truth - forecast) * (lead + 1), forecast - origin))
-    return Calibration(tuple(fits))
+        knots, truth, distance, _ = land(n, seed=lead)
+        ranks.append(rank(knots, KNOTS, truth, rng.random(n), stretch=STRETCH[lead]))
+        near.append(distance)
+    return fit_ranks(ranks, near, nodes=nodes, stretch=STRETCH[:leads])
 
 
 CALIBRATION = learnt()
 
 
-def shift(calibration, size, *, lead=1, probability=0.9):
-    """The quantile's distance from the forecast at one size of change."""
-    size = np.atleast_1d(np.asarray(size, "float64"))
-    return calibration.quantile(size, size * 0, lead=lead, probability=probability) - size
-
-
-@given(CHANCE, CHANCE, st.lists(SIZE, min_size=1, max_size=9), st.integers(1, 6))
-def test_quantiles_never_cross(one, other, sizes, lead):
-    low, high = (shift(CALIBRATION, sizes, lead=lead, probability=p) for p in sorted((one, other)))
-    assert (low <= high).all()
-
-
-@pytest.mark.parametrize("level", [50, 80, 90, 95])
-def test_an_interval_covers_as_often_as_it_says(level):
-    origin, forecast, truth = nature(20_000, seed=99)
+def covered(calibration, level, *, seed=99, n=60_000):
+    """Whether randomised truths lie in an interval, and where they are."""
+    knots, truth, distance, origin = land(n, seed)
+    values, near = knots[:, None], distance[None]
     low, high = (
-        CALIBRATION.quantile(forecast, origin, lead=1, probability=p)
+        calibration.quantile(values, KNOTS, near, lead=1, probability=p)[0]
         for p in (0.5 - level / 200, 0.5 + level / 200)
     )
-    inside = (low <= truth) & (truth <= high)
+    # a truth on an end lies inside for as much of its point mass as the interval holds
+    draw = np.random.default_rng(seed + 1).random(n)
+    found = rank(knots, KNOTS, truth, draw, stretch=STRETCH[0])
+    share = calibration.probability(found[None], near, lead=1)[0]
+    strict = (low < truth) & (truth < high)
+    on_end = ((truth == low) | (truth == high)) & ~strict
+    within = (share > 0.5 - level / 200) & (share <= 0.5 + level / 200)
+    return np.where(on_end, within, strict), distance, truth == origin
+
+
+@pytest.mark.parametrize("level", [50, 80, 95])
+def test_an_interval_covers_as_often_as_it_says_in_every_stratum(level):
+    inside, distance, tied = covered(CALIBRATION, level)
+    assert 0.79 < tied.mean() < 0.81
     assert 100 * inside.mean() == pytest.approx(level, abs=2)
-    for part in np.array_split(np.argsort(forecast - origin), 4):  # so it does for any change
-        assert 100 * inside[part].mean() == pytest.approx(level, abs=4)
+    for node in NODES:
+        part = distance == node
+        assert part.sum() > 5_000
+        assert 100 * inside[part].mean() == pytest.approx(level, abs=2)
 
 
-@pytest.mark.parametrize("probability", [0.05, 0.5, 0.9])
-def test_a_quantile_is_passed_from_below_as_often_as_it_says(probability):
-    origin, forecast, truth = nature(20_000, seed=98)
-    found = CALIBRATION.quantile(forecast, origin, lead=1, probability=probability)
-    assert (truth <= found).mean() == pytest.approx(probability, abs=0.02)
+@pytest.mark.parametrize("level", [50, 80, 95])
+def test_without_calibration_it_would_not(level):
+    """The network of these tests says less than a half where it should say more."""
+    flat = Calibration((PROBABILITIES[None],), (np.array([1000.0]),), (0.0,), STRETCH[:1])
+    inside, distance, _ = covered(flat, level)
+    off = [abs(100 * inside[distance == node].mean() - level) for node in NODES]
+    assert max(off) > 2.5
 
 
-def test_large_changes_are_less_certain():
-    width = shift(CALIBRATION, [0.01, 0.1, 0.4], probability=0.9) - shift(
-        CALIBRATION, [0.01, 0.1, 0.4], probability=0.1
+@pytest.mark.parametrize("probability", [0.9, 0.95, 0.99])
+def test_a_quantile_above_the_ties_is_passed_as_often_as_it_says(probability):
+    knots, truth, distance, _ = land(60_000, 98)
+    found = CALIBRATION.quantile(
+        knots[:, None], KNOTS, distance[None], lead=1, probability=probability
+    )[0]
+    for node in NODES:
+        part = distance == node
+        assert (truth <= found)[part].mean() == pytest.approx(probability, abs=0.02)
+
+
+@given(CHANCE, CHANCE, st.integers(0, 20), st.integers(1, 5))
+def test_quantiles_never_cross(one, other, seed, lead):
+    knots, _, distance, _ = land(50, seed)
+    low, high = (
+        CALIBRATION.quantile(knots[:, None], KNOTS, distance[None], lead=lead, probability=p)
+        for p in sorted((one, other))
     )
-    assert (np.diff(width) > 0).all()
+    assert (low <= high + 1e-12).all()
 
 
-def test_every_calibrated_lead_has_its_own_errors():
-    two = learnt(leads=2)
-    assert shift(two, 0.1, lead=2) == pytest.approx(2 * shift(two, 0.1, lead=1), rel=0.1)
+@given(st.floats(0.01, 0.99), st.sampled_from([0.0, 1.0, 5.0, 17.0, 30.0, 99.0]))
+def test_probability_inverts_quantile(probability, near):
+    """Where the distribution has no point mass; between strata, which average quantiles in one
+    and probabilities in the other, up to how much they differ."""
+    knots = np.linspace(0, 1, len(KNOTS))[:, None, None]
+    distance = np.full((1, 1), near)
+    at = CALIBRATION.quantile(knots, KNOTS, distance, lead=1, probability=probability)
+    found = rank(knots, KNOTS, at, np.full((1, 1), 0.5), stretch=STRETCH[0])
+    back = CALIBRATION.probability(found, distance, lead=1)
+    between = near not in NODES and near < NODES[-1]
+    assert back.item() == pytest.approx(probability, abs=0.1 if between else 0.003)
 
 
-def test_pooled_leads_cover_as_often_as_they_say_each_with_its_own_size():
-    samples = [nature(n, seed=n) for n in (20_000, 10_000, 2_000)]
-    errors = [(t - f) * size for (_, f, t), size in zip(samples, (1, 2, 5), strict=True)]
-    changes = [(f - o) * size for (o, f, _), size in zip(samples, (1, 3, 4), strict=True)]
-    together = Calibration(fit_leads(errors, changes))
-    for lead, (size, step) in enumerate(((1, 1), (2, 3), (5, 4)), start=1):
-        origin, forecast, truth = nature(20_000, seed=50 + lead)
-        ahead, came = origin + (forecast - origin) * step, (truth - forecast) * size
-        low, high = (
-            together.quantile(ahead, origin, lead=lead, probability=p) - ahead for p in (0.1, 0.9)
-        )
-        assert ((low <= came) & (came <= high)).mean() == pytest.approx(0.8, abs=0.03)
+def test_probability_without_a_calibration_is_the_rank():
+    ranks = np.linspace(0, 1, 7)
+    assert Calibration().probability(ranks, None, lead=1) is ranks
 
 
-def test_errors_never_shrink_with_lead():
-    calm, wild = np.random.default_rng(0).normal(size=(2, 2000)) * [[0.01], [1.0]]
-    leads = fit_leads([wild, calm], [np.ones(2000)] * 2)
-    np.testing.assert_allclose(leads[1].quantiles, leads[0].quantiles)
-    assert leads[1].n == 2000
+@given(st.floats(-0.5, 1.5), st.floats(-0.5, 1.5))
+def test_a_probability_climbs_with_the_rank_and_stays_one(one, other):
+    low, high = (
+        CALIBRATION.probability(np.full((1, 1), r), np.full((1, 1), 3.0), lead=1).item()
+        for r in sorted((one, other))
+    )
+    assert 0 <= low <= high <= 1
 
 
-def test_a_perfect_forecast_has_intervals_of_no_width():
-    leads = fit_leads([np.zeros(500)] * 2, [np.zeros(500)] * 2)
-    assert (leads[1].quantiles == 0).all()
+def test_leads_beyond_the_calibrated_ones_use_the_last():
+    two = learnt(leads=2, n=20_000)
+    knots, _, distance, _ = land(100, 0)
+    found = [
+        two.quantile(knots[:, None], KNOTS, distance[None], lead=lead, probability=0.9)
+        for lead in (1, 2, 3, 9)
+    ]
+    assert not np.allclose(found[0], found[1])
+    np.testing.assert_array_equal(found[1], found[2])
+    np.testing.assert_array_equal(found[1], found[3])
 
 
-@given(st.integers(2, 30), CHANCE)
-def test_errors_widen_as_a_random_walk_beyond_the_calibrated_leads(lead, probability):
-    last = shift(TWO, [0.0, 0.1, 0.5], lead=2, probability=probability)
-    found = shift(TWO, [0.0, 0.1, 0.5], lead=lead, probability=probability)
-    np.testing.assert_allclose(found, last * np.sqrt(lead / 2))
+def test_maps_have_no_contours_between_strata():
+    sweep = np.linspace(0, 40, 20_001)[None]
+    knots = np.repeat(np.linspace(0, 1, len(KNOTS))[:, None, None], sweep.size, axis=2)
+    most = 0.0
+    for probability in (0.05, 0.5, 0.9, 0.95):
+        found = CALIBRATION.quantile(knots, KNOTS, sweep, lead=1, probability=probability)
+        assert np.abs(np.diff(found)).max() < 2e-3
+        most = max(most, np.ptp(found))
+    assert most > 0.05, "strata must differ to be compared"
 
 
-TWO = learnt(leads=2, n=4000)
+@given(st.lists(st.floats(0, 200), min_size=1, max_size=20), st.sampled_from([None, 3, 5, 30, 100]))
+def test_memberships_sum_to_one(distances, cap):
+    weights = memberships(np.array(distances), strata(cap))
+    np.testing.assert_allclose(sum(np.broadcast_to(w, len(distances)) for w in weights), 1)
+    assert all((np.asarray(w) >= 0).all() for w in weights)
 
 
-def test_quantiles_have_no_jump_between_strata():
-    sizes = np.linspace(0, 1.5, 60_001)
-    for probability in (0.025, 0.5, 0.975):
-        steps = np.abs(np.diff(shift(CALIBRATION, sizes, probability=probability)))
-        assert steps.max() < 1e-4
+def test_strata_are_at_change_near_it_and_as_far_as_is_known():
+    assert strata(None) == (0.0,)
+    assert strata(3.0) == (0.0, 3.0)
+    assert strata(5.0) == (0.0, 5.0)
+    assert strata(30.0) == (0.0, 5.0, 30.0)
 
 
-def test_only_the_size_of_a_change_matters():
-    up = CALIBRATION.quantile(np.array([0.7]), np.array([0.5]), lead=1, probability=0.9)
-    down = CALIBRATION.quantile(np.array([0.3]), np.array([0.5]), lead=1, probability=0.9)
-    assert up - 0.7 == pytest.approx(down - 0.3)
+def test_too_few_ranks_of_a_stratum_take_the_whole_lead():
+    rng = np.random.default_rng(0)
+    ranks, distance = rng.random(2000) ** 2, np.zeros(2000)
+    distance[: FEWEST // 2] = 30.0
+    ranks[: FEWEST // 2] = 0.5
+    found = fit_ranks([ranks], [distance], nodes=NODES, stretch=(0.1,))
+    np.testing.assert_array_equal(found.ranks[0][1], found.ranks[0][2])
+    assert found.counts[0].tolist() == [2000 - FEWEST // 2, 0, FEWEST // 2]
+    assert not np.array_equal(found.ranks[0][0], found.ranks[0][2])
 
 
-def test_a_quantile_has_the_shape_and_type_of_the_forecast():
-    forecast = np.zeros((3, 4), "float32")
-    forecast[0, 0] = np.nan
-    found = CALIBRATION.quantile(forecast, forecast * 0, lead=1, probability=0.1)
+@pytest.mark.parametrize(("sizes", "leads"), [((500, 500, 9), 2), ((9, 500), 0), ((), 0)])
+def test_leads_are_calibrated_as_far_as_there_are_truths(sizes, leads):
+    rng = np.random.default_rng(0)
+    found = fit_ranks(
+        [rng.random(n) for n in sizes], [None] * len(sizes), nodes=(0.0,), stretch=(1.0,) * 3
+    )
+    assert found.leads == leads == len(found.stretch)
+
+
+def test_ranks_are_read_with_the_correction_of_a_finite_sample():
+    ranks = np.arange(1, 400) / 400  # n + 1 = 400
+    found = fit_ranks([ranks], [None], nodes=(0.0,), stretch=(1.0,))
+    assert np.interp([0.1, 0.5, 0.9], PROBABILITIES, found.ranks[0][0]) == pytest.approx(
+        [0.1, 0.5, 0.9]
+    )
+
+
+def test_the_order_of_pixels_does_not_matter():
+    rng = np.random.default_rng(3)
+    ranks, distance, turned = rng.random(5000), rng.random(5000) * 30, rng.permutation(5000)
+    one = fit_ranks([ranks], [distance], nodes=NODES, stretch=(1.0,))
+    other = fit_ranks([ranks[turned]], [distance[turned]], nodes=NODES, stretch=(1.0,))
+    np.testing.assert_allclose(one.ranks[0], other.ranks[0], rtol=0, atol=1e-12)
+
+
+def test_a_tail_beyond_the_knots_is_found_again():
+    """Ranks above 1 count how far: a sharp network is widened by adding."""
+    rng = np.random.default_rng(0)
+    knots = np.broadcast_to(np.linspace(0, 0.001, len(KNOTS))[:, None], (len(KNOTS), 20_000))
+    truth = rng.normal(0, 1.0, 20_000)
+    ranks = rank(knots, KNOTS, truth, rng.random(20_000), stretch=0.3)
+    found = fit_ranks([ranks], [None], nodes=(0.0,), stretch=(0.3,))
+    for p, wanted in ((0.05, -1.645), (0.9, 1.2816), (0.975, 1.96)):
+        value = found.quantile(knots[:, None, :1], KNOTS, None, lead=1, probability=p)
+        assert value.item() == pytest.approx(wanted, abs=0.06)
+
+
+def test_quantiles_have_the_shape_and_type_of_the_knots():
+    knots = np.zeros((len(KNOTS), 3, 4), "float32")
+    knots[:, 0, 0] = np.nan
+    distance = np.zeros((3, 4), "float32")
+    found = CALIBRATION.quantile(knots, KNOTS, distance, lead=1, probability=0.1)
     assert (found.shape, found.dtype) == ((3, 4), "float32")
-    assert (np.isnan(found) == np.isnan(forecast)).all()
+    assert (np.isnan(found) == np.isnan(knots[0])).all()
+
+
+def test_an_identity_is_the_quantile_itself():
+    flat = Calibration((PROBABILITIES[None],), (np.array([1000.0]),), (0.0,), (0.1,))
+    knots = np.sort(np.random.default_rng(0).random((len(KNOTS), 4, 5)), axis=0)
+    for p in (0.1, 0.5, 0.95):
+        found = flat.quantile(knots, KNOTS, None, lead=1, probability=p)
+        np.testing.assert_allclose(found, quantile(knots, KNOTS, p), rtol=0, atol=1e-12)
+
+
+def test_it_survives_json():
+    again = Calibration.from_dict(json.loads(json.dumps(CALIBRATION.as_dict())))
+    np.testing.assert_array_equal(again.ranks[0], CALIBRATION.ranks[0])
+    assert (again.nodes, again.stretch) == (CALIBRATION.nodes, CALIBRATION.stretch)
 
 
 def test_an_uncalibrated_model_says_how_to_calibrate_it():
+    knots = np.zeros((15, 1, 1))
     for ask in (
         Calibration().require,
-        lambda: Calibration().quantile(np.zeros(1), np.zeros(1), lead=1, probability=0.5),
+        lambda: Calibration().quantile(knots, KNOTS, None, lead=1, probability=0.5),
     ):
         with pytest.raises(BadArgument) as caught:
             ask()
@@ -145,44 +261,6 @@ def test_an_uncalibrated_model_says_how_to_calibrate_it():
             "Train it with calibration=0.1, or leave out level= and quantiles=."
         )
     CALIBRATION.require()
-
-
-@given(st.integers(1, 5000), st.integers(1, 12), st.integers(0, 9), st.booleans())
-def test_strata_ascend_and_are_few(n, strata, seed, ties):
-    rng = np.random.default_rng(seed)
-    change = rng.random(n) * (rng.random(n) < 0.3 if ties else 1)
-    fit = fit_lead(rng.normal(size=n), change, strata=strata)
-    assert fit.n == n
-    assert 1 <= len(fit.centres) <= max(1, min(strata, n // 200))
-    assert (np.diff(fit.centres) > 0).all()
-    assert fit.quantiles.shape == (len(fit.centres), len(PROBABILITIES))
-    assert (np.diff(fit.quantiles, axis=1) >= 0).all()
-
-
-def test_pixels_that_share_a_change_are_all_learnt_from():
-    calm, wild = np.random.default_rng(0).normal(size=(2, 2000)) * [[0.01], [1.0]]
-    errors = np.concatenate([calm, wild])
-    fit = fit_lead(errors, np.zeros(4000))
-    assert fit.centres.tolist() == [0.0]
-    inside = np.abs(errors) <= np.interp(0.95, PROBABILITIES, fit.quantiles[0])
-    assert inside.mean() == pytest.approx(0.9, abs=0.02)
-
-
-def test_the_order_of_pixels_does_not_matter():
-    origin, forecast, truth = nature(5000, seed=3)
-    turned = np.random.default_rng(0).permutation(5000)
-    one = fit_lead(truth - forecast, forecast - origin)
-    other = fit_lead((truth - forecast)[turned], (forecast - origin)[turned])
-    np.testing.assert_array_equal(one.centres, other.centres)
-    np.testing.assert_array_equal(one.quantiles, other.quantiles)
-
-
-def test_quantiles_are_read_at_the_conformal_rank():
-    fit = fit_lead(np.arange(1.0, 200.0), np.zeros(199))  # n + 1 = 200
-    assert isinstance(fit, LeadCalibration)
-    assert np.interp([0.1, 0.5, 0.9], PROBABILITIES, fit.quantiles[0]) == pytest.approx(
-        [20, 100, 180]
-    )
 
 
 def test_probabilities_ascend_and_are_symmetric():

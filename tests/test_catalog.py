@@ -61,9 +61,9 @@ def refusal(path, *overrides):
         ),
         (
             "model__dilation",
-            [2],
-            "model in FILE: dilation=[2] has 1 numbers for layers=2, "
-            "and each layer has one. Try [1, 1].",
+            [2, 3],
+            "model in FILE: dilation=[2, 3] has 2 numbers for layers=1, "
+            "and each layer has one. Try [1].",
         ),
         ("train__lr", "fast", "train.lr = 'fast' in FILE: must be a number."),
         ("dask__workers", 0, "dask.workers = 0 in FILE: must be at least 1."),

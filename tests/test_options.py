@@ -65,8 +65,26 @@ def refusal(kind, **values):
         (
             ModelOptions,
             {"dilation": [1, 2, 4]},
-            "dilation=[1, 2, 4] has 3 numbers for layers=2, and each layer has one. Try [1, 1].",
+            "dilation=[1, 2, 4] has 3 numbers for layers=1, and each layer has one. Try [1].",
         ),
+        (
+            ModelOptions,
+            {"trunk": []},
+            "arch='dilated' is its trunk, so trunk cannot be empty. Try [1, 2].",
+        ),
+        (ModelOptions, {"trunk": [0]}, "trunk=0: must be at least 1."),
+        (ModelOptions, {"context": [-1]}, "context=-1: must be at least 1."),
+        (ModelOptions, {"arch": "unet"}, "arch='unet': must be 'dilated' or 'convlstm'."),
+        (
+            ModelOptions,
+            {"knots": [0.1, 0.9]},
+            "knots=[0.1, 0.9]: knots are at least three ascending probabilities between 0 and 1 "
+            "with 0.5 among them. Try [0.05, 0.25, 0.5, 0.75, 0.95].",
+        ),
+        (TrainOptions, {"ema": 1}, "ema=1: must be less than 1.0."),
+        (TrainOptions, {"focus": -0.1}, "focus=-0.1: must be at least 0.0."),
+        (TrainOptions, {"folds": 1}, "folds=1: must be at least 2."),
+        (TrainOptions, {"runs": 0}, "runs=0: must be at least 1."),
         (ModelOptions, {"dilation": 4}, "dilation=4: must be a list."),
         (ModelOptions, {"dilation": [1, 0]}, "dilation=0: must be at least 1."),
         (TrainOptions, {"lr": 0}, "lr=0: must be greater than 0.0."),
@@ -90,8 +108,8 @@ def test_every_wrong_value_is_told_at_once():
 
 def test_an_unknown_option_is_told_the_nearest():
     assert refusal(ForecastOptions, levels=80) == (
-        "unknown option 'levels' (known: h, level, quantiles, tile, chunk, precision, device). "
-        "Did you mean 'level'?"
+        "unknown option 'levels' (known: h, level, quantiles, exceed, tile, chunk, precision, "
+        "device). Did you mean 'level'?"
     )
 
 
@@ -100,8 +118,8 @@ def test_words_in_a_catalog_name_the_file():
         parse(ForecastOptions, {"level": 180, "hh": 1}, file="a.yaml", error=CatalogError)
     assert str(caught.value).splitlines() == [
         "level = 180 in a.yaml: a level is a percentage between 0 and 100. Try 80.",
-        "unknown key 'hh' in a.yaml (known: h, level, quantiles, tile, chunk, precision, device). "
-        "Did you mean 'h'?",
+        "unknown key 'hh' in a.yaml (known: h, level, quantiles, exceed, tile, chunk, precision, "
+        "device). Did you mean 'h'?",
     ]
 
 
@@ -141,7 +159,7 @@ def test_options_are_split_between_network_and_fit():
 
 @pytest.mark.parametrize(("name", "near"), [("hiden", "hidden"), ("epoch", "epochs")])
 def test_an_option_of_neither_is_told_the_nearest_of_both(name, near):
-    text = rf"unknown option '{name}' \(known: history, .*\)\. Did you mean '{near}'\?"
+    text = rf"unknown option '{name}' \(known: arch, .*\)\. Did you mean '{near}'\?"
     with pytest.raises(BadArgument, match=text):
         split_fitting({name: 2})
 

@@ -46,6 +46,7 @@ def loggers(
     config: Mapping[str, Any] | None = None,
     group: str | None = None,
     name: str | None = None,
+    place: Path | None = None,
     tell: Tell | None = None,
 ) -> list[Logger]:
     """Open the loggers of one run.
@@ -55,7 +56,7 @@ def loggers(
     folder : Path
         Working folder of the run, for the CSV.
     wandb : {"offline", "online", "disabled"}
-        Offline runs land in ``wandb/`` beside ``folder`` and can be synced later.
+        Offline runs land in ``wandb/`` in ``place`` and can be synced later.
     project : str
         Project at Weights & Biases.
     config : mapping, optional
@@ -64,6 +65,8 @@ def loggers(
         What the runs of one call share, such as the seeds of an ensemble.
     name : str, optional
         Of this run.
+    place : Path, optional
+        Folder that outlives the fit; default: that of ``folder``.
     tell : callable, optional
         Told in one line if Weights & Biases fails, now or later; default: a
         warning in the log ``hmx.learn.tracking``.
@@ -78,7 +81,7 @@ def loggers(
     if wandb != "disabled" and rank_zero_only.rank == 0:
         guard = _Guard(tell or logging.getLogger(__name__).warning)
         about = {"project": project, "group": group, "name": name, "mode": wandb}
-        run = guard(_start, folder.parent, about, config or {})
+        run = guard(_start, place or folder.parent, about, config or {})
         if run is not None:
             found.append(_GuardedLogger(run, guard))
     return found

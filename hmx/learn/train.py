@@ -161,7 +161,8 @@ class _Work:
         name = f"seed-{seeded.seed}" if several else None
         close(self.logs)
         told = facts(self.plan, self.recipe)
-        self.logs = loggers(place, **track, config=told, group=group, name=name)
+        beside = self.folder.parent
+        self.logs = loggers(place, **track, config=told, group=group, name=name, place=beside)
         log_summary(self.logs, self._costs())
         what = f"training {index + 1} of {options.runs}" if several else "training"
         reader = self.plan.reader

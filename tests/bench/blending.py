@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmx.models.forecaster import Forecaster
+from hmx.models.forecaster import Forecaster, Seen
 
-Inputs = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Inputs = tuple[np.ndarray, ...]
 
 
 class PlainForecaster(Forecaster):
@@ -25,10 +25,10 @@ class PlainForecaster(Forecaster):
 
 
 def run(network: Forecaster, inputs: Inputs, *, h: int) -> np.ndarray:
-    """Forecast one window with the network itself, (h, y, x)."""
+    """Forecast the knots of one window with the network itself, (h, q, y, x)."""
     with torch.inference_mode():
-        tensors = [torch.from_numpy(array)[None] for array in inputs]
-        ahead: np.ndarray = network(*tensors, h=h)[0].numpy()
+        seen = Seen(*(torch.from_numpy(array)[None] for array in inputs))
+        ahead: np.ndarray = network(seen, h=h)[0].numpy()
     return ahead
 
 
@@ -40,15 +40,18 @@ def blend(
     tile: int = 128,
     stride: int = 64,
 ) -> np.ndarray:
-    """Forecast an area from overlapping tiles, (h, y, x)."""
+    """Forecast an area from overlapping tiles, (h, ..., y, x)."""
     shape = inputs[0].shape[1:]
     total, weights = np.zeros((h, *shape), "float32"), np.zeros(shape, "float32")
     for y in starts(shape[0], tile, stride):
         for x in starts(shape[1], tile, stride):
             at = (..., slice(y, y + tile), slice(x, x + tile))
-            past, valid, dynamic, static = (np.ascontiguousarray(array[at]) for array in inputs)
-            weight = towards_the_middle(past.shape[1:])
-            total[at] += forecast((past, valid, dynamic, static)) * weight
+            part = tuple(np.ascontiguousarray(array[at]) for array in inputs)
+            weight = towards_the_middle(part[0].shape[1:])
+            found = forecast(part) * weight
+            if found.ndim > total.ndim:
+                total = np.zeros((*found.shape[:-2], *shape), "float32")
+            total[at] += found
             weights[at[1:]] += weight
     return total / weights
 

@@ -3,7 +3,7 @@
 Run from the root of the project::
 
     python -m tests.bench.job
-    python -m tests.bench.job --side 3072 --hidden 32 --json
+    python -m tests.bench.job --side 3072 --width 32 --json
 
 The same tiles are run three times with one torch thread each: in a plain loop of
 one process (read, compute, write, flush), as a job on one worker process and as a
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--side", type=int, default=3072, metavar="PX")
     parser.add_argument("--tile", type=int, default=256, metavar="PX")
-    parser.add_argument("--hidden", type=int, default=16)
+    parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=1, help="interleaved; the best counts")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
@@ -71,7 +71,7 @@ def measure(folder: Path, args: argparse.Namespace) -> list[Row]:
     """Run the tiles in all three ways."""
     folder.mkdir()
     cube = write_world(folder / "cube.zarr", (args.side, args.side))
-    model = make_model(folder / "model", cube, ModelOptions(hidden=args.hidden))
+    model = make_model(folder / "model", cube, ModelOptions(width=args.width))
     wanted: dict[str, Any] = {"h": 4, "level": [80], "tile": args.tile, "device": "cpu"}
     jobs = {
         name: make_job(cube, model, folder / f"{name}.zarr", **wanted)

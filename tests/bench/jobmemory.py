@@ -28,7 +28,7 @@ import psutil
 from hmx.options import ModelOptions
 from tests.bench.world import GLOBE, make_model, write_world
 
-TINY = ModelOptions(history=2, hidden=2, layers=1)
+TINY = ModelOptions(history=2, width=3, trunk=(1, 2), context=(1, 3))
 FORECAST = """
 from tests.bench.world import make_job
 from hmx.bundle import load

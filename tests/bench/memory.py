@@ -31,7 +31,7 @@ import xarray as xr
 from hmx.options import ModelOptions
 from tests.factories import make_bundle, make_cube, times
 
-TINY = ModelOptions(history=2, hidden=2, layers=1)
+TINY = ModelOptions(history=2, width=3, trunk=(1, 2), context=(1, 3))
 
 
 @dataclass(frozen=True)

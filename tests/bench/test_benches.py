@@ -35,7 +35,7 @@ def test_the_skill_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_job_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert job.main(["--side", "128", "--tile", "64", "--hidden", "2", "--json"]) == 0
+    assert job.main(["--side", "128", "--tile", "64", "--width", "2", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["tiles"] == 4
     assert [row["tasks_per_tile"] for row in figures["rows"]] == [0, 1, 1]

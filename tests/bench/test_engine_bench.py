@@ -28,8 +28,11 @@ def test_the_engine_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_blending_covers_every_pixel_and_keeps_a_constant() -> None:
     inputs = tuple(np.ones((3, *lead, 150, 133), "float32") for lead in ((), (), (0,)))
     static = np.ones((2, 150, 133), "float32")
-    blended = blending.blend(lambda part: part[0][:2] * 7, (*inputs, static), h=2)
-    np.testing.assert_allclose(blended, 7, rtol=1e-6)
+    blended = blending.blend(
+        lambda part: part[0][:2, None] * [[[7]], [[9]]], (*inputs, static), h=2
+    )
+    np.testing.assert_allclose(blended[:, 0], 7, rtol=1e-6)
+    np.testing.assert_allclose(blended[:, 1], 9, rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [100, 128, 129, 192, 512])

@@ -10,7 +10,6 @@ import xarray as xr
 import zarr
 
 from hmx.bundle import Bundle
-from hmx.calibration import Calibration, fit_leads
 from hmx.cube import open_cube
 from hmx.options import ForecastOptions, ModelOptions
 from hmx.predict.job import Job
@@ -84,14 +83,8 @@ def make_model(path: Path, cube: Path, network: ModelOptions, *, h: int = 4) -> 
     # the grid of a corner is enough to know what fits
     corner = make_cube((16, 16), steps=ds.sizes["time"])
     spec_of = {"cadence": _cadence(ds), "pixel_size_m": ds.hm.grid.pixel_size_m, "h": h}
-    bundle = make_bundle(corner, network, weights="random", **spec_of)
-    draw = np.random.default_rng(0)
-    errors = [draw.normal(0, 0.01, 4000) for _ in range(h)]
-    changes = [np.abs(draw.normal(0, 0.01, 4000)) for _ in range(h)]
-    calibrated = Bundle(
-        bundle.spec, bundle.scaler, bundle.weights, Calibration(fit_leads(errors, changes))
-    )
-    return calibrated.save(path)
+    bundle = make_bundle(corner, network, weights="random", calibrated=True, **spec_of)
+    return bundle.save(path)
 
 
 def _cadence(ds: xr.Dataset) -> str:

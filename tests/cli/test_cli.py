@@ -388,7 +388,7 @@ def test_a_bad_catalog_exits_2(tmp_path: Path, text: str | None, message: str) -
 def test_a_bad_bundle_exits_2_and_is_not_overwritten(folder: Path, harm: str) -> None:
     description = folder / "toy.model" / "bundle.json"
     if harm == "version":
-        description.write_text(description.read_text().replace('"format": 1', '"format": 99'))
+        description.write_text(description.read_text().replace('"format": 2', '"format": 99'))
         text = "has format 99"
     else:
         (folder / "toy.model" / "weights.safetensors").unlink()

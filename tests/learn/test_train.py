@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +20,55 @@ import xarray as xr
 from safetensors.numpy import load_file, save_file
 
 import hmx
+from hmx.bundle import _describe
 from hmx.cube import enter
 from hmx.errors import BadArgument, BundleError, OutputExists, TrainingFailed
-from hmx.learn import module
-from hmx.learn import train as training
-from hmx.learn.module import loss
+from hmx.folds import CALIBRATION, TEST, TRAIN, UNUSED, VALIDATION
+from hmx.learn.data import Batch, Chips, Draw, Reader
+from hmx.learn.judge import Judge
+from hmx.learn.module import Fit, loss, validation_windows
+from hmx.learn.recipe import Plan
 from hmx.learn.train import Recipe, plan, train
 from hmx.models.forecaster import Forecaster
-from hmx.options import ModelOptions, TrainOptions
+from hmx.options import TrainOptions, split_fitting
+from hmx.windows import Window
 from tests.conftest import ROOT, rms
 from tests.factories import make_cube
 
-QUICK = {"history": 2, "hidden": 2, "layers": 1, "chip": 32, "h": 2}
+SMALL = {"width": 3, "trunk": (1,), "hidden": 2, "context": (1, 3)}
+QUICK = {"history": 2, **SMALL, "chip": 32, "h": 2}
 
 
-def recipe_of(**options: object) -> Recipe:
-    network = ModelOptions(history=2, hidden=2, layers=1)
-    fit = {"h": 2, "chip": 32, "epochs": 2, "steps": 2} | options
-    return Recipe("hm", (), ("elevation",), network, TrainOptions(**fit))
+def recipe_of(**options: Any) -> Recipe:
+    network, fit = split_fitting({**QUICK, "epochs": 2, "steps": 2, **options})
+    return Recipe("hm", (), ("elevation",), network, fit)
+
+
+def planned(ds: xr.Dataset, recipe: Recipe) -> Plan:
+    return plan(enter(ds, target="hm", dynamic=(), static=("elevation",)), recipe)
+
+
+def reader_of(ds: xr.Dataset, recipe: Recipe) -> Reader:
+    return planned(ds, recipe).reader
+
+
+def first_batch(ds: xr.Dataset, recipe: Recipe, side: int = 48) -> tuple[Reader, Batch]:
+    found = planned(ds, recipe)
+    draw = Draw.of(found.reader, found.scanned.changed, 0.0)
+    return found.reader, next(iter(Chips(found.reader, draw, side, batch=4, steps=1, key=(0, 0))))
 
 
 def same_weights(one: hmx.Bundle, other: hmx.Bundle) -> bool:
-    return all(np.array_equal(one.weights[name], other.weights[name]) for name in one.weights)
+    return one.weights.keys() == other.weights.keys() and all(
+        np.array_equal(one.weights[name], other.weights[name]) for name in one.weights
+    )
+
+
+def text_of(bundle: hmx.Bundle) -> str:
+    """All of bundle.json, but for how long it took."""
+    raw = _describe(bundle)
+    raw["training"] = {k: v for k, v in raw["training"].items() if k != "seconds"}
+    return json.dumps(raw, sort_keys=True)
 
 
 def test_same_seed_same_weights_another_seed_others() -> None:
@@ -56,8 +84,9 @@ def test_training_beats_persistence_on_growth_that_can_be_learnt(
 ) -> None:
     past, truth = cube.isel(time=slice(0, -1)), cube["hm"].isel(time=-1)
     model = past.hm.train(
-        static=["elevation"], hidden=8, epochs=6, steps=10, chip=72, lr=1e-2, out=tmp_path / "m"
-    )
+        static=["elevation"], width=8, trunk=(1, 2), context=(1, 3), chip=48,
+        epochs=6, steps=10, lr=1e-2, ema=0.9, out=tmp_path / "m",
+    )  # fmt: skip
     ahead = past.hm.forecast(h=1, model=model)["hm"].isel(time=0)
     still = past["hm"].isel(time=-1)
     assert rms((ahead - truth).values) < 0.8 * rms((still - truth).values)
@@ -67,69 +96,222 @@ def test_the_stored_score_is_the_stored_weights_score(
     cube: xr.Dataset, trained: hmx.Bundle
 ) -> None:
     fit = TrainOptions(**trained.training["fit"])
-    recipe = Recipe("hm", (), ("elevation",), trained.spec.network, fit)
-    reader = plan(enter(cube, target="hm", dynamic=(), static=("elevation",)), recipe)
-    again = training._scores(Forecaster.load(hmx.load(trained.path)), reader, fit)
-    assert again == trained.training["validation"]
+    reader = reader_of(cube, Recipe("hm", (), ("elevation",), trained.spec.network, fit))
+    network, judge = Forecaster.load(hmx.load(trained.path)), Judge(reader)
+    windows = validation_windows(reader, fit)
+    for index in range(len(windows)):
+        judge.see(network, windows[index])
+    assert {"loss": judge.loss(), "leads": judge.leads()} == trained.training["validation"]
 
 
 def test_the_best_epoch_is_kept_not_the_last(trained: hmx.Bundle) -> None:
     with (trained.path / "training.csv").open() as file:
         losses = [float(row["val_loss"]) for row in csv.DictReader(file) if row["val_loss"]]
-    assert len(losses) == trained.training["epochs_run"]
+    assert 1 + losses.index(min(losses)) == trained.training["epochs_run"]
     assert trained.training["validation"]["loss"] == pytest.approx(min(losses), rel=1e-4)
 
 
 def test_absent_truth_is_never_counted(cube: xr.Dataset) -> None:
-    recipe = recipe_of(h=3)
-    reader = plan(enter(cube, target="hm", dynamic=(), static=("elevation",)), recipe)
-    from hmx.learn.data import Chips
-
-    batch = next(iter(Chips(reader, 48, batch=4, steps=1, seed=0, epoch=0)))
+    reader, batch = first_batch(cube, recipe_of(h=3))
     network = Forecaster.of(reader.spec, reader.scaler)
-    spoiled = batch._replace(truth=torch.where(batch.mask.bool(), batch.truth, 1e6))
+    assert (batch.weight == 0).any()
+    spoiled = batch._replace(truth=torch.where(batch.weight > 0, batch.truth, 1e6))
     change = reader.scaler.change
     assert torch.equal(loss(network, batch, change), loss(network, spoiled, change))
 
 
 def test_pixels_of_other_roles_are_not_rehearsed_either(cube: xr.Dataset) -> None:
-    from hmx.learn.data import Chips
-
-    reader = plan(enter(cube, target="hm", dynamic=(), static=("elevation",)), recipe_of(h=2))
-    batch = next(iter(Chips(reader, 48, batch=4, steps=1, seed=0, epoch=0)))
+    reader, batch = first_batch(cube, recipe_of(h=2, strategy="recursive"))
     network, change = Forecaster.of(reader.spec, reader.scaler), reader.scaler.change
     leads_only = batch._replace(inner=torch.zeros_like(batch.inner))
-    nothing = leads_only._replace(mask=torch.zeros_like(batch.mask))
+    nothing = leads_only._replace(weight=torch.zeros_like(batch.weight))
     assert loss(network, batch, change) > loss(network, leads_only, change) > 0
     assert loss(network, nothing, change) == 0
 
 
+def test_the_loss_is_the_weighted_crps_in_usual_changes(cube: xr.Dataset) -> None:
+    from hmx.models.quantile import crps
+
+    reader, batch = first_batch(cube, recipe_of(h=2))
+    network, change = Forecaster.of(reader.spec, reader.scaler), reader.scaler.change
+    with torch.no_grad():
+        knots, total = network(batch.seen, h=2), 0.0
+        for lead in range(2):
+            error = crps(knots[:, lead], batch.truth[:, lead], network.knots) / change[lead]
+            total += float((error * batch.weight[:, lead]).sum())
+        most = max(int((batch.weight[:, lead] > 0).sum()) for lead in range(2))
+        assert float(loss(network, batch, change)) == pytest.approx(total / most, rel=1e-5)
+
+
 def test_weights_of_the_epoch_that_validated_best_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def kept(losses: list[float]) -> hmx.Bundle:
-        told = iter(losses)
-        monkeypatch.setattr(module, "relative_error", lambda scores: next(told))
+        told = iter([*losses, 0.5])  # and once more for what is written down
+        monkeypatch.setattr(Judge, "loss", lambda judge: next(told))
         return train(make_cube((64, 64)), recipe_of(epochs=3, lr=1e-2))
 
     first, again, last = kept([0.1, 0.2, 0.3]), kept([0.1, 0.3, 0.2]), kept([0.3, 0.2, 0.1])
     assert same_weights(first, again)
     assert not same_weights(first, last)
+    assert [bundle.training["epochs_run"] for bundle in (first, again, last)] == [1, 1, 3]
 
 
-def test_no_held_out_pixel_changes_the_weights() -> None:
-    """Targets of validation and calibration blocks decide when to stop, not what is learnt."""
+def test_a_running_average_is_what_is_judged_and_kept() -> None:
+    cube, recipe = make_cube((64, 64)), recipe_of(epochs=1, steps=3, lr=1e-2, ema=0.99)
+    averaged, last = train(cube, recipe), train(cube, recipe_of(epochs=1, steps=3, lr=1e-2))
+    assert not same_weights(averaged, last)
+    assert set(averaged.weights) == set(last.weights)
+    reader = reader_of(cube, recipe)
+    draw = Draw.of(reader, np.ones_like(reader.split.table), 0.0)
+    module = Fit(Forecaster.of(reader.spec, reader.scaler), reader, recipe.fit, draw)
+    assert module.best is module.average.module  # type: ignore[union-attr]
+
+
+SPLITS = {
+    "held out": {},
+    "with test blocks": {"test": 0.2},
+    "folds": {"fold": 1, "folds": 3},
+}
+
+
+@pytest.mark.parametrize("options", SPLITS.values(), ids=SPLITS)
+def test_no_held_out_pixel_changes_the_weights(options: dict[str, Any]) -> None:
+    """Targets of held-out blocks decide when to stop and how wide, not what is learnt."""
     plain = make_cube((96, 96), holes=False)
-    options = {"epochs": 1, "steps": 2}
-    reader = plan(
-        enter(plain, target="hm", dynamic=(), static=("elevation",)), recipe_of(**options)
-    )
-    from hmx.folds import TRAIN
-    from hmx.windows import Window
-
-    held = reader.split.roles(Window.of((96, 96))) != TRAIN
+    recipe = recipe_of(epochs=1, **options)
+    reader = reader_of(plain, recipe)
+    roles = reader.split.roles(Window.of((96, 96)))
+    held = roles != TRAIN
+    assert {VALIDATION, CALIBRATION} <= set(np.unique(roles).tolist())
+    assert (TEST in roles) == bool(options)
     spoiled = plain.copy(deep=True)
     values = spoiled["hm"].values
     values[-1][held] = 1 - values[-1][held]  # the last step is a target only, never an input
-    assert same_weights(train(plain, recipe_of(**options)), train(spoiled, recipe_of(**options)))
+    assert reader_of(spoiled, recipe).scaler == reader.scaler
+    assert same_weights(train(plain, recipe), train(spoiled, recipe))
+
+
+NETS = {
+    "dilated": {"maxima": True, "ema": 0.9, "focus": 0.5, "runs": 2, "ensemble": True},
+    "convlstm": {
+        "arch": "convlstm",
+        "strategy": "recursive",
+        "trunk": (),
+        "final": True,
+        "epochs": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("options", NETS.values(), ids=NETS)
+def test_nothing_after_until_changes_a_byte(options: dict[str, Any], tmp_path: Path) -> None:
+    """Weights, scales, context, calibration, and all that is said of them."""
+    plain = make_cube((96, 96), steps=6, dynamic=("roads",))
+    recipe = recipe_of(until="2000-01-01", calibration=0.2, **options)
+    recipe = replace(recipe, dynamic=("roads",))
+    draw = np.random.default_rng(0)
+    permuted = plain.copy(deep=True)
+    for name in ("hm", "roads"):
+        later = permuted[name].values[3:]
+        permuted[name].values[3:] = draw.permuted(later.reshape(3, -1), axis=1).reshape(later.shape)
+    one = train(plain, recipe, out=tmp_path / "one")
+    assert one.calibration.leads >= 1, "there must be a calibration to compare"
+    for number, spoiled in enumerate((permuted, plain.isel(time=slice(0, 3)))):
+        other = train(spoiled, recipe, out=tmp_path / str(number))
+        assert text_of(other) == text_of(one)
+        files = [path / "weights.safetensors" for path in (one.path, other.path)]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_step_up_to_until_does_change_what_is_learnt() -> None:
+    """Else the law above would say nothing."""
+    plain = make_cube((96, 96), steps=6)
+    spoiled = plain.copy(deep=True)
+    spoiled["hm"].values[2] = spoiled["hm"].values[2][::-1]
+    one, other = (train(ds, recipe_of(until=2000)) for ds in (plain, spoiled))
+    assert not same_weights(one, other)
+    assert one.scaler != other.scaler
+
+
+def test_a_final_fit_sees_all_blocks_and_keeps_the_calibration() -> None:
+    cube = make_cube((96, 96))
+    options = {"epochs": 2, "steps": 4, "calibration": 0.2, "lr": 1e-2}
+    plain, final = (train(cube, recipe_of(**options, final=f)) for f in (False, True))
+    assert final.calibration.as_dict() == plain.calibration.as_dict()
+    assert final.calibration.leads
+    assert final.scaler == plain.scaler
+    assert not same_weights(final, plain)
+    assert final.training["validation"] == plain.training["validation"]
+    assert final.training["roles"] is None, "no block is unseen"
+    assert plain.training["roles"]["shape"] == [96, 96]
+    found = planned(cube, recipe_of(**options))
+    before, after = found.reader.split, found.whole().split
+    assert (after.table[before.table != UNUSED] == TRAIN).all()
+    assert (after.table[before.table == UNUSED] == UNUSED).all()
+    assert after.buffer == 0
+
+
+def test_a_final_fit_lasts_as_long_as_was_best(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cube, seen = make_cube((64, 64)), []
+
+    def tell(done: int, total: int, text: str) -> None:
+        seen.append((done, total, text.partition(":")[0]))
+
+    told = iter([0.3, 0.1, 0.2, 0.5, *[1.0] * 9])
+    monkeypatch.setattr(Judge, "loss", lambda judge: next(told))
+    model = train(cube, recipe_of(epochs=3, final=True), progress=tell)
+    assert model.training["epochs_run"] == 2
+    assert seen[3:] == [(1, 2, "training on all blocks"), (2, 2, "training on all blocks")]
+
+
+@pytest.mark.parametrize("best", [0, 1])
+def test_the_better_of_two_runs_is_kept(best: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cube = make_cube((64, 64))
+    alone = [train(cube, recipe_of(epochs=1, seed=best + s)) for s in (0,)]
+    told = iter([0.5, 0.5, 0.4, 0.4] if best else [0.4, 0.4, 0.5, 0.5])
+    monkeypatch.setattr(Judge, "loss", lambda judge: next(told))
+    both = train(cube, recipe_of(epochs=1, runs=2))
+    assert both.training["kept"] == [best]
+    assert both.spec.members == 1
+    assert set(both.training["validation"]["runs"]["loss"]) == {"mean", "sd", "n"}
+    if best == 0:  # the split is that of the first seed
+        assert same_weights(both, alone[0])
+
+
+def test_an_ensemble_forecasts_the_mixture_of_its_members(tmp_path: Path) -> None:
+    cube = make_cube((96, 96))
+    options = {"runs": 2, "ensemble": True, "calibration": 0.2, "lr": 1e-2, "steps": 6}
+    model = train(cube, recipe_of(**options), out=tmp_path / "m")
+    assert model.spec.members == 2
+    assert model.training["kept"] == [0, 1]
+    members = [
+        replace(
+            model, spec=replace(model.spec, members=1), weights=dict(model.member(i)), path=None
+        )
+        for i in (0, 1)
+    ]
+    assert not same_weights(*members)
+    asked = {"h": 2, "level": [80], "quantiles": [0.5]}
+    mixed = cube.hm.forecast(model=model, **asked).load()
+    apart = [cube.hm.forecast(h=2, model=m)["hm"].values for m in members]
+    middle = (apart[0] + apart[1]) / 2
+    spread = np.nanmax(np.abs(apart[0] - apart[1]))
+    assert spread > 1e-4, "members must differ to be compared"
+    np.testing.assert_allclose(mixed["hm"], middle, rtol=0, atol=0.25 * spread + 1e-3)
+    again = hmx.load(hmx.load(model.path).save(tmp_path / "copy").path)
+    xr.testing.assert_identical(cube.hm.forecast(model=again, **asked).load(), mixed)
+    for name, weight in model.weights.items():
+        np.testing.assert_array_equal(again.weights[name], weight)
+
+
+def test_a_final_ensemble_refits_every_member() -> None:
+    cube = make_cube((64, 64))
+    options = {"runs": 2, "ensemble": True, "epochs": 1}
+    plain, final = (train(cube, recipe_of(**options, final=f)) for f in (False, True))
+    for index in (0, 1):
+        one, other = plain.member(index), final.member(index)
+        assert any(not np.array_equal(one[name], other[name]) for name in one)
 
 
 class Killed(BaseException):
@@ -147,12 +329,32 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
     with pytest.raises(Killed):
         train(cube, recipe, out=out, progress=kill)
     assert not out.exists()
-    assert (tmp_path / "m.training" / "last.ckpt").is_file()
+    assert (tmp_path / "m.training" / "run-0" / "last.ckpt").is_file()
     epochs: list[int] = []
     resumed = train(cube, recipe, out=out, progress=lambda done, total, text: epochs.append(done))
     assert epochs[0] > 1, "it started over"
     assert same_weights(resumed, train(cube, recipe))
     assert not (tmp_path / "m.training").exists()
+
+
+@pytest.mark.parametrize("moment", [1, 3, 5])
+def test_a_run_killed_in_any_stage_ends_with_the_same_bytes(tmp_path: Path, moment: int) -> None:
+    """First run, second run, final fit: two epochs each."""
+    cube, out = make_cube((64, 64)), tmp_path / "m"
+    recipe = recipe_of(epochs=2, runs=2, final=True, patience=9)
+    calls = [0]
+
+    def kill(done: int, total: int, text: str) -> None:
+        calls[0] += 1
+        if calls[0] == moment + 1:
+            raise Killed
+
+    whole = train(cube, recipe, out=tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(cube, recipe, out=out, progress=kill)
+    resumed = train(cube, recipe, out=out)
+    assert same_weights(resumed, whole)
+    assert text_of(resumed) == text_of(whole)
 
 
 def test_ctrl_c_stays_ctrl_c_and_the_run_can_go_on(tmp_path: Path) -> None:
@@ -212,7 +414,8 @@ def test_dynamic_covariates_are_learnt_from_and_held(tmp_path: Path) -> None:
     model = cube.hm.train(
         static=["elevation"], dynamic=["population"], epochs=1, steps=1, out=tmp_path / "m", **QUICK
     )
-    assert model.spec.channels == (2, 2)
+    derived = len(model.spec.context.names("hm"))
+    assert model.spec.channels == (2, 2 + derived, 0)
     assert cube.hm.forecast(h=2, model=model)["hm"].notnull().any()
     with pytest.raises(KeyError, match="'population' is not in the cube"):
         cube.drop_vars("population").hm.forecast(h=2, model=model)
@@ -236,7 +439,9 @@ def test_without_held_out_blocks_there_are_no_intervals() -> None:
 
 def test_leads_beyond_the_truth_are_marked_uncalibrated() -> None:
     cube = make_cube((64, 64), steps=4)
-    model = cube.hm.train(static=[], epochs=1, steps=1, **{**QUICK, "h": 4})
+    model = cube.hm.train(
+        static=[], epochs=1, steps=1, **{**QUICK, "h": 4, "strategy": "recursive"}
+    )
     fc = cube.hm.forecast(h=3, model=model, level=80)
     assert fc["hm_lo_80"].attrs["uncalibrated_leads"] == [3]
     assert "uncalibrated_leads" not in fc["hm"].attrs
@@ -259,10 +464,10 @@ DAMAGES = [
     (describe_otherwise, lambda r: r.pop("scaler"), r"does not describe a model \('scaler'\)"),
     (
         describe_otherwise,
-        lambda r: r["spec"]["network"].update(hidden=9),
-        r"the weight 'core\.cells\.0\.gates\.weight' has shape .* demands",
+        lambda r: r["spec"]["network"].update(width=9),
+        r"the weight 'body\.trunk\.entry\.weight' has shape .* demands",
     ),
-    (reweigh, lambda w: w.pop("increment.bias"), r"lacks the weight 'increment\.bias'"),
+    (reweigh, lambda w: w.pop("head.bias"), r"lacks the weight 'head\.bias'"),
     (reweigh, lambda w: w.update(ghost=np.zeros(1)), r"has the weight 'ghost', which its spec"),
     (lambda path, _: (path / "weights.safetensors").write_bytes(b"torn"), None, r"is damaged"),
     (lambda path, _: (path / "weights.safetensors").unlink(), None, r"is damaged"),
@@ -286,8 +491,8 @@ sys.path.insert(0, {root!r})
 from tests.factories import make_cube
 if __name__ == "__main__":
     make_cube((64, 64)).hm.train(
-        static=["elevation"], history=2, hidden=2, layers=1, chip=32, h=2, epochs=2, steps=2,
-        devices=2, strategy="ddp", device="cpu", out={out!r},
+        static=["elevation"], history=2, width=3, trunk=(1,), context=(1, 3), chip=32, h=2,
+        epochs=2, steps=2, devices=2, parallel="ddp", device="cpu", out={out!r},
     )
 """
 
@@ -312,9 +517,8 @@ def test_offline_tracking_leaves_a_run_to_sync(
     cube: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
-    recipe = Recipe(
-        "hm", (), (), ModelOptions(history=2, hidden=2, layers=1),
-        TrainOptions(h=2, chip=32, epochs=1, steps=1), {"wandb": "offline", "project": "toy"},
-    )  # fmt: skip
+    recipe = replace(
+        recipe_of(epochs=1, steps=1), static=(), track={"wandb": "offline", "project": "toy"}
+    )
     train(cube, recipe, out=tmp_path / "m")
     assert list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))

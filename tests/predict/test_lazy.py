@@ -21,8 +21,7 @@ from hmx.errors import (
     NotEnoughData,
     NotTrained,
 )
-from hmx.options import ModelOptions
-from tests.factories import make_bundle, make_cube, times
+from tests.factories import make_bundle, make_cube, network_options, times
 
 
 class Tiles(Callback):
@@ -38,7 +37,7 @@ class Tiles(Callback):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> hmx.Bundle:
-    return make_bundle(make_cube(), ModelOptions(hidden=2)).save(tmp_path_factory.mktemp("b") / "m")
+    return make_bundle(make_cube(), network_options()).save(tmp_path_factory.mktemp("b") / "m")
 
 
 def test_nothing_is_read_until_asked(saved: hmx.Bundle, tmp_path: Path) -> None:
@@ -193,8 +192,9 @@ def test_names_follow_the_target(tmp_path: Path) -> None:
     bundle = cube.hm.train(
         "hfp",
         history=2,
-        hidden=2,
-        layers=1,
+        width=3,
+        trunk=(1,),
+        context=(1,),
         epochs=1,
         steps=1,
         chip=32,
@@ -211,7 +211,7 @@ def test_names_follow_the_target(tmp_path: Path) -> None:
 def test_intervals_are_nested_and_within_the_valid_range(
     cube: xr.Dataset, trained: hmx.Bundle
 ) -> None:
-    fc = cube.hm.forecast(h=5, model=trained, level=[50, 80, 95], quantiles=[0.1, 0.9]).load()
+    fc = cube.hm.forecast(h=4, model=trained, level=[50, 80, 95], quantiles=[0.1, 0.9]).load()
     ends = [fc[f"hm_{end}"] for end in ("lo_95", "lo_80", "lo_50", "hi_50", "hi_80", "hi_95")]
     for lower, upper in pairwise(ends):
         assert bool((upper >= lower).where(lower.notnull(), True).all())
@@ -250,7 +250,7 @@ def test_saved_and_loaded_models_give_bit_identical_forecasts(
 
 def test_a_model_without_a_folder_forecasts_through_the_cache(saved: hmx.Bundle) -> None:
     cube = make_cube()
-    loose = make_bundle(cube, ModelOptions(hidden=2))
+    loose = make_bundle(cube, network_options())
     assert loose.path is None
     one, other = (cube.hm.forecast(h=2, model=m)["hm"].values for m in (loose, saved))
     np.testing.assert_array_equal(one, other)
@@ -258,9 +258,9 @@ def test_a_model_without_a_folder_forecasts_through_the_cache(saved: hmx.Bundle)
 
 def test_a_model_whose_folder_was_retrained_keeps_its_own_forecast(tmp_path: Path) -> None:
     cube = make_cube()
-    first = make_bundle(cube, ModelOptions(hidden=2)).save(tmp_path / "m")
+    first = make_bundle(cube, network_options()).save(tmp_path / "m")
     before = cube.hm.forecast(h=2, model=first)["hm"].values
-    make_bundle(cube, ModelOptions(hidden=2), weights="random").save(tmp_path / "m")
+    make_bundle(cube, network_options(), weights="random").save(tmp_path / "m")
     np.testing.assert_array_equal(cube.hm.forecast(h=2, model=first)["hm"], before)
     assert not np.array_equal(cube.hm.forecast(h=2, model=tmp_path / "m")["hm"], before)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,16 @@ import xarray as xr
 import hmx
 from hmx.catalog import DaskSection
 from hmx.errors import BadArgument
+from hmx.options import ModelOptions
 from hmx.predict import plan as module
 from hmx.predict.job import run
 from hmx.predict.plan import plan
-from tests.factories import make_cube
+from tests.bench.world import make_job as world_job
+from tests.bench.world import make_model, write_world
+from tests.factories import STREAMED, make_cube
 from tests.predict.test_job import Told, make_job
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,7 @@ def test_pixels_and_bytes_are_those_of_the_tiles(stored: Path, trained: hmx.Bund
             rows = min(96, bottom + halo) - max(0, top - halo)
             read += rows * (min(112, right + halo) - max(0, left - halo))
     assert made.overhead == pytest.approx(read / written - 1)
-    assert made.bytes_read == read * 4 * (3 + 1)  # three steps and elevation
+    assert made.bytes_read == read * 4 * (2 + 1)  # two steps and elevation
     assert made.bytes_written == written * (4 * 2 * 4 + 1)  # mean, two ends, a quantile; quality
 
 
@@ -73,12 +81,15 @@ def test_one_tile_is_timed_and_the_rest_is_proportional(
     assert made.workers == 2
 
 
-def test_a_real_tile_is_run_and_torch_is_left_as_it_was(stored: Path, trained: hmx.Bundle) -> None:
+def test_a_real_tile_is_run_and_torch_is_left_as_it_was(
+    stored: Path, trained: hmx.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     job, before = make_job(stored, trained, Path("nowhere.zarr"), tile=32), torch.get_num_threads()
+    monkeypatch.setattr(module, "threads_each", lambda count: before + 1)
     made = plan(job.order, job.inventory, DaskSection(workers=1))
-    assert made.threads != before, "else this says nothing"
+    assert made.threads == before + 1
     assert torch.get_num_threads() == before
     assert 0 < made.seconds_per_tile < 60
     assert made.seconds > 0
@@ -94,6 +105,43 @@ def test_a_tile_that_does_not_fit_in_memory_is_refused_with_what_to_type(
     with pytest.raises(BadArgument, match="tile=64 may need"):
         run(job)
     assert not (tmp_path / "fc.zarr").exists()
+
+
+PEAK = """
+import resource
+from tests.bench.world import make_job
+from hmx.bundle import load
+from hmx.windows import Span, Window
+job = make_job({cube!r}, load({model!r}), "nowhere.zarr", h=4, level=[80], quantiles=[0.5],
+               exceed=[0.1], tile=256, precision={precision!r})
+core = Window(Span(128, 384), Span(128, 384))
+job.order.frame.forecast(core, job.order.cube)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+LARGE = {
+    "default": ({}, "float32"),
+    "recursive": ({"strategy": "recursive", "maxima": True}, "float32"),
+    "streamed": ({**STREAMED, "hidden": 32, "layers": 2}, "float32"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", LARGE)
+def test_a_worker_stays_below_its_bound(tmp_path: Path, kind: str) -> None:
+    """Reads, context, network and distribution of one tile, in a process of its own."""
+    options, precision = LARGE[kind]
+    cube = write_world(tmp_path / "cube.zarr", (512, 512))
+    model = make_model(tmp_path / "model", cube, ModelOptions(**options))
+    words = {"cube": str(cube), "model": str(model.path), "precision": precision}
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK.format(**words)],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    job = world_job(cube, model, Path("nowhere.zarr"), h=4, level=[80], quantiles=[0.5],
+                    exceed=[0.1], tile=256, precision=precision)  # fmt: skip
+    real, bound = int(done.stdout), plan(job.order, job.inventory, timed=False).ram
+    assert real <= bound <= 3 * real, (real, bound)
 
 
 def test_more_pixels_need_more_memory(stored: Path, trained: hmx.Bundle) -> None:

@@ -101,6 +101,38 @@ def forge_interval(store: str) -> None:
     ledger.sign(Record((0, 0), job_run, old.source, ledger.checksum(list(old.chunks))))
 
 
+def nudge(store: str) -> None:
+    """Change every interval by what rounding may, and sign for it."""
+    job_run, ledger = Ledger(store).job()["run"], Ledger(store)
+    array = zarr.open_group(store, mode="r+")["hm_hi_80"]
+    array[:, 0:32, 0:32] = array[:, 0:32, 0:32] - np.float32(3e-7)
+    old = next(r for r in ledger.records() if r.index == (0, 0))
+    ledger.sign(Record((0, 0), job_run, old.source, ledger.checksum(list(old.chunks))))
+
+
+def test_intervals_may_differ_by_rounding_and_no_more(copy: str) -> None:
+    nudge(copy)
+    audit = verify(copy, sample=40)
+    assert 2e-7 < audit.largest <= audit.tolerance
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.5])
+def test_exceedance_is_audited_as_well(
+    stored: Path, trained: hmx.Bundle, tmp_path: Path, threshold: float
+) -> None:
+    job = make_job(stored, trained, tmp_path / "fc.zarr", exceed=[threshold])
+    run(job)
+    assert verify(job.store, sample=12).windows == 12
+    ledger = Ledger(job.store)
+    array = zarr.open_group(job.store, mode="r+")["hm_exceedance"]
+    array[..., 0:32, 0:32] = array[..., 0:32, 0:32] * np.float32(0.99) + np.float32(0.004)
+    old = next(r for r in ledger.records() if r.index == (0, 0))
+    said = ledger.checksum(list(old.chunks))
+    ledger.sign(Record((0, 0), ledger.job()["run"], old.source, said))
+    with pytest.raises(VerifyFailed, match=r"hm_exceedance in rows .* is not what"):
+        verify(job.store, sample=60)
+
+
 WRONGS: dict[str, tuple[Callable[[str], object], str]] = {
     "flipped bit": (flip_a_byte, r"other bytes than were written in 1 of its tiles: \(1, 1\)"),
     "lost record": (
