@@ -34,6 +34,7 @@ import rasterio
 import xarray as xr
 import zarr
 
+from hmx.cadence import Cadence
 from hmx.catalog import Catalog, Source, is_url
 from hmx.cube import CHUNK
 from hmx.draft import attributes, beside, clear, finish, finished, recover, require_ours, swap
@@ -177,9 +178,9 @@ class _Plan:
         ahead = any(other.source.future for other in self.variables)
         said = {KNOWN_UNTIL: variable.source.future, OBSERVED_UNTIL: variable.role == "target"}
         last = label(self.time.values[len(variable.files) - 1])
-        return {
-            mark: last.removesuffix("T00:00:00") for mark, it_is in said.items() if it_is and ahead
-        }
+        if Cadence.infer(self.time).unit == "months":  # a day is one step, and says enough
+            last = last.removesuffix("T00:00:00")
+        return {mark: last for mark, it_is in said.items() if it_is and ahead}
 
 
 def _plan(catalog: Catalog, old: dict[str, Any]) -> _Plan:

@@ -137,6 +137,16 @@ def test_a_file_with_its_own_time_may_be_known_ahead(tmp_path: Path) -> None:
     assert open_cube(path)["pop"].attrs["known_until"] == "2010-01-01"
 
 
+def test_the_last_map_of_a_day_is_not_taken_for_the_days_last_step(tmp_path: Path) -> None:
+    hours = ["2020-01-01T00", "2020-01-01T12", "2020-01-02T00", "2020-01-02T12"]
+    for hour in hours:
+        write_tif(tmp_path / f"HM_{hour}.tif", field(SHAPE))
+    hm = {"path": "HM_{time}.tif", "times": hours[:3]}
+    ahead = {"path": "HM_{time}.tif", "times": hours, "future": True}
+    ds = open_cube(ingest(make_catalog(tmp_path, hm=hm, weather=ahead)))
+    assert enter(ds).data.sizes["time"] == 3
+
+
 # a year later
 
 
