@@ -63,6 +63,7 @@ class HMAccessor:
         *,
         static: Sequence[str] | None = None,
         dynamic: Sequence[str] | None = None,
+        future: Sequence[str] | None = None,
         history: int = 3,
         h: int = 4,
         seed: int = 0,
@@ -78,6 +79,12 @@ class HMAccessor:
         static, dynamic : sequence of str, optional
             Covariates without and with time. Default: what the catalog that
             made the cube names; of a DataArray, its (y, x) coordinates.
+        future : sequence of str, optional
+            Dynamic covariates that are known ahead, read at each lead; the others,
+            and these beyond their last known value, are held. Default: those whose
+            catalog says ``future: true``. The cube's time axis may then go on beyond
+            the last map of the target, which ``ds["hm"].attrs["observed_until"]``
+            names (a year or an ISO date).
         history : int
             Past steps the model sees, the origin included.
         h : int
@@ -110,7 +117,7 @@ class HMAccessor:
         from hmx.progress import reporter
 
         network, fit = split_fitting({"history": history, "h": h, "seed": seed, **options})
-        recipe = Recipe(target, dynamic, static, network, fit)
+        recipe = Recipe(target, dynamic, static, network, fit, future=future)
         self._model = train(self._obj, recipe, out=out, progress=reporter())
         return self._model
 

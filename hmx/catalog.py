@@ -115,6 +115,11 @@ class Catalog(Options):
         return {name: s.transform for name, s in sources if s.transform != "none"}
 
     @property
+    def future(self) -> tuple[str, ...]:
+        """Sources that are known ahead."""
+        return tuple(name for name, source in self.cube.sources.items() if source.future)
+
+    @property
     def dynamic(self) -> tuple[str, ...]:
         """Sources with time, except the target."""
         known = {*self.static, self.cube.target}

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hmx.axes import AXES, find_axes
 from hmx.cadence import Cadence
 from hmx.catalog import Catalog, is_catalog
 from hmx.errors import (
@@ -28,25 +29,13 @@ from hmx.errors import (
 )
 from hmx.geozarr import without
 from hmx.grid import Grid
+from hmx.observed import KNOWN_UNTIL, OBSERVED_UNTIL, require_observed, steps_until
+from hmx.windows import Span
 
 Cubelike = xr.Dataset | xr.DataArray
 
 CHUNK = 512  # rows and columns of a chunk in storage, px
 
-# What identifies an axis: CF `axis`, CF `standard_name`s, then names seen in the field.
-_AXES = {
-    "time": ("T", {"time", "forecast_period"}, ("time", "year", "date", "t", "month", "years")),
-    "y": (
-        "Y",
-        {"projection_y_coordinate", "latitude", "grid_latitude"},
-        ("y", "lat", "latitude", "northing", "northings", "row"),
-    ),
-    "x": (
-        "X",
-        {"projection_x_coordinate", "longitude", "grid_longitude"},
-        ("x", "lon", "longitude", "long", "easting", "eastings", "col"),
-    ),
-}
 _CRS_ATTRIBUTES = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
 
 
@@ -116,6 +105,10 @@ class Cube:
         Covariates with and without time.
     door : Door
         Names and orientation of the cube outside.
+    whole : Dataset, optional
+        Where the target says how far it is observed: variables with their later
+        steps too, of which ``data`` is the beginning. Covariates that are known
+        ahead are read here.
     """
 
     data: xr.Dataset
@@ -123,6 +116,7 @@ class Cube:
     dynamic: tuple[str, ...]
     static: tuple[str, ...]
     door: Door
+    whole: xr.Dataset | None = None
 
     @cached_property
     def grid(self) -> Grid:
@@ -131,8 +125,8 @@ class Cube:
 
     @cached_property
     def cadence(self) -> Cadence:
-        """The calendar step between two maps."""
-        return Cadence.infer(self.data["time"])
+        """The calendar step between two maps, and on to what is known ahead."""
+        return Cadence.infer((self.data if self.whole is None else self.whole)["time"])
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -143,6 +137,31 @@ class Cube:
     def rules(self) -> dict[str, Rules]:
         """Which numbers are data, for each variable."""
         return {name: Rules.of(self.data[name]) for name in self.variables}
+
+    def stored(self, name: str) -> xr.DataArray:
+        """Return a variable with all its steps, those after the last map included."""
+        whole = self.whole
+        return self.data[name] if whole is None or name not in whole else whole[name]
+
+    def span(self, name: str, times: Span, *, known: Sequence[str] = (), h: int = 0) -> Span:
+        """Say which steps of :meth:`stored` are read where some are asked for.
+
+        Parameters
+        ----------
+        name : str
+            Of a variable with time.
+        times : Span
+            Steps of the target that are asked for.
+        known : sequence of str
+            Covariates that are known ahead: they go on, as far as they are known.
+        h : int
+            Steps that these go on for.
+        """
+        if name not in known:
+            return times
+        variable = self.stored(name)
+        there = steps_until(variable, KNOWN_UNTIL, variable["time"])
+        return Span(times.start, max(times.stop, min(times.stop + h, there)))
 
     def origin_label(self) -> str:
         """Last observed time, as text."""
@@ -250,7 +269,8 @@ def enter(
     Parameters
     ----------
     obj : Dataset or DataArray
-        Any names and orientation; see DESIGN of axes in this module.
+        Any names and orientation. Where the target's attribute ``observed_until``
+        names a step, later ones belong to covariates that are known ahead.
     target : str, optional
         Default: ``hm``, or the only variable with time; of a DataArray, itself.
     dynamic, static : sequence of str, optional
@@ -278,40 +298,21 @@ def enter(
     flips = tuple(dim for dim, down in (("y", True), ("x", False)) if _runs(inner, dim, down=down))
     inner = inner.isel({dim: slice(None, None, -1) for dim in flips})
     back = {name: outer for name, outer in names.items() if outer != name}
-    return Cube(inner, target, tuple(dynamic), tuple(static), Door(back, flips, is_array))
+    data, whole = _observed(inner, target)
+    door = Door(back, flips, is_array)
+    return Cube(data, target, tuple(dynamic), tuple(static), door, whole)
 
 
-def find_axes(data: Cubelike) -> dict[str, str]:
-    """Find which dims are time, y and x: CF attributes first, then names.
-
-    Parameters
-    ----------
-    data : Dataset or DataArray
-        The user's object.
-
-    Returns
-    -------
-    dict
-        ``{"time": ..., "y": ..., "x": ...}`` with the names in ``data``.
-    """
-    found = {name: _find_axis(data, name) for name in _AXES}
-    for name, dim in found.items():
-        if dim is None:
-            raise CubeError(
-                f"no {name} dimension among {tuple(str(d) for d in data.dims)}. A cube has "
-                f"dimensions time, y and x: rename yours, e.g. ds.rename({{'...': '{name}'}})."
-            )
-    return {name: str(dim) for name, dim in found.items()}
-
-
-def _find_axis(data: Cubelike, name: str) -> str | None:
-    letter, standard, names = _AXES[name]
-    dims = [str(dim) for dim in data.dims]
-    attrs = {dim: data[dim].attrs if dim in data.coords else {} for dim in dims}
-    by_axis = [dim for dim in dims if attrs[dim].get("axis") == letter]
-    by_standard = [dim for dim in dims if attrs[dim].get("standard_name") in standard]
-    by_name = sorted((d for d in dims if d.lower() in names), key=lambda d: names.index(d.lower()))
-    return next(iter((*by_axis, *by_standard, *by_name)), None)
+def _observed(inner: xr.Dataset, target: str) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """Cut the steps after the last map of the target, where it says which that is."""
+    if OBSERVED_UNTIL not in inner[target].attrs:
+        require_observed(inner, target)
+        return inner, None
+    steps = steps_until(inner[target], OBSERVED_UNTIL, inner["time"])
+    data = inner.isel(time=slice(steps)) if steps < inner.sizes["time"] else inner.copy()
+    kept = {k: v for k, v in data[target].attrs.items() if k != OBSERVED_UNTIL}
+    data[target].attrs = kept  # a forecast inherits the others, and goes on beyond this
+    return data, inner
 
 
 def _name(obj: Cubelike) -> str:
@@ -326,7 +327,7 @@ def _as_dataset(array: xr.DataArray) -> xr.Dataset:
 
 def _array_statics(data: xr.Dataset, names: dict[str, str]) -> list[str]:
     """Name the (y, x) planes of a DataArray that are not just its positions."""
-    positions = {*_AXES["y"][1], *_AXES["y"][2], *_AXES["x"][1], *_AXES["x"][2]}
+    positions = {*AXES["y"][1], *AXES["y"][2], *AXES["x"][1], *AXES["x"][2]}
     return [
         str(name)
         for name, plane in data.data_vars.items()

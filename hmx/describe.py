@@ -10,6 +10,7 @@ import xarray as xr
 from hmx.bundle import load
 from hmx.cube import enter, open_cube
 from hmx.grid import crs_name
+from hmx.observed import KNOWN_UNTIL
 from hmx.predict.ledger import AUDIT, Ledger
 
 
@@ -38,6 +39,7 @@ def describe_store(path: str | Path) -> str:
         "CRS": crs_name(grid.crs),
         "bounds": ", ".join(f"{edge:.10g}" for edge in grid.bounds),
         "time": f"{str(times[0])[:10]} to {str(times[-1])[:10]}, {len(times)} steps",
+        **_known_ahead(data),
         "cadence": str(cube.cadence) if len(times) > 1 else "one step",
         "status": data.attrs.get("hmx_status", "unknown"),
     }
@@ -81,6 +83,7 @@ def describe_bundle(path: str | Path) -> str:
         ),
         "network": network,
         "weights": f"{sum(w.size for w in bundle.weights.values()):,}",
+        **({"known ahead": ", ".join(spec.future)} if spec.future else {}),
         "cadence": spec.cadence,
         "trained on": " to ".join(map(str, training.get("steps", [])[:2])) or "unknown",
         "skill": ", ".join(f"lead {k}: {v['skill']:+.3f}" for k, v in scores.items())
@@ -89,6 +92,13 @@ def describe_bundle(path: str | Path) -> str:
         "digest": bundle.digest[:16],
     }
     return _table(lines)
+
+
+def _known_ahead(data: xr.Dataset) -> dict[str, str]:
+    """Say up to when covariates are known, if they say so."""
+    until = {name: v.attrs.get(KNOWN_UNTIL) for name, v in data.data_vars.items()}
+    said = [f"{name} to {label}" for name, label in until.items() if label is not None]
+    return {"known ahead": ", ".join(said)} if said else {}
 
 
 def _first_series(data: xr.Dataset) -> str:

@@ -13,6 +13,9 @@ the stamp (name, size, mtime) of each file:
   carries its own time axis is one file, and is read again.
 - anything else changed: the cube is built anew. Only what hmx wrote is replaced.
 
+Covariates that are known ahead (``future: true``) carry the time axis on beyond the
+target's last map, which ``observed_until`` names; there the target has no chunks.
+
 A cube on a remote store is read, never written: ingest locally, then copy.
 """
 
@@ -35,14 +38,14 @@ from hmx.cadence import Cadence
 from hmx.catalog import Catalog, Source, is_url
 from hmx.cube import CHUNK
 from hmx.draft import attributes, beside, clear, finish, finished, recover, require_ours, swap
-from hmx.errors import BadArgument, CatalogError, NotEnoughData, SourceError
+from hmx.errors import BadArgument, NotEnoughData, SourceError
 from hmx.geozarr import array_attributes, group_attributes
 from hmx.grid import Grid
+from hmx.observed import KNOWN_UNTIL, OBSERVED_UNTIL, steps_until
 from hmx.progress import Progress, silent
 from hmx.provenance import fingerprint
 from hmx.recipe import (
     Recipe,
-    find_files,
     kept_steps,
     label,
     recipe_of,
@@ -50,12 +53,12 @@ from hmx.recipe import (
     short,
     steps_of,
 )
-from hmx.sources import Lazy, Part, Raster, aligned, open_part
+from hmx.sources import Lazy, Part, aligned
+from hmx.timeline import extended, labels_ahead, later_steps, open_step, time_of
 from hmx.windows import TileGrid, Window
 
 _BLOCK_BYTES = 2**28  # of one variable, all times, held at once
 _GDAL_CACHE = 2**28  # bytes
-_TIME = {"standard_name": "time", "axis": "T"}
 _SCRATCH = ".aligned"
 
 
@@ -155,7 +158,7 @@ class _Variable:
 @dataclass(frozen=True)
 class _Plan:
     grid: Grid
-    time: xr.DataArray
+    time: xr.DataArray  # of the target, then on to what is known ahead
     variables: tuple[_Variable, ...]
     attrs: dict[str, Any]
 
@@ -166,9 +169,18 @@ class _Plan:
         return [tile.core for tile in TileGrid(self.grid.shape, (CHUNK, width), 0)]
 
     def chunks(self, variable: _Variable) -> tuple[int, ...]:
-        """Shape of a chunk in storage: all times of a square."""
+        """Shape of a chunk in storage: all times of a square that the variable has."""
         square = tuple(min(CHUNK, side) for side in self.grid.shape)
-        return square if variable.role == "static" else (self.time.size, *square)
+        return square if variable.role == "static" else (len(variable.files), *square)
+
+    def marks(self, variable: _Variable) -> dict[str, str]:
+        """Say in a variable's attributes how far the axis is observed, or it is known."""
+        ahead = any(other.source.future for other in self.variables)
+        said = {KNOWN_UNTIL: variable.source.future, OBSERVED_UNTIL: variable.role == "target"}
+        last = label(self.time.values[len(variable.files) - 1])
+        if Cadence.infer(self.time).unit == "months":  # a day is one step, and says enough
+            last = last.removesuffix("T00:00:00")
+        return {mark: last for mark, it_is in said.items() if it_is and ahead}
 
 
 def _plan(catalog: Catalog, old: dict[str, Any]) -> _Plan:
@@ -179,54 +191,31 @@ def _plan(catalog: Catalog, old: dict[str, Any]) -> _Plan:
     kept = kept_steps(known, recipe)
     recipe = recipe if kept else recipe_of(catalog, {})
     require_files(catalog, recipe)
-    time = _time(target, sources[target])
-    Cadence.infer(time)
-    keys = [label(value) for value in time.values]
+    time = time_of(target, sources[target])
+    observed = time.size
     names = [target, *(name for name in sources if name != target)]
     store = xr.open_zarr(catalog.cube.path, chunks=None) if kept else None
-    done = {name: _stored(store, name) for name in names} if store is not None else {}
-    variables = [_variable(n, sources[n], keys=keys, done=done.get(n)) for n in names]
+    done = {n: _stored(store, n, target) for n in names} if store is not None else {}
+    have = {n: labels_ahead(n, sources[n], done.get(n)) for n in names if sources[n].future}
+    ahead = {name: later_steps(name, found, time) for name, found in have.items()}
+    time = extended(time, max(ahead.values(), default=0))
+    keys = [label(value) for value in time.values]
+    own = {name: keys[: observed + ahead.get(name, 0)] for name in names}
+    variables = [_variable(n, sources[n], keys=own[n], done=done.get(n)) for n in names]
     variables[0] = replace(variables[0], role="target")
     grid = variables[0].parts[0].grid
     _require_grid(grid, variables)
     return _Plan(grid, time, tuple(variables), _about(catalog, recipe))
 
 
-def _time(name: str, source: Source) -> xr.DataArray:
-    """Lay out the cube's time axis: the target's."""
-    if source.axis is None:
-        own = _own_time(_open(source, ""))
-        if own is None:
-            raise NotEnoughData(
-                f"the target {name!r} has no time: {source.path} is a single map. Give its years: "
-                "path: HM_{year}.tif, years: [1990, 1995, ...]."
-            )
-        return xr.DataArray(own.values, dims="time", attrs=_TIME)
-    keys = list(steps_of(source))
-    months = source.axis == "month"
-    values = np.array([int(key) for key in keys]) if months else np.array(keys, "datetime64[ns]")
-    attrs = {"long_name": "month of year", "axis": "T"} if months else _TIME
-    return xr.DataArray(values, dims="time", attrs=attrs)
-
-
-def _open(source: Source, step: int | str) -> Raster | Lazy:
-    path = source.path_of(step)
-    files = find_files(path)
-    part = open_part(source, files, files[0] if len(files) == 1 else path)
-    if source.axis is not None and _own_time(part) is not None:
-        raise CatalogError(
-            f"{part.name} holds {part.steps} times, and stands for one: a path with a mark names "
-            f"one file per {source.axis}. Give the whole file's path and no {source.axis}s."
-        )
-    return part
-
-
-def _own_time(part: Raster | Lazy) -> xr.DataArray | None:
-    return part.time if isinstance(part, Lazy) else None
-
-
-def _stored(store: xr.Dataset, name: str) -> Lazy:
-    return Lazy(f"{name} of the cube", None, Grid.from_xarray(store), store[name])
+def _stored(store: xr.Dataset, name: str, target: str) -> Lazy:
+    """Take the steps that a variable has in the old cube."""
+    variable, mark = store[name], KNOWN_UNTIL
+    if "time" in variable.dims:
+        ends = variable if mark in variable.attrs else store[target]
+        mark = mark if mark in variable.attrs else OBSERVED_UNTIL
+        variable = variable.isel(time=slice(steps_until(ends, mark, store["time"])))
+    return Lazy(f"{name} of the cube", None, Grid.from_xarray(store), variable)
 
 
 def _variable(name: str, source: Source, *, keys: Sequence[str], done: Lazy | None) -> _Variable:
@@ -235,6 +224,8 @@ def _variable(name: str, source: Source, *, keys: Sequence[str], done: Lazy | No
         return _Variable(name, source, *_open_all(name, source, keys))
     if done.time is None:
         return _Variable(name, source, "static", (done,))
+    if len(keys) <= done.steps:
+        return _Variable(name, source, "dynamic", (done.at(range(len(keys))),))
     role, new = _open_all(name, source, keys[done.steps :])
     return _Variable(name, source, role, (done, *new))
 
@@ -244,8 +235,8 @@ def _open_all(name: str, source: Source, keys: Sequence[str]) -> tuple[str, tupl
     if source.axis is not None:
         steps = steps_of(source)
         _require_steps(name, keys, have=list(steps))
-        return "dynamic", tuple(_open(source, steps[key]) for key in keys)
-    part = _open(source, "")
+        return "dynamic", tuple(open_step(source, steps[key]) for key in keys)
+    part = open_step(source, "")
     if not isinstance(part, Lazy) or part.time is None:
         return "static", (part,)
     have = [label(value) for value in part.time.values]
@@ -295,7 +286,8 @@ def _write(plan: _Plan, draft: Path, progress: Progress) -> None:
         for window in windows[variable.name]:
             block = _read(parts, window)
             # windows are whole chunks, so no chunk is ever written twice
-            array[(..., *window.slices)] = block[0] if variable.role == "static" else block
+            steps = () if variable.role == "static" else (slice(len(block)),)
+            array[(*steps, *window.slices)] = block if steps else block[0]
             valid += np.isfinite(block).sum(axis=(1, 2))
             done += 1
             progress(done, total, f"ingest: {variable.name}")
@@ -347,7 +339,7 @@ def _template(plan: _Plan) -> xr.Dataset:
         dims = ("y", "x") if variable.role == "static" else ("time", "y", "x")
         shape = tuple(data.sizes[dim] for dim in dims)
         array = dask.array.zeros(shape, chunks=plan.chunks(variable), dtype="float32")
-        data[variable.name] = (dims, array, _attrs(variable, grid))
+        data[variable.name] = (dims, array, {**_attrs(variable, grid), **plan.marks(variable)})
     data = data.rio.write_crs(grid.crs.to_wkt()).rio.write_transform(grid.transform)
     data = data.rio.write_coordinate_system()
     data["time"].encoding = {"dtype": "int64"}

@@ -8,19 +8,23 @@ later run can tell what to do from stamps alone, without opening a raster.
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
+from hmx.cadence import Cadence
 from hmx.catalog import Catalog, Source, is_url
 from hmx.errors import CatalogError, SourceError
 from hmx.mosaic import reading
 
 Recipe = dict[str, Any]
 
+_DATE = re.compile(r"\d{4}-")
 _FORMAT = 1  # raise it when the same rasters would give another store
 
 
@@ -39,19 +43,48 @@ def recipe_of(catalog: Catalog, known: Recipe) -> Recipe:
     target = cube.sources[cube.target]
     wanted = set(steps_of(target)) if target.axis else None
     before = known.get("sources", {})
-    facts = {n: _facts(s, wanted, before.get(n)) for n, s in cube.sources.items()}
+    facts = {
+        n: _facts(s, wanted, before.get(n), ahead=_ahead(s, wanted if s.future else None))
+        for n, s in cube.sources.items()
+    }
     return {"format": _FORMAT, "target": cube.target, "sources": facts}
 
 
-def _facts(source: Source, wanted: set[str] | None, known: Recipe | None) -> Recipe:
-    options = source.model_dump(mode="json", exclude={"path", "years", "months", "times"})
+def _facts(
+    source: Source, wanted: set[str] | None, known: Recipe | None, *, ahead: set[str]
+) -> Recipe:
+    told = {"path", "years", "months", "times", "future"}  # future alters no step that is there
+    options = source.model_dump(mode="json", exclude=told)
     before = known["files"] if known and known["options"] == options else {}
     files = {}
     for key, step in steps_of(source).items():
-        if wanted is None or source.axis is None or key in wanted:
+        if wanted is None or source.axis is None or key in wanted | ahead:
             found = [stamp(file) for file in find_files(source.path_of(step))]
             files[key] = found or before.get(key, [])
-    return {"options": options, "files": files}
+    return {"options": options, "files": files, **({"future": True} if source.future else {})}
+
+
+def _ahead(source: Source, wanted: set[str] | None) -> set[str]:
+    """Find the steps of a covariate known ahead that lie after the target's."""
+    if not wanted or source.axis is None or not all(map(_DATE.match, wanted)):
+        return set()
+    time = xr.DataArray(np.array(sorted(wanted), "datetime64[ns]"), dims="time")
+    return set(labels_on(time, list(steps_of(source))))
+
+
+def labels_on(time: xr.DataArray, have: Sequence[str]) -> list[str]:
+    """Continue the labels of a time axis in its cadence, as far as others go.
+
+    Parameters
+    ----------
+    time : DataArray
+        The axis.
+    have : sequence of str
+        Labels of other steps, ascending.
+    """
+    later = [key for key in have if key > label(time.values[-1])]
+    ahead = map(label, Cadence.infer(time).extend(time, len(later)))
+    return [key for key in ahead if key <= later[-1]]
 
 
 def steps_of(source: Source) -> dict[str, int | str]:
@@ -104,7 +137,8 @@ def kept_steps(old: Recipe, new: Recipe) -> int:
     Returns
     -------
     int
-        0 unless all that changed are steps added at the end.
+        0 unless all that changed are steps added at the end, of the target or of what
+        is known ahead, or what is said to be known ahead.
     """
     if not old or any(old[k] != new[k] for k in ("format", "target")):
         return 0
@@ -112,7 +146,7 @@ def kept_steps(old: Recipe, new: Recipe) -> int:
     if set(before) != set(after) or not all(_grew(before[n], after[n]) for n in before):
         return 0
     have, want = (len(sources[new["target"]]["files"]) for sources in (before, after))
-    return have if want > have else 0
+    return have if want >= have and old != new else 0
 
 
 def _grew(old: Recipe, new: Recipe) -> bool:

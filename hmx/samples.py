@@ -7,8 +7,8 @@ Training and inference meet here: both read cleaned arrays of a window and call
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -110,7 +110,7 @@ def assemble(
         valid=np.isfinite(past).astype(dtype),
         dynamic=_with_validity(np.asarray(moving, dtype), axis=1),
         static=np.concatenate([fixed, shown]),
-        ahead=_ahead([d[steps:] for d in dynamic[: len(spec.future)]], spec.h, empty),
+        ahead=_ahead([d[steps - 1 :] for d in dynamic[: len(spec.future)]], spec.h, empty),
         distance=derived[names.index(f"{spec.target}_distance")] if spec.context.distance else None,
     )
 
@@ -129,12 +129,22 @@ def _derived(
 
 
 def _ahead(known: list[np.ndarray], h: int, empty: np.ndarray) -> np.ndarray:
-    """Stack what is known ahead, (h, a, y, x); steps that are not known repeat the last."""
+    """Stack what is known ahead, (h, a, y, x); what is not known repeats the last.
+
+    Each of ``known``, (t, y, x), starts with the origin, which is what is repeated
+    where no lead is known.
+    """
     if not known:
         return np.stack([empty] * h)
-    moving = np.nan_to_num(np.stack(known, axis=1).astype(empty.dtype), nan=0.0)
-    at = np.minimum(np.arange(max(h, len(moving))), len(moving) - 1)
-    return np.asarray(moving[at])
+    leads = max(h, *(len(series) - 1 for series in known))
+    found = np.empty((leads, len(known), *empty.shape[1:]), empty.dtype)
+    for channel, series in enumerate(known):
+        last = np.nan_to_num(series[0], nan=0.0)  # as a held covariate is shown
+        for lead in range(leads):
+            if lead + 1 < len(series):
+                last = np.where(np.isfinite(series[lead + 1]), series[lead + 1], last)
+            found[lead, channel] = last
+    return found
 
 
 def _with_validity(values: np.ndarray, axis: int) -> np.ndarray:
@@ -152,7 +162,15 @@ def cut(variable: xr.DataArray, window: Window, nx: int) -> xr.DataArray:
     return parts[0] if len(parts) == 1 else xr.concat(parts, dim="x", join="override")
 
 
-def read(cube: Cube, window: Window, times: Span, rules: Mapping[str, Rules]) -> Arrays:
+def read(
+    cube: Cube,
+    window: Window,
+    times: Span,
+    rules: Mapping[str, Rules],
+    *,
+    known: Sequence[str] = (),
+    h: int = 0,
+) -> Arrays:
     """Read cleaned arrays of a window.
 
     Parameters
@@ -165,12 +183,18 @@ def read(cube: Cube, window: Window, times: Span, rules: Mapping[str, Rules]) ->
         Steps of the target and the dynamic covariates.
     rules : mapping
         Which numbers are data, from :attr:`Cube.rules`.
+    known : sequence of str
+        Covariates that are known ahead: they go on after ``times``.
+    h : int
+        For so many steps, or for as many as are known.
     """
-    raw = read_raw(cube, window, times)
+    raw = read_raw(cube, window, times, known=known, h=h)
     return {name: rules[name].clean(values) for name, values in raw.items()}
 
 
-def read_raw(cube: Cube, window: Window, times: Span) -> Arrays:
+def read_raw(
+    cube: Cube, window: Window, times: Span, *, known: Sequence[str] = (), h: int = 0
+) -> Arrays:
     """Read the arrays of a window as they are stored, in the order of ``cube.variables``.
 
     Parameters
@@ -181,21 +205,27 @@ def read_raw(cube: Cube, window: Window, times: Span) -> Arrays:
         In pixels of the cube.
     times : Span
         Steps of the target and the dynamic covariates.
+    known : sequence of str
+        Covariates that are known ahead: they go on after ``times``.
+    h : int
+        For so many steps, or for as many as are known.
     """
     arrays = {}
     for name in cube.variables:
-        variable = cube.data[name]
+        variable = cube.stored(name)
         if "time" in variable.dims:
-            variable = variable.isel(time=times.slice)
+            variable = variable.isel(time=cube.span(name, times, known=known, h=h).slice)
         arrays[name] = cut(variable, window, cube.grid.shape[1]).values
     return arrays
 
 
 def in_memory(cube: Cube, *, limit: int = 2 << 30) -> Cube:
     """Load a cube whose variables need no more than ``limit`` bytes."""
-    if cube.data.nbytes > limit:
+    whole = cube.whole
+    if cube.data.nbytes + (0 if whole is None else whole.nbytes) > limit:
         return cube
-    return Cube(cube.data.compute(), cube.target, cube.dynamic, cube.static, cube.door)
+    loaded = None if whole is None else whole.compute()
+    return replace(cube, data=cube.data.compute(), whole=loaded)
 
 
 @dataclass(frozen=True)
@@ -216,7 +246,7 @@ class Scan:
     digest: str
 
 
-def scan(cube: Cube, block: int) -> Scan:
+def scan(cube: Cube, block: int, *, known: Sequence[str] = (), h: int = 0) -> Scan:
     """Count pixels by block and hash what may be learnt from.
 
     Parameters
@@ -225,11 +255,15 @@ def scan(cube: Cube, block: int) -> Scan:
         Read in squares of whole chunks, whatever the size of a block.
     block : int
         Side of a block, px.
+    known : sequence of str
+        Covariates that may also be read for ``h`` steps after the last one.
+    h : int
+        Those steps.
     """
     shape = TileGrid(cube.grid.shape, (block, block), halo=0).counts
     valid, changed = np.zeros(shape, dtype="int64"), np.zeros(shape, dtype="int64")
-    total = hashlib.sha256()
-    for window, arrays in _squares(cube):
+    total = hashlib.sha256(f"known ahead: {sorted(known)}".encode() if known else b"")
+    for window, arrays in _squares(cube, known=known, h=h):
         at = tuple(np.arange(span.start, span.stop) // block for span in (window.y, window.x))
         series = arrays[cube.target]
         np.add.at(valid, np.ix_(*at), np.isfinite(series).any(axis=0))
@@ -262,8 +296,10 @@ def training_blocks(
             yield apply_transforms(kept, transforms or {})
 
 
-def _squares(cube: Cube) -> Iterator[tuple[Window, Arrays]]:
+def _squares(
+    cube: Cube, *, known: Sequence[str] = (), h: int = 0
+) -> Iterator[tuple[Window, Arrays]]:
     """Read a cube once, a square of whole storage chunks at a time."""
     rules, times = cube.rules, Span(0, cube.data.sizes["time"])
     for tile in TileGrid(cube.grid.shape, (CHUNK, CHUNK), halo=0):
-        yield tile.core, read(cube, tile.core, times, rules)
+        yield tile.core, read(cube, tile.core, times, rules, known=known, h=h)

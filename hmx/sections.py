@@ -100,6 +100,9 @@ class Source(Options):
         GDP.
     align : {"average", "bilinear", "nearest"}, optional
         How to bring a raster on another grid to the target's; default: an error.
+    future : bool
+        Whether a covariate is known ahead: it may have steps after the target's last
+        one, which forecasts then read at their leads.
     """
 
     path: FilePath
@@ -115,6 +118,7 @@ class Source(Options):
     long_name: str | None = None
     align: Literal["average", "bilinear", "nearest"] | None = None
     transform: Transform = "none"
+    future: bool = False
 
     @field_validator("valid_range")
     @classmethod
@@ -139,6 +143,10 @@ class Source(Options):
                 raise ValueError(f"{key} is given, but the path has no {mark}")
         if sum(steps is not None for steps in axes.values()) > 1:
             raise ValueError("give one of years, months and times")
+        if self.future and self.months is not None:
+            raise ValueError(
+                "months go round, so none lies ahead. Leave out future: true, or give years"
+            )
         return self
 
     @property
@@ -175,6 +183,11 @@ class CubeSection(Options):
             names = ", ".join(self.sources)
             near = did_you_mean(self.target, self.sources)
             raise ValueError(f"target {self.target!r} is not among the sources ({names}).{near}")
+        if self.sources[self.target].future:
+            raise ValueError(
+                f"future: true belongs to covariates, and {self.target} is what is forecast. "
+                f"Leave it out of sources.{self.target}"
+            )
         return self
 
 

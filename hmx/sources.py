@@ -25,8 +25,9 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window as RasterWindow
 
+from hmx.axes import find_axes
 from hmx.catalog import Source
-from hmx.cube import CHUNK, Rules, find_axes
+from hmx.cube import CHUNK, Rules
 from hmx.errors import CatalogError, CubeError, missing_variable
 from hmx.grid import Grid
 from hmx.mosaic import probe, reading, union, virtual

@@ -82,6 +82,8 @@ def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = Fals
     if (path / DESCRIPTION).is_file():
         bundle = load(path)
         change = _change(bundle.training, _settings(catalog, cube.attrs.get("hmx_fingerprint")))
+        if set(bundle.spec.future) != set(catalog.future):
+            change = "other covariates are known ahead"
         if change is None and not overwrite:
             talk.say(f"model: {path} is there and current")
             return bundle
@@ -98,6 +100,7 @@ def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = Fals
         fit=catalog.train,
         track=catalog.track.model_dump(),
         transforms=catalog.transforms,
+        future=catalog.future,
     )
     return train(cube, recipe, out=path, progress=talk.progress())
 

@@ -99,9 +99,10 @@ class Fields:
         spec, grid = self.spec, self.cube.grid
         history, steps = spec.network.history, self.cube.data.sizes["time"]
         last = min(origin + spec.h, steps - 1)
+        beyond = origin + spec.h - last  # leads without a truth, whose covariates may be known
         around = with_halo(home, grid.shape, halo=spec.context.halo, wraps=grid.wraps)
         times = Span(origin - history + 1, last + 1)
-        arrays = read(self.cube, around, times, self.cube.rules)
+        arrays = read(self.cube, around, times, self.cube.rules, known=spec.future, h=beyond)
         seen = {n: a[:history] if self._is_past(n, a) else a for n, a in arrays.items()}
         size = row_sizes(grid, around) if spec.context.terrain else (1.0, 1.0)
         inner = home.within(around)

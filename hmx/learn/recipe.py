@@ -27,6 +27,7 @@ from hmx.folds import (
 from hmx.holdout import Holdout
 from hmx.learn.data import Reader
 from hmx.models.forecaster import reach
+from hmx.observed import KNOWN_UNTIL, OBSERVED_UNTIL
 from hmx.options import ModelOptions, TrainOptions
 from hmx.samples import Scan, in_memory, scan, training_blocks
 from hmx.scaling import Scaler, fit_scaler
@@ -47,6 +48,9 @@ class Recipe:
         Variable to predict.
     dynamic, static : sequence of str, optional
         Covariates.
+    future : sequence of str, optional
+        Dynamic covariates that are known ahead. Default: those that say up to when
+        they are known (``known_until``), as a catalog's ``future: true`` makes them.
     network : ModelOptions
         The network.
     fit : TrainOptions
@@ -64,6 +68,7 @@ class Recipe:
     fit: TrainOptions = field(default_factory=TrainOptions)
     track: Mapping[str, Any] | None = None
     transforms: Mapping[str, str] = field(default_factory=dict)
+    future: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,12 +112,11 @@ def plan(cube: Cube, recipe: Recipe) -> Plan:
     """
     cube.require_history(recipe.network.history + 1)
     seen = Holdout(recipe.fit.until).seen(cube.data["time"], history=recipe.network.history)
-    cube = replace(cube, data=cube.data.isel(time=seen.slice))
+    spec = describe(replace(cube, data=cube.data.isel(time=seen.slice)), recipe)
+    cube = in_memory(_seen(cube, seen.stop, spec))
     _check_chip(cube, recipe)
-    spec = describe(cube, recipe)
-    cube = in_memory(cube)
     block = block_of(cube, recipe, spec)
-    scanned = scan(cube, block)
+    scanned = scan(cube, block, known=spec.future, h=spec.h - 1)
     split = split_of(cube, recipe, spec, scanned.valid, block=block)
     scaler = fit_scaler(training_blocks(cube, split, spec.transforms), cube.target, spec.h)
     return Plan(Reader(cube, spec, with_context(scaler, spec), split), scanned)
@@ -125,12 +129,12 @@ def describe(cube: Cube, recipe: Recipe) -> Spec:
     the network is recursive.
     """
     network, steps = recipe.network, cube.data.sizes["time"]
-    h = recipe.fit.h
+    h, future = recipe.fit.h, _future(cube, recipe.future)
     if network.strategy == "direct":
         h = min(h, steps - network.history)
     return Spec(
         target=cube.target,
-        dynamic=cube.dynamic,
+        dynamic=(*future, *(name for name in cube.dynamic if name not in future)),
         static=cube.static,
         network=network,
         h=h,
@@ -139,8 +143,43 @@ def describe(cube: Cube, recipe: Recipe) -> Spec:
         valid_range=Rules.of(cube.data[cube.target]).valid_range,
         units=cube.data[cube.target].attrs.get("units"),
         context=context_of(cube, network),
+        future=future,
         transforms=check_transforms(recipe.transforms),
     )
+
+
+def _seen(cube: Cube, steps: int, spec: Spec) -> Cube:
+    """Cut a cube to what training may read.
+
+    That is the first steps, and of covariates known ahead also those after them that
+    are leads of the last origin with a truth: that they are known is what they say.
+    """
+    ahead = None
+    if spec.future:
+        known = (cube.data if cube.whole is None else cube.whole)[list(spec.future)]
+        ahead = known.isel(time=slice(steps + spec.h - 1))
+    return replace(cube, data=cube.data.isel(time=slice(steps)), whole=ahead)
+
+
+def _future(cube: Cube, names: Sequence[str] | None) -> tuple[str, ...]:
+    """Check which covariates are known ahead; by default those that say so."""
+    if names is None:
+        said = (name for name in cube.dynamic if KNOWN_UNTIL in cube.data[name].attrs)
+        return () if cube.whole is None else tuple(said)
+    for name in names:
+        if name not in cube.dynamic:
+            raise BadArgument(
+                f"future={name!r} is no covariate with time of this model (these are: "
+                f"{', '.join(cube.dynamic) or 'none'}). Pass dynamic=[{name!r}] too, or "
+                "leave it out of future."
+            )
+    if names and cube.whole is None:
+        raise BadArgument(
+            f"future={list(names)} goes on beyond the last map of {cube.target!r}, and the cube "
+            f"does not say which that is. Write it: ds[{cube.target!r}].attrs["
+            f"{OBSERVED_UNTIL!r}] = {cube.origin_label()!r}, or another step of the time axis."
+        )
+    return tuple(dict.fromkeys(names))
 
 
 def context_of(cube: Cube, network: ModelOptions) -> Context:

@@ -86,7 +86,7 @@ def flops(
         Two per multiply-add. Neither the zero state of the first step nor
         channels that only pad are counted.
     """
-    if not streams(options):
+    if not streams(options) or channels[2]:
         return _area(Window.of(shape)) * per_pixel(options, channels, h=h)
     frame, hidden, taps = SCALARS + sum(channels), options.hidden, options.kernel**2
     plan = _layout(options, shape, h=h, crop=crop)
@@ -136,7 +136,7 @@ def footprint(
         workspace that cuDNN takes on a GPU.
     """
     half, full = _BYTES.get(precision, _BYTES["float32"])
-    if not streams(options):
+    if not streams(options) or channels[2]:
         return _dense(options, channels, shape, h=h, crop=crop, bytes_each=full)
     plan = _layout(options, shape, h=h, crop=crop, full=full, device=device)
     frame, hidden, steps = SCALARS + sum(channels), options.hidden, options.history

@@ -293,14 +293,18 @@ class Forecaster(nn.Module):
     def _others(self, seen: Seen, step: int) -> Tensor:
         """Take the dynamic covariates of a step, (b, d, y, x); the origin is step 0.
 
-        Beyond the origin they are held, but for those that are known ahead, which
-        come first.
+        Beyond the origin they are held, but for those that are known ahead, which come
+        first: they are shown as they will be at the next step, the one that is forecast
+        from here; beyond the last lead that is known, these are held too.
         """
         dynamic = seen.dynamic[:, min(step, 0) - 1]
-        known = seen.ahead.shape[2]
-        if step <= 0 or not known:
+        leads, known = seen.ahead.shape[1:3]
+        if not known:
             return dynamic
-        return torch.cat((seen.ahead[:, step - 1], dynamic[:, known:]), dim=1)
+        following = (
+            seen.dynamic[:, step, :known] if step < 0 else seen.ahead[:, min(step, leads - 1)]
+        )
+        return torch.cat((following, dynamic[:, known:]), dim=1)
 
     def _frame(self, value: Tensor, change: Tensor, valid: Tensor, dynamic: Tensor) -> Tensor:
         """Assemble one step's input, (b, c, y, x)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import dask.array as da
@@ -13,7 +14,7 @@ from hmx.cube import Cube
 from hmx.geozarr import without
 from hmx.options import ForecastOptions
 from hmx.predict.step import QUALITY
-from hmx.windows import Window
+from hmx.windows import Span, Window
 
 # attributes of the input that speak of its storage or its past, not of the quantity
 _STORAGE = {"_FillValue", "missing_value", "scale_factor", "add_offset", "hmx_role", "grid_mapping"}
@@ -64,6 +65,7 @@ def describe(
     _mark_uncalibrated(result, bundle, options.h)
     kept = without(cube.data.attrs)
     result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
+    result.attrs |= _held(cube, bundle, options.h)
     return place(result, cube, window)
 
 
@@ -145,3 +147,11 @@ def _mark_uncalibrated(result: xr.Dataset, bundle: Bundle, h: int) -> None:
     for name, variable in result.data_vars.items():
         if beyond and "_" in str(name).removeprefix(bundle.spec.target) and "time" in variable.dims:
             variable.attrs["uncalibrated_leads"] = beyond
+
+
+def _held(cube: Cube, bundle: Bundle, h: int) -> dict[str, str]:
+    """Name the leads at which a covariate that should be known ahead is not, as JSON."""
+    times, future = Span(0, cube.data.sizes["time"]), bundle.spec.future
+    known = {n: cube.span(n, times, known=future, h=h).stop - times.stop for n in future}
+    leads = {name: list(range(last + 1, h + 1)) for name, last in known.items() if last < h}
+    return {"held_leads": json.dumps(leads)} if leads else {}

@@ -16,6 +16,7 @@ from hmx.bundle import Bundle
 from hmx.catalog import DaskSection, is_url
 from hmx.cube import Cube, Cubelike, open_cube
 from hmx.errors import CubeError
+from hmx.observed import OBSERVED_UNTIL
 from hmx.options import ForecastOptions, parse
 from hmx.predict.inventory import Inventory
 from hmx.predict.job import Job, adopt, run
@@ -122,7 +123,8 @@ def store_of(obj: Cubelike, cube: Cube) -> str | None:
     """Find the one store that an object is, whole and untouched.
 
     The proof is that the store, opened again, gives arrays of the same Dask names:
-    whatever is done to an array, or to the store since, gives it another.
+    whatever is done to an array, or to the store since, gives it another. To move the
+    last observed step, which is an attribute, is to edit it too.
 
     Parameters
     ----------
@@ -140,7 +142,8 @@ def store_of(obj: Cubelike, cube: Cube) -> str | None:
     if isinstance(obj, xr.DataArray) or source is None:
         return None
     fresh = open_cube(source)
-    same = all(
+    marks = [data[cube.target].attrs.get(OBSERVED_UNTIL) for data in (obj, fresh)]
+    same = marks[0] == marks[1] and all(
         name in fresh and getattr(obj[name].data, "name", None) == fresh[name].data.name
         for name in cube.variables
     )

@@ -72,7 +72,8 @@ class Frame:
             By variable, (..., rows, columns), oriented as the output.
         """
         window, steps = self.reads(part, cube), cube.data.sizes["time"]
-        raw = read_raw(cube, window, Span(steps - self.spec.network.history, steps))
+        times = Span(steps - self.spec.network.history, steps)
+        raw = read_raw(cube, window, times, known=self.spec.future, h=self.request.h)
         place = Place.of(self.core(part), window, cube.grid, self.spec, h=self.request.h)
         results = forecast_window(self.request, place, *raw.values())
         return {

@@ -28,7 +28,7 @@ from hmx.predict.order import Order
 from hmx.predict.place import Place
 from hmx.predict.region import Region
 from hmx.predict.step import Request, forecast_window
-from hmx.windows import Window, pieces
+from hmx.windows import Span, Window, pieces
 
 
 def forecast(
@@ -66,16 +66,16 @@ def forecast(
 def _lay(order: Order) -> dict[str, da.Array]:
     """Lay out the tasks under a window; return the lazy arrays, cropped to it."""
     cube, tiles = order.cube, order.tiles
-    sources = [_array(cube, name) for name in cube.variables]
-    history, nx = order.bundle.spec.network.history, cube.grid.shape[1]
-    token = tokenize(order.request, tiles, *(source.name for source in sources))
+    sources = {name: _array(cube, name) for name in cube.variables}
+    spans, nx = _spans(order), cube.grid.shape[1]
+    token = tokenize(order.request, tiles, spans, *(source.name for source in sources.values()))
     name = f"hmx-forecast-{token}"
     layer: dict[Any, Task] = {}
     inputs: list[da.Array] = []
     for tile in tiles.covering(order.window):
         parts: list[da.Array | TaskRef] = []
-        for source in sources:
-            cut = _cut(source, tile.read, history=history, nx=nx)
+        for variable, source in sources.items():
+            cut = _cut(source, tile.read, times=spans[variable], nx=nx)
             if _as_opened(source):
                 parts.append(cut)
             else:
@@ -103,18 +103,28 @@ def _as_opened(source: da.Array) -> bool:
     return all(name.startswith(("open_dataset-", "from-zarr-")) for name in names)
 
 
+def _spans(order: Order) -> dict[str, Span]:
+    """Say which steps of each variable a tile reads."""
+    spec, steps = order.bundle.spec, order.cube.data.sizes["time"]
+    times = Span(steps - spec.network.history, steps)
+    return {
+        name: order.cube.span(name, times, known=spec.future, h=order.options.h)
+        for name in order.cube.variables
+    }
+
+
 def _array(cube: Cube, name: str) -> da.Array:
-    """Return a variable as dask."""
-    variable = cube.data[name]
+    """Return a variable as dask, all its steps: cut, it is no longer as it was opened."""
+    variable = cube.stored(name)
     if variable.chunks is None:
         variable = variable.chunk(dict.fromkeys(variable.dims, "auto"))
     array: da.Array = variable.data
     return array
 
 
-def _cut(source: da.Array, window: Window, *, history: int, nx: int) -> da.Array:
-    """Slice the last steps of a window out of a dask array, as one chunk."""
-    steps = (slice(-history, None),) * (source.ndim - 2)
+def _cut(source: da.Array, window: Window, *, times: Span, nx: int) -> da.Array:
+    """Slice some steps of a window out of a dask array, as one chunk."""
+    steps = (times.slice,) * (source.ndim - 2)
     parts = [source[(*steps, window.y.slice, part)] for part in pieces(window.x, nx)]
     joined = parts[0] if len(parts) == 1 else da.concatenate(parts, axis=-1)
     return joined if joined.npartitions == 1 else joined.rechunk(-1)

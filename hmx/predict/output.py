@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from hmx.cube import find_axes
+from hmx.axes import find_axes
 from hmx.draft import attributes, beside, finish
 from hmx.durable import Folder
 from hmx.errors import BadArgument, OutputExists, OutputFailed

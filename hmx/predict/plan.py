@@ -24,7 +24,7 @@ from hmx.predict.runner import IN_FLIGHT
 from hmx.predict.step import choose_device
 from hmx.predict.workers import threads_each, torch_threads
 from hmx.progress import duration
-from hmx.windows import Tile, Window
+from hmx.windows import Span, Tile, Window
 
 _PROCESS = 600 << 20  # bytes of an idle worker: Python, torch, xarray, distributed
 _DECODED_AT_ONCE = 10  # chunks that zarr reads at the same time
@@ -256,10 +256,13 @@ def _network(order: Order) -> int:
 
 def _bytes_in(order: Order) -> int:
     """Bytes of all variables at one pixel."""
-    history, total = order.bundle.spec.network.history, 0
-    for name in order.cube.variables:
-        variable = order.cube.data[name]
-        total += (history if "time" in variable.dims else 1) * variable.dtype.itemsize
+    spec, cube, total = order.bundle.spec, order.cube, 0
+    steps = cube.data.sizes["time"]
+    times = Span(steps - spec.network.history, steps)
+    for name in cube.variables:
+        variable = cube.data[name]
+        read = cube.span(name, times, known=spec.future, h=order.request.h)
+        total += (len(read) if "time" in variable.dims else 1) * variable.dtype.itemsize
     return total
 
 

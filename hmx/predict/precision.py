@@ -78,7 +78,8 @@ def audit(device: str, bundle: Bundle, cube: Cube, tiles: TileGrid, h: int) -> f
     knots = bundle.spec.network.knots
     history, steps = bundle.spec.network.history, cube.data.sizes["time"]
     tile = tiles[tiles.counts[0] // 2, tiles.counts[1] // 2]
-    arrays = read(cube, tile.read, Span(steps - history, steps), cube.rules)
+    times, known = Span(steps - history, steps), bundle.spec.future
+    arrays = read(cube, tile.read, times, cube.rules, known=known, h=h)
     place = Place.of(tile.core, tile.read, cube.grid, bundle.spec, h=h)
     inputs = assemble(
         arrays, bundle.spec, bundle.scaler, inner=place.inner, pixel_size=place.pixel_size

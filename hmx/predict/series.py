@@ -7,8 +7,10 @@ from typing import TypeVar
 import numpy as np
 import xarray as xr
 
-from hmx.cube import Cubelike, enter, find_axes
+from hmx.axes import find_axes
+from hmx.cube import Cubelike, enter
 from hmx.errors import CubeError, GridMismatch
+from hmx.observed import OBSERVED_UNTIL, steps_until
 
 Held = TypeVar("Held", xr.Dataset, xr.DataArray)
 
@@ -39,6 +41,8 @@ def with_history(past: Held, forecast: Cubelike) -> Held:
     target = _target_of(ahead, past)
     before = _as_dataset(past, target)
     time = find_axes(before)["time"]
+    steps = steps_until(before[target], OBSERVED_UNTIL, before[time])
+    before = before.isel({time: slice(steps)})
     _check(before[target], ahead, time)
     series = before[target].reset_coords(drop=True)
     lead = np.arange(1 - series.sizes[time], 1)

@@ -1,0 +1,130 @@
+"""Timeline: the time axis of a cube that is ingested, and who knows what of it.
+
+The target's steps come first. Covariates that are known ahead carry the axis on, in
+the target's own cadence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from hmx.cadence import Cadence
+from hmx.catalog import Source
+from hmx.errors import CatalogError, NotEnoughData, SourceError
+from hmx.recipe import find_files, label, labels_on, short, steps_of
+from hmx.sources import Lazy, Raster, open_part
+
+_TIME = {"standard_name": "time", "axis": "T"}
+
+
+def time_of(name: str, source: Source) -> xr.DataArray:
+    """Lay out the target's time axis.
+
+    Raises
+    ------
+    NotEnoughData
+        If the target is a single map.
+    """
+    if source.axis is None:
+        own = own_time(open_step(source, ""))
+        if own is None:
+            raise NotEnoughData(
+                f"the target {name!r} has no time: {source.path} is a single map. Give its years: "
+                "path: HM_{year}.tif, years: [1990, 1995, ...]."
+            )
+        return xr.DataArray(own.values, dims="time", attrs=_TIME)
+    keys = list(steps_of(source))
+    months = source.axis == "month"
+    values = np.array([int(key) for key in keys]) if months else np.array(keys, "datetime64[ns]")
+    attrs = {"long_name": "month of year", "axis": "T"} if months else _TIME
+    return xr.DataArray(values, dims="time", attrs=attrs)
+
+
+def open_step(source: Source, step: int | str) -> Raster | Lazy:
+    """Open what holds a step, headers only.
+
+    Raises
+    ------
+    CatalogError
+        If one file of many has a time axis of its own.
+    """
+    path = source.path_of(step)
+    files = find_files(path)
+    part = open_part(source, files, files[0] if len(files) == 1 else path)
+    if source.axis is not None and own_time(part) is not None:
+        raise CatalogError(
+            f"{part.name} holds {part.steps} times, and stands for one: a path with a mark names "
+            f"one file per {source.axis}. Give the whole file's path and no {source.axis}s."
+        )
+    return part
+
+
+def own_time(part: Raster | Lazy) -> xr.DataArray | None:
+    """Return the time axis that a file brings, if it does."""
+    return part.time if isinstance(part, Lazy) else None
+
+
+def labels_ahead(name: str, source: Source, done: Lazy | None) -> list[str]:
+    """List the steps of a covariate that is known ahead.
+
+    Parameters
+    ----------
+    name : str
+        Of the covariate.
+    source : Source
+        Its file may be gone, if its steps are in the old cube.
+    done : Lazy, optional
+        These steps.
+
+    Raises
+    ------
+    CatalogError
+        If it has no time.
+    """
+    if source.axis is not None:
+        return list(steps_of(source))
+    there = done is None or find_files(source.path)
+    time = own_time(open_step(source, "") if there or done is None else done)
+    if time is None:
+        raise CatalogError(
+            f"{name} has future: true, and {source.path} is a single map without time. Give it "
+            "years, or leave out future: true."
+        )
+    return [label(value) for value in time.values]
+
+
+def extended(time: xr.DataArray, steps: int) -> xr.DataArray:
+    """Carry a time axis on, in its own cadence."""
+    later = Cadence.infer(time).extend(time, steps)
+    return xr.DataArray(np.concatenate([time.values, later]), dims="time", attrs=time.attrs)
+
+
+def later_steps(name: str, have: Sequence[str], time: xr.DataArray) -> int:
+    """Count the steps that a covariate known ahead has after the target's last one.
+
+    Parameters
+    ----------
+    name : str
+        Of the covariate.
+    have : sequence of str
+        Labels of its steps, ascending.
+    time : DataArray
+        The target's axis, whose cadence goes on.
+
+    Raises
+    ------
+    SourceError
+        If a step is missing before its last one.
+    """
+    wanted = labels_on(time, have)
+    gone = [short(key) for key in wanted if key not in have]
+    if gone:
+        raise SourceError(
+            f"{name} has no {', '.join(gone)}, and goes on to {short(have[-1])}: what is known "
+            f"ahead goes on in steps of {Cadence.infer(time)}, as the target does. Add the missing "
+            f"maps, or list only the years before them under sources.{name}."
+        )
+    return len(wanted)
