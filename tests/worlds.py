@@ -27,6 +27,9 @@ from tests.factories import times
 Array = NDArray[np.float64]
 Shape = tuple[int, int]
 LEADS = (1, 2)
+# Probabilities that scores are computed at: the knots, and the ends of 50 % intervals, with
+# enough between them that the edges of a point mass are found.
+FINE = tuple(sorted({*KNOTS, *(round(0.05 * n, 2) for n in range(1, 20))}))
 PIXEL = 300.0  # m
 STILL, BEST = "persistence", "best possible"
 
@@ -193,7 +196,7 @@ def smooth(draw: np.random.Generator, shape: Shape, length: float) -> Array:
     return np.asarray(field * 2 * np.sqrt(np.pi) * length)
 
 
-def quantiles(shares: Array, spreads: Array, levels: tuple[float, ...] = KNOTS) -> Array:
+def quantiles(shares: Array, spreads: Array, levels: tuple[float, ...] = FINE) -> Array:
     """Invert mixtures of centred Gaussians, point masses at 0 among them.
 
     Parameters
@@ -276,7 +279,7 @@ def _jump(
 
 
 def _prediction(means: Array, knots: Array) -> Prediction:
-    return Prediction(means.astype("float32"), knots.astype("float32"), KNOTS)
+    return Prediction(means.astype("float32"), knots.astype("float32"), FINE)
 
 
 def _cube(series: NDArray[np.float32], others: dict[str, Any]) -> xr.Dataset:

