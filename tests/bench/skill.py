@@ -74,6 +74,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--blocks", type=int, default=0, metavar="K", help="score unseen blocks")
     parser.add_argument("--folds", type=int, help="of the K folds, train only so many")
+    parser.add_argument("--raw", action="store_true", help="also score without calibration")
     parser.add_argument("--far", type=float, default=10.0, help="px from past change")
     parser.add_argument("--boosted", type=int, default=100_000, help="pixels for boosting, 0: none")
     parser.add_argument("--trees", type=int, default=100, help="of each boosted forest")
@@ -138,7 +139,7 @@ def on_years(
         made = {}
         for name, options in networks(args).items():
             bundle = fitted(ds, case, {**options, "seed": seed}, costs[name])
-            made[name] = forecast(past, bundle, case, costs[name])
+            made |= forecasts(past, bundle, case, name, costs[name], raw=args.raw)
         tallies.append(Tally.of(scene, made | still, settings=settings(case)))
     return tallies
 
@@ -155,7 +156,7 @@ def on_blocks(
         made, roles = {}, []
         for name, options in networks(args).items():
             bundle = fitted(ds, case, {**options, **split}, costs[name])
-            made[name] = forecast(past, bundle, case, costs[name])
+            made |= forecasts(past, bundle, case, name, costs[name], raw=args.raw)
             costs[name]["areas"] = bundle.training["areas"]
             roles.append(roles_of(bundle, past))
         unseen = np.logical_and.reduce([role == TEST for role in roles])
@@ -193,13 +194,18 @@ def fitted(ds: xr.Dataset, case: Case, options: Mapping[str, Any], costs: Facts)
     return bundle
 
 
-def forecast(past: xr.Dataset, bundle: Bundle, case: Case, costs: Facts) -> Prediction:
+def forecasts(
+    past: xr.Dataset, bundle: Bundle, case: Case, name: str, costs: Facts, *, raw: bool
+) -> dict[str, Prediction]:
     """Forecast the leads; the first time, note what the network costs."""
-    from tests.bench.forecasts import predict
+    from tests.bench.forecasts import predict, uncalibrated
 
     if "kpx_per_s" not in costs:
         costs |= cost_of(past, bundle, len(case.leads))
-    return predict(past, bundle, case.leads)
+    made = {name: predict(past, bundle, case.leads)}
+    if raw:
+        made[f"{name}, uncalibrated"] = predict(past, uncalibrated(bundle), case.leads)
+    return made
 
 
 def cost_of(past: xr.Dataset, bundle: Bundle, h: int, *, turns: int = 2) -> Facts:

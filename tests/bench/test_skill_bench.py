@@ -23,7 +23,8 @@ def rows_of(out: str) -> dict[str, dict[str, object]]:
 
 
 def test_the_skill_benchmark_puts_costs_beside_skill(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--data", "demo", "--seeds", "1", "--models", "default,convlstm", *QUICK, *BOOSTED]
+    words = ["--data", "demo", "--seeds", "1", "--models", "default,convlstm", "--raw"]
+    words += [*QUICK, *BOOSTED]
     assert bench.main([*words, "--json"]) == 0
     captured = capsys.readouterr()
     rows = rows_of(captured.out)
@@ -34,6 +35,9 @@ def test_the_skill_benchmark_puts_costs_beside_skill(capsys: pytest.CaptureFixtu
         *rows["model, convlstm"]
     }
     assert "globe min" in captured.err
+    raw = rows["model, uncalibrated"]
+    assert raw["rmse_skill"] == rows["model"]["rmse_skill"]
+    assert raw["crps_skill"] != rows["model"]["crps_skill"]
 
 
 def test_blocks_never_trained_on_are_fewer_pixels_of_the_same_years(
