@@ -330,6 +330,8 @@ def spread(values: Sequence[float], digits: int) -> str:
     """Write a mean, and +- the standard deviation where seeds differ."""
     if not np.isfinite(values).all():
         return "-"  # where persistence makes no error at all, no skill can be told
+    if mean(values) < -999:
+        return "<-999"  # persistence makes next to no error
     written = f"{mean(values):.{digits}f}"
     return written if max(values) == min(values) else f"{written} +-{pstdev(values):.{digits}f}"
 
