@@ -14,7 +14,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from hmx.evaluate.baselines import damped_trend, fit_ridge, linear_trend, persistence
+from hmx.evaluate.baselines import Ridge, damped_trend, linear_trend, persistence
+from hmx.evaluate.regression import RADII, NormalEquations, count_features, features
 from hmx.grid import Grid
 from hmx.metrics import Prediction, Scene
 from tests.bench.gbm import fit_boosted
@@ -161,11 +162,11 @@ def baselines(
         Draws those pixels.
     """
     history, static = past["hm"].values, past["elevation"].values[None]
-    seen = history if learnable is None else np.where(learnable, history, np.nan)
+    where = np.ones(history.shape[1:], bool) if learnable is None else learnable
     origins = range(case.history - 1, len(history) - 1)
     fit: dict[str, Any] = {"leads": case.leads, "static": static, "history": case.history}
     limits: Mapping[str, Any] = {"valid_range": case.bounds}
-    ridge = fit_ridge(seen, origins, **fit)
+    ridge = ridge_of(history, origins, case, static, where)
     found = {
         STILL: persistence(history, case.leads, **limits),
         "linear trend": linear_trend(history, case.leads, **limits),
@@ -175,6 +176,27 @@ def baselines(
     }
     made = {name: Prediction(mean) for name, mean in found.items()}
     if boosted:
-        forests = fit_boosted(seen, origins, most=boosted, trees=trees, seed=seed, **fit)
+        size: dict[str, Any] = {"most": boosted, "trees": trees, "seed": seed}
+        forests = fit_boosted(history, origins, learnable=where, **size, **fit)
         made["gradient boosting"] = forests.predict(history, static=static, bounds=case.bounds)
     return made
+
+
+def ridge_of(
+    cube: NDArray[np.floating[Any]],
+    origins: range,
+    case: Case,
+    static: NDArray[np.floating[Any]],
+    where: Mask,
+) -> Ridge:
+    """Fit ridge to the changes of some pixels, whatever history lies around them."""
+    width = count_features(case.history, RADII) + len(static)
+    total = NormalEquations.zero(len(case.leads), width)
+    for origin in origins:
+        changes = np.full((len(case.leads), *where.shape), np.nan)
+        for index, lead in enumerate(case.leads):
+            if origin + lead < len(cube):
+                changes[index] = np.where(where, cube[origin + lead] - cube[origin], np.nan)
+        x = features(cube[origin - case.history + 1 : origin + 1], static=static)
+        total += NormalEquations.of(x, changes)
+    return Ridge(case.leads, case.history, RADII, *total.solve(1.0))

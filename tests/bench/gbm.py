@@ -66,6 +66,7 @@ def fit_boosted(
     leads: Sequence[int],
     static: Floats | None = None,
     history: int = 3,
+    learnable: NDArray[np.bool_] | None = None,
     most: int = 100_000,
     trees: int = 100,
     seed: int = 0,
@@ -84,6 +85,8 @@ def fit_boosted(
         Layers without time.
     history : int
         Steps looked at, the origin included.
+    learnable : array (y, x), bool, optional
+        Pixels whose change may be learned from; history may be seen everywhere.
     most : int
         Pixels per lead.
     trees : int
@@ -92,9 +95,10 @@ def fit_boosted(
         Draws the pixels.
     """
     draw = np.random.default_rng(seed)
+    where = np.ones(cube.shape[1:], bool) if learnable is None else learnable
     means, quantiles = [], []
     for lead in leads:
-        x, y = _pixels(cube, origins, lead, static, history, most, draw)
+        x, y = _pixels(cube, origins, lead, static, history, where, most, draw)
         how = {"max_iter": trees, "early_stopping": False, "random_state": seed}
         means.append(HistGradientBoostingRegressor(**how).fit(x, y))
         forests = (
@@ -111,6 +115,7 @@ def _pixels(
     lead: int,
     static: Floats | None,
     history: int,
+    where: NDArray[np.bool_],
     most: int,
     draw: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -119,7 +124,7 @@ def _pixels(
     x, y = [], []
     for origin in usable:
         change = (cube[origin + lead].astype("float64") - cube[origin]).ravel()
-        known = np.flatnonzero(np.isfinite(change))
+        known = np.flatnonzero(np.isfinite(change) & where.ravel())
         kept = draw.choice(known, min(len(known), most // len(usable)), replace=False)
         seen = features(cube[origin - history + 1 : origin + 1], static=static)
         x.append(seen.reshape(len(seen), -1)[:, kept].T.astype("float32"))
