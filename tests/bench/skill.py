@@ -2,83 +2,63 @@
 
 Run from the root of the project::
 
-    python tests/bench/skill.py --data amapa --seeds 3
-    python tests/bench/skill.py --baselines-only --json
+    python -m tests.bench.skill --data amapa --seeds 3
+    python -m tests.bench.skill --data amapa --blocks 5 --seeds 1
+    python -m tests.bench.skill --models default --train ema=0.98 --train epochs=30
+    python -m tests.bench.skill --models none --json
 
-On `amapa` (5-yearly 1985-2015) all forecasters learn from steps up to 2005 and
-forecast 2010 and 2015; on `demo` they learn up to 2010 and forecast 2015 and
-2020. Real data is found through the variable HMX_REAL_DATA, by default
-``../shared/data`` from the root; the demo rasters come from
-``python data/make_demo.py``. The model runs with hmx's defaults: change one
-with ``--train epochs=5``.
+`amapa` is 5-yearly, learned up to 2005 and forecast to 2010 and 2015; `amapa-annual` is
+learned up to 2011 and forecast four years; `north_carolina` is learned up to 2013 and
+forecast two years, with a history of two; `demo` is learned up to 2010. Real data is
+found through HMX_REAL_DATA, by default ``../shared/data`` from the root.
+
+RMSE and CRPS are weighted by area and told against persistence; CRPS, coverage and width
+are of the calibrated quantiles that users get, coverage randomised for ties. The stratum
+`far` lies farther from past change than ``--far`` px. With ``--blocks K`` the models and
+baselines learn from K - 1 of K folds of spatial blocks, with buffers, and only blocks
+that they never saw are scored, in the same held-out years.
+
+Costs stand beside skill: operations and parameters per pixel, reach, and the rate of a
+forecast of the mean in seconds of CPU on one thread, which gives the time of the global
+1 km grid; seconds of training, on the clock and of CPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
 
 import numpy as np
-import rioxarray
 import xarray as xr
-from numpy.typing import NDArray
 
-from hmx.evaluate.baselines import damped_trend, fit_ridge, linear_trend, persistence
-from hmx.metrics import Score, skill
+from hmx.bundle import Bundle
+from hmx.evaluate.scorecard import Scorecard
+from hmx.folds import TEST, TRAIN, Split
+from hmx.metrics import Prediction, Settings, Tally, skill
+from hmx.windows import Window
+from tests.bench.cases import CASES, STILL, Case, baselines, load, past_of, scene_of
+from tests.bench.settings import setting
 
-ROOT = Path(__file__).resolve().parents[2]
-REAL = Path(os.environ.get("HMX_REAL_DATA") or ROOT.parent / "shared" / "data")
-LEADS = (1, 2)
-STEP = 5
-RANGE = (0.0, 1.0)
-
-Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """Name a series of rasters and the last year that may be learned from."""
-
-    folder: Path
-    years: tuple[int, ...]
-    origin: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """Hold what one forecaster reached: one tuple of scores (lead,) per seed."""
-
-    name: str
-    runs: tuple[tuple[Score, ...], ...]
-    seconds: tuple[float, ...] = ()
-
-
-CASES = {
-    "amapa": Case(REAL / "amapa", tuple(range(1985, 2016, STEP)), 2005),
-    "demo": Case(ROOT / "data" / "demo", tuple(range(1990, 2021, STEP)), 2010),
-}
+LAND = 184_600_000  # pixels of the global 1 km grid
+BLOCK = 96  # px, so that networks of any reach are scored on the same blocks
+STRATA = ("all", "near", "far")
+LEVELS = (50.0, 80.0, 95.0)
+Facts = dict[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Score all forecasters and print one table; with --json also JSON."""
+    """Score all forecasters and print the tables; with --json also JSON."""
     args = parse(argv)
-    ds = load(CASES[args.data])
-    origin = CASES[args.data].origin
-    rows = baseline_rows(ds, origin)
-    if not args.baselines_only:
-        rows = [model_row(ds, origin, args.seeds, dict(args.train)), *rows]
-    print(table(args.data, rows), file=sys.stderr if args.json else sys.stdout)
+    case = CASES[args.data]
+    found = study(load(case), case, args)
+    print(text(args, case, found), file=sys.stderr if args.json else sys.stdout)
     if args.json:
-        print(json.dumps(report(args, rows), indent=2))
+        print(json.dumps(finite(found), indent=2))
     return 0
 
 
@@ -86,150 +66,274 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", choices=sorted(CASES), default="amapa")
-    parser.add_argument("--seeds", type=int, default=3, help="how many models to train")
-    parser.add_argument("--json", action="store_true", help="JSON on stdout, table on stderr")
-    parser.add_argument("--baselines-only", action="store_true", help="train no model")
+    parser.add_argument("--seeds", type=int, default=3, help="how many models of each kind")
+    parser.add_argument(
+        "--models",
+        default="default,convlstm",
+        help="of: default, convlstm, ensemble (five of the default), or none",
+    )
+    parser.add_argument("--blocks", type=int, default=0, metavar="K", help="score unseen blocks")
+    parser.add_argument("--folds", type=int, help="of the K folds, train only so many")
+    parser.add_argument("--raw", action="store_true", help="also score without calibration")
+    parser.add_argument("--far", type=float, default=10.0, help="px from past change")
+    parser.add_argument("--boosted", type=int, default=100_000, help="pixels for boosting, 0: none")
+    parser.add_argument("--trees", type=int, default=100, help="of each boosted forest")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, tables on stderr")
     parser.add_argument(
         "--train",
         type=setting,
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="keyword of train(), repeatable, for example --train epochs=5",
+        help="option of every model, repeatable, for example --train epochs=5",
     )
     return parser.parse_args(argv)
 
 
-def setting(text: str) -> tuple[str, Any]:
-    """Split KEY=VALUE; the value is a Python literal or else plain text."""
-    key, sign, value = text.partition("=")
-    if not sign or not key.isidentifier():
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE. Try --train epochs=5.")
-    try:
-        return key, ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-        return key, value
-
-
-def load(case: Case) -> xr.Dataset:
-    """Read the rasters of a case into a cube in memory."""
-    if not (case.folder / "elevation.tif").exists():
-        raise SystemExit(
-            f"no rasters in {case.folder}. Set HMX_REAL_DATA to the folder that holds amapa/, "
-            "or run: python data/make_demo.py"
-        )
-    layers = [raster(case.folder / f"HM_{year}.tif") for year in case.years]
-    when = np.array([f"{year}-01-01" for year in case.years], dtype="datetime64[ns]")
-    hm = xr.concat(layers, xr.DataArray(when, dims="time", name="time")).rename("hm")
-    ds = xr.Dataset({"hm": hm, "elevation": raster(case.folder / "elevation.tif")})
-    ds["hm"].attrs = {"valid_range": list(RANGE)}
-    placed: xr.Dataset = ds.rio.write_crs(layers[0].rio.crs)
-    return placed
-
-
-def raster(path: Path) -> xr.DataArray:
-    """Read one band as float32 (y, x), NaN where the file has no data."""
-    opened = rioxarray.open_rasterio(path, masked=True)
-    assert isinstance(opened, xr.DataArray)  # a GeoTIFF without subdatasets
-    layer = opened.squeeze("band", drop=True).astype("float32").load()
-    layer.attrs.clear()
-    layer.encoding.clear()
-    return layer
-
-
-def baseline_rows(ds: xr.Dataset, origin: int) -> list[Row]:
-    """Score every baseline at each lead."""
-    truth = future(ds, origin).values
-    made = baselines(ds.sel(time=slice(None, str(origin))))
-    return [Row(name, (score(truth, forecast),)) for name, forecast in made.items()]
-
-
-def baselines(past: xr.Dataset) -> dict[str, Floats]:
-    """Forecast (lead, y, x) with every baseline, from the past alone."""
-    history, static = past["hm"].values, past["elevation"].values[None]
-    ridge = fit_ridge(history, range(2, len(history) - 1), leads=LEADS, static=static)
-    limits: Mapping[str, Any] = {"valid_range": RANGE}
-    return {
-        "persistence": persistence(history, LEADS, **limits),
-        "linear trend": linear_trend(history, LEADS, **limits),
-        "damped trend": damped_trend(history, LEADS, **limits),
-        "damped trend, phi -1..1": damped_trend(history, LEADS, damping=(-1, 1), **limits),
-        "ridge on neighbourhoods": ridge.predict(history, LEADS, static=static, **limits),
+def networks(args: argparse.Namespace) -> dict[str, Facts]:
+    """Choose the models to train: options by name."""
+    known: dict[str, tuple[str, Facts]] = {
+        "default": ("model", {}),
+        "convlstm": ("model, convlstm", {"arch": "convlstm"}),
+        "ensemble": ("ensemble of 5", {"runs": 5, "ensemble": True}),
     }
+    wanted = [] if args.models == "none" else args.models.split(",")
+    if unknown := set(wanted) - set(known):
+        raise SystemExit(f"{unknown.pop()!r} is none of: {', '.join(known)}, none.")
+    return {known[name][0]: {**known[name][1], **dict(args.train)} for name in wanted}
 
 
-def model_row(ds: xr.Dataset, origin: int, seeds: int, options: Mapping[str, Any]) -> Row:
-    """Train one model per seed on the past and score its forecast."""
-    import hmx  # noqa: F401  # registers .hm; here so that baselines run without it
-
-    past, truth = ds.sel(time=slice(None, str(origin))), future(ds, origin)
-    runs, seconds = [], []
-    for seed in range(seeds):
-        start = time.perf_counter()
-        model = past.hm.train(target="hm", static=["elevation"], seed=seed, **options)
-        seconds.append(time.perf_counter() - start)
-        fc = past.hm.forecast(h=len(LEADS), model=model)
-        steps = fc["hm"].sel(time=truth.time).transpose("time", "y", "x")
-        runs.append(score(truth.values, steps.values))
-    return Row("model", tuple(runs), tuple(seconds))
-
-
-def future(ds: xr.Dataset, origin: int) -> xr.DataArray:
-    """Take the true steps at the leads, (time, y, x)."""
-    return ds["hm"].sel(time=[f"{origin + STEP * lead}-01-01" for lead in LEADS])
-
-
-def score(truth: Floats, forecast: Floats) -> tuple[Score, ...]:
-    """Score each lead of a forecast (lead, y, x)."""
-    return tuple(Score.of(t, f) for t, f in zip(truth, forecast, strict=True))
-
-
-def figures(row: Row, reference: Row) -> dict[str, Any]:
-    """Finish the figures of a row: one list over seeds per figure and lead."""
-    against = reference.runs[0]
-    return {
-        "name": row.name,
-        "pixels": [state.count for state in row.runs[0]],
-        "rmse": [[run[k].rmse for run in row.runs] for k in range(len(LEADS))],
-        "mae": [[run[k].mae for run in row.runs] for k in range(len(LEADS))],
-        "bias": [[run[k].bias for run in row.runs] for k in range(len(LEADS))],
-        "skill": [[skill(run[k], against[k]) for run in row.runs] for k in range(len(LEADS))],
-        "train_seconds": list(row.seconds),
+def study(ds: xr.Dataset, case: Case, args: argparse.Namespace) -> Facts:
+    """Train, forecast and score: every figure, JSON values."""
+    empty = ("train_seconds", "train_cpu_seconds")
+    costs: dict[str, Facts] = {name: {key: [] for key in empty} for name in networks(args)}
+    if args.blocks:
+        tallies = [on_blocks(ds, case, args, seed, costs) for seed in range(args.seeds)]
+    else:
+        tallies = on_years(ds, case, args, costs)
+    labelled = {f"seed {seed}": tally for seed, tally in enumerate(tallies)}
+    names = {lead: case.name(lead) for lead in case.leads}
+    verdicts = {
+        name: Scorecard(labelled, model=name, reference=STILL, names=names).verdict
+        for name in costs
     }
-
-
-def report(args: argparse.Namespace, rows: Sequence[Row]) -> dict[str, Any]:
-    """Gather all figures; lists run over leads, then over seeds."""
-    reference = next(row for row in rows if row.name == "persistence")
     return {
         "data": args.data,
-        "origin": CASES[args.data].origin,
-        "lead_years": [STEP * lead for lead in LEADS],
+        "origin": case.origin,
+        "blocks": args.blocks,
+        "lead_years": [case.step * lead for lead in case.leads],
         "train": dict(args.train),
-        "rows": [figures(row, reference) for row in rows],
+        "rows": [figures(tallies, name) | costs.get(name, {}) for name in tallies[0].forecasters],
+        "verdicts": verdicts,
     }
 
 
-def table(data: str, rows: Sequence[Row]) -> str:
-    """Lay out RMSE and RMSE skill against persistence, mean +- sd over seeds."""
-    reference = next(row for row in rows if row.name == "persistence")
-    leads = [f"+{STEP * lead} y" for lead in LEADS]
-    heads = [f"{what} {lead}" for what in ("RMSE", "skill") for lead in leads]
-    title = f"{data}: learned up to {CASES[data].origin}; skill is 1 - RMSE / RMSE of persistence"
-    lines = [title, "", f"{'':26}" + "".join(f"{head:>19}" for head in heads)]
+def on_years(
+    ds: xr.Dataset, case: Case, args: argparse.Namespace, costs: dict[str, Facts]
+) -> list[Tally]:
+    """Score all pixels of the held-out years, once per seed."""
+    past, scene = past_of(ds, case), scene_of(ds, case, far=args.far)
+    still = baselines(past, case, boosted=args.boosted, trees=args.trees)
+    tallies = []
+    for seed in range(max(args.seeds if costs else 1, 1)):
+        made = {}
+        for name, options in networks(args).items():
+            bundle = fitted(ds, case, {**options, "seed": seed}, costs[name])
+            made |= forecasts(past, bundle, case, name, costs[name], raw=args.raw)
+        tallies.append(Tally.of(scene, made | still, settings=settings(case)))
+    return tallies
+
+
+def on_blocks(
+    ds: xr.Dataset, case: Case, args: argparse.Namespace, seed: int, costs: dict[str, Facts]
+) -> Tally:
+    """Score blocks that were never trained on, of all folds or of the first few."""
+    past, total = past_of(ds, case), Tally()
+    if not costs:
+        raise SystemExit("--blocks scores the blocks of a model's split. Name one in --models.")
+    for fold in range(args.folds or args.blocks):
+        split = {"seed": seed, "fold": fold, "folds": args.blocks, "block": BLOCK}
+        made, roles = {}, []
+        for name, options in networks(args).items():
+            bundle = fitted(ds, case, {**options, **split}, costs[name])
+            made |= forecasts(past, bundle, case, name, costs[name], raw=args.raw)
+            costs[name]["areas"] = bundle.training["areas"]
+            roles.append(roles_of(bundle, past))
+        unseen = np.logical_and.reduce([role == TEST for role in roles])
+        learnable = np.logical_or.reduce([role == TRAIN for role in roles])
+        how = {"boosted": args.boosted, "trees": args.trees, "seed": seed}
+        still = baselines(past, case, learnable=learnable, **how)
+        scene = scene_of(ds, case, far=args.far, only=unseen)
+        total += Tally.of(scene, made | still, settings=settings(case))
+    return total
+
+
+def settings(case: Case) -> Settings:
+    """Measure in units of the case's range."""
+    span = case.bounds[1] - case.bounds[0]
+    return Settings(LEVELS, threshold=span / 100, data_range=span)
+
+
+def roles_of(bundle: Bundle, past: xr.Dataset) -> np.ndarray:
+    """Read the role of each pixel that a bundle records, (y, x)."""
+    split = Split.from_dict(bundle.training["roles"])
+    return split.roles(Window.of((past.sizes["y"], past.sizes["x"])))
+
+
+def fitted(ds: xr.Dataset, case: Case, options: Mapping[str, Any], costs: Facts) -> Bundle:
+    """Train on the steps up to the origin, and note the seconds, on the clock and of CPU."""
+    from hmx.learn.train import Recipe, train
+    from hmx.options import split_fitting
+
+    chosen = {"history": case.history, "h": len(case.leads), "until": case.origin, **options}
+    recipe = Recipe("hm", (), ("elevation",), *split_fitting(chosen))
+    start, used = time.perf_counter(), time.process_time()
+    bundle = train(ds, recipe)
+    costs["train_seconds"].append(time.perf_counter() - start)
+    costs["train_cpu_seconds"].append(time.process_time() - used)
+    return bundle
+
+
+def forecasts(
+    past: xr.Dataset, bundle: Bundle, case: Case, name: str, costs: Facts, *, raw: bool
+) -> dict[str, Prediction]:
+    """Forecast the leads; the first time, note what the network costs."""
+    from tests.bench.forecasts import predict, uncalibrated
+
+    if "kpx_per_s" not in costs:
+        costs |= cost_of(past, bundle, len(case.leads))
+    made = {name: predict(past, bundle, case.leads)}
+    if raw:
+        made[f"{name}, uncalibrated"] = predict(past, uncalibrated(bundle), case.leads)
+    return made
+
+
+def cost_of(past: xr.Dataset, bundle: Bundle, h: int, *, turns: int = 2) -> Facts:
+    """Measure the rate of forecasting a raster on one thread, beside counted costs."""
+    import torch
+
+    from hmx.models.cost import per_pixel
+    from hmx.models.forecaster import reach
+    from hmx.predict.lazy import forecast
+
+    spec, threads = bundle.spec, torch.get_num_threads()
+    pixels, seconds = int(np.isfinite(past["hm"].values[-1]).sum()), []
+    torch.set_num_threads(1)
+    for _ in range(turns):
+        start = time.process_time()  # one thread does it all, whoever else is at work
+        forecast(past, bundle, h=h)["hm"].compute(scheduler="synchronous")
+        seconds.append(time.process_time() - start)
+    torch.set_num_threads(threads)
+    rate = pixels / min(seconds)
+    return {
+        "mflop_per_pixel": spec.members * per_pixel(spec.network, spec.channels, h=h) / 1e6,
+        "parameters": sum(array.size for array in bundle.weights.values()),
+        "reach": reach(spec.network, h),
+        "context_radius": spec.context.halo,
+        "kpx_per_s": rate / 1e3,
+        "global_minutes": LAND / rate / 60,
+    }
+
+
+def figures(tallies: Sequence[Tally], name: str) -> Facts:
+    """Finish the figures of a forecaster: one list over seeds per figure and lead."""
+
+    def over(stratum: str, measure: str) -> list[list[float]]:
+        return [
+            [
+                skill(t[name, lead, stratum].score, t[STILL, lead, stratum].score, measure=measure)
+                for t in tallies
+            ]
+            for lead in tallies[0].leads
+        ]
+
+    def each(figure: str) -> list[list[float]]:
+        return [[t[name, n, "all"].figures()[figure] for t in tallies] for n in tallies[0].leads]
+
+    found: Facts = {"name": name, "skill": over("all", "rmse")}
+    for stratum in STRATA:
+        suffix = "" if stratum == "all" else f"_{stratum}"
+        found[f"rmse_skill{suffix}"] = over(stratum, "rmse")
+        found[f"crps_skill{suffix}"] = over(stratum, "crps")
+    kept = ["n", "rmse", "mae", "bias", "crps"]
+    kept += [f"{what}_{level:g}" for what in ("coverage", "width") for level in LEVELS]
+    found |= {figure: each(figure) for figure in kept}
+    far = [[t[name, n, "far"].score.crps for t in tallies] for n in tallies[0].leads]
+    return found | {"crps_far": far}
+
+
+def finite(value: Any) -> Any:
+    """Turn what JSON has no number for into null."""
+    if isinstance(value, Mapping):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def text(args: argparse.Namespace, case: Case, found: Facts) -> str:
+    """Lay out skill lead by lead, then costs, then the verdicts."""
+    where = f", on blocks never trained on ({args.blocks} folds)" if args.blocks else ""
+    lines = [
+        f"{args.data}: learned up to {case.origin}{where}; "
+        f"skill in % against persistence, far: > {args.far:g} px from past change"
+    ]
+    keys = {"RMSE": "rmse_skill", "CRPS": "crps_skill", "CRPS far": "crps_skill_far"}
+    keys |= {f"in {level:g} %": f"coverage_{level:g}" for level in LEVELS}
+    for index, lead in enumerate(case.leads):
+        heads = "".join(f"{head:>14}" for head in (*keys, "width 80 %"))
+        lines += ["", f"{case.name(lead):26}{heads}"]
+        for row in found["rows"]:
+            cells = [spread([100 * v for v in row[key][index]], 1) for key in keys.values()]
+            cells.append(spread(row["width_80"][index], 4))
+            if not any(row["width_80"][index]):  # a point has no intervals
+                cells[3:] = ["-"] * 4
+            lines.append(f"{row['name']:26}" + "".join(f"{cell:>14}" for cell in cells))
+    return "\n".join([*lines, *costs_text(found["rows"]), "", *said(found["verdicts"])])
+
+
+def costs_text(rows: Sequence[Facts]) -> list[str]:
+    """Lay out what the networks cost."""
+    heads = (
+        "MFLOP/px",
+        "parameters",
+        "reach",
+        "context",
+        "kpx/s",
+        "globe min",
+        "trained s",
+        "CPU s",
+    )
+    lines = ["", f"{'':26}" + "".join(f"{head:>14}" for head in heads)]
     for row in rows:
-        found = figures(row, reference)
-        cells = [spread(v, 5) for v in found["rmse"]] + [spread(v, 4) for v in found["skill"]]
-        trained = ", ".join(f"{s:.0f}" for s in row.seconds)
-        note = f"   trained in {trained} s" if trained else ""
-        lines.append(f"{row.name:26}" + "".join(f"{cell:>19}" for cell in cells) + note)
-    return "\n".join(lines)
+        if "kpx_per_s" in row:
+            cells = [
+                f"{row['mflop_per_pixel']:.3f}",
+                f"{row['parameters']:,}",
+                f"{row['reach']} px",
+                f"{row['context_radius']} px",
+                f"{row['kpx_per_s']:.0f}",
+                f"{row['global_minutes']:.0f}",
+                spread(row["train_seconds"], 0),
+                spread(row["train_cpu_seconds"], 0),
+            ]
+            lines.append(f"{row['name']:26}" + "".join(f"{cell:>14}" for cell in cells))
+    return lines if len(lines) > 2 else []
+
+
+def said(verdicts: Mapping[str, str]) -> list[str]:
+    """Write the verdict on each model."""
+    return [f"{name}: {verdict}" for name, verdict in verdicts.items()]
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """Write a mean, and +- the standard deviation when there are several."""
-    text = f"{mean(values):.{digits}f}"
-    return text if len(values) == 1 else f"{text} +-{pstdev(values):.{digits}f}"
+    """Write a mean, and +- the standard deviation where seeds differ."""
+    if not np.isfinite(values).all():
+        return "-"  # where persistence makes no error at all, no skill can be told
+    if mean(values) < -999:
+        return "<-999"  # persistence makes next to no error
+    written = f"{mean(values):.{digits}f}"
+    return written if max(values) == min(values) else f"{written} +-{pstdev(values):.{digits}f}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,58 @@
+"""Forecasts of a model as scores take them: its mean, and its quantiles as users get them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hmx.bundle import Bundle
+from hmx.calibration import PROBABILITIES, Calibration
+from hmx.metrics import Prediction
+from hmx.predict.lazy import forecast
+from tests.worlds import FINE
+
+
+def predict(
+    past: xr.Dataset, bundle: Bundle, leads: Sequence[int], *, target: str = "hm"
+) -> Prediction:
+    """Forecast a cube that ends at the origin.
+
+    Parameters
+    ----------
+    past : Dataset
+        Up to the origin.
+    bundle : Bundle
+        Trained and calibrated.
+    leads : sequence of int
+        Steps ahead.
+    target : str
+        Variable that is predicted.
+    """
+    fc = forecast(past, bundle, h=max(leads), quantiles=FINE)
+    assert isinstance(fc, xr.Dataset)
+    done = fc.compute(scheduler="synchronous")
+    at = [lead - 1 for lead in leads]
+    knots = done[f"{target}_quantile"].transpose("time", "quantile", "y", "x").values[at]
+    settled = ascend(knots, past[target].transpose("time", "y", "x").values[-1])
+    return Prediction(done[target].values[at], settled, FINE, tuple(leads))
+
+
+def ascend(knots: NDArray[np.floating], origin: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Undo what rounding does to knots (lead, q, y, x): no change is exact, none descends."""
+    same = np.isclose(knots, origin, rtol=1e-6, atol=1e-7)
+    return np.asarray(np.maximum.accumulate(np.where(same, origin, knots), axis=1))
+
+
+def uncalibrated(bundle: Bundle) -> Bundle:
+    """Return the same model with a calibration that changes nothing."""
+    leads = bundle.spec.h
+    same = Calibration(
+        ranks=(PROBABILITIES[None],) * leads,
+        counts=(np.array([len(PROBABILITIES)]),) * leads,
+        stretch=bundle.scaler.change[:leads],
+    )
+    return replace(bundle, calibration=same, path=None)
