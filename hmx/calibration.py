@@ -121,12 +121,15 @@ class Calibration:
         """
         self.require()
         known = min(lead, self.leads) - 1
+        first: Floats | None = None
         total: Floats | float = 0.0
         for weight, ranks in zip(memberships(distance, self.nodes), self.ranks[known], strict=True):
-            if isinstance(weight, float) and not weight:
-                continue
             at = float(np.interp(probability, PROBABILITIES, ranks))
-            total = total + weight * quantile(values, knots, at, stretch=self.stretch[known])
+            found = quantile(values, knots, at, stretch=self.stretch[known])
+            if first is None:
+                first = total = found
+            elif not isinstance(weight, float):
+                total = total + weight * (found - first)  # where all agree, they agree exactly
         return np.asarray(total, values.dtype)
 
     def probability(self, rank: Floats, distance: Floats | None, *, lead: int) -> Floats:

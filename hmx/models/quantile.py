@@ -129,7 +129,9 @@ def tilt(values: Tensor, origin: Tensor, target: Tensor, knots: Sequence[float])
     # factor * up - down / factor = shift, solved without taking like from like
     root = (shift.square() + 4 * up * down + _TINY**2).sqrt()
     factor = torch.where(
-        shift >= 0, (shift + root) / (2 * up + _TINY), 2 * down / (root - shift + _TINY)
+        shift >= 0,
+        (shift + root) / (2 * up).clamp(min=_TINY),
+        2 * down / (root - shift).clamp(min=_TINY),
     )
     factor = factor.clamp(1 / _MOST_TILT, _MOST_TILT).unsqueeze(-3)
     return origin.unsqueeze(-3) + residual.relu() * factor - (-residual).relu() / factor
