@@ -79,6 +79,7 @@ def test_no_chunk_is_written_where_nothing_is_observed(tmp_path: Path) -> None:
     path = ingest(known_ahead(tmp_path))
     group = zarr.open_group(path)
     assert group["hm"].shape[0] == group["pop"].shape[0] == 5  # type: ignore[union-attr]
+    assert group["hm"].chunks[0] == 3  # type: ignore[union-attr]
     assert len([file for file in (path / "hm" / "c").rglob("*") if file.is_file()]) == 1
     assert len([file for file in (path / "pop" / "c").rglob("*") if file.is_file()]) == 1
 
@@ -108,6 +109,7 @@ def test_steps_between_the_targets_are_not_read(tmp_path: Path) -> None:
 def test_a_source_without_later_steps_says_that_it_ends_with_the_target(tmp_path: Path) -> None:
     write_population(tmp_path, YEARS)
     write_years(tmp_path, YEARS)
+    ingest(make_catalog(tmp_path, YEARS, pop=source(YEARS, future=False)))
     ds = open_cube(ingest(make_catalog(tmp_path, YEARS, pop=source(YEARS))))
     assert ds["pop"].attrs["known_until"] == ds["hm"].attrs["observed_until"] == "2000-01-01"
 
@@ -135,6 +137,8 @@ def test_a_file_with_its_own_time_may_be_known_ahead(tmp_path: Path) -> None:
     path = ingest(make_catalog(tmp_path, YEARS, pop={"path": "pop.nc", "future": True}))
     np.testing.assert_array_equal(open_cube(path)["pop"], pop)
     assert open_cube(path)["pop"].attrs["known_until"] == "2010-01-01"
+    path = ingest(make_catalog(tmp_path, YEARS, pop={"path": "pop.nc"}))
+    np.testing.assert_array_equal(open_cube(path)["pop"], pop[:3])
 
 
 def test_the_last_map_of_a_day_is_not_taken_for_the_days_last_step(tmp_path: Path) -> None:
