@@ -176,14 +176,15 @@ class Judging:
         wide = with_halo(at, site.window.shape, halo=HALO[self.settings.kind], wraps=False)
         view = wide.slices
         truth, origin, weight = site.truth[(number, *view)], site.origin[view], site.weight[view]
-        if not (weight[at.within(wide).slices] > 0).any():
+        crop = at.within(wide)
+        if not (weight[crop.slices] > 0).any():
             return Tally(), {}
-        strata = cut(forecasts.strata, view) | by_change(truth, origin, span)
+        strata = cut(forecasts.strata, view, crop.slices) | by_change(truth, origin, span)
         scene = Scene(
             truth[None],
             origin,
             (lead,),
-            crop=at.within(wide),
+            crop=crop,
             corner=(site.core.y.start + piece.y.start, site.core.x.start + piece.x.start),
             weight=weight,
             strata=strata,

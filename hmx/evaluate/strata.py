@@ -69,8 +69,10 @@ def by_change(truth: Floats, origin: Floats, span: float) -> dict[str, Mask]:
     }
 
 
-def cut(masks: Mapping[str, Mask], place: tuple[slice, slice]) -> dict[str, Mask]:
-    """Cut masks to a window, and drop those that hold none of it.
+def cut(
+    masks: Mapping[str, Mask], place: tuple[slice, slice], core: tuple[slice, slice]
+) -> dict[str, Mask]:
+    """Cut masks to a window, and drop those that hold nothing of its core.
 
     Parameters
     ----------
@@ -78,5 +80,8 @@ def cut(masks: Mapping[str, Mask], place: tuple[slice, slice]) -> dict[str, Mask
         Strata.
     place : tuple of slice
         The window.
+    core : tuple of slice
+        Its core, in pixels of the window.
     """
-    return {name: part for name, mask in masks.items() if (part := mask[place]).any()}
+    parts = {name: mask[place] for name, mask in masks.items()}
+    return {name: part for name, part in parts.items() if part[core].any()}
