@@ -14,7 +14,16 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"errors"},
-    {"options", "provenance", "progress", "windows", "durable", "remote_models", "parsing", "distribution"},
+    {
+        "options",
+        "provenance",
+        "progress",
+        "windows",
+        "durable",
+        "remote_models",
+        "parsing",
+        "distribution",
+    },
     {
         "grid",
         "cadence",

@@ -53,18 +53,18 @@ def early(world: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> hmx.Bu
     return world.hm.train(h=2, until=2010, test=0.2, block=16, out=out, **QUICK)
 
 
-def numbers(facts: Any) -> list[float]:
-    """All numbers of JSON values, depth first."""
-    if isinstance(facts, dict | list):
-        parts = facts.values() if isinstance(facts, dict) else facts
-        return [number for part in parts for number in numbers(part)]
-    return [float(facts)]
-
-
-def sums(card: Scorecard) -> dict[Any, list[float]]:
-    """All sums of all cells that hold anything."""
+def figures(card: Scorecard) -> dict[Any, dict[str, float]]:
+    """All figures of all cells that hold anything."""
     cells = card.whole.cells.items()
-    return {key: numbers(cell.as_dict()) for key, cell in cells if cell.score.count}
+    return {key: cell.figures() for key, cell in cells if cell.score.count}
+
+
+def same(one: Scorecard, other: Scorecard) -> None:
+    """Every figure of two scorecards agrees to 1e-9."""
+    found, wanted = figures(one), figures(other)
+    assert found.keys() == wanted.keys()
+    for key, values in wanted.items():
+        assert found[key] == pytest.approx(values, rel=1e-12, abs=1e-9, nan_ok=True), key
 
 
 def scored(world: xr.Dataset, model: hmx.Bundle, **options: Any) -> Scorecard:
@@ -80,10 +80,7 @@ def card(world: xr.Dataset, early: hmx.Bundle) -> Scorecard:
 def test_scores_of_tiles_add_up_to_those_of_the_whole(
     world: xr.Dataset, early: hmx.Bundle, card: Scorecard, tile: int
 ) -> None:
-    whole, tiled = sums(card), sums(scored(world, early, tile=tile))
-    assert whole.keys() == tiled.keys()
-    for key, found in whole.items():
-        assert tiled[key] == pytest.approx(found, rel=1e-9, abs=1e-9), key
+    same(scored(world, early, tile=tile), card)
 
 
 def test_processes_give_the_scores_of_one(
@@ -91,8 +88,7 @@ def test_processes_give_the_scores_of_one(
 ) -> None:
     apart = backtest(world, 2, model=early, baselines=RIDGE, workers=2)
     assert apart.facts["truth"] == card.facts["truth"]
-    for key, found in sums(card).items():
-        assert sums(apart)[key] == pytest.approx(found, rel=1e-9, abs=1e-9)
+    same(apart, card)
 
 
 def test_a_model_is_scored_after_what_it_has_seen(
@@ -160,6 +156,8 @@ def test_what_comes_later_changes_scores_but_no_model_and_no_forecast() -> None:
     assert one.value("rmse", "model", 1) != pytest.approx(two.value("rmse", "model", 1), rel=0.1)
     for lead in (1, 2):
         for name in one.forecasters:
+            if name == "ridge" and lead == 2:  # four steps hold no such target after a history
+                continue
             means = [  # of the forecasts: the truth drops out of a difference of biases
                 c.value("bias", name, lead) - c.value("bias", "persistence", lead)
                 for c in (one, two)
@@ -171,13 +169,13 @@ def test_what_comes_later_changes_scores_but_no_model_and_no_forecast() -> None:
 
 
 def test_on_pure_noise_the_verdict_says_persistence() -> None:
+    """Jumps that come anywhere, at any time, either way: nothing can be said of them."""
     rng = np.random.default_rng(3)
     ds = make_cube((64, 64), steps=6, static=(), holes=False)
-    steps = rng.normal(0, 0.02, (6, 64, 64)).cumsum(axis=0)
-    ds["hm"].values[:] = np.clip(0.5 + steps, 0, 1)
+    jumps = rng.choice([-0.1, 0.0, 0.1], (6, 64, 64), p=[0.002, 0.996, 0.002])
+    ds["hm"].values[:] = np.clip(0.5 + jumps.cumsum(axis=0), 0, 1)
     found = backtest(ds, 1, baselines=RIDGE, **{**QUICK, "static": []})
-    assert "PERSISTENCE" in found.verdict
-    assert found.value("rmse_skill", "model", 1) < 0.01
+    assert found.verdict.startswith("USE PERSISTENCE, NOT THE MODEL")
 
 
 def test_a_stopped_backtest_goes_on_and_a_finished_one_is_reused(
