@@ -36,7 +36,7 @@ from hmx.predict.spill import on_disk
 from hmx.predict.step import Request
 from hmx.progress import QUIET, Talk
 from hmx.provenance import code_version, fingerprint
-from hmx.sections import BacktestOptions, DaskSection
+from hmx.sections import BacktestOptions, DaskSection, is_url
 
 __all__ = ["backtest", "evaluate"]
 
@@ -175,6 +175,11 @@ def _folder(out: str | Path | None) -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="hmx-backtest-") as folder:
             yield folder
         return
+    if is_url(str(out)):
+        raise BadArgument(
+            f"out={str(out)!r} is a URL, and a backtest keeps models and sums on the way, which "
+            "it wants in a folder of this machine. Pass out='scores', and copy it afterwards."
+        )
     path = Path(out).absolute()
     if path.exists() and not (path / MARK).is_file() and (path.is_file() or any(path.iterdir())):
         raise OutputExists(
@@ -217,8 +222,8 @@ class _Backtest:
             names=lead_names(case.cube.cadence, case.h),
         )
         if self.kept:
-            card.save(case.folder)
             finish_maps(self._maps)
+            card.save(case.folder)  # last: where it is, all is
         return card
 
     @property

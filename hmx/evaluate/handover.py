@@ -95,7 +95,6 @@ def _baselines(path: str, digest: str) -> Baselines:
     return found
 
 
-@lru_cache(maxsize=4)
 def opened(source: Source | Held, run: str) -> Cube:
     """Open a cube once per process and round.
 
@@ -106,4 +105,9 @@ def opened(source: Source | Held, run: str) -> Cube:
     run : str
         Names the round.
     """
+    return source.open() if isinstance(source, Held) else _opened(source, run)
+
+
+@lru_cache(maxsize=4)
+def _opened(source: Source, run: str) -> Cube:
     return source.open()

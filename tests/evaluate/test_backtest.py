@@ -83,6 +83,19 @@ def test_scores_of_tiles_add_up_to_those_of_the_whole(
     same(scored(world, early, tile=tile), card)
 
 
+def test_a_globe_is_scored_across_the_date_line(tmp_path: Path) -> None:
+    ds = make_cube((60, 96), steps=5, crs="EPSG:4326", pixel=3.75, corner=(-180, 85), holes=False)
+    ds = ds.isel(y=slice(0, 44))
+    model = ds.hm.train(h=1, until=2005, out=tmp_path / "model", **QUICK)
+    one, two = (
+        evaluate(ds, model, BacktestOptions(h=1, baselines=RIDGE, tile=tile)) for tile in (128, 40)
+    )
+    same(two, one)
+    cell = one.whole["model", 1, "all"].score
+    assert cell.count == 44 * 96
+    assert cell.weight == pytest.approx(float(ds.hm.grid.cell_areas().sum()) * 96)
+
+
 def test_processes_give_the_scores_of_one(
     world: xr.Dataset, early: hmx.Bundle, card: Scorecard
 ) -> None:
@@ -217,6 +230,8 @@ def test_a_place_that_holds_something_else_is_left_alone(
     with pytest.raises(OutputExists, match="no scorecard"):
         backtest(world, 2, model=early, out=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(BadArgument, match="is a URL"):
+        backtest(world, 2, model=early, out="s3://bucket/scores")
 
 
 def test_folds_score_every_pixel_once(world: xr.Dataset) -> None:
