@@ -307,14 +307,16 @@ class _Backtest:
         """Fit the baselines to what was known at an origin, off the blocks held out."""
         case = self.case
         self.talk.say(f"evaluate: fitting {', '.join(case.baselines[1:]) or 'nothing'}")
-        past = case.cube.data.isel(time=slice(0, round_.origin + 1))
+        cube = case.source.open()  # without dask: windows are read one by one
+        past = cube.data.isel(time=slice(0, round_.origin + 1))
         baselines = fit_baselines(
-            replace(case.cube, data=past),
+            replace(cube, data=past),
             case.baselines,
             work.leads,
             split=work.split,
             seed=int(case.fit["seed"] or 0),
             span=case.settings.data_range,
+            may_hold=case.inventory.may_hold,
         )
         return Fitted.save(baselines, Path(case.folder, "baselines", f"{round_.slug}.bin"))
 

@@ -7,7 +7,7 @@ the same whatever the tiles that are scored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from hmx.evaluate.regression import RADII, NormalEquations, count_features, feat
 from hmx.folds import TRAIN, Split
 from hmx.metrics import Prediction
 from hmx.samples import read
-from hmx.windows import Span, Tile, TileGrid
+from hmx.windows import Span, Tile, TileGrid, Window
 
 Floats = NDArray[np.floating[Any]]
 
@@ -153,6 +153,7 @@ def fit_baselines(
     split: Split | None,
     seed: int,
     span: float,
+    may_hold: Callable[[Window], bool] = lambda window: True,
 ) -> Baselines:
     """Fit forecasters to a cube that ends at the origin.
 
@@ -170,6 +171,8 @@ def fit_baselines(
         Of the draw of windows and pixels.
     span : float, units of the target
         Range of the target.
+    may_hold : callable
+        Tells whether a window can have data, without reading it.
     """
     steps = cube.data.sizes["time"]
     history = min(HISTORY, steps)
@@ -177,7 +180,8 @@ def fit_baselines(
     wide = {RIDGE, BOOSTING} & {*names} if ahead else set()
     equations = NormalEquations.zero(len(ahead), count_features(history, RADII) + len(cube.static))
     sampler, sums = Sampler(ahead, seed=seed), np.zeros(2)
-    for past, static, learnt in _windows(cube, split, seed) if {*names} - {*NAMES[:2]} else ():
+    windows = _windows(cube, split, seed, may_hold) if {*names} - {*NAMES[:2]} else ()
+    for past, static, learnt in windows:
         sums += damping_sums(np.where(learnt, past, np.nan))
         for x, changes in _samples(past, static, learnt, history, ahead) if wide else ():
             if RIDGE in wide:
@@ -205,27 +209,25 @@ def _ridge(equations: NormalEquations, leads: Sequence[int], history: int) -> Ri
 
 
 def _windows(
-    cube: Cube, split: Split | None, seed: int
+    cube: Cube, split: Split | None, seed: int, may_hold: Callable[[Window], bool]
 ) -> Iterator[tuple[Floats, Floats | None, NDArray[np.bool_]]]:
     """Draw windows with data: series, static layers, and where may be learnt from."""
     grid, steps, rules = cube.grid, cube.data.sizes["time"], cube.rules
     tiles = TileGrid(grid.shape, (_SIDE, _SIDE), halo=max(RADII), wraps=grid.wraps)
     order = np.random.default_rng([seed, 5]).permutation(tiles.counts[0] * tiles.counts[1])
-    pixels = 0
+    pixels = looked = 0
     used = Cube(cube.data[[cube.target, *cube.static]], cube.target, (), cube.static, cube.door)
-    for number in order[:_MOST_WINDOWS]:
+    for number in order:
         tile = tiles[divmod(int(number), tiles.counts[1])]
-        learnt = _learnt(tile, split)
-        if not learnt.any():
+        if not may_hold(tile.core) or not (learnt := _learnt(tile, split)).any():
             continue
+        looked += 1
         arrays = read(used, tile.read, Span(0, steps), rules)
         learnt &= np.isfinite(arrays[cube.target][-1])
-        if not learnt.any():
-            continue
         static = np.stack([arrays[name] for name in cube.static]) if cube.static else None
         yield arrays[cube.target], static, learnt
         pixels += int(learnt.sum()) * min(max(1, steps - HISTORY), _MOST_ORIGINS)
-        if pixels > _MOST_PIXELS:
+        if pixels > _MOST_PIXELS or looked >= _MOST_WINDOWS:
             return
 
 
