@@ -199,7 +199,9 @@ class _Backtest:
 
     def run(self, *, overwrite: bool) -> Scorecard:
         """Reuse what is there and current, do the rest, and report."""
-        case, asked = self.case, self.case.asked()
+        case = self.case
+        case.require()  # before hours of fitting
+        asked = case.asked()
         mark, folder = fingerprint(asked), Folder(case.folder)
         if not overwrite and (card := _finished(folder, mark)):
             self.talk.say(f"evaluate: {case.folder} is there and current")

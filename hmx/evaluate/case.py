@@ -97,6 +97,10 @@ class Case:
             )
         return hold(kept)
 
+    def require(self) -> None:
+        """Refuse what workers could not read, or tiles not write."""
+        _ = self.source, self.chunk()
+
     @cached_property
     def inventory(self) -> Inventory:
         """The cube's stored chunks, if it is a store."""
