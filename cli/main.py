@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from hmx.cli.evaluate import evaluate
 from hmx.cli.folds import folds
 from hmx.cli.forecast import forecast
 from hmx.cli.info import info
@@ -27,7 +28,7 @@ def hmx() -> None:
     """
 
 
-for command in (ingest, folds, train, plan, forecast, verify, info):
+for command in (ingest, folds, train, evaluate, plan, forecast, verify, info):
     hmx.add_command(command)
 
 

@@ -97,7 +97,7 @@ class Call:
         output: str | None = None,
     ) -> tuple[Catalog, tuple[float, ...] | None]:
         """Load the catalog with the flags of a forecast; return the region beside it."""
-        place = None if output is None else _here(output)
+        place = None if output is None else here(output)
         catalog = self.load(forecast__h=h, forecast__level=level, forecast__output=place)
         return catalog, _box(region)
 
@@ -113,7 +113,7 @@ def _yaml(value: Any) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
 
 
-def _here(path: str) -> str:
+def here(path: str) -> str:
     """Anchor a path typed on the command line to the working folder."""
     from pathlib import Path
 

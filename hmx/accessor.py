@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hmx.bundle import Bundle
     from hmx.cadence import Cadence
     from hmx.cube import Cubelike
+    from hmx.evaluate.scorecard import Scorecard
     from hmx.grid import Grid
     from hmx.options import Fitting, Forecasting, Numbers, Precision
     from hmx.predict.plan import Plan
@@ -135,8 +136,8 @@ class HMAccessor:
     ) -> Cubelike:
         """Forecast the next ``h`` steps, lazily.
 
-        Nothing is read or computed until the result is; computing a corner of
-        it computes only the tiles under that corner.
+        Nothing is read or computed until the result is, and then only the tiles under
+        the part that is asked for.
 
         Parameters
         ----------
@@ -211,16 +212,10 @@ class HMAccessor:
         ----------
         path : str or Path
             Store to write; its ledger lies beside it.
-        h : int
-            Steps to forecast.
-        model : Bundle or path, optional
-            Default: what :meth:`train` made on this object.
-        region : box, slices, GeoJSON or GeoDataFrame, optional
-            Part to forecast.
-        workers : int, optional
-            Worker processes. Default: this process.
-        scheduler : str, optional
-            Address of a Dask scheduler, ``tcp://host:8786``.
+        h, model, region
+            As in :meth:`forecast`.
+        workers, scheduler : int, str, optional
+            Worker processes, or the address of a Dask scheduler, ``tcp://host:8786``.
         overwrite : bool
             Replace another forecast of hmx at ``path``.
         **options
@@ -274,12 +269,8 @@ class HMAccessor:
 
         Parameters
         ----------
-        h : int
-            Steps to forecast.
-        model : Bundle or path, optional
-            Default: what :meth:`train` made on this object.
-        region : box, slices, GeoJSON or GeoDataFrame, optional
-            Part to forecast.
+        h, model, region
+            As in :meth:`forecast`.
         workers : int, optional
             Worker processes of this machine that will share it.
         **options
@@ -293,8 +284,7 @@ class HMAccessor:
         Raises
         ------
         BadArgument
-            If a tile does not fit into a worker's memory, or is no whole number
-            of chunks.
+            If tiles do not fit into memory, or are no whole number of chunks.
 
         Examples
         --------
@@ -311,19 +301,63 @@ class HMAccessor:
             **options,
         )
 
+    def backtest(
+        self,
+        h: int = 3,
+        *,
+        model: Bundle | str | Path | None = None,
+        origins: Sequence[int | str] | int | str | None = None,
+        folds: int | None = None,
+        level: Numbers | float = (50, 80, 95),
+        baselines: Sequence[str] | None = None,
+        zones: Any = None,
+        out: str | Path | None = None,
+        workers: int | None = None,
+        **options: Any,
+    ) -> Scorecard:
+        """Score a model, or a way to make one, on truth it has not seen.
+
+        Parameters
+        ----------
+        h : int
+            Leads, in steps of the cube's cadence.
+        model : Bundle or path, optional
+            Scored on what it holds out, and refused if that is nothing. Default: one
+            is fitted anew at each origin, with ``options``.
+        origins, folds, level, baselines, zones, out, workers
+            As in :func:`hmx.evaluate.backtest.backtest`.
+        **options
+            ``target``, ``static``, ``dynamic`` and all other options of :meth:`train`.
+
+        Returns
+        -------
+        hmx.evaluate.scorecard.Scorecard
+            ``print`` it; ``.verdict`` says in one sentence what to use.
+
+        Raises
+        ------
+        BadArgument, CubeError, NotEnoughData, OutputExists, JobFailed
+            Saying what was given, the rule and what to type.
+
+        Examples
+        --------
+        >>> print(ds.hm.backtest(h=3, static=["elevation"], out="scores"))  # doctest: +SKIP
+        """
+        from hmx.evaluate.backtest import backtest
+        from hmx.progress import aloud
+
+        wanted = {"baselines": baselines, "zones": zones, "out": out, "workers": workers}
+        wanted |= {"origins": origins, "folds": folds, "level": level, "talk": aloud()}
+        return backtest(self._obj, h, model=model, **wanted, **options)
+
     def with_history(self, past: Held) -> Held:
         """Join the cube a forecast was made from and this forecast, lazily.
 
         Parameters
         ----------
         past : Dataset or DataArray
-            The cube, on the same grid.
-
-        Returns
-        -------
-        Dataset or DataArray
-            One series; ``lead`` is 0 at the origin and negative before it, and
-            intervals are NaN in the past.
+            The cube, on the same grid; ``lead`` is negative before the origin, and
+            intervals are NaN there.
 
         Examples
         --------

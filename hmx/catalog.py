@@ -20,6 +20,7 @@ from hmx.sections import (
     PLACES,
     CubeSection,
     DaskSection,
+    EvaluateSection,
     ForecastSection,
     ModelSection,
     Source,
@@ -34,6 +35,7 @@ __all__ = [
     "Catalog",
     "CubeSection",
     "DaskSection",
+    "EvaluateSection",
     "ForecastSection",
     "ModelSection",
     "Source",
@@ -61,6 +63,7 @@ class Catalog(Options):
     model: ModelSection = ModelSection()
     train: TrainOptions = TrainOptions()
     forecast: ForecastSection = ForecastSection()
+    evaluate: EvaluateSection = EvaluateSection()
     dask: DaskSection = DaskSection()
     track: TrackSection = TrackSection()
 
@@ -102,6 +105,11 @@ class Catalog(Options):
     def forecast_path(self) -> str:
         """Store of the forecast; default: beside the cube."""
         return self.forecast.output or _sibling(self.cube.path, "_forecast.zarr")
+
+    @property
+    def scorecard_path(self) -> str:
+        """Folder of the scorecard; default: beside the cube."""
+        return self.evaluate.output or _sibling(self.cube.path, "_scorecard")
 
     @property
     def static(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -20,7 +21,7 @@ from pydantic import (
 
 from hmx.covariates import Transform
 from hmx.errors import did_you_mean
-from hmx.options import Count, ForecastOptions, ModelOptions, Options
+from hmx.options import Count, ForecastOptions, ModelOptions, Numbers, Options
 
 PLACES = ("workers", "scheduler", "cluster")  # to compute, one of which a catalog names
 
@@ -41,6 +42,14 @@ def _resolve(path: str, info: ValidationInfo) -> str:
 
 
 FilePath = Annotated[str, AfterValidator(_resolve)]
+
+
+def _as_labels(value: Any) -> Any:
+    """Take one label for a list of one; a date of YAML is its ISO text."""
+    labels = value if isinstance(value, list | tuple) else [value]
+    plain = isinstance(value, list | tuple | int | str) or hasattr(value, "isoformat")
+    whole = [n.isoformat() if hasattr(n, "isoformat") else n for n in labels]
+    return whole if plain else value
 
 
 class Steps(Options):
@@ -200,6 +209,50 @@ class ModelSection(ModelOptions):
 class ForecastSection(ForecastOptions):
     """The forecast, and the store it is written to."""
 
+    output: FilePath | None = None
+
+
+class BacktestOptions(Options):
+    """What a backtest scores.
+
+    Parameters
+    ----------
+    h : int
+        Leads to score, as far as there is truth.
+    origins : tuple of int or str, optional
+        Steps to forecast from, as labels of the time axis. Default: the last that
+        leaves a target and, with enough history, the one that leaves most leads.
+    folds : int, optional
+        Folds of spatial cross-validation: each origin is refitted so often, and
+        scored on the blocks that were left out.
+    level : tuple of float
+        Central intervals whose coverage is told, percent.
+    baselines : tuple of str, optional
+        Forecasters beside the model. Default: all, or persistence and trends alone
+        on a grid of 4 Mpx and more.
+    tile : int
+        Side of the pieces that tasks score, px; it changes no score.
+    """
+
+    h: Count = 3
+    origins: Annotated[tuple[int | str, ...], BeforeValidator(_as_labels)] | None = None
+    folds: Annotated[int, Field(ge=2)] | None = None
+    level: Numbers = (50.0, 80.0, 95.0)
+    baselines: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] | None = None
+    tile: Count = 512
+
+    @field_validator("level")
+    @classmethod
+    def _percent(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if not levels or any(not 0 < level < 100 for level in levels):
+            raise ValueError("a level is a percentage between 0 and 100. Try 80.")
+        return tuple(sorted(set(levels)))
+
+
+class EvaluateSection(BacktestOptions):
+    """The backtest, zones to score apart, and the folder of its scorecard."""
+
+    zones: FilePath | None = None
     output: FilePath | None = None
 
 

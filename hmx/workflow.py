@@ -18,8 +18,11 @@ from hmx.ingest import ingest, is_current
 from hmx.options import ForecastOptions, ModelOptions
 from hmx.progress import QUIET, Talk
 from hmx.remote_models import is_remote
+from hmx.sections import BacktestOptions
 
 if TYPE_CHECKING:
+    from hmx.evaluate.scorecard import Scorecard
+    from hmx.learn.train import Recipe
     from hmx.predict.job import Job
     from hmx.predict.plan import Plan
 
@@ -90,19 +93,9 @@ def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = Fals
         why = change or "as asked"
     talk.say(f"model: training {path} ({why})")
 
-    from hmx.learn.train import Recipe, train  # loads torch and Lightning
+    from hmx.learn.train import train  # loads torch and Lightning
 
-    recipe = Recipe(
-        target=catalog.cube.target,
-        dynamic=_named(cube, "dynamic"),
-        static=_named(cube, "static"),
-        network=_network(catalog),
-        fit=catalog.train,
-        track=catalog.track.model_dump(),
-        transforms=catalog.transforms,
-        future=catalog.future,
-    )
-    return train(cube, recipe, out=path, progress=talk.progress())
+    return train(cube, _recipe(catalog, cube), out=path, progress=talk.progress())
 
 
 def ensure_forecast(
@@ -151,6 +144,61 @@ def ensure_forecast(
     return run(job, catalog.dask, overwrite=overwrite, talk=talk)
 
 
+def evaluate(
+    catalog: Catalog,
+    talk: Talk = QUIET,
+    *,
+    model: str | None = None,
+    overwrite: bool = False,
+) -> tuple[str, Scorecard]:
+    """Score the catalog's way to make a model, or a model, unless that is done.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Names leads, origins, folds and the folder of the scorecard.
+    talk : Talk
+        For progress.
+    model : str, optional
+        Folder of a model to score on what it records as held out. Default: the
+        catalog's model is fitted anew at each origin.
+    overwrite : bool
+        Score again even if the scorecard is current.
+
+    Returns
+    -------
+    str
+        Path of the scorecard's folder.
+    Scorecard
+        The scores.
+
+    Raises
+    ------
+    BadArgument
+        If the model holds nothing out.
+    OutputExists
+        If the place holds something else.
+    JobFailed
+        If tiles failed; what is finished is kept.
+    """
+    from hmx.evaluate.backtest import evaluate as score  # loads torch
+
+    path, judged = catalog.scorecard_path, None if model is None else load(model)
+    ensure_cube(catalog, talk)
+    cube = open_cube(catalog.cube.path)
+    card = score(
+        cube,
+        judged or _recipe(catalog, cube),
+        BacktestOptions(**_only(catalog.evaluate, BacktestOptions)),
+        zones=catalog.evaluate.zones,
+        out=path,
+        section=catalog.dask,
+        overwrite=overwrite,
+        talk=talk,
+    )
+    return path, card
+
+
 def plan_forecast(catalog: Catalog, talk: Talk = QUIET, *, region: Any = None) -> Plan:
     """Plan the catalog's forecast; ingest and train first if need be.
 
@@ -179,6 +227,22 @@ def _job(catalog: Catalog, bundle: Bundle, *, region: Any = None) -> Job:
     options = adopt(ForecastOptions(**_only(catalog.forecast, ForecastOptions)), store)
     order = Order.of(open_cube(source, chunks=None), bundle, options, region=region)
     return Job(order, source, store)
+
+
+def _recipe(catalog: Catalog, cube: Any) -> Recipe:
+    """Write down how the catalog's model is made."""
+    from hmx.learn.train import Recipe  # loads torch and Lightning
+
+    return Recipe(
+        target=catalog.cube.target,
+        dynamic=_named(cube, "dynamic"),
+        static=_named(cube, "static"),
+        network=_network(catalog),
+        fit=catalog.train,
+        track=catalog.track.model_dump(),
+        transforms=catalog.transforms,
+        future=catalog.future,
+    )
 
 
 def _network(catalog: Catalog) -> ModelOptions:

@@ -90,6 +90,7 @@ def damped_trend(
     *,
     steps: int = 3,
     damping: Range = (0.0, 1.0),
+    phi: float | None = None,
     valid_range: Range | None = None,
 ) -> Floats:
     """Go on from the origin along a line that flattens with lead.
@@ -109,6 +110,8 @@ def damped_trend(
     damping : (float, float)
         Bounds of `phi`. The default is a trend that can only weaken;
         ``(-1, 1)`` lets it turn back, as noisy series do.
+    phi : float, optional
+        Damping that was fitted elsewhere.
     valid_range : (float, float), units of the target, optional
         Clip the forecast to these bounds.
 
@@ -117,8 +120,8 @@ def damped_trend(
     array (lead, y, x), units of the target
         NaN exactly where the origin is missing.
     """
-    phi = fit_damping(history, steps=steps, damping=damping)
-    growth = np.array([sum(phi**i for i in range(1, lead + 1)) for lead in _positive(leads)])
+    factor = fit_damping(history, steps=steps, damping=damping) if phi is None else phi
+    growth = np.array([sum(factor**i for i in range(1, lead + 1)) for lead in _positive(leads)])
     return _extrapolate(history, growth, steps, valid_range)
 
 
@@ -143,6 +146,17 @@ def fit_damping(history: Floats, *, steps: int = 3, damping: Range = (0.0, 1.0))
         Damping per step; 0 (persistence) if there are fewer than three steps
         or nothing changed before the last one.
     """
+    return solve_damping(damping_sums(history, steps=steps), damping=damping)
+
+
+def damping_sums(history: Floats, *, steps: int = 3) -> Array:
+    """Sum slope x next change and slope squared, (2,), float64; windows add.
+
+    Parameters
+    ----------
+    history, steps
+        As in :func:`fit_damping`.
+    """
     history = _floating(history)
     product = square = 0.0
     for now in range(1, len(history) - 1):
@@ -151,6 +165,25 @@ def fit_damping(history: Floats, *, steps: int = 3, damping: Range = (0.0, 1.0))
         known = np.isfinite(change)
         product += float((slope * change)[known].sum())
         square += float((slope**2)[known].sum())
+    return np.array([product, square])
+
+
+def solve_damping(sums: Array, *, damping: Range = (0.0, 1.0)) -> float:
+    """Solve for the damping factor.
+
+    Parameters
+    ----------
+    sums : array (2,)
+        From :func:`damping_sums`, added.
+    damping : (float, float)
+        Bounds of the factor.
+
+    Returns
+    -------
+    float
+        0 (persistence) where nothing has changed.
+    """
+    product, square = (float(part) for part in sums)
     return min(max(product / square, damping[0]), damping[1]) if square else 0.0
 
 

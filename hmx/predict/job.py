@@ -286,12 +286,12 @@ def _summary(job: Job, tiles: int) -> str:
     return f"{job.order.options.h} steps, {leads}, {tiles} {plural} of {side} px, halo {halo} px"
 
 
-def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index], None]:
+def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], None]:
     """Tell how many tiles are done, how fast, and how long it will take."""
     start, done, pixels = time.monotonic(), 0, 0
     progress(0, total, "forecast: starting")
 
-    def told(index: Index) -> None:
+    def told(index: Index, _: Any) -> None:
         nonlocal done, pixels
         rows, columns = job.work.tiles[index].core.shape
         done, pixels = done + 1, pixels + rows * columns

@@ -71,7 +71,7 @@ def run_windows(
     work: Callable[..., Any],
     calls: Iterable[Call],
     *,
-    on_done: Callable[[Index], None] = lambda index: None,
+    on_done: Callable[[Index, Any], None] = lambda index, result: None,
 ) -> list[Failure]:
     """Run every call once, somewhere; survive workers that die.
 
@@ -85,7 +85,8 @@ def run_windows(
     calls : iterable of Call
         Drawn as room appears, never all at once.
     on_done : callable
-        Told the index of each call that succeeded.
+        Told the index of each call that succeeded and what it returned, as calls
+        end, in any order. What is not kept there is forgotten.
 
     Returns
     -------
@@ -102,10 +103,10 @@ def run_windows(
     flight = _Flight(pool, work, calls)
     failures: list[Failure] = []
     done = 0
-    for call, error in flight:
+    for call, error, result in flight:
         if error is None:
             done += 1
-            on_done(call.index)
+            on_done(call.index, result)
         elif call.tries + 1 < _TRIES and not _killed(error):
             flight.again(call)
         else:
@@ -130,14 +131,15 @@ class _Flight:
         """Put a call that failed back in the queue."""
         self._again.append(replace(call, tries=call.tries + 1))
 
-    def __iter__(self) -> Iterator[tuple[Call, BaseException | None]]:
+    def __iter__(self) -> Iterator[tuple[Call, BaseException | None, Any]]:
         while True:
             self._fill()
             if not self._flying:
                 return
             future = self._next()
             call = self._flying.pop(future)
-            yield call, _error(future)
+            error = _error(future)
+            yield call, error, None if error is not None else future.result()
 
     def _fill(self) -> None:
         if time.monotonic() - self._looked > _LOOK:  # workers come and go
@@ -171,13 +173,13 @@ class _Flight:
                     raise _lost() from None
 
 
-def _there(work: Callable[..., Any], threads: int | None, call: Call) -> None:
+def _there(work: Callable[..., Any], threads: int | None, call: Call) -> Any:
     """Run a call in a worker; one that somebody else started uses the threads it was given."""
     from distributed import get_worker
 
     _reuse_freed_memory()
     with _at_work:
-        work(call.index, *call.arguments, threads=threads or get_worker().state.nthreads)
+        return work(call.index, *call.arguments, threads=threads or get_worker().state.nthreads)
 
 
 @cache

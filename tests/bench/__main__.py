@@ -20,6 +20,7 @@ BENCHES = {
     "engine": "the engine beside the plain network and overlapped blending",
     "job": "a job beside a bare loop, and two workers beside one",
     "jobmemory": "the memory of a job against the size of its raster",
+    "backtest": "the memory of a backtest against the size of its raster",
     "faults": "jobs that are killed, and what comes out in the end",
 }
 

@@ -30,7 +30,7 @@ def touch(index: tuple[int, int], folder: str, threads: int | None = None) -> No
 def test_every_call_runs_once(pool: Pool, tmp_path: Path) -> None:
     done: list[Any] = []
     calls = [Call((i, j), (str(tmp_path),)) for i in range(5) for j in range(7)]
-    assert run_windows(pool, touch, calls, on_done=done.append) == []
+    assert run_windows(pool, touch, calls, on_done=lambda i, _: done.append(i)) == []
     assert sorted(done) == [call.index for call in calls]
     assert len(list(tmp_path.iterdir())) == 35
 
@@ -45,9 +45,19 @@ def test_calls_are_drawn_as_room_appears(pool: Pool, tmp_path: Path) -> None:
             yield Call((i, 0), (str(tmp_path),))
 
     done: list[Any] = []
-    run_windows(pool, touch, calls(), on_done=lambda i: (done.append(i), ahead.append(drawn)))
+    run_windows(pool, touch, calls(), on_done=lambda i, _: (done.append(i), ahead.append(drawn)))
     assert max(drawn - count for count, drawn in enumerate(ahead, 1)) <= 2 * 2 + 1
     assert len(done) == 60
+
+
+def name(index: tuple[int, int], threads: int | None = None) -> str:
+    return f"call {index[0]}"
+
+
+def test_what_a_call_returns_is_told(pool: Pool) -> None:
+    told: dict[Any, str] = {}
+    run_windows(pool, name, [Call((i, 0)) for i in range(5)], on_done=told.__setitem__)
+    assert told == {(i, 0): f"call {i}" for i in range(5)}
 
 
 def sometimes(index: tuple[int, int], folder: str, threads: int | None = None) -> None:
@@ -60,7 +70,7 @@ def sometimes(index: tuple[int, int], folder: str, threads: int | None = None) -
 def test_a_call_is_tried_three_times_and_the_rest_goes_on(pool: Pool, tmp_path: Path) -> None:
     done: list[Any] = []
     calls = [Call((i, 0), (str(tmp_path),)) for i in (4, 1, 2, 3, 9)]
-    failures = run_windows(pool, sometimes, calls, on_done=done.append)
+    failures = run_windows(pool, sometimes, calls, on_done=lambda i, _: done.append(i))
     assert sorted(done) == [(1, 0), (2, 0), (3, 0)]
     assert sorted(f.index for f in failures) == [(4, 0), (9, 0)]
     assert "not yet (4, 0)" in str(next(f.error for f in failures if f.index == (4, 0)))
