@@ -1,7 +1,7 @@
 """Gradient boosting on neighbourhood features: a baseline with a distribution.
 
 Histogram-based trees (Ke et al. 2017; scikit-learn) learn the change from the
-features of :mod:`hmx.evaluate.regression`: one model of the mean and one of each
+features of :mod:`hmx.regression`: one model of the mean and one of each
 of a few quantiles (Koenker and Bassett 1978), per lead, from a bounded sample in
 which half of the pixels have changed, each with the weight that makes up for it.
 """
@@ -59,7 +59,7 @@ class Boosting:
         Parameters
         ----------
         x : array (feature, y, x)
-            From :func:`hmx.evaluate.regression.features`; NaN is missing.
+            From :func:`hmx.regression.features`; NaN is missing.
         origin : array (y, x), units of the target
             NaN is missing, also in the result.
         lead : int

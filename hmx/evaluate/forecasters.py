@@ -25,7 +25,7 @@ from hmx.evaluate.baselines import (
     solve_damping,
 )
 from hmx.evaluate.boosting import Boosting, Sampler
-from hmx.evaluate.regression import RADII, NormalEquations, count_features, features
+from hmx.regression import RADII, NormalEquations, count_features, features
 from hmx.folds import TRAIN, Split
 from hmx.metrics import Prediction
 from hmx.samples import read

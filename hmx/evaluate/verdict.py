@@ -21,8 +21,9 @@ def verdict(card: Scorecard) -> str:
 
     A skill counts as no gain if it lies within 0.5 % of zero and its spread
     over folds and origins, one standard deviation, reaches zero or is unknown.
-    At a lead the model is preferred if it gains in RMSE or in CRPS and loses in
-    neither; if it gains in one and loses in the other, each use is named.
+    At a lead the model is preferred if it gains in RMSE and does not lose in CRPS. A
+    gain in CRPS alone is no reason to publish its map: any honest spread beats the
+    point that persistence is.
 
     Parameters
     ----------
@@ -47,6 +48,12 @@ def verdict(card: Scorecard) -> str:
         gain = f"at none of {many} leads" if many > 1 else "at the one lead scored it does not"
         gain += " does it gain" if many > 1 else " gain"
         return f"USE {ref.upper()}, NOT THE MODEL: {gain} on {ref} (skill {skills}){tail}"
+    if {*chosen.values()} <= {"reference", "intervals"}:
+        where = listed(card.lead_name(lead) for lead in chosen if chosen[lead] == "intervals")
+        return (
+            f"USE {ref.upper()}, NOT THE MODEL, AS THE MAP: at no lead is its central estimate "
+            f"better; only its intervals are worth having, at {where} (skill {skills}){tail}"
+        )
     return f"{_by_lead(card, chosen)} (skill {skills}){tail}"
 
 
@@ -67,11 +74,9 @@ def choose(card: Scorecard, lead: int) -> Choice:
         its central estimate (RMSE).
     """
     centre, ranked = (outcome(card, measure, lead) for measure in MEASURES)
-    if "gain" not in (centre, ranked):
-        return "reference"
-    if "loss" not in (centre, ranked):
-        return "model"
-    return "intervals" if ranked == "gain" else "centre"
+    if centre == "gain":
+        return "centre" if ranked == "loss" else "model"
+    return "intervals" if ranked == "gain" else "reference"
 
 
 def outcome(card: Scorecard, measure: str, lead: int) -> Outcome:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from hmx.evaluate.baselines import Ridge, damped_trend, linear_trend, persistence
-from hmx.evaluate.regression import RADII, NormalEquations, count_features, features
+from hmx.regression import RADII, NormalEquations, count_features, features
 from hmx.grid import Grid
 from hmx.metrics import Prediction, Scene
 from tests.bench.gbm import fit_boosted

@@ -1,7 +1,7 @@
 """Gradient boosting on neighbourhood features: a strong baseline for distributions.
 
 One boosted forest for the mean and one for each quantile, per lead, of the change since
-the origin; on the features of the ridge baseline (:func:`hmx.evaluate.regression.features`).
+the origin; on the features of the ridge baseline (:func:`hmx.regression.features`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from hmx.evaluate.regression import features
+from hmx.regression import features
 from hmx.metrics import Prediction
 from tests.bench.forecasts import ascend
 
