@@ -163,7 +163,8 @@ class TrainOptions(Options):
         Distance from held-out blocks within which nothing is learnt, px. Default:
         the reach of the network and its context, from test blocks.
     final : bool
-        Whether to fit once more on all blocks, for as many epochs as were best.
+        Whether to fit once more on all blocks but those kept for scores, for as many
+        epochs as were best.
     runs : int
         Models to train, with seeds ``seed``, ``seed + 1`` ...
     ensemble : bool

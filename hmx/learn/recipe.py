@@ -88,11 +88,12 @@ class Plan:
     scanned: Scan
 
     def whole(self) -> Reader:
-        """Return a reader to which every block with data is one to learn from."""
+        """Return a reader to which every block is one to learn from, but for the test's."""
         split = self.reader.split
-        table = np.where(split.table == UNUSED, UNUSED, TRAIN)
+        table = np.where(np.isin(split.table, (UNUSED, TEST)), split.table, TRAIN)
         rows = tuple(tuple(int(role) for role in row) for row in table)
-        return replace(self.reader, split=replace(split, blocks=rows, buffer=0))
+        buffer = split.buffer if (table == TEST).any() else 0
+        return replace(self.reader, split=replace(split, blocks=rows, buffer=buffer))
 
 
 def plan(cube: Cube, recipe: Recipe) -> Plan:

@@ -24,9 +24,9 @@ from hmx.bundle import Bundle, load, require_bundle_place
 from hmx.cube import Cubelike, enter
 from hmx.errors import BadArgument
 from hmx.figures.panel import draw_panel
-from hmx.folds import ROLES
+from hmx.folds import ROLES, TEST
 from hmx.learn.calibrate import calibrate
-from hmx.learn.data import Draw, Reader
+from hmx.learn.data import Draw
 from hmx.learn.fitting import Fitted, fit, quiet
 from hmx.learn.recipe import Plan, Recipe, plan
 from hmx.learn.show import panel_rows
@@ -139,7 +139,7 @@ class _Work:
             calibration=calibration,
             training={
                 **facts(self.plan, self.recipe),
-                **_held_out(reader, final=options.final),
+                **_held_out(self.plan, final=options.final),
                 "hmx": code_version(),
                 "seed": options.seed,
                 "epochs_run": fitted[kept[0]].epochs,
@@ -245,10 +245,14 @@ def _flat(one: Fitted) -> dict[str, Any]:
     return {"loss": one.loss, **named}
 
 
-def _held_out(reader: Reader, *, final: bool) -> dict[str, Any]:
-    """Say which blocks the weights have not seen: of a final fit, none."""
-    areas = {ROLES.get(role, "unused"): area for role, area in reader.split.areas().items()}
-    return {"roles": None if final else reader.split.as_dict(), "areas": areas}
+def _held_out(planned: Plan, *, final: bool) -> dict[str, Any]:
+    """Say which blocks the weights have not seen: of a final fit, those of the test."""
+    split = planned.reader.split
+    areas = {ROLES.get(role, "unused"): area for role, area in split.areas().items()}
+    if final and not split.windows(TEST):
+        return {"roles": None, "areas": areas}
+    seen = planned.whole().split if final else split
+    return {"roles": seen.as_dict(), "areas": areas}
 
 
 def facts(planned: Plan, recipe: Recipe) -> dict[str, Any]:
