@@ -115,7 +115,7 @@ def held_out_by(bundle: Bundle, cube: Cube) -> HeldOut:
         f"this model holds nothing out: it was trained {how}, on steps up to "
         f"{bundle.training.get('steps', ['', '?'])[1]}, and the cube ends at {when(cube, -1)}. A "
         f"score needs truth that the model has not seen. Train one with until={early!r}, or with "
-        "test=0.2, final=False; or leave out model= to refit at each origin."
+        "test=0.2; or leave out model= to refit at each origin."
     )
 
 
