@@ -1,8 +1,6 @@
 """The ``.hm`` accessor: each method is one call to a plain function.
 
-An accessor keeps one thing: the model that :meth:`HMAccessor.train` made of
-this very object, so that ``ds.hm.forecast(h=4)`` can follow. Note that
-``ds["hm"]`` is a new object at each access, and so is its accessor.
+Note that ``ds["hm"]`` is a new object at each access, and so is its accessor.
 """
 
 from __future__ import annotations
@@ -13,24 +11,22 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import xarray as xr
 
-from hmx.errors import NotTrained
+from hmx.held import Held
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from hmx.bundle import Bundle
-    from hmx.cadence import Cadence
     from hmx.cube import Cubelike
     from hmx.evaluate.scorecard import Scorecard
-    from hmx.grid import Grid
     from hmx.options import Fitting, Forecasting, Numbers, Precision
     from hmx.predict.plan import Plan
     from hmx.predict.region import Region
 
-Held = TypeVar("Held", xr.Dataset, xr.DataArray)
+Series = TypeVar("Series", xr.Dataset, xr.DataArray)
 
 
-class HMAccessor:
+class HMAccessor(Held):
     """Forecasting for a cube: ``ds.hm`` on a Dataset, ``da.hm`` on a DataArray.
 
     Parameters
@@ -39,24 +35,6 @@ class HMAccessor:
         Dims time, y, x under any of their usual names. On a DataArray the
         numeric (y, x) coordinates are static covariates.
     """
-
-    def __init__(self, obj: Cubelike):
-        self._obj = obj
-        self._model: Bundle | None = None
-
-    @property
-    def grid(self) -> Grid:
-        """CRS, transform and shape of the cube, north-up."""
-        from hmx.cube import enter
-
-        return enter(self._obj, dynamic=(), static=()).grid
-
-    @property
-    def cadence(self) -> Cadence:
-        """The calendar step between two maps, as ``5 years``."""
-        from hmx.cube import enter
-
-        return enter(self._obj, dynamic=(), static=()).cadence
 
     def train(
         self,
@@ -71,7 +49,7 @@ class HMAccessor:
         out: str | Path | None = None,
         **options: Unpack[Fitting],
     ) -> Bundle:
-        """Fit a ConvLSTM to this cube.
+        """Fit a forecaster to this cube.
 
         Parameters
         ----------
@@ -129,6 +107,7 @@ class HMAccessor:
         model: Bundle | str | Path | None = None,
         level: Numbers | float = (),
         quantiles: Numbers | float = (),
+        exceed: Numbers | float = (),
         region: Region = None,
         tile: int = 512,
         precision: Precision = "float32",
@@ -150,6 +129,9 @@ class HMAccessor:
             ``hm_lo_80``, ``hm_hi_80`` ... Only on a Dataset.
         quantiles : float or sequence of float
             Between 0 and 1: adds ``hm_quantile`` with a ``quantile`` dimension.
+        exceed : float or sequence of float
+            Thresholds in the target's units: adds ``hm_exceedance``, the probability
+            of more than each, with a ``threshold`` dimension.
         region : box, slices, GeoJSON or GeoDataFrame, optional
             Part to forecast: equals the crop of the full forecast.
         tile : int
@@ -187,6 +169,7 @@ class HMAccessor:
             h=h,
             level=level,
             quantiles=quantiles,
+            exceed=exceed,
             tile=tile,
             precision=precision,
             device=device,
@@ -219,7 +202,7 @@ class HMAccessor:
         overwrite : bool
             Replace another forecast of hmx at ``path``.
         **options
-            ``level``, ``quantiles``, ``tile``, ``chunk``, ``precision`` and
+            ``level``, ``quantiles``, ``exceed``, ``tile``, ``chunk``, ``precision`` and
             ``device``, as in :class:`hmx.options.ForecastOptions`.
 
         Returns
@@ -350,7 +333,7 @@ class HMAccessor:
         wanted |= {"origins": origins, "folds": folds, "level": level, "talk": aloud()}
         return backtest(self._obj, h, model=model, **wanted, **options)
 
-    def with_history(self, past: Held) -> Held:
+    def with_history(self, past: Series) -> Series:
         """Join the cube a forecast was made from and this forecast, lazily.
 
         Parameters
@@ -384,15 +367,6 @@ class HMAccessor:
         from hmx.products.plot import plot_forecast
 
         return plot_forecast(self._obj, past, **options)
-
-    def _trained(self) -> Bundle:
-        if self._model is None:
-            raise NotTrained(
-                "this object has not trained a model. Pass one: forecast(h=4, "
-                "model='models/demo'), or call train() on this very object first "
-                "(ds['hm'] is a new object each time)."
-            )
-        return self._model
 
 
 def register() -> None:

@@ -367,4 +367,5 @@ def _attrs(variable: _Variable, grid: Grid) -> dict[str, Any]:
     if source.valid_range is not None:
         attrs["valid_range"] = list(source.valid_range)
     attrs |= {"units": source.units, "long_name": source.long_name}
+    attrs["hmx_scale"] = source.scale if source.scale != 1 else None
     return {key: value for key, value in attrs.items() if value is not None}

@@ -56,7 +56,7 @@ LAYERS = [
     {"evaluate"},
     {"products", "describe"},
     {"workflow"},
-    {"accessor"},
+    {"accessor", "held"},
     {""},  # hmx/__init__.py
     {"cli"},
 ]

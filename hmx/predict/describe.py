@@ -17,7 +17,15 @@ from hmx.predict.step import QUALITY
 from hmx.windows import Span, Window
 
 # attributes of the input that speak of its storage or its past, not of the quantity
-_STORAGE = {"_FillValue", "missing_value", "scale_factor", "add_offset", "hmx_role", "grid_mapping"}
+_STORAGE = {
+    "_FillValue",
+    "missing_value",
+    "scale_factor",
+    "add_offset",
+    "hmx_role",
+    "hmx_scale",
+    "grid_mapping",
+}
 _LISTED = "lead forecast_reference_time spatial_ref"
 
 
