@@ -142,6 +142,13 @@ def forecast_flags(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--level", type=float, multiple=True, metavar="%", help="Interval; repeatable."
         ),
+        click.option(
+            "--exceed",
+            type=float,
+            multiple=True,
+            metavar="VALUE",
+            help="Probability of more than this; repeatable.",
+        ),
         click.option("--region", metavar="W,S,E,N", help="Part to forecast, in the cube's CRS."),
     )
     for flag in reversed(flags):
