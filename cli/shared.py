@@ -93,12 +93,14 @@ class Call:
         *,
         h: int | None,
         level: tuple[float, ...],
+        exceed: tuple[float, ...],
         region: str | None,
         output: str | None = None,
     ) -> tuple[Catalog, tuple[float, ...] | None]:
         """Load the catalog with the flags of a forecast; return the region beside it."""
         place = None if output is None else here(output)
-        catalog = self.load(forecast__h=h, forecast__level=level, forecast__output=place)
+        wanted = {"h": h, "level": level, "exceed": exceed, "output": place}
+        catalog = self.load(**{f"forecast__{name}": value for name, value in wanted.items()})
         return catalog, _box(region)
 
     @property
