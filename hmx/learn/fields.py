@@ -21,7 +21,7 @@ from hmx.spec import Spec
 from hmx.windows import Span, Window, with_halo
 
 _WHOLE = 3_000_000  # px: a cube up to this size is one field for each origin
-_KEPT = 3 << 30  # bytes of fields that are kept
+_KEPT = 1 << 30  # bytes of fields that are kept
 _STAY = 16  # chips in a row that a slot takes from one field of a large cube
 _AROUND = 96  # true pixels beyond a square of chunks, so that chips may leave it
 
