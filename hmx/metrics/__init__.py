@@ -13,13 +13,13 @@ order and on any worker. Finished figures are properties.
 :class:`Tally`           cells of all forecasters, leads and strata
 =======================  ====================================================
 
-:mod:`hmx.metrics.quantile` has the arithmetic of distributions.
+:mod:`hmx.metrics.quantile` scores distributions; :mod:`hmx.distribution` has their arithmetic.
 """
 
 from hmx.metrics.cell import Cell, Settings, common_mask
 from hmx.metrics.coverage import Coverage, PitHistogram
 from hmx.metrics.events import Events
-from hmx.metrics.quantile import crps, exceedance, mean, pit, quantile_at, uniforms
+from hmx.metrics.quantile import crps, pit, quantile_at, uniforms
 from hmx.metrics.score import Measure, Score, skill
 from hmx.metrics.structure import Structure, ssim_map
 from hmx.metrics.tally import Prediction, Scene, Tally, pooled
@@ -38,8 +38,6 @@ __all__ = [
     "Tally",
     "common_mask",
     "crps",
-    "exceedance",
-    "mean",
     "pit",
     "pooled",
     "quantile_at",

@@ -82,32 +82,6 @@ def crps(truth: ArrayLike, knots: ArrayLike, levels: ArrayLike) -> Array:
     return _by_block(block, truth, knots, p)
 
 
-def mean(knots: ArrayLike, levels: ArrayLike) -> Array:
-    """Take the mean of each pixel's distribution.
-
-    Parameters
-    ----------
-    knots : array_like (q, ...), units of the target
-        Quantiles, ascending along the first axis.
-    levels : array_like (q,)
-        Their probabilities, ascending, between 0 and 1.
-
-    Returns
-    -------
-    array (...), float64, units of the target
-        Integral of the quantile function over probability.
-
-    Raises
-    ------
-    BadArgument
-        If shapes or levels do not fit.
-    """
-    p = _levels(levels)
-    step = np.diff(p)
-    share = np.concatenate([[p[0]], step / 2]) + np.concatenate([step / 2, [1 - p[-1]]])
-    return _combine(share, knots)
-
-
 def quantile_at(knots: ArrayLike, levels: ArrayLike, p: float) -> Array:
     """Read each pixel's quantile function at one probability.
 
@@ -169,33 +143,6 @@ def pit(truth: ArrayLike, knots: ArrayLike, levels: ArrayLike, uniform: ArrayLik
     truth = np.asarray(truth)
     draws = np.broadcast_to(np.asarray(uniform, dtype=np.float64), truth.shape)
     return _by_block(lambda y, z, v: _pit_block(y, z, p, v), truth, knots, p, draws)
-
-
-def exceedance(knots: ArrayLike, levels: ArrayLike, x: ArrayLike) -> Array:
-    """Give the probability that each pixel exceeds a value, P(Y > x).
-
-    Parameters
-    ----------
-    knots : array_like (q, ...), units of the target
-        Quantiles, ascending along the first axis.
-    levels : array_like (q,)
-        Their probabilities, ascending, between 0 and 1.
-    x : array_like, broadcastable to one knot, units of the target
-        The value.
-
-    Returns
-    -------
-    array (...), float64, within [0, 1]
-        NaN where anything is missing.
-
-    Raises
-    ------
-    BadArgument
-        If shapes or levels do not fit, or knots descend.
-    """
-    p, knots = _levels(levels), np.asarray(knots)
-    values = np.broadcast_to(np.asarray(x, dtype=np.float64), knots.shape[1:])
-    return _by_block(lambda y, z: 1.0 - _pit_block(y, z, p, 1.0), values, knots, p)
 
 
 def uniforms(window: Window, *, seed: int = 0) -> Array:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from hmx.errors import BadArgument
-from hmx.metrics import crps, exceedance, mean, pit, quantile_at, uniforms
+from hmx.metrics import crps, pit, quantile_at, uniforms
 from hmx.windows import Span, Window
 
 LEVELS = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
@@ -75,21 +75,10 @@ def test_crps_of_more_than_a_block_equals_that_of_its_pieces():
         np.testing.assert_array_equal(whole[row], crps(truth[row], knots[:, row], LEVELS))
 
 
-@given(KNOTS)
-def test_mean_is_the_integral_of_the_quantile_function(knots):
-    assert float(mean(knots, LEVELS)) == pytest.approx(function(knots).mean(), abs=1e-4)
-
-
 @given(KNOTS, st.floats(0, 1))
 def test_quantiles_are_interpolated_and_flat_in_the_tails(knots, p):
     found = float(quantile_at(knots, LEVELS, p))
     assert found == pytest.approx(float(np.interp(p, LEVELS, knots)), abs=1e-12)
-
-
-@given(KNOTS, VALUE)
-def test_exceedance_is_the_share_of_the_distribution_above(knots, x):
-    share = (function(knots) > x + 1e-9).mean()  # numpy's lines round, ties would be torn
-    assert float(exceedance(knots, LEVELS, x)) == pytest.approx(share, abs=1e-4)
 
 
 @given(VALUE, KNOTS)
@@ -116,7 +105,6 @@ def test_what_is_missing_stays_missing():
     for found in (
         crps(truth, knots, [0.1, 0.9]),
         pit(truth, knots, [0.1, 0.9], 0.5),
-        exceedance(knots, [0.1, 0.9], truth),
     ):
         assert np.isnan(found).tolist() == [False, True, True]
     assert np.isnan([crps(np.nan, [0.0], [0.5]), pit(np.nan, [0.0], [0.5], 0.5)]).all()
@@ -147,7 +135,7 @@ def test_draws_are_uniform_and_differ_between_seeds():
 @pytest.mark.parametrize("levels", [[], [0.5, 0.5], [0.9, 0.1], [0.0, 0.5], [0.5, 1.0], [[0.5]]])
 def test_levels_ascend_between_0_and_1(levels):
     with pytest.raises(BadArgument, match=r"ascend between 0 and 1.*Try levels="):
-        mean([0.0, 1.0], levels)
+        quantile_at([0.0, 1.0], levels, 0.5)
 
 
 def test_knots_have_the_levels_first():
