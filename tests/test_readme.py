@@ -10,6 +10,7 @@ import xarray as xr
 
 import hmx
 from hmx.cli.main import hmx as cli
+from hmx.learn.logged import metric_table
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,6 +55,10 @@ def test_every_command_of_the_readme_exists() -> None:
         command = cli.commands[words[0]]
         known = {flag for parameter in command.params for flag in parameter.opts}
         assert set(re.findall(r"--\w+", words[1])) <= known
+
+
+def test_what_is_logged_is_what_the_readme_lists() -> None:
+    assert f"\n{metric_table()}\n" in README
 
 
 def test_every_linked_file_exists() -> None:
