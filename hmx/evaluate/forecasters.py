@@ -25,9 +25,9 @@ from hmx.evaluate.baselines import (
     solve_damping,
 )
 from hmx.evaluate.boosting import Boosting, Sampler
-from hmx.regression import RADII, NormalEquations, count_features, features
 from hmx.folds import TRAIN, Split
 from hmx.metrics import Prediction
+from hmx.regression import RADII, NormalEquations, count_features, features
 from hmx.samples import read
 from hmx.windows import Span, Tile, TileGrid, Window
 
