@@ -1,8 +1,7 @@
 """The ``.hm`` accessor: each method is one call to a plain function.
 
 An accessor keeps one thing: the model that :meth:`HMAccessor.train` made of
-this very object, so that ``ds.hm.forecast(h=4)`` can follow. Note that
-``ds["hm"]`` is a new object at each access, and so is its accessor.
+this very object; ``ds["hm"]`` is a new object at each access, and so is its accessor.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class HMAccessor:
         out: str | Path | None = None,
         **options: Unpack[Fitting],
     ) -> Bundle:
-        """Fit a ConvLSTM to this cube.
+        """Fit a network to this cube.
 
         Parameters
         ----------
@@ -83,9 +82,8 @@ class HMAccessor:
         future : sequence of str, optional
             Dynamic covariates that are known ahead, read at each lead; the others,
             and these beyond their last known value, are held. Default: those whose
-            catalog says ``future: true``. The cube's time axis may then go on beyond
-            the last map of the target, which ``ds["hm"].attrs["observed_until"]``
-            names (a year or an ISO date).
+            catalog says ``future: true``. The time axis may then go on beyond the
+            last map, which ``ds["hm"].attrs["observed_until"]`` names.
         history : int
             Past steps the model sees, the origin included.
         h : int
@@ -96,8 +94,7 @@ class HMAccessor:
             Folder to save the model in.
         **options
             Any field of :class:`hmx.options.ModelOptions` and
-            :class:`hmx.options.TrainOptions`, such as ``epochs=5``,
-            ``hidden=32`` or ``device="cuda"``.
+            :class:`hmx.options.TrainOptions`, such as ``epochs=5``.
 
         Returns
         -------
@@ -136,8 +133,7 @@ class HMAccessor:
     ) -> Cubelike:
         """Forecast the next ``h`` steps, lazily.
 
-        Nothing is read or computed until the result is, and then only the tiles under
-        the part that is asked for.
+        Nothing is read or computed until the result is, and then only the tiles asked for.
 
         Parameters
         ----------
@@ -388,9 +384,8 @@ class HMAccessor:
     def _trained(self) -> Bundle:
         if self._model is None:
             raise NotTrained(
-                "this object has not trained a model. Pass one: forecast(h=4, "
-                "model='models/demo'), or call train() on this very object first "
-                "(ds['hm'] is a new object each time)."
+                "this object has not trained a model. Pass one: forecast(h=4, model='models/demo')"
+                ", or call train() on this very object first (ds['hm'] is a new object each time)."
             )
         return self._model
 
