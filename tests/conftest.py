@@ -52,6 +52,7 @@ def trained(cube: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> hmx.B
         steps=6,
         chip=48,
         calibration=0.25,
+        final=False,
         out=tmp_path_factory.mktemp("models") / "trained",
     )
 

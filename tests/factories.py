@@ -169,6 +169,9 @@ def fill(forecaster: Forecaster, weights: str = "positive") -> Forecaster:
             drawn = torch.rand(parameter.shape) + 0.5
             drawn = drawn if weights == "positive" else torch.randn(parameter.shape)
             parameter.copy_(2 * drawn / fan if "weight" in name else drawn * 0.1)
+        for name, buffer in forecaster.named_buffers():
+            if name.startswith("anchor"):
+                buffer.copy_((torch.rand(buffer.shape) + 0.5) / buffer[..., 0].numel())
     return forecaster
 
 

@@ -163,14 +163,14 @@ def cluster(count: int = 1) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
-    dask = str(Path(sys.executable).with_name("dask"))
+    dask = [sys.executable, "-m", "dask"]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     quiet |= {"start_new_session": True, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
     words = ["--host", "127.0.0.1", "--port", str(port), "--dashboard-address", ":0"]
-    processes = [subprocess.Popen([dask, "scheduler", *words], **quiet)]
+    processes = [subprocess.Popen([*dask, "scheduler", *words], **quiet)]
     words = ["--nthreads", "1", "--no-dashboard", "--death-timeout", "20"]
     for _ in range(count):
-        processes.append(subprocess.Popen([dask, "worker", address, *words], **quiet))
+        processes.append(subprocess.Popen([*dask, "worker", address, *words], **quiet))
     try:
         yield address, processes[0]
     finally:

@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-import xarray as xr
 
 import hmx
 from hmx.cli.main import hmx as cli
+from hmx.learn.logged import metric_table
 from tests.conftest import ROOT
+from tests.factories import make_cube
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -28,10 +29,9 @@ def test_there_are_two_commands_of_one_line_each() -> None:
     ]
 
 
-def test_the_python_example_runs(
-    cube: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    cube = make_cube((96, 112), steps=7)  # as many as the demo has
     cube.to_zarr("build/demo.zarr", consolidated=False, zarr_format=3)
     code = blocks("python")[0].replace("epochs=2", "epochs=1, steps=1")
     exec(compile(code, "README.md", "exec"), {})
@@ -54,6 +54,10 @@ def test_every_command_of_the_readme_exists() -> None:
         command = cli.commands[words[0]]
         known = {flag for parameter in command.params for flag in parameter.opts}
         assert set(re.findall(r"--\w+", words[1])) <= known
+
+
+def test_what_is_logged_is_what_the_readme_lists() -> None:
+    assert f"\n{metric_table()}\n" in README
 
 
 def test_every_linked_file_exists() -> None:

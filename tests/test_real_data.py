@@ -59,7 +59,8 @@ def case(
     }
     catalog = {
         "cube": {"path": "cube.zarr", "target": facts["target"], "sources": sources},
-        "train": {"epochs": 1, "steps": 2},
+        "model": {"history": 2, "width": 4, "trunk": [1, 2], "context": [1, 3]},
+        "train": {"epochs": 1, "steps": 2, "chip": 48, "final": False},
         "forecast": {"h": 4, "level": [80], "output": "forecast.zarr"},
     }
     (out / "catalog.yaml").write_text(yaml.safe_dump(catalog))

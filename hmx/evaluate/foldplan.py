@@ -14,6 +14,7 @@ from hmx.cube import CHUNK, Cube, Cubelike, enter, open_cube
 from hmx.errors import NotEnoughData
 from hmx.evaluate.correlation import Correlation, residual_correlation
 from hmx.folds import (
+    BLOCK,
     CALIBRATION,
     ROLES,
     UNUSED,
@@ -26,7 +27,8 @@ from hmx.folds import (
 )
 from hmx.grid import Grid
 from hmx.holdout import Holdout, Label
-from hmx.options import TrainOptions
+from hmx.learn.recipe import sight
+from hmx.options import ModelOptions, TrainOptions
 from hmx.samples import in_memory, read, scan
 from hmx.windows import Span, TileGrid, Window
 
@@ -110,8 +112,9 @@ def fold_plan(
     fit: TrainOptions | None = None,
     *,
     target: str | None = None,
+    network: ModelOptions | None = None,
     block_m: float | None = None,
-    buffer: int = 0,
+    buffer: int | None = None,
     folds: int | None = None,
     until: Label | None = None,
 ) -> FoldPlan:
@@ -122,13 +125,17 @@ def fold_plan(
     obj : Dataset, DataArray or Catalog
         The cube; of a catalog the one it names, which must be there.
     fit : TrainOptions, optional
-        Block, shares and seed. Default: those of the catalog.
+        Block, buffer, shares and seed. Default: those of the catalog.
     target : str, optional
         As in :func:`hmx.cube.enter`.
+    network : ModelOptions, optional
+        What it can see decides block and buffer where ``fit`` does not. Default: that
+        of the catalog.
     block_m : float, optional
         Side of a block in place of ``fit.block``, m.
-    buffer : int
-        Pixels this near to a block of a higher role are unused, px.
+    buffer : int, optional
+        Pixels this near to a block of a higher role are unused, px. Default: that of
+        training.
     folds : int, optional
         Splits of cross-validation, so many, in place of the one of training.
     until : int, str or date, optional
@@ -145,13 +152,16 @@ def fold_plan(
         If cube, blocks and buffer do not fit.
     """
     if isinstance(obj, Catalog):
-        fit, target = fit or obj.train, target or obj.cube.target
+        fit, target, network = fit or obj.train, target or obj.cube.target, network or obj.model
         obj = open_cube(obj.cube.path)
     fit = fit or TrainOptions()
     cube = _seen(enter(obj, target=target, dynamic=(), static=()), until)
     grid = cube.grid
-    wide = None if block_m is not None else fit.block
+    far = sight(enter(obj, target=target, dynamic=()), network or ModelOptions(), fit.h)
+    wide = None if block_m is not None else fit.block or max(BLOCK, 2 * far)
     block = choose_block(grid.shape, grid.pixel_size_m, block=wide, block_m=block_m)
+    if buffer is None:
+        buffer = min(far, block // 2) if fit.buffer is None else fit.buffer
     counts = scan(cube, block).valid
     deals = partial(deal if folds is None else partial(Folds.deal, k=folds), counts, grid.shape)
     dealt: Split | Folds = deals(

@@ -56,6 +56,8 @@ class Fit(pl.LightningModule):
             if options.ema
             else None
         )
+        if self.average is not None:
+            self.average.requires_grad_(False)  # or several processes wait for its gradients
         self.reader, self.options, self.draw, self.judged = reader, options, draw, judged
         self.judge = Judge(reader)
         self.chips: Chips | None = None

@@ -245,8 +245,23 @@ def split_of(cube: Cube, recipe: Recipe, spec: Spec, counts: np.ndarray, *, bloc
     return deal(counts, cube.grid.shape, shares=shares, **how)
 
 
+def sight(cube: Cube, network: ModelOptions, h: int) -> int:
+    """How far a pixel sees, through the network and the context, px.
+
+    Parameters
+    ----------
+    cube : Cube
+        Its static covariates decide the context.
+    network : ModelOptions
+        The network.
+    h : int
+        Leads.
+    """
+    return reach(network, h) + context_of(cube, network).halo
+
+
 def _sight(spec: Spec) -> int:
-    """How far a pixel sees, through the network and the context, px."""
+    """As :func:`sight`."""
     return reach(spec.network, spec.h) + spec.context.halo
 
 

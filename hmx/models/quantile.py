@@ -124,15 +124,13 @@ def tilt(values: Tensor, origin: Tensor, target: Tensor, knots: Sequence[float])
     """
     share = values.new_tensor(weights(knots))[:, None, None]
     residual = values - origin.unsqueeze(-3)
-    up, down = (residual.relu() * share).sum(-3), ((-residual).relu() * share).sum(-3)
+    up = (residual.relu() * share).sum(-3) + _TINY  # so that a side without values
+    down = ((-residual).relu() * share).sum(-3) + _TINY  # still says which way to go
     shift = target - origin
     # factor * up - down / factor = shift, solved without taking like from like
-    root = (shift.square() + 4 * up * down + _TINY**2).sqrt()
-    factor = torch.where(
-        shift >= 0,
-        (shift + root) / (2 * up).clamp(min=_TINY),
-        2 * down / (root - shift).clamp(min=_TINY),
-    )
+    ahead = shift >= 0
+    both = (shift.square() + 4 * up * down).sqrt() + torch.where(ahead, shift, -shift)
+    factor = torch.where(ahead, both / (2 * up), 2 * down / both)
     factor = factor.clamp(1 / _MOST_TILT, _MOST_TILT).unsqueeze(-3)
     return origin.unsqueeze(-3) + residual.relu() * factor - (-residual).relu() / factor
 

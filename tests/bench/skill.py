@@ -152,7 +152,7 @@ def on_blocks(
     if not costs:
         raise SystemExit("--blocks scores the blocks of a model's split. Name one in --models.")
     for fold in range(args.folds or args.blocks):
-        split = {"seed": seed, "fold": fold, "folds": args.blocks, "block": BLOCK}
+        split = {"seed": seed, "fold": fold, "folds": args.blocks, "block": BLOCK, "final": False}
         made, roles = {}, []
         for name, options in networks(args).items():
             bundle = fitted(ds, case, {**options, **split}, costs[name])

@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from tests.bench import __main__ as benches
-from tests.bench import faults, ingest, job, jobmemory, memory, skill
+from tests.bench import faults, ingest, job, jobmemory, memory
 
 
 def test_the_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,15 +23,6 @@ def test_the_ingest_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     figures = json.loads(capsys.readouterr().out)
     assert figures["peak_mib"] > 50
     assert figures["stack_mib"] == pytest.approx(3.2, abs=0.1)
-
-
-def test_the_skill_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--data", "demo", "--seeds", "1", "--train", "epochs=1", "--train", "steps=1"]
-    assert skill.main([*words, "--json"]) == 0
-    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
-    assert rows["persistence"]["skill"] == [[0.0], [0.0]]
-    assert rows["ridge on neighbourhoods"]["skill"][0][0] > 0.1
-    assert len(rows["model"]["train_seconds"]) == 1
 
 
 def test_the_job_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
 def early(world: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> hmx.Bundle:
     """A model that has seen nothing after 2010, and at no step its test blocks."""
     out = tmp_path_factory.mktemp("early") / "model"
-    return world.hm.train(h=2, until=2010, test=0.2, block=16, out=out, **QUICK)
+    return world.hm.train(h=2, until=2010, test=0.2, block=16, final=False, out=out, **QUICK)
 
 
 def figures(card: Scorecard) -> dict[Any, dict[str, float]]:

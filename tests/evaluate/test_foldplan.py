@@ -14,7 +14,7 @@ from hmx.evaluate import foldplan
 from hmx.evaluate.foldplan import fold_plan, thin
 from hmx.folds import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION, Split
 from hmx.learn.train import Recipe, plan
-from hmx.options import TrainOptions
+from hmx.options import ModelOptions, TrainOptions
 from hmx.windows import Window
 from tests.factories import make_cube
 
@@ -26,9 +26,14 @@ def ds():
     return make_cube((96, 112), steps=5)
 
 
-def test_the_split_is_the_one_that_training_makes(ds):
-    found = fold_plan(ds, FIT)
-    assert found.splits == (plan(enter(ds), Recipe(fit=FIT)).split,)
+@pytest.mark.parametrize("changes", [{}, {"block": None}, {"buffer": 3}])
+def test_the_split_is_the_one_that_training_makes(ds, changes):
+    """Blocks and buffers too, which follow from what the network can see."""
+    fit = FIT.model_copy(update=changes)
+    for network in (ModelOptions(), ModelOptions(trunk=(1,), context=(1, 3))):
+        found = fold_plan(ds, fit, network=network)
+        assert found.splits == (plan(enter(ds), Recipe(network=network, fit=fit)).reader.split,)
+        assert found.splits[0].buffer > 0
 
 
 @pytest.mark.parametrize("folds", [None, 3])

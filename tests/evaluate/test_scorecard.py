@@ -64,17 +64,29 @@ def test_leads_of_different_winners_are_named() -> None:
     assert found.startswith("Use the model at +5 years, but PERSISTENCE at +10 years (skill ")
 
 
-@pytest.mark.parametrize(
-    ("errors", "text"),
-    [
-        ((1.1, 0.9), "only for its intervals, but PERSISTENCE as central estimate"),
-        ((0.9, 1.1), "only for its central estimate, NOT ITS INTERVALS"),
-    ],
-)
-def test_a_gain_in_one_measure_does_not_hide_a_loss_in_the_other(
-    errors: tuple[float, float], text: str
-) -> None:
-    assert f"Use at +5 years the model {text} (skill" in card({"model": [errors]}).verdict
+def test_a_gain_in_rmse_does_not_hide_a_loss_in_crps() -> None:
+    text = "Use at +5 years the model only for its central estimate, NOT ITS INTERVALS (skill"
+    assert text in card({"model": [(0.9, 1.1)]}).verdict
+
+
+def test_intervals_alone_are_no_reason_to_publish_the_map() -> None:
+    """A point has no spread: whoever has an honest one gains on it in CRPS."""
+    assert card({"model": [(1.1, 0.9)]}).verdict == (
+        "USE PERSISTENCE, NOT THE MODEL, AS THE MAP: at no lead is its central estimate better; "
+        "only its intervals are worth having, at +5 years (skill at +5 years: RMSE -10 %, "
+        "CRPS +10 %), on 400 held-out pixels."
+    )
+    some = card({"model": [(1.0, 0.8), (1.0, 1.0), (1.02, 0.7)]}).verdict
+    assert some.startswith("USE PERSISTENCE, NOT THE MODEL, AS THE MAP: ")
+    assert "only its intervals are worth having, at +5 years and +15 years (skill" in some
+
+
+def test_where_the_map_is_better_at_one_lead_only_the_others_say_so() -> None:
+    found = card({"model": [(0.9, 0.9), (1.1, 0.9), (1.1, 1.1)]}).verdict
+    assert found.startswith(
+        "Use the model at +5 years, but at +10 years the model only for its intervals, but "
+        "PERSISTENCE as central estimate, but PERSISTENCE at +15 years (skill"
+    )
 
 
 def test_half_a_percent_is_no_gain_unless_all_folds_agree() -> None:

@@ -174,6 +174,31 @@ def test_a_turned_sample_is_the_sample_of_the_turned_cube(quarters: int, mirror:
     assert np.abs(want.inputs.static[aspects]).max() > 0.5, "slopes must face somewhere"
 
 
+def test_jitter_moves_known_static_covariates_and_nothing_else(lively: Plan) -> None:
+    """By one number per chip; validity, context and aspect stay what they are."""
+    cube = make_cube((96, 96), holes=False)
+    cube["elevation"].values[:, 30:50] = np.nan
+    made = plan_of(cube, h=2, chip=64, validation=0, calibration=0, maxima=True)
+    names = made.reader.spec.static_names()
+    assert any("aspect" in name for name in names)
+    known = names.index("known")
+    offsets = set()
+    for slot in range(4):
+        plain, moved = (chips(made, jitter=by).chip(0, slot) for by in (0.0, 2.0))
+        kept = replace(moved, inputs=replace(moved.inputs, static=plain.inputs.static))
+        for one, other in zip(arrays_of(plain), arrays_of(kept), strict=True):
+            np.testing.assert_array_equal(one, other)
+        by = moved.inputs.static - plain.inputs.static
+        there = plain.inputs.static[known] > 0
+        assert 0 < there.mean() < 1
+        assert (by[1:] == 0).all()
+        assert (by[0, ~there] == 0).all()
+        assert np.ptp(by[0, there]) < 1e-5
+        offsets.add(round(float(by[0, there][0]), 3))
+    assert len(offsets) == 4
+    assert max(map(abs, offsets)) > 0.5
+
+
 def test_an_oblong_chip_is_never_laid_on_its_side(reader: Reader) -> None:
     sample = reader.sample(Window(Span(0, 40), Span(0, 64)), 1, TRAIN)
     for quarters in range(4):

@@ -218,7 +218,7 @@ def test_intervals_are_nested_and_within_the_valid_range(
     assert float(ends[0].min()) >= 0
     assert float(ends[-1].max()) <= 1
     assert float((ends[-1] - ends[0]).mean()) > 0
-    np.testing.assert_array_equal(fc["hm_quantile"].sel(quantile=0.1), fc["hm_lo_80"])
+    np.testing.assert_allclose(fc["hm_quantile"].sel(quantile=0.1), fc["hm_lo_80"], atol=1e-6)
     for end in ends:
         np.testing.assert_array_equal(np.isnan(end), np.isnan(fc["hm"]))
 
