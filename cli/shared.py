@@ -93,12 +93,18 @@ class Call:
         *,
         h: int | None,
         level: tuple[float, ...],
+        exceed: tuple[float, ...],
         region: str | None,
         output: str | None = None,
     ) -> tuple[Catalog, tuple[float, ...] | None]:
         """Load the catalog with the flags of a forecast; return the region beside it."""
         place = None if output is None else here(output)
-        catalog = self.load(forecast__h=h, forecast__level=level, forecast__output=place)
+        catalog = self.load(
+            forecast__h=h,
+            forecast__level=level,
+            forecast__exceed=exceed,
+            forecast__output=place,
+        )
         return catalog, _box(region)
 
     @property
