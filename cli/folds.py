@@ -12,15 +12,15 @@ from hmx.cli.shared import Call, Command, catalog_command
 @click.command(cls=Command)
 @catalog_command
 @click.option("--block-m", type=float, metavar="M", help="Side of a block, metres.")
-@click.option("--buffer", type=click.IntRange(0), default=0, show_default=True, metavar="PX",
-              help="Pixels this near to held-out blocks are unused.")  # fmt: skip
+@click.option("--buffer", type=click.IntRange(0), metavar="PX",
+              help="Unused pixels around held-out blocks; default: as in training.")  # fmt: skip
 @click.option("--folds", "k", type=int, metavar="K", help="Folds of cross-validation instead.")
 @click.option("--until", metavar="TIME", help="Look at no later step.")
 @click.option("--output", metavar="PATH", help="PNG to draw; default: beside the model.")
 def folds(
     call: Call,
     block_m: float | None,
-    buffer: int,
+    buffer: int | None,
     k: int | None,
     until: str | None,
     output: str | None,

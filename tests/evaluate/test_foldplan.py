@@ -14,7 +14,7 @@ from hmx.evaluate import foldplan
 from hmx.evaluate.foldplan import fold_plan, thin
 from hmx.folds import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION, Split
 from hmx.learn.train import Recipe, plan
-from hmx.options import TrainOptions
+from hmx.options import ModelOptions, TrainOptions
 from hmx.windows import Window
 from tests.factories import make_cube
 
@@ -28,7 +28,21 @@ def ds():
 
 def test_the_split_is_the_one_that_training_makes(ds):
     found = fold_plan(ds, FIT)
-    assert found.splits == (plan(enter(ds), Recipe(fit=FIT)).split,)
+    assert found.splits == (plan(enter(ds), Recipe(fit=FIT)).reader.split,)
+
+
+@pytest.mark.parametrize(
+    ("fit", "network"),
+    [
+        (TrainOptions(seed=1, test=0.2), ModelOptions(context=[1, 3])),
+        (TrainOptions(folds=4, fold=2, buffer=1), ModelOptions(trunk=[1])),
+        (TrainOptions(until=2005), ModelOptions(context=[])),
+    ],
+    ids=["test blocks", "a fold", "until"],
+)
+def test_options_of_training_and_network_decide_the_split_alike(ds, fit, network):
+    found = fold_plan(ds, fit, network=network)
+    assert found.splits == (plan(enter(ds), Recipe(network=network, fit=fit)).reader.split,)
 
 
 @pytest.mark.parametrize("folds", [None, 3])
