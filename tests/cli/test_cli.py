@@ -358,7 +358,7 @@ BAD_WORDS = [
     (("--device", "tpu"), "device='tpu' is not here"),
     (("--workers", 0), "dask.workers = 0"),
     (("--region", "1,2,3"), "a box is west,south,east,north"),
-    (("--region", "1,2,3,4"), "5992800, 516800, 6007200) in EPSG:32632. Pass west, south, east"),
+    (("--region", "1,2,3,4"), "(500000, 5985600, 516800, 6000000) in EPSG:32632. Pass west, south"),
     (("--set", "evaluate.baselines=[rigde]"), "Did you mean 'ridge'?"),
     (("--h", "many"), "'many' is not a valid integer"),
     (("--nonsense",), "No such option"),
