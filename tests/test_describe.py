@@ -41,6 +41,15 @@ def test_without_calibration_intervals_say_so(trained: hmx.Bundle, tmp_path) -> 
     assert "nothing was kept to calibrate on" in facts(describe_bundle(path))["intervals"]
 
 
+def test_a_model_and_its_grid_are_one_line_in_a_notebook(trained: hmx.Bundle, cube) -> None:
+    assert repr(trained).startswith(f"Bundle(hm, {trained.spec.h} x 5 years, dilated, direct, ")
+    assert str(trained.path) in repr(trained)
+    assert "not saved" in repr(replace(trained, path=None))
+    grid = repr(cube.hm.grid)
+    assert grid.startswith("Grid(96 rows x 112 columns, EPSG:32632, bounds 500000, ")
+    assert len(grid.splitlines()) == 1
+
+
 def test_skill_of_one_run_is_told_by_lead() -> None:
     text = "CRPS +0.250, +0.125; RMSE +0.200, -0.100 (leads 1, 2 against persistence, validation"
     assert describe_skill({"leads": LEADS}) == f"{text} blocks)"
