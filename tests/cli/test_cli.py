@@ -128,6 +128,7 @@ def test_a_later_year_is_appended_and_the_model_follows(folder: Path) -> None:
     result = run("train", catalog)
     assert result.exit_code == 0, result.output
     assert "the cube has changed since" in result.stderr
+    assert "model: skill " in result.stderr
     assert library.open_cube(folder / "toy.zarr").sizes["time"] == 6
 
 
