@@ -28,11 +28,12 @@ def evaluate(
     and blocks that were kept from it. Ends with a sentence on whether to use it.
     """
     from hmx.cli.shared import here
+    from hmx.evaluate.scoretext import as_text
     from hmx.workflow import evaluate as score  # loads xarray's and GDAL's machinery
 
     given = {f"evaluate__{name}": value for name, value in wanted.items()}
     catalog = call.load(evaluate__output=None if output is None else here(output), **given)
     path, card = score(catalog, call.talk, model=model, overwrite=overwrite)
     if not call.quiet:
-        click.echo(f"{card}\n\n{card.verdict}\n")
+        click.echo(f"{as_text(card, verdict=False)}\n\n{card.verdict}\n")
     click.echo(path)

@@ -13,7 +13,7 @@ from hmx.cli.shared import Call, Command, catalog_command
 @catalog_command
 @click.option("--block-m", type=float, metavar="M", help="Side of a block, metres.")
 @click.option("--buffer", type=click.IntRange(0), metavar="PX",
-              help="Unused pixels round held-out blocks; default: as in training.")  # fmt: skip
+              help="Unused pixels around held-out blocks; default: as in training.")  # fmt: skip
 @click.option("--folds", "k", type=int, metavar="K", help="Folds of cross-validation instead.")
 @click.option("--until", metavar="TIME", help="Look at no later step.")
 @click.option("--output", metavar="PATH", help="PNG to draw; default: beside the model.")

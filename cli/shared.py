@@ -99,8 +99,12 @@ class Call:
     ) -> tuple[Catalog, tuple[float, ...] | None]:
         """Load the catalog with the flags of a forecast; return the region beside it."""
         place = None if output is None else here(output)
-        wanted = {"h": h, "level": level, "exceed": exceed, "output": place}
-        catalog = self.load(**{f"forecast__{name}": value for name, value in wanted.items()})
+        catalog = self.load(
+            forecast__h=h,
+            forecast__level=level,
+            forecast__exceed=exceed,
+            forecast__output=place,
+        )
         return catalog, _box(region)
 
     @property

@@ -58,6 +58,12 @@ class Bundle:
     training: Mapping[str, Any] = field(default_factory=dict, repr=False)
     path: Path | None = None
 
+    def __repr__(self) -> str:
+        spec = self.spec
+        form = f"{spec.network.arch}, {spec.network.strategy}"
+        place = "not saved" if self.path is None else str(self.path)
+        return f"Bundle({spec.target}, {spec.h} x {spec.cadence}, {form}, {place})"
+
     def member(self, index: int) -> Mapping[str, np.ndarray]:
         """Return the weights of one network, by parameter name."""
         if self.spec.members == 1:

@@ -177,7 +177,7 @@ def _unmarked(value: Any) -> Any:
 def _nearby(path: Path) -> str:
     folder = path.parent
     names = [p.name for p in folder.glob("*") if is_catalog(p)] if folder.is_dir() else []
-    return did_you_mean(path.name, names) or (f" {folder} has {', '.join(names)}." if names else "")
+    return did_you_mean(path.name, names) or (f" Beside it: {', '.join(names)}." if names else "")
 
 
 def _make_room(raw: dict[str, Any], overrides: Sequence[str]) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from hmx.bundle import load
+from hmx.calibration import Calibration
 from hmx.cube import enter, open_cube
 from hmx.grid import crs_name
 from hmx.observed import KNOWN_UNTIL
 from hmx.predict.ledger import AUDIT, Ledger
+from hmx.spec import Spec
 
 
 def describe_store(path: str | Path) -> str:
@@ -54,7 +58,7 @@ def describe_store(path: str | Path) -> str:
     if "hmx_provenance" in data.attrs:
         facts = json.loads(data.attrs["hmx_provenance"])
         lines["made from"] = ", ".join(
-            f"{k} {_brief(v)}" for k, v in facts.items() if v is not None
+            f"{k} {_brief(v)}" for k, v in facts.items() if v not in (None, [])
         )
     return _table(lines)
 
@@ -74,24 +78,91 @@ def describe_bundle(path: str | Path) -> str:
     """
     bundle = load(path)
     spec, training = bundle.spec, bundle.training
-    network = ", ".join(f"{k} {v}" for k, v in spec.network.model_dump().items() if v is not None)
-    scores = training.get("validation", {}).get("leads", {})
     lines = {
-        "predicts": spec.target + (f" in {spec.units}" if spec.units else ""),
+        "predicts": spec.target + (f" in {spec.units}" if spec.units not in (None, "1") else ""),
         "from": ", ".join(
             [f"{spec.target} x {spec.network.history} steps", *spec.dynamic, *spec.static]
         ),
-        "network": network,
-        "weights": f"{sum(w.size for w in bundle.weights.values()):,}",
+        "network": _network(spec),
+        "sees": _sees(spec),
+        "weights": f"{sum(w.size for w in bundle.weights.values()):,}"
+        + (f" in {spec.members} networks" if spec.members > 1 else ""),
         **({"known ahead": ", ".join(spec.future)} if spec.future else {}),
         "cadence": spec.cadence,
         "trained on": " to ".join(map(str, training.get("steps", [])[:2])) or "unknown",
-        "skill": ", ".join(f"lead {k}: {v['skill']:+.3f}" for k, v in scores.items())
-        or "not scored",
-        "intervals": f"calibrated for {bundle.calibration.leads} leads",
+        "skill": describe_skill(training.get("validation", {})),
+        "intervals": _calibrated(bundle.calibration),
         "digest": bundle.digest[:16],
     }
     return _table(lines)
+
+
+def describe_skill(validation: Mapping[str, Any]) -> str:
+    """Say in a line how a model did on the validation blocks.
+
+    Parameters
+    ----------
+    validation : mapping
+        Of a bundle's ``training``: ``leads``, the figures of each, and ``runs``,
+        their mean and standard deviation if several networks were fitted.
+
+    Returns
+    -------
+    str
+        Skills against persistence, 1: above 0 is better.
+    """
+    leads, runs = validation.get("leads", {}), validation.get("runs", {})
+    if not leads:
+        return "not scored"
+    parts = []
+    for measure, name in (("CRPS", "crps_skill"), ("RMSE", "skill")):
+        known = [
+            _spread(runs.get(f"{name}_h{lead}")) or f"{row[name]:+.3f}"
+            for lead, row in leads.items()
+            if name in row
+        ]
+        parts += [f"{measure} {', '.join(known)}"] if known else []
+    which = f"leads {', '.join(leads)}" if len(leads) > 1 else f"lead {next(iter(leads))}"
+    count = runs.get("loss", {}).get("n", 1)
+    several = f"; mean ± sd of {count} runs" if count > 1 else ""
+    return f"{'; '.join(parts)} ({which} against persistence, validation blocks{several})"
+
+
+def _spread(found: Mapping[str, float] | None) -> str | None:
+    return None if found is None else f"{found['mean']:+.3f} ± {found['sd']:.3f}"
+
+
+def _network(spec: Spec) -> str:
+    """Name what decides a network's form and size."""
+    options = spec.network
+    facts = [f"{options.arch}, {options.strategy}, {spec.h} lead{'s' * (spec.h > 1)}"]
+    if options.trunk:
+        layers = ", ".join(map(str, options.trunk))
+        facts.append(f"{options.width} wide, 3 x 3 layers dilated by {layers}")
+    if options.arch == "convlstm":
+        size = f"{options.kernel} x {options.kernel}"
+        facts.append(f"{options.layers} x {options.hidden} cells of {size}")
+    return "; ".join(facts)
+
+
+def _sees(spec: Spec) -> str:
+    """Say how far a pixel of the forecast looks, and by what."""
+    from hmx.models.forecaster import reach  # loads torch
+
+    far, context = reach(spec.network, spec.h), spec.context
+    means = f"means of squares of half-width {', '.join(map(str, context.radii))}"
+    beside = f", {means}" if context.radii else ""
+    return f"{far + context.halo} px around a pixel: {far} by the network{beside}"
+
+
+def _calibrated(calibration: Calibration) -> str:
+    """Say for which leads, and distances to past change, intervals are calibrated."""
+    if not calibration.leads:
+        return "as the network gives them: nothing was kept to calibrate on"
+    strata = ", ".join(f"{node:g}" for node in calibration.nodes)
+    apart = f", at {strata} px from past change" if len(calibration.nodes) > 1 else ""
+    until = f"leads 1 to {calibration.leads}" if calibration.leads > 1 else "lead 1"
+    return f"calibrated for {until}{apart}"
 
 
 def _known_ahead(data: xr.Dataset) -> dict[str, str]:

@@ -65,6 +65,11 @@ class Grid:
         y0, dy = _axis(obj, "y", None if stored is None else (stored.f, stored.e))
         return cls(crs=read_crs(obj), transform=Affine(dx, 0.0, x0, 0.0, dy, y0), shape=shape)
 
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        edges = ", ".join(f"{edge:.10g}" for edge in self.bounds)
+        return f"Grid({rows} rows x {columns} columns, {crs_name(self.crs)}, bounds {edges})"
+
     @property
     def resolution(self) -> tuple[float, float]:
         """Width and height of a pixel, CRS units, both positive."""

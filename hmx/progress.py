@@ -82,6 +82,19 @@ def _lines() -> Progress:
     return report
 
 
+def counted(number: int, thing: str) -> str:
+    """Count things in words: ``1 tile``, ``1,204 tiles``.
+
+    Parameters
+    ----------
+    number : int
+        Of them.
+    thing : str
+        What one is called; an ``s`` makes it several.
+    """
+    return f"{number:,} {thing}{'s' if number != 1 else ''}"
+
+
 def duration(seconds: float) -> str:
     """Write a time span in the two units that matter: ``3 h 20 min``.
 

@@ -24,6 +24,8 @@ from hmx.errors import did_you_mean
 from hmx.options import Count, ForecastOptions, ModelOptions, Numbers, Options
 
 PLACES = ("workers", "scheduler", "cluster")  # to compute, one of which a catalog names
+# forecasters beside the model, in the order in which they are told
+BASELINES = ("persistence", "linear trend", "damped trend", "ridge", "gradient boosting")
 
 
 def is_url(path: str) -> bool:
@@ -240,6 +242,17 @@ class BacktestOptions(Options):
     level: Numbers = (50.0, 80.0, 95.0)
     baselines: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] | None = None
     tile: Count = 512
+
+    @field_validator("baselines")
+    @classmethod
+    def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in names or ():
+            if name not in BASELINES:
+                raise ValueError(
+                    f"{name!r} is none of these: {', '.join(BASELINES)}."
+                    f"{did_you_mean(name, BASELINES)}"
+                )
+        return names
 
     @field_validator("level")
     @classmethod

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hmx.bundle import DESCRIPTION, Bundle, load, require_bundle_place
 from hmx.catalog import Catalog
 from hmx.cube import open_cube
+from hmx.describe import describe_skill
 from hmx.ingest import ingest, is_current
 from hmx.options import ForecastOptions, ModelOptions
 from hmx.progress import QUIET, Talk
@@ -95,7 +96,9 @@ def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = Fals
 
     from hmx.learn.train import train  # loads torch and Lightning
 
-    return train(cube, _recipe(catalog, cube), out=path, progress=talk.progress())
+    bundle = train(cube, _recipe(catalog, cube), out=path, progress=talk.progress())
+    talk.say(f"model: skill {describe_skill(bundle.training.get('validation', {}))}")
+    return bundle
 
 
 def ensure_forecast(
@@ -271,13 +274,11 @@ def _settings(catalog: Catalog, data: str | None) -> dict[str, Any]:
 
 def _change(had: Any, wants: dict[str, Any]) -> str | None:
     """Say what differs from the settings a model was trained with."""
-    if had.get("cube") != wants["cube"]:
-        return "the cube has changed since"
-    if had.get("transforms", {}) != wants["transforms"]:
-        return "covariates are transformed otherwise"
     for section, name in (("network", "model"), ("fit", "train")):
         for key, value in wants[section].items():
             before = had.get(section, {}).get(key)
             if before != value:
                 return f"{name}.{key} is {value}, and was {before}"
-    return None
+    if had.get("transforms", {}) != wants["transforms"]:
+        return "covariates are transformed otherwise"
+    return None if had.get("cube") == wants["cube"] else "the cube has changed since"

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from hmx import progress
-from hmx.progress import QUIET, Talk, reporter, silent
+from hmx.progress import QUIET, Talk, counted, reporter, silent
 
 
 @pytest.fixture
@@ -79,3 +79,9 @@ def test_silence_is_silent(capsys):
         talk.say("training")
         talk.progress()(1, 1, "tiles")
     assert capsys.readouterr() == ("", "")
+
+
+def test_things_are_counted_in_words():
+    assert counted(1, "tile") == "1 tile"
+    assert counted(0, "tile") == "0 tiles"
+    assert counted(1204, "chunk") == "1,204 chunks"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,15 @@ from hmx.cube import CHUNK, Cube, Cubelike, enter, open_cube
 from hmx.errors import NotEnoughData
 from hmx.evaluate.correlation import Correlation, residual_correlation
 from hmx.folds import (
-    BLOCK,
-    CALIBRATION,
     ROLES,
     UNUSED,
-    VALIDATION,
-    Folds,
     Split,
     block_side,
     choose_block,
-    deal,
 )
 from hmx.grid import Grid
 from hmx.holdout import Holdout, Label
-from hmx.learn.recipe import sight
+from hmx.learn.recipe import Recipe, block_of, describe, split_of
 from hmx.options import ModelOptions, TrainOptions
 from hmx.samples import in_memory, read, scan
 from hmx.windows import Span, TileGrid, Window
@@ -111,8 +105,8 @@ def fold_plan(
     obj: Cubelike | Catalog,
     fit: TrainOptions | None = None,
     *,
-    target: str | None = None,
     network: ModelOptions | None = None,
+    target: str | None = None,
     block_m: float | None = None,
     buffer: int | None = None,
     folds: int | None = None,
@@ -126,20 +120,20 @@ def fold_plan(
         The cube; of a catalog the one it names, which must be there.
     fit : TrainOptions, optional
         Block, buffer, shares and seed. Default: those of the catalog.
+    network : ModelOptions, optional
+        What is trained: how far it sees decides block and buffer where `fit` leaves
+        them open. Default: that of the catalog.
     target : str, optional
         As in :func:`hmx.cube.enter`.
-    network : ModelOptions, optional
-        What it can see decides block and buffer where ``fit`` does not. Default: that
-        of the catalog.
     block_m : float, optional
         Side of a block in place of ``fit.block``, m.
     buffer : int, optional
-        Pixels this near to a block of a higher role are unused, px. Default: that of
+        Pixels this near to a block of a higher role are unused, px. Default: as in
         training.
     folds : int, optional
         Splits of cross-validation, so many, in place of the one of training.
     until : int, str or date, optional
-        Later steps are not looked at.
+        Later steps are not looked at. Default: ``fit.until``.
 
     Returns
     -------
@@ -152,28 +146,41 @@ def fold_plan(
         If cube, blocks and buffer do not fit.
     """
     if isinstance(obj, Catalog):
-        fit, target, network = fit or obj.train, target or obj.cube.target, network or obj.model
-        obj = open_cube(obj.cube.path)
+        fit, network = fit or obj.train, network or obj.model
+        target, obj = target or obj.cube.target, open_cube(obj.cube.path)
     fit = fit or TrainOptions()
-    cube = _seen(enter(obj, target=target, dynamic=(), static=()), until)
-    grid = cube.grid
-    far = sight(enter(obj, target=target, dynamic=()), network or ModelOptions(), fit.h)
-    wide = None if block_m is not None else fit.block or max(BLOCK, 2 * far)
-    block = choose_block(grid.shape, grid.pixel_size_m, block=wide, block_m=block_m)
-    if buffer is None:
-        buffer = min(far, block // 2) if fit.buffer is None else fit.buffer
-    counts = scan(cube, block).valid
-    deals = partial(deal if folds is None else partial(Folds.deal, k=folds), counts, grid.shape)
-    dealt: Split | Folds = deals(
-        block=block,
-        shares={VALIDATION: fit.validation, CALIBRATION: fit.calibration},
-        seed=fit.seed,
-        buffer=buffer,
-        wraps=grid.wraps,
+    if buffer is not None:
+        fit = fit.model_copy(update={"buffer": buffer})
+    cube = _seen(
+        enter(obj, target=target, dynamic=(), static=()), fit.until if until is None else until
     )
-    splits = (dealt,) if isinstance(dealt, Split) else dealt.splits
+    splits = _split(cube, enter(obj, target=target), network or ModelOptions(), fit, block_m, folds)
     pixels, valid = _count(cube, splits)
-    return FoldPlan(splits, grid, pixels, _correlation(cube), valid)
+    return FoldPlan(splits, cube.grid, pixels, _correlation(cube), valid)
+
+
+def _split(
+    cube: Cube,
+    whole: Cube,
+    network: ModelOptions,
+    fit: TrainOptions,
+    block_m: float | None,
+    folds: int | None,
+) -> tuple[Split, ...]:
+    """Split as training would; ``whole`` has the covariates, which decide what it sees."""
+    recipe, grid = Recipe(target=cube.target, network=network, fit=fit), cube.grid
+    seen = whole.data.isel(time=slice(cube.data.sizes["time"]))
+    spec = describe(replace(whole, data=seen), recipe)
+    if block_m is None:
+        block = block_of(cube, recipe, spec)
+    else:
+        block = choose_block(grid.shape, grid.pixel_size_m, block_m=block_m)
+    counts, fits = scan(cube, block).valid, [fit]
+    if folds is not None:
+        both = ({"folds": folds, "fold": fold} for fold in range(max(1, folds)))
+        fits = [fit.model_copy(update=update) for update in both]
+    recipes = (replace(recipe, fit=one) for one in fits)
+    return tuple(split_of(cube, one, spec, counts, block=block) for one in recipes)
 
 
 def thin(size: int, most: int) -> np.ndarray:

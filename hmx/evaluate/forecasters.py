@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmx.cube import Cube
-from hmx.errors import BadArgument, did_you_mean
 from hmx.evaluate.baselines import (
     Ridge,
     damped_trend,
@@ -29,13 +28,12 @@ from hmx.folds import TRAIN, Split
 from hmx.metrics import Prediction
 from hmx.regression import RADII, NormalEquations, count_features, features
 from hmx.samples import read
+from hmx.sections import BASELINES
 from hmx.windows import Span, Tile, TileGrid, Window
 
 Floats = NDArray[np.floating[Any]]
 
-PERSISTENCE, LINEAR, DAMPED = "persistence", "linear trend", "damped trend"
-RIDGE, BOOSTING = "ridge", "gradient boosting"
-NAMES = (PERSISTENCE, LINEAR, DAMPED, RIDGE, BOOSTING)
+PERSISTENCE, LINEAR, DAMPED, RIDGE, BOOSTING = NAMES = BASELINES
 HISTORY = 3  # steps they look at, the origin included
 _SMALL = 4_000_000  # px of a grid up to which all are the default
 _SIDE = 256  # of a window that they are fitted to, px
@@ -127,22 +125,10 @@ def choose(names: Sequence[str] | None, shape: tuple[int, int]) -> tuple[str, ..
         last two on a grid of 4 Mpx and more, where fits and trees take long.
     shape : tuple of int
         Rows and columns of the cube, px.
-
-    Raises
-    ------
-    BadArgument
-        If a name is unknown.
     """
     if names is None:
         return NAMES if shape[0] * shape[1] < _SMALL else NAMES[:3]
-    asked = [names] if isinstance(names, str) else list(names)
-    for name in asked:
-        if name not in NAMES:
-            raise BadArgument(
-                f"baselines={name!r} is none of these: {', '.join(NAMES)}."
-                f"{did_you_mean(name, NAMES)}"
-            )
-    return tuple(name for name in NAMES if name in {PERSISTENCE, *asked})
+    return tuple(name for name in NAMES if name in {PERSISTENCE, *names})
 
 
 def fit_baselines(

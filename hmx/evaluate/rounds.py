@@ -6,6 +6,7 @@ it learnt from, or blocks that were kept from it. What is not so is refused in w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -218,7 +219,10 @@ def _origin(cube: Cube, label: Any, least: int) -> int:
     try:
         found = until_index(cube.data["time"], label, history=least)
     except HmxError as error:
-        raise type(error)(str(error).replace("until=", "origins=")) from None
+        text = str(error).replace("until=", "origins=")
+        # the step that is named has to leave a target after it
+        text = re.sub(r"e\.g\. origins='[^']*'", f"e.g. origins={when(cube, -2)!r}", text)
+        raise type(error)(text) from None
     if found >= cube.data.sizes["time"] - 1:
         raise BadArgument(
             f"origins={label!r} is the last step, so no target follows it. Pass an earlier one: "

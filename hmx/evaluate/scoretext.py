@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from hmx.evaluate.strata import MEANINGS
+
 if TYPE_CHECKING:
     from hmx.evaluate.scorecard import Scorecard
 
@@ -14,13 +16,15 @@ _WIDTH = 96  # columns of a line of prose
 _SKILLS = ("rmse_skill", "mae_skill", "crps_skill")
 
 
-def as_text(card: Scorecard) -> str:
+def as_text(card: Scorecard, *, verdict: bool = True) -> str:
     """Write a scorecard as text: verdict, scores, calibration, strata, facts.
 
     Parameters
     ----------
     card : Scorecard
         Pooled figures are shown, with the spread of the model's skills.
+    verdict : bool
+        Whether the verdict comes first; not where it is told apart.
 
     Returns
     -------
@@ -29,7 +33,7 @@ def as_text(card: Scorecard) -> str:
     """
     units = card.facts.get("units")
     blocks = [
-        [fill(card.verdict, _WIDTH)],
+        [fill(card.verdict, _WIDTH)] if verdict else [],
         _table(
             f"Scores, {_pooled(len(card.tallies))}"
             + (f" (errors in {units})" if units and units != "1" else ""),
@@ -52,6 +56,7 @@ def as_text(card: Scorecard) -> str:
             *(f"{s.split('_')[0].upper()} skill" for s in _SKILLS),
         ]
         blocks.append(_table(f"{card.model} by stratum", header, list(_strata(card))))
+        blocks[-1] += list(_notes(card))
     blocks.append([f"{name}: {value}" for name, value in card.facts.items()])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
@@ -93,10 +98,24 @@ def _strata(card: Scorecard) -> Iterator[list[str]]:
             label = ""
 
 
+def _notes(card: Scorecard) -> Iterator[str]:
+    """Say what the names of strata mean, and why a skill is left out."""
+    if told := [MEANINGS[name] for name in card.strata if name in MEANINGS]:
+        yield fill("; ".join(told), _WIDTH)
+    skills = [
+        card.value(metric, card.model, lead, stratum=stratum)
+        for metric in _SKILLS
+        for lead in card.scored
+        for stratum in card.strata
+    ]
+    if -math.inf in skills:
+        yield f"-: {card.reference} makes no error there, so there is no skill to be had"
+
+
 def _skill(card: Scorecard, metric: str, name: str, lead: int, stratum: str = "all") -> str:
     """Write a skill in percent; for the model, with its spread."""
     value = card.value(metric, name, lead, stratum=stratum)
-    if name == card.reference or math.isnan(value):
+    if name == card.reference or not math.isfinite(value):
         return "-"
     spread = card.value(metric, name, lead, stratum=stratum, split="sd")
     known = name == card.model and math.isfinite(spread)

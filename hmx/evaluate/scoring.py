@@ -13,7 +13,7 @@ from hmx.evaluate.rounds import Round
 from hmx.folds import TEST
 from hmx.metrics import Tally
 from hmx.predict.runner import Call, Failure, run_windows
-from hmx.progress import Progress, Talk, duration
+from hmx.progress import Progress, Talk, counted, duration
 from hmx.windows import Index
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def score_round(pool: Pool, case: Case, work: Judging, round_: Round, talk: Talk
         If tiles failed; scores of other rounds are kept.
     """
     places = list(tiles_to_score(case, work))
-    talk.say(f"evaluate: scoring {round_.label}, {len(places)} tiles, by {pool.where}")
+    talk.say(f"evaluate: scoring {round_.label}, {counted(len(places), 'tile')}, by {pool.where}")
     sums = InOrder(places)
     told = _meter(len(places), round_.label, talk.progress())
 

@@ -22,6 +22,14 @@ CAP = 30  # px: from here on a pixel is far from past change
 _NEAR = 3  # px
 _SMALL = 0.05  # of the range of values: a change up to this is small
 _SAME = 1e-6  # of the range: what float32 makes of no change
+MEANINGS = {
+    "near": f"near: up to {_NEAR} px from past change",
+    "middle": "middle: farther",
+    "far": f"far: {CAP} px and more",
+    "unchanged": "unchanged: truly the same",
+    "small": f"small: a true change of up to {100 * _SMALL:g} % of the range",
+    "large": "large: of more",
+}
 
 
 def by_distance(history: Floats) -> dict[str, Mask]:

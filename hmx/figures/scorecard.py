@@ -123,6 +123,17 @@ def draw_strata(card: Scorecard) -> Figure:
             axis.errorbar(
                 skills, places + shift, xerr=spreads, label=card.lead_name(lead), capsize=2, **style
             )
+        for place in places[_without_error(card, measure)]:
+            axis.annotate(
+                f"{card.reference} makes no error here",
+                (0.5, place),
+                xycoords=("axes fraction", "data"),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color=_REFERENCE,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+            )
         axis.set(title=f"{measure.upper()} skill", xlabel=f"skill against {card.reference} (%)")
         axis.xaxis.set_major_formatter(_PERCENT)
         axis.margins(x=0.08)
@@ -201,6 +212,16 @@ def _strata_skills(card: Scorecard, measure: str, lead: int) -> tuple[list[float
         for part in card.strata
     ]
     return _finite([skill for skill, _ in pairs]), _bars([spread for _, spread in pairs])
+
+
+def _without_error(card: Scorecard, measure: str) -> list[int]:
+    """Find the strata in which no lead has a skill, as the reference is perfect there."""
+    metric = f"{measure}_skill"
+    return [
+        at
+        for at, part in enumerate(card.strata)
+        if {card.value(metric, card.model, n, stratum=part) for n in card.scored} == {-math.inf}
+    ]
 
 
 def _stratum_name(card: Scorecard, name: str) -> str:

@@ -29,7 +29,7 @@ from hmx.learn.calibrate import calibrate
 from hmx.learn.data import Draw
 from hmx.learn.fitting import Fitted, fit, quiet
 from hmx.learn.recipe import Plan, Recipe, plan
-from hmx.learn.show import panel_rows
+from hmx.learn.show import LEVEL, panel_rows
 from hmx.learn.tracking import (
     close,
     keep_log,
@@ -206,6 +206,7 @@ class _Work:
             units=reader.spec.units,
             valid_range=reader.spec.valid_range,
             title=f"{reader.spec.target}: forecast from the last origin with a truth",
+            level=LEVEL,
         )
         log_panel(self.logs, figure)
         if out is not None:

@@ -26,6 +26,7 @@ from hmx.errors import BadArgument, SourceError
 from hmx.predict.batch import batch_arguments, batch_class, why_refused
 from hmx.predict.lifecycle import event_loop, let_go, open_cluster, same_environment, settle
 from hmx.predict.workers import THREADS, choose_gpus, threads_each, torch_threads, worker_specs
+from hmx.progress import counted
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _start(section: DaskSection, tasks: int, device: str, stack: ExitStack, loop
     # A worker offers its GPU once and a task asks for half of it: two are in flight, so that
     # one is read or written while the other computes.
     share = {"GPU": 0.5} if gpus else {}
-    here = f"{_count(count, 'GPU' if gpus else 'worker')} here"
+    here = f"{counted(count, 'GPU' if gpus else 'worker')} here"
     return Pool(client, threads, share, "this process" if inside else here)
 
 
@@ -152,7 +153,7 @@ def _submit(section: DaskSection, name: str, tasks: int, stack: ExitStack, loop:
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         raise SourceError(why_refused(name, error)) from None
     title = type(cluster).__name__.removesuffix("Cluster")
-    return Pool(client, None, {}, _count(jobs, f"{title} job"))
+    return Pool(client, None, {}, counted(jobs, f"{title} job"))
 
 
 def _join(section: DaskSection, address: str, stack: ExitStack, loop: IOLoop) -> Pool:
@@ -230,7 +231,3 @@ def require_same(versions: Mapping[str, Any]) -> None:
 
 def _minor(version: str | None) -> str | None:
     return ".".join(version.split(".")[:2]) if version else None
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'s' if number != 1 else ''}"

@@ -84,6 +84,11 @@ class Plan:
     seconds_per_tile: float = float("nan")
     seconds: float = float("nan")
 
+    @property
+    def pixels_per_tile(self) -> int:
+        """Pixels of a whole tile; fewer than its square where the output is smaller."""
+        return math.prod(min(self.tile, size) for size in self.shape)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, in bytes, seconds and pixels."""
         return {
@@ -92,7 +97,7 @@ class Plan:
         }
 
     def __str__(self) -> str:
-        kpx = self.tile**2 / self.seconds_per_tile / 1e3
+        kpx = self.pixels_per_tile / self.seconds_per_tile / 1e3
         lines = {
             "output": f"{self.shape[0]:,} rows x {self.shape[1]:,} columns, chunks of "
             f"{self.chunk} px",
@@ -168,7 +173,7 @@ def plan(
     per_pixel = _seconds_per_pixel(order, tiles, threads)
     return replace(
         made,
-        seconds_per_tile=per_pixel * made.tile**2,
+        seconds_per_tile=per_pixel * made.pixels_per_tile,
         seconds=per_pixel * written / workers if tiles else 0.0,
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from hmx.cube import Cube
 from hmx.errors import BadArgument
+from hmx.grid import crs_name
 from hmx.windows import Span, Window
 
 Region = Any
@@ -109,6 +110,9 @@ def _boxed(box: tuple[float, float, float, float], cube: Cube) -> Window:
     rows = Span(math.floor(top + 1e-6), math.ceil(bottom - 1e-6)).clip(whole.y)
     cols = Span(math.floor(left + 1e-6), math.ceil(right - 1e-6)).clip(whole.x)
     if not len(rows) or not len(cols):
-        bounds = ", ".join(f"{value:g}" for value in cube.grid.bounds)
-        raise BadArgument(f"region={box} lies outside the cube, whose bounds are ({bounds}).")
+        bounds = ", ".join(f"{value:.10g}" for value in cube.grid.bounds)
+        raise BadArgument(
+            f"region={box} lies outside the cube, whose bounds are ({bounds}) in "
+            f"{crs_name(cube.grid.crs)}. Pass west, south, east, north within them."
+        )
     return Window(rows, cols)

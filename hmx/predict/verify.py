@@ -23,7 +23,7 @@ from hmx.errors import VerifyFailed
 from hmx.predict.job import Job
 from hmx.predict.ledger import AUDIT, Ledger
 from hmx.predict.output import is_ours, writing
-from hmx.progress import Progress, silent
+from hmx.progress import Progress, counted, silent
 from hmx.provenance import code_version
 from hmx.windows import Span, Window
 
@@ -67,8 +67,8 @@ class Audit:
 
     def __str__(self) -> str:
         return (
-            f"{self.tiles} tiles and {self.chunks} chunks are as the ledger says "
-            f"({self.empty} tiles hold nothing); {self.windows} windows across tiles, "
+            f"{counted(self.tiles, 'tile')} and {counted(self.chunks, 'chunk')} are as the ledger "
+            f"says ({self.empty} tiles hold nothing); {self.windows} windows across tiles, "
             f"{self.pixels:,} px, computed again: largest difference {self.largest:.2g} "
             f"(allowed {self.tolerance:.2g})"
         )

@@ -74,7 +74,7 @@ def draw_folds(
         _map(axis, split, grid, valid)
         title = f"fold {number} of {len(splits)}: " if len(splits) > 1 else ""
         title += f"blocks of {split.block} px, buffer {split.buffer} px"
-        axis.set_title(f"{title} ({split.digest})", fontsize=9)
+        axis.set_title(f"{title} (split {split.digest})", fontsize=9)
         _legend(axis, split, count)
     return figure
 

@@ -104,6 +104,14 @@ def test_flags_stand_above_the_catalog(folder: Path) -> None:
     assert "hm_lo_80" not in fc
 
 
+def test_probabilities_of_exceedance_are_forecast_from_the_shell(folder: Path) -> None:
+    out = folder / "exceed.zarr"
+    words = ("--exceed", 0.1, "--exceed", 0.4, "--output", out)
+    result = run("forecast", folder / "toy.yaml", *words)
+    assert result.exit_code == 0, result.output
+    assert library.open_cube(out)["threshold"].values == pytest.approx([0.1, 0.4])
+
+
 def test_a_region_is_forecast_from_the_shell(folder: Path) -> None:
     result = run(
         "forecast", folder / "toy.yaml", "--region", "500000,5995000,505000,6000000",
@@ -120,6 +128,7 @@ def test_a_later_year_is_appended_and_the_model_follows(folder: Path) -> None:
     result = run("train", catalog)
     assert result.exit_code == 0, result.output
     assert "the cube has changed since" in result.stderr
+    assert "model: skill " in result.stderr
     assert library.open_cube(folder / "toy.zarr").sizes["time"] == 6
 
 
@@ -350,6 +359,8 @@ BAD_WORDS = [
     (("--device", "tpu"), "device='tpu' is not here"),
     (("--workers", 0), "dask.workers = 0"),
     (("--region", "1,2,3"), "a box is west,south,east,north"),
+    (("--region", "1,2,3,4"), "(500000, 5985600, 516800, 6000000) in EPSG:32632. Pass west, south"),
+    (("--set", "evaluate.baselines=[rigde]"), "Did you mean 'ridge'?"),
     (("--h", "many"), "'many' is not a valid integer"),
     (("--nonsense",), "No such option"),
 ]

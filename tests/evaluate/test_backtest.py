@@ -322,6 +322,8 @@ def test_what_cannot_be_asked_is_told(world: xr.Dataset, early: hmx.Bundle) -> N
         backtest(world, model=early, origins=2020)
     with pytest.raises(BadArgument, match=r"origins=2007 is not on the time axis"):
         backtest(world, model=early, origins=2007)
+    with pytest.raises(BadArgument, match=r"but before it\. Pass .* e\.g\. origins='2015"):
+        backtest(world, model=early, origins=1234)
     with pytest.raises(NotEnoughData, match="none of the 1 leads has a truth"):
         backtest(world, 1, model=early, origins=2000)
     with pytest.raises(CubeError, match="Write it first"):

@@ -26,14 +26,23 @@ def ds():
     return make_cube((96, 112), steps=5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"block": None}, {"buffer": 3}])
-def test_the_split_is_the_one_that_training_makes(ds, changes):
-    """Blocks and buffers too, which follow from what the network can see."""
-    fit = FIT.model_copy(update=changes)
-    for network in (ModelOptions(), ModelOptions(trunk=(1,), context=(1, 3))):
-        found = fold_plan(ds, fit, network=network)
-        assert found.splits == (plan(enter(ds), Recipe(network=network, fit=fit)).reader.split,)
-        assert found.splits[0].buffer > 0
+def test_the_split_is_the_one_that_training_makes(ds):
+    found = fold_plan(ds, FIT)
+    assert found.splits == (plan(enter(ds), Recipe(fit=FIT)).reader.split,)
+
+
+@pytest.mark.parametrize(
+    ("fit", "network"),
+    [
+        (TrainOptions(seed=1, test=0.2), ModelOptions(context=[1, 3])),
+        (TrainOptions(folds=4, fold=2, buffer=1), ModelOptions(trunk=[1])),
+        (TrainOptions(until=2005), ModelOptions(context=[])),
+    ],
+    ids=["test blocks", "a fold", "until"],
+)
+def test_options_of_training_and_network_decide_the_split_alike(ds, fit, network):
+    found = fold_plan(ds, fit, network=network)
+    assert found.splits == (plan(enter(ds), Recipe(network=network, fit=fit)).reader.split,)
 
 
 @pytest.mark.parametrize("folds", [None, 3])

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from hmx.evaluate.scorecard import Scorecard
 from hmx.figures.scorecard import COLOURS, draw_reliability, draw_skill, draw_strata
-from hmx.metrics import Cell, Tally
+from hmx.metrics import Cell, Prediction, Scene, Tally
 from tests.evaluate.test_scorecard import scenes
 
 
@@ -73,6 +73,22 @@ def test_strata_are_named_with_their_share(card: Scorecard) -> None:
     assert names[1].startswith("far: ")
     points = np.asarray(figure.axes[0].containers[0][0].get_xdata())
     assert points[2] == pytest.approx(card.value("rmse_skill", "model", 1, stratum="near"))
+
+
+def test_a_stratum_in_which_the_reference_is_exact_says_so() -> None:
+    truth = np.stack([np.where(np.arange(30) < 10, 0.5, 0.6) * np.ones((20, 1))] * 2)
+    origin, model = np.full((20, 30), 0.5), np.full((2, 20, 30), 0.55)
+    same = {"unchanged": np.arange(30) * np.ones((20, 1)) < 10}
+    scene = Scene(truth, origin, (1, 2), strata=same)
+    both = {"model": Prediction(model), "persistence": Prediction(np.stack([origin] * 2))}
+    exact = Scorecard({"a": Tally.of(scene, both)})
+    for axis in draw_strata(exact).axes:
+        (note,) = axis.texts
+        assert note.get_text() == "persistence makes no error here"
+        assert note.xy[1] == exact.strata.index("unchanged")
+    assert "-: persistence makes no error there" in str(exact)
+    assert "unchanged: truly the same" in str(exact)
+    assert "inf" not in str(exact)
 
 
 def test_series_differ_by_colour_marker_and_line_style(card: Scorecard) -> None:

@@ -81,6 +81,16 @@ def test_one_tile_is_timed_and_the_rest_is_proportional(
     assert made.workers == 2
 
 
+def test_a_tile_larger_than_the_raster_is_counted_by_the_pixels_it_has(
+    stored: Path, trained: hmx.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(stored, trained, Path("nowhere.zarr"), tile=128)
+    monkeypatch.setattr(module, "_seconds_per_pixel", lambda *_: 1e-3)
+    made = plan(job.order, job.inventory)
+    assert made.seconds_per_tile == made.seconds == pytest.approx(96 * 112 * 1e-3)
+    assert "1 kpx/s" in str(made)
+
+
 def test_a_real_tile_is_run_and_torch_is_left_as_it_was(
     stored: Path, trained: hmx.Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,66 @@
+"""Laws of what ``hmx info`` says of a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import hmx
+from hmx.calibration import Calibration
+from hmx.describe import describe_bundle, describe_skill
+
+LEADS = {"1": {"skill": 0.2, "crps_skill": 0.25}, "2": {"skill": -0.1, "crps_skill": 0.125}}
+RUNS = {
+    "loss": {"mean": 0.9, "sd": 0.1, "n": 3},
+    "skill_h1": {"mean": 0.21, "sd": 0.02, "n": 3},
+    "crps_skill_h1": {"mean": 0.3, "sd": 0.04, "n": 3},
+    "skill_h2": {"mean": 0.0, "sd": 0.01, "n": 3},
+    "crps_skill_h2": {"mean": 0.1, "sd": 0.03, "n": 3},
+}
+
+
+def facts(text: str) -> dict[str, str]:
+    pairs = (line.strip().split("  ", 1) for line in text.splitlines())
+    return {name: value.strip() for name, value in pairs}
+
+
+def test_a_model_is_described_by_form_sight_skill_and_calibration(trained: hmx.Bundle) -> None:
+    found = facts(describe_bundle(trained.path))
+    assert found["network"].startswith(f"dilated, direct, {trained.spec.h} leads; 8 wide")
+    assert found["sees"].startswith("7 px around a pixel: 4 by the network")
+    assert found["sees"].endswith("half-width 1, 3")
+    assert found["skill"].startswith("CRPS ")
+    assert found["intervals"].startswith(f"calibrated for leads 1 to {trained.calibration.leads}")
+    assert max(map(len, found.values())) < 200
+
+
+def test_without_calibration_intervals_say_so(trained: hmx.Bundle, tmp_path) -> None:
+    path = tmp_path / "plain"
+    replace(trained, calibration=Calibration()).save(path)
+    assert "nothing was kept to calibrate on" in facts(describe_bundle(path))["intervals"]
+
+
+def test_a_model_and_its_grid_are_one_line_in_a_notebook(trained: hmx.Bundle, cube) -> None:
+    assert repr(trained).startswith(f"Bundle(hm, {trained.spec.h} x 5 years, dilated, direct, ")
+    assert str(trained.path) in repr(trained)
+    assert "not saved" in repr(replace(trained, path=None))
+    grid = repr(cube.hm.grid)
+    assert grid.startswith("Grid(96 rows x 112 columns, EPSG:32632, bounds 500000, ")
+    assert len(grid.splitlines()) == 1
+
+
+def test_skill_of_one_run_is_told_by_lead() -> None:
+    text = "CRPS +0.250, +0.125; RMSE +0.200, -0.100 (leads 1, 2 against persistence, validation"
+    assert describe_skill({"leads": LEADS}) == f"{text} blocks)"
+
+
+def test_skill_of_several_runs_is_their_mean_and_spread() -> None:
+    text = describe_skill({"leads": LEADS, "runs": RUNS})
+    assert text.startswith("CRPS +0.300 ± 0.040, +0.100 ± 0.030; RMSE +0.210 ± 0.020")
+    assert text.endswith("mean ± sd of 3 runs)")
+
+
+@pytest.mark.parametrize("validation", [{}, {"loss": 1.0, "leads": {}}])
+def test_a_model_that_was_not_scored_says_so(validation: dict[str, object]) -> None:
+    assert describe_skill(validation) == "not scored"
