@@ -9,11 +9,7 @@ truths beyond the outermost knots are ranked below 0 or above 1, in units of the
 change, so that tails can be widened by adding, as in conformalised quantile
 regression (Romano et al. 2019, arXiv:1905.03222).
 
-Before that, distributions are damped: far from past change next to nothing happens,
-and what a network spreads there can cost more than it gives. The share of its residual
-that is kept, from none (persistence) to all, is the one with the least CRPS.
-
-Both are learnt for each lead and for strata of the distance to past change, and
+Ranks are learnt for each lead and for strata of the distance to past change, and
 interpolated between strata, so maps have no contours.
 """
 
@@ -33,8 +29,6 @@ PROBABILITIES = np.unique(
     np.round(np.concatenate([[0.001, 0.0025], np.arange(0.005, 0.9951, 0.005),
                              [0.9975, 0.999]]), 4)
 )  # fmt: skip
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a residual
-_WORTH = 0.005  # a gain in CRPS below which nothing is damped
 FEWEST = 200  # ranks below which a stratum is a guess, and the whole lead is taken
 _NEAR = (0.0, 5.0)  # px from past change: strata at it, near it and far from it
 
@@ -84,39 +78,12 @@ class Calibration:
         Distances of the strata, px.
     stretch : tuple of float
         What a whole rank beyond the outermost knots is, per lead, native units.
-    kept : tuple of ndarray
-        Share of the residual that is kept, per lead, (strata,); none: all.
     """
 
     ranks: tuple[np.ndarray, ...] = ()
     counts: tuple[np.ndarray, ...] = ()
     nodes: tuple[float, ...] = (0.0,)
     stretch: tuple[float, ...] = ()
-    kept: tuple[np.ndarray, ...] = ()
-
-    def damp(self, values: Floats, origin: Floats, distance: Floats | None) -> Floats:
-        """Draw distributions towards persistence, as far as that is worth it.
-
-        Parameters
-        ----------
-        values : ndarray
-            Knots of all leads, native units, (h, q, y, x).
-        origin : ndarray
-            Last observed state, (y, x).
-        distance : ndarray, optional
-            To past change, px, (y, x).
-        """
-        if all((share == 1).all() for share in self.kept):
-            return values
-        weights = memberships(distance, self.nodes)
-        damped = values.copy()
-        for lead in range(len(values)):
-            shares = self.kept[min(lead, len(self.kept) - 1)]
-            keep = sum((w * s for w, s in zip(weights, shares, strict=True)), start=0.0)
-            if np.ndim(keep) or keep != 1:
-                share = np.asarray(keep, values.dtype)
-                damped[lead] = origin + share * (values[lead] - origin)
-        return damped
 
     @property
     def leads(self) -> int:
@@ -195,7 +162,6 @@ class Calibration:
             "counts": [counts.tolist() for counts in self.counts],
             "nodes": list(self.nodes),
             "stretch": list(self.stretch),
-            "kept": [shares.tolist() for shares in self.kept],
         }
 
     @classmethod
@@ -206,7 +172,6 @@ class Calibration:
             tuple(np.array(counts) for counts in raw["counts"]),
             tuple(raw["nodes"]),
             tuple(raw["stretch"]),
-            tuple(np.array(shares) for shares in raw["kept"]),
         )
 
     def require(self) -> None:
@@ -224,7 +189,6 @@ def fit_ranks(
     *,
     nodes: Sequence[float],
     stretch: Sequence[float],
-    kept: Sequence[np.ndarray] = (),
 ) -> Calibration:
     """Learn a calibration from ranks of held-out truths.
 
@@ -238,8 +202,6 @@ def fit_ranks(
         Distances of the strata, px.
     stretch : sequence of float
         As the ranks were computed with, per lead.
-    kept : sequence of ndarray
-        Shares of the residual, from :func:`best_shares`, per lead, (strata,).
 
     Returns
     -------
@@ -258,26 +220,7 @@ def fit_ranks(
         counts=tuple(counts for _, counts in found),
         nodes=tuple(nodes),
         stretch=tuple(stretch[:leads]),
-        kept=tuple(kept[:leads]),
     )
-
-
-def best_shares(costs: np.ndarray) -> np.ndarray:
-    """Choose the share of the residual that is kept in each stratum.
-
-    Parameters
-    ----------
-    costs : ndarray
-        Summed CRPS of held-out truths at each of :data:`SHARES`, (strata, shares).
-
-    Returns
-    -------
-    ndarray
-        (strata,). All is kept unless less is better by half a percent.
-    """
-    best = costs.argmin(axis=1)
-    worth = costs.min(axis=1) < (1 - _WORTH) * costs[:, -1]
-    return np.where(worth, np.array(SHARES)[best], 1.0)
 
 
 def _fit_lead(

@@ -7,18 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from hmx.calibration import (
-    SHARES,
-    Calibration,
-    best_shares,
-    fit_ranks,
-    memberships,
-    strata,
-)
+from hmx.calibration import Calibration, fit_ranks, strata
 from hmx.distribution import mixture, rank, settle
 from hmx.folds import CALIBRATION
 from hmx.learn.data import Batch, HeldOut, Reader
-from hmx.metrics import crps
 from hmx.models.forecaster import Forecaster
 
 _MOST_WINDOWS = 256
@@ -47,72 +39,31 @@ def calibrate(
     Calibration
         Of the leads, from 1 up, that have enough truth; empty without blocks.
     """
-    spec, change = reader.spec, reader.scaler.change
-    cap = float(max(spec.context.radii)) if spec.context.distance else None
-    nodes = strata(cap)
+    h = reader.spec.h
+    ranks: list[list[np.ndarray]] = [[] for _ in range(h)]
+    near: list[list[np.ndarray]] = [[] for _ in range(h)]
     windows = HeldOut(reader, CALIBRATION, most=most, seed=seed)
-    batches = [windows[index] for index in range(len(windows))]
-    settled = [forecast_knots(networks, reader, batch) for batch in batches]
-    costs = np.zeros((spec.h, len(nodes), len(SHARES)))
-    for batch, knots in zip(batches, settled, strict=True):
-        costs += _costs(batch, knots, nodes, reader)
-    kept = [best_shares(lead) for lead in costs]
-    damping = Calibration(nodes=nodes, kept=tuple(kept))
-    ranked = _Ranked(reader, seed)
-    for batch, knots in zip(batches, settled, strict=True):
-        origin, near = batch.seen.past[0, -1].numpy(), _near(batch, reader)
-        ranked.see(batch, damping.damp(knots, origin, near))
-    ranks, distances = ranked.joined()
-    return fit_ranks(ranks, distances, nodes=nodes, stretch=change, kept=kept)
-
-
-def _near(batch: Batch, reader: Reader) -> np.ndarray | None:
-    """Return the distance to past change of a window, px, if it is known."""
-    return batch.distance[0].numpy() if reader.spec.context.distance else None
-
-
-def _costs(batch: Batch, knots: np.ndarray, nodes: Sequence[float], reader: Reader) -> np.ndarray:
-    """Sum the CRPS of a window for each share of the residual, (lead, strata, shares)."""
-    origin, levels = batch.seen.past[0, -1].numpy(), np.array(reader.spec.network.knots)
-    weights = [
-        np.broadcast_to(weight, origin.shape) for weight in memberships(_near(batch, reader), nodes)
-    ]
-    found = np.zeros((len(knots), len(nodes), len(SHARES)))
-    for lead, values in enumerate(knots):
-        kept = batch.weight[0, lead].numpy() > 0
-        truth, start = batch.truth[0, lead].numpy()[kept], origin[kept]
-        for at, share in enumerate(SHARES):
-            damped = start + np.float32(share) * (values[:, kept] - start)
-            cost = crps(truth, damped, levels)
-            found[lead, :, at] = [float((weight[kept] * cost).sum()) for weight in weights]
-    return found
-
-
-class _Ranked:
-    """Ranks of truths, and their distances to past change, lead by lead."""
-
-    def __init__(self, reader: Reader, seed: int):
-        self.reader, self.draw = reader, np.random.default_rng([seed, CALIBRATION])
-        self.ranks: list[list[np.ndarray]] = [[] for _ in range(reader.spec.h)]
-        self.near: list[list[np.ndarray]] = [[] for _ in range(reader.spec.h)]
-
-    def see(self, batch: Batch, knots: np.ndarray) -> None:
-        """Rank the truths of a window."""
-        levels = self.reader.spec.network.knots
-        for lead, values in enumerate(knots):
+    draw = np.random.default_rng([seed, CALIBRATION])
+    for index in range(len(windows)):
+        batch = windows[index]
+        knots = forecast_knots(networks, reader, batch)
+        for lead in range(h):
             kept = batch.weight[0, lead].numpy() > 0
             truth = batch.truth[0, lead].numpy()[kept]
-            stretch, fall = self.reader.scaler.change[lead], self.draw.random(len(truth))
-            self.ranks[lead].append(rank(values[:, kept], levels, truth, fall, stretch=stretch))
-            self.near[lead].append(batch.distance[0].numpy()[kept])
-
-    def joined(self) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
-        """Return the ranks of each lead, and their distances where these are known."""
-        known = self.reader.spec.context.distance
-        joined = [
-            _join(ranks, near, self.draw) for ranks, near in zip(self.ranks, self.near, strict=True)
-        ]
-        return [found for found, _ in joined], [near if known else None for _, near in joined]
+            values = knots[lead][:, kept]
+            stretch = reader.scaler.change[lead]
+            levels, fall = reader.spec.network.knots, draw.random(len(truth))
+            ranks[lead].append(rank(values, levels, truth, fall, stretch=stretch))
+            near[lead].append(batch.distance[0].numpy()[kept])
+    known = reader.spec.context.distance
+    cap = float(max(reader.spec.context.radii)) if known else None
+    joined = [_join(ranks[lead], near[lead], draw) for lead in range(h)]
+    return fit_ranks(
+        [found for found, _ in joined],
+        [distance if known else None for _, distance in joined],
+        nodes=strata(cap),
+        stretch=reader.scaler.change,
+    )
 
 
 def forecast_knots(networks: Sequence[Forecaster], reader: Reader, batch: Batch) -> np.ndarray:

@@ -38,11 +38,9 @@ def panel_rows(
     window = _view(reader, changed)
     batch = batch_of([reader.sample(window, origin, -1)])
     inputs, truth = reader.fields.cut(window, origin)
-    near = batch.distance[0].numpy() if reader.spec.context.distance else None
     knots = forecast_knots(networks, reader, batch)
-    knots = calibration.damp(knots, inputs.past[-1], near)
     start = np.where(inputs.valid[-1] > 0, inputs.past[-1], np.nan)
-    knots = np.where(np.isnan(start), np.nan, knots).astype("float32")
+    knots[..., np.isnan(start)] = np.nan
     return [
         _row(lead, values, truth[lead - 1], start, batch, reader, calibration)
         for lead, values in enumerate(knots, start=1)
