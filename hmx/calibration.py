@@ -10,7 +10,9 @@ change, so that tails can be widened by adding, as in conformalised quantile
 regression (Romano et al. 2019, arXiv:1905.03222).
 
 Ranks are learnt for each lead and for strata of the distance to past change, and
-interpolated between strata, so maps have no contours.
+interpolated between strata, so maps have no contours. Pixels of one block err alike:
+where blocks disagree more among themselves than together with p, there is nothing to
+correct, and t(p) is drawn towards p (empirical Bayes, as in James & Stein 1961).
 """
 
 from __future__ import annotations
@@ -189,6 +191,7 @@ def fit_ranks(
     *,
     nodes: Sequence[float],
     stretch: Sequence[float],
+    blocks: Sequence[np.ndarray] | None = None,
 ) -> Calibration:
     """Learn a calibration from ranks of held-out truths.
 
@@ -202,6 +205,9 @@ def fit_ranks(
         Distances of the strata, px.
     stretch : sequence of float
         As the ranks were computed with, per lead.
+    blocks : sequence of ndarray, optional
+        Number of the block that each rank is from, (n,) each. Default: all ranks are
+        independent.
 
     Returns
     -------
@@ -212,8 +218,8 @@ def fit_ranks(
     enough = [len(lead) >= FEWEST for lead in ranks]
     leads = enough.index(False) if False in enough else len(enough)
     found = [
-        _fit_lead(rank, distance, nodes)
-        for rank, distance in zip(ranks[:leads], distances[:leads], strict=True)
+        _fit_lead(ranks[lead], distances[lead], nodes, None if blocks is None else blocks[lead])
+        for lead in range(leads)
     ]
     return Calibration(
         ranks=tuple(table for table, _ in found),
@@ -224,7 +230,10 @@ def fit_ranks(
 
 
 def _fit_lead(
-    ranks: np.ndarray, distance: np.ndarray | None, nodes: Sequence[float]
+    ranks: np.ndarray,
+    distance: np.ndarray | None,
+    nodes: Sequence[float],
+    blocks: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit all strata of a lead: ranks (strata, p) and counts (strata,)."""
     order = np.argsort(ranks, kind="stable")
@@ -233,11 +242,42 @@ def _fit_lead(
     weights = [np.broadcast_to(w, ranks.shape) for w in memberships(near, nodes)]
     counts = np.array([float(weight.sum()) for weight in weights])
     pooled = np.ones(ranks.shape)
-    table = [
-        _weighted(ranks, weight if count >= FEWEST else pooled)
-        for weight, count in zip(weights, counts, strict=True)
-    ]
+    used = [w if count >= FEWEST else pooled for w, count in zip(weights, counts, strict=True)]
+    table = [_weighted(ranks, weight) for weight in used]
+    if blocks is not None:
+        table = [
+            _trusted(found, ranks, weight, blocks[order])
+            for found, weight in zip(table, used, strict=True)
+        ]
     return np.stack(table), counts
+
+
+def _trusted(
+    found: np.ndarray, ranks: np.ndarray, weight: np.ndarray, blocks: np.ndarray
+) -> np.ndarray:
+    """Draw ranks towards their probabilities, as far as blocks disagree about them.
+
+    What blocks say of the share of truths below each decile has a variance; that of
+    its mean is what chance alone would make of it.
+    """
+    deciles = np.arange(0.1, 0.95, 0.1)
+    below, sizes = [], []
+    for block in np.unique(blocks):
+        at = blocks == block
+        size = float(weight[at].sum())
+        if size > 0:
+            hits = ranks[at][:, None] <= deciles
+            below.append((weight[at][:, None] * hits).sum(0) / size)
+            sizes.append(size)
+    if len(sizes) < 2:
+        return found
+    share = np.array(sizes) / sum(sizes)
+    off = np.array(below) - deciles
+    mean = (share[:, None] * off).sum(0)
+    chance = (share[:, None] ** 2 * (off - mean) ** 2).sum(0) / (1 - (share**2).sum())
+    signal = float((mean**2).sum())
+    trust = max(0.0, 1 - float(chance.sum()) / signal) if signal > 0 else 0.0
+    return np.asarray(PROBABILITIES + trust * (found - PROBABILITIES))
 
 
 def _weighted(ranks: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -266,3 +266,30 @@ def test_an_uncalibrated_model_says_how_to_calibrate_it():
 def test_probabilities_ascend_and_are_symmetric():
     assert (np.diff(PROBABILITIES) > 0).all()
     np.testing.assert_allclose(PROBABILITIES + PROBABILITIES[::-1], 1)
+
+
+def ranked_blocks(shift: np.ndarray, *, pixels: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of blocks, each with a share of its truths moved below the median."""
+    rng = np.random.default_rng(5)
+    drawn = rng.random((len(shift), pixels))
+    moved = np.clip(drawn ** (1 + shift[:, None]), 0, 1)
+    return moved.ravel(), np.repeat(np.arange(len(shift)), pixels)
+
+
+def test_what_blocks_agree_on_is_corrected() -> None:
+    ranks, blocks = ranked_blocks(np.full(8, 0.6))
+    plain = fit_ranks([ranks], [None], nodes=(0.0,), stretch=(1.0,))
+    shrunk = fit_ranks([ranks], [None], nodes=(0.0,), stretch=(1.0,), blocks=[blocks])
+    off = np.abs(plain.ranks[0] - PROBABILITIES).max()
+    assert off > 0.1
+    assert np.abs(shrunk.ranks[0] - plain.ranks[0]).max() < 0.05 * off
+
+
+def test_what_blocks_disagree_about_is_left_alone() -> None:
+    ranks, blocks = ranked_blocks(np.array([0.9, -0.45, 0.8, -0.4]))
+    plain = fit_ranks([ranks], [None], nodes=(0.0,), stretch=(1.0,))
+    shrunk = fit_ranks([ranks], [None], nodes=(0.0,), stretch=(1.0,), blocks=[blocks])
+    assert np.abs(plain.ranks[0] - PROBABILITIES).max() > 0.02
+    np.testing.assert_allclose(
+        shrunk.ranks[0], np.broadcast_to(PROBABILITIES, (1, len(PROBABILITIES)))
+    )

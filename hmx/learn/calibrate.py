@@ -42,6 +42,7 @@ def calibrate(
     h = reader.spec.h
     ranks: list[list[np.ndarray]] = [[] for _ in range(h)]
     near: list[list[np.ndarray]] = [[] for _ in range(h)]
+    whose: list[list[np.ndarray]] = [[] for _ in range(h)]
     windows = HeldOut(reader, CALIBRATION, most=most, seed=seed)
     draw = np.random.default_rng([seed, CALIBRATION])
     for index in range(len(windows)):
@@ -55,12 +56,14 @@ def calibrate(
             levels, fall = reader.spec.network.knots, draw.random(len(truth))
             ranks[lead].append(rank(values, levels, truth, fall, stretch=stretch))
             near[lead].append(batch.distance[0].numpy()[kept])
+            whose[lead].append(np.full(len(truth), index))
     known = reader.spec.context.distance
     cap = float(max(reader.spec.context.radii)) if known else None
-    joined = [_join(ranks[lead], near[lead], draw) for lead in range(h)]
+    joined = [_join((ranks[lead], near[lead], whose[lead]), draw) for lead in range(h)]
     return fit_ranks(
-        [found for found, _ in joined],
-        [distance if known else None for _, distance in joined],
+        [found for found, _, _ in joined],
+        [distance if known else None for _, distance, _ in joined],
+        blocks=[block for _, _, block in joined],
         nodes=strata(cap),
         stretch=reader.scaler.change,
     )
@@ -80,12 +83,11 @@ def forecast_knots(networks: Sequence[Forecaster], reader: Reader, batch: Batch)
 
 
 def _join(
-    ranks: list[np.ndarray], near: list[np.ndarray], draw: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+    windows: tuple[list[np.ndarray], ...], draw: np.random.Generator
+) -> tuple[np.ndarray, ...]:
     """Join the windows of a lead, and thin out what is more than enough."""
-    found = np.concatenate(ranks) if ranks else np.zeros(0)
-    distance = np.concatenate(near) if near else np.zeros(0)
-    if len(found) > _MOST_RANKS:
-        kept = draw.choice(len(found), _MOST_RANKS, replace=False)
-        found, distance = found[kept], distance[kept]
-    return found, distance
+    found = [np.concatenate(parts) if parts else np.zeros(0) for parts in windows]
+    if len(found[0]) > _MOST_RANKS:
+        kept = draw.choice(len(found[0]), _MOST_RANKS, replace=False)
+        found = [part[kept] for part in found]
+    return tuple(found)
