@@ -234,6 +234,8 @@ class BacktestOptions(Options):
         on a grid of 4 Mpx and more.
     tile : int
         Side of the pieces that tasks score, px; it changes no score.
+    precision : str
+        Of the forecasts: ``float32``, or ``float64`` for proofs.
     """
 
     h: Count = 3
@@ -242,6 +244,7 @@ class BacktestOptions(Options):
     level: Numbers = (50.0, 80.0, 95.0)
     baselines: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] | None = None
     tile: Count = 512
+    precision: Literal["float32", "float64"] = "float32"
 
     @field_validator("baselines")
     @classmethod

@@ -302,6 +302,7 @@ class _Backtest:
             digest=bundle.digest,
             rules=case.cube.rules,
             h=h,
+            precision=case.options.precision,
             device=case.fit["device"],
         )
 

@@ -21,7 +21,7 @@ _SIDE = 512  # px: of a larger cube, the square with most change is shown
 def panel_rows(
     networks: Sequence[Forecaster], reader: Reader, calibration: Calibration, changed: np.ndarray
 ) -> list[PanelRow]:
-    """Forecast from the last origin that has a truth, one row per lead.
+    """Forecast from the last origin at which most leads have a truth, one row per lead.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def panel_rows(
     changed : ndarray
         Pixels that changed in each block, (block rows, block columns).
     """
-    origin = reader.origins[-1]
+    origin = shown_origin(reader)
     window = _view(reader, changed)
     batch = batch_of([reader.sample(window, origin, -1)])
     inputs, truth = reader.fields.cut(window, origin)
@@ -45,6 +45,16 @@ def panel_rows(
         _row(lead, values, truth[lead - 1], start, batch, reader, calibration)
         for lead, values in enumerate(knots, start=1)
     ]
+
+
+def shown_origin(reader: Reader) -> int:
+    """Choose the step that the panel forecasts from."""
+    return max(reader.origins[0], reader.cube.data.sizes["time"] - 1 - reader.spec.h)
+
+
+def origin_label(reader: Reader) -> str:
+    """Name the step that the panel forecasts from."""
+    return str(reader.cube.data["time"].values[shown_origin(reader)])[:10].removesuffix("-01-01")
 
 
 def _row(
@@ -80,7 +90,7 @@ def _row(
 def _label(reader: Reader, lead: int) -> str:
     """Name a lead by its date and how far it is ahead."""
     time = reader.cube.data["time"]
-    origin = reader.origins[-1]
+    origin = shown_origin(reader)
     seen = time.isel(time=slice(None, origin + 1))
     when = str(reader.cube.cadence.extend(seen, lead)[-1])[:10]
     return f"{when.removesuffix('-01-01')} (+{lead})"

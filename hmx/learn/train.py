@@ -29,7 +29,7 @@ from hmx.learn.calibrate import calibrate
 from hmx.learn.data import Draw
 from hmx.learn.fitting import Fitted, fit, quiet
 from hmx.learn.recipe import Plan, Recipe, plan
-from hmx.learn.show import LEVEL, panel_rows
+from hmx.learn.show import LEVEL, origin_label, panel_rows
 from hmx.learn.tracking import (
     close,
     keep_log,
@@ -205,7 +205,7 @@ class _Work:
             target=reader.spec.target,
             units=reader.spec.units,
             valid_range=reader.spec.valid_range,
-            title=f"{reader.spec.target}: forecast from the last origin with a truth",
+            title=f"{reader.spec.target}: forecast from {origin_label(reader)}",
             level=LEVEL,
         )
         log_panel(self.logs, figure)

@@ -68,7 +68,9 @@ def same(one: Scorecard, other: Scorecard) -> None:
 
 
 def scored(world: xr.Dataset, model: hmx.Bundle, **options: Any) -> Scorecard:
-    return evaluate(world, model, BacktestOptions(h=2, baselines=RIDGE, **options))
+    """In float64: tiles of other sides add up in another order."""
+    wanted = BacktestOptions(h=2, baselines=RIDGE, precision="float64", **options)
+    return evaluate(world, model, wanted)
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +102,9 @@ def test_processes_give_the_scores_of_one(
     world: xr.Dataset, early: hmx.Bundle, card: Scorecard
 ) -> None:
     apart = backtest(world, 2, model=early, baselines=RIDGE, workers=2)
+    here = backtest(world, 2, model=early, baselines=RIDGE)
     assert apart.facts["truth"] == card.facts["truth"]
-    same(apart, card)
+    same(apart, here)
 
 
 def test_a_model_is_scored_after_what_it_has_seen(
@@ -330,11 +333,11 @@ def test_what_cannot_be_asked_is_told(world: xr.Dataset, early: hmx.Bundle) -> N
         backtest(world.compute() + 0, model=early, workers=2)
 
 
-def test_an_unsaved_cube_is_scored_in_this_process(
-    world: xr.Dataset, early: hmx.Bundle, card: Scorecard
-) -> None:
-    found = world.compute().hm.backtest(2, model=early, baselines=RIDGE)
-    assert found.whole.as_dict() == card.whole.as_dict()
+def test_an_unsaved_cube_is_scored_in_this_process(world: xr.Dataset, early: hmx.Bundle) -> None:
+    stored, found = (
+        ds.hm.backtest(2, model=early, baselines=RIDGE) for ds in (world, world.compute())
+    )
+    assert found.whole.as_dict() == stored.whole.as_dict()
 
 
 def test_strata_are_of_distance_and_of_change() -> None:
