@@ -19,8 +19,8 @@ MEASURES = ("rmse", "crps")
 def verdict(card: Scorecard) -> str:
     """Say whether to use the model or the reference.
 
-    A skill counts as no gain if it lies within 0.5 % of zero and its spread
-    over folds and origins, one standard deviation, reaches zero or is unknown.
+    A skill counts as no gain if its spread over folds and origins, one standard
+    deviation, reaches zero; where there is only one, if it lies within 0.5 % of zero.
     At a lead the model is preferred if it gains in RMSE and does not lose in CRPS. A
     gain in CRPS alone is no reason to publish its map: any honest spread beats the
     point that persistence is.
@@ -83,8 +83,9 @@ def outcome(card: Scorecard, measure: str, lead: int) -> Outcome:
     """Judge a skill: a gain, none worth the name, or a loss."""
     skill = card.value(f"{measure}_skill", card.model, lead)
     spread = card.value(f"{measure}_skill", card.model, lead, split="sd")
-    sure = abs(skill) > MARGIN or abs(skill) > spread  # False where the spread is unknown
-    if math.isnan(skill) or not sure:
+    known = not math.isnan(spread)
+    sure = abs(skill) > spread if known else abs(skill) > MARGIN  # False if skill is NaN
+    if not sure:
         return "none"
     return "gain" if skill > 0 else "loss"
 
