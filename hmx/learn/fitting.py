@@ -85,7 +85,7 @@ def fit(
     judged = bool(len(validation_windows(reader, options)))
     network = Forecaster.of(reader.spec, reader.scaler)
     fit_anchor(network, reader, seed=options.seed)
-    module = Fit(network, reader, options, draw, judged=judged)
+    module = Fit(network, reader, options, draw)
     last = folder / _LAST
     if not (folder / _DONE).is_file():
         trainer = _trainer(options, folder, logs, progress, judged=judged, what=what)

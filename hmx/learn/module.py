@@ -36,8 +36,6 @@ class Fit(pl.LightningModule):
         Of the fit.
     draw : Draw
         Where chips lie.
-    judged : bool
-        Whether there are held-out blocks to judge by.
     """
 
     def __init__(
@@ -46,8 +44,6 @@ class Fit(pl.LightningModule):
         reader: Reader,
         options: TrainOptions,
         draw: Draw,
-        *,
-        judged: bool = True,
     ):
         super().__init__()
         self.network = channels_last(network)
@@ -58,7 +54,7 @@ class Fit(pl.LightningModule):
         )
         if self.average is not None:
             self.average.requires_grad_(False)  # or several processes wait for its gradients
-        self.reader, self.options, self.draw, self.judged = reader, options, draw, judged
+        self.reader, self.options, self.draw = reader, options, draw
         self.judge = Judge(reader)
         self.chips: Chips | None = None
 

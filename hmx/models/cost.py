@@ -147,9 +147,8 @@ def footprint(
     total = sum(_bulk(held) * hidden for held in plan.cells())
     total += sum(_bulk(held) * frame for held in plan.frames())
     strip = min(plan.rows, len(plan.regions[0][0].y)) * len(plan.regions[0][0].x)
-    total += (
-        2 * strip * (8 * hidden + 2 * frame + 6 * knots)
-    )  # twice, as freed memory lies in pieces
+    # twice, as freed memory lies in pieces
+    total += 2 * strip * (8 * hidden + 2 * frame + 6 * knots)
     total *= full
     widths = [frame, *(hidden,) * (options.layers - 1)]
     buffers = [
@@ -166,11 +165,12 @@ def footprint(
 def best_tile(device: str) -> int:
     """Choose the side of a tile, px, where nobody has.
 
-    On one core of an AMD EPYC 9005 (Zen 5), with the default network and h = 4,
-    tiles of 128, 256, 512 and 1024 px made 359, 481, 520 and 538 thousand finished
-    pixels a second in bfloat16, and 262, 336, 352 and 392 in float32: the larger, the
-    less halo. A tile of 512 px is read and written in a quarter of the memory of the
-    next, and leaves four times as many tasks to share out. A GPU was not measured.
+    On one core of an AMD EPYC 9005 (Zen 5), with a recursive ConvLSTM of two layers of
+    16 channels and h = 4, tiles of 128, 256, 512 and 1024 px made 359, 481, 520 and 538
+    thousand finished pixels a second in bfloat16, and 262, 336, 352 and 392 in float32:
+    the larger, the less halo. A tile of 512 px is read and written in a quarter of the
+    memory of the next, and leaves four times as many tasks to share out. A GPU was not
+    measured.
 
     Parameters
     ----------

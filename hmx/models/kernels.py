@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hmx.distribution import shares
 from hmx.models.convlstm import ConvLSTMCell
 from hmx.models.forecaster import Forecaster
-from hmx.models.quantile import TargetScale, parts, unfold, weights
+from hmx.models.quantile import TargetScale, parts, unfold
 from hmx.models.regions import padded
 
 
@@ -141,8 +142,8 @@ class Head:
         mixing, bias = (p.detach().clone() for p in entry.parameters())
         raw, offset = (p.detach().clone() for p in network.head.parameters())
         mixing[:, : len(bias)] *= 2
-        shares = raw.new_tensor(weights(network.knots))
-        return cls(mixing, bias, raw, offset, network.scale, shares, network.middle)
+        counted = raw.new_tensor(shares(network.knots))
+        return cls(mixing, bias, raw, offset, network.scale, counted, network.middle)
 
     def ahead(self, total: Tensor, origin: Tensor, hidden: Tensor, frame: Tensor) -> Tensor:
         """Add a lead's parts to those of the leads before; return its knots.

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from hmx.bundle import Spec
+from hmx.distribution import shares
 from hmx.scaling import Scaler
 
 _TINY = 1e-9  # native units: far below any change
@@ -122,7 +122,7 @@ def tilt(values: Tensor, origin: Tensor, target: Tensor, knots: Sequence[float])
     knots : sequence of float
         Probabilities, (q,).
     """
-    share = values.new_tensor(weights(knots))[:, None, None]
+    share = values.new_tensor(shares(knots))[:, None, None]
     residual = values - origin.unsqueeze(-3)
     up = (residual.relu() * share).sum(-3) + _TINY  # so that a side without values
     down = ((-residual).relu() * share).sum(-3) + _TINY  # still says which way to go
@@ -135,15 +135,9 @@ def tilt(values: Tensor, origin: Tensor, target: Tensor, knots: Sequence[float])
     return origin.unsqueeze(-3) + residual.relu() * factor - (-residual).relu() / factor
 
 
-def weights(knots: Sequence[float]) -> list[float]:
-    """Return what each knot counts for in the mean of the distribution."""
-    edges = [0.0, *((a + b) / 2 for a, b in pairwise(knots)), 1.0]
-    return [after - before for before, after in pairwise(edges)]
-
-
 def mean(values: Tensor, knots: Sequence[float]) -> Tensor:
     """Integrate a quantile function: (..., q, y, x) to (..., y, x)."""
-    share = values.new_tensor(weights(knots))[:, None, None]
+    share = values.new_tensor(shares(knots))[:, None, None]
     return (values * share).sum(-3)
 
 

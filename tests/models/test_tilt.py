@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmx.models.quantile import mean, tilt, weights
+from hmx.distribution import shares
+from hmx.models.quantile import mean, tilt
 from hmx.options import KNOTS
 
-SHARE = torch.tensor(weights(KNOTS), dtype=torch.float64)[:, None, None]
+SHARE = torch.tensor(shares(KNOTS), dtype=torch.float64)[:, None, None]
 
 
 def spreads(side: int = 24, *, seed: int = 0) -> tuple[Tensor, Tensor]:
