@@ -1,0 +1,1 @@
+"""Scores of mappers on sites they have not seen."""

@@ -1,0 +1,1 @@
+"""Mappers: networks that learn a quantity at sample points."""

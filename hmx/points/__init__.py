@@ -1,0 +1,1 @@
+"""Points: samples of a quantity, and where they lie in a cube."""

@@ -1,0 +1,46 @@
+"""Samples: points joined to a cube, one row each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Points that lie in a cube with data, one row each.
+
+    Parameters
+    ----------
+    row, column : ndarray of int, (n,)
+        Pixel of the cube, north-up.
+    value : ndarray of float64, (n,)
+        The quantity, in its own units.
+    site : ndarray of int, (n,)
+        Samples of one place share it: they never lie on two sides of a split.
+    step : ndarray of int, (n,)
+        Last step of the time axis that a sample may see.
+    lonlat : ndarray of float64, (n, 2)
+        Degrees, WGS 84.
+    xy : ndarray of float64, (n, 2)
+        In the CRS of the cube.
+    source : ndarray of int, (n,)
+        Row of the table the sample came from.
+    """
+
+    row: np.ndarray
+    column: np.ndarray
+    value: np.ndarray
+    site: np.ndarray
+    step: np.ndarray
+    lonlat: np.ndarray
+    xy: np.ndarray
+    source: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def at(self, rows: np.ndarray) -> Samples:
+        """Return some of the samples, by position or by mask."""
+        return Samples(**{name: array[rows] for name, array in vars(self).items()})

@@ -1,0 +1,1 @@
+"""Maps: a mapper's windows, lazily or as a job."""
