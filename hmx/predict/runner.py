@@ -16,6 +16,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -133,13 +134,16 @@ class _Flight:
 
     def __iter__(self) -> Iterator[tuple[Call, BaseException | None, Any]]:
         while True:
-            self._fill()
+            with _in_touch():
+                self._fill()
             if not self._flying:
                 return
             future = self._next()
             call = self._flying.pop(future)
-            error = _error(future)
-            yield call, error, None if error is not None else future.result()
+            with _in_touch():
+                error = _error(future)
+                result = None if error is not None else future.result()
+            yield call, error, result
 
     def _fill(self) -> None:
         if time.monotonic() - self._looked > _LOOK:  # workers come and go
@@ -214,6 +218,18 @@ def _killed(error: BaseException) -> bool:
     from distributed import KilledWorker
 
     return isinstance(error, KilledWorker)
+
+
+@contextmanager
+def _in_touch() -> Iterator[None]:
+    """Say that the scheduler has gone, whichever request to it finds out."""
+    from distributed.client import FutureCancelledError
+    from distributed.comm import CommClosedError
+
+    try:
+        yield
+    except (CommClosedError, FutureCancelledError) as error:
+        raise _lost() from error
 
 
 def _lost() -> JobFailed:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import Future
+from distributed.comm import CommClosedError
 
 from hmx.catalog import DaskSection
-from hmx.errors import BundleError
+from hmx.errors import BundleError, JobFailed
 from hmx.predict.cluster import Pool, connect
 from hmx.predict.runner import Call, _there, run_windows
 
@@ -113,3 +115,35 @@ def hopeless(index: tuple[int, int], threads: int | None = None) -> None:
 def test_an_error_of_ours_ends_the_job_at_once(pool: Pool) -> None:
     with pytest.raises(BundleError, match="the model has changed"):
         run_windows(pool, hopeless, [Call((i, 0)) for i in range(50)])
+
+
+class Unreachable:
+    """A client whose scheduler went away between two requests."""
+
+    def __init__(self, client: Any, *, fails: str):
+        self._client, self._fails = client, fails
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._fails:
+            raise CommClosedError("in <TCP (closed)>: Stream is closed")
+        return getattr(self._client, name)
+
+
+@pytest.mark.parametrize("request_", ["nthreads", "submit"])
+def test_whichever_request_finds_the_scheduler_gone_the_job_says_so(
+    pool: Pool, tmp_path: Path, request_: str
+) -> None:
+    lost = replace(pool, client=Unreachable(pool.client, fails=request_))
+    with pytest.raises(JobFailed, match="the Dask scheduler has gone away"):
+        run_windows(lost, touch, [Call((0, 0), (str(tmp_path),))])
+
+
+def test_a_result_that_cannot_be_fetched_any_more_says_so(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(future: Future, *args: Any, **options: Any) -> Any:
+        raise CommClosedError("in <TCP (closed) ConnectionPool.gather>: Stream is closed")
+
+    monkeypatch.setattr(Future, "result", gone)
+    with pytest.raises(JobFailed, match="the Dask scheduler has gone away"):
+        run_windows(pool, name, [Call((0, 0))])
