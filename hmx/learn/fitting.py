@@ -60,6 +60,7 @@ def fit(
     logs: list[Any],
     progress: Progress,
     what: str = "training",
+    anchored: bool = True,
 ) -> Fitted:
     """Fit one network, from the last checkpoint of a folder if there is one.
 
@@ -79,12 +80,15 @@ def fit(
         Told (epochs done, epochs, text).
     what : str
         Names this run in the text.
+    anchored : bool
+        Whether the anchor is fitted, or left to say that nothing changes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(options.seed, verbose=False)
     judged = bool(len(validation_windows(reader, options)))
     network = Forecaster.of(reader.spec, reader.scaler)
-    fit_anchor(network, reader, seed=options.seed)
+    if anchored:
+        fit_anchor(network, reader, seed=options.seed)
     module = Fit(network, reader, options, draw)
     last = folder / _LAST
     if not (folder / _DONE).is_file():

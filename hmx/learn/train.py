@@ -25,6 +25,7 @@ from hmx.cube import Cubelike, enter
 from hmx.errors import BadArgument
 from hmx.figures.panel import draw_panel
 from hmx.folds import ROLES, TEST
+from hmx.learn.anchor import LEAST_GAIN, anchor_gain
 from hmx.learn.calibrate import calibrate
 from hmx.learn.data import Draw
 from hmx.learn.fitting import Fitted, fit, quiet
@@ -109,6 +110,14 @@ class _Work:
     def __post_init__(self) -> None:
         self.logs: list[Any] = []
         self.networks: list[Forecaster] = []
+        whole, seed = self.plan.whole(), self.recipe.fit.seed
+        network = Forecaster.of(whole.spec, whole.scaler)
+        self.gain = anchor_gain(network, whole, seed=seed)
+
+    @property
+    def anchored(self) -> bool:
+        """Whether a linear regression may say where means lie: unless it is known to harm."""
+        return self.gain is None or self.gain >= LEAST_GAIN
 
     @property
     def leads_processes(self) -> bool:
@@ -146,6 +155,7 @@ class _Work:
                 "kept": kept,
                 "seconds": round(time.monotonic() - started, 1),
                 "validation": _validation(fitted, kept),
+                "anchor": {"left_out_skill": self.gain, "fitted": self.anchored},
             },
         )
 
@@ -167,7 +177,7 @@ class _Work:
         what = f"training {index + 1} of {options.runs}" if several else "training"
         reader = self.plan.reader
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-        return fit(reader, draw, seeded, place, logs=self.logs, progress=self.progress, what=what)
+        return self._run(reader, draw, seeded, place, logs=self.logs, what=what)
 
     def _refit(self, index: int, epochs: int) -> Forecaster:
         """Fit a network once more, on all blocks, for the epochs that were best."""
@@ -175,16 +185,11 @@ class _Work:
         update = {"seed": options.seed + index, "epochs": epochs}
         reader, place = self.plan.whole(), self.folder / f"final-{index}"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-        fitted = fit(
-            reader,
-            draw,
-            options.model_copy(update=update),
-            place,
-            logs=[],
-            progress=self.progress,
-            what="training on all blocks",
-        )
-        return fitted.network
+        seeded, what = options.model_copy(update=update), "training on all blocks"
+        return self._run(reader, draw, seeded, place, logs=[], what=what).network
+
+    def _run(self, *where: Any, **how: Any) -> Fitted:
+        return fit(*where, **how, progress=self.progress, anchored=self.anchored)
 
     def _costs(self) -> dict[str, Any]:
         spec = self.plan.reader.spec

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from hmx.folds import TRAIN, VALIDATION
 from hmx.learn import anchor
-from hmx.learn.anchor import fit_anchor
+from hmx.learn.anchor import LEAST_GAIN, anchor_gain, fit_anchor
 from hmx.learn.data import Reader, batch_of
 from hmx.models.forecaster import Forecaster
 from hmx.windows import Window
@@ -129,6 +129,43 @@ def test_sums_of_blocks_are_drawn_where_there_are_very_many(
         np.testing.assert_array_equal(one[name], same[name])
         assert not np.array_equal(one[name], other[name])
         assert not np.array_equal(one[name], every[name])
+
+
+def test_an_anchor_is_judged_on_origins_that_it_has_not_seen(reader: Reader) -> None:
+    """As scikit-learn's ridge is, each origin left out in turn."""
+    x, y = pixels(reader)
+    whose = np.repeat(np.arange(len(reader.origins)), len(x) // len(reader.origins))
+    error = still = 0.0
+    for left_out in np.unique(whose):
+        others = (whose != left_out) & np.isfinite(y[:, 0])
+        scaler = StandardScaler().fit(x[others])
+        ridge = Ridge(alpha=1.0).fit(scaler.transform(x[others]), y[others, 0])
+        ours = (whose == left_out) & np.isfinite(y[:, 0])
+        error += np.square(ridge.predict(scaler.transform(x[ours])) - y[ours, 0]).sum()
+        still += np.square(y[ours, 0]).sum()
+    network = Forecaster.of(reader.spec, reader.scaler)
+    found = anchor_gain(network, reader, seed=0)
+    assert found == pytest.approx(1 - np.sqrt(error / still), abs=1e-4)
+    assert found > 0.2, "what reverts always does"
+    assert not network.anchor_weight.any(), "to judge is not to fit"
+
+
+def test_what_one_origin_says_of_change_and_the_next_denies_is_no_gain() -> None:
+    """What the elevation drives up in one step comes down in the next."""
+    ds = make_cube(SHAPE, steps=5)
+    slope = 1e-4 * (ds["elevation"].values - 500)
+    ds["hm"].values[...] = np.where(
+        np.isfinite(ds["hm"]), 0.3 + slope * np.array([0, 0, 0, 1, 0])[:, None, None], np.nan
+    )
+    reader = reader_of(ds, h=1, chip=48, history=3)
+    assert len(reader.origins) == 2
+    assert anchor_gain(Forecaster.of(reader.spec, reader.scaler), reader, seed=0) < LEAST_GAIN
+
+
+def test_one_origin_alone_says_nothing_of_others() -> None:
+    reader = reader_of(reverting().isel(time=slice(4)), h=1, chip=48, history=3)
+    assert len(reader.origins) == 1
+    assert anchor_gain(Forecaster.of(reader.spec, reader.scaler), reader, seed=0) is None
 
 
 def test_a_far_lead_never_runs_away(reader: Reader) -> None:
