@@ -9,6 +9,11 @@ truths beyond the outermost knots are ranked below 0 or above 1, in units of the
 change, so that tails can be widened by adding, as in conformalised quantile
 regression (Romano et al. 2019, arXiv:1905.03222).
 
+Before that, distributions far from past change are damped, or not. Next to nothing happens
+there, and how seldom changes from map to map more than anything else does: where the last
+map known says that persistence scores better than what a network spreads there, the
+forecast is persistence, at that distance and beyond.
+
 Ranks are learnt for each lead and for strata of the distance to past change, and
 interpolated between strata, so maps have no contours. Pixels of one block err alike:
 where blocks disagree more among themselves than together with p, there is nothing to
@@ -32,7 +37,7 @@ PROBABILITIES = np.unique(
                              [0.9975, 0.999]]), 4)
 )  # fmt: skip
 FEWEST = 200  # ranks below which a stratum is a guess, and the whole lead is taken
-_NEAR = (0.0, 5.0)  # px from past change: strata at it, near it and far from it
+_NODES = (0.0, 3.0, 10.0)  # px from past change: strata at it, near it and far from it
 
 
 def strata(cap: float | None) -> tuple[float, ...]:
@@ -45,7 +50,7 @@ def strata(cap: float | None) -> tuple[float, ...]:
     """
     if cap is None:
         return (0.0,)
-    return (*(near for near in _NEAR if near < cap), float(cap))
+    return (*(node for node in _NODES[:-1] if node < cap), min(_NODES[-1], float(cap)))
 
 
 def memberships(distance: Floats | None, nodes: Sequence[float]) -> list[Floats | float]:
@@ -80,17 +85,40 @@ class Calibration:
         Distances of the strata, px.
     stretch : tuple of float
         What a whole rank beyond the outermost knots is, per lead, native units.
+    far : float
+        Share of the residual from the origin that is kept in the farthest stratum.
     """
 
     ranks: tuple[np.ndarray, ...] = ()
     counts: tuple[np.ndarray, ...] = ()
     nodes: tuple[float, ...] = (0.0,)
     stretch: tuple[float, ...] = ()
+    far: float = 1.0
 
     @property
     def leads(self) -> int:
         """Leads that are calibrated, from 1 up."""
         return len(self.ranks)
+
+    def damp(self, values: Floats, origin: Floats, distance: Floats | None) -> Floats:
+        """Draw distributions far from past change towards persistence, in place.
+
+        Parameters
+        ----------
+        values : ndarray
+            Knots of all leads, native units, (h, q, y, x).
+        origin : ndarray
+            Last observed state, (y, x).
+        distance : ndarray, optional
+            To past change, px, (y, x).
+        """
+        if self.far == 1 or distance is None:
+            return values
+        share = 1 - (1 - self.far) * np.asarray(memberships(distance, self.nodes)[-1])
+        share = share.astype(values.dtype)
+        for lead in values:
+            np.copyto(lead, origin + share * (lead - origin), where=share < 1)
+        return values
 
     def quantile(
         self,
@@ -164,6 +192,7 @@ class Calibration:
             "counts": [counts.tolist() for counts in self.counts],
             "nodes": list(self.nodes),
             "stretch": list(self.stretch),
+            "far": self.far,
         }
 
     @classmethod
@@ -174,6 +203,7 @@ class Calibration:
             tuple(np.array(counts) for counts in raw["counts"]),
             tuple(raw["nodes"]),
             tuple(raw["stretch"]),
+            float(raw["far"]),
         )
 
     def require(self) -> None:
@@ -192,6 +222,7 @@ def fit_ranks(
     nodes: Sequence[float],
     stretch: Sequence[float],
     blocks: Sequence[np.ndarray] | None = None,
+    far: float = 1.0,
 ) -> Calibration:
     """Learn a calibration from ranks of held-out truths.
 
@@ -208,6 +239,8 @@ def fit_ranks(
     blocks : sequence of ndarray, optional
         Number of the block that each rank is from, (n,) each. Default: all ranks are
         independent.
+    far : float
+        Share of the residual that was kept in the farthest stratum.
 
     Returns
     -------
@@ -226,6 +259,7 @@ def fit_ranks(
         counts=tuple(counts for _, counts in found),
         nodes=tuple(nodes),
         stretch=tuple(stretch[:leads]),
+        far=far,
     )
 
 
@@ -258,7 +292,9 @@ def _trusted(
     """Draw ranks towards their probabilities, as far as blocks disagree about them.
 
     What blocks say of the share of truths below each decile has a variance; that of
-    its mean is what chance alone would make of it.
+    its mean is what chance alone would make of it. Few blocks know little of their own
+    variance either: its inverse is on average n / (n - 2) times too large, n being the
+    blocks of equal size they are worth, less one. Three or fewer are never believed.
     """
     deciles = np.arange(0.1, 0.95, 0.1)
     below, sizes = [], []
@@ -269,14 +305,14 @@ def _trusted(
             hits = ranks[at][:, None] <= deciles
             below.append((weight[at][:, None] * hits).sum(0) / size)
             sizes.append(size)
-    if len(sizes) < 2:
-        return found
     share = np.array(sizes) / sum(sizes)
     off = np.array(below) - deciles
     mean = (share[:, None] * off).sum(0)
     chance = (share[:, None] ** 2 * (off - mean) ** 2).sum(0) / (1 - (share**2).sum())
-    signal = float((mean**2).sum())
-    trust = max(0.0, 1 - float(chance.sum()) / signal) if signal > 0 else 0.0
+    signal, degrees = float((mean**2).sum()), 1 / float((share**2).sum()) - 1
+    if degrees <= 2 or not signal:
+        return PROBABILITIES.copy()
+    trust = max(0.0, 1 - degrees / (degrees - 2) * float(chance.sum()) / signal)
     return np.asarray(PROBABILITIES + trust * (found - PROBABILITIES))
 
 

@@ -223,6 +223,6 @@ def test_what_is_not_a_number_stays_so():
 
 def test_scores_and_distributions_share_their_knots():
     assert hasattr(metrics, "Cell")
-    assert len(KNOTS) == 15
-    assert KNOTS[7] == 0.5
+    assert len(KNOTS) == 13
+    assert KNOTS[6] == 0.5
     np.testing.assert_allclose(np.array(KNOTS) + np.array(KNOTS)[::-1], 1)

@@ -11,6 +11,7 @@ from hmx.calibration import Calibration, fit_ranks, strata
 from hmx.distribution import mixture, rank, settle
 from hmx.folds import CALIBRATION
 from hmx.learn.data import Batch, HeldOut, Reader
+from hmx.metrics import crps
 from hmx.models.forecaster import Forecaster
 
 _MOST_WINDOWS = 256
@@ -44,10 +45,12 @@ def calibrate(
     near: list[list[np.ndarray]] = [[] for _ in range(h)]
     whose: list[list[np.ndarray]] = [[] for _ in range(h)]
     windows = HeldOut(reader, CALIBRATION, most=most, seed=seed)
+    far = _far_share(networks, reader, windows)
+    damping = Calibration(nodes=_nodes(reader), far=far)
     draw = np.random.default_rng([seed, CALIBRATION])
     for index in range(len(windows)):
         batch = windows[index]
-        knots = forecast_knots(networks, reader, batch)
+        knots = forecast_knots(networks, reader, batch, damping)
         for lead in range(h):
             kept = batch.weight[0, lead].numpy() > 0
             truth = batch.truth[0, lead].numpy()[kept]
@@ -58,28 +61,61 @@ def calibrate(
             near[lead].append(batch.distance[0].numpy()[kept])
             whose[lead].append(np.full(len(truth), index))
     known = reader.spec.context.distance
-    cap = float(max(reader.spec.context.radii)) if known else None
     joined = [_join((ranks[lead], near[lead], whose[lead]), draw) for lead in range(h)]
     return fit_ranks(
         [found for found, _, _ in joined],
         [distance if known else None for _, distance, _ in joined],
         blocks=[block for _, _, block in joined],
-        nodes=strata(cap),
+        nodes=damping.nodes,
         stretch=reader.scaler.change,
+        far=far,
     )
 
 
-def forecast_knots(networks: Sequence[Forecaster], reader: Reader, batch: Batch) -> np.ndarray:
+def _nodes(reader: Reader) -> tuple[float, ...]:
+    context = reader.spec.context
+    return strata(float(max(context.radii)) if context.distance else None)
+
+
+def _far_share(networks: Sequence[Forecaster], reader: Reader, windows: HeldOut) -> float:
+    """Decide by the last map known whether networks say more than persistence far away.
+
+    One step ahead from the last origin alone: how often anything happens far from past
+    change is what earlier maps say least about.
+    """
+    if not reader.spec.context.distance:
+        return 1.0
+    ours = theirs = 0.0
+    levels, far = np.array(reader.spec.network.knots), _nodes(reader)[-1]
+    for core, origin in windows.pairs:
+        if origin == max(reader.origins):
+            batch = windows.at(core, origin)
+            kept = (batch.weight[0, 0].numpy() > 0) & (batch.distance[0].numpy() >= far)
+            truth = batch.truth[0, 0].numpy()[kept]
+            knots = forecast_knots(networks, reader, batch, Calibration())[0][:, kept]
+            ours += float(crps(truth, knots, levels).sum())
+            theirs += float(np.abs(truth - batch.seen.past[0, -1].numpy()[kept]).sum())
+    return 0.0 if theirs < ours else 1.0
+
+
+def forecast_knots(
+    networks: Sequence[Forecaster],
+    reader: Reader,
+    batch: Batch,
+    calibration: Calibration,
+) -> np.ndarray:
     """Forecast a window's knots as inference does, (h, q, y, x), native units."""
     spec = reader.spec
     with torch.inference_mode():
         members = [n(batch.seen, h=spec.h)[0].float().numpy() for n in networks]
-    return settle(
+    origin = batch.seen.past[0, -1].numpy()
+    settled = settle(
         mixture(members, spec.network.knots),
-        batch.seen.past[0, -1].numpy(),
+        origin,
         tolerance=reader.scaler.tolerance,
         valid_range=spec.valid_range,
     )
+    return calibration.damp(settled, origin, batch.distance[0].numpy())
 
 
 def _join(

@@ -369,7 +369,10 @@ class HeldOut(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Batch:
-        core, origin = self.pairs[index]
+        return self.at(*self.pairs[index])
+
+    def at(self, core: Window, origin: int) -> Batch:
+        """Read the window around a block, forecast from one origin."""
         far = reach(self.reader.spec.network, self.reader.spec.h)
         window = with_halo(core, self.reader.cube.grid.shape, halo=far, wraps=False)
         return batch_of([self.reader.sample(window, origin, self.role, core=core)])

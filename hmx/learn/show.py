@@ -38,7 +38,7 @@ def panel_rows(
     window = _view(reader, changed)
     batch = batch_of([reader.sample(window, origin, -1)])
     inputs, truth = reader.fields.cut(window, origin)
-    knots = forecast_knots(networks, reader, batch)
+    knots = forecast_knots(networks, reader, batch, calibration)
     start = np.where(inputs.valid[-1] > 0, inputs.past[-1], np.nan)
     knots[..., np.isnan(start)] = np.nan
     return [

@@ -23,7 +23,8 @@ from hmx.scaling import Scaler
 
 _TINY = 1e-9  # native units: far below any change
 _MOST_TILT = 2.0
-CLOSED = -4.0  # raw gaps are shifted by this much: softplus(-4) = .018 ordinary changes
+CLOSED = -4.0  # raw gaps are shifted by this much: softplus(-4) = .018 ordinary changes,
+_SHUT = 0.009  # and half of that is taken off: a gap can be none, and a network learns it soon
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def parts(raw: Tensor, middle: int) -> Tensor:
     Tensor
         Likewise; leads' parts add up.
     """
-    gaps = functional.softplus(raw + CLOSED)
+    gaps = (functional.softplus(raw + CLOSED) - _SHUT).relu()
     centre = raw[..., middle : middle + 1, :, :]
     return torch.cat((gaps[..., :middle, :, :], centre, gaps[..., middle + 1 :, :, :]), dim=-3)
 

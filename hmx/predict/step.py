@@ -129,8 +129,8 @@ class Engine:
         Returns
         -------
         ndarray
-            Values of the knots, native units, settled, (h, q, y, x); meaningless
-            where the origin is missing.
+            Values of the knots, native units, settled and damped, (h, q, y, x);
+            meaningless where the origin is missing.
         """
         spec, scaler = self.bundle.spec, self.bundle.scaler
         crop = crop or Window.of(inputs.past.shape[-2:])
@@ -139,7 +139,9 @@ class Engine:
             members = [self._run(network, seen, h, crop) for network in self.networks]
         origin = inputs.past[(-1, *crop.slices)]
         mixed = mixture(members, spec.network.knots)
-        return settle(mixed, origin, tolerance=scaler.tolerance, valid_range=spec.valid_range)
+        settled = settle(mixed, origin, tolerance=scaler.tolerance, valid_range=spec.valid_range)
+        near = None if inputs.distance is None else inputs.distance[crop.slices]
+        return self.bundle.calibration.damp(settled, origin, near)
 
     def _run(self, network: Rollout | Forecaster, seen: Seen, h: int, crop: Window) -> np.ndarray:
         if isinstance(network, Rollout):
