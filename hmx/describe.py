@@ -91,6 +91,7 @@ def describe_bundle(path: str | Path) -> str:
         "cadence": spec.cadence,
         "trained on": " to ".join(map(str, training.get("steps", [])[:2])) or "unknown",
         "skill": describe_skill(training.get("validation", {})),
+        **_anchor(training.get("anchor", {})),
         "intervals": _calibrated(bundle.calibration),
         "digest": bundle.digest[:16],
     }
@@ -155,6 +156,17 @@ def _sees(spec: Spec) -> str:
     return f"{far + context.halo} px around a pixel: {far} by the network{beside}"
 
 
+def _anchor(found: Mapping[str, Any]) -> dict[str, str]:
+    """Say what a linear regression gained on steps left out, if that could be told."""
+    gain = found.get("left_out_skill")
+    if gain is None:
+        return {}
+    told = f"{100 * gain:+.1f} % of a linear regression on steps left out"
+    if not found["fitted"]:
+        told += ": WORSE THAN PERSISTENCE, so means are held near the last map"
+    return {"left out": told}
+
+
 def _calibrated(calibration: Calibration) -> str:
     """Say for which leads, and distances to past change, intervals are calibrated."""
     if not calibration.leads:
@@ -162,7 +174,8 @@ def _calibrated(calibration: Calibration) -> str:
     strata = ", ".join(f"{node:g}" for node in calibration.nodes)
     apart = f", at {strata} px from past change" if len(calibration.nodes) > 1 else ""
     until = f"leads 1 to {calibration.leads}" if calibration.leads > 1 else "lead 1"
-    return f"calibrated for {until}{apart}"
+    still = f"; persistence from {calibration.nodes[-1]:g} px on" if calibration.far == 0 else ""
+    return f"calibrated for {until}{apart}{still}"
 
 
 def _known_ahead(data: xr.Dataset) -> dict[str, str]:

@@ -98,6 +98,11 @@ def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = Fals
 
     bundle = train(cube, _recipe(catalog, cube), out=path, progress=talk.progress())
     talk.say(f"model: skill {describe_skill(bundle.training.get('validation', {}))}")
+    if not bundle.training["anchor"]["fitted"]:
+        talk.say(
+            "model: on steps left out, a linear regression does worse than persistence: what one "
+            "map shows the next takes back. Means are held near the last map; look at hmx evaluate"
+        )
     return bundle
 
 

@@ -41,6 +41,26 @@ def test_without_calibration_intervals_say_so(trained: hmx.Bundle, tmp_path) -> 
     assert "nothing was kept to calibrate on" in facts(describe_bundle(path))["intervals"]
 
 
+@pytest.mark.parametrize(
+    ("gain", "fitted", "told"),
+    [(None, True, None), (0.031, True, "+3.1 % of a"), (-0.05, False, "WORSE THAN PERSISTENCE")],
+)
+def test_what_is_gained_on_steps_left_out_is_told(
+    trained: hmx.Bundle, tmp_path, gain: float | None, fitted: bool, told: str | None
+) -> None:
+    anchor = {"left_out_skill": gain, "fitted": fitted}
+    replace(trained, training={**trained.training, "anchor": anchor}).save(tmp_path / "model")
+    found = facts(describe_bundle(tmp_path / "model")).get("left out")
+    assert found is None if told is None else told in str(found)
+
+
+def test_persistence_far_from_change_is_told(trained: hmx.Bundle, tmp_path) -> None:
+    damped = replace(trained.calibration, far=0.0, nodes=(0.0, 3.0))
+    replace(trained, calibration=damped).save(tmp_path / "model")
+    told = facts(describe_bundle(tmp_path / "model"))["intervals"]
+    assert told.endswith("persistence from 3 px on")
+
+
 def test_a_model_and_its_grid_are_one_line_in_a_notebook(trained: hmx.Bundle, cube) -> None:
     assert repr(trained).startswith(f"Bundle(hm, {trained.spec.h} x 5 years, dilated, direct, ")
     assert str(trained.path) in repr(trained)
