@@ -12,7 +12,8 @@ from torch import Tensor
 from hmx.errors import BadArgument
 from hmx.learn.mapper.balance import chances, draw_epoch
 from hmx.learn.mapper.losses import chi_squared, scorer
-from hmx.map_options import MapperOptions, MapTrainOptions, loss_of, split_mapping
+from hmx.map_options import MapperOptions
+from hmx.map_train_options import MapTrainOptions, loss_of, split_mapping
 from hmx.parsing import parse
 
 KNOTS = (0.1, 0.5, 0.9)

@@ -19,8 +19,8 @@ from hmx.learn.logged import Spread, spread
 from hmx.learn.mapper.fitting import FittedMapper, fit_network
 from hmx.learn.mapper.groups import deal_groups, hold_out
 from hmx.learn.mapper.module import predict
-from hmx.map_options import MapTrainOptions
 from hmx.map_spec import BandScaler, MapSpec, TargetScaler
+from hmx.map_train_options import MapTrainOptions
 from hmx.metrics import regression_scores
 from hmx.points.stack import RawWindows, Windows, fit_band_scaler, scaled
 from hmx.progress import Progress, silent
