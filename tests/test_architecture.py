@@ -17,6 +17,7 @@ LAYERS = [
     {
         "options",
         "map_options",
+        "map_train_options",
         "split_options",
         "provenance",
         "progress",
