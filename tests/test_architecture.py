@@ -17,6 +17,7 @@ LAYERS = [
     {
         "options",
         "map_options",
+        "split_options",
         "provenance",
         "progress",
         "windows",
