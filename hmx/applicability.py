@@ -112,8 +112,8 @@ class Applicability:
         x = features.reshape(len(features), -1).T if features.ndim == 3 else features
         if x.shape[1] != len(self.mean):
             raise BadArgument(
-                f"features {features.shape} do not fit an area of applicability of {len(self.mean)}. "
-                "Pass (n, features) or (features, y, x), in the order of training."
+                f"features {features.shape} do not fit this area of applicability, which has "
+                f"{len(self.mean)}. Pass (n, features) or (features, y, x) in their order."
             )
         found = np.full(len(x), np.nan, np.float32)
         known = np.flatnonzero(np.isfinite(x).all(axis=1))

@@ -99,7 +99,7 @@ def test_damaged_arrays_are_refused() -> None:
 
 
 def test_another_number_of_features_is_refused() -> None:
-    with pytest.raises(BadArgument, match=r"features \(5, 3\) do not fit .* of 4\."):
+    with pytest.raises(BadArgument, match=r"features \(5, 3\) do not fit .* has 4\."):
         fitted()(np.zeros((5, 3)))
 
 
