@@ -52,6 +52,7 @@ LAYERS = [
     {"ingest"},
     {"spec", "map_spec", "targets"},
     {"points", "forest", "applicability"},
+    {"modelfolder"},
     {"bundle"},
     {"map_bundle"},
     {"loading"},

@@ -26,6 +26,7 @@ _STORAGE = {
     "hmx_scale",
     "grid_mapping",
 }
+_OWN = {"quality", "dissimilarity", "applicable"}  # outputs that are none of the target's
 _LISTED = "lead forecast_reference_time spatial_ref"
 
 
@@ -87,7 +88,9 @@ def variable_of(output: str, target: str) -> str:
     target : str
         The variable that is predicted.
     """
-    return {"mean": target, "quality": "quality"}.get(output, f"{target}_{output}")
+    if output in _OWN:
+        return output
+    return target if output == "mean" else f"{target}_{output}"
 
 
 def place(result: xr.Dataset, cube: Cube, window: Window) -> xr.Dataset:
