@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hmx.parsing import Count, Numbers, Options
 
 Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
 TargetTransform = Literal["none", "log", "log1p", "normalize"]
+
+# What makes a network the one of the soil carbon study that this job goes back to.
+_REFITTED: dict[str, Any] = {
+    "widths": (32, 64),
+    "hidden": 128,
+    "layers": 2,
+    "bidirectional": False,
+    "attention": (),
+    "pool": (1, 2),
+    "skip": False,
+}
 
 
 class MapperOptions(Options):
@@ -18,20 +30,23 @@ class MapperOptions(Options):
     Parameters
     ----------
     arch : {"cnn_lstm", "refitted_covlstm"}
-        Convolutions for each step, then an LSTM over the steps.
+        Convolutions for each step, then an LSTM over the steps. The second is the
+        network of an earlier study as it was; its ``widths``, ``hidden``, ``layers``
+        and so on are fixed.
     window : int
         Odd side of the window around a point, px.
     history : int, optional
         Steps the network sees, the last of them that of the sample. Default: all of
         a climatology, 5 of a calendar.
     widths : tuple of int
-        Channels of the convolutions.
+        Channels of the convolutions: 3 x 3 as long as the window has room for it, the
+        last as wide as what the others leave of the window.
     hidden, layers : int
         Channels and layers of the LSTM.
     bidirectional : bool
         Whether the LSTM reads the steps both ways.
     attention : tuple of {"temporal", "spatial"}
-        What is weighed by attention.
+        What is weighed by attention: the LSTM's states, and the pixels of a window.
     pool : tuple of int
         After which convolutions (1, 2 ...) features are pooled by 2; for wide windows.
     coarse : tuple of int
@@ -47,7 +62,7 @@ class MapperOptions(Options):
     arch: Literal["cnn_lstm", "refitted_covlstm"] = "cnn_lstm"
     window: Count = 5
     history: Count | None = None
-    widths: tuple[Count, ...] = (24, 48)
+    widths: tuple[Count, ...] = (24, 48, 48)
     hidden: Count = 48
     layers: Count = 1
     bidirectional: bool = False
@@ -58,9 +73,78 @@ class MapperOptions(Options):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     knots: Numbers = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("arch") == "refitted_covlstm":
+            return {**_REFITTED, "dropout": 0.25, **values}
+        return values
+
     @field_validator("window")
     @classmethod
     def _odd(cls, window: int) -> int:
         if window % 2 == 0:
             raise ValueError(f"a window has a centre, so its side is odd. Try {window + 1}.")
         return window
+
+    @field_validator("widths")
+    @classmethod
+    def _some(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if not widths:
+            raise ValueError("a network has at least one convolution. Try [24, 48, 48].")
+        return widths
+
+    @field_validator("knots")
+    @classmethod
+    def _ascend(cls, knots: tuple[float, ...]) -> tuple[float, ...]:
+        inside = all(0 < knot < 1 for knot in knots)
+        if knots and (not inside or 0.5 not in knots or sorted(set(knots)) != list(knots)):
+            raise ValueError(
+                "knots are ascending probabilities between 0 and 1 with 0.5 among them. Try "
+                "[0.05, 0.25, 0.5, 0.75, 0.95], or [] for one number."
+            )
+        return knots
+
+    @model_validator(mode="after")
+    def _fits(self) -> MapperOptions:
+        if self.arch == "refitted_covlstm":
+            for name, fixed in _REFITTED.items():
+                if getattr(self, name) != fixed:
+                    raise ValueError(
+                        f"{name} of arch='refitted_covlstm' is {fixed!r} and cannot be chosen. "
+                        f"Leave {name} out, or take arch='cnn_lstm'."
+                    )
+            if self.window < 4:
+                raise ValueError(
+                    f"window={self.window} is pooled twice by arch='refitted_covlstm', which "
+                    "leaves nothing of it. Try window=5."
+                )
+        else:
+            self.kernels()
+        return self
+
+    def kernels(self) -> tuple[int, ...]:
+        """Return the side of each convolution of ``cnn_lstm``, px of its own input.
+
+        The last leaves one pixel of a window. Before a pool a convolution is one wider
+        where that makes the side even, so that nothing of a window is dropped.
+        """
+        side, kernels = self.window, []
+        for number in range(1, len(self.widths) + 1):
+            last, pooled = number == len(self.widths), number in self.pool
+            kernel = side if last else min(3, side)
+            if pooled and (side - kernel) % 2 == 0:
+                kernel += 1 if side > kernel else -1
+            if not kernel or (last and pooled):
+                raise ValueError(
+                    f"pool={list(self.pool)} leaves nothing of window={self.window} after "
+                    f"convolution {number}. Pool earlier, or widen the window."
+                )
+            kernels.append(kernel)
+            side = (side - kernel + 1) // (2 if pooled else 1)
+        if max(self.pool, default=0) > len(self.widths):
+            raise ValueError(
+                f"pool={list(self.pool)} names a convolution beyond the {len(self.widths)} of "
+                f"widths={list(self.widths)}. Try pool=[1]."
+            )
+        return tuple(kernels)
