@@ -8,9 +8,9 @@ the owner's rows run. What is read and what is computed differs by job.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import xarray as xr
@@ -73,6 +73,9 @@ class Frame(ABC):
     spec: Any
     request: Any
 
+    # numpy in, numpy out: called with the request, a place and the variables as stored
+    work: ClassVar[Callable[..., dict[str, np.ndarray]]]
+
     @property
     @abstractmethod
     def halo(self) -> int:
@@ -85,10 +88,6 @@ class Frame(ABC):
     @abstractmethod
     def place(self, core: Window, read: Window, grid: Grid) -> Any:
         """Find the place of a core in what is read for it, both in pixels of the cube."""
-
-    @abstractmethod
-    def compute(self, place: Any, *raw: np.ndarray) -> dict[str, np.ndarray]:
-        """Compute a core from the cube's variables as stored, in their order."""
 
     def core(self, part: Window) -> Window:
         """Turn a window of the output into one of the cube."""
@@ -125,7 +124,7 @@ class Frame(ABC):
         """
         window = self.reads(part, cube)
         place = self.place(self.core(part), window, cube.grid)
-        results = self.compute(place, *self._read(window, cube))
+        results = self.work(self.request, place, *self._read(window, cube))
         return {
             variable_of(output, self.spec.target): self.turned(block)
             for output, block in results.items()

@@ -30,8 +30,6 @@ from hmx.predict.order import Order
 from hmx.predict.region import Region
 from hmx.windows import Span, Window, pieces
 
-Compute = Callable[..., dict[str, np.ndarray]]
-
 
 def forecast(
     obj: Cubelike, model: Bundle | str | Path, *, region: Region = None, **options: Any
@@ -95,18 +93,23 @@ def _arrays(order: BaseOrder) -> dict[str, da.Array]:
                 inputs.append(cut)
         key = (name, *tile.index)
         place = frame.place(tile.core, tile.read, cube.grid)
-        layer[key] = Task(key, _run, frame.compute, place, *parts)
+        layer[key] = Task(key, _run, frame.work, order.request, place, *parts)
     graph = HighLevelGraph.from_collections(name, layer, dependencies=inputs)
     return {output: _pick(graph, name, output, order) for output in order.outputs()}
 
 
-def _run(compute: Compute, place: Any, *parts: np.ndarray | da.Array) -> dict[str, np.ndarray]:
+def _run(
+    work: Callable[..., dict[str, np.ndarray]],
+    request: Any,
+    place: Any,
+    *parts: np.ndarray | da.Array,
+) -> dict[str, np.ndarray]:
     """Run one tile: read what travels in the task, then compute."""
     raw = [
         part.compute(scheduler="synchronous") if isinstance(part, da.Array) else part
         for part in parts
     ]
-    return compute(place, *raw)
+    return work(request, place, *raw)
 
 
 def _as_opened(source: da.Array) -> bool:

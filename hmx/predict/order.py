@@ -47,6 +47,8 @@ class ForecastFrame(Frame):
     spec: Spec
     request: Request
 
+    work = staticmethod(forecast_window)
+
     @property
     def halo(self) -> int:
         """True pixels read around a window: of network and context."""
@@ -63,10 +65,6 @@ class ForecastFrame(Frame):
     def place(self, core: Window, read: Window, grid: Grid) -> Place:
         """Find the place of a core in what is read for it, both in pixels of the cube."""
         return Place.of(core, read, grid, self.spec, h=self.request.h)
-
-    def compute(self, place: Place, *raw: np.ndarray) -> dict[str, np.ndarray]:
-        """Forecast a core from the cube's variables as stored, in their order."""
-        return forecast_window(self.request, place, *raw)
 
 
 @dataclass(frozen=True)
