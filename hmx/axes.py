@@ -21,6 +21,8 @@ AXES = {
     ),
 }
 
+_CRS_ATTRIBUTES = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
+
 
 def find_axes(data: xr.Dataset | xr.DataArray) -> dict[str, str]:
     """Find which dims are time, y and x: CF attributes first, then names.
@@ -53,3 +55,31 @@ def _find_axis(data: xr.Dataset | xr.DataArray, name: str) -> str | None:
     by_standard = [dim for dim in dims if attrs[dim].get("standard_name") in standard]
     by_name = sorted((d for d in dims if d.lower() in names), key=lambda d: names.index(d.lower()))
     return next(iter((*by_axis, *by_standard, *by_name)), None)
+
+
+def runs_against(data: xr.Dataset, dim: str) -> bool:
+    """Tell whether an axis runs against north-up (``y``) or west to east (``x``).
+
+    Parameters
+    ----------
+    data : Dataset
+        With dims named as inside.
+    dim : str
+        ``y`` or ``x``.
+    """
+    if dim not in data.coords or data.sizes[dim] < 2:
+        return False
+    first, second = (float(v) for v in data[dim].values[:2])
+    return second > first if dim == "y" else second < first
+
+
+def crs_as_coordinate(data: xr.Dataset) -> xr.Dataset:
+    """Give back to the coordinates what a plain ``to_zarr`` and ``open_zarr`` took from them.
+
+    Parameters
+    ----------
+    data : Dataset
+        Its CRS may be a scalar variable.
+    """
+    scalars = {name: v.attrs.keys() for name, v in data.data_vars.items() if v.ndim == 0}
+    return data.set_coords([n for n, keys in scalars.items() if keys & _CRS_ATTRIBUTES])

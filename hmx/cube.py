@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hmx.axes import AXES, find_axes
+from hmx.axes import AXES, crs_as_coordinate, find_axes, runs_against
 from hmx.cadence import Cadence
 from hmx.catalog import Catalog, is_catalog
 from hmx.errors import (
@@ -35,8 +35,6 @@ from hmx.windows import Span
 Cubelike = xr.Dataset | xr.DataArray
 
 CHUNK = 512  # rows and columns of a chunk in storage, px
-
-_CRS_ATTRIBUTES = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
 
 
 @dataclass(frozen=True)
@@ -244,7 +242,7 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
     cube.attrs = without(cube.attrs)
     for variable in cube.variables.values():
         variable.attrs = without(variable.attrs)
-    return _crs_as_coordinate(cube)
+    return crs_as_coordinate(cube)
 
 
 def warn_if_incomplete(cube: xr.Dataset, path: str | Path) -> None:
@@ -295,7 +293,7 @@ def enter(
     inner = _select(data, (target, *dynamic, *static))
     inner = inner.rename({outer: name for name, outer in names.items() if outer != name})
     inner = _order(inner, target, tuple(dynamic), tuple(static))
-    flips = tuple(dim for dim, down in (("y", True), ("x", False)) if _runs(inner, dim, down=down))
+    flips = tuple(dim for dim in ("y", "x") if runs_against(inner, dim))
     inner = inner.isel({dim: slice(None, None, -1) for dim in flips})
     back = {name: outer for name, outer in names.items() if outer != name}
     data, whole = _observed(inner, target)
@@ -364,13 +362,7 @@ def _select(data: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
         if name not in data.variables:
             raise missing_variable(name, data.data_vars)
     planes = [name for name in chosen if name in data.coords and name not in data.dims]
-    return _crs_as_coordinate(data).reset_coords(planes)[chosen]
-
-
-def _crs_as_coordinate(data: xr.Dataset) -> xr.Dataset:
-    """Give back to the coordinates what a plain ``to_zarr`` and ``open_zarr`` took from them."""
-    scalars = {name: v.attrs.keys() for name, v in data.data_vars.items() if v.ndim == 0}
-    return data.set_coords([n for n, keys in scalars.items() if keys & _CRS_ATTRIBUTES])
+    return crs_as_coordinate(data).reset_coords(planes)[chosen]
 
 
 def _order(
@@ -386,11 +378,3 @@ def _order(
                 f"Select one of the others, e.g. ds.isel(band=0), or give {name!r} its right role."
             )
     return inner.transpose("time", "y", "x", ...)
-
-
-def _runs(inner: xr.Dataset, dim: str, *, down: bool) -> bool:
-    """Tell whether an axis runs against north-up, west to east."""
-    if dim not in inner.coords or inner.sizes[dim] < 2:
-        return False
-    first, second = (float(v) for v in inner[dim].values[:2])
-    return second > first if down else second < first

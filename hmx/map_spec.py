@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from hmx.covariates import Transform
 from hmx.map_options import MapperOptions, TargetTransform
 
 
@@ -72,6 +73,8 @@ class MapSpec:
         Networks of an ensemble.
     blend : float
         Weight of the forest beside the networks.
+    transforms : mapping of str to str
+        What bands go through before they are scaled.
     """
 
     target: str
@@ -86,6 +89,7 @@ class MapSpec:
     valid_range: tuple[float, float] | None = None
     members: int = 1
     blend: float = 0.0
+    transforms: Mapping[str, Transform] = field(default_factory=dict)
 
     @property
     def margin(self) -> int:
@@ -105,3 +109,9 @@ class MapSpec:
         return (len(self.dynamic) * scales + known) if self.dynamic else 0, (
             len(self.static) * scales + known if self.static else 0
         )
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Band of each value that a pixel has: of every step and scale, then static ones."""
+        scales = 1 + len(self.network.coarse)
+        return self.dynamic * (scales * self.steps) + self.static * scales

@@ -1,0 +1,138 @@
+"""Windows: the pixels around samples, read from the cube once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from hmx.bands import Bands
+from hmx.cube import CHUNK
+from hmx.errors import BadArgument, NotEnoughData
+from hmx.map_spec import MapSpec
+from hmx.points.samples import Samples
+from hmx.points.stack import RawWindows, channels
+from hmx.windows import Span, TileGrid, Window
+
+
+def gather(bands: Bands, samples: Samples, spec: MapSpec) -> RawWindows:
+    """Read the window around each sample, storage square by storage square.
+
+    Parameters
+    ----------
+    bands : Bands
+        Entered with the spec's bands; only squares with samples are read.
+    samples : Samples
+        Pixels and last steps.
+    spec : MapSpec
+        Window, steps and coarse radii.
+
+    Returns
+    -------
+    RawWindows
+        One window for each sample, in their order; what lies beyond the cube is
+        missing, but for the date line of a globe.
+
+    Raises
+    ------
+    BadArgument
+        If a window does not fit into the cube.
+    NotEnoughData
+        If a sample lacks its history.
+    """
+    side, margin = spec.network.window, spec.margin
+    require_fits(side, bands)
+    if len(samples) and samples.step.min() + 1 < spec.steps:
+        raise NotEnoughData(
+            f"a sample of step {samples.step.min()} has {samples.step.min() + 1} steps up to it, "
+            f"and history={spec.steps}. Join the points with this history: join(..., "
+            f"history={spec.steps})."
+        )
+    scales = 1 + len(spec.network.coarse)
+    shape = (len(samples), spec.steps, len(spec.dynamic) * scales, side, side)
+    dynamic = np.empty(shape, "float32")
+    static = np.empty((len(samples), len(spec.static) * scales, side, side), "float32")
+    for rows, core, steps in squares(bands, samples, spec.steps):
+        arrays = bands.read(_grown(core, spec.halo), steps)
+        wider = spec.halo - margin
+        inner = Window.of(_grown(core, margin).shape)
+        inner = Window(inner.y.shift(wider), inner.x.shift(wider))
+        series, planes = channels(arrays, spec, inner)
+        y, x = samples.row[rows] - core.y.start, samples.column[rows] - core.x.start
+        static[rows] = np.moveaxis(around(planes, side)[:, y, x], 1, 0)
+        times = samples.step[rows, None] - np.arange(spec.steps)[::-1] - steps.start  # (n, t)
+        moving = around(series, side)  # (t, c, y, x, w, w)
+        if moving.shape[1]:
+            dynamic[rows] = moving[times, :, y[:, None], x[:, None]]
+    return RawWindows(dynamic, static)
+
+
+def require_fits(side: int, bands: Bands) -> None:
+    """Raise :class:`BadArgument` if a window is larger than the cube.
+
+    Parameters
+    ----------
+    side : int
+        Of the window, px.
+    bands : Bands
+        The cube.
+    """
+    ny, nx = bands.grid.shape
+    if side > min(ny, nx):
+        most = min(ny, nx) - (min(ny, nx) + 1) % 2
+        raise BadArgument(
+            f"window={side} is larger than the cube, which has {ny} x {nx} px: a window around a "
+            f"point must fit into it. Pass window={min(most, 5)}."
+        )
+
+
+def squares(
+    bands: Bands, samples: Samples, history: int
+) -> Iterator[tuple[np.ndarray, Window, Span]]:
+    """Yield samples by the square of whole storage chunks that they lie in.
+
+    Parameters
+    ----------
+    bands : Bands
+        The cube.
+    samples : Samples
+        Pixels and last steps.
+    history : int
+        Steps that a sample sees.
+
+    Yields
+    ------
+    tuple
+        Positions of the samples, the smallest window that holds their pixels, and the
+        steps that they see.
+    """
+    columns = TileGrid(bands.grid.shape, (CHUNK, CHUNK), halo=0).counts[1]
+    square = samples.row // CHUNK * columns + samples.column // CHUNK
+    order = np.argsort(square, kind="stable")
+    ends = np.flatnonzero(np.diff(square[order])) + 1
+    for rows in np.split(order, ends) if len(order) else []:
+        y, x, step = samples.row[rows], samples.column[rows], samples.step[rows]
+        core = Window(_span(y), _span(x))
+        yield rows, core, Span(int(step.min()) + 1 - history, int(step.max()) + 1)
+
+
+def around(values: np.ndarray, side: int) -> np.ndarray:
+    """View the windows of an array, (..., y, x, w, w), without a copy.
+
+    Parameters
+    ----------
+    values : ndarray
+        Shape (..., y + w - 1, x + w - 1).
+    side : int
+        Of a window, px.
+    """
+    return sliding_window_view(values, (side, side), axis=(-2, -1))
+
+
+def _span(indices: np.ndarray) -> Span:
+    return Span(int(indices.min()), int(indices.max()) + 1)
+
+
+def _grown(window: Window, pixels: int) -> Window:
+    return Window(window.y.grow(pixels), window.x.grow(pixels))
