@@ -13,6 +13,9 @@ order and on any worker. Finished figures are properties.
 :class:`Tally`           cells of all forecasters, leads and strata
 =======================  ====================================================
 
+Predictions at points are few, so their scores take whole arrays:
+:mod:`hmx.metrics.regression`.
+
 :mod:`hmx.metrics.quantile` scores distributions; :mod:`hmx.distribution` has their arithmetic.
 """
 
@@ -20,13 +23,24 @@ from hmx.metrics.cell import Cell, Settings, common_mask
 from hmx.metrics.coverage import Coverage, PitHistogram
 from hmx.metrics.events import Events
 from hmx.metrics.quantile import crps, pit, quantile_at, uniforms
+from hmx.metrics.regression import (
+    SCORES,
+    Difference,
+    band_scores,
+    bands_of,
+    interval_scores,
+    paired_bootstrap,
+    regression_scores,
+)
 from hmx.metrics.score import Measure, Score, skill
 from hmx.metrics.structure import Structure, ssim_map
 from hmx.metrics.tally import Prediction, Scene, Tally, pooled
 
 __all__ = [
+    "SCORES",
     "Cell",
     "Coverage",
+    "Difference",
     "Events",
     "Measure",
     "PitHistogram",
@@ -36,11 +50,16 @@ __all__ = [
     "Settings",
     "Structure",
     "Tally",
+    "band_scores",
+    "bands_of",
     "common_mask",
     "crps",
+    "interval_scores",
+    "paired_bootstrap",
     "pit",
     "pooled",
     "quantile_at",
+    "regression_scores",
     "skill",
     "ssim_map",
     "uniforms",

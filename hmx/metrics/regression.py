@@ -1,0 +1,349 @@
+"""Scores of predictions at points: agreement, bands of the truth, intervals, differences.
+
+============================  ===============================================
+:data:`SCORES`                each figure as a function of truth and prediction
+:func:`regression_scores`     all of them
+:func:`band_scores`           the same for bands of the truth, such as its top decile
+:func:`interval_scores`       coverage, width and score of a prediction interval
+:func:`paired_bootstrap`      whether one predictor is better than another
+============================  ===============================================
+
+Points are few, so these take whole arrays and do not add up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hmx.errors import BadArgument, NotEnoughData, did_you_mean
+
+Array = NDArray[np.float64]
+Figures = dict[str, float]
+
+BANDS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)  # quantiles of the truth that bands lie between
+
+
+def r2(truth: Array, prediction: Array) -> float:
+    """Compute 1 - SSE / SST: 0 for the mean of the truths, negative for worse.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray, (n,)
+        Same units.
+    """
+    total = float(((truth - truth.mean()) ** 2).sum())
+    return 1 - float(((prediction - truth) ** 2).sum()) / total if total else math.nan
+
+
+def r2_corr(truth: Array, prediction: Array) -> float:
+    """Compute the squared correlation, which forgives bias and a wrong slope.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray, (n,)
+        Same units; NaN if one of them is constant.
+    """
+    spread = _variance(truth) * _variance(prediction)
+    return _covariance(truth, prediction) ** 2 / spread if spread else math.nan
+
+
+def rmse(truth: Array, prediction: Array) -> float:
+    """Compute the root of the mean squared error.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray, (n,)
+        Same units, those of the result.
+    """
+    return math.sqrt(float(((prediction - truth) ** 2).mean()))
+
+
+def mae(truth: Array, prediction: Array) -> float:
+    """Compute the mean absolute error.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray, (n,)
+        Same units, those of the result.
+    """
+    return float(np.abs(prediction - truth).mean())
+
+
+def bias(truth: Array, prediction: Array) -> float:
+    """Compute the mean of prediction - truth.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray, (n,)
+        Same units, those of the result.
+    """
+    return float((prediction - truth).mean())
+
+
+def ccc(truth: Array, prediction: Array) -> float:
+    """Compute the concordance correlation coefficient of Lin (1989).
+
+    Moments are divided by n, as in the paper (doi:10.2307/2532051): 1 on the 1:1
+    line alone, 0 for a constant prediction.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray, (n,)
+        Same units.
+    """
+    apart = (truth.mean() - prediction.mean()) ** 2
+    total = float(_variance(truth) + _variance(prediction) + apart)
+    return 2 * _covariance(truth, prediction) / total if total else math.nan
+
+
+def rpiq(truth: Array, prediction: Array) -> float:
+    """Compute the interquartile range of the truths over the RMSE.
+
+    Bellon-Maurel et al. (2010), doi:10.1016/j.trac.2010.05.006. Unlike a ratio to the
+    standard deviation it does not reward a long tail.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray, (n,)
+        Same units.
+    """
+    low, high = np.quantile(truth, [0.25, 0.75])
+    error = rmse(truth, prediction)
+    return float(high - low) / error if error else math.inf
+
+
+SCORES: Mapping[str, Callable[[Array, Array], float]] = {
+    "r2": r2, "r2_corr": r2_corr, "rmse": rmse, "mae": mae, "bias": bias, "ccc": ccc, "rpiq": rpiq,
+}  # fmt: skip
+
+
+def regression_scores(truth: ArrayLike, prediction: ArrayLike) -> Figures:
+    """Score predictions at points.
+
+    Parameters
+    ----------
+    truth, prediction : array_like, (n,)
+        Same units; points missing from either are left out.
+
+    Returns
+    -------
+    dict of str to float
+        ``n`` and each of :data:`SCORES`; NaN without points.
+
+    Raises
+    ------
+    BadArgument
+        If the two differ in length.
+
+    Examples
+    --------
+    >>> found = regression_scores([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])
+    >>> found["r2"], round(found["bias"], 3)
+    (0.5, 0.333)
+    """
+    truth, prediction = _pair(truth, prediction)
+    known = np.isfinite(truth) & np.isfinite(prediction)
+    truth, prediction = truth[known], prediction[known]
+    found = {name: f(truth, prediction) if known.any() else math.nan for name, f in SCORES.items()}
+    return {"n": float(len(truth)), **found}
+
+
+def bands_of(truth: ArrayLike, shares: Sequence[float] = BANDS) -> NDArray[np.intp]:
+    """Find the quantile band that each truth lies in, from 0.
+
+    Parameters
+    ----------
+    truth : array_like, (n,)
+        Finite.
+    shares : sequence of float
+        Ascending, from 0 to 1: the quantiles that bands lie between. A truth on an
+        edge belongs to the band above it.
+    """
+    truth = np.asarray(truth, dtype=np.float64)
+    edges = np.quantile(truth, shares[1:-1])
+    return np.asarray(np.searchsorted(edges, truth, side="right"))
+
+
+def band_scores(
+    truth: ArrayLike, prediction: ArrayLike, *, shares: Sequence[float] = BANDS
+) -> list[Figures]:
+    """Score predictions in bands of the truth.
+
+    Within a band R2 and its like say little, as the band takes the variance away: look
+    at bias and RMSE. A predictor that shrinks to the mean is biased up in the lowest
+    band and down in the highest.
+
+    Parameters
+    ----------
+    truth, prediction : array_like, (n,)
+        Finite, same units.
+    shares : sequence of float
+        Quantiles that bands lie between.
+
+    Returns
+    -------
+    list of dict
+        Per band ``share_from``, ``share_to``, ``from``, ``to`` (units of the truth) and
+        :func:`regression_scores`.
+    """
+    truth, prediction = _pair(truth, prediction)
+    band, edges = bands_of(truth, shares), np.quantile(truth, shares)
+    return [
+        {"share_from": shares[i], "share_to": shares[i + 1]}
+        | {"from": float(edges[i]), "to": float(edges[i + 1])}
+        | regression_scores(truth[band == i], prediction[band == i])
+        for i in range(len(shares) - 1)
+    ]
+
+
+def interval_scores(
+    truth: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: float
+) -> Figures:
+    """Score a central prediction interval.
+
+    Parameters
+    ----------
+    truth, lower, upper : array_like, (n,)
+        Finite, same units.
+    level : float
+        Percent, between 0 and 100.
+
+    Returns
+    -------
+    dict of str to float
+        ``picp``, the share of truths inside (prediction interval coverage
+        probability); ``qcp_lower`` and ``qcp_upper``, the shares below each bound
+        (quantile coverage probability, Schmidinger and Heuvelink 2023,
+        doi:10.1016/j.geoderma.2023.116585), nominally (1 - level) / 2 and its
+        complement; ``width``, the mean width; ``score``, the mean interval score of
+        Gneiting and Raftery (2007, doi:10.1198/016214506000001437): width plus
+        2 / alpha times how far truths lie outside. Lower is better.
+    """
+    truth, lower = _pair(truth, lower)
+    truth, upper = _pair(truth, upper)
+    alpha = 1 - level / 100
+    below, above = np.maximum(lower - truth, 0), np.maximum(truth - upper, 0)
+    return {
+        "picp": float(((truth >= lower) & (truth <= upper)).mean()),
+        "qcp_lower": float((truth < lower).mean()),
+        "qcp_upper": float((truth <= upper).mean()),
+        "width": float((upper - lower).mean()),
+        "score": float((upper - lower + 2 / alpha * (below + above)).mean()),
+    }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much the first of two predictors has more of a figure.
+
+    Parameters
+    ----------
+    metric : str
+        One of :data:`SCORES`.
+    value : float
+        First minus second, over all points.
+    low, high : float
+        Bounds of the central interval of the bootstrap.
+    level : float
+        Of that interval, percent.
+    groups : int
+        What was drawn: sites, or blocks.
+    """
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    level: float
+    groups: int
+
+    @property
+    def sure(self) -> bool:
+        """Whether zero lies outside the interval."""
+        return self.low > 0 or self.high < 0
+
+
+def paired_bootstrap(
+    truth: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    groups: ArrayLike,
+    *,
+    metric: str = "r2",
+    level: float = 95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Compare two predictors on the same points, drawing whole sites or blocks.
+
+    Points of one group err alike, so groups are drawn with replacement, and both
+    predictors are scored on each draw (cluster bootstrap, Davison and Hinkley 1997,
+    section 3.8).
+
+    Parameters
+    ----------
+    truth, first, second : array_like, (n,)
+        Finite, same units.
+    groups : array_like of int, (n,)
+        Site or block of each point.
+    metric : str
+        One of :data:`SCORES`.
+    level : float
+        Of the interval, percent.
+    draws, seed : int
+        Of the bootstrap; the same seed draws the same groups.
+
+    Raises
+    ------
+    BadArgument
+        If the metric is unknown or lengths differ.
+    NotEnoughData
+        With fewer than two groups.
+    """
+    if metric not in SCORES:
+        raise BadArgument(
+            f"metric={metric!r} is not a score of points (has: {', '.join(SCORES)})."
+            f"{did_you_mean(metric, SCORES)}"
+        )
+    truth, first = _pair(truth, first)
+    truth, second = _pair(truth, second)
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < 2:
+        raise NotEnoughData(
+            f"all {len(truth)} points are of one group, and a bootstrap draws groups. "
+            "Pass the site or block of each point."
+        )
+    score, draw = SCORES[metric], np.random.default_rng(seed)
+    everything, found = np.arange(len(truth)), np.empty(draws)
+    for i in range(draws):
+        times = np.bincount(draw.integers(len(names), size=len(names)), minlength=len(names))
+        rows = np.repeat(everything, times[group])
+        drawn = truth[rows]
+        found[i] = score(drawn, first[rows]) - score(drawn, second[rows])
+    low, high = np.nanquantile(found, [0.5 - level / 200, 0.5 + level / 200])
+    whole = score(truth, first) - score(truth, second)
+    return Difference(metric, whole, float(low), float(high), level, len(names))
+
+
+def _variance(values: Array) -> float:
+    return float(((values - values.mean()) ** 2).mean())
+
+
+def _covariance(truth: Array, prediction: Array) -> float:
+    return float(((truth - truth.mean()) * (prediction - prediction.mean())).mean())
+
+
+def _pair(truth: ArrayLike, other: ArrayLike) -> tuple[Array, Array]:
+    """Take two arrays (n,) as float64."""
+    first, second = np.asarray(truth, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    if first.shape != second.shape:
+        raise BadArgument(
+            f"truth {first.shape} and what is compared with it {second.shape} differ in shape: "
+            "points are compared one by one. Pass arrays of the same points."
+        )
+    return first, second
