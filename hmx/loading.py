@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hmx import bundle, map_bundle
 from hmx.bundle import Bundle
+from hmx.bundle import load as load_bundle
 from hmx.map_bundle import MapBundle
+from hmx.map_bundle import load as load_map_bundle
 from hmx.modelfolder import find_folder, read_description, wrong_job
 
 Model = Bundle | MapBundle
@@ -37,7 +38,7 @@ def load(path: str | Path) -> Model:
     """
     folder = find_folder(path)
     is_map = read_description(folder).get("job") == "map"
-    return map_bundle.load(folder) if is_map else bundle.load(folder)
+    return load_map_bundle(folder) if is_map else load_bundle(folder)
 
 
 def load_forecaster(model: Model | str | Path) -> Bundle:
@@ -50,7 +51,7 @@ def load_forecaster(model: Model | str | Path) -> Bundle:
     """
     if isinstance(model, MapBundle):
         raise wrong_job("map", "forecast", str(model))
-    return model if isinstance(model, Bundle) else bundle.load(model)
+    return model if isinstance(model, Bundle) else load_bundle(model)
 
 
 def load_mapper(model: Model | str | Path) -> MapBundle:
@@ -63,4 +64,4 @@ def load_mapper(model: Model | str | Path) -> MapBundle:
     """
     if isinstance(model, Bundle):
         raise wrong_job("forecast", "map", str(model))
-    return model if isinstance(model, MapBundle) else map_bundle.load(model)
+    return model if isinstance(model, MapBundle) else load_map_bundle(model)

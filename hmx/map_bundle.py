@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from hmx.conformal import Conformal
 from hmx.map_options import MapperOptions
 from hmx.map_spec import BandScaler, MapSpec, TargetScaler
 from hmx.modelfolder import (
@@ -24,9 +25,6 @@ from hmx.modelfolder import (
     read_folder,
     write_folder,
 )
-
-if TYPE_CHECKING:
-    from hmx.conformal import Conformal
 
 _PARTS = ("weights", "forest", "applicability")  # fields of arrays, and prefixes in the file
 
@@ -45,8 +43,8 @@ class MapBundle:
         From the target's units to the network's and back.
     weights : mapping of str to ndarray
         Of the networks, by parameter name; of an ensemble, ``0.name``, ``1.name`` ...
-    calibration : Conformal, optional
-        Its errors where it had not learnt; without it there are no intervals.
+    calibration : Conformal
+        Its errors where it had not learnt; if that is empty, there are no intervals.
     forest, applicability : mapping of str to ndarray
         Arrays of the forest that is blended in, and of the training samples that say how
         far a map may be trusted; empty where there is none.
@@ -60,7 +58,7 @@ class MapBundle:
     scaler: BandScaler
     target: TargetScaler
     weights: Arrays = field(repr=False)
-    calibration: Conformal | None = field(default=None, repr=False)
+    calibration: Conformal = field(default=Conformal(), repr=False)
     forest: Arrays = field(default_factory=dict, repr=False)
     applicability: Arrays = field(default_factory=dict, repr=False)
     training: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -131,11 +129,6 @@ def load(path: str | Path) -> MapBundle:
     """
     raw, arrays, folder = read_folder(path, "map")
     try:
-        calibration = raw["calibration"]
-        if calibration is not None:
-            from hmx.conformal import Conformal
-
-            calibration = Conformal.from_dict(calibration)
         spec = dict(raw["spec"])
         spec["network"] = MapperOptions(**spec["network"])
         for key in ("dynamic", "static", "pixel_size_m", "valid_range"):
@@ -149,7 +142,7 @@ def load(path: str | Path) -> MapBundle:
             scaler=BandScaler(**scaler),
             target=TargetScaler(**raw["target"]),
             **{part: beneath(f"{part}/", arrays) for part in _PARTS},
-            calibration=calibration,
+            calibration=Conformal.from_dict(raw["calibration"]),
             training=raw["training"],
             path=folder.resolve(),
         )
@@ -159,14 +152,13 @@ def load(path: str | Path) -> MapBundle:
 
 def _describe(bundle: MapBundle) -> dict[str, Any]:
     """Put all but the arrays into JSON values."""
-    calibration = bundle.calibration
     return {
         "format": FORMAT,
         "job": "map",
         "spec": {**asdict(bundle.spec), "network": bundle.spec.network.model_dump()},
         "scaler": asdict(bundle.scaler),
         "target": asdict(bundle.target),
-        "calibration": None if calibration is None else calibration.as_dict(),
+        "calibration": bundle.calibration.as_dict(),
         "weights": {name: list(array.shape) for name, array in sorted(bundle.arrays().items())},
         "training": dict(bundle.training),
     }

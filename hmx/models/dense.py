@@ -36,14 +36,22 @@ def dense(network: Mapper, dynamic: Tensor, static: Tensor) -> Tensor:
         As the network gives it for each window, (q, y - w + 1, x - w + 1).
     """
     window = network.options.window
-    compute = _at_once if isinstance(network, CnnLstm) else _one_by_one
     rows, columns = (size - window + 1 for size in dynamic.shape[-2:])
     result = dynamic.new_empty((network.outputs, rows, columns))
-    for y, x in _blocks(rows, columns, max(BLOCK, 4 * window)):
+    for y, x in _blocks(rows, columns, block_of(window)):
         seen = (..., slice(y.start, y.stop + window - 1), slice(x.start, x.stop + window - 1))
+        if isinstance(network, CnnLstm):
+            values = _at_once(network, dynamic[seen], static[seen])
+        else:
+            values = _one_by_one(network, dynamic[seen], static[seen])
         part = result[:, y, x]
-        part.copy_(compute(network, dynamic[seen], static[seen]).T.reshape(part.shape))
+        part.copy_(values.T.reshape(part.shape))
     return result
+
+
+def block_of(window: int) -> int:
+    """Return the side of a square that is computed at a time, px, without its margin."""
+    return max(BLOCK, 4 * window)
 
 
 def _blocks(rows: int, columns: int, side: int) -> Iterator[tuple[slice, slice]]:

@@ -26,7 +26,7 @@ from hmx.errors import BadArgument, OutputExists, OutputFailed
 from hmx.geozarr import array_attributes, group_attributes
 from hmx.grid import Grid
 from hmx.predict.ledger import AUDIT
-from hmx.predict.step import QUALITY
+from hmx.predict.step import NO_DATA
 from hmx.windows import Window
 
 # what a full or forbidden disk says: no fault of the tile that met it
@@ -99,7 +99,7 @@ def _encoding(template: xr.Dataset, chunk: int) -> dict[str, Any]:
             chunks = [
                 min(chunk, size) if dim in space else size for dim, size in variable.sizes.items()
             ]
-            fill = np.float32("nan") if variable.dtype.kind == "f" else QUALITY["no_data"]
+            fill = np.float32("nan") if variable.dtype.kind == "f" else NO_DATA.get(str(name), 0)
             encoding[str(name)] = {"chunks": tuple(chunks), "fill_value": fill}
     for name, coord in template.coords.items():
         if coord.dtype.kind == "M":

@@ -145,11 +145,11 @@ def plan(
     frame, grid = order.frame, order.output_tiles
     section = section or DaskSection()
     workers, threads = _workers(section)
-    here = section.scheduler is None and section.cluster is None
     tiles = [tile for tile in grid if inventory.may_hold(frame.needs(tile.core, order.cube))]
     read = sum(_area(frame.reads(tile.core, order.cube)) for tile in tiles)
     written = sum(_area(tile.core) for tile in tiles)
-    gpu = choose_device(order.options.device).type == "cuda"
+    device = choose_device(order.options.device).type
+    gpu = device == "cuda"
     made = Plan(
         shape=order.window.shape,
         tile=grid.tile[0],
@@ -163,21 +163,18 @@ def plan(
         bytes_written=written * _bytes_out(order),
         workers=workers,
         threads=threads,
-        device="cuda" if gpu else "cpu",
+        device=device,
         precision=order.request.precision,
         ram=_ram(order, gpu=gpu),
-        ram_available=_memory() // workers if here else 0,
+        ram_available=_available(section, workers),
         device_memory=order.working_bytes() if gpu else 0,
     )
     require_memory(made, order.job)
     if not timed:
         return made
-    per_pixel = _seconds_per_pixel(order, tiles, threads)
-    return replace(
-        made,
-        seconds_per_tile=per_pixel * made.pixels_per_tile,
-        seconds=per_pixel * written / workers if tiles else 0.0,
-    )
+    each = _seconds_per_pixel(order, tiles, threads)
+    total = each * written / workers if tiles else 0.0
+    return replace(made, seconds_per_tile=each * made.pixels_per_tile, seconds=total)
 
 
 def require_memory(made: Plan, job: str = "forecast") -> None:
@@ -260,6 +257,12 @@ def _bytes_out(order: BaseOrder) -> int:
     return sum(
         math.prod(lead) * order.dtype(output).itemsize for output, lead in order.outputs().items()
     )
+
+
+def _available(section: DaskSection, workers: int) -> int:
+    """Bytes that each worker of this machine may use; 0 where the workers are elsewhere."""
+    here = section.scheduler is None and section.cluster is None
+    return _memory() // workers if here else 0
 
 
 def _memory() -> int:
