@@ -17,6 +17,7 @@ LAYERS = [
     {
         "options",
         "map_options",
+        "mapping_options",
         "provenance",
         "progress",
         "windows",

@@ -17,8 +17,8 @@ from hmx.errors import BundleError
 from hmx.grid import Grid
 from hmx.loading import load_mapper
 from hmx.map_bundle import MapBundle
-from hmx.map_options import MapOptions
 from hmx.map_spec import MapSpec
+from hmx.mapping_options import MapOptions
 from hmx.models.dense import block_of
 from hmx.predict.base import BaseOrder, sides
 from hmx.predict.frame import Field, Frame
