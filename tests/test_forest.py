@@ -16,7 +16,7 @@ def world(n: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng(seed)
     x = draw.normal(size=(n, 6))
     noise = draw.normal(size=n) * np.where(x[:, 1] > 0, 1.0, 0.1)
-    return x, 2 * (x[:, 0] > 0) + 0.3 * x[:, 2] + noise
+    return x, 0.5 * (x[:, 0] > 0) + 0.3 * x[:, 2] + noise
 
 
 @pytest.fixture(scope="module")
