@@ -274,7 +274,9 @@ def renamed(values: Any, names: Mapping[str, str]) -> Any:
         return values
     for other, own in names.items():
         if other in values and own in values:
-            raise ValueError(f"{other} is another name of {own}, and both are given. Leave one out.")
+            raise ValueError(
+                f"{other} is another name of {own}, and both are given. Leave one out."
+            )
     return {names.get(name, name): value for name, value in values.items()}
 
 

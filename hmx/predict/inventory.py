@@ -87,11 +87,15 @@ class Inventory:
         """
         variables: dict[str, Stored] = {}
         if path is not None:
-            group = zarr.open_group(path, mode="r")
+            group, rows = zarr.open_group(path, mode="r"), cube.door.names.get("y", "y")
+            listed: dict[str, Stored | None] = {}
             for name in cube.variables:
-                stored = _list(group[name], Folder(f"{path.rstrip('/')}/{name}"), cube.rules[name])
-                if stored is not None:
-                    variables[name] = stored
+                array = array_of(name)
+                if array not in listed:
+                    folder = Folder(f"{path.rstrip('/')}/{array}")
+                    listed[array] = _list(group[array], folder, cube.rules[name], rows=rows)
+            found = {name: listed[array_of(name)] for name in cube.variables}
+            variables = {name: stored for name, stored in found.items() if stored is not None}
         deciding = (cube.target,) if deciding is None else tuple(deciding)  # type: ignore[attr-defined]
         return cls(cube.grid.shape, cube.door.flips, deciding, variables)
 
@@ -127,8 +131,16 @@ class Inventory:
         return window.flip(self.shape, self.flips)
 
 
-def _list(array: Any, folder: Folder, rules: Rules) -> Stored | None:
-    """List one array's chunks; ``None`` where a place cannot be listed."""
+def array_of(name: str) -> str:
+    """Name the array that holds a variable: ``lst`` for the band ``lst[month=3]``."""
+    return name.partition("[")[0]
+
+
+def _list(array: Any, folder: Folder, rules: Rules, *, rows: str) -> Stored | None:
+    """List one array's chunks; ``None`` where a place cannot be listed, or rows are no rows."""
+    dims = getattr(array.metadata, "dimension_names", None)
+    if dims is not None and dims[-2:-1] != (rows,):
+        return None  # chunks are counted by the last two dims
     try:
         found = folder.stamps("")
     except OSError:

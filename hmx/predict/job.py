@@ -20,11 +20,13 @@ from hmx.cube import open_cube
 from hmx.draft import attributes
 from hmx.durable import Folder
 from hmx.errors import JobFailed, OutputExists
+from hmx.mapping_options import MapOptions
 from hmx.options import ForecastOptions
 from hmx.parsing import Options
 from hmx.predict.base import BaseOrder
 from hmx.predict.inventory import Inventory
 from hmx.predict.ledger import Ledger, Record
+from hmx.predict.mapper.order import MapOrder
 from hmx.predict.order import Order
 from hmx.predict.output import lay_out, require_free, set_status, writing
 from hmx.predict.plan import plan
@@ -38,6 +40,7 @@ _LAYOUT = ("tile", "chunk")
 # by the word that a ledger has for it: the options, and the order that is made of them
 _ORDERS: dict[str, tuple[Callable[..., Any], Callable[..., BaseOrder]]] = {
     "forecast": (ForecastOptions, Order.of),
+    "map": (MapOptions, MapOrder.of),
 }
 Chosen = TypeVar("Chosen", bound=Options)
 _SHOWN = 10  # failed tiles that a message lists

@@ -154,8 +154,8 @@ class MapEngine:
         """
         spec = self.bundle.spec
         with computing(threads):
-            shown = [torch.from_numpy(part).to(self.device) for part in (stack.dynamic, stack.static)]
-            found = [dense(network, *shown).cpu().numpy() for network in self.networks]
+            dynamic, static = (torch.from_numpy(a).to(self.device) for a in vars(stack).values())
+            found = [dense(n, dynamic, static).cpu().numpy() for n in self.networks]
         members = np.stack(found)  # (members, q, y, x)
         return mixed(members, spec, self.forest, self.features(stack))
 
@@ -220,7 +220,7 @@ def map_window(request: MapRequest, place: MapPlace, *raw: np.ndarray) -> dict[s
     flags = np.where(whole, 0, QUALITY["covariate_missing"])
     results = {"quality": np.where(known, flags, QUALITY["no_data"]).astype("uint8")}
     if not known.any():  # the sea costs no computing
-        return results | _nothing(run, request, known.shape)
+        return _nothing(run, request, known.shape) | results
     stack = assemble_bands(arrays, spec, run.bundle.scaler, inner=place.inner)
     found = _native(run, run.estimate(stack, threads=request.threads), request)
     results |= {name: np.where(known, values, np.nan) for name, values in found.items()}
@@ -280,19 +280,15 @@ def _native(run: MapEngine, found: Estimate, request: MapRequest) -> dict[str, n
         low, high = calibration.interval(found.center, found.spread, level)
         values[f"lo_{level:g}"] = inverse(low, target)
         values[f"hi_{level:g}"] = inverse(high, target)
-    low, high = run.bundle.spec.valid_range or (None, None)
-    bounded = low is not None or high is not None
-    return {
-        name: (np.clip(array, low, high) if bounded else array).astype("float32")
-        for name, array in values.items()
-    }
+    limits = run.bundle.spec.valid_range or (-np.inf, np.inf)
+    return {name: np.clip(array, *limits).astype("float32") for name, array in values.items()}
 
 
-def _nothing(
-    run: MapEngine, request: MapRequest, shape: tuple[int, ...]
-) -> dict[str, np.ndarray]:
+def _nothing(run: MapEngine, request: MapRequest, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Return the results of a core in which nothing is known."""
     ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
-    far = [] if run.applicability is None else ["dissimilarity"]
-    results = {name: np.full(shape, np.nan, "float32") for name in ("mean", *ends, *far)}
-    return results | {"applicable": np.full(shape, UNKNOWN, "uint8") for _ in far}
+    results = {name: np.full(shape, np.nan, "float32") for name in ("mean", *ends)}
+    if run.applicability is not None:
+        results["dissimilarity"] = np.full(shape, np.nan, "float32")
+        results["applicable"] = np.full(shape, UNKNOWN, "uint8")
+    return results
