@@ -225,9 +225,10 @@ def map_window(request: MapRequest, place: MapPlace, *raw: np.ndarray) -> dict[s
     found = _native(run, run.estimate(stack, threads=request.threads), request)
     results |= {name: np.where(known, values, np.nan) for name, values in found.items()}
     if run.applicability is not None:
-        far = run.applicability(run.features(stack)).astype("float32")
+        far = np.full(known.shape, np.nan, "float32")
+        far[known] = run.applicability(run.features(stack)[:, known].T)
         inside = np.where(far <= run.applicability.threshold, INSIDE, OUTSIDE)
-        results["dissimilarity"] = np.where(known, far, np.float32(np.nan))
+        results["dissimilarity"] = far
         results["applicable"] = np.where(known, inside, UNKNOWN).astype("uint8")
     return results
 
