@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from hmx.bands import enter_bands
+from hmx.bands import Bands, enter_bands
 from hmx.conformal import Conformal
 from hmx.forest import fit_forest
 from hmx.map_bundle import MapBundle
@@ -73,13 +73,13 @@ def make_mapper(
 ) -> MapBundle:
     """A mapper without training: random weights that matter, statistics about right."""
     options = MapperOptions(**{"widths": (6, 8), "hidden": 5, **network})
-    bands = enter_bands(ds, dynamic=DYNAMIC, static=STATIC)
+    bands = enter_bands(ds)
     steps = bands.history(options.history)
     made = MapSpec(
         **{
             "target": "soc",
-            "dynamic": DYNAMIC,
-            "static": STATIC,
+            "dynamic": bands.dynamic,
+            "static": bands.static,
             "network": options,
             "steps": steps,
             "climatology": bands.climatology,
@@ -92,21 +92,24 @@ def make_mapper(
             **(spec or {}),
         }
     )
-    times = steps if bands.climatology else 1
-    centre = {"lst": (280.0,) * times, "rain": (60.0,) * times}
-    width = {"lst": (7.0,) * times, "rain": (8.0,) * times}
-    scaler = BandScaler(
-        centre | {"elevation": (600.0,), "twi": (9.0,)},
-        width | {"elevation": (200.0,), "twi": (1.0,)},
-    )
     return MapBundle(
         spec=made,
-        scaler=scaler,
+        scaler=_scaler(bands),
         target=TargetScaler("log1p", 2.0, 0.5),
         weights=_weights(made),
         calibration=_calibration() if calibrated else Conformal(),
         forest=_forest(made) if forest else {},
     )
+
+
+def _scaler(bands: Bands) -> BandScaler:
+    mean, std = {}, {}
+    for name in bands.variables:
+        values = bands.rules[name].clean(bands.data[name].values)
+        each = values if bands.climatology and values.ndim == 3 else values[None]
+        mean[name] = tuple(float(np.nanmean(part)) for part in each)
+        std[name] = tuple(float(np.nanstd(part)) or 1.0 for part in each)
+    return BandScaler(mean, std)
 
 
 def _weights(spec: MapSpec) -> dict[str, np.ndarray]:
