@@ -239,24 +239,20 @@ def enter_bands(
     variables = {str(name): _channels(str(name), v) for name, v in inner.data_vars.items()}
     known = {n: band for bands in variables.values() for n, band in bands.items()}
     moving = [n for n, band in known.items() if "time" in band.dims]
-    chosen_dynamic = moving if dynamic is None else _chosen(dynamic, variables)
-    chosen_static = (
-        [n for n in known if n not in {*moving, *chosen_dynamic}]
-        if static is None
-        else _chosen(static, variables)
-    )
-    _require(known, [*chosen_dynamic, *chosen_static], inner)
-    _require_roles(known, chosen_dynamic, chosen_static)
-    kept = {n: known[n] for n in (*chosen_dynamic, *chosen_static)}
-    bands = inner.drop_vars(list(inner.data_vars)).assign(kept)
+    still = [n for n in known if n not in moving]
+    moving = moving if dynamic is None else _chosen(dynamic, variables)
+    still = still if static is None else _chosen(static, variables)
+    _require(known, [*moving, *still], inner)
+    _require_roles(known, moving, still)
+    bands = inner.drop_vars(list(inner.data_vars)).assign({n: known[n] for n in (*moving, *still)})
     bands = bands.isel(time=np.argsort(bands["time"].values, kind="stable"))
     flips = tuple(dim for dim in ("y", "x") if runs_against(bands, dim))
     bands = bands.isel({dim: slice(None, None, -1) for dim in flips})
     door = Door({name: outer for name, outer in names.items() if outer != name}, flips)
     return Bands(
         data=bands.drop_dims([d for d in bands.dims if d not in ("time", "y", "x")]),
-        dynamic=tuple(chosen_dynamic),
-        static=tuple(chosen_static),
+        dynamic=tuple(moving),
+        static=tuple(still),
         door=door,
         climatology=_goes_round(bands["time"], names["time"]),
     )

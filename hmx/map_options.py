@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hmx.errors import BadArgument, did_you_mean
 from hmx.parsing import Count, Numbers, Options, Share, parse
@@ -23,6 +23,11 @@ _REFITTED: dict[str, Any] = {
     "pool": (1, 2),
     "skip": False,
 }
+
+
+def _as_texts(value: Any) -> Any:
+    """Take one text for a list of one."""
+    return [value] if isinstance(value, str) else value
 
 
 class MapperOptions(Options):
@@ -88,6 +93,7 @@ class MapperOptions(Options):
             raise ValueError(f"a window has a centre, so its side is odd. Try {window + 1}.")
         return window
 
+<<<<<<< ours
     @field_validator("widths")
     @classmethod
     def _some(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
@@ -323,3 +329,62 @@ def loss_of(network: MapperOptions, fit: MapTrainOptions) -> Loss:
             "knots=[0.05, 0.25, 0.5, 0.75, 0.95], or leave both out."
         )
     return loss
+=======
+
+# points -------------------------------------------------------------------------------
+
+
+class PointsOptions(Options):
+    """A table of samples: what its columns mean, and which rows count.
+
+    Parameters
+    ----------
+    target : str
+        Column of the sampled quantity.
+    x, y : str, optional
+        Columns of the coordinates. Default: the geometry, or columns named ``lon`` and
+        ``lat``, ``x`` and ``y``, ``easting`` and ``northing``.
+    crs : str, optional
+        Of the coordinates, where the table does not say it itself.
+    date : str, optional
+        Column of sampling dates: ISO dates, or years, which mean their last step.
+    site : str, optional
+        Column of sites. Default: samples of one pixel are one site.
+    where : tuple of str
+        Filters, all of which a row must pass: column, comparison, value.
+    units : str, optional
+        Of the target.
+    valid_range : tuple of float, optional
+        Smallest and largest valid value of the target; rows beyond are left out.
+    layer : str, optional
+        Of a file with several.
+    min_valid : float
+        Least share of a sample's window, over bands, steps and pixels, that is known.
+    """
+
+    target: str = "soc"
+    x: str | None = None
+    y: str | None = None
+    crs: str | None = None
+    date: str | None = None
+    site: str | None = None
+    where: Annotated[tuple[str, ...], BeforeValidator(_as_texts)] = ()
+    units: str | None = None
+    valid_range: tuple[float, float] | None = None
+    layer: str | None = None
+    min_valid: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    @field_validator("valid_range")
+    @classmethod
+    def _ascending(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+        if limits is not None and limits[0] >= limits[1]:
+            raise ValueError(f"the range ascends. Try [{limits[1]:g}, {limits[0]:g}]")
+        return limits
+
+    @model_validator(mode="after")
+    def _both(self) -> PointsOptions:
+        if (self.x is None) != (self.y is None):
+            given, other = ("x", "y") if self.y is None else ("y", "x")
+            raise ValueError(f"{given} is given and {other} is not. Name both columns")
+        return self
+>>>>>>> theirs

@@ -1,0 +1,251 @@
+"""Joining: points and a cube -> samples, and a report of what did not become one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyproj
+
+from hmx.bands import Bands
+from hmx.errors import BadArgument, NotEnoughData
+from hmx.grid import crs_name
+from hmx.points.dating import steps_at
+from hmx.points.report import (
+    DUPLICATE,
+    NO_DATA,
+    NO_DATE,
+    NO_HISTORY,
+    OUTSIDE,
+    TOO_LATE,
+    JoinReport,
+)
+from hmx.points.samples import Samples
+from hmx.points.table import Points
+from hmx.points.windows import around, require_fits, squares
+from hmx.windows import Window
+
+
+def join(
+    points: Points,
+    bands: Bands,
+    *,
+    window: int = 5,
+    history: int | None = None,
+    min_valid: float = 0.5,
+) -> tuple[Samples, JoinReport]:
+    """Find the pixel and the step of each point, and say which have none.
+
+    Parameters
+    ----------
+    points : Points
+        In any CRS.
+    bands : Bands
+        Read where there are points.
+    window : int
+        Odd side of the window around a point, px.
+    history : int, optional
+        Steps that a sample sees, the last of them that of its date. Default: all of a
+        climatology, up to 5 of a calendar.
+    min_valid : float
+        A sample is left out if less than this share of the numbers in its window (all
+        bands, steps and pixels; beyond the cube all is missing) is known, or if nothing
+        is known of its centre pixel.
+
+    Returns
+    -------
+    tuple of Samples and JoinReport
+        Samples of one site share a number: by the table's column of sites, else by
+        pixel. Each row of the table is a sample or counted in the report.
+
+    Raises
+    ------
+    BadArgument
+        If all points lie outside the cube, the window does not fit into it, or dates
+        are needed and unknown.
+    NotEnoughData
+        If no sample is left, or the cube has fewer steps than the history.
+    """
+    require_fits(window, bands)
+    history = bands.history(history)
+    _require_dates(points, bands, history)
+    keeper = _Keeper(points.row, dict(points.left))
+    xy = _projected(points, bands)
+    pixel = _pixels(xy, bands)
+    inside = np.asarray(((pixel >= 0) & (pixel < bands.grid.shape)).all(axis=1))
+    _require_overlap(points, bands, xy, inside)
+    keeper.keep(OUTSIDE, inside)
+    step = _steps(points, bands, keeper)
+    keeper.keep(NO_HISTORY, step + 1 >= history)
+    keeper.keep(DUPLICATE, ~_repeats(points, keeper.kept))
+    kept = keeper.kept
+    samples = _samples(points, kept, pixel, xy, step)
+    valid = _valid(bands, samples, window, history, min_valid)
+    keeper.keep(NO_DATA, _spread(valid, kept))
+    samples = samples.at(valid)
+    report = _report(points, samples, keeper)
+    if not len(samples):
+        raise NotEnoughData(
+            f"no sample is left. {report} Check points.crs, date and where, or lower min_valid."
+        )
+    return _numbered(samples), report
+
+
+def _samples(
+    points: Points, kept: np.ndarray, pixel: np.ndarray, xy: np.ndarray, step: np.ndarray
+) -> Samples:
+    return Samples(
+        row=pixel[kept, 0],
+        column=pixel[kept, 1],
+        value=points.value[kept],
+        site=_sites(points, pixel)[kept],
+        step=step[kept],
+        lonlat=_degrees(points)[kept],
+        xy=xy[kept],
+        source=points.row[kept],
+    )
+
+
+@dataclass
+class _Keeper:
+    """Rows that still count, and why others no longer do."""
+
+    row: np.ndarray
+    left: dict[str, np.ndarray]
+    kept: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kept = np.ones(len(self.row), bool)
+
+    def keep(self, reason: str, passed: np.ndarray) -> None:
+        lost = self.kept & ~passed
+        if lost.any():
+            self.left[reason] = self.row[lost]
+        self.kept = self.kept & passed
+
+
+def _require_dates(points: Points, bands: Bands, history: int) -> None:
+    have = len(bands.labels)
+    if points.date is None and not bands.climatology and have > history:
+        raise BadArgument(
+            f"date missing: the cube has {have} time steps and a sample sees "
+            f"{history}, up to that of its date. Name the column of dates or years, "
+            f"date='year', or pass history={have}, which sees all steps."
+        )
+
+
+def _projected(points: Points, bands: Bands) -> np.ndarray:
+    """Bring points into the CRS of the cube, (n, 2); longitudes to its side of the globe."""
+    crs = bands.grid.crs
+    to_cube = pyproj.Transformer.from_crs(points.crs, crs, always_xy=True)
+    x, y = to_cube.transform(points.x, points.y)
+    if crs.is_geographic:
+        west = bands.grid.bounds[0]
+        x = np.where(np.isfinite(x), west + (x - west) % 360, x)
+    return np.stack([x, y], axis=1)
+
+
+def _degrees(points: Points) -> np.ndarray:
+    to_degrees = pyproj.Transformer.from_crs(points.crs, "EPSG:4326", always_xy=True)
+    return np.stack(to_degrees.transform(points.x, points.y), axis=1)
+
+
+def _pixels(xy: np.ndarray, bands: Bands) -> np.ndarray:
+    """Find the row and column of the pixel that holds each place, -1 where none can."""
+    t = bands.grid.transform
+    place = np.stack([(xy[:, 1] - t.f) / t.e, (xy[:, 0] - t.c) / t.a], axis=1)
+    inside = np.isfinite(place) & (np.abs(place) < 2**31)
+    return np.floor(np.where(inside, place, -1)).astype("int64")
+
+
+def _require_overlap(points: Points, bands: Bands, xy: np.ndarray, inside: np.ndarray) -> None:
+    if inside.any() or not len(points):
+        return
+    there = ", ".join(f"{edge:.6g}" for edge in bands.grid.bounds)
+    low, high = np.nanmin(xy, axis=0), np.nanmax(xy, axis=0)
+    here = ", ".join(f"{edge:.6g}" for edge in (*low, *high))
+    raise BadArgument(
+        f"all {len(points)} points lie outside the cube: they span ({here}) and the cube "
+        f"({there}), both west, south, east, north in {crs_name(bands.grid.crs)}. The points were "
+        f"taken for {crs_name(points.crs)}: pass their true crs=..., and check that x is east."
+    )
+
+
+def _steps(points: Points, bands: Bands, keeper: _Keeper) -> np.ndarray:
+    """Find the last step that each point sees, and leave out what has none."""
+    last = len(bands.labels) - 1
+    step = np.full(len(points), last)
+    if points.date is None or bands.climatology:
+        return step
+    dated = ~np.isnat(points.date)
+    step[dated] = steps_at(points.date[dated], bands)
+    keeper.keep(NO_DATE, dated)
+    keeper.keep(TOO_LATE, step <= last)
+    return step
+
+
+def _repeats(points: Points, kept: np.ndarray) -> np.ndarray:
+    """Tell points that say again what one before them, that was kept, has said."""
+    said = {"x": points.x, "y": points.y, "value": points.value}
+    said |= {} if points.date is None else {"date": points.date}
+    return _spread(pd.DataFrame(said)[kept].duplicated().to_numpy(), kept, fill=False)
+
+
+def _spread(found: np.ndarray, kept: np.ndarray, *, fill: bool = True) -> np.ndarray:
+    """Bring an answer for the kept points to the places of all."""
+    spread = np.full(len(kept), fill)
+    spread[kept] = found
+    return spread
+
+
+def _sites(points: Points, pixel: np.ndarray) -> np.ndarray:
+    """Give each site a number: by name, and by pixel where there is no name."""
+    by_pixel = pd.factorize(pd.MultiIndex.from_arrays(list(pixel.T)))[0]
+    if points.site is None:
+        return np.asarray(by_pixel)
+    names, distinct = pd.factorize(points.site)
+    return np.asarray(np.where(names >= 0, names, len(distinct) + by_pixel))
+
+
+def _numbered(samples: Samples) -> Samples:
+    """Count the sites from 0, in the order in which they come."""
+    site = np.asarray(pd.factorize(samples.site)[0])
+    return Samples(**{**vars(samples), "site": site})
+
+
+def _valid(
+    bands: Bands, samples: Samples, window: int, history: int, min_valid: float
+) -> np.ndarray:
+    """Tell samples of which enough is known."""
+    margin = window // 2
+    numbers = len(bands.dynamic) * history + len(bands.static)  # of a pixel
+    valid = np.zeros(len(samples), bool)
+    for rows, core, steps in squares(bands, samples, history):
+        arrays = bands.read(Window(core.y.grow(margin), core.x.grow(margin)), steps)
+        shape = (len(steps), len(core.y) + 2 * margin, len(core.x) + 2 * margin)
+        series, plane = np.zeros(shape, "int32"), np.zeros(shape[1:], "int32")
+        for name, values in arrays.items():
+            count = series if name in bands.dynamic else plane
+            count += np.isfinite(values)
+        y, x = samples.row[rows] - core.y.start, samples.column[rows] - core.x.start
+        times = samples.step[rows, None] - np.arange(history) - steps.start  # (n, t)
+        known = around(series, window)[times, y[:, None], x[:, None]].sum(axis=1)
+        known = known + around(plane, window)[y, x]  # (n, w, w)
+        share = known.sum(axis=(1, 2)) / (numbers * window**2)
+        valid[rows] = (share >= min_valid) & (known[:, margin, margin] > 0)
+    return valid
+
+
+def _report(points: Points, samples: Samples, keeper: _Keeper) -> JoinReport:
+    _, per_site = np.unique(samples.site, return_counts=True)
+    return JoinReport(
+        table=points.name,
+        target=points.target,
+        units=points.units,
+        rows=points.rows,
+        samples=len(samples),
+        sites=len(per_site),
+        replicates=int(per_site[per_site > 1].sum()),
+        left=keeper.left,
+    )
