@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from pydantic import model_validator
 
 from hmx.errors import CatalogError, did_you_mean
 from hmx.options import Options, TrainOptions, parse
@@ -23,6 +24,7 @@ from hmx.sections import (
     EvaluateSection,
     ForecastSection,
     ModelSection,
+    PointsSection,
     Source,
     Steps,
     TlsSection,
@@ -38,6 +40,7 @@ __all__ = [
     "EvaluateSection",
     "ForecastSection",
     "ModelSection",
+    "PointsSection",
     "Source",
     "Steps",
     "TlsSection",
@@ -60,12 +63,22 @@ class Catalog(Options):
     hmx: Literal[1] = 1
     name: str = "unnamed"
     cube: CubeSection
+    points: PointsSection | None = None
     model: ModelSection = ModelSection()
     train: TrainOptions = TrainOptions()
     forecast: ForecastSection = ForecastSection()
     evaluate: EvaluateSection = EvaluateSection()
     dask: DaskSection = DaskSection()
     track: TrackSection = TrackSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _covariates_alone(cls, raw: Any) -> Any:
+        """Leave out the target of the cube where that of points is mapped."""
+        given = isinstance(raw, dict) and raw.get("points") is not None
+        if given and isinstance(raw.get("cube"), dict):
+            return raw | {"cube": {"target": None} | raw["cube"]}
+        return raw
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Catalog:
@@ -113,8 +126,9 @@ class Catalog(Options):
 
     @property
     def static(self) -> tuple[str, ...]:
-        """Sources without time."""
-        return tuple(name for name, source in self.cube.sources.items() if source.axis is None)
+        """Sources without time, or with months beside a calendar."""
+        sources, monthly = self.cube.sources, self.cube.monthly
+        return tuple(n for n, source in sources.items() if source.axis is None or n in monthly)
 
     @property
     def transforms(self) -> dict[str, str]:

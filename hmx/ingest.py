@@ -60,6 +60,7 @@ from hmx.windows import TileGrid, Window
 _BLOCK_BYTES = 2**28  # of one variable, all times, held at once
 _GDAL_CACHE = 2**28  # bytes
 _SCRATCH = ".aligned"
+_LEADING = {"static": (), "monthly": ("month",)}  # dims before (y, x), by role
 
 
 def ingest(catalog: Catalog, *, overwrite: bool = False, progress: Progress | None = None) -> Path:
@@ -146,7 +147,7 @@ def _local(catalog: Catalog) -> Path:
 class _Variable:
     name: str
     source: Source
-    role: str  # target, dynamic or static
+    role: str  # target, dynamic, static, or monthly: months beside a calendar
     parts: tuple[Part, ...]
 
     @property
@@ -162,6 +163,16 @@ class _Plan:
     variables: tuple[_Variable, ...]
     attrs: dict[str, Any]
 
+    @property
+    def months(self) -> dict[str, xr.DataArray]:
+        """The axis of months beside a calendar, if there is one."""
+        for variable in self.variables:
+            if variable.role == "monthly":
+                months = [int(key) for key in steps_of(variable.source)]
+                attrs = {"long_name": "month of year"}
+                return {"month": xr.DataArray(months, dims="month", attrs=attrs)}
+        return {}
+
     def windows(self, variable: _Variable) -> list[Window]:
         """Cut rows of one chunk, as many columns of chunks as the byte bound allows."""
         chunk_bytes = len(variable.files) * CHUNK * CHUNK * 4
@@ -176,33 +187,38 @@ class _Plan:
     def marks(self, variable: _Variable) -> dict[str, str]:
         """Say in a variable's attributes how far the axis is observed, or it is known."""
         ahead = any(other.source.future for other in self.variables)
+        if not ahead:
+            return {}
         said = {KNOWN_UNTIL: variable.source.future, OBSERVED_UNTIL: variable.role == "target"}
         last = label(self.time.values[len(variable.files) - 1])
         if Cadence.infer(self.time).unit == "months":  # a day is one step, and says enough
             last = last.removesuffix("T00:00:00")
-        return {mark: last for mark, it_is in said.items() if it_is and ahead}
+        return {mark: last for mark, it_is in said.items() if it_is}
 
 
 def _plan(catalog: Catalog, old: dict[str, Any]) -> _Plan:
     """Check all that headers can tell, and say what is read from where."""
-    sources, target = catalog.cube.sources, catalog.cube.target
+    sources, lead = catalog.cube.sources, catalog.cube.lead
     known = finished(old)
     recipe = recipe_of(catalog, known)
     kept = kept_steps(known, recipe)
     recipe = recipe if kept else recipe_of(catalog, {})
     require_files(catalog, recipe)
-    time = time_of(target, sources[target])
+    time = time_of(lead, sources[lead])
     observed = time.size
-    names = [target, *(name for name in sources if name != target)]
+    names = [lead, *(name for name in sources if name != lead)]
     store = xr.open_zarr(catalog.cube.path, chunks=None) if kept else None
-    done = {n: _stored(store, n, target) for n in names} if store is not None else {}
+    done = {n: _stored(store, n, lead) for n in names} if store is not None else {}
     have = {n: labels_ahead(n, sources[n], done.get(n)) for n in names if sources[n].future}
     ahead = {name: later_steps(name, found, time) for name, found in have.items()}
     time = extended(time, max(ahead.values(), default=0))
     keys = [label(value) for value in time.values]
     own = {name: keys[: observed + ahead.get(name, 0)] for name in names}
+    own |= {name: list(steps_of(sources[name])) for name in catalog.cube.monthly}
+    roles = dict.fromkeys(catalog.cube.monthly, "monthly")
+    roles |= {} if catalog.cube.target is None else {lead: "target"}
     variables = [_variable(n, sources[n], keys=own[n], done=done.get(n)) for n in names]
-    variables[0] = replace(variables[0], role="target")
+    variables = [replace(v, role=roles.get(v.name, v.role)) for v in variables]
     grid = variables[0].parts[0].grid
     _require_grid(grid, variables)
     return _Plan(grid, time, tuple(variables), _about(catalog, recipe))
@@ -211,7 +227,9 @@ def _plan(catalog: Catalog, old: dict[str, Any]) -> _Plan:
 def _stored(store: xr.Dataset, name: str, target: str) -> Lazy:
     """Take the steps that a variable has in the old cube."""
     variable, mark = store[name], KNOWN_UNTIL
-    if "time" in variable.dims:
+    if "month" in variable.dims:
+        variable = variable.rename(month="time")
+    elif "time" in variable.dims:
         ends = variable if mark in variable.attrs else store[target]
         mark = mark if mark in variable.attrs else OBSERVED_UNTIL
         variable = variable.isel(time=slice(steps_until(ends, mark, store["time"])))
@@ -311,9 +329,10 @@ def _require_pixels(variable: _Variable, valid: np.ndarray, time: xr.DataArray) 
     empty = np.flatnonzero(valid == 0)
     if len(empty) == 0 or (variable.role != "target" and len(empty) < len(valid)):
         return
-    where = ", ".join(f"{short(label(time.values[i]))} ({variable.files[i]})" for i in empty)
     if len(empty) == len(valid):
         where = f"any file ({variable.files[0]}{', ...' * (len(valid) > 1)})"
+    else:
+        where = ", ".join(f"{short(label(time.values[i]))} ({variable.files[i]})" for i in empty)
     raise NotEnoughData(
         f"{variable.name} has no valid pixel in {where}: all is nodata or outside valid_range. "
         f"Check valid_range, nodata, scale and offset of sources.{variable.name} in the catalog."
@@ -333,10 +352,10 @@ def _template(plan: _Plan) -> xr.Dataset:
     import rioxarray  # noqa: F401  (registers .rio)
 
     grid, time = plan.grid, plan.time
-    coords = {"time": time, "y": ("y", grid.y), "x": ("x", grid.x)}
+    coords = {"time": time, "y": ("y", grid.y), "x": ("x", grid.x), **plan.months}
     data = xr.Dataset(coords=coords, attrs={**plan.attrs, **group_attributes(grid)})
     for variable in plan.variables:
-        dims = ("y", "x") if variable.role == "static" else ("time", "y", "x")
+        dims = (*_LEADING.get(variable.role, ("time",)), "y", "x")
         shape = tuple(data.sizes[dim] for dim in dims)
         array = dask.array.zeros(shape, chunks=plan.chunks(variable), dtype="float32")
         data[variable.name] = (dims, array, {**_attrs(variable, grid), **plan.marks(variable)})

@@ -40,14 +40,20 @@ def recipe_of(catalog: Catalog, known: Recipe) -> Recipe:
         as it was when it went into that cube.
     """
     cube = catalog.cube
-    target = cube.sources[cube.target]
-    wanted = set(steps_of(target)) if target.axis else None
+    lead = cube.sources[cube.lead]
+    wanted = set(steps_of(lead)) if lead.axis else None
     before = known.get("sources", {})
     facts = {
-        n: _facts(s, wanted, before.get(n), ahead=_ahead(s, wanted if s.future else None))
+        n: _facts(
+            s,
+            None if n in cube.monthly else wanted,
+            before.get(n),
+            ahead=_ahead(s, wanted if s.future else None),
+        )
         for n, s in cube.sources.items()
     }
-    return {"format": _FORMAT, "target": cube.target, "sources": facts}
+    led = {} if cube.target else {"lead": cube.lead}  # covariates alone
+    return {"format": _FORMAT, "target": cube.target, **led, "sources": facts}
 
 
 def _facts(
@@ -140,12 +146,13 @@ def kept_steps(old: Recipe, new: Recipe) -> int:
         0 unless all that changed are steps added at the end, of the target or of what
         is known ahead, or what is said to be known ahead.
     """
-    if not old or any(old[k] != new[k] for k in ("format", "target")):
+    if not old or any(old.get(k) != new.get(k) for k in ("format", "target", "lead")):
         return 0
     before, after = old["sources"], new["sources"]
     if set(before) != set(after) or not all(_grew(before[n], after[n]) for n in before):
         return 0
-    have, want = (len(sources[new["target"]]["files"]) for sources in (before, after))
+    lead = new["target"] or new["lead"]
+    have, want = (len(sources[lead]["files"]) for sources in (before, after))
     return have if want >= have and old != new else 0
 
 

@@ -21,6 +21,7 @@ from pydantic import (
 
 from hmx.covariates import Transform
 from hmx.errors import did_you_mean
+from hmx.map_options import PointsOptions
 from hmx.options import Count, ForecastOptions, ModelOptions, Numbers, Options
 
 PLACES = ("workers", "scheduler", "cluster")  # to compute, one of which a catalog names
@@ -186,10 +187,44 @@ class CubeSection(Options):
 
     path: FilePath
     sources: dict[str, Source] = Field(min_length=1)
-    target: str = "hm"
+    target: str | None = "hm"
+
+    @property
+    def lead(self) -> str:
+        """Source whose steps are the time axis: the target, or the first with a calendar."""
+        axes = {name: source.axis for name, source in self.sources.items()}
+        dated = [name for name, axis in axes.items() if axis in ("year", "time")]
+        timed = [name for name, axis in axes.items() if axis is not None]
+        return self.target or next(iter((*dated, *timed, *self.sources)))
+
+    @property
+    def monthly(self) -> tuple[str, ...]:
+        """Covariates of a map with months of their own, beside a calendar."""
+        if self.target is not None or self.sources[self.lead].axis == "month":
+            return ()
+        return tuple(name for name, source in self.sources.items() if source.axis == "month")
+
+    @model_validator(mode="after")
+    def _months_agree(self) -> CubeSection:
+        for name in self.monthly:
+            first, own = (sorted(self.sources[n].steps()) for n in (self.monthly[0], name))
+            if own != first:
+                raise ValueError(
+                    f"months of {name} are {own}, and those of {self.monthly[0]} {first}: a cube "
+                    f"has one axis of months. List the same under sources.{name}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _target_is_a_source(self) -> CubeSection:
+        if self.target is None:
+            ahead = [name for name, source in self.sources.items() if source.future]
+            if ahead:
+                raise ValueError(
+                    "future: true belongs to forecasts, and a map of points looks at what is "
+                    f"past. Leave it out of sources.{ahead[0]}"
+                )
+            return self
         if self.target not in self.sources:
             names = ", ".join(self.sources)
             near = did_you_mean(self.target, self.sources)
@@ -200,6 +235,12 @@ class CubeSection(Options):
                 f"Leave it out of sources.{self.target}"
             )
         return self
+
+
+class PointsSection(PointsOptions):
+    """Samples of a quantity: a CSV, a GeoPackage or another vector file, and its columns."""
+
+    path: FilePath
 
 
 class ModelSection(ModelOptions):

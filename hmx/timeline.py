@@ -21,19 +21,19 @@ _TIME = {"standard_name": "time", "axis": "T"}
 
 
 def time_of(name: str, source: Source) -> xr.DataArray:
-    """Lay out the target's time axis.
+    """Lay out the time axis of a cube, that of its target or first source with time.
 
     Raises
     ------
     NotEnoughData
-        If the target is a single map.
+        If that source is a single map.
     """
     if source.axis is None:
         own = own_time(open_step(source, ""))
         if own is None:
             raise NotEnoughData(
-                f"the target {name!r} has no time: {source.path} is a single map. Give its years: "
-                "path: HM_{year}.tif, years: [1990, 1995, ...]."
+                f"{name!r} has no time: {source.path} is a single map, and its steps would be "
+                "those of the cube. Give its years: path: HM_{year}.tif, years: [1990, 1995, ...]."
             )
         return xr.DataArray(own.values, dims="time", attrs=_TIME)
     keys = list(steps_of(source))

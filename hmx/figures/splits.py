@@ -61,7 +61,7 @@ def draw_mapping_distances(distances: MappingDistances, *, title: str = "") -> F
     axis.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}")
     axis.xaxis.set_major_formatter(lambda km, _: f"{km:g}")
     axis.grid(color="0.9")
-    axis.legend(loc="lower right", fontsize=9)
+    axis.legend(loc="upper left", fontsize=9)
     heading = f"{title}: " if title else ""
     axis.set_title(f"{heading}W = {distances.w / 1000:.2g} km from the map", fontsize=11)
     return figure

@@ -163,7 +163,7 @@ def region_folds(
     known, fold = np.unique(names[places.first], return_inverse=True)
     if len(known) < 2:
         raise BadArgument(
-            f"all sites are in region {known[0]!r}: to leave one out takes two. Pass a column "
+            f"all sites are in region {str(known[0])!r}: to leave one out takes two. Pass a column "
             "with several regions, or method='blocks'."
         )
     blocks = np.stack([fold.ravel(), _blocks(places.sites, side_km)], axis=1)

@@ -330,7 +330,7 @@ class SiteFolds:
 
 def _unreadable(what: str, error: Exception) -> BadArgument:
     return BadArgument(
-        f"this is no {what} of samples ({type(error).__name__}: {error}). "
+        f"cannot read the {what} of samples ({type(error).__name__}: {error}). "
         "Pass what as_dict() gave, or split again."
     )
 

@@ -160,7 +160,14 @@ def read_points(
     >>> len(points), points.left["filtered"]
     (1, array([1]))
     """
-    chosen = {"target": target, "x": x, "y": y, "date": date, "site": site, "where": where}
+    chosen: dict[str, Any] = {
+        "target": target,
+        "x": x,
+        "y": y,
+        "date": date,
+        "site": site,
+        "where": where,
+    }
     chosen |= {"units": units, "valid_range": valid_range}
     options = parse(PointsOptions, chosen)  # one set of words for the catalog and this call
     return _points(open_table(source, layer), options, crs)

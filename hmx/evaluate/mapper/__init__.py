@@ -1,1 +1,1 @@
-"""Scores of mappers on sites they have not seen."""
+"""Judge mappers: every forecaster on the same held-out samples."""
