@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from hmx.applicability import Applicability
 from hmx.bands import Bands, enter_bands
 from hmx.conformal import Conformal
 from hmx.forest import fit_forest
@@ -68,6 +69,7 @@ def make_mapper(
     members: int = 1,
     forest: bool = False,
     calibrated: bool = False,
+    near: bool = False,
     spec: Any = None,
     **network: Any,
 ) -> MapBundle:
@@ -99,6 +101,7 @@ def make_mapper(
         weights=_weights(made),
         calibration=_calibration() if calibrated else Conformal(),
         forest=_forest(made) if forest else {},
+        applicability=_applicability(made) if near else {},
     )
 
 
@@ -131,6 +134,12 @@ def _forest(spec: MapSpec) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(80, len(spec.features)))
     return fit_forest(x, x[:, 0] + rng.normal(size=80), 0, trees=5).arrays()
+
+
+def _applicability(spec: MapSpec) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(60, len(spec.features)))
+    return Applicability.fit(features, np.arange(60) % 5).arrays()
 
 
 def _calibration() -> Conformal:

@@ -21,6 +21,7 @@ from hmx.learn.anchor import fit_anchor
 from hmx.learn.data import Draw, Reader
 from hmx.learn.judge import Judge
 from hmx.learn.module import Fit, validation_windows
+from hmx.map_options import MapTrainOptions
 from hmx.models.forecaster import Forecaster
 from hmx.options import TrainOptions
 from hmx.predict.step import choose_device
@@ -89,7 +90,7 @@ def fit(
     last = folder / _LAST
     if not (folder / _DONE).is_file():
         trainer = _trainer(options, folder, logs, progress, judged=judged, what=what)
-        with _interruptible():
+        with interruptible():
             trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=True)
         if trainer.is_global_zero:
             _write_down(trainer, folder)
@@ -107,7 +108,7 @@ def _trainer(
     what: str,
 ) -> pl.Trainer:
     return pl.Trainer(
-        **_hardware(options),
+        **hardware(options),
         precision="bf16-mixed" if options.precision == "bfloat16" else "32-true",
         max_epochs=options.epochs,
         gradient_clip_val=options.clip,
@@ -123,7 +124,7 @@ def _trainer(
     )
 
 
-def _hardware(options: TrainOptions) -> dict[str, Any]:
+def hardware(options: TrainOptions | MapTrainOptions) -> dict[str, Any]:
     """Translate device, devices, parallel and num_nodes for Lightning."""
     place = choose_device(options.device)
     devices: Any = options.devices
@@ -188,7 +189,7 @@ def _best(module: Fit, folder: Path, *, judged: bool) -> Fitted:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let Ctrl-C be Ctrl-C: Lightning ends the process instead, and ignores the next one."""
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)

@@ -16,7 +16,7 @@ Tensors: ``n`` windows or tiles, ``t`` steps, ``c`` dynamic and ``s`` static cha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -88,10 +88,10 @@ class CnnLstm(Mapper):
     def __init__(self, options: MapperOptions, *, dynamic: int, static: int, steps: int):
         super().__init__(options)
         self.dynamic = dynamic
-        inputs = (dynamic + static, *options.widths)
+        inputs = (dynamic + static, *options.widths[:-1])
         self.convs = nn.ModuleList(
-            nn.Conv2d(*ends, side)
-            for *ends, side in zip(inputs, options.widths, options.kernels(), strict=False)
+            nn.Conv2d(before, after, side)
+            for before, after, side in zip(inputs, options.widths, options.kernels(), strict=True)
         )
         spatial = options.widths[:-1] if "spatial" in options.attention else ()
         self.gates = nn.ModuleList(nn.Conv2d(width, 1, 1) for width in spatial)
@@ -135,10 +135,8 @@ class CnnLstm(Mapper):
             (n, t, f, y - w + 1, x - w + 1).
         """
         x, step = self._enter(dynamic, static), 1
-        for number, conv in enumerate(self.convs, 1):
-            if number > 1:
-                x = functional.conv2d(x, conv.weight, conv.bias, dilation=step)
-            x = x.relu()
+        for number in range(1, len(self.convs) + 1):
+            x = (self._convolve(number, x, step) if number > 1 else x).relu()
             if number <= len(self.gates):
                 x = x * (2 * torch.sigmoid(self.gates[number - 1](x)))  # 1 at first, about
             if number in self.options.pool:
@@ -146,9 +144,13 @@ class CnnLstm(Mapper):
                 step *= 2 if dense else 1
         return x.unflatten(0, dynamic.shape[:2])
 
+    def _convolve(self, number: int, x: Tensor, step: int) -> Tensor:
+        conv: Any = self.convs[number - 1]
+        return functional.conv2d(x, conv.weight, conv.bias, dilation=step)
+
     def _enter(self, dynamic: Tensor, static: Tensor) -> Tensor:
         """Convolve bands, with static ones as bands of every step, but once for all."""
-        conv = self.convs[0]
+        conv: Any = self.convs[0]
         seen = functional.conv2d(dynamic.flatten(0, 1), conv.weight[:, : self.dynamic], conv.bias)
         if static.shape[1]:
             steps = seen.unflatten(0, dynamic.shape[:2])

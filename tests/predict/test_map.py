@@ -15,6 +15,7 @@ import torch
 import xarray as xr
 
 import hmx
+from hmx.applicability import Applicability
 from hmx.bands import enter_bands
 from hmx.errors import BadArgument, BundleError, MissingVariable, NotEnoughData
 from hmx.map_bundle import MapBundle
@@ -199,6 +200,23 @@ def test_the_forest_is_blended_by_its_weight(covariates: xr.Dataset, tmp_path: P
     mixed = 0.75 * network + 0.25 * forest
     np.testing.assert_allclose(some[inside], mixed[inside], rtol=0, atol=1e-5)
     assert np.nanmax(np.abs(network - forest)) > 0.1
+
+
+def test_a_map_says_where_it_is_unlike_what_was_trained_on(covariates: xr.Dataset) -> None:
+    mapper = make_mapper(covariates, near=True)
+    strange = covariates.copy(deep=True)
+    strange["elevation"][30:, 30:] += 5000
+    found = soc_map(strange, mapper, tile=16).load()
+    far, inside = found["dissimilarity"].values, found["applicable"].values
+    known = np.isfinite(found["soc"].values)
+    np.testing.assert_array_equal(np.isfinite(far), known)
+    np.testing.assert_array_equal(inside == 255, ~known)
+    threshold = Applicability.from_arrays(mapper.applicability).threshold
+    np.testing.assert_array_equal(inside[known] == 1, far[known] <= threshold)
+    there = known[30:, 30:]
+    assert (inside[30:, 30:][there] == 0).all()
+    assert (inside[known] == 1).any()
+    assert "outside inside no_data" in found["applicable"].attrs["flag_meanings"]
 
 
 def test_a_quantile_head_is_mapped_by_its_mean(covariates: xr.Dataset) -> None:

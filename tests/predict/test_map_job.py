@@ -42,7 +42,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mapper(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> MapBundle:
-    made = make_mapper(hmx.open_cube(stored), members=2, forest=True, calibrated=True, coarse=(2,))
+    made = make_mapper(
+        hmx.open_cube(stored), members=2, forest=True, calibrated=True, near=True, coarse=(2,)
+    )
     return made.save(tmp_path_factory.mktemp("models") / "mapper")
 
 

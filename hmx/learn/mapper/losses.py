@@ -29,6 +29,13 @@ from hmx.models.quantile import crps
 
 Scorer = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+_PLAIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": functional.l1_loss,
+    "l2": functional.mse_loss,
+    "mse": functional.mse_loss,
+    "huber": functional.huber_loss,
+}
+
 
 def chi_squared(predicted: Tensor, truth: Tensor, sigma: Tensor) -> Tensor:
     """Compute the mean squared error in standard errors of the measurements."""
@@ -59,8 +66,7 @@ def scorer(network: MapperOptions, fit: MapTrainOptions) -> Scorer:
     name, alpha = loss_of(network, fit), fit.alpha
     if name == "quantile":
         return lambda p, y, _: crps(p[..., None, None], y[:, None, None], network.knots).mean()
-    plain = {"l1": functional.l1_loss, "huber": functional.huber_loss}
-    base = plain.get(name.removeprefix("composite_"), functional.mse_loss)
+    base = _PLAIN[name.removeprefix("composite_")]
     if not name.startswith("composite_"):
         return lambda p, y, _: base(p[:, 0], y)
     return lambda p, y, sigma: (

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
+from hmx.applicability import Applicability
 from hmx.cube import Rules
 from hmx.errors import BundleError
 from hmx.forest import Forest
 from hmx.grid import Grid
 from hmx.map_bundle import MapBundle, load
 from hmx.map_spec import MapSpec
-from hmx.modelfolder import Arrays
 from hmx.models.cnn_lstm import Mapper
 from hmx.models.cnn_lstm import load as load_network
 from hmx.models.dense import dense
@@ -30,9 +30,6 @@ from hmx.predict.mapper.mixing import Estimate, mixed
 from hmx.predict.step import NO_DATA, QUALITY, choose_device, computing
 from hmx.targets import central, inverse
 from hmx.windows import Span, Window
-
-if TYPE_CHECKING:
-    from hmx.applicability import Applicability
 
 OUTSIDE, INSIDE, UNKNOWN = 0, 1, NO_DATA["applicable"]  # of the area of applicability
 
@@ -138,7 +135,7 @@ class MapEngine:
             bundle,
             tuple(load_network(bundle, m).to(place) for m in range(bundle.spec.members)),
             Forest.from_arrays(bundle.forest) if bundle.forest else None,
-            _applicability(near) if near else None,
+            Applicability.from_arrays(near) if near else None,
             place,
         )
 
@@ -164,12 +161,6 @@ class MapEngine:
         margin = self.bundle.spec.margin
         rows, columns = (slice(margin, n - margin) for n in stack.static.shape[-2:])
         return stack.features()[:, rows, columns]
-
-
-def _applicability(arrays: Arrays) -> Applicability:
-    from hmx.applicability import Applicability
-
-    return Applicability.from_arrays(arrays)
 
 
 @lru_cache(maxsize=4)

@@ -1,0 +1,210 @@
+"""Learning a mapper: from raw windows to networks, and nothing from other samples.
+
+:func:`learn` fits scalers and networks to training samples. :func:`cross_fit` does so on
+inner folds of them, and gives for each sample what networks say that have not seen it:
+for the bias of the back-transform and for prediction intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from hmx.distribution import shares
+from hmx.learn.logged import Spread, spread
+from hmx.learn.mapper.fitting import FittedMapper, fit_network
+from hmx.learn.mapper.groups import deal_groups, hold_out
+from hmx.learn.mapper.module import predict
+from hmx.map_options import MapTrainOptions
+from hmx.map_spec import BandScaler, MapSpec, TargetScaler
+from hmx.metrics import regression_scores
+from hmx.points.stack import RawWindows, Windows, fit_band_scaler, scaled
+from hmx.progress import Progress, silent
+from hmx.targets import central, fit_target, forward, inverse, ratio_of
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What was learnt from training samples.
+
+    Parameters
+    ----------
+    spec : MapSpec
+        What the networks are; ``members`` says how many.
+    scaler : BandScaler
+        Of the bands.
+    target : TargetScaler
+        Of the target.
+    kept : tuple of FittedMapper
+        One network, or the members of an ensemble.
+    runs : mapping of str to Spread
+        Mean and standard deviation over all runs of their figures.
+    """
+
+    spec: MapSpec
+    scaler: BandScaler
+    target: TargetScaler
+    kept: tuple[FittedMapper, ...]
+    runs: Mapping[str, Spread]
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return all weights by name; of several networks as ``0.name``, ``1.name`` ..."""
+        several = len(self.kept) > 1
+        return {
+            f"{index}.{name}" if several else name: value
+            for index, one in enumerate(self.kept)
+            for name, value in one.weights().items()
+        }
+
+    def predict(self, raw: RawWindows) -> np.ndarray:
+        """Say what each network gives, in the network's units, (members, n, q)."""
+        windows = scaled(raw, self.spec, self.scaler)
+        return np.stack([_ask(one, windows) for one in self.kept])
+
+    def centre(self, predicted: np.ndarray) -> np.ndarray:
+        """Average members, and quantiles if there are any: (members, n, q) to (n,)."""
+        return centre_of(predicted, self.spec.network.knots)
+
+
+def centre_of(predicted: np.ndarray, knots: Sequence[float]) -> np.ndarray:
+    """Average members and integrate quantile functions: (members, n, q) to (n,)."""
+    weights = np.asarray(shares(knots)) if knots else np.ones(1)
+    return np.asarray(predicted.mean(axis=0) @ weights)
+
+
+def learn(
+    raw: RawWindows,
+    values: np.ndarray,
+    rows: np.ndarray,
+    *,
+    spec: MapSpec,
+    fit: MapTrainOptions,
+    groups: np.ndarray,
+    init_from: Mapping[str, np.ndarray] | None = None,
+    logs: Sequence[Any] = (),
+    progress: Progress = silent,
+) -> Learnt:
+    """Fit scalers and networks to training samples.
+
+    Parameters
+    ----------
+    raw : RawWindows
+        Of all samples.
+    values : ndarray, (n,)
+        Target of all samples, native units.
+    rows : ndarray of int
+        Training samples; of the others nothing is used.
+    spec : MapSpec
+        What the networks are fed.
+    fit : MapTrainOptions
+        The fit.
+    groups : ndarray of int, (n,)
+        Site or block of each sample: one group is never on two sides of an inner split.
+    init_from : mapping of str to ndarray, optional
+        Weights of another network, whose trunk is the start.
+    logs : sequence of Logger
+        Where figures go.
+    progress : callable
+        Told (epochs done, epochs, text).
+
+    Raises
+    ------
+    BadArgument, NotEnoughData, TrainingFailed
+        If samples, options and start do not fit.
+    """
+    values, rows = np.asarray(values, "float64"), np.asarray(rows)
+    target = fit_target(values[rows], fit.transform)
+    scaler = fit_band_scaler(raw, rows, spec)
+    windows = scaled(raw.at(rows), spec, scaler)
+    held = hold_out(groups[rows], fit.validation, seed=fit.seed)
+    fitted = [
+        fit_network(
+            windows,
+            values[rows],
+            np.flatnonzero(~held),
+            options=spec.network,
+            fit=fit.model_copy(update={"seed": fit.seed + run}),
+            target=target,
+            valid_rows=np.flatnonzero(held),
+            init_from=init_from,
+            logs=logs,
+            progress=_of_run(progress, run, fit.runs),
+        )
+        for run in range(fit.runs)
+    ]
+    kept = fitted if fit.ensemble else [min(fitted, key=lambda one: one.loss)]
+    figures = [_figures(one, windows.at(held), values[rows][held], target) for one in fitted]
+    found = Learnt(replace(spec, members=len(kept)), scaler, target, tuple(kept), spread(figures))
+    if fit.bias_correction == "none":
+        return found
+    inner = cross_fit(raw, values, rows, spec=spec, fit=fit, groups=groups, target=target)
+    guessed = inverse(found.centre(inner), target)
+    return replace(found, target=replace(target, ratio=ratio_of(values[rows], guessed)))
+
+
+def cross_fit(
+    raw: RawWindows,
+    values: np.ndarray,
+    rows: np.ndarray,
+    *,
+    spec: MapSpec,
+    fit: MapTrainOptions,
+    groups: np.ndarray,
+    target: TargetScaler,
+) -> np.ndarray:
+    """Predict each training sample from inner folds that it is not in.
+
+    Parameters
+    ----------
+    raw, values, rows, spec, fit, groups
+        As :func:`learn`; in each fold scalers are fitted anew.
+    target : TargetScaler
+        In whose units predictions are wanted: that of all training samples.
+
+    Returns
+    -------
+    ndarray, (members, len(rows), q)
+        In the network's units.
+
+    Raises
+    ------
+    NotEnoughData
+        If there are fewer groups than inner folds.
+    """
+    plain = fit.model_copy(update={"bias_correction": "none"})
+    fold = deal_groups(groups[rows], fit.inner, seed=fit.seed)
+    parts: dict[int, np.ndarray] = {}
+    for k in range(fit.inner):
+        learnt = learn(raw, values, rows[fold != k], spec=spec, fit=plain, groups=groups)
+        native = inverse(learnt.predict(raw.at(rows[fold == k])), learnt.target)
+        parts[k] = forward(native, target)
+    out = np.empty((*parts[0].shape[:1], len(rows), *parts[0].shape[2:]))
+    for k, part in parts.items():
+        out[:, fold == k] = part
+    return out
+
+
+def _ask(one: FittedMapper, windows: Windows) -> np.ndarray:
+    dynamic, static = torch.from_numpy(windows.dynamic), torch.from_numpy(windows.static)
+    return predict(one.network, dynamic, static).numpy().astype("float64")
+
+
+def _figures(
+    one: FittedMapper, windows: Windows, truth: np.ndarray, target: TargetScaler
+) -> dict[str, float]:
+    """Score a run on its validation samples, native units; without any, say its loss."""
+    figures = {"train_loss": one.history[-1]["train_loss"]}
+    if not len(truth):
+        return figures
+    guess = centre_of(_ask(one, windows)[None], one.network.options.knots)
+    scores = regression_scores(truth, central(guess, target))
+    return {**figures, "val_loss": one.loss, **{f"val_{k}": v for k, v in scores.items()}}
+
+
+def _of_run(progress: Progress, run: int, runs: int) -> Progress:
+    what = f"training run {run + 1} of {runs}" if runs > 1 else "training"
+    return lambda done, of, text: progress(done, of, f"{what}: {text}")
