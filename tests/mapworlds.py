@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import rioxarray  # noqa: F401  (registers .rio)
 import torch
 import xarray as xr
 

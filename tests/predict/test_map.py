@@ -18,12 +18,14 @@ import hmx
 from hmx.applicability import Applicability
 from hmx.bands import enter_bands
 from hmx.errors import BadArgument, BundleError, MissingVariable, NotEnoughData
+from hmx.forest import Forest
 from hmx.map_bundle import MapBundle
 from hmx.models.cnn_lstm import load as load_network
 from hmx.points.samples import Samples
 from hmx.points.stack import scaled
 from hmx.points.windows import gather
 from hmx.predict.mapper.maps import soc_map
+from hmx.predict.mapper.mixing import mixed
 from hmx.targets import central
 from tests.mapworlds import DYNAMIC, STATIC, make_covariates, make_mapper
 
@@ -157,6 +159,16 @@ def test_the_graph_carries_no_weights(covariates: xr.Dataset, mapper: MapBundle)
     assert max(len(pickle.dumps(task)) for task in tasks) < 2_000
 
 
+def test_an_untouched_store_is_read_inside_its_tiles(
+    covariates: xr.Dataset, mapper: MapBundle, tmp_path: Path
+) -> None:
+    covariates.to_zarr(tmp_path / "c.zarr", zarr_format=3, consolidated=False)
+    ds = hmx.open_cube(tmp_path / "c.zarr")
+    for changed, inside in ((ds, True), (ds.assign(lst=ds["lst"] + 1), False)):
+        keys = [str(key[0]) for key in soc_map(changed, mapper).__dask_graph__()]
+        assert all(key.startswith("hmx-map") for key in keys) is inside
+
+
 def test_too_little_known_is_missing_by_the_rule_of_samples(
     covariates: xr.Dataset, mapper: MapBundle, whole: xr.Dataset
 ) -> None:
@@ -200,6 +212,25 @@ def test_the_forest_is_blended_by_its_weight(covariates: xr.Dataset, tmp_path: P
     mixed = 0.75 * network + 0.25 * forest
     np.testing.assert_allclose(some[inside], mixed[inside], rtol=0, atol=1e-5)
     assert np.nanmax(np.abs(network - forest)) > 0.1
+
+
+@pytest.mark.parametrize("knots", [(), (0.1, 0.5, 0.9)], ids=["one", "knots"])
+@pytest.mark.parametrize("grown", [False, True], ids=["networks", "forest"])
+def test_samples_are_mixed_as_pixels_are(
+    covariates: xr.Dataset, knots: tuple[float, ...], grown: bool
+) -> None:
+    mapper = make_mapper(covariates, members=2, forest=grown, knots=knots)
+    rng, spec = np.random.default_rng(0), mapper.spec
+    members = np.sort(rng.normal(size=(2, len(knots) or 1, 4, 5)), axis=1).astype("float32")
+    features = rng.normal(size=(len(spec.features), 4, 5)).astype("float32")
+    forest = Forest.from_arrays(mapper.forest) if grown else None
+    pixels = mixed(members, spec, forest, features)
+    flat = members.reshape(*members.shape[:2], 20), features.reshape(-1, 20)
+    samples = mixed(flat[0], spec, forest, flat[1])
+    np.testing.assert_array_equal(pixels.center.ravel(), samples.center)
+    np.testing.assert_array_equal(pixels.spread.ravel(), samples.spread)
+    assert pixels.center.shape == pixels.spread.shape == (4, 5)
+    assert (pixels.spread > 0).all()
 
 
 def test_a_map_says_where_it_is_unlike_what_was_trained_on(covariates: xr.Dataset) -> None:

@@ -39,23 +39,23 @@ def mixed(
 
     Parameters
     ----------
-    members : ndarray, (members, q, y, x)
-        As the networks give them.
+    members : ndarray, (members, q, ...)
+        As the networks give them, of pixels in any shape: (n,) or (y, x).
     spec : MapSpec
         Its ``blend`` is the weight of the forest, its network has the knots.
     forest : Forest, optional
         Knows where the target varies, so that its spread is taken if it is there.
-    features : ndarray, (f, y, x)
+    features : ndarray, (f, ...)
         Values of the pixels, for the forest.
     """
-    knots, distributions = spec.network.knots, members.astype("float64").mean(axis=0)
-    center = mean(distributions, knots) if knots else distributions[0]
+    knots, shape = spec.network.knots, members.shape[2:]
+    values = members.mean(axis=0, dtype="float64").reshape(members.shape[1], 1, -1)
+    center = mean(values, knots) if knots else values[0]
+    spread = np.ones_like(center)
     if forest is not None:
-        shape = features.shape[1:]
-        grown, varies = forest.moments(features.reshape(len(features), -1).T)
-        center = (1 - spec.blend) * center + spec.blend * grown.reshape(shape)
-        return Estimate(center, varies.reshape(shape))
-    if knots:
-        low, high = (quantile(distributions, knots, p) for p in _SIGMA)
-        return Estimate(center, (high - low) / 2)
-    return Estimate(center, np.ones_like(center))
+        grown, spread = forest.moments(features.reshape(len(features), -1).T)
+        center = (1 - spec.blend) * center + spec.blend * grown
+    elif knots:
+        low, high = (quantile(values, knots, p) for p in _SIGMA)
+        spread = (high - low) / 2
+    return Estimate(center.reshape(shape), spread.reshape(shape))
