@@ -82,7 +82,7 @@ def fit(
     what : str
         Names this run in the text.
     anchored : bool
-        Whether the anchor is fitted, or left to say that nothing changes.
+        Whether the anchor is fitted, or holds all means at the last map.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(options.seed, verbose=False)
@@ -90,6 +90,8 @@ def fit(
     network = Forecaster.of(reader.spec, reader.scaler)
     if anchored:
         fit_anchor(network, reader, seed=options.seed)
+    elif network.anchored:
+        network.hold_means()
     module = Fit(network, reader, options, draw)
     last = folder / _LAST
     if not (folder / _DONE).is_file():

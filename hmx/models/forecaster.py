@@ -29,11 +29,12 @@ from torch import Tensor, nn
 from hmx.bundle import Bundle, Spec, check_weights
 from hmx.models.convlstm import ConvLSTM, Recurrent
 from hmx.models.dilated import Stacked, trunk_reach
-from hmx.models.quantile import TargetScale, mean, parts, tilt, unfold
+from hmx.models.quantile import MOST_TILT, TargetScale, mean, parts, tilt, unfold
 from hmx.models.regions import SCALARS
 from hmx.options import ModelOptions
 from hmx.scaling import Scaler
 
+_HELD = 1e4  # a tilt that brings any mean back
 _GROWTH = 0.7  # a spread grows by this power of the lead until the data say otherwise
 Slices = tuple[slice, slice]
 State = Any  # whatever a body remembers
@@ -124,6 +125,7 @@ class Forecaster(nn.Module):
     anchor_weight: Tensor
     anchor_bias: Tensor
     anchor_size: Tensor
+    most_tilt: Tensor
 
     def __init__(
         self, options: ModelOptions, scale: TargetScale, *, leads: int, channels: Channels
@@ -143,6 +145,7 @@ class Forecaster(nn.Module):
             self.register_buffer("anchor_weight", torch.zeros(linear, 1))
             self.register_buffer("anchor_bias", torch.zeros(1))
             self.register_buffer("anchor_size", torch.zeros(leads))
+            self.register_buffer("most_tilt", torch.tensor([MOST_TILT]))
         self.shared = direct and options.heads == "shared"
         heads = 1 if self.shared else self.leads
         self.head = nn.Conv2d(self.body.trunk.outputs, heads * len(self.knots), 1)
@@ -249,7 +252,12 @@ class Forecaster(nn.Module):
             return values
         change = self.anchor(seen, constant, wanted).unsqueeze(1) * self.scale.change
         target = origin + change * self.anchor_size[: total.shape[1], None, None]
-        return self.scale.bound(tilt(values, origin, self.scale.bound(target), self.knots))
+        tilted = tilt(values, origin, self.scale.bound(target), self.knots, self.most_tilt)
+        return self.scale.bound(tilted)
+
+    def hold_means(self) -> None:
+        """Let an anchor that is not fitted hold all means at the last map."""
+        self.most_tilt.fill_(_HELD)
 
     def anchor(self, seen: Seen, constant: Tensor, wanted: Slices) -> Tensor:
         """Forecast one step's change linearly, in ordinary changes, (b, y, x)."""

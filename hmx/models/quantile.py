@@ -22,7 +22,7 @@ from hmx.distribution import shares
 from hmx.scaling import Scaler
 
 _TINY = 1e-9  # native units: far below any change
-_MOST_TILT = 2.0
+MOST_TILT = 2.0
 CLOSED = -4.0  # raw gaps are shifted by this much: softplus(-4) = .018 ordinary changes,
 _SHUT = 0.009  # and half of that is taken off: a gap can be none, and a network learns it soon
 
@@ -107,12 +107,18 @@ def unfold(total: Tensor, origin: Tensor, scale: TargetScale, middle: int) -> Te
     return scale.bound(origin.unsqueeze(-3) + residual * scale.change)
 
 
-def tilt(values: Tensor, origin: Tensor, target: Tensor, knots: Sequence[float]) -> Tensor:
+def tilt(
+    values: Tensor,
+    origin: Tensor,
+    target: Tensor,
+    knots: Sequence[float],
+    most: float | Tensor = MOST_TILT,
+) -> Tensor:
     """Tilt quantile functions so that their means come near a target.
 
     What lies above the origin is stretched by a factor and what lies below shrunk by
-    it, or the other way round: the one factor, between 1/2 and 2, that does it. No
-    change stays no change, and quantiles stay in order.
+    it, or the other way round: the one factor, within bounds, that does it. No change
+    stays no change, and quantiles stay in order.
 
     Parameters
     ----------
@@ -122,6 +128,8 @@ def tilt(values: Tensor, origin: Tensor, target: Tensor, knots: Sequence[float])
         Last observed state and wanted mean, native units, (..., y, x).
     knots : sequence of float
         Probabilities, (q,).
+    most : float
+        Largest factor, and its inverse the least.
     """
     share = values.new_tensor(shares(knots))[:, None, None]
     residual = values - origin.unsqueeze(-3)
@@ -132,7 +140,7 @@ def tilt(values: Tensor, origin: Tensor, target: Tensor, knots: Sequence[float])
     ahead = shift >= 0
     both = (shift.square() + 4 * up * down).sqrt() + torch.where(ahead, shift, -shift)
     factor = torch.where(ahead, both / (2 * up), 2 * down / both)
-    factor = factor.clamp(1 / _MOST_TILT, _MOST_TILT).unsqueeze(-3)
+    factor = factor.clamp(1 / most, most).unsqueeze(-3)
     return origin.unsqueeze(-3) + residual.relu() * factor - (-residual).relu() / factor
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from hmx.distribution import shares
 from hmx.models.quantile import mean, tilt
 from hmx.options import KNOTS
+from tests.factories import network_options
+from tests.networks import network_of, plain, window
 
 SHARE = torch.tensor(shares(KNOTS), dtype=torch.float64)[:, None, None]
 
@@ -43,6 +45,21 @@ def test_the_mean_is_the_target_or_the_nearest_that_a_factor_of_two_gives(want: 
     assert abs(want) > 0.1 or inside.any()
     assert abs(want) < 0.1 or not inside.all()
     torch.testing.assert_close(found, (target - origin).clamp(low, high), rtol=0, atol=1e-8)
+
+
+def test_a_network_can_hold_its_means_at_the_last_map() -> None:
+    """Whatever its weights say, as far as there are values on both sides."""
+    options = network_options(anchor=True, history=2)
+    network = network_of(options, weights="random")
+    network.anchor_size.zero_()  # as it is before a fit
+    seen = window((12, 12), 2)
+    free = plain(network, seen, 3)
+    network.hold_means()
+    held, origin = plain(network, seen, 3), seen.past[-1]
+    both = ((free > origin).any(1) & (free < origin).any(1)).all(0)
+    assert both.any()
+    off = [(mean(knots, network.knots) - origin)[:, both].abs().max() for knots in (held, free)]
+    assert off[0] < 1e-3 * off[1]
 
 
 @pytest.mark.parametrize("want", [-0.2, 0.003, 0.2])
