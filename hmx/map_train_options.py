@@ -60,6 +60,8 @@ class MapTrainOptions(Options):
     inner : int
         Folds of groups within the training samples, for what must come from predictions
         of samples that a network has not seen.
+    blend : float
+        Weight of a random forest beside the networks, 0 to 1; 0 for none.
     runs : int
         Networks to train, with seeds ``seed``, ``seed + 1`` ...
     ensemble : bool
@@ -90,6 +92,7 @@ class MapTrainOptions(Options):
     validation: Share = 0.0
     patience: Count = 5
     inner: Annotated[int, Field(ge=2)] = 5
+    blend: Annotated[float, Field(ge=0, lt=1)] = 0.5
     runs: Count = 5
     ensemble: bool = True
     seed: Annotated[int, Field(ge=0)] = 0

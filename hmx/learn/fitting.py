@@ -223,3 +223,15 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def leads_processes() -> bool:
+    """Tell whether this is the process that writes, of those that train one model."""
+    apart = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not apart or torch.distributed.get_rank() == 0
+
+
+def wait() -> None:
+    """Wait for the other processes that train the same model."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()

@@ -18,8 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hmx.bundle import Bundle, load, require_bundle_place
 from hmx.cube import Cubelike, enter
 from hmx.errors import BadArgument
@@ -28,7 +26,7 @@ from hmx.folds import ROLES, TEST
 from hmx.learn.anchor import LEAST_GAIN, anchor_gain
 from hmx.learn.calibrate import calibrate
 from hmx.learn.data import Draw
-from hmx.learn.fitting import Fitted, fit, quiet
+from hmx.learn.fitting import Fitted, fit, leads_processes, quiet, wait
 from hmx.learn.recipe import Plan, Recipe, plan
 from hmx.learn.show import LEVEL, origin_label, panel_rows
 from hmx.learn.tracking import (
@@ -88,12 +86,12 @@ def train(
     with _workplace(out, planned, recipe) as folder, quiet():
         work = _Work(planned, recipe, folder, progress)
         bundle = work.run(started)
-        if work.leads_processes and out is not None:
+        if leads_processes() and out is not None:
             bundle = bundle.save(out)
-        if work.leads_processes:
+        if leads_processes():
             work.show(bundle, None if out is None else Path(out))
-        work.wait()
-        if not work.leads_processes:
+        wait()
+        if not leads_processes():
             bundle = load(str(out))
     return bundle
 
@@ -118,17 +116,6 @@ class _Work:
     def anchored(self) -> bool:
         """Whether a linear regression may say where means lie: unless it is known to harm."""
         return self.gain is None or self.gain >= LEAST_GAIN
-
-    @property
-    def leads_processes(self) -> bool:
-        """Whether this is the process that writes."""
-        apart = torch.distributed.is_available() and torch.distributed.is_initialized()
-        return not apart or torch.distributed.get_rank() == 0
-
-    def wait(self) -> None:
-        """Wait for the other processes that train the same model."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.barrier()
 
     def run(self, started: float) -> Bundle:
         """Fit as many networks as asked, keep the best or all, calibrate, fit finally."""

@@ -112,7 +112,7 @@ def tilt(
     origin: Tensor,
     target: Tensor,
     knots: Sequence[float],
-    most: float | Tensor = MOST_TILT,
+    most: Tensor | None = None,
 ) -> Tensor:
     """Tilt quantile functions so that their means come near a target.
 
@@ -128,8 +128,8 @@ def tilt(
         Last observed state and wanted mean, native units, (..., y, x).
     knots : sequence of float
         Probabilities, (q,).
-    most : float
-        Largest factor, and its inverse the least.
+    most : Tensor, optional
+        Largest factor, and its inverse the least. Default: 2.
     """
     share = values.new_tensor(shares(knots))[:, None, None]
     residual = values - origin.unsqueeze(-3)
@@ -140,7 +140,8 @@ def tilt(
     ahead = shift >= 0
     both = (shift.square() + 4 * up * down).sqrt() + torch.where(ahead, shift, -shift)
     factor = torch.where(ahead, both / (2 * up), 2 * down / both)
-    factor = factor.clamp(1 / most, most).unsqueeze(-3)
+    limit = values.new_tensor([MOST_TILT]) if most is None else most
+    factor = factor.clamp(1 / limit, limit).unsqueeze(-3)
     return origin.unsqueeze(-3) + residual.relu() * factor - (-residual).relu() / factor
 
 

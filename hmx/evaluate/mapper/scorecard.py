@@ -36,7 +36,7 @@ from hmx.metrics import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hmx.evaluate.mapper.importance import Importance
+    from hmx.learn.mapper.importance import Importance
     from hmx.points.fold_report import FoldReport
 
 Array = NDArray[np.float64]

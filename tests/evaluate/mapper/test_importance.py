@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from hmx.evaluate.mapper.baselines import centre_of, features
-from hmx.evaluate.mapper.importance import (
+from hmx.forest import fit_forest
+from hmx.learn.mapper.importance import (
     Importance,
     Predict,
     permuted_importance,
     with_features,
     with_windows,
 )
-from hmx.forest import fit_forest
 from hmx.points.stack import Windows, fit_band_scaler, scaled
 from tests.evaluate.mapper.soils import BANDS, STATIC, make_soils
 

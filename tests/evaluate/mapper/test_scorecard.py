@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 
 from hmx.errors import BadArgument, MissingVariable
 from hmx.evaluate.mapper.evaluate import evaluate
-from hmx.evaluate.mapper.importance import Importance
 from hmx.evaluate.mapper.rounds import Blend, Guess, play
 from hmx.evaluate.mapper.scorecard import MapScorecard
 from hmx.figures.mapping import draw_bands, draw_intervals, draw_residuals, draw_scatter
+from hmx.learn.mapper.importance import Importance
 from hmx.metrics import regression_scores
 from tests.evaluate.mapper.soils import make_soils, oracle
 

@@ -1,0 +1,230 @@
+"""Train a mapper: prepare -> learn -> hold out -> judge -> write.
+
+Networks and forest learn from all samples. How wrong they are, and where the map can be
+trusted, is learnt from folds of the samples that are held out in turn.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmx.applicability import Applicability
+from hmx.conformal import Conformal
+from hmx.cube import Cubelike
+from hmx.forest import fit_forest
+from hmx.learn.fitting import leads_processes, wait
+from hmx.learn.mapper.holding import HeldOut, hold_out
+from hmx.learn.mapper.learning import Learnt, learn
+from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
+from hmx.learn.tracking import close, keep_log, log_bundle, log_summary, loggers
+from hmx.loading import load_mapper
+from hmx.map_bundle import MapBundle
+from hmx.metrics import regression_scores
+from hmx.modelfolder import require_bundle_place
+from hmx.points.stack import centre, scaled
+from hmx.progress import QUIET, Progress, Talk
+from hmx.provenance import code_version
+from hmx.targets import central, forward
+
+__all__ = ["MapRecipe", "train"]
+
+
+def train(
+    obj: Cubelike,
+    points: Any,
+    recipe: MapRecipe,
+    *,
+    out: str | Path | None = None,
+    talk: Talk = QUIET,
+) -> MapBundle:
+    """Fit a mapper to samples of a quantity.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Bands on one grid.
+    points : DataFrame, GeoDataFrame or path
+        Samples.
+    recipe : MapRecipe
+        What to fit, and how.
+    out : str or Path, optional
+        Folder for the bundle.
+    talk : Talk
+        Told what became of the points, and progress.
+
+    Returns
+    -------
+    MapBundle
+        Saved, if ``out`` was given.
+
+    Raises
+    ------
+    BadArgument, CubeError, MissingVariable, NotEnoughData, SourceError
+        If points, cube and recipe do not fit.
+    OutputExists
+        If ``out`` holds something else.
+    """
+    started = time.monotonic()
+    if out is not None:
+        require_bundle_place(Path(out))
+    start = _start(recipe)
+    prepared = prepare(obj, points, recipe)
+    if start is not None:
+        _require_like(start, prepared)
+    talk.say(f"points: {prepared.report}")
+    progress = talk.progress()
+    with _workplace(out) as folder:
+        logs = _Logs(folder, recipe, _facts(prepared, recipe))
+        learnt = learn(
+            prepared.raw,
+            prepared.values,
+            np.arange(len(prepared.samples)),
+            spec=prepared.spec,
+            fit=recipe.fit,
+            groups=prepared.samples.site,
+            init_from=None if start is None else start.member(0),
+            logs=logs.of,
+            progress=progress,
+        )
+        bundle = _bundle(prepared, recipe, learnt, progress, started)
+        if leads_processes() and out is not None:
+            bundle = bundle.save(out)
+            keep_log(folder / "run-0", Path(out))
+        logs.finish(bundle)
+        wait()
+    return bundle if leads_processes() or out is None else load_mapper(str(out))
+
+
+def _start(recipe: MapRecipe) -> MapBundle | None:
+    return None if recipe.init_from is None else load_mapper(recipe.init_from)
+
+
+def _require_like(start: MapBundle, prepared: Prepared) -> None:
+    """Refuse a start whose target was measured in other units."""
+    from hmx.errors import BadArgument
+
+    had, has = start.spec.units, prepared.spec.units
+    if None not in (had, has) and had != has:
+        raise BadArgument(
+            f"init_from={str(start.path)!r} was trained on {start.spec.target!r} in {had!r}, and "
+            f"the points are in {has!r}. Convert the points, or correct units=."
+        )
+
+
+def _bundle(
+    prepared: Prepared, recipe: MapRecipe, learnt: Learnt, progress: Progress, started: float
+) -> MapBundle:
+    """Put together all it takes to map: networks, forest, intervals, applicability."""
+    fit, spec = recipe.fit, learnt.spec
+    features = centre(scaled(prepared.raw, spec, learnt.scaler))
+    truth = forward(prepared.values, learnt.target)
+    outer = prepared.folds(recipe.split, seed=fit.seed, layer=recipe.points.layer)
+    folds = outer.inner(np.arange(len(prepared.samples)), fit.inner, seed=fit.seed)
+    held = hold_out(prepared, features, learnt.target, fit, folds, progress=progress)
+    forest = fit_forest(features, truth, fit.seed).arrays() if spec.blend else {}
+    weights = held.importance.weights(spec.features)
+    estimate = held.estimate
+    return MapBundle(
+        spec=spec,
+        scaler=learnt.scaler,
+        target=learnt.target,
+        weights=learnt.weights(),
+        calibration=Conformal.fit(estimate.center, estimate.spread, truth, folds.group),
+        forest=forest,
+        applicability=Applicability.fit(features, folds.fold, weights).arrays(),
+        training={
+            **_facts(prepared, recipe),
+            "hmx": code_version(),
+            "seed": fit.seed,
+            "split": folds.as_dict(),
+            "held_out": _scores(prepared, learnt, held),
+            "importance": held.importance.as_dict(),
+            "runs": {name: dict(found) for name, found in learnt.runs.items()},
+            "taken": _taken(learnt),
+            "seconds": round(time.monotonic() - started, 1),
+        },
+    )
+
+
+def _scores(prepared: Prepared, learnt: Learnt, held: HeldOut) -> dict[str, dict[str, float]]:
+    """Score what was said of held-out samples, in transformed and in native units."""
+    target, center = learnt.target, held.estimate.center
+    scales = {
+        "transformed": [a * target.std for a in (forward(prepared.values, target), center)],
+        "native": [prepared.values, central(center, target)],
+    }
+    return {name: dict(regression_scores(*both)) for name, both in scales.items()}
+
+
+def _taken(learnt: Learnt) -> dict[str, list[str]] | None:
+    taken = learnt.kept[0].taken
+    return None if taken is None else {"names": list(taken.names), "left": list(taken.left)}
+
+
+def _facts(prepared: Prepared, recipe: MapRecipe) -> dict[str, Any]:
+    """Say what was asked and of which data, in JSON values."""
+    return {
+        "points": {**recipe.points.model_dump(mode="json"), **prepared.report.as_dict()},
+        "network": recipe.network.model_dump(mode="json"),
+        "fit": recipe.fit.model_dump(mode="json"),
+        "by": recipe.split.model_dump(mode="json"),
+        "transforms": dict(recipe.transforms),
+        "init_from": recipe.init_from,
+        "steps": [prepared.bands.labels[0], prepared.bands.labels[-1], len(prepared.bands.labels)],
+        "cube": prepared.bands.data.attrs.get("hmx_fingerprint"),
+    }
+
+
+class _Logs:
+    """The loggers of each run, opened as it begins and closed as the next does."""
+
+    def __init__(self, folder: Path, recipe: MapRecipe, facts: Mapping[str, Any]):
+        self.folder, self.recipe, self.facts = folder, recipe, facts
+        self.open: list[Any] = []
+
+    def of(self, run: int) -> list[Any]:
+        """Open the loggers of one run."""
+        close(self.open)
+        track, seed = dict(self.recipe.track or {}), self.recipe.fit.seed
+        place = self.folder / f"run-{run}"
+        place.mkdir(parents=True, exist_ok=True)
+        several = self.recipe.fit.runs > 1
+        self.open = loggers(
+            place,
+            **track,
+            config=self.facts,
+            group=f"{track.get('project', 'hmx')}-{seed}" if several else None,
+            name=f"seed-{seed + run}" if several else None,
+            place=self.folder.parent,
+        )
+        return self.open
+
+    def finish(self, bundle: MapBundle) -> None:
+        """Send scores and bundle to who tracks."""
+        scores = bundle.training["held_out"]["transformed"]
+        log_summary(self.open, {f"held_out_{name}": value for name, value in scores.items()})
+        if bundle.path is not None:
+            log_bundle(self.open, bundle.path, name=bundle.path.name)
+        close(self.open)
+        self.open = []
+
+
+@contextmanager
+def _workplace(out: str | Path | None) -> Iterator[Path]:
+    """Lend a folder for logs, beside the bundle if it is saved."""
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="hmx-training-") as folder:
+            yield Path(folder) / "runs"
+        return
+    work = Path(out).resolve().with_name(Path(out).name + ".training")
+    work.mkdir(parents=True, exist_ok=True)
+    yield work
+    shutil.rmtree(work, ignore_errors=True)
