@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from hmx.learn.mapper.groups import deal_groups, hold_out
 from hmx.learn.mapper.learning import cross_fit, learn
 from hmx.learn.mapper.losses import score, scorer
 from hmx.learn.mapper.module import Lessons, lessons_of, predict
-from hmx.learn.mapper.transfer import take_over
+from hmx.learn.mapper.transfer import take_over, trunk_of
 from hmx.learn.tracking import loggers
 from hmx.metrics import regression_scores
 from hmx.models.cnn_lstm import build
@@ -219,6 +220,15 @@ def test_of_another_network_what_fits_is_taken_and_the_rest_is_told() -> None:
     assert str(taken).startswith("4 weights taken over; lstm.weight_ih_l0, ")
     with pytest.raises(BadArgument, match="init_from has no weight of this network's trunk"):
         take_over(build(options, dynamic=3, static=2, steps=STEPS), {"head.bias": np.zeros(1)})
+
+
+def test_other_bands_take_over_all_but_what_sees_them() -> None:
+    spec = spec_of()
+    made = build(spec.network, dynamic=3, static=2, steps=STEPS)
+    weights = {name: value.numpy() for name, value in made.state_dict().items()}
+    assert trunk_of(weights, spec, spec).keys() == weights.keys()
+    for other in (replace(spec, dynamic=spec.dynamic[::-1]), spec_of(coarse=(3,))):
+        assert weights.keys() - trunk_of(weights, other, spec).keys() == {"convs.0.weight"}
 
 
 def test_windows_are_turned_and_mirrored_whole() -> None:
