@@ -72,6 +72,20 @@ def test_nothing_is_taken_from_samples_that_are_not_learnt_from() -> None:
         np.testing.assert_array_equal(weight, second.weights()[name])
 
 
+def test_scalers_see_nothing_of_validation_samples() -> None:
+    raw, values = samples()
+    groups, fit = np.arange(256), fit_of(validation=0.25, epochs=1)
+    held = ROWS[hold_out(groups[ROWS], fit.validation, seed=fit.seed)]
+    first = learn(raw, values, ROWS, spec=spec_of(), fit=fit, groups=groups)
+    raw.dynamic[held] += 9
+    values[held] = 10 * np.random.default_rng(1).permutation(values[held])
+    second = learn(raw, values, ROWS, spec=spec_of(), fit=fit, groups=groups)
+    assert first.scaler == second.scaler
+    assert first.target == second.target
+    for name, weight in first.weights().items():  # of the only epoch, whatever its score
+        np.testing.assert_array_equal(weight, second.weights()[name])
+
+
 def test_the_same_seed_gives_the_same_network_and_another_does_not() -> None:
     raw, values = samples()
     first, second, third = (
