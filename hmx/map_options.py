@@ -57,7 +57,8 @@ class MapperOptions(Options):
     coarse : tuple of int
         Half-widths, px, of squares whose means the network is shown beside each pixel.
     skip : bool
-        Whether a linear function of the centre pixel's values is added.
+        Whether a linear function of the centre pixel's values and the window's means is
+        added.
     dropout : float
         Share of features dropped in training.
     knots : tuple of float

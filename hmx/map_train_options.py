@@ -29,8 +29,8 @@ class MapTrainOptions(Options):
     ----------
     loss : str
         ``l1``, ``mse``, ``composite_l1``, ``composite_l2``, ``huber`` or ``quantile``;
-        see :mod:`hmx.learn.mapper.losses`. Default: ``mse``, or ``quantile`` of a network
-        with knots.
+        see :mod:`hmx.learn.mapper.losses`. Default: ``huber``, or ``quantile`` of a
+        network with knots.
     alpha : float
         Share of the plain loss in a composite one; the rest is chi-squared.
     sigma : float, optional
@@ -177,7 +177,7 @@ def loss_of(network: MapperOptions, fit: MapTrainOptions) -> Loss:
     BadArgument
         If a loss of one number is asked for of a quantile head, or the other way round.
     """
-    loss = fit.loss or ("quantile" if network.knots else "mse")
+    loss = fit.loss or ("quantile" if network.knots else "huber")
     if (loss == "quantile") != bool(network.knots):
         told = f"knots={list(network.knots)}" if network.knots else "knots=[]"
         raise BadArgument(

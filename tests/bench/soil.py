@@ -145,7 +145,7 @@ def study(samples: Samples, raw: RawWindows, spec: MapSpec, args: argparse.Names
     folds = fold_samples(samples, SplitOptions(method=args.method), seed=args.seed)
     truth = np.log1p(samples.value)
     guess, seconds = predictions(folds, raw, samples.value, spec, args)
-    tested = np.isfinite(guess["forest"])
+    tested = np.isfinite(guess["forest"][0])
     scored = {name: mean_scores(truth[tested], some[:, tested]) for name, some in guess.items()}
     rows = [{"name": n, **s, "cpu_seconds": seconds.get(n, 0.0)} for n, s in scored.items()]
     mean_of = {name: some.mean(axis=0)[tested] for name, some in guess.items()}

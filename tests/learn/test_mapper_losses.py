@@ -117,7 +117,7 @@ def test_options_of_network_and_fit_are_told_apart() -> None:
     network, fit = split_mapping({"window": 7, "epochs": 3, "knots": KNOTS})
     assert (network.window, fit.epochs) == (7, 3)
     assert loss_of(network, fit) == "quantile"
-    assert loss_of(MapperOptions(), MapTrainOptions()) == "mse"
+    assert loss_of(MapperOptions(), MapTrainOptions()) == "huber"
 
 
 @pytest.mark.parametrize(
