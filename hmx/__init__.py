@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from hmx.accessor import HMAccessor, register
 
 if TYPE_CHECKING:
-    from hmx.bundle import Bundle, load
+    from hmx.bundle import Bundle
     from hmx.catalog import Catalog
     from hmx.cube import open_cube
     from hmx.errors import HmxError
+    from hmx.loading import load
 
 register()
 
@@ -29,7 +30,7 @@ _HOMES = {
     "Bundle": "hmx.bundle",
     "Catalog": "hmx.catalog",
     "HmxError": "hmx.errors",
-    "load": "hmx.bundle",
+    "load": "hmx.loading",
     "open_cube": "hmx.cube",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import xarray as xr
 
 from hmx.errors import CubeError
@@ -24,20 +26,24 @@ AXES = {
 _CRS_ATTRIBUTES = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
 
 
-def find_axes(data: xr.Dataset | xr.DataArray) -> dict[str, str]:
+def find_axes(
+    data: xr.Dataset | xr.DataArray, wanted: Collection[str] = ("time", "y", "x")
+) -> dict[str, str]:
     """Find which dims are time, y and x: CF attributes first, then names.
 
     Parameters
     ----------
     data : Dataset or DataArray
         The user's object.
+    wanted : collection of str
+        Which of the three it must have.
 
     Returns
     -------
     dict
         ``{"time": ..., "y": ..., "x": ...}`` with the names in ``data``.
     """
-    found = {name: _find_axis(data, name) for name in AXES}
+    found = {name: _find_axis(data, name) for name in wanted}
     for name, dim in found.items():
         if dim is None:
             raise CubeError(

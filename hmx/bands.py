@@ -245,7 +245,9 @@ def enter_bands(
     _require(known, [*moving, *still], inner)
     _require_roles(known, moving, still)
     bands = inner.drop_vars(list(inner.data_vars)).assign({n: known[n] for n in (*moving, *still)})
-    bands = bands.isel(time=np.argsort(bands["time"].values, kind="stable"))
+    order = np.argsort(bands["time"].values, kind="stable")
+    if (np.diff(order) < 0).any():  # else arrays stay as they were opened, and are known for it
+        bands = bands.isel(time=order)
     flips = tuple(dim for dim in ("y", "x") if runs_against(bands, dim))
     bands = bands.isel({dim: slice(None, None, -1) for dim in flips})
     door = Door({name: outer for name, outer in names.items() if outer != name}, flips)

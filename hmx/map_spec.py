@@ -75,6 +75,9 @@ class MapSpec:
         Weight of the forest beside the networks.
     transforms : mapping of str to str
         What bands go through before they are scaled.
+    min_valid : float
+        Least share of a window, over bands, steps and pixels, that is known where
+        something is learnt or mapped.
     """
 
     target: str
@@ -90,6 +93,7 @@ class MapSpec:
     members: int = 1
     blend: float = 0.0
     transforms: Mapping[str, Transform] = field(default_factory=dict)
+    min_valid: float = 0.5
 
     @property
     def margin(self) -> int:

@@ -17,6 +17,7 @@ LAYERS = [
     {
         "options",
         "map_options",
+        "mapping_options",
         "split_options",
         "provenance",
         "progress",
@@ -53,6 +54,7 @@ LAYERS = [
     {"ingest"},
     {"spec", "map_spec", "targets"},
     {"points", "forest", "applicability"},
+    {"modelfolder"},
     {"bundle"},
     {"map_bundle"},
     {"loading"},

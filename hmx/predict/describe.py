@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from hmx.bands import Bands
 from hmx.bundle import Bundle
 from hmx.cube import Cube
 from hmx.geozarr import without
@@ -26,6 +27,7 @@ _STORAGE = {
     "hmx_scale",
     "grid_mapping",
 }
+_OWN = {"quality", "dissimilarity", "applicable"}  # outputs that are none of the target's
 _LISTED = "lead forecast_reference_time spatial_ref"
 
 
@@ -87,19 +89,35 @@ def variable_of(output: str, target: str) -> str:
     target : str
         The variable that is predicted.
     """
-    return {"mean": target, "quality": "quality"}.get(output, f"{target}_{output}")
+    if output in _OWN:
+        return output
+    return target if output == "mean" else f"{target}_{output}"
 
 
-def place(result: xr.Dataset, cube: Cube, window: Window) -> xr.Dataset:
-    """Write the CRS and transform so that a plain ``open_zarr`` finds them."""
+def place(
+    result: xr.Dataset, cube: Cube | Bands, window: Window, *, listed: str = _LISTED
+) -> xr.Dataset:
+    """Write the CRS and transform so that a plain ``open_zarr`` finds them.
+
+    Parameters
+    ----------
+    result : Dataset
+        Of a window.
+    cube : Cube or Bands
+        Where the window lies.
+    window : Window
+        In pixels of the cube.
+    listed : str
+        Scalar coordinates that variables name, those with time or of a map.
+    """
     import rioxarray  # noqa: F401  (registers .rio)
 
     grid = cube.grid
     corner = grid.crop(window).transform
     result = result.rio.write_crs(grid.crs.to_wkt()).rio.write_transform(corner)
     for name, variable in result.data_vars.items():
-        listed = _LISTED if "time" in variable.dims else "spatial_ref"
-        result[name].encoding = {"coordinates": listed, "grid_mapping": "spatial_ref"}
+        named = listed if "time" in variable.dims or "time" not in result.dims else "spatial_ref"
+        result[name].encoding = {"coordinates": named, "grid_mapping": "spatial_ref"}
         result[name].attrs.pop("grid_mapping", None)
     return result
 
@@ -114,8 +132,8 @@ def _coords(cube: Cube, window: Window, options: ForecastOptions) -> dict[str, A
             time.values[-1],
             {"standard_name": "forecast_reference_time"},
         ),
-        "y": _bare(cube.data["y"].isel(y=window.y.slice)),
-        "x": _bare(cube.data["x"].isel(x=window.x.slice)),
+        "y": bare(cube.data["y"].isel(y=window.y.slice)),
+        "x": bare(cube.data["x"].isel(x=window.x.slice)),
     }
     if options.quantiles:
         coords["quantile"] = ("quantile", list(options.quantiles))
@@ -124,7 +142,7 @@ def _coords(cube: Cube, window: Window, options: ForecastOptions) -> dict[str, A
     return coords
 
 
-def _bare(coord: xr.DataArray) -> xr.Variable:
+def bare(coord: xr.DataArray) -> xr.Variable:
     """Leave behind the encoding of the store a coordinate was read from."""
     return xr.Variable(coord.dims, coord.values, coord.attrs)
 

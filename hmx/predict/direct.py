@@ -14,11 +14,13 @@ import xarray as xr
 
 from hmx.bundle import Bundle
 from hmx.catalog import DaskSection, is_url
-from hmx.cube import Cube, Cubelike, open_cube
+from hmx.cube import Cubelike, open_cube
 from hmx.errors import CubeError
 from hmx.observed import OBSERVED_UNTIL
 from hmx.options import ForecastOptions, parse
-from hmx.predict.inventory import Inventory
+from hmx.predict.base import BaseOrder
+from hmx.predict.frame import Field
+from hmx.predict.inventory import array_of
 from hmx.predict.job import Job, adopt, run
 from hmx.predict.order import Order
 from hmx.predict.plan import Plan, plan
@@ -73,9 +75,44 @@ def forecast_to_zarr(
     HmxError
         As :func:`hmx.predict.job.run` and :func:`hmx.predict.lazy.forecast`.
     """
-    store = str(path) if is_url(str(path)) else str(Path(path).absolute())
+    store = place_of(path)
     chosen = adopt(parse(ForecastOptions, options), store)
     order = Order.of(obj, model, chosen, region=region)
+    section = section_of(workers=workers, scheduler=scheduler)
+    return run_order(order, obj, store, section, overwrite=overwrite, talk=talk)
+
+
+def run_order(
+    order: BaseOrder,
+    obj: Cubelike,
+    store: str,
+    section: DaskSection,
+    *,
+    overwrite: bool = False,
+    talk: Talk = QUIET,
+) -> xr.Dataset:
+    """Run an order of an object that is a store, as a job; open the result.
+
+    Parameters
+    ----------
+    order : Order or MapOrder
+        What is to be computed.
+    obj : Dataset
+        Of which.
+    store : str
+        Store to write.
+    section : DaskSection
+        Who computes.
+    overwrite : bool
+        Replace another result of hmx at ``store``.
+    talk : Talk
+        For progress.
+
+    Raises
+    ------
+    CubeError
+        If ``obj`` is not a store as it was opened.
+    """
     source = store_of(obj, order.cube)
     if source is None:
         raise CubeError(
@@ -83,7 +120,6 @@ def forecast_to_zarr(
             "edited, cropped, or never stored. Write it first: ds.to_zarr('cube.zarr'); "
             "ds = hmx.open_cube('cube.zarr')."
         )
-    section = _section(workers=workers, scheduler=scheduler)
     return open_cube(run(Job(order, source, store), section, overwrite=overwrite, talk=talk))
 
 
@@ -111,15 +147,20 @@ def plan_forecast(
         Fields of :class:`hmx.options.ForecastOptions`.
     """
     order = Order.of(obj, model, parse(ForecastOptions, options), region=region)
-    inventory = Inventory.of(order.cube, store_of(obj, order.cube))
-    return plan(order, inventory, _section(workers=workers))
+    return plan(order, order.inventory(store_of(obj, order.cube)), section_of(workers=workers))
 
 
-def _section(**given: Any) -> DaskSection:
+def place_of(path: str | Path) -> str:
+    """Name a place for workers: a URL as it is, a path from the root."""
+    return str(path) if is_url(str(path)) else str(Path(path).absolute())
+
+
+def section_of(**given: Any) -> DaskSection:
+    """Say who computes, from keywords that may be ``None``."""
     return parse(DaskSection, {key: value for key, value in given.items() if value is not None})
 
 
-def store_of(obj: Cubelike, cube: Cube) -> str | None:
+def store_of(obj: Cubelike, cube: Field) -> str | None:
     """Find the one store that an object is, whole and untouched.
 
     The proof is that the store, opened again, gives arrays of the same Dask names:
@@ -130,8 +171,8 @@ def store_of(obj: Cubelike, cube: Cube) -> str | None:
     ----------
     obj : Dataset or DataArray
         As its owner has it.
-    cube : Cube
-        What :func:`hmx.cube.enter` made of it.
+    cube : Cube or Bands
+        What :func:`hmx.cube.enter` or :func:`hmx.bands.enter_bands` made of it.
 
     Returns
     -------
@@ -142,9 +183,10 @@ def store_of(obj: Cubelike, cube: Cube) -> str | None:
     if isinstance(obj, xr.DataArray) or source is None:
         return None
     fresh = open_cube(source)
-    marks = [data[cube.target].attrs.get(OBSERVED_UNTIL) for data in (obj, fresh)]
-    same = marks[0] == marks[1] and all(
-        name in fresh and getattr(obj[name].data, "name", None) == fresh[name].data.name
-        for name in cube.variables
+    same = all(
+        name in fresh
+        and getattr(obj[name].data, "name", None) == fresh[name].data.name
+        and obj[name].attrs.get(OBSERVED_UNTIL) == fresh[name].attrs.get(OBSERVED_UNTIL)
+        for name in map(array_of, cube.variables)
     )
     return str(source) if same else None

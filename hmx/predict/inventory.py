@@ -8,7 +8,7 @@ and whether the input of a finished tile has changed since.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import zarr
 
-from hmx.cube import Cube, Rules
+from hmx.cube import Rules
 from hmx.durable import Folder
+from hmx.predict.frame import Field
 from hmx.windows import Span, Window, pieces
 
 
@@ -58,43 +59,54 @@ class Inventory:
         Rows and columns of the cube, px.
     flips : tuple of str
         Dims that the store holds the other way round than the cube here.
-    target : str
-        Variable whose origin decides what can be forecast.
+    deciding : tuple of str
+        Variables of which one must have data where anything is to come out.
     variables : mapping of str to Stored
         By name.
     """
 
     shape: tuple[int, int]
     flips: tuple[str, ...]
-    target: str
+    deciding: tuple[str, ...]
     variables: Mapping[str, Stored]
 
     @classmethod
-    def of(cls, cube: Cube, path: str | None) -> Inventory:
+    def of(
+        cls, cube: Field, path: str | None, *, deciding: Sequence[str] | None = None
+    ) -> Inventory:
         """List the store of a cube.
 
         Parameters
         ----------
-        cube : Cube
+        cube : Cube or Bands
             As opened from there, whole.
         path : str, optional
             Of the Zarr store; ``None`` if the cube is not a store's.
+        deciding : sequence of str, optional
+            Default: the target.
         """
         variables: dict[str, Stored] = {}
         if path is not None:
-            group = zarr.open_group(path, mode="r")
+            group, rows = zarr.open_group(path, mode="r"), cube.door.names.get("y", "y")
+            listed: dict[str, Stored | None] = {}
             for name in cube.variables:
-                stored = _list(group[name], Folder(f"{path.rstrip('/')}/{name}"), cube.rules[name])
-                if stored is not None:
-                    variables[name] = stored
-        return cls(cube.grid.shape, cube.door.flips, cube.target, variables)
+                array = array_of(name)
+                if array not in listed:
+                    folder = Folder(f"{path.rstrip('/')}/{array}")
+                    listed[array] = _list(group[array], folder, cube.rules[name], rows=rows)
+            found = {name: listed[array_of(name)] for name in cube.variables}
+            variables = {name: stored for name, stored in found.items() if stored is not None}
+        deciding = (cube.target,) if deciding is None else tuple(deciding)  # type: ignore[attr-defined]
+        return cls(cube.grid.shape, cube.door.flips, deciding, variables)
 
-    def may_hold(self, core: Window) -> bool:
-        """Tell whether a window of the cube can have data at the origin."""
-        stored = self.variables.get(self.target)
+    def may_hold(self, window: Window) -> bool:
+        """Tell whether a window of the cube can have data that decides."""
+        return any(self._may_hold(self.variables.get(name), window) for name in self.deciding)
+
+    def _may_hold(self, stored: Stored | None, window: Window) -> bool:
         if stored is None or not stored.empty_is_missing:
             return True
-        return any(at in stored.stamps for at in stored.under(self._turned(core)))
+        return any(at in stored.stamps for at in self._under(stored, window))
 
     def state(self, read: Window) -> str:
         """Hash the state of everything that a window reads.
@@ -106,18 +118,29 @@ class Inventory:
         """
         total = hashlib.blake2b(digest_size=16)
         for name, stored in self.variables.items():
-            for part in pieces(read.x, self.shape[1]):
-                window = self._turned(Window(read.y, Span(part.start, part.stop)))
-                for at in stored.under(window):
-                    total.update(f"{name} {at} {stored.stamps.get(at, '')}\n".encode())
+            for at in self._under(stored, read):
+                total.update(f"{name} {at} {stored.stamps.get(at, '')}\n".encode())
         return total.hexdigest()
+
+    def _under(self, stored: Stored, window: Window) -> Iterator[tuple[int, int]]:
+        """List the chunks under a window of the cube, whose columns may go round the globe."""
+        for part in pieces(window.x, self.shape[1]):
+            yield from stored.under(self._turned(Window(window.y, Span(part.start, part.stop))))
 
     def _turned(self, window: Window) -> Window:
         return window.flip(self.shape, self.flips)
 
 
-def _list(array: Any, folder: Folder, rules: Rules) -> Stored | None:
-    """List one array's chunks; ``None`` where a place cannot be listed."""
+def array_of(name: str) -> str:
+    """Name the array that holds a variable: ``lst`` for the band ``lst[month=3]``."""
+    return name.partition("[")[0]
+
+
+def _list(array: Any, folder: Folder, rules: Rules, *, rows: str) -> Stored | None:
+    """List one array's chunks; ``None`` where a place cannot be listed, or rows are no rows."""
+    dims = getattr(array.metadata, "dimension_names", None)
+    if dims is not None and dims[-2:-1] != (rows,):
+        return None  # chunks are counted by the last two dims
     try:
         found = folder.stamps("")
     except OSError:

@@ -1,4 +1,4 @@
-"""Job: a forecast into a store, tile by tile, that survives whatever stops it.
+"""Job: a forecast or a map into a store, tile by tile, that survives whatever stops it.
 
 Check, scan, lay out, run, finish. What is done is what the ledger proves; a job
 that is run again does the rest, and one that finds everything proven writes
@@ -13,31 +13,36 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
-
-import dask.array as da
-import xarray as xr
+from typing import Any, TypeVar
 
 from hmx.catalog import DaskSection
 from hmx.cube import open_cube
 from hmx.draft import attributes
 from hmx.durable import Folder
 from hmx.errors import JobFailed, OutputExists
+from hmx.mapping_options import MapOptions
 from hmx.options import ForecastOptions
+from hmx.parsing import Options
+from hmx.predict.base import BaseOrder
 from hmx.predict.inventory import Inventory
 from hmx.predict.ledger import Ledger, Record
+from hmx.predict.mapper.order import MapOrder
 from hmx.predict.order import Order
 from hmx.predict.output import lay_out, require_free, set_status, writing
 from hmx.predict.plan import plan
 from hmx.predict.runner import Call, Failure, run_windows
-from hmx.predict.stored import Source, TileWork
+from hmx.predict.stored import TileWork
 from hmx.progress import QUIET, Progress, Talk, duration
 from hmx.provenance import fingerprint
 from hmx.windows import Index, Span, Tile, Window
 
-# what makes two forecasts different ones; where the tiles lie does not
-_DECIDES = ("bundle", "data", "origin", "h", "level", "quantiles", "exceed", "region", "precision")
 _LAYOUT = ("tile", "chunk")
+# by the word that a ledger has for it: the options, and the order that is made of them
+_ORDERS: dict[str, tuple[Callable[..., Any], Callable[..., BaseOrder]]] = {
+    "forecast": (ForecastOptions, Order.of),
+    "map": (MapOptions, MapOrder.of),
+}
+Chosen = TypeVar("Chosen", bound=Options)
 _SHOWN = 10  # failed tiles that a message lists
 
 
@@ -47,15 +52,15 @@ class Job:
 
     Parameters
     ----------
-    order : Order
-        What is to be forecast.
+    order : Order or MapOrder
+        What is to be computed.
     source : str
         Path of the cube's store.
     store : str
-        Path of the forecast's store.
+        Path of the result's store.
     """
 
-    order: Order
+    order: BaseOrder
     source: str
     store: str
 
@@ -72,13 +77,12 @@ class Job:
     @cached_property
     def inventory(self) -> Inventory:
         """The input's chunks, as they are now."""
-        return Inventory.of(self.order.cube, self.source)
+        return self.order.inventory(self.source)
 
     @cached_property
     def work(self) -> TileWork:
         """What a worker does with a tile."""
-        spec = self.order.bundle.spec
-        source = Source(self.source, spec.target, spec.dynamic, spec.static)
+        source = self.order.source(self.source)
         run, tiles = fingerprint(self.facts), self.order.output_tiles
         return TileWork(source, self.order.frame, self.store, run, tiles)
 
@@ -86,24 +90,21 @@ class Job:
         """Write down all it takes to run this job again, or to check it."""
         window = self.order.window
         return {
-            "job": "forecast",
+            "job": self.order.job,
             "run": self.work.run,
             "facts": self.facts,
             "source": self.source,
             "bundle": self.order.request.bundle,
             "window": [*asdict(window.y).values(), *asdict(window.x).values()],
-            "options": {
-                **self.order.options.model_dump(mode="json"),
-                "precision": self.order.request.precision,
-                "device": "auto",
-            },
+            "options": self.order.settings(),
         }
 
     @classmethod
     def restore(cls, store: str, header: dict[str, Any]) -> Job:
         """Build the job that a ledger describes, from its cube and model as they are now."""
-        options = ForecastOptions(**header["options"])
-        order = Order.of(open_cube(header["source"], chunks=None), header["bundle"], options)
+        options, ordered = _ORDERS[header["job"]]
+        cube = open_cube(header["source"], chunks=None)
+        order: BaseOrder = ordered(cube, header["bundle"], options(**header["options"]))
         top, bottom, left, right = header["window"]
         window = Window(Span(top, bottom), Span(left, right))
         return cls(replace(order, window=window), header["source"], store)
@@ -113,24 +114,24 @@ class Job:
         return self.inventory.state(self.order.frame.reads(tile.core, self.order.cube))
 
     def may_hold(self, tile: Tile) -> bool:
-        """Tell whether a tile can have anything to forecast."""
-        return self.inventory.may_hold(self.order.frame.core(tile.core))
+        """Tell whether a tile can have anything to compute."""
+        return self.inventory.may_hold(self.order.frame.needs(tile.core, self.order.cube))
 
 
-def adopt(options: ForecastOptions, store: str) -> ForecastOptions:
+def adopt(options: Chosen, store: str) -> Chosen:
     """Take what a user left open from a job that is to be gone on with.
 
     Parameters
     ----------
-    options : ForecastOptions
+    options : ForecastOptions or MapOptions
         As the user gave them.
     store : str
-        Path of the forecast's store.
+        Path of the result's store.
     """
-    before = Ledger(store).job().get("options", {})
-    undecided = options.tile is None and options.chunk is None
+    before, given = Ledger(store).job().get("options", {}), options.model_dump()
+    undecided = given["tile"] is None and given["chunk"] is None
     taken = {key: before[key] for key in _LAYOUT if undecided and key in before}
-    if options.precision == "auto" and "precision" in before:
+    if given.get("precision") == "auto" and "precision" in before:
         taken["precision"] = before["precision"]
     return options.model_copy(update=taken)
 
@@ -163,7 +164,7 @@ def run(
     Raises
     ------
     OutputExists
-        If the place holds another forecast, or something that is not ours.
+        If the place holds another result, or something that is not ours.
     OutputBusy
         If another job is writing there.
     OutputFailed
@@ -173,10 +174,11 @@ def run(
     BadArgument
         If a tile does not fit into the memory of a worker.
     """
-    require_free(job.store, what="forecast: --output PATH")
+    word = job.order.job
+    require_free(job.store, what=f"{word}: --output PATH")
     found = {} if overwrite else _found(job)
     if found.get("hmx_status") == "complete" and not _todo(job, talk):
-        talk.say(f"forecast: {job.store} is there and current")
+        talk.say(f"{word}: {job.store} is there and current")
         return job.store
     section = section or DaskSection()
     plan(job.order, job.inventory, section, timed=False)  # refuses what does not fit in memory
@@ -191,21 +193,21 @@ def run(
 
 
 def _found(job: Job) -> dict[str, Any]:
-    """Read the attributes of what is there; refuse another forecast, or another layout."""
+    """Read the attributes of what is there; refuse another one, or another layout."""
     found = attributes(job.store)
     if not found:
         return {}
     had = json.loads(found["hmx_provenance"])
-    keys = list(_DECIDES)
+    keys = list(job.order.decides)
     if found.get("hmx_status") != "complete":
         had = {"chunk": job.facts["chunk"], **had, **job.ledger.job().get("facts", {})}
         keys += _LAYOUT
     for key in keys:
         if had.get(key) != job.facts.get(key):
             raise OutputExists(
-                f"{job.store} holds another forecast: its {key} is {had.get(key)!r} and this "
-                f"one's is {job.facts.get(key)!r}. Pass --overwrite to replace it, or --output "
-                "for another place."
+                f"{job.store} holds another {job.order.job}: its {key} is {had.get(key)!r} and "
+                f"this one's is {job.facts.get(key)!r}. Pass --overwrite to replace it, or "
+                "--output for another place."
             )
     return found
 
@@ -222,24 +224,12 @@ def _start(job: Job, talk: Talk, *, fresh: bool) -> list[Call]:
     Folder(job.store).remove()
     order = job.order
     lay_out(
-        _template(order),
+        order.template(),
         job.store,
         grid=order.cube.grid.crop(order.window),
         chunk=order.options.chunk or 0,
     )
     return _todo(job, talk)
-
-
-def _template(order: Order) -> xr.Dataset:
-    """Describe the output with arrays of one huge chunk that is never computed."""
-    shape = order.window.shape
-    arrays = {
-        output: da.zeros((*lead, *shape), chunks=-1, dtype=order.dtype(output))
-        for output, lead in order.outputs().items()
-    }
-    result = order.cube.leave(order.describe(arrays))
-    assert isinstance(result, xr.Dataset)  # a stored cube is one
-    return result
 
 
 def _todo(job: Job, talk: Talk) -> list[Call]:
@@ -262,7 +252,7 @@ def _todo(job: Job, talk: Talk) -> list[Call]:
     ]
     if calls and any(done.values()):
         kept = sum(done.values())
-        talk.say(f"forecast: {kept} tiles are done and proven, {len(calls)} are to do")
+        talk.say(f"{job.order.job}: {kept} tiles are done and proven, {len(calls)} are to do")
     return calls
 
 
@@ -273,23 +263,22 @@ def _work_off(job: Job, calls: list[Call], section: DaskSection, talk: Talk) -> 
     from hmx.predict.cluster import connect  # loads distributed
 
     with connect(section, tasks=len(calls), device=job.order.options.device) as pool:
-        talk.say(f"forecast: {_summary(job, len(calls))}, by {pool.where}, into {job.store}")
+        talk.say(f"{job.order.job}: {_summary(job, len(calls))}, by {pool.where}, into {job.store}")
         told = _meter(job, len(calls), talk.progress())
         return run_windows(pool, job.work, calls, on_done=told)
 
 
 def _summary(job: Job, tiles: int) -> str:
-    times = job.order.cube.cadence.extend(job.order.cube.data["time"], job.order.options.h)
-    leads = f"{str(times[0])[:10]} to {str(times[-1])[:10]}"
     side, halo = job.order.options.tile, job.order.halo
     plural = "tile" if tiles == 1 else "tiles"
-    return f"{job.order.options.h} steps, {leads}, {tiles} {plural} of {side} px, halo {halo} px"
+    return f"{job.order.summary()}, {tiles} {plural} of {side} px, halo {halo} px"
 
 
 def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], None]:
     """Tell how many tiles are done, how fast, and how long it will take."""
     start, done, pixels = time.monotonic(), 0, 0
-    progress(0, total, "forecast: starting")
+    word = job.order.job
+    progress(0, total, f"{word}: starting")
 
     def told(index: Index, _: Any) -> None:
         nonlocal done, pixels
@@ -298,7 +287,7 @@ def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], N
         seconds = time.monotonic() - start
         left = (total - done) * seconds / done
         rate = f"{pixels / seconds / 1e6:.2f} Mpx/s"
-        progress(done, total, f"forecast: {rate}, {duration(left)} left")
+        progress(done, total, f"{word}: {rate}, {duration(left)} left")
 
     return told
 

@@ -1,8 +1,8 @@
-"""Lazy forecast: one small task per tile, nothing read or computed until asked.
+"""Lazy results: one small task per tile, nothing read or computed until asked.
 
 Each tile task takes its core and halo as slices of the cube's own dask arrays,
 so whatever was done to the cube before (crops, edits, reprojection) is part of
-the forecast. Where nothing was done, and an array is as its store was opened (its
+the result. Where nothing was done, and an array is as its store was opened (its
 dask layers prove it), the slice travels inside the tile's task and is read there:
 tasks share nothing, and memory stays flat however large the raster. The graph
 carries the bundle's path and digest, never weights.
@@ -11,7 +11,7 @@ carries the bundle's path and digest, never weights.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from hmx.bundle import Bundle
-from hmx.cube import Cube, Cubelike
+from hmx.cube import Cubelike
 from hmx.options import ForecastOptions, parse
+from hmx.predict.base import BaseOrder
+from hmx.predict.frame import Field
 from hmx.predict.order import Order
-from hmx.predict.place import Place
 from hmx.predict.region import Region
-from hmx.predict.step import Request, forecast_window
 from hmx.windows import Span, Window, pieces
 
 
@@ -59,42 +59,57 @@ def forecast(
     BundleError, CubeError, MissingVariable
         If the model and the cube do not fit.
     """
-    order = Order.of(obj, model, parse(ForecastOptions, options), region=region)
-    return order.cube.leave(order.describe(_lay(order)))
+    return lay(Order.of(obj, model, parse(ForecastOptions, options), region=region))
 
 
-def _lay(order: Order) -> dict[str, da.Array]:
+def lay(order: BaseOrder) -> Cubelike:
+    """Lay out what is ordered as an xarray object; nothing is read or computed.
+
+    Parameters
+    ----------
+    order : Order or MapOrder
+        Checked and complete.
+    """
+    return order.cube.leave(order.describe(_arrays(order)))
+
+
+def _arrays(order: BaseOrder) -> dict[str, da.Array]:
     """Lay out the tasks under a window; return the lazy arrays, cropped to it."""
-    cube, tiles = order.cube, order.tiles
+    cube, tiles, frame = order.cube, order.tiles, order.frame
     sources = {name: _array(cube, name) for name in cube.variables}
-    spans, nx = _spans(order), cube.grid.shape[1]
+    spans, nx = frame.steps(cube), cube.grid.shape[1]
     token = tokenize(order.request, tiles, spans, *(source.name for source in sources.values()))
-    name = f"hmx-forecast-{token}"
+    name = f"hmx-{order.job}-{token}"
     layer: dict[Any, Task] = {}
     inputs: list[da.Array] = []
     for tile in tiles.covering(order.window):
         parts: list[da.Array | TaskRef] = []
         for variable, source in sources.items():
-            cut = _cut(source, tile.read, times=spans[variable], nx=nx)
+            cut = _cut(source, tile.read, times=spans.get(variable), nx=nx)
             if _as_opened(source):
                 parts.append(cut)
             else:
                 parts.append(TaskRef((cut.name, *(0,) * cut.ndim)))
                 inputs.append(cut)
         key = (name, *tile.index)
-        place = Place.of(tile.core, tile.read, cube.grid, order.bundle.spec, h=order.options.h)
-        layer[key] = Task(key, _run, order.request, place, *parts)
+        place = frame.place(tile.core, tile.read, cube.grid)
+        layer[key] = Task(key, _run, frame.work, order.request, place, *parts)
     graph = HighLevelGraph.from_collections(name, layer, dependencies=inputs)
     return {output: _pick(graph, name, output, order) for output in order.outputs()}
 
 
-def _run(request: Request, place: Place, *parts: np.ndarray | da.Array) -> dict[str, np.ndarray]:
+def _run(
+    work: Callable[..., dict[str, np.ndarray]],
+    request: Any,
+    place: Any,
+    *parts: np.ndarray | da.Array,
+) -> dict[str, np.ndarray]:
     """Run one tile: read what travels in the task, then compute."""
     raw = [
         part.compute(scheduler="synchronous") if isinstance(part, da.Array) else part
         for part in parts
     ]
-    return forecast_window(request, place, *raw)
+    return work(request, place, *raw)
 
 
 def _as_opened(source: da.Array) -> bool:
@@ -103,17 +118,7 @@ def _as_opened(source: da.Array) -> bool:
     return all(name.startswith(("open_dataset-", "from-zarr-")) for name in names)
 
 
-def _spans(order: Order) -> dict[str, Span]:
-    """Say which steps of each variable a tile reads."""
-    spec, steps = order.bundle.spec, order.cube.data.sizes["time"]
-    times = Span(steps - spec.network.history, steps)
-    return {
-        name: order.cube.span(name, times, known=spec.future, h=order.options.h)
-        for name in order.cube.variables
-    }
-
-
-def _array(cube: Cube, name: str) -> da.Array:
+def _array(cube: Field, name: str) -> da.Array:
     """Return a variable as dask, all its steps: cut, it is no longer as it was opened."""
     variable = cube.stored(name)
     if variable.chunks is None:
@@ -122,15 +127,15 @@ def _array(cube: Cube, name: str) -> da.Array:
     return array
 
 
-def _cut(source: da.Array, window: Window, *, times: Span, nx: int) -> da.Array:
+def _cut(source: da.Array, window: Window, *, times: Span | None, nx: int) -> da.Array:
     """Slice some steps of a window out of a dask array, as one chunk."""
-    steps = (times.slice,) * (source.ndim - 2)
+    steps = () if times is None else (times.slice,)
     parts = [source[(*steps, window.y.slice, part)] for part in pieces(window.x, nx)]
     joined = parts[0] if len(parts) == 1 else da.concatenate(parts, axis=-1)
     return joined if joined.npartitions == 1 else joined.rechunk(-1)
 
 
-def _pick(graph: HighLevelGraph, tasks: str, output: str, order: Order) -> da.Array:
+def _pick(graph: HighLevelGraph, tasks: str, output: str, order: BaseOrder) -> da.Array:
     """Make the lazy array of one output from the tile tasks."""
     name, shape = f"{tasks}-{output}", order.outputs()[output]
     covered = list(order.tiles.covering(order.window))

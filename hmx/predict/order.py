@@ -6,6 +6,7 @@ that all of them mean the same forecast.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,25 +15,60 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hmx.bundle import Bundle, load
+from hmx.bundle import Bundle
 from hmx.cube import CHUNK, Cube, Cubelike, enter
 from hmx.errors import BadArgument
-from hmx.models.cost import best_tile
-from hmx.models.forecaster import Forecaster
+from hmx.grid import Grid
+from hmx.loading import load_forecaster
+from hmx.models.cost import best_tile, footprint
+from hmx.models.forecaster import Forecaster, reach
 from hmx.options import ForecastOptions
+from hmx.predict.base import BaseOrder, sides
 from hmx.predict.describe import describe
 from hmx.predict.frame import Frame
-from hmx.predict.place import halo
+from hmx.predict.place import Place, halo
 from hmx.predict.precision import resolve
 from hmx.predict.region import Region, window_of
 from hmx.predict.spill import on_disk
-from hmx.predict.step import Request, choose_device
-from hmx.provenance import provenance
-from hmx.windows import TileGrid, Window
+from hmx.predict.step import Request, choose_device, forecast_window
+from hmx.predict.stored import Source
+from hmx.spec import Spec
+from hmx.windows import Span, TileGrid, Window
+
+# of the value range. float32: rounding. bfloat16: a value that lies between two of
+# its numbers may be rounded either way, eight bits of the change.
+TOLERANCE = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 1e-2}
 
 
 @dataclass(frozen=True)
-class Order:
+class ForecastFrame(Frame):
+    """How windows of a forecast are computed."""
+
+    spec: Spec
+    request: Request
+
+    work = staticmethod(forecast_window)
+
+    @property
+    def halo(self) -> int:
+        """True pixels read around a window: of network and context."""
+        return halo(self.spec, self.request.h)
+
+    def steps(self, cube: Cube) -> dict[str, Span]:
+        """Say which steps are read: the history, and what is known ahead."""
+        count = cube.data.sizes["time"]
+        times = Span(count - self.spec.network.history, count)
+        known, h = self.spec.future, self.request.h
+        names = (cube.target, *cube.dynamic)
+        return {name: cube.span(name, times, known=known, h=h) for name in names}
+
+    def place(self, core: Window, read: Window, grid: Grid) -> Place:
+        """Find the place of a core in what is read for it, both in pixels of the cube."""
+        return Place.of(core, read, grid, self.spec, h=self.request.h)
+
+
+@dataclass(frozen=True)
+class Order(BaseOrder):
     """Everything about a forecast but its pixels.
 
     Parameters
@@ -54,6 +90,11 @@ class Order:
     options: ForecastOptions
     window: Window
     request: Request
+
+    job = "forecast"
+    decides = (
+        "bundle", "data", "origin", "h", "level", "quantiles", "exceed", "region", "precision",
+    )  # fmt: skip
 
     @classmethod
     def of(
@@ -82,11 +123,12 @@ class Order:
         BadArgument, BundleError, CubeError, MissingVariable
             If options, model and cube do not fit.
         """
-        bundle = model if isinstance(model, Bundle) else load(model)
+        bundle = load_forecaster(model)
         spec = bundle.spec
         cube = enter(obj, target=spec.target, dynamic=spec.dynamic, static=spec.static)
         _check(options, bundle, cube)
-        options = options.model_copy(update=sides(options))
+        best = best_tile(choose_device(options.device).type)
+        options = options.model_copy(update=sides(options, best))
         bundle = on_disk(bundle)
         window = window_of(region, cube)
         tiles = _tiles(cube, bundle, options)
@@ -109,19 +151,19 @@ class Order:
         return _tiles(self.cube, self.bundle, self.options)
 
     @property
-    def output_tiles(self) -> TileGrid:
-        """Tiles of the output's own chunk grid, in its own pixels, for who writes it."""
-        return TileGrid(self.window.shape, self.tiles.tile, halo=0)
-
-    @property
-    def halo(self) -> int:
-        """True pixels read around a tile."""
-        return self.tiles.halo
-
-    @property
-    def frame(self) -> Frame:
+    def frame(self) -> ForecastFrame:
         """How windows of the result are forecast from the cube."""
-        return Frame(self.window, self.cube.door.flips, self.bundle.spec, self.request)
+        return ForecastFrame(self.window, self.cube.door.flips, self.bundle.spec, self.request)
+
+    def source(self, path: str) -> Source:
+        """Name a stored cube for workers."""
+        spec = self.bundle.spec
+        return Source(path, spec.target, spec.dynamic, spec.static)
+
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """The target: without it, nothing is forecast."""
+        return (self.cube.target,)
 
     def outputs(self) -> dict[str, tuple[int, ...]]:
         """Name the arrays a window gives, with their leading shape."""
@@ -139,21 +181,12 @@ class Order:
             return np.dtype("uint8")
         return np.dtype("float64" if self.request.precision == "float64" else "float32")
 
-    def describe(self, arrays: Mapping[str, Any]) -> xr.Dataset:
-        """Put names, coordinates and provenance around the arrays of the window.
-
-        Parameters
-        ----------
-        arrays : mapping
-            Dask arrays by output.
-        """
-        result = describe(dict(arrays), self.cube, self.window, self.bundle, self.options)
-        result.attrs["hmx_provenance"] = provenance(**self.facts())
-        return result
+    def dressed(self, arrays: Mapping[str, Any]) -> xr.Dataset:
+        """Put names, coordinates and attributes around the arrays of the window."""
+        return describe(dict(arrays), self.cube, self.window, self.bundle, self.options)
 
     def facts(self) -> dict[str, Any]:
         """Say how the result comes about, in JSON values."""
-        whole = self.window == Window.of(self.cube.grid.shape)
         return {
             "bundle": self.bundle.digest,
             "data": self.cube.data.attrs.get("hmx_fingerprint"),
@@ -162,12 +195,56 @@ class Order:
             "level": list(self.options.level),
             "quantiles": list(self.options.quantiles),
             "exceed": list(self.options.exceed),
-            "region": None if whole else list(self.cube.grid.crop(self.window).bounds),
+            "region": self.region(),
             "seed": self.bundle.training.get("seed"),
             "tile": self.options.tile,
             "halo": self.halo,
             "precision": self.request.precision,
         }
+
+    def settings(self) -> dict[str, Any]:
+        """Write down the options for another job; any device will do then."""
+        chosen = {"precision": self.request.precision, "device": "auto"}
+        return {**self.options.model_dump(mode="json"), **chosen}
+
+    def summary(self) -> str:
+        """Say in words what is forecast."""
+        times = self.cube.cadence.extend(self.cube.data["time"], self.options.h)
+        return f"{self.options.h} steps, {str(times[0])[:10]} to {str(times[-1])[:10]}"
+
+    def tolerance(self, name: str = "") -> float:
+        """Return what a variable may differ by, native units; of a probability, in 1."""
+        if name == "quality":
+            return 0.0
+        low, high = self.bundle.spec.valid_range or (None, None)
+        if name.endswith("_exceedance"):
+            scale = 100.0  # where quantiles lie close, probabilities climb fast
+        elif low is None or high is None:
+            scale = self.bundle.scaler.std[self.bundle.spec.target]
+        else:
+            scale = high - low
+        return TOLERANCE[self.request.precision] * scale
+
+    def working_bytes(self) -> int:
+        """Bound the working memory of the network on one window."""
+        side, spec = self.output_tiles.tile[0], self.bundle.spec
+        far = reach(spec.network, self.request.h)
+        rows, columns = (min(side, size) + 2 * far for size in self.window.shape)
+        return footprint(
+            spec.network,
+            spec.channels,
+            (rows, columns),
+            h=self.request.h,
+            precision=self.request.precision,
+            device=choose_device(self.request.device).type,
+        )
+
+    def inner_bytes(self) -> int:
+        """Bound what the distributions of one tile need: settled, members sorted."""
+        side, spec = self.output_tiles.tile[0], self.bundle.spec
+        pixels = math.prod(min(side, size) for size in self.window.shape)
+        values = pixels * self.request.h * len(spec.network.knots) * 4
+        return (4 + 64 * (spec.members > 1)) * values
 
 
 def _tiles(cube: Cube, bundle: Bundle, options: ForecastOptions) -> TileGrid:
@@ -195,22 +272,3 @@ def _check(options: ForecastOptions, bundle: Bundle, cube: Cube) -> None:
     # a weight that does not fit is told here, not by the first tile
     for member in range(bundle.spec.members):
         Forecaster.load(bundle, member)
-
-
-def sides(options: ForecastOptions) -> dict[str, int]:
-    """Decide the sides of a tile and of an output chunk, px.
-
-    Parameters
-    ----------
-    options : ForecastOptions
-        With none, one or both of them given; a tile is a whole number of chunks.
-    """
-    tile, chunk = options.tile, options.chunk
-    if tile is None:
-        best = best_tile(choose_device(options.device).type)
-        tile = best if chunk is None else chunk * max(1, best // chunk)
-    if chunk is None:
-        # the largest whole part of a tile that is no larger than a usual chunk
-        fits = (side for side in range(min(CHUNK, tile), CHUNK // 4, -1) if tile % side == 0)
-        chunk = next(fits, tile)
-    return {"tile": tile, "chunk": chunk}

@@ -19,14 +19,13 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from hmx.axes import find_axes
 from hmx.draft import attributes, beside, finish
 from hmx.durable import Folder
 from hmx.errors import BadArgument, OutputExists, OutputFailed
 from hmx.geozarr import array_attributes, group_attributes
 from hmx.grid import Grid
 from hmx.predict.ledger import AUDIT
-from hmx.predict.step import QUALITY
+from hmx.predict.step import NO_DATA
 from hmx.windows import Window
 
 # what a full or forbidden disk says: no fault of the tile that met it
@@ -91,15 +90,11 @@ def lay_out(template: xr.Dataset, path: str, *, grid: Grid, chunk: int) -> None:
 
 def _encoding(template: xr.Dataset, chunk: int) -> dict[str, Any]:
     """Choose chunks of all leads and fill values; times as CF integers."""
-    axes = find_axes(template)
-    space = {axes["y"], axes["x"]}
     encoding: dict[str, Any] = {}
     for name, variable in template.data_vars.items():
-        if space <= set(variable.dims):
-            chunks = [
-                min(chunk, size) if dim in space else size for dim, size in variable.sizes.items()
-            ]
-            fill = np.float32("nan") if variable.dtype.kind == "f" else QUALITY["no_data"]
+        if variable.ndim >= 2:  # the last two are rows and columns
+            chunks = [*variable.shape[:-2], *(min(chunk, size) for size in variable.shape[-2:])]
+            fill = np.float32("nan") if variable.dtype.kind == "f" else NO_DATA.get(str(name), 0)
             encoding[str(name)] = {"chunks": tuple(chunks), "fill_value": fill}
     for name, coord in template.coords.items():
         if coord.dtype.kind == "M":

@@ -1,4 +1,4 @@
-"""Plan: what a forecast will cost, before it is run.
+"""Plan: what a forecast or a map will cost, before it is run.
 
 Everything but the time is arithmetic on integers; the time comes from running one
 real tile, twice, and keeping the second.
@@ -16,15 +16,13 @@ import numpy as np
 
 from hmx.catalog import DaskSection
 from hmx.errors import BadArgument
-from hmx.models.cost import footprint
-from hmx.models.forecaster import reach
+from hmx.predict.base import BaseOrder
 from hmx.predict.inventory import Inventory
-from hmx.predict.order import Order
 from hmx.predict.runner import IN_FLIGHT
 from hmx.predict.step import choose_device
 from hmx.predict.workers import threads_each, torch_threads
 from hmx.progress import duration
-from hmx.windows import Span, Tile, Window
+from hmx.windows import Tile, Window
 
 _PROCESS = 600 << 20  # bytes of an idle worker: Python, torch, xarray, distributed
 _DECODED_AT_ONCE = 10  # chunks that zarr reads at the same time
@@ -33,7 +31,7 @@ _LOOKS = 5  # tiles that are tried for one with data to be timed
 
 @dataclass(frozen=True)
 class Plan:
-    """What a forecast consists of and will cost.
+    """What a result consists of and will cost.
 
     Parameters
     ----------
@@ -120,14 +118,18 @@ class Plan:
 
 
 def plan(
-    order: Order, inventory: Inventory, section: DaskSection | None = None, *, timed: bool = True
+    order: BaseOrder,
+    inventory: Inventory,
+    section: DaskSection | None = None,
+    *,
+    timed: bool = True,
 ) -> Plan:
-    """Plan a forecast.
+    """Plan a forecast or a map.
 
     Parameters
     ----------
-    order : Order
-        What is to be forecast.
+    order : Order or MapOrder
+        What is to be computed.
     inventory : Inventory
         Of its input.
     section : DaskSection, optional
@@ -143,11 +145,11 @@ def plan(
     frame, grid = order.frame, order.output_tiles
     section = section or DaskSection()
     workers, threads = _workers(section)
-    here = section.scheduler is None and section.cluster is None
-    tiles = [tile for tile in grid if inventory.may_hold(frame.core(tile.core))]
+    tiles = [tile for tile in grid if inventory.may_hold(frame.needs(tile.core, order.cube))]
     read = sum(_area(frame.reads(tile.core, order.cube)) for tile in tiles)
     written = sum(_area(tile.core) for tile in tiles)
-    gpu = choose_device(order.options.device).type == "cuda"
+    device = choose_device(order.options.device).type
+    gpu = device == "cuda"
     made = Plan(
         shape=order.window.shape,
         tile=grid.tile[0],
@@ -161,35 +163,34 @@ def plan(
         bytes_written=written * _bytes_out(order),
         workers=workers,
         threads=threads,
-        device="cuda" if gpu else "cpu",
+        device=device,
         precision=order.request.precision,
         ram=_ram(order, gpu=gpu),
-        ram_available=_memory() // workers if here else 0,
-        device_memory=_network(order) if gpu else 0,
+        ram_available=_available(section, workers),
+        device_memory=order.working_bytes() if gpu else 0,
     )
-    require_memory(made)
+    require_memory(made, order.job)
     if not timed:
         return made
-    per_pixel = _seconds_per_pixel(order, tiles, threads)
-    return replace(
-        made,
-        seconds_per_tile=per_pixel * made.pixels_per_tile,
-        seconds=per_pixel * written / workers if tiles else 0.0,
-    )
+    each = _seconds_per_pixel(order, tiles, threads)
+    total = each * written / workers if tiles else 0.0
+    return replace(made, seconds_per_tile=each * made.pixels_per_tile, seconds=total)
 
 
-def require_memory(made: Plan) -> None:
+def require_memory(made: Plan, job: str = "forecast") -> None:
     """Raise :class:`BadArgument` if a worker would need more memory than it has.
 
     Parameters
     ----------
     made : Plan
         Its bound on memory, and what there is.
+    job : str
+        The section of the catalog that has the tile's side.
     """
     if made.ram <= made.ram_available or not made.ram_available:
         return
     smaller = max(made.chunk, made.tile // 2 // made.chunk * made.chunk)
-    advice = f"forecast.tile={smaller}" if smaller < made.tile else f"forecast.chunk={smaller // 2}"
+    advice = f"{job}.tile={smaller}" if smaller < made.tile else f"{job}.chunk={smaller // 2}"
     fewer = " or fewer workers" if made.workers > 1 else ""
     raise BadArgument(
         f"tile={made.tile} may need {_bytes(made.ram)} in each of {made.workers} workers, and this "
@@ -197,19 +198,19 @@ def require_memory(made: Plan) -> None:
     )
 
 
-def _seconds_per_pixel(order: Order, tiles: Sequence[Tile], threads: int) -> float:
+def _seconds_per_pixel(order: BaseOrder, tiles: Sequence[Tile], threads: int) -> float:
     """Run a tile with data twice, the most central one; time the second run."""
     if not tiles:
         return float("nan")
-    frame = replace(order.frame, request=replace(order.request, threads=threads))
+    frame, target = order.frame.threaded(threads), order.bundle.spec.target
     middle = len(tiles) // 2
     by_distance = sorted(range(len(tiles)), key=lambda at: abs(at - middle))
     for at in by_distance[:_LOOKS]:
         core = tiles[at].core
-        if np.isfinite(frame.forecast(core, order.cube)[order.cube.target]).any():
+        if np.isfinite(frame.run(core, order.cube)[target]).any():
             break
     start = time.perf_counter()
-    frame.forecast(core, order.cube)
+    frame.run(core, order.cube)
     return (time.perf_counter() - start) / _area(core)
 
 
@@ -221,12 +222,12 @@ def _workers(section: DaskSection) -> tuple[int, int]:
     return count, threads_each(count) if section.workers else torch_threads()
 
 
-def _ram(order: Order, *, gpu: bool) -> int:
+def _ram(order: BaseOrder, *, gpu: bool) -> int:
     """Bound the memory of a worker: itself, its tiles, its network."""
-    return _PROCESS + IN_FLIGHT * _tile_bytes(order) + (0 if gpu else _network(order))
+    return _PROCESS + IN_FLIGHT * _tile_bytes(order) + (0 if gpu else order.working_bytes())
 
 
-def _tile_bytes(order: Order) -> int:
+def _tile_bytes(order: BaseOrder) -> int:
     """Bound what one tile needs beside the network: chunks, arrays, results."""
     side = order.output_tiles.tile[0]
     rows, columns = (min(side, size) for size in order.window.shape)
@@ -238,44 +239,30 @@ def _tile_bytes(order: Order) -> int:
     # raw and cleaned, and the scaled copy that the network is shown
     arrays = 3 * window * _bytes_in(order)
     arrays += 12 * window * 8  # sums of squares, in float64
-    spec = order.bundle.spec
-    inside = rows * columns * order.request.h * len(spec.network.knots) * 4
-    arrays += (4 + 64 * (spec.members > 1)) * inside  # settled, members sorted
+    arrays += order.inner_bytes()
     return arrays + 2 * rows * columns * _bytes_out(order) + _DECODED_AT_ONCE * decoded
 
 
-def _network(order: Order) -> int:
-    """Bound the working memory of the network on one window."""
-    side, spec = order.output_tiles.tile[0], order.bundle.spec
-    far = reach(spec.network, order.request.h)
-    shape = tuple(min(side, size) + 2 * far for size in order.window.shape)
-    return footprint(
-        spec.network,
-        spec.channels,
-        (shape[0], shape[1]),
-        h=order.request.h,
-        precision=order.request.precision,
-        device=choose_device(order.request.device).type,
+def _bytes_in(order: BaseOrder) -> int:
+    """Bytes of all variables at one pixel."""
+    steps = order.frame.steps(order.cube)
+    return sum(
+        len(steps.get(name, (0,))) * order.cube.stored(name).dtype.itemsize
+        for name in order.cube.variables
     )
 
 
-def _bytes_in(order: Order) -> int:
-    """Bytes of all variables at one pixel."""
-    spec, cube, total = order.bundle.spec, order.cube, 0
-    steps = cube.data.sizes["time"]
-    times = Span(steps - spec.network.history, steps)
-    for name in cube.variables:
-        variable = cube.data[name]
-        read = cube.span(name, times, known=spec.future, h=order.request.h)
-        total += (len(read) if "time" in variable.dims else 1) * variable.dtype.itemsize
-    return total
-
-
-def _bytes_out(order: Order) -> int:
+def _bytes_out(order: BaseOrder) -> int:
     """Bytes of all results at one pixel."""
     return sum(
         math.prod(lead) * order.dtype(output).itemsize for output, lead in order.outputs().items()
     )
+
+
+def _available(section: DaskSection, workers: int) -> int:
+    """Bytes that each worker of this machine may use; 0 where the workers are elsewhere."""
+    here = section.scheduler is None and section.cluster is None
+    return _memory() // workers if here else 0
 
 
 def _memory() -> int:

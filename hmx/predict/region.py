@@ -11,15 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hmx.cube import Cube
 from hmx.errors import BadArgument
 from hmx.grid import crs_name
+from hmx.predict.frame import Field
 from hmx.windows import Span, Window
 
 Region = Any
 
 
-def window_of(region: Region, cube: Cube) -> Window:
+def window_of(region: Region, cube: Field) -> Window:
     """Turn a region into the window of the cube that covers it.
 
     Parameters
@@ -27,7 +27,7 @@ def window_of(region: Region, cube: Cube) -> Window:
     region : None, box, slices, GeoJSON or GeoDataFrame
         ``None`` is everything; slices are a pair (rows, columns) or a mapping
         with the cube's own dimension names.
-    cube : Cube
+    cube : Cube or Bands
         Whose pixels are meant.
 
     Raises
@@ -44,7 +44,7 @@ def window_of(region: Region, cube: Cube) -> Window:
     return _boxed(_bounds(region, cube), cube)
 
 
-def _taken(region: Mapping[str, Any], cube: Cube, dim: str) -> Any:
+def _taken(region: Mapping[str, Any], cube: Field, dim: str) -> Any:
     known = {dim: cube.door.names.get(dim, dim) for dim in ("y", "x")}
     if unknown := set(region) - {*known, *known.values()}:
         raise BadArgument(
@@ -54,7 +54,7 @@ def _taken(region: Mapping[str, Any], cube: Cube, dim: str) -> Any:
     return region.get(known[dim], region.get(dim, slice(None)))
 
 
-def _sliced(parts: list[Any], cube: Cube) -> Window:
+def _sliced(parts: list[Any], cube: Field) -> Window:
     spans = []
     for dim, part, size in zip(("y", "x"), parts, cube.grid.shape, strict=False):
         if not isinstance(part, slice) or part.step not in (None, 1):
@@ -70,7 +70,7 @@ def _sliced(parts: list[Any], cube: Cube) -> Window:
     return Window(*spans)
 
 
-def _bounds(region: Region, cube: Cube) -> tuple[float, float, float, float]:
+def _bounds(region: Region, cube: Field) -> tuple[float, float, float, float]:
     """Find the box of a region in the cube's CRS."""
     if hasattr(region, "total_bounds") and hasattr(region, "to_crs"):
         if region.crs is None:
@@ -90,7 +90,7 @@ def _bounds(region: Region, cube: Cube) -> tuple[float, float, float, float]:
     return west, south, east, north
 
 
-def _geojson_bounds(geometry: Mapping[str, Any], cube: Cube) -> tuple[float, float, float, float]:
+def _geojson_bounds(geometry: Mapping[str, Any], cube: Field) -> tuple[float, float, float, float]:
     import pyproj
     from rasterio.features import bounds
 
@@ -100,7 +100,7 @@ def _geojson_bounds(geometry: Mapping[str, Any], cube: Cube) -> tuple[float, flo
     return west, south, east, north
 
 
-def _boxed(box: tuple[float, float, float, float], cube: Cube) -> Window:
+def _boxed(box: tuple[float, float, float, float], cube: Field) -> Window:
     west, south, east, north = box
     if not (west < east and south < north):
         raise BadArgument(f"region={box} is empty: a box is (west, south, east, north), ascending.")

@@ -33,6 +33,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch
 _computing = threading.Lock()
 
 QUALITY = {"covariate_missing": 1, "history_incomplete": 2, "no_data": 4}
+NO_DATA = {"quality": QUALITY["no_data"], "applicable": 255}  # what flags say of such pixels
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Engine:
         """
         spec, scaler = self.bundle.spec, self.bundle.scaler
         crop = crop or Window.of(inputs.past.shape[-2:])
-        with _computing, _threads(threads), torch.inference_mode(), exact_float32():
+        with computing(threads):
             seen = Seen(*(self._enter(array) for array in inputs.tensors()))
             members = [self._run(network, seen, h, crop) for network in self.networks]
         origin = inputs.past[(-1, *crop.slices)]
@@ -158,6 +159,19 @@ class Engine:
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
+
+
+@contextmanager
+def computing(threads: int | None = None) -> Iterator[None]:
+    """Compute one window at a time, exactly, and without what training needs.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Torch threads to compute with; default: as torch has them.
+    """
+    with _computing, _threads(threads), torch.inference_mode(), exact_float32():
+        yield
 
 
 @contextmanager

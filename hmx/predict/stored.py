@@ -1,16 +1,17 @@
-"""What happens to a tile of a stored forecast: read, compute, write, sign.
+"""What happens to a tile of a stored result: read, compute, write, sign.
 
 A :class:`TileWork` is all that travels to a worker: paths, settings and digests,
 never weights or pixels. The worker opens cube and output once per process, reads
-the tile's core and halo, forecasts, writes whole chunks and signs for them in the
+the tile's core and halo, computes, writes whole chunks and signs for them in the
 ledger once they are on disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import xarray as xr
@@ -18,10 +19,17 @@ import zarr
 
 from hmx.cube import Cube, enter, open_cube
 from hmx.errors import JobFailed
-from hmx.predict.frame import Frame
+from hmx.predict.frame import Field, Frame
 from hmx.predict.ledger import Ledger, Record
 from hmx.predict.output import write_tile, writing
 from hmx.windows import Index, TileGrid, Window
+
+
+class Openable(Hashable, Protocol):
+    """A stored cube, named for workers; hashable, for each opens it once."""
+
+    def open(self) -> Field:
+        """Open the cube without dask: a task reads its own window."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +59,14 @@ class Source:
 
 @dataclass(frozen=True)
 class TileWork:
-    """One forecast, cut into tiles of the chunk grid of its store.
+    """One result, cut into tiles of the chunk grid of its store.
 
     Parameters
     ----------
-    source : Source
-        What is read.
+    source : Source, or what another order names
+        What is read; ``open`` gives it.
     frame : Frame
-        How windows are forecast.
+        How windows are computed.
     store : str
         What is written.
     run : str
@@ -67,7 +75,7 @@ class TileWork:
         Of the output, in its own pixels.
     """
 
-    source: Source
+    source: Openable
     frame: Frame
     store: str
     run: str
@@ -86,8 +94,7 @@ class TileWork:
             Torch threads of this process.
         """
         core = self.tiles[index].core
-        frame = replace(self.frame, request=replace(self.frame.request, threads=threads))
-        arrays = frame.forecast(core, _opened(self.source, self.run))
+        arrays = self.frame.threaded(threads).run(core, _opened(self.source, self.run))
         self._write(index, core, arrays, state)
 
     def _write(
@@ -104,7 +111,7 @@ class TileWork:
 
 
 @lru_cache(maxsize=4)
-def _opened(source: Source, run: str) -> Cube:
+def _opened(source: Openable, run: str) -> Field:
     """Open a cube once per process and job."""
     return source.open()
 

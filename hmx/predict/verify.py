@@ -1,4 +1,4 @@
-"""Verify: vouch for a stored forecast, or say what is wrong with it.
+"""Verify: vouch for a stored forecast or map, or say what is wrong with it.
 
 Three questions, in this order. Is every tile proven by a record, and every chunk
 what the record says? Do windows that lie *across* the tiles, computed anew from
@@ -27,10 +27,6 @@ from hmx.progress import Progress, counted, silent
 from hmx.provenance import code_version
 from hmx.windows import Span, Window
 
-# of the value range. float32: rounding. bfloat16: a value that lies between two of
-# its numbers may be rounded either way, eight bits of the change.
-TOLERANCE = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 1e-2}
-
 
 @dataclass(frozen=True)
 class Audit:
@@ -41,7 +37,7 @@ class Audit:
     tiles : int
         Tiles that are proven by the ledger.
     empty : int
-        Tiles in which nothing can be forecast.
+        Tiles in which nothing can be computed.
     chunks : int
         Chunks whose bytes are as the ledger says.
     windows : int
@@ -75,12 +71,12 @@ class Audit:
 
 
 def verify(store: str, *, sample: int = 20, seed: int = 0, progress: Progress = silent) -> Audit:
-    """Check a stored forecast and write the audit into it.
+    """Check a stored forecast or map and write the audit into it.
 
     Parameters
     ----------
     store : str
-        Path of a forecast that a job has written.
+        Path of what a job has written.
     sample : int
         Windows to compute again.
     seed : int
@@ -117,7 +113,7 @@ def verify(store: str, *, sample: int = 20, seed: int = 0, progress: Progress = 
             _write_audit(store, None)
             raise
         pixels = sum(len(w.y) * len(w.x) for w in windows)
-        tolerance = _tolerance(job)
+        tolerance = job.order.tolerance()
         audit = Audit(tiles, empty, chunks, len(windows), pixels, worst, tolerance, seed)
         _write_audit(store, audit)
     return audit
@@ -128,19 +124,19 @@ def _job_of(store: str) -> Job:
     found = attributes(store)
     if not is_ours(found):
         raise VerifyFailed(
-            f"there is no forecast of hmx at {store!r}. Pass the store that hmx forecast printed, "
-            "or the catalog it was made from."
+            f"there is no forecast or map of hmx at {store!r}. Pass the store that its job "
+            "printed, or the catalog it was made from."
         )
     if found["hmx_status"] != "complete":
         raise VerifyFailed(
-            f"{store} is incomplete, so there is nothing to vouch for yet. Run the same hmx "
-            "forecast again to finish it."
+            f"{store} is incomplete, so there is nothing to vouch for yet. Run the same command "
+            "again to finish it."
         )
     header = Ledger(store).job()
     if not header:
         raise VerifyFailed(
             f"{store} has no ledger beside it ({Ledger(store).path}), so nothing can be proven. "
-            "Keep the two together, or make the store anew: hmx forecast CATALOG --overwrite."
+            "Keep the two together, or make the store anew with --overwrite."
         )
     job = Job.restore(store, header)
     for key, had in header["facts"].items():
@@ -176,8 +172,8 @@ def _check_ledger(job: Job, progress: Progress) -> tuple[int, int, int]:
 def _faults(job: Job, what: str, tiles: list[tuple[int, int]]) -> str:
     shown = ", ".join(map(str, tiles[:10])) + (", ..." if len(tiles) > 10 else "")
     return (
-        f"{job.store} has {what} {len(tiles)} of its tiles: {shown}. Run the same hmx forecast "
-        "again: it computes these anew."
+        f"{job.store} has {what} {len(tiles)} of its tiles: {shown}. Run the same hmx "
+        f"{job.order.job} again: it computes these anew."
     )
 
 
@@ -205,10 +201,9 @@ def _recompute(job: Job, windows: list[Window], progress: Progress) -> float:
     group = zarr.open_group(job.store, mode="r")
     order, worst = job.order, 0.0
     for done, window in enumerate(windows, start=1):
-        for name, again in order.frame.forecast(window, order.cube).items():
+        for name, again in order.frame.run(window, order.cube).items():
             off = _largest(again, _read(group, name, window))
-            allowed = 0.0 if name == "quality" else _tolerance(job, name)
-            _require(off <= allowed, job, name, window, off)
+            _require(off <= order.tolerance(name), job, name, window, off)
             worst = max(worst, off)
         progress(done, len(windows), "verify: windows across tiles")
     return worst
@@ -225,7 +220,7 @@ def _require(good: bool, job: Job, name: str, window: Window, off: float) -> Non
         raise VerifyFailed(
             f"{job.store}: {name} in rows {window.y.start}-{window.y.stop}, columns "
             f"{window.x.start}-{window.x.stop} is not what its model and cube give: the largest "
-            f"difference is {off:.3g}. Make it anew: hmx forecast CATALOG --overwrite."
+            f"difference is {off:.3g}. Make it anew: hmx {job.order.job} CATALOG --overwrite."
         )
 
 
@@ -236,18 +231,6 @@ def _largest(one: np.ndarray, other: np.ndarray) -> float:
         return float("inf")
     known = np.isfinite(one)
     return float(np.abs(one[known] - other[known]).max(initial=0.0))
-
-
-def _tolerance(job: Job, name: str = "") -> float:
-    """Return what a variable may differ by, native units; of a probability, in 1."""
-    low, high = job.order.bundle.spec.valid_range or (None, None)
-    if name.endswith("_exceedance"):
-        scale = 100.0  # where quantiles lie close, probabilities climb fast
-    elif low is None or high is None:
-        scale = job.order.bundle.scaler.std[job.order.bundle.spec.target]
-    else:
-        scale = high - low
-    return TOLERANCE[job.order.request.precision] * scale
 
 
 def _write_audit(store: str, audit: Audit | None) -> None:

@@ -283,7 +283,7 @@ def test_a_job_whose_every_tile_fails_stops_early(
         calls.append(words)
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(tiles.Frame, "forecast", fail)
+    monkeypatch.setattr(tiles.Frame, "run", fail)
     with pytest.raises(JobFailed, match="out of memory"):
         run(make_job(stored, trained, tmp_path / "fc.zarr", tile=16))
     assert 15 <= len(calls) < 30

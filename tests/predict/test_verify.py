@@ -146,7 +146,7 @@ WRONGS: dict[str, tuple[Callable[[str], object], str]] = {
         lambda s: zarr.open_group(s, mode="r+").attrs.__setitem__("hmx_status", "incomplete"),
         "is incomplete, so there is nothing to vouch for",
     ),
-    "nothing": (lambda s: shutil.rmtree(s), "there is no forecast of hmx at"),
+    "nothing": (lambda s: shutil.rmtree(s), "there is no forecast or map of hmx at"),
 }
 
 

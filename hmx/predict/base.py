@@ -1,0 +1,167 @@
+"""BaseOrder: what jobs, plans, audits and the lazy graph need to know of an order.
+
+Forecasts and maps are run by the same code: it cuts the output into tiles, and what
+a tile reads, computes and is called is the order's to say.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from hmx.cube import CHUNK
+from hmx.predict.frame import Field, Frame
+from hmx.predict.inventory import Inventory
+from hmx.provenance import provenance
+from hmx.windows import TileGrid, Window
+
+
+@dataclass(frozen=True)
+class BaseOrder(ABC):
+    """Everything about a result but its pixels.
+
+    Parameters
+    ----------
+    cube : Cube or Bands
+        What is read.
+    bundle : Bundle or MapBundle
+        What computes; on disk.
+    options : ForecastOptions or MapOptions
+        As asked, and the sides of tile and chunk, both decided.
+    window : Window
+        The part of the cube that is asked for.
+    request : Request or MapRequest
+        What is asked of each window.
+    """
+
+    cube: Field
+    bundle: Any
+    options: Any
+    window: Window
+    request: Any
+
+    job: ClassVar[str]  # the word for the result in messages and ledgers
+    decides: ClassVar[tuple[str, ...]]  # facts that make two results different ones
+
+    @property
+    @abstractmethod
+    def tiles(self) -> TileGrid:
+        """Tiles of the whole cube, anchored to it whatever the region."""
+
+    @property
+    @abstractmethod
+    def frame(self) -> Frame:
+        """How windows of the result are computed from the cube."""
+
+    @property
+    @abstractmethod
+    def deciding(self) -> tuple[str, ...]:
+        """Variables of which one must have data where anything is to come out."""
+
+    @abstractmethod
+    def source(self, path: str) -> Any:
+        """Name a stored cube for workers, who call ``open`` of what is returned."""
+
+    @abstractmethod
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """Name the arrays a window gives, with their leading shape."""
+
+    @abstractmethod
+    def dtype(self, output: str) -> np.dtype[Any]:
+        """Tell the type of one output's pixels."""
+
+    @abstractmethod
+    def dressed(self, arrays: Mapping[str, Any]) -> xr.Dataset:
+        """Put names, coordinates and attributes around the arrays of the window."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Say how the result comes about, in JSON values."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Write down the options for another job, in JSON values."""
+
+    @abstractmethod
+    def summary(self) -> str:
+        """Say in words what is computed."""
+
+    @abstractmethod
+    def tolerance(self, name: str = "") -> float:
+        """Return what a variable may differ by if it is computed again, native units."""
+
+    @abstractmethod
+    def working_bytes(self) -> int:
+        """Bound the working memory of the network on one window."""
+
+    @abstractmethod
+    def inner_bytes(self) -> int:
+        """Bound what else one tile needs, beside its input and output."""
+
+    @property
+    def output_tiles(self) -> TileGrid:
+        """Tiles of the output's own chunk grid, in its own pixels, for who writes it."""
+        return TileGrid(self.window.shape, self.tiles.tile, halo=0)
+
+    @property
+    def halo(self) -> int:
+        """True pixels read around a tile."""
+        return self.tiles.halo
+
+    def region(self) -> list[float] | None:
+        """Return the bounds of what is asked for; ``None`` if that is everything."""
+        grid = self.cube.grid
+        whole = self.window == Window.of(grid.shape)
+        return None if whole else list(grid.crop(self.window).bounds)
+
+    def inventory(self, path: str | None) -> Inventory:
+        """List the stored chunks of the cube; none if it is not stored."""
+        return Inventory.of(self.cube, path, deciding=self.deciding)
+
+    def describe(self, arrays: Mapping[str, Any]) -> xr.Dataset:
+        """Put names, coordinates and provenance around the arrays of the window.
+
+        Parameters
+        ----------
+        arrays : mapping
+            Dask arrays by output.
+        """
+        result = self.dressed(arrays)
+        result.attrs["hmx_provenance"] = provenance(**self.facts())
+        return result
+
+    def template(self) -> xr.Dataset:
+        """Describe the output with arrays of one huge chunk that is never computed."""
+        arrays = {
+            output: da.zeros((*lead, *self.window.shape), chunks=-1, dtype=self.dtype(output))
+            for output, lead in self.outputs().items()
+        }
+        result = self.cube.leave(self.describe(arrays))
+        assert isinstance(result, xr.Dataset)  # a stored cube is one
+        return result
+
+
+def sides(options: Any, best: int) -> dict[str, int]:
+    """Decide the sides of a tile and of an output chunk, px.
+
+    Parameters
+    ----------
+    options : ForecastOptions or MapOptions
+        With none, one or both of them given; a tile is a whole number of chunks.
+    best : int
+        Side of a tile that the device computes best, px.
+    """
+    tile, chunk = options.tile, options.chunk
+    if tile is None:
+        tile = best if chunk is None else chunk * max(1, best // chunk)
+    if chunk is None:
+        # the largest whole part of a tile that is no larger than a usual chunk
+        fits = (side for side in range(min(CHUNK, tile), CHUNK // 4, -1) if tile % side == 0)
+        chunk = next(fits, tile)
+    return {"tile": tile, "chunk": chunk}

@@ -1,0 +1,207 @@
+"""COG: maps and forecasts as Cloud Optimised GeoTIFFs, for QGIS and every other GIS.
+
+One file for each variable and step of time, with overviews, and with tags that say
+what it is and how it came about. A raster is written in squares and then rewritten by
+GDAL's COG driver, so memory does not follow its size.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+import xarray as xr
+from rasterio.windows import Window as RasterWindow
+
+from hmx.axes import find_axes, runs_against
+from hmx.cube import open_cube
+from hmx.errors import CubeError, OutputExists
+from hmx.grid import Grid
+from hmx.progress import Progress, silent
+from hmx.windows import TileGrid
+
+SQUARE = 1024  # side, px, of what is in memory at a time
+BLOCK = 512  # side of a block in the files, px
+_CACHE = 64  # MiB that GDAL may keep
+_LEVEL = re.compile(r"_(?:lo|hi)_([0-9.]+)$")
+_MARK = "HMX"  # tag of every file of ours
+
+
+def export_cog(
+    source: xr.Dataset | str | Path, folder: str | Path, *, progress: Progress = silent
+) -> list[Path]:
+    """Write a map or a forecast as Cloud Optimised GeoTIFFs.
+
+    Parameters
+    ----------
+    source : Dataset or path
+        A store that a job wrote, or a Dataset in memory; a lazy one is computed
+        once for each file, so store it first.
+    folder : str or Path
+        Gets ``soc.tif``, ``soc_lo_90.tif`` ... or ``hm_2025.tif`` ...; files of hmx that
+        are there are replaced.
+    progress : callable
+        Told (files done, files, text).
+
+    Returns
+    -------
+    list of Path
+        In the order of variables and time.
+
+    Raises
+    ------
+    CubeError
+        If there is no raster, no CRS, or no regular grid.
+    OutputExists
+        If a file of another origin has one of the names.
+    SourceError
+        If there is no store.
+    """
+    data = source if isinstance(source, xr.Dataset) else open_cube(source)
+    data = _north_up(data)
+    grid, folder = Grid.from_xarray(data), Path(folder)
+    layers = list(_layers(data))
+    if not layers:
+        raise CubeError(
+            f"there is no raster among {', '.join(map(str, data.data_vars)) or 'nothing'}: a "
+            "GeoTIFF holds a variable with rows and columns. Pass the store of a map or forecast."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.tif" for name, _ in layers]
+    for path in paths:
+        _require_ours(path)
+    for done, (path, (name, layer)) in enumerate(zip(paths, layers, strict=True)):
+        progress(done, len(layers), f"export: {name}")
+        _write(layer, path, grid, _tags(layer, data.attrs))
+    progress(len(layers), len(layers), "export: done")
+    return paths
+
+
+def _north_up(data: xr.Dataset) -> xr.Dataset:
+    """Name rows and columns y and x, and turn them north-up."""
+    names = find_axes(data, ("y", "x"))
+    inner = data.rename({outer: name for name, outer in names.items() if outer != name})
+    flips = [dim for dim in ("y", "x") if runs_against(inner, dim)]
+    return inner.isel({dim: slice(None, None, -1) for dim in flips})
+
+
+def _layers(data: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:
+    """Yield each plane of each variable, with the name of its file."""
+    dated = [name for name in ("time",) if name in data.coords and not data[name].ndim]
+    for name, variable in data.data_vars.items():
+        if not {"y", "x"} <= set(variable.dims):
+            continue
+        others = [str(dim) for dim in variable.dims if dim not in ("y", "x")]
+        for at in itertools.product(*(range(variable.sizes[dim]) for dim in others)):
+            chosen = dict(zip(others, at, strict=True))
+            layer = variable.isel(chosen).transpose("y", "x")
+            labels = [_label(layer, dim, chosen.get(dim, 0)) for dim in (*others, *dated)]
+            yield "_".join([str(name), *labels]), layer
+
+
+def _label(layer: xr.DataArray, dim: str, index: int) -> str:
+    """Say which step of a dim a plane is, as short as it is clear: 2025, 0.5."""
+    value = layer[dim].values[()] if dim in layer.coords else index
+    return f"{value:g}" if isinstance(value, float) else _text(value).removesuffix("-01-01")
+
+
+def _text(value: Any) -> str:
+    """Write a coordinate's value; of a time, its date."""
+    return str(value)[:10] if not isinstance(value, float) else f"{value:g}"
+
+
+def _tags(layer: xr.DataArray, attrs: Mapping[Any, Any]) -> dict[str, str]:
+    """Say what a plane is and how it came about."""
+    tags = {_MARK: "product", "variable": str(layer.name)}
+    for key in ("long_name", "units", "flag_meanings", "flag_masks", "flag_values"):
+        if key in layer.attrs:
+            tags[key] = " ".join(map(str, np.atleast_1d(layer.attrs[key])))
+    named = {"time": "valid_time", "lead": "lead", "quantile": "quantile"}
+    named |= {"threshold": "threshold", "forecast_reference_time": "forecast_reference_time"}
+    for name, coord in layer.coords.items():
+        if str(name) in named and not coord.ndim:
+            tags[named[str(name)]] = _text(coord.values[()])
+    if level := _LEVEL.search(str(layer.name)):
+        tags["level"] = level[1]
+    if "hmx_provenance" in attrs:
+        tags["hmx_provenance"] = str(attrs["hmx_provenance"])
+    return tags
+
+
+def _nodata(layer: xr.DataArray) -> float | None:
+    """Return the value that means no data: NaN, or a flag of that name."""
+    if layer.dtype.kind == "f":
+        return float("nan")
+    meanings = str(layer.attrs.get("flag_meanings", "")).split()
+    values = np.atleast_1d(layer.attrs.get("flag_values", layer.attrs.get("flag_masks", ())))
+    return dict(zip(meanings, map(float, values), strict=False)).get("no_data")
+
+
+def _require_ours(path: Path) -> None:
+    """Raise :class:`OutputExists` unless a place is free or holds a file of ours."""
+    if not path.exists():
+        return
+    try:
+        with rasterio.open(path) as there:
+            ours = _MARK in there.tags()
+    except rasterio.errors.RasterioIOError:
+        ours = False
+    if not ours:
+        raise OutputExists(
+            f"{path} is no file that hmx exported, so it is left alone. Choose another folder."
+        )
+
+
+def _write(layer: xr.DataArray, path: Path, grid: Grid, tags: Mapping[str, str]) -> None:
+    """Write one plane, square by square; it is in its place whole, or not at all."""
+    plain, draft = (path.with_name(f".{path.stem}.{end}.tif") for end in ("plain", "draft"))
+    real = layer.dtype.kind == "f"
+    shared = {"BIGTIFF": "IF_SAFER", "COMPRESS": "DEFLATE"}
+    with ExitStack() as stack:
+        stack.callback(plain.unlink, missing_ok=True)
+        stack.callback(draft.unlink, missing_ok=True)
+        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE))
+        with rasterio.open(plain, "w", **_profile(layer, grid), **shared) as file:
+            file.update_tags(**tags)
+            file.set_band_description(1, tags.get("long_name", str(layer.name)))
+            if "units" in layer.attrs:
+                file.set_band_unit(1, str(layer.attrs["units"]))
+            for tile in TileGrid(grid.shape, (SQUARE, SQUARE), halo=0):
+                rows, columns = tile.core.slices
+                square = layer.isel(y=rows, x=columns).values
+                file.write(square, 1, window=RasterWindow.from_slices(rows, columns))
+        rasterio.shutil.copy(
+            plain,
+            draft,
+            driver="COG",
+            BLOCKSIZE=BLOCK,
+            PREDICTOR="YES",
+            OVERVIEW_RESAMPLING="AVERAGE" if real else "MODE",
+            **shared,
+        )
+        draft.replace(path)
+
+
+def _profile(layer: xr.DataArray, grid: Grid) -> dict[str, Any]:
+    """Describe the file that is written first."""
+    return {
+        "driver": "GTiff",
+        "height": grid.shape[0],
+        "width": grid.shape[1],
+        "count": 1,
+        "dtype": layer.dtype,
+        "crs": rasterio.CRS.from_wkt(grid.crs.to_wkt()),
+        "transform": grid.transform,
+        "nodata": _nodata(layer),
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "sparse_ok": True,
+    }
