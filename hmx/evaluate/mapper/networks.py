@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from hmx.evaluate.mapper.rounds import FitPredict, Guess, Rows
 from hmx.learn.mapper.learning import learn
-from hmx.map_options import MapTrainOptions
 from hmx.map_spec import MapSpec
+from hmx.map_train_options import MapTrainOptions
 from hmx.points.stack import RawWindows
 
 
