@@ -18,6 +18,7 @@ LAYERS = [
         "options",
         "map_options",
         "mapping_options",
+        "map_train_options",
         "split_options",
         "provenance",
         "progress",

@@ -21,7 +21,7 @@ from hmx.learn.anchor import fit_anchor
 from hmx.learn.data import Draw, Reader
 from hmx.learn.judge import Judge
 from hmx.learn.module import Fit, validation_windows
-from hmx.map_options import MapTrainOptions
+from hmx.map_train_options import MapTrainOptions
 from hmx.models.forecaster import Forecaster
 from hmx.options import TrainOptions
 from hmx.predict.step import choose_device

@@ -2,10 +2,10 @@
 
 ``cnn_lstm`` is a CNN of valid convolutions that turns each step of a window into
 features, and an LSTM (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735)
-that reads them. A linear function of the centre pixel's values is added: most of what
-bands say of soil is linear, and the network learns the rest. Nothing of it is padded, so
-a tile can be mapped in one go: :meth:`CnnLstm.see` takes rasters of any size, and
-:meth:`CnnLstm.read` the features of any pixels.
+that reads them. A linear function of the centre pixel's values and of the window's means
+is added: most of what bands say of soil is linear, and the network learns the rest.
+Nothing of it is padded, so a tile can be mapped in one go: :meth:`CnnLstm.see` takes
+rasters of any size, and :meth:`CnnLstm.read` the features of any pixels.
 
 ``refitted_covlstm`` is the network of an earlier study as it was, which pads with zeros
 around its window and so needs a window for each pixel.
@@ -107,7 +107,8 @@ class CnnLstm(Mapper):
         self.weigh = nn.Linear(states, 1) if weighed else None
         self.dropout = nn.Dropout(options.dropout)
         self.head = nn.Linear(states * (2 if weighed else 1) + options.widths[-1], self.outputs)
-        self.skip = nn.Linear(steps * dynamic + static, self.outputs) if options.skip else None
+        values = 2 * (steps * dynamic + static)
+        self.skip = nn.Linear(values, self.outputs) if options.skip else None
         if self.skip is not None:
             nn.init.zeros_(self.skip.weight)
             nn.init.zeros_(self.skip.bias)
@@ -151,6 +152,9 @@ class CnnLstm(Mapper):
     def _enter(self, dynamic: Tensor, static: Tensor) -> Tensor:
         """Convolve bands, with static ones as bands of every step, but once for all."""
         conv: Any = self.convs[0]
+        if not self.dynamic:
+            steps = dynamic.shape[1]
+            return functional.conv2d(static, conv.weight, conv.bias).repeat_interleave(steps, 0)
         seen = functional.conv2d(dynamic.flatten(0, 1), conv.weight[:, : self.dynamic], conv.bias)
         if static.shape[1]:
             steps = seen.unflatten(0, dynamic.shape[:2])
@@ -159,13 +163,20 @@ class CnnLstm(Mapper):
         return seen
 
     def centre(self, dynamic: Tensor, static: Tensor) -> Tensor:
-        """Take what the skip sees, (n, t * c + s, y - w + 1, x - w + 1)."""
-        margin = self.options.window // 2
-        y, x = (slice(margin, size - margin) for size in dynamic.shape[-2:])
-        return torch.cat((dynamic[..., y, x].flatten(1, 2), static[..., y, x]), dim=1)
+        """Take what the skip sees: values of the centre pixels, and means of their windows.
+
+        Returns
+        -------
+        Tensor
+            (n, 2 * (t * c + s), y - w + 1, x - w + 1).
+        """
+        side = self.options.window
+        bands = torch.cat((dynamic.flatten(1, 2), static), dim=1)
+        y, x = (slice(side // 2, size - side // 2) for size in bands.shape[-2:])
+        return torch.cat((bands[..., y, x], functional.avg_pool2d(bands, side, 1)), dim=1)
 
     def read(self, features: Tensor, centre: Tensor) -> Tensor:
-        """Tell the quantity from features, (n, t, f), and centre values, (n, t * c + s).
+        """Tell the quantity from features, (n, t, f), and what the skip sees, (n, k).
 
         Returns
         -------

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hmx.map_options import MapperOptions, MapTrainOptions
+from hmx.map_options import MapperOptions
 from hmx.map_spec import MapSpec
+from hmx.map_train_options import MapTrainOptions
 from hmx.points.stack import RawWindows
 
 STEPS, SIDE = 4, 3

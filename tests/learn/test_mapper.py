@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from hmx.learn.mapper.groups import deal_groups, hold_out
 from hmx.learn.mapper.learning import cross_fit, learn
 from hmx.learn.mapper.losses import score, scorer
 from hmx.learn.mapper.module import Lessons, lessons_of, predict
-from hmx.learn.mapper.transfer import take_over
+from hmx.learn.mapper.transfer import take_over, trunk_of
+from hmx.learn.tracking import loggers
 from hmx.metrics import regression_scores
 from hmx.models.cnn_lstm import build
 from hmx.points.stack import RawWindows, fit_band_scaler, scaled
@@ -219,6 +222,15 @@ def test_of_another_network_what_fits_is_taken_and_the_rest_is_told() -> None:
         take_over(build(options, dynamic=3, static=2, steps=STEPS), {"head.bias": np.zeros(1)})
 
 
+def test_other_bands_take_over_all_but_what_sees_them() -> None:
+    spec = spec_of()
+    made = build(spec.network, dynamic=3, static=2, steps=STEPS)
+    weights = {name: value.numpy() for name, value in made.state_dict().items()}
+    assert trunk_of(weights, spec, spec).keys() == weights.keys()
+    for other in (replace(spec, dynamic=spec.dynamic[::-1]), spec_of(coarse=(3,))):
+        assert weights.keys() - trunk_of(weights, other, spec).keys() == {"convs.0.weight"}
+
+
 def test_windows_are_turned_and_mirrored_whole() -> None:
     square = torch.arange(9.0).reshape(1, 1, 1, 3, 3)
     many = Lessons(
@@ -266,3 +278,32 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     for name, weight in alone.items():  # the same batches, dealt to two
         np.testing.assert_array_equal(first[name], second[name])
         np.testing.assert_allclose(first[name], weight, atol=1e-4)
+
+
+def test_each_run_is_logged_where_it_is_told(tmp_path: Path) -> None:
+    raw, values = samples()
+    fit = fit_of(epochs=2, runs=2, validation=0.25)
+    logs = [loggers(tmp_path / name) for name in ("first", "second")]
+    every = np.arange(256)
+    learnt = learn(raw, values, ROWS, spec=spec_of(), fit=fit, groups=every, logs=logs.__getitem__)
+    for name, one in zip(("first", "second"), learnt.kept, strict=True):
+        (path,) = (tmp_path / name).glob("*/metrics.csv")
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        found = [float(row["val_loss"]) for row in rows if row["val_loss"]]
+        assert found == pytest.approx([row["val_loss"] for row in one.history], rel=1e-6)
+        assert {"train_loss", "lr"} <= set(rows[0])
+
+
+def test_progress_names_the_run() -> None:
+    raw, values = samples(64)
+    told: list[tuple[int, int, str]] = []
+    fit = fit_of(epochs=2, runs=2)
+    every = np.arange(64)
+    learn(
+        raw, values, every, spec=spec_of(), fit=fit, groups=every,
+        progress=lambda *said: told.append(said),
+    )  # fmt: skip
+    assert [(done, of) for done, of, _ in told] == [(1, 2), (2, 2)] * 2
+    assert told[0][2].startswith("training run 1 of 2: train_loss ")
+    assert told[-1][2].startswith("training run 2 of 2: train_loss ")

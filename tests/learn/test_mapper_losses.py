@@ -12,7 +12,8 @@ from torch import Tensor
 from hmx.errors import BadArgument
 from hmx.learn.mapper.balance import chances, draw_epoch
 from hmx.learn.mapper.losses import chi_squared, scorer
-from hmx.map_options import MapperOptions, MapTrainOptions, loss_of, split_mapping
+from hmx.map_options import MapperOptions
+from hmx.map_train_options import MapTrainOptions, loss_of, split_mapping
 from hmx.parsing import parse
 
 KNOTS = (0.1, 0.5, 0.9)
@@ -116,7 +117,7 @@ def test_options_of_network_and_fit_are_told_apart() -> None:
     network, fit = split_mapping({"window": 7, "epochs": 3, "knots": KNOTS})
     assert (network.window, fit.epochs) == (7, 3)
     assert loss_of(network, fit) == "quantile"
-    assert loss_of(MapperOptions(), MapTrainOptions()) == "mse"
+    assert loss_of(MapperOptions(), MapTrainOptions()) == "huber"
 
 
 @pytest.mark.parametrize(

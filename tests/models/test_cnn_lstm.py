@@ -88,6 +88,18 @@ def test_static_bands_once_are_static_bands_of_every_step() -> None:
     torch.testing.assert_close(made._enter(dynamic, static), want)
 
 
+@pytest.mark.parametrize("arch", ["cnn_lstm", "refitted_covlstm"])
+def test_either_kind_of_band_may_be_absent(arch: str) -> None:
+    dynamic, static = torch.randn(4, STEPS, DYNAMIC, 5, 5), torch.randn(4, STATIC, 5, 5)
+    for series, planes in ((dynamic[:, :, :0], static), (dynamic, static[:, :0])):
+        torch.manual_seed(0)
+        channels = {"dynamic": series.shape[2], "static": planes.shape[1]}
+        made = build(MapperOptions(arch=arch), steps=STEPS, **channels)
+        values = made(series, planes)
+        assert values.shape == (4, 1)
+        assert values.std() > 1e-3
+
+
 def test_an_untrained_skip_adds_nothing() -> None:
     made = build(MapperOptions(), dynamic=DYNAMIC, static=STATIC, steps=STEPS)
     assert not made.skip.weight.any()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,31 +11,31 @@ from numpy.typing import NDArray
 
 from hmx.errors import BadArgument
 from hmx.evaluate.mapper.baselines import null_rows
-from hmx.evaluate.mapper.importance import Importance
 from hmx.evaluate.mapper.rounds import BLEND, LEVELS, Blend, FitPredict, play
 from hmx.evaluate.mapper.scorecard import MapScorecard
-from hmx.map_spec import MapSpec
+from hmx.map_options import TargetTransform
+from hmx.map_spec import MapSpec, TargetScaler
 from hmx.points.fold_report import describe_folds, name_folds
 from hmx.points.splits import SiteFolds
 from hmx.points.stack import RawWindows
+from hmx.targets import forward, inverse
 
 Array = NDArray[np.float64]
 
 
 def evaluate(
     raw: RawWindows,
-    truth: Array,
+    values: Array,
     spec: MapSpec,
     several: Sequence[SiteFolds],
     *,
+    transform: TargetTransform = "log1p",
     forecasters: Mapping[str, FitPredict] | None = None,
     blend: float = 0.5,
     inner: int = 0,
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
-    back: Callable[[Array], Array] | None = None,
     domain: Array | None = None,
-    importance: Importance | None = None,
 ) -> MapScorecard:
     """Score a mapper beside forest, boosting, linear regression and the mean.
 
@@ -42,15 +43,19 @@ def evaluate(
     ----------
     raw : RawWindows
         Around all samples, from :func:`hmx.points.windows.gather`.
-    truth : ndarray, (n,)
-        What was measured, transformed units.
+    values : ndarray, (n,)
+        What was measured, native units.
     spec : MapSpec
-        Names the target, its bands, and so the scale.
+        Names the target and its bands.
     several : sequence of SiteFolds
         Ways of folding the samples; the first is judged by and gets intervals.
+    transform : {"none", "log", "log1p", "normalize"}
+        What all is fitted and first scored in: of the values as they are, not as
+        z-scores, so that folds compare.
     forecasters : mapping of str to callable, optional
         What is judged, the network first: ``fit_predict(train_rows, test_rows, seed)``
-        gives a :class:`hmx.evaluate.mapper.rounds.Guess`. Default: the forest is.
+        gives a :class:`hmx.evaluate.mapper.rounds.Guess`, in transformed units. Default:
+        the forest is.
     blend : float
         Weight of the forest in the blend with the first forecaster; 0 for no blend.
     inner : int
@@ -59,12 +64,8 @@ def evaluate(
         Of the intervals, percent.
     seed : int
         Of all fits.
-    back : callable, optional
-        From transformed to native units.
     domain : ndarray of float64, (p, 2), optional
         Places of the map, degrees: adds how far the folds test.
-    importance : Importance, optional
-        Shown beside the scores.
 
     Raises
     ------
@@ -75,6 +76,8 @@ def evaluate(
         raise BadArgument(
             "folds is empty: a score needs samples that were held out. Pass [block_folds(samples)]."
         )
+    scaler = TargetScaler(transform if transform in ("log", "log1p") else "none")
+    truth = forward(values, scaler)
     own = dict(forecasters or {})
     everyone = own | {n: f for n, f in null_rows(raw, truth, spec).items() if n not in own}
     first = next(iter(everyone))
@@ -89,14 +92,14 @@ def evaluate(
     }  # fmt: skip
     return MapScorecard(
         splits,
-        scale=f"{spec.transform}({spec.target})" if hasattr(spec, "transform") else spec.target,
-        back=back,
+        scale=spec.target if scaler.transform == "none" else f"{scaler.transform}({spec.target})",
+        back=None if scaler.transform == "none" else partial(inverse, scaler=scaler),
         facts=_facts(spec, several, seed),
         report=None if domain is None else describe_folds(several, domain),
-        importance=importance,
     )
 
 
 def _facts(spec: MapSpec, several: Sequence[SiteFolds], seed: int) -> dict[str, Any]:
-    digests = {name_folds(folds): folds.digest for folds in several}
-    return {"target": spec.target, "units": spec.units, "seed": seed, "folds": digests}
+    known = {"target": spec.target, "units": spec.units, "seed": seed}
+    digests = {f"digest of {name_folds(folds)}": folds.digest for folds in several}
+    return {name: value for name, value in (known | digests).items() if value is not None}

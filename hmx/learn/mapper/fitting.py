@@ -20,8 +20,9 @@ from torch import Tensor
 from hmx.learn.fitting import hardware, interruptible, quiet
 from hmx.learn.mapper.module import Lessons, MapperFit, lessons_of
 from hmx.learn.mapper.transfer import Taken, take_over
-from hmx.map_options import MapperOptions, MapTrainOptions
+from hmx.map_options import MapperOptions
 from hmx.map_spec import TargetScaler
+from hmx.map_train_options import MapTrainOptions
 from hmx.models.cnn_lstm import Mapper, build
 from hmx.points.stack import Windows
 from hmx.progress import Progress, silent

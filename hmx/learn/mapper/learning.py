@@ -7,7 +7,7 @@ for the bias of the back-transform and for prediction intervals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,12 +19,14 @@ from hmx.learn.logged import Spread, spread
 from hmx.learn.mapper.fitting import FittedMapper, fit_network
 from hmx.learn.mapper.groups import deal_groups, hold_out
 from hmx.learn.mapper.module import predict
-from hmx.map_options import MapTrainOptions
 from hmx.map_spec import BandScaler, MapSpec, TargetScaler
+from hmx.map_train_options import MapTrainOptions
 from hmx.metrics import regression_scores
 from hmx.points.stack import RawWindows, Windows, fit_band_scaler, scaled
 from hmx.progress import Progress, silent
 from hmx.targets import central, fit_target, forward, inverse, ratio_of
+
+LogsOf = Callable[[int], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def learn(
     fit: MapTrainOptions,
     groups: np.ndarray,
     init_from: Mapping[str, np.ndarray] | None = None,
-    logs: Sequence[Any] = (),
+    logs: LogsOf = lambda run: (),
     progress: Progress = silent,
 ) -> Learnt:
     """Fit scalers and networks to training samples.
@@ -106,8 +108,8 @@ def learn(
         Site or block of each sample: one group is never on two sides of an inner split.
     init_from : mapping of str to ndarray, optional
         Weights of another network, whose trunk is the start.
-    logs : sequence of Logger
-        Where figures go.
+    logs : callable
+        From the number of a run to the loggers that its figures go to.
     progress : callable
         Told (epochs done, epochs, text).
 
@@ -131,7 +133,7 @@ def learn(
             target=target,
             valid_rows=np.flatnonzero(held),
             init_from=init_from,
-            logs=logs,
+            logs=logs(run),
             progress=_of_run(progress, run, fit.runs),
         )
         for run in range(fit.runs)

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hmx.map_options import MapperOptions, MapTrainOptions, loss_of
+from hmx.map_options import MapperOptions
+from hmx.map_train_options import MapTrainOptions, loss_of
 from hmx.models.quantile import crps
 
 Scorer = Callable[[Tensor, Tensor, Tensor], Tensor]

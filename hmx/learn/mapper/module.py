@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from hmx.errors import TrainingFailed
 from hmx.learn.mapper.balance import draw_epoch
 from hmx.learn.mapper.losses import score, scorer
-from hmx.map_options import MapTrainOptions
+from hmx.map_train_options import MapTrainOptions
 from hmx.models.cnn_lstm import Mapper
 from hmx.points.stack import Windows
 

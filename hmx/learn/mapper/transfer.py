@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from hmx.errors import BadArgument
+from hmx.map_spec import MapSpec
 from hmx.models.cnn_lstm import Mapper
 
 _NEW = ("head.", "skip.")  # what says how features become the quantity there
+_OF_BANDS = ("convs.0.weight",)  # a column of it is a band
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,23 @@ class Taken:
         return f"{len(self.names)} weights taken over{left}"
 
 
+def trunk_of(
+    weights: Mapping[str, np.ndarray], other: MapSpec, spec: MapSpec
+) -> dict[str, np.ndarray]:
+    """Leave out of a network's weights what its bands, if they are others, make useless.
+
+    Parameters
+    ----------
+    weights : mapping of str to ndarray
+        Of one trained network, by parameter name.
+    other, spec : MapSpec
+        Its own, and that of the network that is to start from it.
+    """
+    same = (other.dynamic, other.static) == (spec.dynamic, spec.static)
+    same = same and other.network.coarse == spec.network.coarse
+    return {name: w for name, w in weights.items() if same or name not in _OF_BANDS}
+
+
 def take_over(network: Mapper, weights: Mapping[str, np.ndarray]) -> Taken:
     """Copy the trunk of a trained network into another, by name and shape.
 
@@ -45,7 +64,7 @@ def take_over(network: Mapper, weights: Mapping[str, np.ndarray]) -> Taken:
     network : Mapper
         Changed in place.
     weights : mapping of str to ndarray
-        Of one trained network, by parameter name, with the same bands in the same order.
+        Of one trained network, by parameter name; see :func:`trunk_of`.
 
     Raises
     ------
