@@ -28,7 +28,7 @@ _CHUNK = 2048  # rows compared at once: 2,048 x 4,000 distances are 32 MB
 _PAIRED = 4000  # samples whose pairs tell the mean distance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Applicability:
     """Training samples in feature space, and how far from them scores hold.
 

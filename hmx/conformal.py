@@ -43,7 +43,7 @@ _STRATA = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of the prediction that stra
 _PARTS = 5  # of the groups, left out in turn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Conformal:
     """Quantiles of held-out residuals; empty when nothing was kept for it.
 

@@ -31,7 +31,7 @@ TREES, LEAF, SHARE = 200, 3, 1 / 3  # trees; samples of a leaf; share of feature
 _LEAF = -1  # in place of a feature
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Forest:
     """Trees of a regression forest.
 

@@ -92,7 +92,7 @@ def draw_residuals(card: MapScorecard) -> Figure:
     span = float(np.quantile(np.abs(residual), 0.95)) or 1.0
     stretch = 1 / math.cos(math.radians(float(lat.mean())))
     shape = float(np.clip(np.ptp(lat) * stretch / (np.ptp(lon) or 1.0), 0.4, 1.4))
-    figure = Figure(figsize=(8.0, 7.0 * shape + 1.2), layout="constrained")
+    figure = Figure(figsize=(8.0, 6.2 * shape + 1.0), layout="constrained")
     axis = figure.subplots()
     order = np.argsort(np.abs(residual))  # the worst on top
     drawn = axis.scatter(
@@ -102,7 +102,7 @@ def draw_residuals(card: MapScorecard) -> Figure:
     axis.set(aspect=stretch, xlabel="longitude (°)", ylabel="latitude (°)", facecolor="0.93")
     axis.set_title(f"{card.model} - measured {card.scale}, {card.main}")
     axis.spines[["top", "right"]].set_visible(False)
-    bar = figure.colorbar(drawn, ax=axis, extend="both", shrink=0.9)
+    bar = figure.colorbar(drawn, ax=axis, extend="both", shrink=0.8, aspect=30, pad=0.02)
     bar.set_label(f"predicted - measured {card.scale} (red: too low, blue: too high)")
     return figure
 
@@ -133,9 +133,9 @@ def draw_bands(card: MapScorecard) -> Figure:
                 range(len(strata)), values, label=name, color=COLOURS[number],
                 marker=_MARKERS[number], linewidth=2.4 if name == card.model else 1.2,
             )  # fmt: skip
-        labels = [stratum.removeprefix("truth ") for stratum in strata]
+        labels = [stratum.removeprefix("truth ").removesuffix(" %") for stratum in strata]
         axis.set_xticks(range(len(strata)), labels)
-        axis.set(xlabel="quantiles of the truth", ylabel=f"{metric} ({card.scale})")
+        axis.set(xlabel="quantiles of the truth (%)", ylabel=card.scale)
     axes[0].axhline(0, color=_LINE, linewidth=1.2)
     axes[0].set_title("Bias: predicted - measured")
     axes[1].set_title("RMSE")
@@ -213,14 +213,14 @@ def _by_tenth(axis: Any, card: MapScorecard, name: str, level: float) -> None:
     means = [[float(v[tenth == i].mean()) for i in places] for v in (lower, center, upper)]
     axis.fill_between(
         places + 1, means[0], means[2], color=COLOURS[5], alpha=0.5, linewidth=0,
-        label=f"mean {level:g} % interval",
+        label=f"mean {level:g} % interval (above: % of truths inside)",
     )  # fmt: skip
     axis.plot(places + 1, means[1], color=COLOURS[0], marker="o", label="mean prediction")
     for place, top in zip(places, means[2], strict=True):
         share = f"{100 * inside[tenth == place].mean():.0f}"
         axis.annotate(share, (place + 1, top), xytext=(0, 3), textcoords="offset points",
                       ha="center", fontsize=8)  # fmt: skip
-    axis.set(title=f"By tenth of the predictions (numbers: % inside of {level:g})")
+    axis.set(title="Intervals by tenth of the predictions")
     axis.set(xlabel="tenth of the predictions", ylabel=card.scale)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.margins(y=0.1)

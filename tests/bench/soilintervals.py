@@ -29,8 +29,9 @@ from hmx.bands import Bands, enter_bands
 from hmx.evaluate.mapper.baselines import null_rows
 from hmx.evaluate.mapper.networks import networks
 from hmx.evaluate.mapper.rounds import LEVELS, Blend, FitPredict, Played, play
-from hmx.map_options import MapperOptions, MapTrainOptions
+from hmx.map_options import MapperOptions
 from hmx.map_spec import MapSpec
+from hmx.map_train_options import MapTrainOptions
 from hmx.metrics import interval_scores, regression_scores
 from hmx.points.dealing import block_folds
 from hmx.points.joining import join

@@ -100,5 +100,6 @@ def evaluate(
 
 
 def _facts(spec: MapSpec, several: Sequence[SiteFolds], seed: int) -> dict[str, Any]:
-    digests = {name_folds(folds): folds.digest for folds in several}
-    return {"target": spec.target, "units": spec.units, "seed": seed, "folds": digests}
+    known = {"target": spec.target, "units": spec.units, "seed": seed}
+    digests = {f"digest of {name_folds(folds)}": folds.digest for folds in several}
+    return {name: value for name, value in (known | digests).items() if value is not None}

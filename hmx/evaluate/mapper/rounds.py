@@ -26,7 +26,7 @@ LEVELS = (50.0, 80.0, 90.0)
 BLEND = "blend"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Guess:
     """What a forecaster says of some samples.
 
@@ -83,7 +83,7 @@ class Blend:
         return Guess(center[None], second.told)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Played:
     """What forecasters said of all samples, each in the round that held it out.
 

@@ -44,19 +44,15 @@ def as_text(card: MapScorecard, *, verdict: bool = True) -> str:
 def _scores(card: MapScorecard, split: str) -> list[str]:
     rows = []
     for name in card.forecasters:
-        cells = [
-            _number(card.value(metric, name, split=split))
-            + _spread(card.value(f"{metric}_sd", name, split=split), metric)
-            for metric in _HEADS
-        ]
-        rows.append([name, *cells, *_difference(card, split, name)])
+        known = {metric: card.value(metric, name, split=split) for metric in _HEADS}
+        r2, *others = map(_number, known.values())
+        runs = card.value("r2_sd", name, split=split)
+        told = f"{runs:.3f}" if math.isfinite(runs) else ""
+        rows.append([name, r2, told, *others, *_difference(card, split, name)])
     count = f"{card.value('n', split=split):,.0f}"
     title = f"Scores of {card.scale} on {split}, {count} samples, each held out once"
-    return table(title, ["", *_HEADS.values(), f"R2 of {card.model} less this"], rows)
-
-
-def _spread(sd: float, metric: str) -> str:
-    return f" ± {sd:.3f}" if metric == "r2" and math.isfinite(sd) else ""
+    first, *heads = _HEADS.values()
+    return table(title, ["", first, "± runs", *heads, f"R2 of {card.model} less this"], rows)
 
 
 def _difference(card: MapScorecard, split: str, name: str) -> Iterator[str]:
