@@ -14,18 +14,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
+import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
-from hmx.bands import Bands, enter_bands
 from hmx.evaluate.mapper.baselines import null_rows
 from hmx.evaluate.mapper.networks import networks
 from hmx.evaluate.mapper.rounds import LEVELS, Blend, FitPredict, Played, play
@@ -34,40 +31,20 @@ from hmx.map_spec import MapSpec
 from hmx.map_train_options import MapTrainOptions
 from hmx.metrics import interval_scores, regression_scores
 from hmx.points.dealing import block_folds
-from hmx.points.joining import join
 from hmx.points.samples import Samples
 from hmx.points.stack import RawWindows
-from hmx.points.table import read_points
 from hmx.points.windows import gather
+from tests.bench.soil import macedonia, real_data, samples_of, spec_of
 
-DYNAMIC = ("LST_DAY", "LST_NIGHT", "NIR", "MIR", "PRECIP", "CLOUD")
-STATIC = ("elevation", "slope", "twi")
 HEAD = ("inside", "by fold", "below", "above", "width", "score", "top", "top predicted")
 
 
-def macedonia() -> tuple[Bands, Samples]:
-    """Read the bands as one cube and join the points to it; a pixel is a site."""
-    folder = Path(os.environ.get("HMX_REAL_DATA") or "../shared/data") / "macedonia"
-
-    def band(path: Path) -> xr.DataArray:
-        found = xr.open_dataset(path, engine="rasterio")["band_data"][0].drop_vars("band")
-        return found.load()
-
-    cube = {name: band(folder / f"{name}.tif") for name in STATIC}
-    months = xr.DataArray(np.arange(1, 13), dims="time", name="time")
-    for name in DYNAMIC:
-        cube[name] = xr.concat([band(folder / f"{name}_{m:02d}.tif") for m in range(1, 13)], months)
-    points = read_points(folder / "points.csv", target="soc", crs="EPSG:4326", units="%")
-    bands = enter_bands(xr.Dataset(cube), dynamic=DYNAMIC, static=STATIC)
-    return bands, join(points, bands)[0]
-
-
-def case(window: int = 5) -> tuple[RawWindows, Samples, MapSpec]:
+def case() -> tuple[RawWindows, Samples, MapSpec]:
     """Gather the windows around all samples."""
-    bands, samples = macedonia()
-    network, pixel = MapperOptions(window=window), (1000.0, 1000.0)
-    spec = MapSpec("soc", bands.dynamic, bands.static, network, 12, True, "1 month", pixel)
-    return gather(bands, samples, spec), samples, spec
+    with tempfile.TemporaryDirectory(prefix="hmx-soil-") as folder:
+        bands = macedonia(real_data(), Path(folder))
+        samples, spec = samples_of(bands, real_data()), spec_of(bands, MapperOptions())
+        return gather(bands, samples, spec), samples, spec
 
 
 def plain(played: Played, name: str, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -150,9 +127,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, help="of the samples, at random")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(words)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        report = run(given.inner, given.networks, given.folds, given.rows)
+    report = run(given.inner, given.networks, given.folds, given.rows)
     print(json.dumps(report, default=float) if given.json else as_text(report))
     return 0
 
