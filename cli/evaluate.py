@@ -26,8 +26,16 @@ def evaluate(
     Fits it anew at each origin, without the steps after it, and compares what it
     says with what came; with --model, scores a model that is there on the steps
     and blocks that were kept from it. Ends with a sentence on whether to use it.
+
+    With points in CATALOG, scores its mapper beside a forest, boosting, a linear
+    regression and the mean, on samples held out in folds; --h, --origin, --folds and
+    --model do not apply.
     """
     from hmx.cli.shared import here
+
+    if call.maps:
+        _of_map(call, output, overwrite=overwrite, model=model, **wanted)
+        return
     from hmx.evaluate.scoretext import as_text
     from hmx.workflow import evaluate as score  # loads xarray's and GDAL's machinery
 
@@ -36,4 +44,26 @@ def evaluate(
     path, card = score(catalog, call.talk, model=model, overwrite=overwrite)
     if not call.quiet:
         click.echo(f"{as_text(card, verdict=False)}\n\n{card.verdict}\n")
+    click.echo(path)
+
+
+def _of_map(call: Call, output: str | None, *, overwrite: bool, **wanted: object) -> None:
+    """Score the mapper of a catalog with points."""
+    from hmx.cli.shared import here
+    from hmx.errors import BadArgument
+    from hmx.map_workflow import evaluate_mapper
+
+    level = wanted.pop("level")
+    for name, value in wanted.items():
+        if value not in (None, ()):
+            flag = "--" + name.removesuffix("s") if name == "origins" else f"--{name}"
+            raise BadArgument(
+                f"{flag} belongs to forecasts, and {call.catalog} has points, so it maps. Leave "
+                "it out; folds of samples are set by --set train.split.folds=10."
+            )
+    place = None if output is None else here(output)
+    catalog = call.load_map(evaluate__output=place, evaluate__level=level)
+    path, text = evaluate_mapper(catalog, call.talk, overwrite=overwrite)
+    if not call.quiet:
+        click.echo(f"{text}\n")
     click.echo(path)

@@ -21,13 +21,16 @@ def info(call: Call) -> None:
     if not is_catalog(call.catalog):
         click.echo(_describe(call.catalog, "product"))
         return
-    loaded = call.load()
-    click.echo(f"catalog   {loaded.name}")
-    for what, path in (
-        ("cube", loaded.cube.path),
-        ("model", loaded.model_path),
-        ("forecast", loaded.forecast_path),
-    ):
+    if call.maps:
+        mapped = call.load_map()
+        name, product = mapped.name, {"map": mapped.map_path}
+        made = {"cube": mapped.cube.path, "model": mapped.model_path}
+    else:
+        loaded = call.load()
+        name, product = loaded.name, {"forecast": loaded.forecast_path}
+        made = {"cube": loaded.cube.path, "model": loaded.model_path}
+    click.echo(f"catalog   {name}")
+    for what, path in (made | product).items():
         click.echo(f"\n{what:<9} {path}")
         click.echo(_describe(path, what) if _is_there(path) else "  not made yet")
 

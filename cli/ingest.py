@@ -17,4 +17,4 @@ def ingest(call: Call, overwrite: bool) -> None:
     """
     from hmx.workflow import ensure_cube  # loads xarray's and GDAL's machinery
 
-    click.echo(ensure_cube(call.load(), call.talk, overwrite=overwrite))
+    click.echo(ensure_cube(call.load_any(), call.talk, overwrite=overwrite))

@@ -8,10 +8,12 @@ import sys
 import click
 
 from hmx.cli.evaluate import evaluate
+from hmx.cli.export import export
 from hmx.cli.folds import folds
 from hmx.cli.forecast import forecast
 from hmx.cli.info import info
 from hmx.cli.ingest import ingest
+from hmx.cli.map import map_
 from hmx.cli.plan import plan
 from hmx.cli.train import train
 from hmx.cli.verify import verify
@@ -20,7 +22,7 @@ from hmx.cli.verify import verify
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="hmx", prog_name="hmx")
 def hmx() -> None:
-    """Forecast raster time series: seamless tiles, true grids, honest intervals.
+    """Forecast raster time series, map what was sampled: seamless, honest, on true grids.
 
     Every command takes a catalog, a YAML file that says what to read, fit and
     write, builds what it needs and is missing, and reuses what is there. Try
@@ -28,7 +30,7 @@ def hmx() -> None:
     """
 
 
-for command in (ingest, folds, train, evaluate, plan, forecast, verify, info):
+for command in (ingest, folds, train, evaluate, plan, forecast, map_, export, verify, info):
     hmx.add_command(command)
 
 

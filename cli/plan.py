@@ -1,12 +1,16 @@
-"""``hmx plan``: what a forecast will cost, before it is run."""
+"""``hmx plan``: what a forecast or a map will cost, before it is run."""
 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command, forecast_flags
+from hmx.cli.shared import Call, Command, box, catalog_command, forecast_flags
+
+if TYPE_CHECKING:
+    from hmx.predict.plan import Plan
 
 
 @click.command(cls=Command)
@@ -17,10 +21,29 @@ def plan(call: Call, as_json: bool, **wanted: object) -> None:
     """Say what a forecast of CATALOG will cost: tiles, halo, bytes, memory, time.
 
     Ingests and trains first if need be, then runs one tile to time it. Nothing
-    of the forecast is written.
+    of the forecast is written. With points in CATALOG, of its map; --h and
+    --exceed do not apply.
     """
+    made = _of_map(call, **wanted) if call.maps else _of_forecast(call, **wanted)
+    click.echo(json.dumps(made.as_dict(), indent=2) if as_json else str(made))
+
+
+def _of_forecast(call: Call, **wanted: Any) -> Plan:
     from hmx.workflow import plan_forecast  # loads xarray's and GDAL's machinery
 
     catalog, region = call.forecast(**wanted)
-    made = plan_forecast(catalog, call.talk, region=region)
-    click.echo(json.dumps(made.as_dict(), indent=2) if as_json else str(made))
+    return plan_forecast(catalog, call.talk, region=region)
+
+
+def _of_map(call: Call, **wanted: Any) -> Plan:
+    from hmx.errors import BadArgument
+    from hmx.map_workflow import plan_catalog_map
+
+    for name in ("h", "exceed"):
+        if wanted[name] not in (None, ()):
+            raise BadArgument(
+                f"--{name} belongs to forecasts, and {call.catalog} has points, so it maps. "
+                "Leave it out."
+            )
+    catalog = call.load_map(map__level=wanted["level"])
+    return plan_catalog_map(catalog, call.talk, region=box(wanted["region"]))

@@ -13,7 +13,7 @@ from hmx.errors import BadArgument, HmxError
 from hmx.progress import Talk, reporter
 
 if TYPE_CHECKING:
-    from hmx.catalog import Catalog
+    from hmx.catalog import AnyCatalog, Catalog, MapCatalog
 
 
 class Command(click.Command):
@@ -69,7 +69,7 @@ class Call:
     debug: bool
 
     def load(self, **flags: Any) -> Catalog:
-        """Load the catalog; flags that were given stand above what it says.
+        """Load the catalog of a forecast; flags that were given stand above what it says.
 
         Parameters
         ----------
@@ -78,15 +78,35 @@ class Call:
         """
         from hmx.catalog import Catalog
 
-        flags |= {
+        return Catalog.load(self.catalog, self._sets("forecast", flags))
+
+    def load_map(self, **flags: Any) -> MapCatalog:
+        """Load the catalog of a map, likewise."""
+        from hmx.catalog import MapCatalog
+
+        return MapCatalog.load(self.catalog, self._sets("map", flags))
+
+    def load_any(self, **flags: Any) -> AnyCatalog:
+        """Load the catalog of whichever job."""
+        return self.load_map(**flags) if self.maps else self.load(**flags)
+
+    @property
+    def maps(self) -> bool:
+        """Whether the catalog has points, and so maps."""
+        from hmx.catalog import has_points
+
+        return has_points(self.catalog, self.overrides)
+
+    def _sets(self, product: str, flags: dict[str, Any]) -> list[str]:
+        """Write flags as overrides of the catalog."""
+        flags = flags | {
             "train__device": self.device,
-            "forecast__device": self.device,
+            f"{product}__device": self.device,
             "dask__workers": self.workers,
             "dask__scheduler": self.scheduler,
         }
         given = {k.replace("__", "."): v for k, v in flags.items() if v not in (None, ())}
-        sets = [f"{path}={_yaml(value)}" for path, value in given.items()]
-        return Catalog.load(self.catalog, [*self.overrides, *sets])
+        return [*self.overrides, *(f"{path}={_yaml(value)}" for path, value in given.items())]
 
     def forecast(
         self,
@@ -105,7 +125,7 @@ class Call:
             forecast__exceed=exceed,
             forecast__output=place,
         )
-        return catalog, _box(region)
+        return catalog, box(region)
 
     @property
     def talk(self) -> Talk:
@@ -128,7 +148,8 @@ def here(path: str) -> str:
     return path if is_url(path) else str(Path(path).absolute())
 
 
-def _box(text: str | None) -> tuple[float, ...] | None:
+def box(text: str | None) -> tuple[float, ...] | None:
+    """Read ``west,south,east,north``."""
     if text is None:
         return None
     try:

@@ -13,8 +13,14 @@ from hmx.cli.shared import Call, Command, catalog_command
 def train(call: Call, overwrite: bool) -> None:
     """Fit the model of CATALOG; ingest first if there is no cube.
 
-    A run that was killed goes on from its last epoch.
+    A forecaster that was killed goes on from its last epoch. With points in CATALOG, the
+    model is a mapper.
     """
+    if call.maps:
+        from hmx.map_workflow import ensure_mapper
+
+        click.echo(ensure_mapper(call.load_map(), call.talk, overwrite=overwrite).path)
+        return
     from hmx.workflow import ensure_model  # loads xarray's and GDAL's machinery
 
     click.echo(ensure_model(call.load(), call.talk, overwrite=overwrite).path)

@@ -1,4 +1,4 @@
-"""``hmx verify``: vouch for a stored forecast."""
+"""``hmx verify``: vouch for a stored forecast or map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hmx.cli.shared import Call, Command, catalog_command
               help="Windows to compute again.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="Where they lie.")
 def verify(call: Call, sample: int, seed: int) -> None:
-    """Check the forecast of CATALOG, or a store in its place, and vouch for it.
+    """Check the forecast or map of CATALOG, or a store in its place, and vouch for it.
 
     Compares every chunk with the ledger, computes windows that lie across the
     tiles again, reports the largest difference and writes the audit into the
@@ -22,7 +22,9 @@ def verify(call: Call, sample: int, seed: int) -> None:
     from hmx.catalog import is_catalog
     from hmx.predict.verify import verify as check  # loads torch
 
-    store = call.load().forecast_path if is_catalog(call.catalog) else call.catalog
+    store = call.catalog
+    if is_catalog(store):
+        store = call.load_map().map_path if call.maps else call.load().forecast_path
     talk = call.talk
     talk.say(f"verify: {check(store, sample=sample, seed=seed, progress=talk.progress())}")
     click.echo(store)

@@ -1,36 +1,56 @@
-"""hmx: seamless, georeferenced forecasts of raster time series.
+"""hmx: seamless, georeferenced forecasts of raster time series, and maps of samples.
 
 >>> import hmx
 >>> ds = hmx.open_cube("build/demo.zarr")  # doctest: +SKIP
 >>> model = ds.hm.train()  # doctest: +SKIP
 >>> fc = ds.hm.forecast(h=4, level=[80, 95])  # doctest: +SKIP
+>>> mapper = ds.soc.train("points.csv", crs="EPSG:4326")  # doctest: +SKIP
+>>> soc = ds.soc.map(level=[90])  # doctest: +SKIP
 
-Importing hmx registers the accessor ``.hm`` on xarray's Dataset and DataArray
-and costs little more than importing xarray: every other name is loaded when it
-is first used, torch and Lightning only by work that needs them.
+Importing hmx registers the accessors ``.hm`` on xarray's Dataset and DataArray and
+``.soc`` on its Dataset, and costs little more than importing xarray: every other name is
+loaded when it is first used, torch and Lightning only by work that needs them.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hmx.accessor import HMAccessor, register
+from hmx.soc_accessor import SOCAccessor
+from hmx.soc_accessor import register as register_soc
 
 if TYPE_CHECKING:
     from hmx.bundle import Bundle
-    from hmx.catalog import Catalog
+    from hmx.catalog import Catalog, MapCatalog, load_catalog
     from hmx.cube import open_cube
     from hmx.errors import HmxError
     from hmx.loading import load
+    from hmx.map_bundle import MapBundle
 
 register()
+register_soc()
 
-__all__ = ["Bundle", "Catalog", "HMAccessor", "HmxError", "load", "open_cube"]
+__all__ = [
+    "Bundle",
+    "Catalog",
+    "HMAccessor",
+    "HmxError",
+    "MapBundle",
+    "MapCatalog",
+    "SOCAccessor",
+    "load",
+    "load_catalog",
+    "open_cube",
+]
 
 _HOMES = {
     "Bundle": "hmx.bundle",
     "Catalog": "hmx.catalog",
     "HmxError": "hmx.errors",
+    "MapBundle": "hmx.map_bundle",
+    "MapCatalog": "hmx.catalog",
     "load": "hmx.loading",
+    "load_catalog": "hmx.catalog",
     "open_cube": "hmx.cube",
 }
 

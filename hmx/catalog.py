@@ -10,12 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import model_validator
 
 from hmx.errors import CatalogError, did_you_mean
+from hmx.map_sections import (
+    MapEvaluateSection,
+    MapModelSection,
+    MapSection,
+    MapTrainSection,
+)
 from hmx.options import Options, TrainOptions, parse
 from hmx.sections import (
     PLACES,
@@ -34,11 +40,14 @@ from hmx.sections import (
 
 __all__ = [
     "SUFFIXES",
+    "AnyCatalog",
+    "BaseCatalog",
     "Catalog",
     "CubeSection",
     "DaskSection",
     "EvaluateSection",
     "ForecastSection",
+    "MapCatalog",
     "ModelSection",
     "PointsSection",
     "Source",
@@ -47,6 +56,7 @@ __all__ = [
     "TrackSection",
     "is_catalog",
     "is_url",
+    "load_catalog",
 ]
 
 SUFFIXES = (".yaml", ".yml")
@@ -57,32 +67,18 @@ def is_catalog(path: str | Path) -> bool:
     return str(path).lower().endswith(SUFFIXES)
 
 
-class Catalog(Options):
-    """A validated catalog; every path in it is absolute or a URL."""
+class BaseCatalog(Options):
+    """What catalogs of both jobs have; every path is absolute or a URL."""
 
     hmx: Literal[1] = 1
     name: str = "unnamed"
     cube: CubeSection
-    points: PointsSection | None = None
-    model: ModelSection = ModelSection()
-    train: TrainOptions = TrainOptions()
-    forecast: ForecastSection = ForecastSection()
-    evaluate: EvaluateSection = EvaluateSection()
     dask: DaskSection = DaskSection()
     track: TrackSection = TrackSection()
 
-    @model_validator(mode="before")
     @classmethod
-    def _covariates_alone(cls, raw: Any) -> Any:
-        """Leave out the target of the cube where that of points is mapped."""
-        given = isinstance(raw, dict) and raw.get("points") is not None
-        if given and isinstance(raw.get("cube"), dict):
-            return raw | {"cube": {"target": None} | raw["cube"]}
-        return raw
-
-    @classmethod
-    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Catalog:
-        """Read and validate a catalog.
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read and validate a catalog of this job.
 
         Parameters
         ----------
@@ -102,27 +98,10 @@ class Catalog(Options):
         >>> catalog.forecast.h
         2
         """
-        raw = _read(Path(path))
-        _make_room(raw, overrides)
-        for override in overrides:
-            _apply(raw, override)
         context = {"base": str(Path(path).resolve().parent)}
-        return parse(cls, raw, file=str(path), error=CatalogError, context=context)
-
-    @property
-    def model_path(self) -> str:
-        """Folder of the bundle; default: beside the cube."""
-        return self.model.path or _sibling(self.cube.path, ".model")
-
-    @property
-    def forecast_path(self) -> str:
-        """Store of the forecast; default: beside the cube."""
-        return self.forecast.output or _sibling(self.cube.path, "_forecast.zarr")
-
-    @property
-    def scorecard_path(self) -> str:
-        """Folder of the scorecard; default: beside the cube."""
-        return self.evaluate.output or _sibling(self.cube.path, "_scorecard")
+        return parse(
+            cls, _raw(path, overrides), file=str(path), error=CatalogError, context=context
+        )
 
     @property
     def static(self) -> tuple[str, ...]:
@@ -146,6 +125,115 @@ class Catalog(Options):
         """Sources with time, except the target."""
         known = {*self.static, self.cube.target}
         return tuple(name for name in self.cube.sources if name not in known)
+
+
+class Catalog(BaseCatalog):
+    """A validated catalog of a forecast."""
+
+    model: ModelSection = ModelSection()
+    train: TrainOptions = TrainOptions()
+    forecast: ForecastSection = ForecastSection()
+    evaluate: EvaluateSection = EvaluateSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_points(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("points") is not None:
+            raise ValueError(
+                "this catalog has points, so it maps and does not forecast. Type hmx map, or "
+                "hmx.MapCatalog.load(path)"
+            )
+        return raw
+
+    @property
+    def model_path(self) -> str:
+        """Folder of the bundle; default: beside the cube."""
+        return self.model.path or _sibling(self.cube.path, ".model")
+
+    @property
+    def forecast_path(self) -> str:
+        """Store of the forecast; default: beside the cube."""
+        return self.forecast.output or _sibling(self.cube.path, "_forecast.zarr")
+
+    @property
+    def scorecard_path(self) -> str:
+        """Folder of the scorecard; default: beside the cube."""
+        return self.evaluate.output or _sibling(self.cube.path, "_scorecard")
+
+
+class MapCatalog(BaseCatalog):
+    """A validated catalog that learns from points and maps."""
+
+    points: PointsSection
+    model: MapModelSection = MapModelSection()
+    train: MapTrainSection = MapTrainSection()
+    map: MapSection = MapSection()
+    evaluate: MapEvaluateSection = MapEvaluateSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _covariates_alone(cls, raw: Any) -> Any:
+        """Leave out the target of the cube: that of points is mapped."""
+        if isinstance(raw, dict) and isinstance(raw.get("cube"), dict):
+            return raw | {"cube": {"target": None} | raw["cube"]}
+        return raw
+
+    @property
+    def model_path(self) -> str:
+        """Folder of the bundle; default: beside the cube."""
+        return self.model.path or _sibling(self.cube.path, ".model")
+
+    @property
+    def map_path(self) -> str:
+        """Store of the map; default: beside the cube."""
+        return self.map.output or _sibling(self.cube.path, "_map.zarr")
+
+    @property
+    def scorecard_path(self) -> str:
+        """Folder of the scorecard; default: beside the cube."""
+        return self.evaluate.output or _sibling(self.cube.path, "_scorecard")
+
+
+AnyCatalog = Catalog | MapCatalog
+
+
+def load_catalog(path: str | Path, overrides: Sequence[str] = ()) -> AnyCatalog:
+    """Read and validate a catalog of either job: with points, it maps.
+
+    Parameters
+    ----------
+    path : str or Path
+        A YAML file.
+    overrides : sequence of str
+        ``key.path=value``, as the command line's ``--set``; values are YAML.
+
+    Raises
+    ------
+    CatalogError
+        If the file is absent, is not YAML, or says something impossible.
+    """
+    kind = MapCatalog if has_points(path, overrides) else Catalog
+    return kind.load(path, overrides)
+
+
+def has_points(path: str | Path, overrides: Sequence[str] = ()) -> bool:
+    """Tell whether a catalog learns from points and maps.
+
+    Raises
+    ------
+    CatalogError
+        If the file is absent or is not YAML.
+    """
+    return _raw(path, overrides).get("points") is not None
+
+
+def _raw(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Read a catalog and write overrides into it."""
+    raw = _read(Path(path))
+    _make_room(raw, overrides)
+    for override in overrides:
+        _apply(raw, override)
+    return raw
 
 
 def _sibling(path: str, suffix: str) -> str:

@@ -20,7 +20,7 @@ import xarray as xr
 
 from hmx.axes import AXES, crs_as_coordinate, find_axes, runs_against
 from hmx.cadence import Cadence
-from hmx.catalog import Catalog, is_catalog
+from hmx.catalog import is_catalog, load_catalog
 from hmx.errors import (
     CubeError,
     NotEnoughData,
@@ -227,7 +227,7 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
     >>> ds = hmx.open_cube("build/demo.zarr")  # doctest: +SKIP
     """
     if is_catalog(path):
-        catalog = Catalog.load(path)
+        catalog = load_catalog(path)
         return open_cube(str(catalog.cube.path), **options)
     try:
         with warnings.catch_warnings():  # a store without consolidated metadata is as good

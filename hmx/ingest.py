@@ -35,7 +35,7 @@ import xarray as xr
 import zarr
 
 from hmx.cadence import Cadence
-from hmx.catalog import Catalog, Source, is_url
+from hmx.catalog import BaseCatalog, Source, is_url
 from hmx.cube import CHUNK
 from hmx.draft import attributes, beside, clear, finish, finished, recover, require_ours, swap
 from hmx.errors import BadArgument, NotEnoughData, SourceError
@@ -63,14 +63,16 @@ _SCRATCH = ".aligned"
 _LEADING = {"static": (), "monthly": ("month",)}  # dims before (y, x), by role
 
 
-def ingest(catalog: Catalog, *, overwrite: bool = False, progress: Progress | None = None) -> Path:
+def ingest(
+    catalog: BaseCatalog, *, overwrite: bool = False, progress: Progress | None = None
+) -> Path:
     """Build the cube of a catalog, or bring it up to date.
 
     Eager, and out of core: memory does not follow the size of the rasters.
 
     Parameters
     ----------
-    catalog : Catalog
+    catalog : BaseCatalog
         Its ``cube`` names the sources and the store.
     overwrite : bool
         Build anew even if the store is current. What hmx did not write is never
@@ -120,12 +122,12 @@ def ingest(catalog: Catalog, *, overwrite: bool = False, progress: Progress | No
     return path
 
 
-def is_current(catalog: Catalog) -> bool:
+def is_current(catalog: BaseCatalog) -> bool:
     """Tell whether the cube is complete and made of the catalog's files.
 
     Parameters
     ----------
-    catalog : Catalog
+    catalog : BaseCatalog
         Its sources are stamped, not opened.
     """
     old = attributes(catalog.cube.path)
@@ -133,7 +135,7 @@ def is_current(catalog: Catalog) -> bool:
     return bool(finished(old)) and old["hmx_fingerprint"] == fingerprint(now)
 
 
-def _local(catalog: Catalog) -> Path:
+def _local(catalog: BaseCatalog) -> Path:
     path = catalog.cube.path
     if is_url(path):
         raise BadArgument(
@@ -196,7 +198,7 @@ class _Plan:
         return {mark: last for mark, it_is in said.items() if it_is}
 
 
-def _plan(catalog: Catalog, old: dict[str, Any]) -> _Plan:
+def _plan(catalog: BaseCatalog, old: dict[str, Any]) -> _Plan:
     """Check all that headers can tell, and say what is read from where."""
     sources, lead = catalog.cube.sources, catalog.cube.lead
     known = finished(old)
@@ -278,7 +280,7 @@ def _require_grid(grid: Grid, variables: Sequence[_Variable]) -> None:
                 grid.require_same(part.grid, part.name)
 
 
-def _about(catalog: Catalog, recipe: Recipe) -> dict[str, Any]:
+def _about(catalog: BaseCatalog, recipe: Recipe) -> dict[str, Any]:
     return {
         "title": catalog.name,
         "Conventions": "CF-1.11",

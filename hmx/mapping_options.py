@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hmx.map_train_options import renamed
 from hmx.parsing import Count, Numbers, Options
+from hmx.split_options import SplitMethod
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 class MapOptions(Options):
@@ -57,3 +62,40 @@ class MapOptions(Options):
                 f"would share one. Try tile={whole}."
             )
         return self
+
+
+class MapScoreOptions(Options):
+    """What a mapper is scored on, beside the split of its training.
+
+    Parameters
+    ----------
+    beside : tuple of str
+        Other methods of splitting, each told beside the one that is judged by.
+    level : tuple of float
+        Central intervals whose coverage is told, percent.
+    inner : int
+        Inner folds of each training part that intervals are learnt from; 0 for the
+        other outer folds, at no cost.
+    """
+
+    beside: Annotated[tuple[SplitMethod, ...], BeforeValidator(_as_list)] = ("random",)
+    level: Numbers = (50.0, 80.0, 90.0)
+    inner: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("beside")
+    @classmethod
+    def _possible(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        for method in methods:
+            if method in ("distance", "regions"):
+                raise ValueError(
+                    f"{method!r} needs more than its name. Judge by it: train.split: "
+                    f"{{method: {method}, ...}}."
+                )
+        return methods
+
+    @field_validator("level")
+    @classmethod
+    def _percent(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if not levels or any(not 0 < level < 100 for level in levels):
+            raise ValueError("a level is a percentage between 0 and 100. Try 90.")
+        return tuple(sorted(set(levels)))

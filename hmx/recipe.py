@@ -18,7 +18,7 @@ import pandas as pd
 import xarray as xr
 
 from hmx.cadence import Cadence
-from hmx.catalog import Catalog, Source, is_url
+from hmx.catalog import BaseCatalog, Source, is_url
 from hmx.errors import CatalogError, SourceError
 from hmx.mosaic import reading
 
@@ -28,12 +28,12 @@ _DATE = re.compile(r"\d{4}-")
 _FORMAT = 1  # raise it when the same rasters would give another store
 
 
-def recipe_of(catalog: Catalog, known: Recipe) -> Recipe:
+def recipe_of(catalog: BaseCatalog, known: Recipe) -> Recipe:
     """Write the recipe of a catalog's cube from the files as they are now.
 
     Parameters
     ----------
-    catalog : Catalog
+    catalog : BaseCatalog
         Names the sources.
     known : dict
         Recipe of the cube that is there, or empty: a file that is gone counts
@@ -163,7 +163,7 @@ def _grew(old: Recipe, new: Recipe) -> bool:
     return bool(same and old["options"] == new["options"])
 
 
-def require_files(catalog: Catalog, recipe: Recipe) -> None:
+def require_files(catalog: BaseCatalog, recipe: Recipe) -> None:
     """Raise :class:`SourceError` naming every step whose file is missing."""
     lines = []
     for name, facts in recipe["sources"].items():

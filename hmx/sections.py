@@ -284,7 +284,7 @@ class BacktestOptions(Options):
     folds: Annotated[int, Field(ge=2)] | None = None
     level: Numbers = (50.0, 80.0, 95.0)
     baselines: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] | None = None
-    tile: Count = 512
+    tile: Count = 256
     precision: Literal["float32", "float64"] = "float32"
 
     @field_validator("baselines")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hmx.bundle import DESCRIPTION, Bundle, load, require_bundle_place
-from hmx.catalog import Catalog
+from hmx.catalog import BaseCatalog, Catalog
 from hmx.cube import open_cube
 from hmx.describe import describe_skill
 from hmx.ingest import ingest, is_current
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 _PLACES = {"device", "parallel", "devices", "num_nodes"}
 
 
-def ensure_cube(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = False) -> str:
+def ensure_cube(catalog: BaseCatalog, talk: Talk = QUIET, *, overwrite: bool = False) -> str:
     """Ingest the catalog's sources, unless their cube is there.
 
     Parameters
     ----------
-    catalog : Catalog
+    catalog : BaseCatalog
         Names sources and cube.
     talk : Talk
         For progress.

@@ -35,6 +35,7 @@ LAYERS = [
         "holdout",
         "catalog",
         "sections",
+        "map_sections",
         "scaling",
         "metrics",
         "regression",
@@ -66,7 +67,8 @@ LAYERS = [
     {"evaluate"},
     {"products", "describe"},
     {"workflow"},
-    {"accessor", "held"},
+    {"map_workflow"},
+    {"accessor", "soc_accessor", "held"},
     {""},  # hmx/__init__.py
     {"cli"},
 ]

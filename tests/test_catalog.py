@@ -10,7 +10,7 @@ from hmx.errors import CatalogError
 from tests.conftest import ROOT
 
 HM = {"path": "HM_{year}.tif", "years": [1990, 1995]}
-KEYS = "hmx, name, cube, points, model, train, forecast, evaluate, dask, track"
+KEYS = "hmx, name, cube, dask, track, model, train, forecast, evaluate"
 
 
 @pytest.fixture

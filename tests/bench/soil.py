@@ -34,7 +34,7 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from hmx.bands import Bands, enter_bands
-from hmx.catalog import Catalog
+from hmx.catalog import MapCatalog
 from hmx.cube import open_cube
 from hmx.forest import fit_forest
 from hmx.ingest import ingest
@@ -115,7 +115,7 @@ def macedonia(data: Path, folder: Path) -> Bands:
         "cube": {"path": str(folder / "soil.zarr"), "sources": sources},
         "points": {"path": f"{data}/points.csv", "target": "soc"},
     }
-    return enter_bands(open_cube(ingest(parse(Catalog, raw, context={"base": str(folder)}))))
+    return enter_bands(open_cube(ingest(parse(MapCatalog, raw, context={"base": str(folder)}))))
 
 
 def samples_of(bands: Bands, data: Path) -> Samples:

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from hmx.bands import enter_bands
-from hmx.catalog import Catalog
+from hmx.catalog import Catalog, MapCatalog
 from hmx.cube import open_cube
 from hmx.errors import BadArgument, CatalogError, NotEnoughData, SourceError
 from hmx.ingest import ingest, is_current
@@ -29,7 +29,7 @@ def catalog_of(folder, points=True, **sources):
         "cube": {"path": "build/tiny.zarr", "sources": sources},
         "points": {"path": "points.csv", "target": "soc"} if points else None,
     }
-    return parse(Catalog, raw, error=CatalogError, context={"base": str(folder)})
+    return parse(MapCatalog, raw, error=CatalogError, context={"base": str(folder)})
 
 
 def write_steps(folder, name, steps, **profile):
@@ -158,8 +158,7 @@ def test_the_section_of_points_speaks_like_the_rest_of_the_catalog(tmp_path):
     path = tmp_path / "c.yaml"
     head = "cube: {path: c.zarr, sources: {ndvi: {path: N_{year}.tif, years: [2014, 2015]}}}\n"
     path.write_text(head + "points: {path: p.csv, target: soc, where: soc <= 150, crs: EPSG:4326}")
-    points = Catalog.load(path).points
-    assert points is not None
+    points = MapCatalog.load(path).points
     assert (points.path, points.where) == (str(tmp_path / "p.csv"), ("soc <= 150",))
     for text, said in {
         "{target: soc}": "points.path in .*: this key is required",

@@ -5,6 +5,7 @@ Preparing reads points and cube once: everything after it is arithmetic on array
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +57,8 @@ class MapRecipe:
         Where training is logged: fields of the catalog's ``track``.
     init_from : str, optional
         Folder of another mapper, whose trunk is the start.
+    stamp : list of str, optional
+        State of the file of points, to notice that it has changed.
     """
 
     points: PointsOptions = field(default_factory=PointsOptions)
@@ -67,6 +70,21 @@ class MapRecipe:
     transforms: Mapping[str, str] = field(default_factory=dict)
     track: Mapping[str, Any] | None = None
     init_from: str | None = None
+    stamp: Sequence[Any] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Say what was asked, in JSON values."""
+        told: dict[str, Any] = {
+            "table": self.points.model_dump(mode="json"),
+            "network": self.network.model_dump(mode="json"),
+            "fit": self.fit.model_dump(mode="json"),
+            "split": self.split.model_dump(mode="json"),
+            "transforms": dict(self.transforms),
+            "init_from": self.init_from,
+            "stamp": self.stamp,
+        }
+        found: dict[str, Any] = json.loads(json.dumps(told))
+        return found
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,13 @@ import numpy as np
 from hmx.applicability import Applicability
 from hmx.conformal import Conformal
 from hmx.cube import Cubelike
+from hmx.errors import BadArgument
 from hmx.forest import fit_forest
 from hmx.learn.fitting import leads_processes, wait
 from hmx.learn.mapper.holding import HeldOut, hold_out
 from hmx.learn.mapper.learning import Learnt, learn
 from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
+from hmx.learn.mapper.transfer import trunk_of
 from hmx.learn.tracking import close, keep_log, log_bundle, log_summary, loggers
 from hmx.loading import load_mapper
 from hmx.map_bundle import MapBundle
@@ -90,7 +92,7 @@ def train(
             spec=prepared.spec,
             fit=recipe.fit,
             groups=prepared.samples.site,
-            init_from=None if start is None else start.member(0),
+            init_from=_trunk(start, prepared),
             logs=logs.of,
             progress=progress,
         )
@@ -107,10 +109,12 @@ def _start(recipe: MapRecipe) -> MapBundle | None:
     return None if recipe.init_from is None else load_mapper(recipe.init_from)
 
 
+def _trunk(start: MapBundle | None, prepared: Prepared) -> Mapping[str, np.ndarray] | None:
+    return None if start is None else trunk_of(start.member(0), start.spec, prepared.spec)
+
+
 def _require_like(start: MapBundle, prepared: Prepared) -> None:
     """Refuse a start whose target was measured in other units."""
-    from hmx.errors import BadArgument
-
     had, has = start.spec.units, prepared.spec.units
     if None not in (had, has) and had != has:
         raise BadArgument(
@@ -144,7 +148,7 @@ def _bundle(
             **_facts(prepared, recipe),
             "hmx": code_version(),
             "seed": fit.seed,
-            "split": folds.as_dict(),
+            "folds": folds.as_dict(),
             "held_out": _scores(prepared, learnt, held),
             "importance": held.importance.as_dict(),
             "runs": {name: dict(found) for name, found in learnt.runs.items()},
@@ -171,14 +175,11 @@ def _taken(learnt: Learnt) -> dict[str, list[str]] | None:
 
 def _facts(prepared: Prepared, recipe: MapRecipe) -> dict[str, Any]:
     """Say what was asked and of which data, in JSON values."""
+    labels = prepared.bands.labels
     return {
-        "points": {**recipe.points.model_dump(mode="json"), **prepared.report.as_dict()},
-        "network": recipe.network.model_dump(mode="json"),
-        "fit": recipe.fit.model_dump(mode="json"),
-        "by": recipe.split.model_dump(mode="json"),
-        "transforms": dict(recipe.transforms),
-        "init_from": recipe.init_from,
-        "steps": [prepared.bands.labels[0], prepared.bands.labels[-1], len(prepared.bands.labels)],
+        **recipe.settings(),
+        "points": prepared.report.as_dict(),
+        "steps": [labels[0], labels[-1], len(labels)],
         "cube": prepared.bands.data.attrs.get("hmx_fingerprint"),
     }
 

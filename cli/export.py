@@ -1,0 +1,28 @@
+"""``hmx export``: a forecast or a map as GeoTIFFs."""
+
+from __future__ import annotations
+
+import click
+
+from hmx.cli.shared import Call, Command, catalog_command, here
+
+
+@click.command(cls=Command)
+@catalog_command
+@click.option("--output", metavar="DIR", help="Folder of the files.  [default: beside the store]")
+def export(call: Call, output: str | None) -> None:
+    """Write the forecast or map of CATALOG as Cloud Optimised GeoTIFFs.
+
+    One file for each variable and time, with overviews, for QGIS and every other GIS. In
+    place of a catalog, the path of a Zarr store works too.
+    """
+    from hmx.catalog import is_catalog
+    from hmx.products.cog import export_cog
+
+    store = call.catalog
+    if is_catalog(store):
+        store = call.load_map().map_path if call.maps else call.load().forecast_path
+    folder = here(output) if output else store.rstrip("/").removesuffix(".zarr") + "_cog"
+    files = export_cog(store, folder, progress=call.talk.progress())
+    call.talk.say(f"export: {len(files)} GeoTIFFs")
+    click.echo(folder)

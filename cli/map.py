@@ -1,0 +1,43 @@
+"""``hmx map``: samples and covariates to a map."""
+
+from __future__ import annotations
+
+import click
+
+from hmx.cli.shared import Call, Command, box, catalog_command, here
+
+
+@click.command(name="map", cls=Command)
+@catalog_command
+@click.option("--level", type=float, multiple=True, metavar="%", help="Interval; repeatable.")
+@click.option("--time", metavar="DATE", help="Date of the map: a year or an ISO date.")
+@click.option("--region", metavar="W,S,E,N", help="Part to map, in the cube's CRS.")
+@click.option("--output", metavar="PATH", help="Zarr store to write.")
+@click.option("--cog", metavar="DIR", help="Write the map as GeoTIFFs here, too.")
+@click.option(
+    "--resume/--overwrite",
+    default=True,
+    help="Go on with what is there, or replace it.  [default: resume]",
+)
+def map_(
+    call: Call,
+    level: tuple[float, ...],
+    time: str | None,
+    region: str | None,
+    output: str | None,
+    cog: str | None,
+    resume: bool,
+) -> None:
+    """Map what the points of CATALOG sampled; ingest and train first if need be.
+
+    A job that was stopped goes on where its ledger proves that work is done.
+    """
+    from hmx.map_workflow import ensure_map  # loads xarray's and GDAL's machinery
+
+    catalog = call.load_map(
+        map__level=level,
+        map__time=time,
+        map__output=None if output is None else here(output),
+        map__cog=None if cog is None else here(cog),
+    )
+    click.echo(ensure_map(catalog, call.talk, region=box(region), overwrite=not resume))

@@ -1,0 +1,180 @@
+"""Score: a mapper's cross-validation, from points and cube to a scorecard in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmx.cube import Cubelike
+from hmx.durable import Folder
+from hmx.errors import OutputExists
+from hmx.evaluate.mapper.evaluate import evaluate
+from hmx.evaluate.mapper.networks import networks
+from hmx.evaluate.mapper.scorecard import MapScorecard
+from hmx.forest import fit_forest
+from hmx.learn.mapper.importance import Importance, Predict, permuted_importance, with_features
+from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
+from hmx.mapping_options import MapScoreOptions
+from hmx.points.splits import SiteFolds
+from hmx.points.stack import centre, fit_band_scaler, scaled
+from hmx.progress import QUIET, Talk
+from hmx.provenance import code_version, fingerprint
+from hmx.split_options import SplitOptions
+from hmx.targets import fit_target, forward
+
+CARD, TEXT = "scorecard.json", "scorecard.txt"
+
+
+def score(
+    obj: Cubelike,
+    points: Any,
+    recipe: MapRecipe,
+    options: MapScoreOptions | None = None,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    talk: Talk = QUIET,
+) -> MapScorecard | str:
+    """Score a way to make a mapper on samples that it has not seen.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Bands on one grid.
+    points : DataFrame, GeoDataFrame or path
+        Samples.
+    recipe : MapRecipe
+        How a mapper is made; its split is the one that it is judged by.
+    options : MapScoreOptions, optional
+        Other splits beside it, levels, inner folds.
+    out : str or Path, optional
+        Folder for the scorecard.
+    overwrite : bool
+        Score again even if the scorecard that is there is current.
+    talk : Talk
+        Told what became of the points, and progress.
+
+    Returns
+    -------
+    MapScorecard or str
+        ``print`` it; ``.verdict`` says in one sentence what to use. The text alone of a
+        scorecard that is there and current.
+
+    Raises
+    ------
+    BadArgument, CubeError, MissingVariable, NotEnoughData, SourceError
+        If points, cube and recipe do not fit.
+    OutputExists
+        If ``out`` holds something that is no scorecard.
+    """
+    options, fit = options or MapScoreOptions(), recipe.fit
+    prepared = prepare(obj, points, recipe)
+    talk.say(f"points: {prepared.report}")
+    mark = fingerprint_of(prepared, recipe, options)
+    if out is not None and (text := _found(str(out), mark)) is not None and not overwrite:
+        talk.say(f"evaluate: {out} is there and current")
+        return text
+    layer = recipe.points.layer
+    several = [
+        prepared.folds(split, seed=fit.seed, layer=layer) for split in _splits(recipe, options)
+    ]
+    told = _Counted(talk, of=len(several) * max(map(len, several)))
+    card = evaluate(
+        prepared.raw,
+        prepared.values,
+        prepared.spec,
+        several,
+        transform=fit.transform,
+        forecasters={
+            "network": told.each(
+                networks(prepared.raw, prepared.values, prepared.spec, fit, prepared.samples.site)
+            )
+        },
+        blend=fit.blend,
+        inner=options.inner,
+        levels=options.level,
+        seed=fit.seed,
+        domain=prepared.domain(seed=fit.seed),
+    )
+    facts = {**card.facts, "fingerprint": mark, "hmx": code_version()}
+    card = replace(card, facts=facts, importance=_importance(prepared, recipe, several[0]))
+    if out is not None:
+        card.save(str(out))
+        Folder(str(out)).write(TEXT, str(card).encode())
+    return card
+
+
+def _splits(recipe: MapRecipe, options: MapScoreOptions) -> list[SplitOptions]:
+    """List the split that is judged by, and those beside it."""
+    own = recipe.split
+    others = [method for method in options.beside if method != own.method]
+    return [own, *(SplitOptions(method=method, folds=own.folds) for method in others)]
+
+
+def _importance(prepared: Prepared, recipe: MapRecipe, folds: SiteFolds) -> Importance:
+    """Tell how much a forest loses on held-out folds without each band."""
+    spec, every = prepared.spec, np.arange(len(prepared.samples))
+    scaler = fit_band_scaler(prepared.raw, every, spec)  # a forest sees order alone
+    features = centre(scaled(prepared.raw, spec, scaler))
+    target = fit_target(prepared.values, recipe.fit.transform)
+    truth = forward(prepared.values, target)
+
+    def grown(train: np.ndarray, seed: int) -> Predict:
+        forest = fit_forest(features[train], truth[train], seed)
+        return with_features(forest.predict, features, spec.features)
+
+    bands = tuple(dict.fromkeys(spec.features))
+    return permuted_importance(grown, folds, truth, bands, seed=recipe.fit.seed)
+
+
+class _Counted:
+    """Tells how many fits are done."""
+
+    def __init__(self, talk: Talk, *, of: int):
+        self.progress, self.of, self.done = talk.progress(), of, 0
+
+    def each(self, fit_predict: Any) -> Any:
+        """Count the calls of a forecaster."""
+
+        def counted(train: np.ndarray, test: np.ndarray, seed: int) -> Any:
+            found = fit_predict(train, test, seed)
+            self.done += 1
+            self.progress(min(self.done, self.of), self.of, "evaluate: fitting networks")
+            return found
+
+        return counted
+
+
+def fingerprint_of(prepared: Prepared, recipe: MapRecipe, options: MapScoreOptions) -> str:
+    """Hash all that decides a scorecard: samples, what lies around them, and how."""
+    digest = hashlib.sha256()
+    arrays = (*vars(prepared.raw).values(), prepared.values, prepared.samples.lonlat)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    how = [recipe.network, recipe.fit, recipe.split, options]
+    told = [part.model_dump(mode="json") for part in how]
+    return fingerprint([digest.hexdigest(), told, code_version()])
+
+
+def _found(out: str, mark: str) -> str | None:
+    """Return the text of a scorecard that is there, if it is of this fingerprint."""
+    folder = Folder(out)
+    if not folder.names(""):
+        return None
+    try:
+        had = json.loads(folder.read(CARD) or b"")
+        known = "hmx_map_scorecard" in had
+    except (ValueError, TypeError):
+        known = False
+    if not known:
+        raise OutputExists(
+            f"{out} holds something that is no scorecard of a map, so it is left alone. "
+            "Choose another place: --output scores."
+        )
+    text = folder.read(TEXT)
+    return text.decode() if text and had["facts"].get("fingerprint") == mark else None

@@ -1,0 +1,243 @@
+"""Map workflow: make what a catalog with points asks for, and reuse what still fits.
+
+As :mod:`hmx.workflow`, of the other job: each function ensures one product and those it
+stands on, and says in one line what it builds and why.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hmx.catalog import MapCatalog, is_url
+from hmx.cube import open_cube
+from hmx.map_bundle import MapBundle
+from hmx.map_options import MapperOptions, PointsOptions
+from hmx.map_train_options import MapTrainOptions
+from hmx.mapping_options import MapOptions, MapScoreOptions
+from hmx.modelfolder import DESCRIPTION, require_bundle_place
+from hmx.progress import QUIET, Talk
+from hmx.recipe import stamp
+from hmx.remote_models import is_remote
+from hmx.workflow import ensure_cube
+
+if TYPE_CHECKING:
+    from hmx.learn.mapper.recipe import MapRecipe
+    from hmx.predict.job import Job
+    from hmx.predict.plan import Plan
+
+# choices of where to compute, which do not decide what comes out
+_PLACES = {"device", "parallel", "devices", "num_nodes"}
+
+
+def ensure_mapper(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = False) -> MapBundle:
+    """Train the catalog's mapper, unless one with these settings is there.
+
+    Parameters
+    ----------
+    catalog : MapCatalog
+        Names points, network, training and place.
+    talk : Talk
+        For progress.
+    overwrite : bool
+        Train again even if the model is current.
+
+    Returns
+    -------
+    MapBundle
+        Saved at ``catalog.model_path``.
+    """
+    from hmx.loading import load_mapper
+
+    if is_remote(catalog.model_path):
+        ensure_cube(catalog, talk)
+        talk.say(f"model: {catalog.model_path}")
+        return load_mapper(catalog.model_path)
+    path = Path(catalog.model_path)
+    require_bundle_place(path)
+    ensure_cube(catalog, talk)
+    recipe, cube = _recipe(catalog), open_cube(catalog.cube.path)
+    why = "there is none yet"
+    if (path / DESCRIPTION).is_file():
+        bundle = load_mapper(path)
+        change = _change(bundle, recipe.settings(), cube.attrs.get("hmx_fingerprint"))
+        if change is None and not overwrite:
+            talk.say(f"model: {path} is there and current")
+            return bundle
+        why = change or "as asked"
+    talk.say(f"model: training {path} ({why})")
+
+    from hmx.learn.mapper.train import train  # loads torch and Lightning
+
+    bundle = train(cube, catalog.points.path, recipe, out=path, talk=talk)
+    talk.say(f"model: {describe_held_out(bundle)}")
+    return bundle
+
+
+def ensure_map(
+    catalog: MapCatalog,
+    talk: Talk = QUIET,
+    *,
+    region: Any = None,
+    overwrite: bool = False,
+) -> str:
+    """Map what the catalog asks for, unless it is there.
+
+    Parameters
+    ----------
+    catalog : MapCatalog
+        Names levels, date, output and GeoTIFFs.
+    talk : Talk
+        For progress.
+    region : optional
+        As in ``ds.soc.map``.
+    overwrite : bool
+        Replace a map of other settings.
+
+    Returns
+    -------
+    str
+        Path of the map's store.
+
+    Raises
+    ------
+    OutputExists, OutputBusy, OutputFailed
+        If the output holds something else or another map, is being written by another
+        job, or cannot be written.
+    JobFailed
+        If tiles failed, or the scheduler went away; the rest is done.
+    """
+    from hmx.predict.job import run  # loads torch
+    from hmx.predict.output import require_free
+
+    if catalog.dask.cluster is not None:
+        from hmx.predict.cluster import check  # loads distributed
+
+        check(catalog.dask)
+    require_free(catalog.map_path, what="map: --output PATH")
+    job = _job(catalog, ensure_mapper(catalog, talk), region=region)
+    store = run(job, catalog.dask, overwrite=overwrite, talk=talk)
+    if catalog.map.cog is not None:
+        from hmx.products.cog import export_cog
+
+        files = export_cog(store, catalog.map.cog, progress=talk.progress())
+        talk.say(f"map: {len(files)} GeoTIFFs in {catalog.map.cog}")
+    return store
+
+
+def evaluate_mapper(
+    catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = False
+) -> tuple[str, str]:
+    """Score the catalog's way to make a mapper, unless that is done.
+
+    Parameters
+    ----------
+    catalog : MapCatalog
+        Names splits, levels and the folder of the scorecard.
+    talk : Talk
+        For progress.
+    overwrite : bool
+        Score again even if the scorecard is current.
+
+    Returns
+    -------
+    str
+        Path of the scorecard's folder.
+    str
+        The scorecard as text.
+    """
+    from hmx.evaluate.mapper.score import score  # loads torch
+
+    ensure_cube(catalog, talk)
+    card = score(
+        open_cube(catalog.cube.path),
+        catalog.points.path,
+        _recipe(catalog),
+        MapScoreOptions(**_only(catalog.evaluate, MapScoreOptions)),
+        out=catalog.scorecard_path,
+        overwrite=overwrite,
+        talk=talk,
+    )
+    return catalog.scorecard_path, str(card)
+
+
+def plan_catalog_map(catalog: MapCatalog, talk: Talk = QUIET, *, region: Any = None) -> Plan:
+    """Plan the catalog's map; ingest and train first if need be.
+
+    Parameters
+    ----------
+    catalog : MapCatalog
+        Names levels, output and workers.
+    talk : Talk
+        For progress.
+    region : optional
+        As in ``ds.soc.map``.
+    """
+    from hmx.predict.plan import plan  # loads torch
+
+    job = _job(catalog, ensure_mapper(catalog, talk), region=region)
+    talk.say("plan: timing one tile")
+    return plan(job.order, job.inventory, catalog.dask)
+
+
+def describe_held_out(bundle: MapBundle) -> str:
+    """Say in a line how a mapper did on samples that it had not seen."""
+    found = bundle.training.get("held_out", {}).get("transformed")
+    if not found:
+        return "not scored"
+    count = bundle.training["points"]["samples"]
+    return (
+        f"R2 {found['r2']:.3f}, RMSE {found['rmse']:.3g}, CCC {found['ccc']:.3f} on "
+        f"{count:,} samples held out in folds, {bundle.target.transform} of {bundle.spec.target}"
+    )
+
+
+def _job(catalog: MapCatalog, bundle: MapBundle, *, region: Any = None) -> Job:
+    """Put together what a catalog's map is."""
+    from hmx.predict.job import Job, adopt
+    from hmx.predict.mapper.order import MapOrder
+
+    source, store = catalog.cube.path, catalog.map_path
+    options = adopt(MapOptions(**_only(catalog.map, MapOptions)), store)
+    order = MapOrder.of(open_cube(source, chunks=None), bundle, options, region=region)
+    return Job(order, source, store)
+
+
+def _recipe(catalog: MapCatalog) -> MapRecipe:
+    """Write down how the catalog's mapper is made."""
+    from hmx.learn.mapper.recipe import MapRecipe  # loads torch and Lightning
+
+    path = catalog.points.path
+    return MapRecipe(
+        points=PointsOptions(**_only(catalog.points, PointsOptions)),
+        network=MapperOptions(**_only(catalog.model, MapperOptions)),
+        fit=MapTrainOptions(**_only(catalog.train, MapTrainOptions)),
+        split=catalog.train.split,
+        transforms=catalog.transforms,
+        track=catalog.track.model_dump(),
+        init_from=catalog.train.init_from,
+        stamp=None if is_url(path) or not Path(path).is_file() else stamp(path),
+    )
+
+
+def _only(section: Any, kind: type[Any]) -> dict[str, Any]:
+    return {name: getattr(section, name) for name in kind.model_fields}
+
+
+def _change(bundle: MapBundle, wants: dict[str, Any], cube: str | None) -> str | None:
+    """Say what differs from the settings a mapper was trained with."""
+    had = bundle.training
+    sections = {"table": "points", "network": "model", "fit": "train", "split": "train.split"}
+    for section, name in sections.items():
+        for key, value in wants[section].items():
+            before = had.get(section, {}).get(key)
+            if before != value and key not in _PLACES:
+                return f"{name}.{key} is {value}, and was {before}"
+    for key, why in (
+        ("transforms", "bands are transformed otherwise"),
+        ("init_from", "it starts from another mapper"),
+        ("stamp", "the points have changed since"),
+    ):
+        if had.get(key) != wants[key]:
+            return why
+    return None if had.get("cube") == cube else "the cube has changed since"
