@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
-from hmx.map_options import renamed
+from hmx.map_train_options import renamed
 from hmx.parsing import Count, Numbers, Options
 
 

@@ -173,7 +173,8 @@ class CnnLstm(Mapper):
         side = self.options.window
         bands = torch.cat((dynamic.flatten(1, 2), static), dim=1)
         y, x = (slice(side // 2, size - side // 2) for size in bands.shape[-2:])
-        return torch.cat((bands[..., y, x], functional.avg_pool2d(bands, side, 1)), dim=1)
+        means = functional.avg_pool2d(functional.avg_pool2d(bands, (side, 1), 1), (1, side), 1)
+        return torch.cat((bands[..., y, x], means), dim=1)
 
     def read(self, features: Tensor, centre: Tensor) -> Tensor:
         """Tell the quantity from features, (n, t, f), and what the skip sees, (n, k).

@@ -324,7 +324,7 @@ class SiteFolds:
         for later, number in zip(range(len(asked))[::-1], asked, strict=True):
             off = np.abs(sizes[order].cumsum() - shares[number] * len(first))
             take = 1 + int(off[: len(order) - 1 - later].argmin())
-            role[np.isin(self.group, groups[order[:take]]) & (role == TRAIN)] = number
+            role[np.isin(self.group, groups[order[:take]])] = number
             order = order[take:]
 
 

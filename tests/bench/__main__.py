@@ -18,6 +18,7 @@ from importlib import import_module
 
 BENCHES = {
     "engine": "the engine beside the plain network and overlapped blending",
+    "densemap": "dense inference of mappers beside window by window",
     "job": "a job beside a bare loop, and two workers beside one",
     "jobmemory": "the memory of a job against the size of its raster",
     "backtest": "the memory of a backtest against the size of its raster",

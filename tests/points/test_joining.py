@@ -108,6 +108,16 @@ def test_each_row_is_a_sample_or_counted_once(monkeypatch):
     assert (samples.step == 5).all()
 
 
+def test_a_duplicate_says_the_same_of_place_date_and_value():
+    bands = enter_bands(make_covariates((20, 30), gaps=False, time="year", steps=5))
+    table = table_at(bands, np.full(4, 9), np.full(4, 9), year=[2000, 2005, 2000, 2000])
+    table["soc"] = [1.0, 1.0, 1.0, 2.0]
+    samples, report = join(read(table, date="year"), bands, history=1)
+    assert samples.source.tolist() == [0, 1, 3]
+    assert report.left["duplicate"].tolist() == [2]
+    assert (report.sites, report.replicates) == (1, 3)
+
+
 def test_the_report_speaks_in_plain_words_and_json(bands):
     table = table_at(bands, ROW, COLUMN)
     table.loc[5] = table.loc[4]
@@ -131,6 +141,9 @@ def test_samples_of_one_pixel_are_one_site_unless_the_table_names_sites(bands):
     assert (report.sites, report.replicates) == (4, 2)
     samples, _ = join(read(table, site="plot"), bands, min_valid=0)
     assert samples.site.tolist() == [0, 1, 2, 0, 3]
+    table.loc[[0, 4], "plot"] = None  # in two pixels
+    samples, _ = join(read(table, site="plot"), bands, min_valid=0)
+    assert samples.site.tolist() == [0, 1, 2, 3, 4]
 
 
 AXES = {

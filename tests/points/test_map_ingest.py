@@ -85,6 +85,10 @@ def test_months_beside_years_are_a_dimension_of_their_own(tmp_path, rasters):
     np.testing.assert_array_equal(bands.stored("rain[month=7]"), rasters["rain"][6])
     assert (catalog.dynamic, catalog.static) == (("ndvi",), ("rain", "slope"))
     assert is_current(catalog)
+    write_tif(tmp_path / "RAIN_07.tif", rasters["rain"][6] + 1)
+    assert not is_current(catalog)
+    july = open_cube(ingest(catalog))["rain"][6]
+    np.testing.assert_array_equal(july, rasters["rain"][6] + 1)
 
 
 def test_a_year_that_is_added_leaves_the_months_as_they_were(tmp_path, rasters):

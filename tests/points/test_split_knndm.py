@@ -76,13 +76,24 @@ def test_no_fold_holds_more_than_half_or_fewer_than_five() -> None:
 
 
 def test_large_clusters_stay_alone_and_neighbours_on_the_line_part() -> None:
-    cluster = np.repeat(np.arange(6), [40, 10, 10, 10, 10, 10])
-    along = np.repeat([50.0, 1, 2, 3, 4, 5], [40, 10, 10, 10, 10, 10])
-    fold = knndm._merge(cluster, along, 3)
-    by_cluster = fold[np.searchsorted(cluster, np.arange(6))]
+    sizes = [40, 10, 10, 10, 10, 10]
+    cluster, along = np.repeat(np.arange(6), sizes), np.repeat([50.0, 1, 3, 5, 2, 4], sizes)
+    by_cluster = knndm._merge(cluster, along, 3)[np.searchsorted(cluster, np.arange(6))]
     assert by_cluster[0] not in by_cluster[1:]
-    assert all(np.diff(by_cluster[1:]) != 0)
-    assert sorted(np.bincount(fold)) == [20, 30, 40]
+    on_the_line = by_cluster[[1, 4, 2, 5, 3]]
+    assert all(np.diff(on_the_line) != 0)
+    assert set(on_the_line[::2]) != set(on_the_line[1::2])
+
+
+def test_sites_deep_in_their_fold_are_measured_as_well() -> None:
+    sites = scattered(300).lonlat
+    fold = (sites[:, 0] > 21.5).astype(int) + (sites[:, 1] > 41.5)
+    tree = knndm.cKDTree(knndm.earth_centred(sites))
+    known = tree.query(knndm.earth_centred(sites), k=4)[1]
+    found = knndm._test_distances(sites, fold, known)
+    for number in range(3):
+        here = fold == number
+        np.testing.assert_array_equal(found[here], nearest(sites[here], sites[~here]))
 
 
 def test_more_sites_than_can_be_clustered_join_the_nearest_that_is(

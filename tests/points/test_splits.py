@@ -245,6 +245,14 @@ def test_roles_without_a_group_each_are_refused() -> None:
     assert folds.split(0, dict.fromkeys(ROLES, 0.0)).count(TRAIN) == 10
 
 
+def test_each_role_takes_one_group_where_there_are_no_more() -> None:
+    lonlat = np.repeat([[20.0, 41], [22, 42], [24, 43], [26, 44]], 10, axis=0)
+    folds = region_folds(make_samples(lonlat), np.repeat(["a", "b", "c", "d"], 10))
+    for shares in ((0.1, 0.1), (0.4, 0.4)):
+        split = folds.split(0, dict(zip((VALIDATION, CALIBRATION), shares, strict=True)))
+        assert [split.count(role) for role in (TRAIN, VALIDATION, CALIBRATION)] == [10, 10, 10]
+
+
 def broken(saved: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**saved, **changes}
 

@@ -188,6 +188,19 @@ def test_scales_come_from_training_samples_alone():
     assert scaler.std["lst"][6] == pytest.approx(np.nanstd(july.astype(float)), rel=1e-6)
 
 
+@pytest.mark.parametrize("network", ["plain", "coarse"])
+def test_each_month_is_scaled_by_its_own_numbers(network):
+    bands, spec = world("months", network)
+    raw = gather(bands, make_samples(bands), spec)
+    windows = scaled(raw, spec, fit_band_scaler(raw, np.arange(30), spec))
+    for month in range(12):
+        for band in range(2):
+            z = windows.dynamic[:, month, band].astype(float)
+            z = z[np.isfinite(raw.dynamic[:, month, band])]
+            assert z.mean() == pytest.approx(0, abs=1e-5)
+            assert z.std() == pytest.approx(1, abs=1e-5)
+
+
 def test_a_calendar_has_one_scale_for_all_its_steps():
     bands, spec = world("years", "plain")
     raw = gather(bands, make_samples(bands), spec)

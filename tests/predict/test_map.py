@@ -212,6 +212,8 @@ def test_the_forest_is_blended_by_its_weight(covariates: xr.Dataset, tmp_path: P
     mixed = 0.75 * network + 0.25 * forest
     np.testing.assert_allclose(some[inside], mixed[inside], rtol=0, atol=1e-5)
     assert np.nanmax(np.abs(network - forest)) > 0.1
+    alone = soc_map(covariates, make_mapper(covariates))["soc"]
+    np.testing.assert_array_equal(maps[0]["soc"], alone)
 
 
 @pytest.mark.parametrize("knots", [(), (0.1, 0.5, 0.9)], ids=["one", "knots"])
