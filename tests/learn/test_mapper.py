@@ -72,6 +72,20 @@ def test_nothing_is_taken_from_samples_that_are_not_learnt_from() -> None:
         np.testing.assert_array_equal(weight, second.weights()[name])
 
 
+def test_scalers_see_nothing_of_validation_samples() -> None:
+    raw, values = samples()
+    groups, fit = np.arange(256), fit_of(validation=0.25, epochs=1)
+    held = ROWS[hold_out(groups[ROWS], fit.validation, seed=fit.seed)]
+    first = learn(raw, values, ROWS, spec=spec_of(), fit=fit, groups=groups)
+    raw.dynamic[held] += 9
+    values[held] = 10 * np.random.default_rng(1).permutation(values[held])
+    second = learn(raw, values, ROWS, spec=spec_of(), fit=fit, groups=groups)
+    assert first.scaler == second.scaler
+    assert first.target == second.target
+    for name, weight in first.weights().items():  # of the only epoch, whatever its score
+        np.testing.assert_array_equal(weight, second.weights()[name])
+
+
 def test_the_same_seed_gives_the_same_network_and_another_does_not() -> None:
     raw, values = samples()
     first, second, third = (
@@ -149,16 +163,18 @@ def test_quantiles_cover_what_they_say() -> None:
 
 def test_inner_folds_give_each_sample_what_has_not_seen_it() -> None:
     raw, values = samples()
-    values[:64] *= 50  # a group of its own kind: seen, it would be known
-    groups = np.arange(256) // 64
-    fit = fit_of(inner=4, runs=2, epochs=2, lr=1e-3)
-    target = fit_target(values, fit.transform)
-    predicted = cross_fit(
-        raw, values, np.arange(256), spec=spec_of(), fit=fit, groups=groups, target=target
-    )
-    assert predicted.shape == (2, 256, 1)
-    guess = inverse(predicted.mean(axis=0)[:, 0], target)
-    assert np.median(guess[:64]) < 0.2 * np.median(values[:64])
+    own = slice(0, 64)  # a group that is marked, and has values of its own: seen, it is known
+    raw.static[own] += 3
+    values[own] *= 50
+    groups, every = np.arange(256) // 64, np.arange(256)
+    spec, fit = spec_of(), fit_of(inner=4, runs=2)
+    seen = learn(raw, values, every, spec=spec, fit=fit, groups=groups)
+    target = seen.target
+    inner = cross_fit(raw, values, every, spec=spec, fit=fit, groups=groups, target=target)
+    assert inner.shape == (2, 256, 1)
+    known, guess = (inverse(seen.centre(z), target)[own] for z in (seen.predict(raw), inner))
+    assert np.median(known) > 0.5 * np.median(values[own])
+    assert np.median(guess) < 0.2 * np.median(values[own])
 
 
 def test_the_ratio_comes_from_inner_folds() -> None:

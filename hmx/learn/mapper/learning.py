@@ -99,7 +99,8 @@ def learn(
     values : ndarray, (n,)
         Target of all samples, native units.
     rows : ndarray of int
-        Training samples; of the others nothing is used.
+        Training samples; of the others nothing is used. Some of them, if asked for, choose
+        the best weights, and scalers see nothing of these either.
     spec : MapSpec
         What the networks are fed.
     fit : MapTrainOptions
@@ -119,10 +120,10 @@ def learn(
         If samples, options and start do not fit.
     """
     values, rows = np.asarray(values, "float64"), np.asarray(rows)
-    target = fit_target(values[rows], fit.transform)
-    scaler = fit_band_scaler(raw, rows, spec)
-    windows = scaled(raw.at(rows), spec, scaler)
     held = hold_out(groups[rows], fit.validation, seed=fit.seed)
+    target = fit_target(values[rows[~held]], fit.transform)
+    scaler = fit_band_scaler(raw, rows[~held], spec)
+    windows = scaled(raw.at(rows), spec, scaler)
     fitted = [
         fit_network(
             windows,
