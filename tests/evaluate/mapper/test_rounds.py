@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from hmx.errors import MissingVariable
-from hmx.evaluate.mapper.baselines import null_rows
+from hmx.evaluate.mapper.baselines import centre_of, features, null_rows
 from hmx.evaluate.mapper.rounds import Blend, Guess, play
 from hmx.metrics import interval_scores, regression_scores
+from hmx.points.stack import RawWindows
 from tests.evaluate.mapper.soils import make_soils, oracle
 
 SOILS = make_soils()
@@ -154,3 +155,14 @@ def test_null_rows_look_at_no_truth_that_is_held_out() -> None:
             for truth in (TRUTH, changed)
         )
         np.testing.assert_array_equal(one, two, err_msg=name)
+
+
+def test_null_rows_are_scaled_by_the_training_rows_alone() -> None:
+    train, test = next(SOILS.blocks().rounds())
+    middle = centre_of(SOILS.raw)
+    other = RawWindows(middle.dynamic.copy(), middle.static.copy())
+    other.dynamic[test] += 50
+    other.static[test] *= 9
+    one, two = (features(raw, train, SOILS.spec) for raw in (middle, other))
+    np.testing.assert_array_equal(one[train], two[train])
+    assert np.abs(one[train].mean(axis=0)).max() < 1e-5
