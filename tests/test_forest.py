@@ -65,6 +65,17 @@ def test_the_spread_is_large_where_the_target_varies(forest: Forest) -> None:
     assert loud > 1.5 * still > 0
 
 
+def test_the_spread_is_that_of_the_leaves_and_among_them() -> None:
+    x, y = world()
+    grown = RandomForestRegressor(10, min_samples_leaf=20, random_state=1).fit(x, y)
+    rows = world(200, 5)[0].astype(np.float32)
+    leaves = [(tree.tree_, tree.apply(rows)) for tree in grown.estimators_]
+    means = np.array([tree.value[at, 0, 0] for tree, at in leaves])
+    within = np.array([tree.impurity[at] for tree, at in leaves])
+    spread = np.sqrt(within.mean(axis=0) + means.var(axis=0))
+    np.testing.assert_allclose(from_sklearn(grown).moments(rows)[1], spread, rtol=1e-5)
+
+
 def test_a_seed_grows_the_same_forest() -> None:
     one, two, other = (fit_forest(*world(100), seed, trees=3) for seed in (0, 0, 1))
     rows = world(50, 4)[0]

@@ -18,6 +18,7 @@ from hmx.map_spec import MapSpec, TargetScaler
 from hmx.points.fold_report import describe_folds, name_folds
 from hmx.points.splits import SiteFolds
 from hmx.points.stack import RawWindows
+from hmx.progress import Progress, silent
 from hmx.targets import forward, inverse
 
 Array = NDArray[np.float64]
@@ -32,10 +33,11 @@ def evaluate(
     transform: TargetTransform = "log1p",
     forecasters: Mapping[str, FitPredict] | None = None,
     blend: float = 0.5,
-    inner: int = 0,
+    inner: int = 3,
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
     domain: Array | None = None,
+    progress: Progress = silent,
 ) -> MapScorecard:
     """Score a mapper beside forest, boosting, linear regression and the mean.
 
@@ -59,13 +61,16 @@ def evaluate(
     blend : float
         Weight of the forest in the blend with the first forecaster; 0 for no blend.
     inner : int
-        Inner folds that intervals are learnt from; 0 for the other outer folds.
+        Inner folds that intervals are learnt from; 0 for the other outer folds, which
+        costs nothing, but is not quite as strict.
     levels : sequence of float
         Of the intervals, percent.
     seed : int
         Of all fits.
     domain : ndarray of float64, (p, 2), optional
         Places of the map, degrees: adds how far the folds test.
+    progress : callable
+        Told (fits done, fits, forecaster), anew for each way of folding.
 
     Raises
     ------
@@ -86,7 +91,7 @@ def evaluate(
     splits = {
         name_folds(folds): play(
             everyone, folds, truth, blend=mixed, calibrate=() if number else tuple(shown),
-            inner=inner, levels=levels, seed=seed,
+            inner=inner, levels=levels, seed=seed, progress=progress,
         )
         for number, folds in enumerate(several)
     }  # fmt: skip

@@ -8,6 +8,7 @@ folds.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from hmx.conformal import Conformal
 from hmx.errors import missing_variable
 from hmx.points.splits import SiteFolds
+from hmx.progress import Progress, silent
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -118,6 +120,7 @@ def play(
     inner: int = 0,
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> Played:
     """Let forecasters predict every sample from the folds that it is not in.
 
@@ -136,30 +139,32 @@ def play(
         Forecasters that get prediction intervals.
     inner : int
         Folds that the training part of a round is dealt into, in the same blocks, for
-        held-out residuals. 0: residuals of the other outer folds, at no cost; their
-        models have seen samples of the tested one, whose truths they are not used on.
+        held-out residuals: nothing of the tested fold is used. 0: residuals of the
+        other outer folds, at no cost; none is of the tested fold, but their models
+        have learnt from it.
     levels : sequence of float
         Percent.
     seed : int
         Of the fits.
+    progress : callable
+        Told (fits done, fits, forecaster).
 
     Raises
     ------
     MissingVariable
         If a name to blend or to calibrate is not that of a forecaster.
     """
-    known = (*forecasters, *((BLEND,) if blend else ()))
-    for name in (*calibrate, *((blend.first, blend.second) if blend else ())):
-        if name not in known:
-            raise missing_variable(name, known, where="the forecasters")
+    _require(forecasters, calibrate, blend)
+    needed = _needed(forecasters, calibrate, blend)
+    fits = len(folds) * (len(forecasters) + inner * len(needed))
+    forecasters = _counted(forecasters, fits, progress)
     guesses = _all_held_out(forecasters, folds, seed, blend)
 
     def residuals(train: Rows, number: int) -> dict[str, Guess]:
         """Predict the training part of a round, held out."""
         if not inner:
             return {name: guesses[name].at(train) for name in calibrate}
-        needed = _needed(forecasters, calibrate, blend)
-        within = {name: _within(fit, train) for name, fit in needed.items()}
+        within = {name: _within(forecasters[name], train) for name in needed}
         below = folds.inner(train, inner, seed=seed + number)
         return _all_held_out(within, below, seed, blend if BLEND in calibrate else None)
 
@@ -203,11 +208,37 @@ def _within(fit: FitPredict, rows: Rows) -> FitPredict:
     return fit_predict
 
 
+def _require(
+    forecasters: Mapping[str, FitPredict], calibrate: Sequence[str], blend: Blend | None
+) -> None:
+    known = (*forecasters, *((BLEND,) if blend else ()))
+    for name in (*calibrate, *((blend.first, blend.second) if blend else ())):
+        if name not in known:
+            raise missing_variable(name, known, where="the forecasters")
+
+
 def _needed(
     forecasters: Mapping[str, FitPredict], calibrate: Sequence[str], blend: Blend | None
-) -> dict[str, FitPredict]:
+) -> list[str]:
     """Choose the forecasters whose residuals are wanted."""
     names = {*calibrate}
     if blend and BLEND in names:
         names |= {blend.first, blend.second}
-    return {name: fit for name, fit in forecasters.items() if name in names}
+    return [name for name in forecasters if name in names]
+
+
+def _counted(
+    forecasters: Mapping[str, FitPredict], total: int, progress: Progress
+) -> dict[str, FitPredict]:
+    """Let forecasters tell when they are done with a fit."""
+    done = itertools.count(1)
+
+    def telling(name: str, fit: FitPredict) -> FitPredict:
+        def fit_predict(train: Rows, test: Rows, seed: int) -> Guess:
+            guess = fit(train, test, seed)
+            progress(next(done), total, name)
+            return guess
+
+        return fit_predict
+
+    return {name: telling(name, fit) for name, fit in forecasters.items()}

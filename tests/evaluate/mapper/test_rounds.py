@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from hmx.errors import MissingVariable
-from hmx.evaluate.mapper.baselines import null_rows
+from hmx.evaluate.mapper.baselines import centre_of, features, null_rows
 from hmx.evaluate.mapper.rounds import Blend, Guess, play
 from hmx.metrics import interval_scores, regression_scores
+from hmx.points.stack import RawWindows
 from tests.evaluate.mapper.soils import make_soils, oracle
 
 SOILS = make_soils()
@@ -47,20 +48,46 @@ def test_inner_folds_see_nothing_of_the_outer_one() -> None:
             assert inner == {*train}
 
 
-@pytest.mark.parametrize("inner", [0, 3])
-def test_intervals_do_not_depend_on_truths_of_the_tested_fold(inner: int) -> None:
+def test_intervals_from_inner_folds_do_not_depend_on_truths_of_the_tested_fold() -> None:
     folds, changed = SOILS.blocks(), TRUTH.copy()
     first = folds.fold == 0
     changed[first] += 3
 
     def bounds(truth: np.ndarray) -> np.ndarray:
-        told = oracle(TRUTH)
-        played = play({"told": told}, folds, truth, calibrate=["told"], inner=inner)
+        fits = {"linear": null_rows(SOILS.raw, truth, SOILS.spec)["linear"]}
+        played = play(fits, folds, truth, calibrate=["linear"], inner=3)
+        return np.array(played.bounds["linear"][90.0])
+
+    one, two = bounds(TRUTH), bounds(changed)
+    np.testing.assert_array_equal(one[:, first], two[:, first])
+    assert not np.array_equal(one[:, ~first], two[:, ~first])
+
+
+def test_intervals_use_no_residual_of_the_tested_fold() -> None:
+    folds, changed = SOILS.blocks(), TRUTH.copy()
+    first = folds.fold == 0
+    changed[first] += 3
+
+    def bounds(truth: np.ndarray) -> np.ndarray:
+        played = play({"told": oracle(TRUTH)}, folds, truth, calibrate=["told"], inner=0)
         return np.array(played.bounds["told"][90.0])
 
     one, two = bounds(TRUTH), bounds(changed)
     np.testing.assert_array_equal(one[:, first], two[:, first])
     assert not np.array_equal(one[:, ~first], two[:, ~first])
+
+
+@pytest.mark.parametrize("inner", [0, 2])
+def test_progress_tells_every_fit_once(inner: int) -> None:
+    told: list[tuple[int, int, str]] = []
+    fits = {"network": oracle(TRUTH), "forest": oracle(TRUTH), "mean": oracle(TRUTH)}
+    play(
+        fits, SOILS.random(), TRUTH, blend=Blend(), calibrate=["blend"], inner=inner,
+        progress=lambda *words: told.append(words),
+    )  # fmt: skip
+    total = 4 * (3 + 2 * inner)
+    assert [done for done, _, _ in told] == list(range(1, total + 1))
+    assert {of for _, of, _ in told} == {total}
 
 
 @pytest.mark.parametrize("inner", [0, 3])
@@ -128,3 +155,14 @@ def test_null_rows_look_at_no_truth_that_is_held_out() -> None:
             for truth in (TRUTH, changed)
         )
         np.testing.assert_array_equal(one, two, err_msg=name)
+
+
+def test_null_rows_are_scaled_by_the_training_rows_alone() -> None:
+    train, test = next(SOILS.blocks().rounds())
+    middle = centre_of(SOILS.raw)
+    other = RawWindows(middle.dynamic.copy(), middle.static.copy())
+    other.dynamic[test] += 50
+    other.static[test] *= 9
+    one, two = (features(raw, train, SOILS.spec) for raw in (middle, other))
+    np.testing.assert_array_equal(one[train], two[train])
+    assert np.abs(one[train].mean(axis=0)).max() < 1e-5

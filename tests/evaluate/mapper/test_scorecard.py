@@ -40,6 +40,7 @@ def card() -> MapScorecard:
         SOILS.spec,
         [SOILS.blocks(), SOILS.random()],
         forecasters={"network": oracle(TRUTH, members=3, noise=0.4)},
+        inner=0,
         domain=SOILS.samples.lonlat + 0.01,
     )
 
@@ -118,7 +119,9 @@ def test_a_model_that_explains_nothing_is_told_loudly() -> None:
 
 
 def test_the_forest_alone_can_be_judged() -> None:
-    found = evaluate(SOILS.raw, SOILS.values, SOILS.spec, [SOILS.blocks()], transform="none")
+    found = evaluate(
+        SOILS.raw, SOILS.values, SOILS.spec, [SOILS.blocks()], transform="none", inner=0
+    )
     assert found.model == found.reference == "forest"
     assert found.verdict.startswith("Use forest: R2 0.")
     assert found.scale == "soc"
