@@ -15,6 +15,7 @@ from hmx.durable import Folder
 from hmx.errors import OutputExists
 from hmx.evaluate.mapper.evaluate import evaluate
 from hmx.evaluate.mapper.networks import networks
+from hmx.evaluate.mapper.rounds import FitPredict
 from hmx.evaluate.mapper.scorecard import MapScorecard
 from hmx.forest import fit_forest
 from hmx.learn.mapper.importance import Importance, Predict, permuted_importance, with_features
@@ -22,7 +23,7 @@ from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
 from hmx.mapping_options import MapScoreOptions
 from hmx.points.splits import SiteFolds
 from hmx.points.stack import centre, fit_band_scaler, scaled
-from hmx.progress import QUIET, Talk
+from hmx.progress import QUIET, Progress, Talk
 from hmx.provenance import code_version, fingerprint
 from hmx.split_options import SplitOptions
 from hmx.targets import fit_target, forward
@@ -83,23 +84,19 @@ def score(
     several = [
         prepared.folds(split, seed=fit.seed, layer=layer) for split in _splits(recipe, options)
     ]
-    told = _Counted(talk, of=len(several) * max(map(len, several)))
     card = evaluate(
         prepared.raw,
         prepared.values,
         prepared.spec,
         several,
         transform=fit.transform,
-        forecasters={
-            "network": told.each(
-                networks(prepared.raw, prepared.values, prepared.spec, fit, prepared.samples.site)
-            )
-        },
+        forecasters={"network": _networks(prepared, recipe)},
         blend=fit.blend,
         inner=options.inner,
         levels=options.level,
         seed=fit.seed,
         domain=prepared.domain(seed=fit.seed),
+        progress=_told(talk),
     )
     facts = {**card.facts, "fingerprint": mark, "hmx": code_version()}
     card = replace(card, facts=facts, importance=_importance(prepared, recipe, several[0]))
@@ -132,22 +129,14 @@ def _importance(prepared: Prepared, recipe: MapRecipe, folds: SiteFolds) -> Impo
     return permuted_importance(grown, folds, truth, bands, seed=recipe.fit.seed)
 
 
-class _Counted:
-    """Tells how many fits are done."""
+def _networks(prepared: Prepared, recipe: MapRecipe) -> FitPredict:
+    sites = prepared.samples.site
+    return networks(prepared.raw, prepared.values, prepared.spec, recipe.fit, sites)
 
-    def __init__(self, talk: Talk, *, of: int):
-        self.progress, self.of, self.done = talk.progress(), of, 0
 
-    def each(self, fit_predict: Any) -> Any:
-        """Count the calls of a forecaster."""
-
-        def counted(train: np.ndarray, test: np.ndarray, seed: int) -> Any:
-            found = fit_predict(train, test, seed)
-            self.done += 1
-            self.progress(min(self.done, self.of), self.of, "evaluate: fitting networks")
-            return found
-
-        return counted
+def _told(talk: Talk) -> Progress:
+    progress = talk.progress()
+    return lambda done, of, name: progress(done, of, f"evaluate: fitting {name}")
 
 
 def fingerprint_of(prepared: Prepared, recipe: MapRecipe, options: MapScoreOptions) -> str:
