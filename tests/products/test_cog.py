@@ -61,7 +61,7 @@ def test_files_say_what_they_are(soc: Path, tmp_path: Path) -> None:
         assert file.tags()["flag_meanings"] == "covariate_missing no_data"
     with rasterio.open(mean) as file:
         assert "level" not in file.tags()
-        assert file.descriptions == ("soc, predicted mean",)
+        assert file.descriptions == ("soc, central estimate",)
 
 
 def test_a_forecast_becomes_a_file_for_each_step(

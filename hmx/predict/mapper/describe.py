@@ -83,6 +83,6 @@ def _attrs(output: str, spec: MapSpec) -> dict[str, Any]:
 
 def _title(output: str) -> str:
     if output == "mean":
-        return "predicted mean"
+        return "central estimate"
     end, level = output.split("_")
     return f"{'lower' if end == 'lo' else 'upper'} end of the central {level} % interval"
