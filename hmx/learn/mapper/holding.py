@@ -14,14 +14,14 @@ import numpy as np
 
 from hmx.forest import Forest, fit_forest
 from hmx.learn.mapper.importance import Importance, Predict, permuted_importance, with_features
-from hmx.learn.mapper.learning import learn
+from hmx.learn.mapper.learning import cross_fit
 from hmx.learn.mapper.recipe import Prepared
 from hmx.map_spec import TargetScaler
 from hmx.map_train_options import MapTrainOptions
 from hmx.points.splits import SiteFolds
 from hmx.predict.mapper.mixing import Estimate, mixed
 from hmx.progress import Progress, silent
-from hmx.targets import forward, inverse
+from hmx.targets import forward
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,18 @@ def hold_out(
     progress : callable
         Told (folds done, folds, text).
     """
-    spec, values = prepared.spec, prepared.values
-    truth, plain = forward(values, target), fit.model_copy(update={"bias_correction": "none"})
+    spec, values, raw = prepared.spec, prepared.values, prepared.raw
+    truth = forward(values, target)
     forests: dict[int, Forest] = {}
     center, spread = np.empty(len(values)), np.empty(len(values))
-    for number, (train, test) in enumerate(folds.rounds()):
+    parts = cross_fit(
+        raw, values, folds.rounds(), spec=spec, fit=fit, groups=folds.group, target=target
+    )
+    for number, (train, test, said) in enumerate(parts):
         forest = fit_forest(features[train], truth[train], fit.seed)
         forests[fit.seed + 1000 * number] = forest
-        learnt = learn(prepared.raw, values, train, spec=spec, fit=plain, groups=folds.group)
-        said = inverse(learnt.predict(prepared.raw.at(test)), learnt.target)
-        members = forward(said, target).transpose(0, 2, 1)  # (members, q, n)
-        blended = forest if spec.blend else None
-        found = mixed(members, spec, blended, features[test].T)
+        members = said.transpose(0, 2, 1)  # (members, q, n), as pixels come
+        found = mixed(members, spec, forest if spec.blend else None, features[test].T)
         center[test], spread[test] = found.center, found.spread
         progress(number + 1, len(folds), f"holding out fold {number + 1} of {len(folds)}")
 

@@ -1,13 +1,12 @@
 """Learning a mapper: from raw windows to networks, and nothing from other samples.
 
 :func:`learn` fits scalers and networks to training samples. :func:`cross_fit` does so on
-inner folds of them, and gives for each sample what networks say that have not seen it:
-for the bias of the back-transform and for prediction intervals.
+folds of them, and gives for each sample what networks say that have not seen it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,14 +16,14 @@ import torch
 from hmx.distribution import shares
 from hmx.learn.logged import Spread, spread
 from hmx.learn.mapper.fitting import FittedMapper, fit_network
-from hmx.learn.mapper.groups import deal_groups, hold_out
+from hmx.learn.mapper.groups import hold_out
 from hmx.learn.mapper.module import predict
 from hmx.map_spec import BandScaler, MapSpec, TargetScaler
 from hmx.map_train_options import MapTrainOptions
 from hmx.metrics import regression_scores
 from hmx.points.stack import RawWindows, Windows, fit_band_scaler, scaled
 from hmx.progress import Progress, silent
-from hmx.targets import central, fit_target, forward, inverse, ratio_of
+from hmx.targets import central, fit_target, forward, inverse
 
 LogsOf = Callable[[int], Sequence[Any]]
 
@@ -141,54 +140,40 @@ def learn(
     ]
     kept = fitted if fit.ensemble else [min(fitted, key=lambda one: one.loss)]
     figures = [_figures(one, windows.at(held), values[rows][held], target) for one in fitted]
-    found = Learnt(replace(spec, members=len(kept)), scaler, target, tuple(kept), spread(figures))
-    if fit.bias_correction == "none":
-        return found
-    inner = cross_fit(raw, values, rows, spec=spec, fit=fit, groups=groups, target=target)
-    guessed = inverse(found.centre(inner), target)
-    return replace(found, target=replace(target, ratio=ratio_of(values[rows], guessed)))
+    return Learnt(replace(spec, members=len(kept)), scaler, target, tuple(kept), spread(figures))
 
 
 def cross_fit(
     raw: RawWindows,
     values: np.ndarray,
-    rows: np.ndarray,
+    rounds: Iterable[tuple[np.ndarray, np.ndarray]],
     *,
     spec: MapSpec,
     fit: MapTrainOptions,
     groups: np.ndarray,
     target: TargetScaler,
-) -> np.ndarray:
-    """Predict each training sample from inner folds that it is not in.
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Fit anew in each round, and say what networks give that have not seen its test.
 
     Parameters
     ----------
-    raw, values, rows, spec, fit, groups
-        As :func:`learn`; in each fold scalers are fitted anew.
+    raw, values, spec, fit, groups
+        As :func:`learn`; in each round scalers are fitted anew.
+    rounds : iterable of (train rows, test rows)
+        Of :meth:`hmx.points.splits.SiteFolds.rounds`.
     target : TargetScaler
-        In whose units predictions are wanted: that of all training samples.
+        In whose units predictions are wanted.
 
-    Returns
-    -------
-    ndarray, (members, len(rows), q)
-        In the network's units.
-
-    Raises
+    Yields
     ------
-    NotEnoughData
-        If there are fewer groups than inner folds.
+    tuple of ndarray
+        Training rows, test rows, and predictions of these, (members, n, q), in the
+        network's units.
     """
-    plain = fit.model_copy(update={"bias_correction": "none"})
-    fold = deal_groups(groups[rows], fit.inner, seed=fit.seed)
-    parts: dict[int, np.ndarray] = {}
-    for k in range(fit.inner):
-        learnt = learn(raw, values, rows[fold != k], spec=spec, fit=plain, groups=groups)
-        native = inverse(learnt.predict(raw.at(rows[fold == k])), learnt.target)
-        parts[k] = forward(native, target)
-    out = np.empty((*parts[0].shape[:1], len(rows), *parts[0].shape[2:]))
-    for k, part in parts.items():
-        out[:, fold == k] = part
-    return out
+    for train, test in rounds:
+        learnt = learn(raw, values, train, spec=spec, fit=fit, groups=groups)
+        native = inverse(learnt.predict(raw.at(test)), learnt.target)
+        yield train, test, forward(native, target)
 
 
 def _ask(one: FittedMapper, windows: Windows) -> np.ndarray:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,13 @@ from hmx.learn.mapper.transfer import trunk_of
 from hmx.learn.tracking import close, keep_log, log_bundle, log_summary, loggers
 from hmx.loading import load_mapper
 from hmx.map_bundle import MapBundle
+from hmx.map_spec import TargetScaler
 from hmx.metrics import regression_scores
 from hmx.modelfolder import require_bundle_place
 from hmx.points.stack import centre, scaled
 from hmx.progress import QUIET, Progress, Talk
 from hmx.provenance import code_version
-from hmx.targets import central, forward
+from hmx.targets import central, forward, inverse, ratio_of
 
 __all__ = ["MapRecipe", "train"]
 
@@ -135,11 +137,14 @@ def _bundle(
     held = hold_out(prepared, features, learnt.target, fit, folds, progress=progress)
     forest = fit_forest(features, truth, fit.seed).arrays() if spec.blend else {}
     weights = held.importance.weights(spec.features)
-    estimate = held.estimate
+    estimate, target = held.estimate, learnt.target
+    if fit.bias_correction == "ratio":
+        guessed = inverse(estimate.center, target)
+        target = replace(target, ratio=ratio_of(prepared.values, guessed))
     return MapBundle(
         spec=spec,
         scaler=learnt.scaler,
-        target=learnt.target,
+        target=target,
         weights=learnt.weights(),
         calibration=Conformal.fit(estimate.center, estimate.spread, truth, folds.group),
         forest=forest,
@@ -149,7 +154,7 @@ def _bundle(
             "hmx": code_version(),
             "seed": fit.seed,
             "folds": folds.as_dict(),
-            "held_out": _scores(prepared, learnt, held),
+            "held_out": _scores(prepared, target, held),
             "importance": held.importance.as_dict(),
             "runs": {name: dict(found) for name, found in learnt.runs.items()},
             "taken": _taken(learnt),
@@ -158,9 +163,9 @@ def _bundle(
     )
 
 
-def _scores(prepared: Prepared, learnt: Learnt, held: HeldOut) -> dict[str, dict[str, float]]:
+def _scores(prepared: Prepared, target: TargetScaler, held: HeldOut) -> dict[str, dict[str, float]]:
     """Score what was said of held-out samples, in transformed and in native units."""
-    target, center = learnt.target, held.estimate.center
+    center = held.estimate.center
     scales = {
         "transformed": [a * target.std for a in (forward(prepared.values, target), center)],
         "native": [prepared.values, central(center, target)],
