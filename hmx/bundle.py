@@ -159,3 +159,8 @@ def _restore(raw: dict[str, Any], weights: dict[str, np.ndarray], folder: Path) 
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise misdescribed(folder, error) from None
+
+
+def fits_means(bundle: Bundle) -> bool:
+    """Tell whether means follow a regression, or are held as it would do harm."""
+    return bool(bundle.training.get("anchor", {}).get("fitted", True))

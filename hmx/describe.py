@@ -163,7 +163,7 @@ def _anchor(found: Mapping[str, Any]) -> dict[str, str]:
         return {}
     told = f"{100 * gain:+.1f} % of a linear regression on steps left out"
     if not found["fitted"]:
-        told += ": WORSE THAN PERSISTENCE, so means are held near the last map"
+        told += ": WORSE THAN PERSISTENCE, so means are held at the last map"
     return {"left out": told}
 
 

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hmx.bundle import DESCRIPTION, Bundle, load, require_bundle_place
+from hmx.bundle import DESCRIPTION, Bundle, fits_means, load, require_bundle_place
 from hmx.catalog import BaseCatalog, Catalog
 from hmx.cube import open_cube
 from hmx.describe import describe_skill
@@ -98,10 +98,10 @@ def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = Fals
 
     bundle = train(cube, _recipe(catalog, cube), out=path, progress=talk.progress())
     talk.say(f"model: skill {describe_skill(bundle.training.get('validation', {}))}")
-    if not bundle.training["anchor"]["fitted"]:
+    if not fits_means(bundle):
         talk.say(
             "model: on steps left out, a linear regression does worse than persistence: what one "
-            "map shows the next takes back. Means are held near the last map; look at hmx evaluate"
+            "map shows the next takes back. Means are held at the last map; look at hmx evaluate"
         )
     return bundle
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hmx.bundle import DESCRIPTION, Bundle, load
+from hmx.bundle import DESCRIPTION, Bundle, fits_means, load
 from hmx.cube import Cubelike
 from hmx.durable import Folder
 from hmx.errors import BadArgument, NotEnoughData, OutputExists
@@ -345,6 +345,7 @@ class _Backtest:
         case, first = self.case, ready[0]
         target = case.cube.data[case.cube.target]
         splits = [work.held.split or work.held.unseen for work in ready]
+        held = [w.round.label for w in ready if not fits_means(w.bundle)]
         return {
             "target": case.cube.target,
             "units": target.attrs.get("units"),
@@ -355,6 +356,7 @@ class _Backtest:
             "folds": case.options.folds or 1,
             "baselines": ", ".join(case.baselines),
             "models": ", ".join(dict.fromkeys(work.bundle.digest[:12] for work in ready)),
+            "means held at the last map": ", ".join(held) or "never",
             "splits": ", ".join(dict.fromkeys(s.digest for s in splits if s)) or "none",
             "data": case.data,
             "seed": case.fit["seed"],
