@@ -72,41 +72,46 @@ def score(
     OutputExists
         If ``out`` holds something that is no scorecard.
     """
-    options, fit = options or MapScoreOptions(), recipe.fit
+    options = options or MapScoreOptions()
     prepared = prepare(obj, points, recipe)
     talk.say(f"points: {prepared.report}")
     mark = fingerprint_of(prepared, recipe, options)
     if out is not None and (text := _found(str(out), mark)) is not None and not overwrite:
         talk.say(f"evaluate: {out} is there and current")
         return text
-    layer = recipe.points.layer
+    card = _played(prepared, recipe, options, talk)
+    card = replace(card, facts={**card.facts, "fingerprint": mark, "hmx": code_version()})
+    if out is not None:
+        card.save(str(out))
+        Folder(str(out)).write(TEXT, str(card).encode())
+    return card
+
+
+def _played(
+    prepared: Prepared, recipe: MapRecipe, options: MapScoreOptions, talk: Talk
+) -> MapScorecard:
+    """Fit and score everyone on all ways of folding."""
+    fit, layer = recipe.fit, recipe.points.layer
     several = [
         prepared.folds(split, seed=fit.seed, layer=layer) for split in _splits(recipe, options)
     ]
-    told = _Counted(talk, of=len(several) * max(map(len, several)))
+    progress = talk.progress()
+    fitted = networks(prepared.raw, prepared.values, prepared.spec, fit, prepared.samples.site)
     card = evaluate(
         prepared.raw,
         prepared.values,
         prepared.spec,
         several,
         transform=fit.transform,
-        forecasters={
-            "network": told.each(
-                networks(prepared.raw, prepared.values, prepared.spec, fit, prepared.samples.site)
-            )
-        },
+        forecasters={"network": fitted},
         blend=fit.blend,
         inner=options.inner,
         levels=options.level,
         seed=fit.seed,
         domain=prepared.domain(seed=fit.seed),
+        progress=lambda done, of, text: progress(done, of, f"evaluate: {text}"),
     )
-    facts = {**card.facts, "fingerprint": mark, "hmx": code_version()}
-    card = replace(card, facts=facts, importance=_importance(prepared, recipe, several[0]))
-    if out is not None:
-        card.save(str(out))
-        Folder(str(out)).write(TEXT, str(card).encode())
-    return card
+    return replace(card, importance=_importance(prepared, recipe, several[0]))
 
 
 def _splits(recipe: MapRecipe, options: MapScoreOptions) -> list[SplitOptions]:
@@ -130,24 +135,6 @@ def _importance(prepared: Prepared, recipe: MapRecipe, folds: SiteFolds) -> Impo
 
     bands = tuple(dict.fromkeys(spec.features))
     return permuted_importance(grown, folds, truth, bands, seed=recipe.fit.seed)
-
-
-class _Counted:
-    """Tells how many fits are done."""
-
-    def __init__(self, talk: Talk, *, of: int):
-        self.progress, self.of, self.done = talk.progress(), of, 0
-
-    def each(self, fit_predict: Any) -> Any:
-        """Count the calls of a forecaster."""
-
-        def counted(train: np.ndarray, test: np.ndarray, seed: int) -> Any:
-            found = fit_predict(train, test, seed)
-            self.done += 1
-            self.progress(min(self.done, self.of), self.of, "evaluate: fitting networks")
-            return found
-
-        return counted
 
 
 def fingerprint_of(prepared: Prepared, recipe: MapRecipe, options: MapScoreOptions) -> str:
