@@ -174,6 +174,11 @@ class MapCatalog(BaseCatalog):
     @classmethod
     def _covariates_alone(cls, raw: Any) -> Any:
         """Leave out the target of the cube: that of points is mapped."""
+        if isinstance(raw, dict) and raw.get("points") is None:
+            raise ValueError(
+                "this catalog has no points, so it forecasts and does not map. Type hmx forecast, "
+                "or add points: {path: points.csv, target: soc}"
+            )
         if isinstance(raw, dict) and isinstance(raw.get("cube"), dict):
             return raw | {"cube": {"target": None} | raw["cube"]}
         return raw

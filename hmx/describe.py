@@ -9,17 +9,20 @@ from typing import Any
 
 import xarray as xr
 
-from hmx.bundle import load
+from hmx.axes import find_axes
 from hmx.calibration import Calibration
 from hmx.cube import enter, open_cube
-from hmx.grid import crs_name
+from hmx.describe_mapper import mapper_lines
+from hmx.grid import Grid, crs_name
+from hmx.loading import load
+from hmx.map_bundle import MapBundle
 from hmx.observed import KNOWN_UNTIL
 from hmx.predict.ledger import AUDIT, Ledger
 from hmx.spec import Spec
 
 
 def describe_store(path: str | Path) -> str:
-    """Describe a cube or a forecast.
+    """Describe a cube, a forecast or a map.
 
     Parameters
     ----------
@@ -32,8 +35,8 @@ def describe_store(path: str | Path) -> str:
         Lines of ``name  value``.
     """
     data = open_cube(path)
-    cube = enter(data, target=_first_series(data), dynamic=(), static=())
-    grid, times = cube.grid, cube.data["time"].values
+    series = _first_series(data)
+    grid, told = _planar(data) if series is None else _serial(data, series)
     width, height = grid.pixel_size_m
     area = grid.cell_areas().sum() * grid.shape[1] / 1e6
     lines = {
@@ -42,9 +45,7 @@ def describe_store(path: str | Path) -> str:
         "area": f"{area:,.0f} km2" + (", around the globe" if grid.wraps else ""),
         "CRS": crs_name(grid.crs),
         "bounds": ", ".join(f"{edge:.10g}" for edge in grid.bounds),
-        "time": f"{str(times[0])[:10]} to {str(times[-1])[:10]}, {len(times)} steps",
-        **_known_ahead(data),
-        "cadence": str(cube.cadence) if len(times) > 1 else "one step",
+        **told,
         "status": data.attrs.get("hmx_status", "unknown"),
     }
     if lines["status"] == "incomplete" and (done := Ledger(str(path)).count()):
@@ -77,6 +78,8 @@ def describe_bundle(path: str | Path) -> str:
         Lines of ``name  value``.
     """
     bundle = load(path)
+    if isinstance(bundle, MapBundle):
+        return _table(mapper_lines(bundle))
     spec, training = bundle.spec, bundle.training
     lines = {
         "predicts": spec.target + (f" in {spec.units}" if spec.units not in (None, "1") else ""),
@@ -185,10 +188,31 @@ def _known_ahead(data: xr.Dataset) -> dict[str, str]:
     return {"known ahead": ", ".join(said)} if said else {}
 
 
-def _first_series(data: xr.Dataset) -> str:
+def _first_series(data: xr.Dataset) -> str | None:
+    """Name a variable with time; there is none in a map."""
     with_time = [str(name) for name, v in data.data_vars.items() if v.ndim == 3]
     roles = [name for name in with_time if data[name].attrs.get("hmx_role") == "target"]
-    return next(iter((*roles, *with_time)), "hm")
+    return next(iter((*roles, *with_time)), None)
+
+
+def _serial(data: xr.Dataset, series: str) -> tuple[Grid, dict[str, str]]:
+    """Find the grid of a cube or a forecast, and say what its steps are."""
+    cube = enter(data, target=series, dynamic=(), static=())
+    times = cube.data["time"].values
+    return cube.grid, {
+        "time": f"{str(times[0])[:10]} to {str(times[-1])[:10]}, {len(times)} steps",
+        **_known_ahead(data),
+        "cadence": str(cube.cadence) if len(times) > 1 else "one step",
+    }
+
+
+def _planar(data: xr.Dataset) -> tuple[Grid, dict[str, str]]:
+    """Find the grid of a map, and say of which date it is, if it has one."""
+    names = find_axes(data, ("y", "x"))
+    inner = data.rename({outer: name for name, outer in names.items() if outer != name})
+    north_up = inner.sortby("y", ascending=False).sortby("x")
+    single = [v for name, v in data.coords.items() if not v.ndim and name != "spatial_ref"]
+    return Grid.from_xarray(north_up), {"date": str(single[0].values)[:10]} if single else {}
 
 
 def _brief(value: object) -> str:

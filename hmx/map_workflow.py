@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hmx.catalog import MapCatalog, is_url
 from hmx.cube import open_cube
+from hmx.describe_mapper import describe_held_out
 from hmx.map_bundle import MapBundle
 from hmx.map_options import MapperOptions, PointsOptions
 from hmx.map_train_options import MapTrainOptions
@@ -70,7 +71,7 @@ def ensure_mapper(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = 
     from hmx.learn.mapper.train import train  # loads torch and Lightning
 
     bundle = train(cube, catalog.points.path, recipe, out=path, talk=talk)
-    talk.say(f"model: {describe_held_out(bundle)}")
+    talk.say(f"model: held out {describe_held_out(bundle)}")
     return bundle
 
 
@@ -178,18 +179,6 @@ def plan_catalog_map(catalog: MapCatalog, talk: Talk = QUIET, *, region: Any = N
     job = _job(catalog, ensure_mapper(catalog, talk), region=region)
     talk.say("plan: timing one tile")
     return plan(job.order, job.inventory, catalog.dask)
-
-
-def describe_held_out(bundle: MapBundle) -> str:
-    """Say in a line how a mapper did on samples that it had not seen."""
-    found = bundle.training.get("held_out", {}).get("transformed")
-    if not found:
-        return "not scored"
-    count = bundle.training["points"]["samples"]
-    return (
-        f"R2 {found['r2']:.3f}, RMSE {found['rmse']:.3g}, CCC {found['ccc']:.3f} on "
-        f"{count:,} samples held out in folds, {bundle.target.transform} of {bundle.spec.target}"
-    )
 
 
 def _job(catalog: MapCatalog, bundle: MapBundle, *, region: Any = None) -> Job:

@@ -166,7 +166,8 @@ class SOCAccessor:
         level : float or sequence of float
             Central prediction intervals, percent: adds ``soc_lo_90``, ``soc_hi_90`` ...
         time : int or str, optional
-            Date of the map, of a calendar: a year or an ISO date. Default: the last step.
+            Date of the map, of a calendar: a year or an ISO date; ``year`` means the same.
+            Default: the last step.
         region : box, slices, GeoJSON or GeoDataFrame, optional
             Part to map: equals the crop of the full map.
         **options
@@ -194,7 +195,8 @@ class SOCAccessor:
         from hmx.predict.mapper.maps import soc_map
 
         chosen = self._trained() if model is None else model
-        return soc_map(self._obj, chosen, region=region, level=level, time=time, **options)
+        options |= {} if time is None else {"time": time}
+        return soc_map(self._obj, chosen, region=region, level=level, **options)
 
     def map_to_zarr(
         self,
@@ -299,7 +301,9 @@ def _recipe(options: dict[str, Any], bands: dict[str, Any]) -> MapRecipe:
     from hmx.split_options import SplitOptions
 
     split = parse(SplitOptions, dict(options.pop("split", {})))
-    apart = {name: options.pop(name) for name in ("init_from", "track") if name in options}
+    apart = {"track": options.pop("track")} if "track" in options else {}
+    if (start := options.pop("init_from", None)) is not None:
+        apart["init_from"] = str(start)
     table = {n: options.pop(n) for n in ("target", *_POINTS) if n in options}
     network, fit = split_mapping(options)
     return MapRecipe(parse(PointsOptions, table), network, fit, split, **bands, **apart)

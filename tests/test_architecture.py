@@ -65,7 +65,7 @@ LAYERS = [
     {"predict"},
     {"learn"},
     {"evaluate"},
-    {"products", "describe"},
+    {"products", "describe", "describe_mapper"},
     {"workflow"},
     {"map_workflow"},
     {"accessor", "soc_accessor", "held"},

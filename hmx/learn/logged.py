@@ -36,8 +36,8 @@ class Metric:
 
 
 METRICS = (
-    Metric("train_loss", "loss on the training chips, mean of the epoch", "of the loss"),
-    Metric("val_loss", "loss on the validation blocks; the least decides", "of the loss"),
+    Metric("train_loss", "loss on training chips or samples, mean of the epoch", "of the loss"),
+    Metric("val_loss", "loss on validation blocks or samples; the least decides", "of the loss"),
     Metric("lr", "learning rate", "1"),
     Metric("wait_share", "share of the epoch's time the network waited for data", "0-1"),
     Metric("val_rmse_h{k}", "root of the mean squared error", "of the target"),
@@ -55,6 +55,14 @@ METRICS = (
     Metric("val_mae_scaled_h{k}", "MAE of z-scores", "standard deviations"),
     Metric("val_rmse_10000_h{k}", "RMSE, if the source is stored as 0-10,000", "1/10,000"),
     Metric("val_mae_10000_h{k}", "MAE, if the source is stored as 0-10,000", "1/10,000"),
+    Metric("held_out_n", "samples of a mapper, each held out once", "samples"),
+    Metric("held_out_r2", "1 - sum of squared errors / that of the mean", "1; 1 is perfect"),
+    Metric("held_out_r2_corr", "squared correlation", "0-1"),
+    Metric("held_out_rmse", "root of the mean squared error", "of the transformed target"),
+    Metric("held_out_mae", "mean absolute error", "of the transformed target"),
+    Metric("held_out_bias", "mean of prediction - truth", "of the transformed target"),
+    Metric("held_out_ccc", "concordance (Lin 1989)", "1; 1 is perfect"),
+    Metric("held_out_rpiq", "interquartile range / RMSE", "1"),
 )
 
 

@@ -15,7 +15,6 @@ from hmx.durable import Folder
 from hmx.errors import OutputExists
 from hmx.evaluate.mapper.evaluate import evaluate
 from hmx.evaluate.mapper.networks import networks
-from hmx.evaluate.mapper.rounds import FitPredict
 from hmx.evaluate.mapper.scorecard import MapScorecard
 from hmx.forest import fit_forest
 from hmx.learn.mapper.importance import Importance, Predict, permuted_importance, with_features
@@ -23,7 +22,7 @@ from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
 from hmx.mapping_options import MapScoreOptions
 from hmx.points.splits import SiteFolds
 from hmx.points.stack import centre, fit_band_scaler, scaled
-from hmx.progress import QUIET, Progress, Talk
+from hmx.progress import QUIET, Talk
 from hmx.provenance import code_version, fingerprint
 from hmx.split_options import SplitOptions
 from hmx.targets import fit_target, forward
@@ -73,37 +72,46 @@ def score(
     OutputExists
         If ``out`` holds something that is no scorecard.
     """
-    options, fit = options or MapScoreOptions(), recipe.fit
+    options = options or MapScoreOptions()
     prepared = prepare(obj, points, recipe)
     talk.say(f"points: {prepared.report}")
     mark = fingerprint_of(prepared, recipe, options)
     if out is not None and (text := _found(str(out), mark)) is not None and not overwrite:
         talk.say(f"evaluate: {out} is there and current")
         return text
-    layer = recipe.points.layer
+    card = _played(prepared, recipe, options, talk)
+    card = replace(card, facts={**card.facts, "fingerprint": mark, "hmx": code_version()})
+    if out is not None:
+        card.save(str(out))
+        Folder(str(out)).write(TEXT, str(card).encode())
+    return card
+
+
+def _played(
+    prepared: Prepared, recipe: MapRecipe, options: MapScoreOptions, talk: Talk
+) -> MapScorecard:
+    """Fit and score everyone on all ways of folding."""
+    fit, layer = recipe.fit, recipe.points.layer
     several = [
         prepared.folds(split, seed=fit.seed, layer=layer) for split in _splits(recipe, options)
     ]
+    progress = talk.progress()
+    fitted = networks(prepared.raw, prepared.values, prepared.spec, fit, prepared.samples.site)
     card = evaluate(
         prepared.raw,
         prepared.values,
         prepared.spec,
         several,
         transform=fit.transform,
-        forecasters={"network": _networks(prepared, recipe)},
+        forecasters={"network": fitted},
         blend=fit.blend,
         inner=options.inner,
         levels=options.level,
         seed=fit.seed,
         domain=prepared.domain(seed=fit.seed),
-        progress=_told(talk),
+        progress=lambda done, of, text: progress(done, of, f"evaluate: {text}"),
     )
-    facts = {**card.facts, "fingerprint": mark, "hmx": code_version()}
-    card = replace(card, facts=facts, importance=_importance(prepared, recipe, several[0]))
-    if out is not None:
-        card.save(str(out))
-        Folder(str(out)).write(TEXT, str(card).encode())
-    return card
+    return replace(card, importance=_importance(prepared, recipe, several[0]))
 
 
 def _splits(recipe: MapRecipe, options: MapScoreOptions) -> list[SplitOptions]:
@@ -127,16 +135,6 @@ def _importance(prepared: Prepared, recipe: MapRecipe, folds: SiteFolds) -> Impo
 
     bands = tuple(dict.fromkeys(spec.features))
     return permuted_importance(grown, folds, truth, bands, seed=recipe.fit.seed)
-
-
-def _networks(prepared: Prepared, recipe: MapRecipe) -> FitPredict:
-    sites = prepared.samples.site
-    return networks(prepared.raw, prepared.values, prepared.spec, recipe.fit, sites)
-
-
-def _told(talk: Talk) -> Progress:
-    progress = talk.progress()
-    return lambda done, of, name: progress(done, of, f"evaluate: fitting {name}")
 
 
 def fingerprint_of(prepared: Prepared, recipe: MapRecipe, options: MapScoreOptions) -> str:

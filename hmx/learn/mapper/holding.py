@@ -82,7 +82,7 @@ def hold_out(
         members = said.transpose(0, 2, 1)  # (members, q, n), as pixels come
         found = mixed(members, spec, forest if spec.blend else None, features[test].T)
         center[test], spread[test] = found.center, found.spread
-        progress(number + 1, len(folds), f"holding out fold {number + 1} of {len(folds)}")
+        progress(number + 1, len(folds), f"holding out: fold {number + 1} of {len(folds)}")
 
     def grown(train: np.ndarray, seed: int) -> Predict:
         """Take the forest that was grown on these samples."""

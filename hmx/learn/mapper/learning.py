@@ -44,6 +44,8 @@ class Learnt:
         One network, or the members of an ensemble.
     runs : mapping of str to Spread
         Mean and standard deviation over all runs of their figures.
+    numbers : tuple of int
+        Which runs the kept networks are of, from 0.
     """
 
     spec: MapSpec
@@ -51,6 +53,7 @@ class Learnt:
     target: TargetScaler
     kept: tuple[FittedMapper, ...]
     runs: Mapping[str, Spread]
+    numbers: tuple[int, ...]
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return all weights by name; of several networks as ``0.name``, ``1.name`` ..."""
@@ -138,9 +141,12 @@ def learn(
         )
         for run in range(fit.runs)
     ]
-    kept = fitted if fit.ensemble else [min(fitted, key=lambda one: one.loss)]
+    best = min(range(fit.runs), key=lambda run: fitted[run].loss)
+    numbers = tuple(range(fit.runs)) if fit.ensemble else (best,)
+    kept = tuple(fitted[run] for run in numbers)
     figures = [_figures(one, windows.at(held), values[rows][held], target) for one in fitted]
-    return Learnt(replace(spec, members=len(kept)), scaler, target, tuple(kept), spread(figures))
+    own = replace(spec, members=len(kept))
+    return Learnt(own, scaler, target, kept, spread(figures), numbers)
 
 
 def cross_fit(

@@ -6,11 +6,10 @@ trusted, is learnt from folds of the samples that are held out in turn.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,8 +84,10 @@ def train(
         _require_like(start, prepared)
     talk.say(f"points: {prepared.report}")
     progress = talk.progress()
-    with _workplace(out) as folder:
-        logs = _Logs(folder, recipe, _facts(prepared, recipe))
+    with (
+        tempfile.TemporaryDirectory(prefix="hmx-training-") as folder,
+        closing(_Logs(Path(folder), recipe, _facts(prepared, recipe), out=out)) as logs,
+    ):
         learnt = learn(
             prepared.raw,
             prepared.values,
@@ -101,8 +102,8 @@ def train(
         bundle = _bundle(prepared, recipe, learnt, progress, started)
         if leads_processes() and out is not None:
             bundle = bundle.save(out)
-            keep_log(folder / "run-0", Path(out))
-        logs.finish(bundle)
+            keep_log(logs.folder_of(learnt.numbers[0]), Path(out))
+        logs.tell(bundle)
         wait()
     return bundle if leads_processes() or out is None else load_mapper(str(out))
 
@@ -157,6 +158,7 @@ def _bundle(
             "held_out": _scores(prepared, target, held),
             "importance": held.importance.as_dict(),
             "runs": {name: dict(found) for name, found in learnt.runs.items()},
+            "kept": list(learnt.numbers),
             "taken": _taken(learnt),
             "seconds": round(time.monotonic() - started, 1),
         },
@@ -192,45 +194,48 @@ def _facts(prepared: Prepared, recipe: MapRecipe) -> dict[str, Any]:
 class _Logs:
     """The loggers of each run, opened as it begins and closed as the next does."""
 
-    def __init__(self, folder: Path, recipe: MapRecipe, facts: Mapping[str, Any]):
+    def __init__(
+        self,
+        folder: Path,
+        recipe: MapRecipe,
+        facts: Mapping[str, Any],
+        *,
+        out: str | Path | None,
+    ):
         self.folder, self.recipe, self.facts = folder, recipe, facts
+        self.beside = Path.cwd() if out is None else Path(out).resolve().parent
         self.open: list[Any] = []
+
+    def folder_of(self, run: int) -> Path:
+        """Name the folder that a run is logged in."""
+        return self.folder / f"run-{run}"
 
     def of(self, run: int) -> list[Any]:
         """Open the loggers of one run."""
-        close(self.open)
+        self.close()
         track, seed = dict(self.recipe.track or {}), self.recipe.fit.seed
-        place = self.folder / f"run-{run}"
-        place.mkdir(parents=True, exist_ok=True)
+        for place in (self.folder_of(run), self.beside):
+            place.mkdir(parents=True, exist_ok=True)
         several = self.recipe.fit.runs > 1
         self.open = loggers(
-            place,
+            self.folder_of(run),
             **track,
             config=self.facts,
             group=f"{track.get('project', 'hmx')}-{seed}" if several else None,
             name=f"seed-{seed + run}" if several else None,
-            place=self.folder.parent,
+            place=self.beside,
         )
         return self.open
 
-    def finish(self, bundle: MapBundle) -> None:
+    def tell(self, bundle: MapBundle) -> None:
         """Send scores and bundle to who tracks."""
         scores = bundle.training["held_out"]["transformed"]
         log_summary(self.open, {f"held_out_{name}": value for name, value in scores.items()})
         if bundle.path is not None:
-            log_bundle(self.open, bundle.path, name=bundle.path.name)
+            about = {"folds": bundle.training["folds"]["digest"]}
+            log_bundle(self.open, bundle.path, name=bundle.path.name, metadata=about)
+
+    def close(self) -> None:
+        """Close those of the last run."""
         close(self.open)
         self.open = []
-
-
-@contextmanager
-def _workplace(out: str | Path | None) -> Iterator[Path]:
-    """Lend a folder for logs, beside the bundle if it is saved."""
-    if out is None:
-        with tempfile.TemporaryDirectory(prefix="hmx-training-") as folder:
-            yield Path(folder) / "runs"
-        return
-    work = Path(out).resolve().with_name(Path(out).name + ".training")
-    work.mkdir(parents=True, exist_ok=True)
-    yield work
-    shutil.rmtree(work, ignore_errors=True)
