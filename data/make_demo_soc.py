@@ -99,7 +99,9 @@ def make_land(rng: Rng, recipe: Recipe) -> Land:
     level, rise = recipe.rain
     west = np.linspace(12, -12, shape[1])  # mm, from west to east
     season = 1 + 0.35 * np.cos(2 * np.pi * (np.arange(12) - 6.5) / 12)[:, None, None]
-    rain = season * (level + rise * gaussian_filter(height, 3) + west + 4 * noise(rng, shape, 4, 80))
+    rain = season * (
+        level + rise * gaussian_filter(height, 3) + west + 4 * noise(rng, shape, 4, 80)
+    )
     mean = gaussian_filter(height, 2) / np.maximum(gaussian_filter(alive * 1.0, 2), 0.05)
     hollow = np.tanh((mean - height) / 25)
     return Land(terrain, alive, crop, forest, rain, hollow)
