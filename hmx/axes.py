@@ -79,6 +79,25 @@ def runs_against(data: xr.Dataset, dim: str) -> bool:
     return second > first if dim == "y" else second < first
 
 
+def north_up(data: xr.Dataset) -> xr.Dataset:
+    """Name rows and columns ``y`` and ``x``, and turn them north-up; lazy.
+
+    Parameters
+    ----------
+    data : Dataset
+        Rasters under any usual names of dims.
+
+    Raises
+    ------
+    CubeError
+        If there are no rows or columns.
+    """
+    names = find_axes(data, ("y", "x"))
+    inner = data.rename({outer: name for name, outer in names.items() if outer != name})
+    flips = [dim for dim in ("y", "x") if runs_against(inner, dim)]
+    return inner.isel({dim: slice(None, None, -1) for dim in flips})
+
+
 def crs_as_coordinate(data: xr.Dataset) -> xr.Dataset:
     """Give back to the coordinates what a plain ``to_zarr`` and ``open_zarr`` took from them.
 

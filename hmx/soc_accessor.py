@@ -11,6 +11,8 @@ import xarray as xr
 from hmx.errors import NotTrained
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from hmx.evaluate.mapper.scorecard import MapScorecard
     from hmx.learn.mapper.recipe import MapRecipe
     from hmx.map_bundle import MapBundle
@@ -282,6 +284,36 @@ class SOCAccessor:
 
         chosen = self._trained() if model is None else model
         return plan_map(self._obj, chosen, region=region, workers=workers, **options)
+
+    def plot_map(
+        self, model: MapBundle | str | Path | None = None, *, width: float = 6.0
+    ) -> Figure:
+        """Draw a map: estimate, width of its interval, and where it applies.
+
+        Parameters
+        ----------
+        model : MapBundle or path, optional
+            What made it: adds the places of its samples.
+        width : float
+            Of one map, inches.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Not shown, and known to no backend: ``figure.savefig("soc.png")``.
+
+        Raises
+        ------
+        CubeError
+            If this object is no result of :meth:`map`.
+
+        Examples
+        --------
+        >>> soc.soc.plot_map("models/soc").savefig("soc.png")  # doctest: +SKIP
+        """
+        from hmx.products.mapplot import plot_map
+
+        return plot_map(self._obj, model, width=width)
 
     def _trained(self) -> MapBundle:
         if self._model is None:

@@ -20,7 +20,7 @@ import rasterio.shutil
 import xarray as xr
 from rasterio.windows import Window as RasterWindow
 
-from hmx.axes import find_axes, runs_against
+from hmx.axes import north_up
 from hmx.cube import open_cube
 from hmx.errors import CubeError, OutputExists
 from hmx.grid import Grid
@@ -65,7 +65,7 @@ def export_cog(
         If there is no store.
     """
     data = source if isinstance(source, xr.Dataset) else open_cube(source)
-    data = _north_up(data)
+    data = north_up(data)
     grid, folder = Grid.from_xarray(data), Path(folder)
     layers = list(_layers(data))
     if not layers:
@@ -82,14 +82,6 @@ def export_cog(
         _write(layer, path, grid, _tags(layer, data.attrs))
     progress(len(layers), len(layers), "export: done")
     return paths
-
-
-def _north_up(data: xr.Dataset) -> xr.Dataset:
-    """Name rows and columns y and x, and turn them north-up."""
-    names = find_axes(data, ("y", "x"))
-    inner = data.rename({outer: name for name, outer in names.items() if outer != name})
-    flips = [dim for dim in ("y", "x") if runs_against(inner, dim)]
-    return inner.isel({dim: slice(None, None, -1) for dim in flips})
 
 
 def _layers(data: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +18,8 @@ from matplotlib.patches import Patch
 
 from hmx.evaluate.foldplan import MOST, thin
 from hmx.folds import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION, Split
-from hmx.grid import Grid, crs_name
+from hmx.grid import Grid
+from hmx.products.mapframe import dress, stretch
 from hmx.products.plot import MISSING
 
 COLOURS = {TRAIN: "#56B4E9", VALIDATION: "#F0E442", CALIBRATION: "#009E73", TEST: "#D55E00"}
@@ -62,7 +62,7 @@ def draw_folds(
     columns = min(_COLUMNS, math.ceil(math.sqrt(len(splits))))
     rows = math.ceil(len(splits) / columns)
     west, south, east, north = grid.bounds
-    height = width * _stretch(grid) * (north - south) / (east - west)
+    height = width * stretch(grid) * (north - south) / (east - west)
     figure = Figure(
         figsize=(columns * width, rows * (min(max(height, 2.0), 2.5 * width) + 1.6)),
         layout="compressed",
@@ -103,43 +103,14 @@ def _map(axis: Axes, split: Split, grid: Grid, valid: np.ndarray | None) -> None
         palette[roles],
         interpolation="nearest",
         extent=(west, east, south, north),
-        aspect=_stretch(grid),
+        aspect=stretch(grid),
     )
     buffered = roles == _BUFFERED
     if buffered.any() and min(buffered.shape) > 1:
         axis.contourf(
             grid.x[cols], grid.y[rows], buffered, levels=[0.5, 1.5], colors="none", hatches=["////"]
         )
-    across, up = ("longitude", "latitude") if grid.crs.is_geographic else ("easting", "northing")
-    unit = grid.crs.axis_info[0].unit_name if grid.crs.axis_info else "m"
-    axis.set_xlabel(f"{across} ({unit}), {crs_name(grid.crs)}", fontsize=8)
-    axis.set_ylabel(f"{up} ({unit})", fontsize=8)
-    axis.tick_params(labelsize=7)
-    axis.ticklabel_format(style="plain", useOffset=False)
-    axis.locator_params(nbins=5)
-    _scale(axis, grid)
-
-
-def _stretch(grid: Grid) -> float:
-    """Height of a unit of y in units of x as drawn: true to scale at the middle."""
-    (width, height), (dx, dy) = grid.pixel_size_m, grid.resolution
-    return (height / dy) / (width / dx)
-
-
-def _scale(axis: Axes, grid: Grid) -> None:
-    """Draw a bar of a round length on the ground, as it is at the middle of the map."""
-    across = grid.shape[1] * grid.pixel_size_m[0]
-    power = 10.0 ** math.floor(math.log10(across / 4))
-    length = max(n * power for n in (1, 2, 5) if n * power <= across / 4)
-    share = length / across
-    left, base = 0.97 - share, 0.035
-    look: dict[str, Any] = {"transform": axis.transAxes, "clip_on": False}
-    axis.plot([left, left + share], [base, base], color="white", lw=5, **look)
-    axis.plot([left, left + share], [base, base], color="black", lw=2, **look)
-    text = f"{length:.0f} m" if length < 1000 else f"{length / 1000:,.0f} km"
-    box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
-    at = (left + share / 2, base + 0.02)
-    axis.text(*at, text, ha="center", va="bottom", fontsize=7, bbox=box, **look)
+    dress(axis, grid)
 
 
 def _legend(axis: Axes, split: Split, pixels: Mapping[int, int]) -> None:
