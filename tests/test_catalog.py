@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hmx.catalog import Catalog, Source, is_catalog, is_url
+from hmx.catalog import Catalog, Source, is_catalog, is_url, load_catalog
 from hmx.errors import CatalogError
 from tests.conftest import ROOT
 
