@@ -178,8 +178,8 @@ class Conformal:
         """Raise unless there is something to build intervals from."""
         if not self.count:
             raise BadArgument(
-                "this model has no calibration, so it cannot give intervals. Train it with "
-                "calibrate=True, or leave out level=."
+                "this model has no calibration, so it cannot give intervals. Train it anew, which "
+                "holds samples out for one, or leave out level=."
             )
 
     def _scale(self, spread: Floats) -> Floats:

@@ -29,6 +29,13 @@ def _as_texts(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _as_crs(value: Any) -> Any:
+    """Write a CRS object, or the number of one, as text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"EPSG:{value}"
+    return value.to_wkt() if hasattr(value, "to_wkt") else value
+
+
 class MapperOptions(Options):
     """The network.
 
@@ -190,7 +197,7 @@ class PointsOptions(Options):
     target: str = "soc"
     x: str | None = None
     y: str | None = None
-    crs: str | None = None
+    crs: Annotated[str | None, BeforeValidator(_as_crs)] = None
     date: str | None = None
     site: str | None = None
     where: Annotated[tuple[str, ...], BeforeValidator(_as_texts)] = ()

@@ -14,7 +14,7 @@ from hmx.cube import open_cube
 from hmx.describe_mapper import describe_held_out
 from hmx.map_bundle import MapBundle
 from hmx.map_options import MapperOptions, PointsOptions
-from hmx.map_train_options import MapTrainOptions
+from hmx.map_train_options import PLACES, MapTrainOptions
 from hmx.mapping_options import MapOptions, MapScoreOptions
 from hmx.modelfolder import DESCRIPTION, require_bundle_place
 from hmx.progress import QUIET, Talk
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from hmx.learn.mapper.recipe import MapRecipe
     from hmx.predict.job import Job
     from hmx.predict.plan import Plan
-
-# choices of where to compute, which do not decide what comes out
-_PLACES = {"device", "parallel", "devices", "num_nodes"}
 
 
 def ensure_mapper(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = False) -> MapBundle:
@@ -220,7 +217,7 @@ def _change(bundle: MapBundle, wants: dict[str, Any], cube: str | None) -> str |
     for section, name in sections.items():
         for key, value in wants[section].items():
             before = had.get(section, {}).get(key)
-            if before != value and key not in _PLACES:
+            if before != value and key not in PLACES:
                 return f"{name}.{key} is {value}, and was {before}"
     for key, why in (
         ("transforms", "bands are transformed otherwise"),

@@ -15,6 +15,11 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _as_label(value: Any) -> Any:
+    """Write a date as text: YAML reads 2015-06-30 as one."""
+    return value.isoformat()[:10] if hasattr(value, "isoformat") else value
+
+
 class MapOptions(Options):
     """A map.
 
@@ -36,7 +41,7 @@ class MapOptions(Options):
     """
 
     level: Numbers = ()
-    time: int | str | None = None
+    time: Annotated[int | str | None, BeforeValidator(_as_label)] = None
     tile: Count | None = None
     chunk: Count | None = None
     device: str = "auto"

@@ -70,8 +70,9 @@ class SOCAccessor:
             (:class:`hmx.map_options.PointsOptions`). Of network and fit: fields of
             :class:`hmx.map_options.MapperOptions` and
             :class:`hmx.map_train_options.MapTrainOptions`, such as ``runs=5``,
-            ``blend=0.5`` or ``transform="log1p"``. ``split={"method": "blocks",
-            "block_km": 20}``, fields of :class:`hmx.split_options.SplitOptions`;
+            ``blend=0.5`` or ``transform="log1p"``. ``split="random"`` or
+            ``split={"method": "blocks", "block_km": 20}``, fields of
+            :class:`hmx.split_options.SplitOptions`;
             ``init_from="models/elsewhere"``; ``track={"wandb": "offline"}``.
 
         Returns
@@ -330,12 +331,14 @@ def _recipe(options: dict[str, Any], bands: dict[str, Any]) -> MapRecipe:
     from hmx.map_options import PointsOptions
     from hmx.map_train_options import split_mapping
     from hmx.parsing import parse
+    from hmx.sections import TrackSection
     from hmx.split_options import SplitOptions
 
-    split = parse(SplitOptions, dict(options.pop("split", {})))
-    apart = {"track": options.pop("track")} if "track" in options else {}
-    if (start := options.pop("init_from", None)) is not None:
-        apart["init_from"] = str(start)
+    split = options.pop("split", {})
+    split = parse(SplitOptions, {"method": split} if isinstance(split, str) else split)
+    track = parse(TrackSection, options.pop("track", {})).model_dump()
+    start = options.pop("init_from", None)
+    apart = {"track": track, "init_from": None if start is None else str(start)}
     table = {n: options.pop(n) for n in ("target", *_POINTS) if n in options}
     network, fit = split_mapping(options)
     return MapRecipe(parse(PointsOptions, table), network, fit, split, **bands, **apart)

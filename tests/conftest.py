@@ -12,6 +12,8 @@ import xarray as xr
 
 import hmx
 from tests.factories import make_cube
+from tests.mapworlds import make_covariates
+from tests.soilworlds import TINY, UTM, make_points
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,6 +56,22 @@ def trained(cube: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> hmx.B
         calibration=0.25,
         final=False,
         out=tmp_path_factory.mktemp("models") / "trained",
+    )
+
+
+@pytest.fixture(scope="session")
+def land() -> xr.Dataset:
+    """Covariates of the map job: months of every year, a lake, lost pixels."""
+    return make_covariates((32, 36))
+
+
+@pytest.fixture(scope="session")
+def trained_mapper(land: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> hmx.MapBundle:
+    """A small mapper, really trained, calibrated, on disk, tracked offline."""
+    out = tmp_path_factory.mktemp("mappers") / "soc.model"
+    track = {"wandb": "offline", "project": "soils"}
+    return land.soc.train(
+        make_points(land), crs=UTM, units="g/kg", out=out, track=track, valid_range=(0, 200), **TINY
     )
 
 

@@ -51,7 +51,7 @@ def write_map_catalog(
         how = {"nodata": np.nan, "pixel": 250.0}
         if "time" in variable.dims:
             for label, plane in zip(labels, variable.values, strict=True):
-                write_raster(folder / f"{name}_{label}.tif", plane, **how)
+                write_raster(folder / f"{name}_{label:02d}.tif", plane, **how)
             axis = "month" if months else "year"
             sources[name] = {"path": f"{name}_{{{axis}}}.tif", f"{axis}s": labels}
         else:

@@ -137,8 +137,9 @@ def test_heavy_libraries_stay_at_home(name: str, path: Path) -> None:
         assert homes is None or name in homes, f"{path} imports {module}"
 
 
-def test_accessor_methods_are_one_call() -> None:
-    tree = ast.parse((ROOT / "hmx" / "accessor.py").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["accessor", "soc_accessor"])
+def test_accessor_methods_are_one_call(name: str) -> None:
+    tree = ast.parse((ROOT / "hmx" / f"{name}.py").read_text(encoding="utf-8"))
     accessor = next(n for n in tree.body if isinstance(n, ast.ClassDef))
     for method in accessor.body:
         if not isinstance(method, ast.FunctionDef) or method.name.startswith("_"):

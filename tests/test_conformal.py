@@ -118,7 +118,9 @@ def test_json_values_give_the_same_intervals() -> None:
 
 
 def test_a_model_without_calibration_says_so() -> None:
-    with pytest.raises(BadArgument, match=r"no calibration, .* calibrate=True, or leave out level"):
+    with pytest.raises(
+        BadArgument, match=r"no calibration, .* holds samples out for one, or leave out level"
+    ):
         Conformal().interval(np.zeros(3), np.zeros(3), 90)
 
 

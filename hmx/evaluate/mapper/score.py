@@ -19,6 +19,7 @@ from hmx.evaluate.mapper.scorecard import MapScorecard
 from hmx.forest import fit_forest
 from hmx.learn.mapper.importance import Importance, Predict, permuted_importance, with_features
 from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
+from hmx.map_train_options import PLACES
 from hmx.mapping_options import MapScoreOptions
 from hmx.points.splits import SiteFolds
 from hmx.points.stack import centre, fit_band_scaler, scaled
@@ -143,8 +144,8 @@ def fingerprint_of(prepared: Prepared, recipe: MapRecipe, options: MapScoreOptio
     arrays = (*vars(prepared.raw).values(), prepared.values, prepared.samples.lonlat)
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
-    how = [recipe.network, recipe.fit, recipe.split, options]
-    told = [part.model_dump(mode="json") for part in how]
+    fit = recipe.fit.model_dump(mode="json", exclude=set(PLACES))
+    told = [fit, *(p.model_dump(mode="json") for p in (recipe.network, recipe.split, options))]
     return fingerprint([digest.hexdigest(), told, code_version()])
 
 
