@@ -10,6 +10,7 @@ import pytest
 import hmx
 from hmx.cli.main import hmx as cli
 from hmx.learn.logged import metric_table
+from hmx.workflow import ensure_cube
 from tests.conftest import ROOT
 from tests.factories import make_cube
 
@@ -46,14 +47,54 @@ def test_the_catalog_example_is_valid(tmp_path: Path) -> None:
     assert catalog.static == ("elevation",)
 
 
+def test_the_mapping_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    cube = f"cube.path={tmp_path}/build/demo_soc.zarr"
+    ensure_cube(hmx.MapCatalog.load(ROOT / "catalogs" / "demo_soc.yaml", [cube]))
+    code, long = blocks("python")[1], '"epochs": 40, "batch": 64, "runs": 3'
+    assert long in code
+    quick = code.replace(long, '"epochs": 1, "runs": 1, "inner": 2')
+    exec(compile(quick, "README.md", "exec"), {})
+    assert isinstance(hmx.load("build/readme_soc.model"), hmx.MapBundle)
+    assert (tmp_path / "build" / "soc.png").stat().st_size > 10_000
+
+
+def test_the_catalog_of_a_map_is_that_of_the_demo(tmp_path: Path) -> None:
+    (tmp_path / "catalogs").mkdir()
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "catalogs" / "map.yaml").write_text(blocks("yaml")[1])
+    catalog = hmx.MapCatalog.load(tmp_path / "catalogs" / "map.yaml")
+    demo = hmx.MapCatalog.load(ROOT / "catalogs" / "demo_soc.yaml")
+    assert (catalog.dynamic, catalog.static) == (("ndvi", "lst"), ("precip", "elevation"))
+    for source in catalog.cube.sources.values():
+        for step in source.steps() or [""]:
+            assert Path(source.path_of(step)).exists()
+    assert Path(catalog.points.path).exists()
+    assert catalog.train == demo.train
+    assert catalog.model.model_dump(exclude={"path"}) == demo.model.model_dump(exclude={"path"})
+
+
+def test_keys_of_the_readme_about_maps_exist() -> None:
+    section = README.split("## Map what was sampled")[1].split("\n## ")[0]
+    keys = re.findall(r"`(points|model|train|map)\.(\w+)", section)
+    assert len(keys) > 15
+    for part, key in keys:
+        section_type = hmx.MapCatalog.model_fields[part].annotation
+        assert section_type is not None
+        assert key in section_type.model_fields, f"{part}.{key}"
+
+
 def test_every_command_of_the_readme_exists() -> None:
     listed = re.search(r"`hmx ([a-z |]+) CATALOG`", README)
     assert listed is not None
     assert sorted(listed[1].split(" | ")) == sorted(cli.commands)
-    for words in re.findall(r"^hmx (\w+) catalogs/demo\.yaml(.*)$", README, flags=re.MULTILINE):
-        command = cli.commands[words[0]]
-        known = {flag for parameter in command.params for flag in parameter.opts}
-        assert set(re.findall(r"--\w+", words[1])) <= known
+    typed = re.findall(r"^hmx (\w+) catalogs/(\w+\.yaml)(.*)$", README, flags=re.MULTILINE)
+    assert {catalog for _, catalog, _ in typed} == {"demo.yaml", "demo_soc.yaml"}
+    for name, catalog, words in typed:
+        known = {flag for parameter in cli.commands[name].params for flag in parameter.opts}
+        assert set(re.findall(r"--\w+", words)) <= known
+        hmx.load_catalog(ROOT / "catalogs" / catalog, re.findall(r"--set (\S+)", words))
 
 
 def test_what_is_logged_is_what_the_readme_lists() -> None:
@@ -67,7 +108,7 @@ def test_every_linked_file_exists() -> None:
 
 def test_shipped_catalogs_are_valid() -> None:
     for path in (ROOT / "catalogs").glob("*.yaml"):
-        catalog = hmx.Catalog.load(path)
+        catalog = hmx.load_catalog(path)
         for source in catalog.cube.sources.values():
             for step in source.steps() or [""]:
                 assert Path(source.path_of(step)).exists()
