@@ -9,7 +9,9 @@ from hmx.cli.shared import Call, Command, catalog_command, here
 
 @click.command(cls=Command)
 @catalog_command
-@click.option("--output", metavar="DIR", help="Folder of the files.  [default: beside the store]")
+@click.option(
+    "--output", metavar="DIR", help="Folder of the files.  [default: map.cog, or by the store]"
+)
 def export(call: Call, output: str | None) -> None:
     """Write the forecast or map of CATALOG as Cloud Optimised GeoTIFFs.
 
@@ -19,10 +21,13 @@ def export(call: Call, output: str | None) -> None:
     from hmx.catalog import is_catalog
     from hmx.products.cog import export_cog
 
-    store = call.catalog
-    if is_catalog(store):
-        store = call.load_map().map_path if call.maps else call.load().forecast_path
-    folder = here(output) if output else store.rstrip("/").removesuffix(".zarr") + "_cog"
+    store, folder = call.catalog, here(output) if output else None
+    if is_catalog(store) and call.maps:
+        catalog = call.load_map()
+        store, folder = catalog.map_path, folder or catalog.map.cog
+    elif is_catalog(store):
+        store = call.load().forecast_path
+    folder = folder or store.rstrip("/").removesuffix(".zarr") + "_cog"
     files = export_cog(store, folder, progress=call.talk.progress())
     call.talk.say(f"export: {len(files)} GeoTIFFs")
     click.echo(folder)

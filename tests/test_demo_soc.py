@@ -11,13 +11,16 @@ import pandas as pd
 import pytest
 import rasterio
 import xarray as xr
+from click.testing import CliRunner
 
 import hmx
 from hmx.catalog import MapCatalog
+from hmx.cli.main import hmx as cli
 from hmx.map_workflow import ensure_map
 from tests.conftest import ROOT
 
 DEMO = ROOT / "data" / "demo_soc"
+CATALOG = ROOT / "catalogs" / "demo_soc.yaml"
 ERROR = 0.2  # sd of the logarithm of one sample about its pixel, as in make_demo_soc.py
 
 
@@ -28,13 +31,17 @@ def read(path: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def soc(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
-    """The map of the catalog, by one network and the forest."""
+def there(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Overrides of the catalog: products elsewhere, and one network."""
     place = tmp_path_factory.mktemp("demo_soc")
-    there = [f"cube.path={place}/cube.zarr", f"model.path={place}/model"]
-    there += [f"map.output={place}/map.zarr", f"map.cog={place}/cog", "train.runs=1"]
-    catalog = MapCatalog.load(ROOT / "catalogs" / "demo_soc.yaml", there)
-    return hmx.open_cube(ensure_map(catalog)).load()
+    paths = [f"cube.path={place}/cube.zarr", f"model.path={place}/model"]
+    return [*paths, f"map.output={place}/map.zarr", f"map.cog={place}/cog", "train.runs=1"]
+
+
+@pytest.fixture(scope="session")
+def soc(there: list[str]) -> xr.Dataset:
+    """The map of the catalog, by one network and the forest."""
+    return hmx.open_cube(ensure_map(MapCatalog.load(CATALOG, there))).load()
 
 
 def test_the_demo_is_small() -> None:
@@ -54,6 +61,21 @@ def test_the_generator_makes_what_is_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_its_geotiffs_are_exported_where_the_catalog_says(
+    soc: xr.Dataset, there: list[str], tmp_path: Path
+) -> None:
+    words = ["export", str(CATALOG), *(word for path in there for word in ("--set", path))]
+    folder = Path(there[3].partition("=")[2])
+    files = {"soc_2022.tif", "soc_lo_90_2022.tif", "soc_hi_90_2022.tif", "applicable_2022.tif"}
+    assert files <= {path.name for path in folder.iterdir()}  # by the map itself
+    for given, place in (([], folder), (["--output", str(tmp_path)], tmp_path)):
+        result = CliRunner().invoke(cli, [*words, *given])
+        assert (result.exit_code, result.output.splitlines()[-1]) == (0, str(place))
+        with rasterio.open(place / "soc_2022.tif") as file:
+            np.testing.assert_array_equal(file.read(1), soc["soc"])
+
+
+@pytest.mark.slow
 def test_the_map_is_close_to_the_truth(soc: xr.Dataset) -> None:
     mapped, truth = np.log(soc["soc"].values), np.log(read(DEMO / "truth.tif"))
     known = np.isfinite(mapped) & np.isfinite(truth)
@@ -69,7 +91,8 @@ def test_intervals_hold_new_samples_as_often_as_they_say(soc: xr.Dataset) -> Non
     sample = truth * np.exp(ERROR * noise)  # of every pixel
     low, high = soc["soc_lo_90"].values, soc["soc_hi_90"].values
     known = np.isfinite(low) & np.isfinite(truth)
-    assert 0.85 < np.mean((low <= sample)[known] & (sample <= high)[known]) < 0.94  # 0.89
+    share = np.mean((low <= sample)[known] & (sample <= high)[known])
+    assert 0.84 < share < 0.95  # 0.87 when it was made: land differs from where samples are
     taken = pd.read_csv(DEMO / "points.csv")["soc"]
     ignorant = np.diff(np.log(taken.quantile([0.05, 0.95])))[0]
     assert np.median(np.log(high / low)[known]) < 0.95 * ignorant
