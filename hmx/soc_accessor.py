@@ -306,7 +306,7 @@ def _recipe(options: dict[str, Any], bands: dict[str, Any]) -> MapRecipe:
     split = parse(SplitOptions, {"method": split} if isinstance(split, str) else split)
     track = parse(TrackSection, options.pop("track", {})).model_dump()
     start = options.pop("init_from", None)
-    apart = {"track": track, "init_from": None if start is None else str(start)}
+    apart: dict[str, Any] = {"track": track, "init_from": None if start is None else str(start)}
     table = {n: options.pop(n) for n in ("target", *_POINTS) if n in options}
     network, fit = split_mapping(options)
     return MapRecipe(parse(PointsOptions, table), network, fit, split, **bands, **apart)
