@@ -39,11 +39,11 @@ def make_points(ds: xr.Dataset, n: int = 90, *, seed: int = 0) -> pd.DataFrame:
 
 
 def write_map_catalog(
-    folder: Path, ds: xr.Dataset | None = None, points: pd.DataFrame | None = None, **sections: Any
+    folder: Path, ds: xr.Dataset | None = None, table: pd.DataFrame | None = None, **sections: Any
 ) -> Path:
     """Rasters of covariates, a CSV of points and a catalog that trains in seconds."""
     ds = make_covariates((32, 36)) if ds is None else ds
-    points = make_points(ds) if points is None else points
+    table = make_points(ds) if table is None else table
     months = ds["time"].values.dtype.kind in "iu"
     labels = [int(str(label)[:4]) for label in ds["time"].values]
     sources: dict[str, Any] = {}
@@ -57,7 +57,7 @@ def write_map_catalog(
         else:
             write_raster(folder / f"{name}.tif", variable.values, **how)
             sources[name] = {"path": f"{name}.tif"}
-    points.to_csv(folder / "points.csv", index=False)
+    table.to_csv(folder / "points.csv", index=False)
     catalog: dict[str, Any] = {
         "hmx": 1,
         "name": "soils",

@@ -8,7 +8,8 @@ import pytest
 
 import hmx
 from hmx.calibration import Calibration
-from hmx.describe import describe_bundle, describe_skill
+from hmx.describe import describe_bundle, describe_skill, describe_store
+from tests.mapworlds import make_covariates, make_mapper
 
 LEADS = {"1": {"skill": 0.2, "crps_skill": 0.25}, "2": {"skill": -0.1, "crps_skill": 0.125}}
 RUNS = {
@@ -84,3 +85,46 @@ def test_skill_of_several_runs_is_their_mean_and_spread() -> None:
 @pytest.mark.parametrize("validation", [{}, {"loss": 1.0, "leads": {}}])
 def test_a_model_that_was_not_scored_says_so(validation: dict[str, object]) -> None:
     assert describe_skill(validation) == "not scored"
+
+
+def test_a_mapper_is_described_by_target_bands_members_scores_and_intervals(
+    trained_mapper: hmx.MapBundle,
+) -> None:
+    found = facts(describe_bundle(trained_mapper.path))
+    assert found["maps"] == "soc in g/kg, 0 to 200, learnt as log1p"
+    assert found["from"].startswith("lst, rain x 4 steps of every year")
+    assert found["from"].endswith("; elevation, twi")
+    assert found["network"] == "cnn_lstm, convolutions of 4, 6, LSTM of 1 x 4, skip"
+    assert found["members"] == "2 networks and a forest of weight 0.5"
+    assert found["trained on"].startswith("81 samples at 77 sites of the table (9 rows left out)")
+    assert found["matters"].startswith("lst 0.")
+    assert found["intervals"].startswith("conformal")
+    assert "area of applicability" in found["applicable"]
+    assert found["digest"] == trained_mapper.digest[:16]
+    assert max(map(len, found.values())) < 200
+
+
+def test_a_mapper_that_knows_little_of_itself_says_so(tmp_path) -> None:
+    ds = make_covariates((20, 24), years=4)
+    plain = make_mapper(ds, history=2, coarse=(3,), knots=(0.1, 0.5, 0.9), spec={"units": None})
+    found = facts(describe_bundle(plain.save(tmp_path / "m").path))
+    assert found["maps"] == "soc, 0 to 200, learnt as log1p"
+    assert found["from"].startswith("lst, rain x 2 steps up to the date")
+    assert found["network"].endswith("skip, 3 quantiles")
+    assert found["sees"].endswith("250 x 250 m, means of squares of half-width 3")
+    assert (found["members"], found["trained on"]) == ("1 network", "unknown")
+    assert (found["held out"], found["matters"]) == ("not scored", "unknown")
+    assert found["intervals"] == "none: nothing was held out to learn them from"
+    assert found["applicable"] == "not known where"
+
+
+def test_a_map_is_described_in_its_owners_names_and_with_its_date(tmp_path) -> None:
+    ds = make_covariates((20, 24), years=4).rename(y="northing", x="easting", time="when")
+    ds["when"].attrs["axis"] = "T"
+    made = ds.isel(northing=slice(None, None, -1)).soc.map(model=make_mapper(ds, history=2))
+    made.to_zarr(tmp_path / "soc.zarr", zarr_format=3, consolidated=False)
+    found = facts(describe_store(tmp_path / "soc.zarr"))
+    assert found["grid"] == "20 rows x 24 columns of 250 x 250 m"
+    assert found["bounds"] == "500000, 5995000, 506000, 6000000"
+    assert found["date"] == "2013-01-01"
+    assert "cadence" not in found

@@ -123,7 +123,7 @@ def test_without_validation_all_samples_are_learnt_from() -> None:
     raw, values = samples(64)
     fit = fit_of(epochs=2, runs=2)
     learnt = learn(raw, values, np.arange(64), spec=spec_of(), fit=fit, groups=np.arange(64))
-    assert [set(one.history[-1]) for one in learnt.kept] == [{"train_loss", "lr"}] * 2
+    assert [set(one.history[-1]) for one in learnt.kept.values()] == [{"train_loss", "lr"}] * 2
     assert learnt.spec.members == 2
     assert learnt.runs["train_loss"]["n"] == 2
     assert "val_loss" not in learnt.runs
@@ -136,7 +136,8 @@ def test_of_several_runs_the_best_on_validation_is_kept() -> None:
     assert len(learnt.kept) == learnt.spec.members == 1
     assert learnt.runs["val_loss"]["n"] == 3
     assert learnt.runs["val_loss"]["sd"] > 0
-    assert learnt.kept[0].loss < learnt.runs["val_loss"]["mean"]
+    (best,) = learnt.kept.values()
+    assert best.loss < learnt.runs["val_loss"]["mean"]
     assert {"val_r2", "val_rmse", "val_rpiq", "val_ccc"} <= set(learnt.runs)
 
 
@@ -295,7 +296,7 @@ def test_each_run_is_logged_where_it_is_told(tmp_path: Path) -> None:
     logs = [loggers(tmp_path / name) for name in ("first", "second")]
     every = np.arange(256)
     learnt = learn(raw, values, ROWS, spec=spec_of(), fit=fit, groups=every, logs=logs.__getitem__)
-    for name, one in zip(("first", "second"), learnt.kept, strict=True):
+    for name, one in zip(("first", "second"), learnt.kept.values(), strict=True):
         (path,) = (tmp_path / name).glob("*/metrics.csv")
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

@@ -23,11 +23,11 @@ from tests.rasters import field, write_tif
 YEARS, MONTHS = [2014, 2015, 2016], list(range(1, 13))
 
 
-def catalog_of(folder, points=True, **sources):
+def catalog_of(folder, **sources):
     raw = {
         "name": "tiny",
         "cube": {"path": "build/tiny.zarr", "sources": sources},
-        "points": {"path": "points.csv", "target": "soc"} if points else None,
+        "points": {"path": "points.csv", "target": "soc"},
     }
     return parse(MapCatalog, raw, error=CatalogError, context={"base": str(folder)})
 
@@ -128,7 +128,7 @@ def test_a_band_without_data_is_refused_whatever_its_months(tmp_path, rasters):
 
 def test_a_catalog_without_points_still_needs_its_target(tmp_path):
     with pytest.raises(CatalogError, match=r"target 'hm' is not among the sources \(ndvi\)"):
-        catalog_of(tmp_path, points=False, ndvi=NDVI)
+        parse(Catalog, {"cube": {"path": "c", "sources": {"ndvi": NDVI}}}, error=CatalogError)
 
 
 def test_months_beside_the_years_of_a_target_are_refused_as_before(tmp_path, rasters):
@@ -169,7 +169,7 @@ def test_the_section_of_points_speaks_like_the_rest_of_the_catalog(tmp_path):
     }.items():
         path.write_text(head + f"points: {text}")
         with pytest.raises(CatalogError, match=said):
-            Catalog.load(path)
+            MapCatalog.load(path)
 
 
 BANDS = ("LST_DAY", "LST_NIGHT", "NIR", "MIR", "PRECIP", "CLOUD")

@@ -40,34 +40,31 @@ class Learnt:
         Of the bands.
     target : TargetScaler
         Of the target.
-    kept : tuple of FittedMapper
-        One network, or the members of an ensemble.
+    kept : mapping of int to FittedMapper
+        One network, or the members of an ensemble, by number of the run.
     runs : mapping of str to Spread
         Mean and standard deviation over all runs of their figures.
-    numbers : tuple of int
-        Which runs the kept networks are of, from 0.
     """
 
     spec: MapSpec
     scaler: BandScaler
     target: TargetScaler
-    kept: tuple[FittedMapper, ...]
+    kept: Mapping[int, FittedMapper]
     runs: Mapping[str, Spread]
-    numbers: tuple[int, ...]
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return all weights by name; of several networks as ``0.name``, ``1.name`` ..."""
         several = len(self.kept) > 1
         return {
             f"{index}.{name}" if several else name: value
-            for index, one in enumerate(self.kept)
+            for index, one in enumerate(self.kept.values())
             for name, value in one.weights().items()
         }
 
     def predict(self, raw: RawWindows) -> np.ndarray:
         """Say what each network gives, in the network's units, (members, n, q)."""
         windows = scaled(raw, self.spec, self.scaler)
-        return np.stack([_ask(one, windows) for one in self.kept])
+        return np.stack([_ask(one, windows) for one in self.kept.values()])
 
     def centre(self, predicted: np.ndarray) -> np.ndarray:
         """Average members, and quantiles if there are any: (members, n, q) to (n,)."""
@@ -141,12 +138,16 @@ def learn(
         )
         for run in range(fit.runs)
     ]
-    best = min(range(fit.runs), key=lambda run: fitted[run].loss)
-    numbers = tuple(range(fit.runs)) if fit.ensemble else (best,)
-    kept = tuple(fitted[run] for run in numbers)
+    kept = _kept(fitted, ensemble=fit.ensemble)
     figures = [_figures(one, windows.at(held), values[rows][held], target) for one in fitted]
     own = replace(spec, members=len(kept))
-    return Learnt(own, scaler, target, kept, spread(figures), numbers)
+    return Learnt(own, scaler, target, kept, spread(figures))
+
+
+def _kept(fitted: Sequence[FittedMapper], *, ensemble: bool) -> dict[int, FittedMapper]:
+    """Choose what is kept, by number of its run: all of an ensemble, or the best."""
+    best = min(range(len(fitted)), key=lambda run: fitted[run].loss)
+    return dict(enumerate(fitted)) if ensemble else {best: fitted[best]}
 
 
 def cross_fit(

@@ -102,7 +102,7 @@ def train(
         bundle = _bundle(prepared, recipe, learnt, progress, started)
         if leads_processes() and out is not None:
             bundle = bundle.save(out)
-            keep_log(logs.folder_of(learnt.numbers[0]), Path(out))
+            keep_log(logs.folder_of(next(iter(learnt.kept))), Path(out))
         logs.tell(bundle)
         wait()
     return bundle if leads_processes() or out is None else load_mapper(str(out))
@@ -158,7 +158,7 @@ def _bundle(
             "held_out": _scores(prepared, target, held),
             "importance": held.importance.as_dict(),
             "runs": {name: dict(found) for name, found in learnt.runs.items()},
-            "kept": list(learnt.numbers),
+            "kept": list(learnt.kept),
             "taken": _taken(learnt),
             "seconds": round(time.monotonic() - started, 1),
         },
@@ -176,7 +176,7 @@ def _scores(prepared: Prepared, target: TargetScaler, held: HeldOut) -> dict[str
 
 
 def _taken(learnt: Learnt) -> dict[str, list[str]] | None:
-    taken = learnt.kept[0].taken
+    taken = next(iter(learnt.kept.values())).taken
     return None if taken is None else {"names": list(taken.names), "left": list(taken.left)}
 
 
