@@ -133,7 +133,9 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("deal", "error", "text"), REFUSED, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(
+    ("deal", "error", "text"), REFUSED, ids=[text[:40] for *_, text in REFUSED]
+)
 def test_a_deal_that_cannot_be_says_why(
     deal: Callable[[], Any], error: type[Exception], text: str
 ) -> None:
