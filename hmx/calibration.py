@@ -308,10 +308,10 @@ def _trusted(
     share = np.array(sizes) / sum(sizes)
     off = np.array(below) - deciles
     mean = (share[:, None] * off).sum(0)
-    chance = (share[:, None] ** 2 * (off - mean) ** 2).sum(0) / (1 - (share**2).sum())
     signal, degrees = float((mean**2).sum()), 1 / float((share**2).sum()) - 1
     if degrees <= 2 or not signal:
         return PROBABILITIES.copy()
+    chance = (share[:, None] ** 2 * (off - mean) ** 2).sum(0) / (1 - (share**2).sum())
     trust = max(0.0, 1 - degrees / (degrees - 2) * float(chance.sum()) / signal)
     return np.asarray(PROBABILITIES + trust * (found - PROBABILITIES))
 

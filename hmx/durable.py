@@ -78,6 +78,12 @@ class Folder:
         finally:
             os.close(handle)
 
+    def sweep(self, ending: str) -> None:
+        """Remove the files of a directory, however deep, whose names end so."""
+        if self.is_local:
+            for path in Path(self._at[1]).rglob(f"*{ending}"):
+                path.unlink(missing_ok=True)
+
     def names(self, under: str) -> list[str]:
         """List the files of a subfolder, sorted; none if it is not there."""
         files, root = self._at

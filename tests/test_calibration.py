@@ -296,7 +296,7 @@ def test_what_blocks_disagree_about_is_left_alone() -> None:
     )
 
 
-@pytest.mark.parametrize(("blocks", "believed"), [(3, False), (4, True)])
+@pytest.mark.parametrize(("blocks", "believed"), [(1, False), (3, False), (4, True)])
 def test_three_blocks_that_agree_may_do_so_by_chance(blocks: int, believed: bool) -> None:
     ranks, whose = ranked_blocks(np.full(blocks, 0.6))
     found = fit_ranks([ranks], [None], nodes=(0.0,), stretch=(1.0,), blocks=[whose]).ranks[0]

@@ -29,21 +29,32 @@ _JUDGED = 0.1  # of the pixels: what few origins teach is noisier than what all 
 LEAST_GAIN = -0.01  # RMSE skill on origins left out, below which there is harm
 
 
-def fit_anchor(network: Forecaster, reader: Reader, *, seed: int) -> None:
-    """Fit a network's anchor to the training blocks, in place.
+def fit_anchor(network: Forecaster, reader: Reader, *, seed: int) -> float | None:
+    """Fit a network's anchor to the training blocks, or hold its means; in place.
 
     Parameters
     ----------
     network : Forecaster
-        Direct, with an anchor; its other weights do not matter.
+        Its other weights do not matter.
     reader : Reader
         Only its training blocks are learnt from.
     seed : int
         Draws blocks where there are very many.
+
+    Returns
+    -------
+    float or None
+        RMSE skill against persistence of such a regression one step ahead, over all
+        origins, each left out in turn; where it does harm, means are held at the last
+        map. ``None`` without an anchor, with one origin alone, or where nothing changes.
     """
     if not network.anchored:
-        return
+        return None
     origins = _sums(network, reader, seed=seed)
+    gain = left_out_gain(origins)
+    if gain is not None and gain < LEAST_GAIN:
+        network.hold_means()
+        return gain
     total = sum(origins[1:], origins[0])
     full = _solve(total, _PENALTY)
     fitted = {
@@ -52,25 +63,24 @@ def fit_anchor(network: Forecaster, reader: Reader, *, seed: int) -> None:
         "anchor_size": torch.from_numpy(_sizes(total.gram, full)),
     }
     network.load_state_dict(fitted, strict=False)
+    return gain
 
 
-def anchor_gain(network: Forecaster, reader: Reader, *, seed: int) -> float | None:
-    """Score anchors one step ahead from origins that they have not seen.
+def left_out_gain(origins: list[NormalEquations]) -> float | None:
+    """Score regressions one step ahead from origins that they have not seen.
 
     They are shrunk more than the one that is fitted, as they learn from fewer origins.
 
     Parameters
     ----------
-    network, reader, seed
-        As :func:`fit_anchor` takes them; the network is left as it is.
+    origins : list of NormalEquations
+        Of each origin.
 
     Returns
     -------
     float or None
-        RMSE skill against persistence, over all origins, each left out in turn;
-        ``None`` without an anchor, with one origin alone, or where nothing changes.
+        RMSE skill against persistence; ``None`` of one origin, or without change.
     """
-    origins = _sums(network, reader, seed=seed) if network.anchored else []
     if len(origins) < 2:
         return None
     error = still = 0.0

@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,16 @@ class Fitted:
         On the validation blocks, relative to persistence; 1 without any.
     leads : mapping
         Its scores on the validation blocks by lead, as stored weights give them.
+    gain : float, optional
+        RMSE skill of anchors on origins left out; without an anchor, or where it cannot
+        be told, ``None``.
     """
 
     network: Forecaster
     epochs: int
     loss: float
     leads: Mapping[str, Any]
+    gain: float | None = None
 
 
 def fit(
@@ -61,7 +65,6 @@ def fit(
     logs: list[Any],
     progress: Progress,
     what: str = "training",
-    anchored: bool = True,
 ) -> Fitted:
     """Fit one network, from the last checkpoint of a folder if there is one.
 
@@ -81,17 +84,12 @@ def fit(
         Told (epochs done, epochs, text).
     what : str
         Names this run in the text.
-    anchored : bool
-        Whether the anchor is fitted, or holds all means at the last map.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(options.seed, verbose=False)
     judged = bool(len(validation_windows(reader, options)))
     network = Forecaster.of(reader.spec, reader.scaler)
-    if anchored:
-        fit_anchor(network, reader, seed=options.seed)
-    elif network.anchored:
-        network.hold_means()
+    gain = fit_anchor(network, reader, seed=options.seed)
     module = Fit(network, reader, options, draw)
     last = folder / _LAST
     if not (folder / _DONE).is_file():
@@ -101,7 +99,7 @@ def fit(
         if trainer.is_global_zero:
             _write_down(trainer, folder)
         trainer.strategy.barrier()
-    return _best(module, folder, judged=judged)
+    return replace(_best(module, folder, judged=judged), gain=gain)
 
 
 def _trainer(

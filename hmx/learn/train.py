@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hmx.bundle import Bundle, load, require_bundle_place
@@ -23,7 +24,7 @@ from hmx.cube import Cubelike, enter
 from hmx.errors import BadArgument
 from hmx.figures.panel import draw_panel
 from hmx.folds import ROLES, TEST
-from hmx.learn.anchor import LEAST_GAIN, anchor_gain
+from hmx.learn.anchor import LEAST_GAIN
 from hmx.learn.calibrate import calibrate
 from hmx.learn.data import Draw
 from hmx.learn.fitting import Fitted, fit, leads_processes, quiet, wait
@@ -108,14 +109,6 @@ class _Work:
     def __post_init__(self) -> None:
         self.logs: list[Any] = []
         self.networks: list[Forecaster] = []
-        whole, seed = self.plan.whole(), self.recipe.fit.seed
-        network = Forecaster.of(whole.spec, whole.scaler)
-        self.gain = anchor_gain(network, whole, seed=seed)
-
-    @property
-    def anchored(self) -> bool:
-        """Whether a linear regression may say where means lie: unless it is known to harm."""
-        return self.gain is None or self.gain >= LEAST_GAIN
 
     def run(self, started: float) -> Bundle:
         """Fit as many networks as asked, keep the best or all, calibrate, fit finally."""
@@ -125,9 +118,10 @@ class _Work:
         self.networks = [fitted[index].network for index in kept]
         reader = self.plan.reader
         calibration = calibrate(self.networks, reader, seed=options.seed)
-        shown = list(self.networks)
+        last = [fitted[index] for index in kept]
         if options.final:
-            shown = [self._refit(index, fitted[index].epochs) for index in kept]
+            last = [self._refit(index, fitted[index].epochs) for index in kept]
+        shown = [one.network for one in last]
         return Bundle(
             spec=replace(reader.spec, members=len(shown)),
             scaler=reader.scaler,
@@ -142,7 +136,7 @@ class _Work:
                 "kept": kept,
                 "seconds": round(time.monotonic() - started, 1),
                 "validation": _validation(fitted, kept),
-                "anchor": {"left_out_skill": self.gain, "fitted": self.anchored},
+                "anchor": _anchor(last),
             },
         )
 
@@ -164,19 +158,16 @@ class _Work:
         what = f"training {index + 1} of {options.runs}" if several else "training"
         reader = self.plan.reader
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-        return self._run(reader, draw, seeded, place, logs=self.logs, what=what)
+        return fit(reader, draw, seeded, place, logs=self.logs, progress=self.progress, what=what)
 
-    def _refit(self, index: int, epochs: int) -> Forecaster:
+    def _refit(self, index: int, epochs: int) -> Fitted:
         """Fit a network once more, on all blocks, for the epochs that were best."""
         options = self.recipe.fit
         update = {"seed": options.seed + index, "epochs": epochs}
         reader, place = self.plan.whole(), self.folder / f"final-{index}"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
         seeded, what = options.model_copy(update=update), "training on all blocks"
-        return self._run(reader, draw, seeded, place, logs=[], what=what).network
-
-    def _run(self, *where: Any, **how: Any) -> Fitted:
-        return fit(*where, **how, progress=self.progress, anchored=self.anchored)
+        return fit(reader, draw, seeded, place, logs=[], progress=self.progress, what=what)
 
     def _costs(self) -> dict[str, Any]:
         spec = self.plan.reader.spec
@@ -207,6 +198,13 @@ class _Work:
             log_bundle(self.logs, out, name=out.name, metadata={"split": reader.split.digest})
         close(self.logs)
         self.logs = []
+
+
+def _anchor(fitted: Sequence[Fitted]) -> dict[str, Any]:
+    """Say what linear regressions gain on steps left out, and whether means follow them."""
+    gains = [one.gain for one in fitted if one.gain is not None]
+    fits = all(gain >= LEAST_GAIN for gain in gains)
+    return {"left_out_skill": fmean(gains) if gains else None, "fitted": fits}
 
 
 def _best(fitted: Sequence[Fitted]) -> int:

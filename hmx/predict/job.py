@@ -188,6 +188,7 @@ def run(
         failures = _work_off(job, calls, section, talk)
         if failures:
             raise JobFailed(_report(job, failures))
+        Folder(job.store).sweep(".partial")  # what a worker was writing as it was killed
         set_status(job.store, complete=True)
     return job.store
 

@@ -48,11 +48,13 @@ def ascend(knots: NDArray[np.floating], origin: NDArray[np.floating]) -> NDArray
 
 
 def uncalibrated(bundle: Bundle) -> Bundle:
-    """Return the same model with a calibration that changes nothing."""
-    leads = bundle.spec.h
+    """Return the same model with ranks that are their probabilities."""
+    leads, had = bundle.spec.h, bundle.calibration
     same = Calibration(
-        ranks=(PROBABILITIES[None],) * leads,
-        counts=(np.array([len(PROBABILITIES)]),) * leads,
+        ranks=(np.tile(PROBABILITIES, (len(had.nodes), 1)),) * leads,
+        counts=(np.full(len(had.nodes), len(PROBABILITIES)),) * leads,
+        nodes=had.nodes,
         stretch=bundle.scaler.change[:leads],
+        far=had.far,
     )
     return replace(bundle, calibration=same, path=None)

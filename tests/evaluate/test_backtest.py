@@ -442,7 +442,7 @@ def test_sums_come_in_one_order_whatever_comes_first(card: Scorecard) -> None:
 def test_where_means_are_held_at_the_last_map_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("hmx.learn.train.anchor_gain", lambda *args, **options: -0.5)
+    monkeypatch.setattr("hmx.learn.anchor.left_out_gain", lambda origins: -0.5)
     ds = make_cube((96, 96), steps=6)
     card = ds.hm.backtest(h=1, origins=[2010], out=tmp_path / "scores", **QUICK)
     assert card.facts["means held at the last map"] == "from 2010"

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from hmx.folds import TRAIN, VALIDATION
 from hmx.learn import anchor
-from hmx.learn.anchor import LEAST_GAIN, anchor_gain, fit_anchor
+from hmx.learn.anchor import LEAST_GAIN, fit_anchor
 from hmx.learn.data import Reader, batch_of
 from hmx.models.forecaster import Forecaster
 from hmx.windows import Window
@@ -143,11 +143,9 @@ def test_an_anchor_is_judged_on_origins_that_it_has_not_seen(reader: Reader) -> 
         ours = (whose == left_out) & np.isfinite(y[:, 0])
         error += np.square(ridge.predict(scaler.transform(x[ours])) - y[ours, 0]).sum()
         still += np.square(y[ours, 0]).sum()
-    network = Forecaster.of(reader.spec, reader.scaler)
-    found = anchor_gain(network, reader, seed=0)
+    found = fit_anchor(Forecaster.of(reader.spec, reader.scaler), reader, seed=0)
     assert found == pytest.approx(1 - np.sqrt(error / still), abs=1e-4)
     assert found > 0.2, "what reverts always does"
-    assert not network.anchor_weight.any(), "to judge is not to fit"
 
 
 def test_what_one_origin_says_of_change_and_the_next_denies_is_no_gain() -> None:
@@ -159,13 +157,18 @@ def test_what_one_origin_says_of_change_and_the_next_denies_is_no_gain() -> None
     )
     reader = reader_of(ds, h=1, chip=48, history=3)
     assert len(reader.origins) == 2
-    assert anchor_gain(Forecaster.of(reader.spec, reader.scaler), reader, seed=0) < LEAST_GAIN
+    network = Forecaster.of(reader.spec, reader.scaler)
+    assert fit_anchor(network, reader, seed=0) < LEAST_GAIN
+    assert not network.anchor_weight.any()
+    assert network.most_tilt > 100, "means are held at the last map"
 
 
 def test_one_origin_alone_says_nothing_of_others() -> None:
     reader = reader_of(reverting().isel(time=slice(4)), h=1, chip=48, history=3)
     assert len(reader.origins) == 1
-    assert anchor_gain(Forecaster.of(reader.spec, reader.scaler), reader, seed=0) is None
+    network = Forecaster.of(reader.spec, reader.scaler)
+    assert fit_anchor(network, reader, seed=0) is None
+    assert network.anchor_weight.any()
 
 
 def test_a_far_lead_never_runs_away(reader: Reader) -> None:
