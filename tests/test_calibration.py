@@ -322,3 +322,18 @@ def test_where_nothing_is_damped_distributions_stay_the_very_same(far, near) -> 
     values = np.random.default_rng(0).random((2, 3, 1, 9)).astype("float32")
     found = Calibration(nodes=NODES, far=far).damp(values.copy(), np.zeros((1, 9)), near)
     np.testing.assert_array_equal(found, values)
+
+
+def test_few_blocks_are_believed_less_than_what_they_say_of_their_own_variance() -> None:
+    """By the mean of an inverse variance: n / (n - 2), n blocks less one."""
+    ranks, whose = ranked_blocks(np.array([0.9, 0.1, 0.7, 0.2, 0.5, 0.4]))
+    plain, drawn = (
+        fit_ranks([ranks], [None], nodes=(0.0,), stretch=(1.0,), **how).ranks[0]
+        for how in ({}, {"blocks": [whose]})
+    )
+    deciles = np.arange(0.1, 0.95, 0.1)
+    off = (ranks.reshape(6, -1)[:, :, None] <= deciles).mean(axis=1) - deciles
+    doubt = off.var(axis=0, ddof=1).sum() / 6 / np.square(off.mean(axis=0)).sum()
+    wanted = PROBABILITIES + (1 - 5 / 3 * doubt) * (plain - PROBABILITIES)
+    assert 0.05 < doubt < 0.5
+    np.testing.assert_allclose(drawn, wanted, atol=1e-9)

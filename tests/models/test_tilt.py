@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hmx.distribution import shares
-from hmx.models.quantile import mean, tilt
+from hmx.models.quantile import mean, parts, tilt
 from hmx.options import KNOTS
 from tests.factories import network_options
 from tests.networks import network_of, plain, window
@@ -71,6 +71,14 @@ def test_a_tilt_keeps_order_and_no_change(want: float) -> None:
     assert still.any()
     assert torch.equal(made == origin, still)
     assert torch.equal((made - origin).sign(), (values - origin).sign())
+
+
+def test_gaps_can_be_none_and_are_open_at_first() -> None:
+    """A point mass is exact: where a network closes a gap, two knots are one."""
+    raw = torch.tensor([0.0, 0.0, -1.0])[:, None, None]
+    first, centre, closed = parts(raw, 1).flatten().tolist()
+    assert first > 0, "or nothing would ever be learnt"
+    assert (centre, closed) == (0.0, 0.0)
 
 
 def test_a_certain_persistence_cannot_be_tilted() -> None:

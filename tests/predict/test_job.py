@@ -85,6 +85,16 @@ class Told:
             raise KeyboardInterrupt
 
 
+def test_what_a_killed_worker_left_half_written_is_swept_away(
+    copy: Job, whole: tuple[Job, dict[str, bytes]]
+) -> None:
+    """Zarr writes a chunk under another name first; nobody else ever looks at it."""
+    chunk = next(path for path in Path(copy.store, "hm", "c").rglob("*") if path.is_file())
+    chunk.rename(chunk.with_name("0.6a8b3010.partial"))
+    run(copy)
+    assert tree(copy.store) == whole[1]
+
+
 def test_the_stored_forecast_is_the_lazy_one(
     stored: Path, trained: hmx.Bundle, whole: tuple[Job, Any]
 ) -> None:
