@@ -19,10 +19,6 @@ _NAMES_OF_THE_STUDY = {
 }
 
 
-# choices of where to compute, which do not decide what comes out
-PLACES = frozenset({"device", "parallel", "devices", "num_nodes"})
-
-
 class MapTrainOptions(Options):
     """The fit of a mapper.
 

@@ -14,9 +14,10 @@ from hmx.cube import open_cube
 from hmx.describe_mapper import describe_held_out
 from hmx.map_bundle import MapBundle
 from hmx.map_options import MapperOptions, PointsOptions
-from hmx.map_train_options import PLACES, MapTrainOptions
+from hmx.map_train_options import MapTrainOptions
 from hmx.mapping_options import MapOptions, MapScoreOptions
 from hmx.modelfolder import DESCRIPTION, require_bundle_place
+from hmx.parsing import HARDWARE, own_fields
 from hmx.progress import QUIET, Talk
 from hmx.recipe import stamp
 from hmx.remote_models import is_remote
@@ -151,7 +152,7 @@ def evaluate_mapper(
         open_cube(catalog.cube.path),
         catalog.points.path,
         _recipe(catalog),
-        MapScoreOptions(**_only(catalog.evaluate, MapScoreOptions)),
+        MapScoreOptions(**own_fields(catalog.evaluate, MapScoreOptions)),
         out=catalog.scorecard_path,
         overwrite=overwrite,
         talk=talk,
@@ -184,7 +185,7 @@ def _job(catalog: MapCatalog, bundle: MapBundle, *, region: Any = None) -> Job:
     from hmx.predict.mapper.order import MapOrder
 
     source, store = catalog.cube.path, catalog.map_path
-    options = adopt(MapOptions(**_only(catalog.map, MapOptions)), store)
+    options = adopt(MapOptions(**own_fields(catalog.map, MapOptions)), store)
     order = MapOrder.of(open_cube(source, chunks=None), bundle, options, region=region)
     return Job(order, source, store)
 
@@ -195,19 +196,15 @@ def _recipe(catalog: MapCatalog) -> MapRecipe:
 
     path = catalog.points.path
     return MapRecipe(
-        points=PointsOptions(**_only(catalog.points, PointsOptions)),
-        network=MapperOptions(**_only(catalog.model, MapperOptions)),
-        fit=MapTrainOptions(**_only(catalog.train, MapTrainOptions)),
+        points=PointsOptions(**own_fields(catalog.points, PointsOptions)),
+        network=MapperOptions(**own_fields(catalog.model, MapperOptions)),
+        fit=MapTrainOptions(**own_fields(catalog.train, MapTrainOptions)),
         split=catalog.train.split,
         transforms=catalog.transforms,
         track=catalog.track.model_dump(),
         init_from=catalog.train.init_from,
         stamp=None if is_url(path) or not Path(path).is_file() else stamp(path),
     )
-
-
-def _only(section: Any, kind: type[Any]) -> dict[str, Any]:
-    return {name: getattr(section, name) for name in kind.model_fields}
 
 
 def _change(bundle: MapBundle, wants: dict[str, Any], cube: str | None) -> str | None:
@@ -217,7 +214,7 @@ def _change(bundle: MapBundle, wants: dict[str, Any], cube: str | None) -> str |
     for section, name in sections.items():
         for key, value in wants[section].items():
             before = had.get(section, {}).get(key)
-            if before != value and key not in PLACES:
+            if before != value and key not in HARDWARE:
                 return f"{name}.{key} is {value}, and was {before}"
     for key, why in (
         ("transforms", "bands are transformed otherwise"),

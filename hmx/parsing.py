@@ -28,6 +28,8 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_list)]
 Share = Annotated[float, Field(ge=0, lt=0.5)]
 
+HARDWARE = frozenset({"device", "parallel", "devices", "num_nodes"})  # they decide no model
+
 Chosen = TypeVar("Chosen", bound=BaseModel)
 
 
@@ -125,3 +127,8 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [m for part in getattr(annotation, "__args__", ()) for m in _models_in(part)]
+
+
+def own_fields(section: BaseModel, kind: type[BaseModel]) -> dict[str, Any]:
+    """Take from a section of a catalog what the options it extends know."""
+    return {name: getattr(section, name) for name in kind.model_fields}

@@ -17,6 +17,7 @@ from hmx.cube import open_cube
 from hmx.describe import describe_skill
 from hmx.ingest import ingest, is_current
 from hmx.options import ForecastOptions, ModelOptions
+from hmx.parsing import HARDWARE, own_fields
 from hmx.progress import QUIET, Talk
 from hmx.remote_models import is_remote
 from hmx.sections import BacktestOptions
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from hmx.learn.train import Recipe
     from hmx.predict.job import Job
     from hmx.predict.plan import Plan
-
-# choices of where to compute, which do not decide what comes out
-_PLACES = {"device", "parallel", "devices", "num_nodes"}
 
 
 def ensure_cube(catalog: BaseCatalog, talk: Talk = QUIET, *, overwrite: bool = False) -> str:
@@ -197,7 +195,7 @@ def evaluate(
     card = score(
         cube,
         judged or _recipe(catalog, cube),
-        BacktestOptions(**_only(catalog.evaluate, BacktestOptions)),
+        BacktestOptions(**own_fields(catalog.evaluate, BacktestOptions)),
         zones=catalog.evaluate.zones,
         out=path,
         section=catalog.dask,
@@ -232,7 +230,7 @@ def _job(catalog: Catalog, bundle: Bundle, *, region: Any = None) -> Job:
     from hmx.predict.order import Order
 
     source, store = catalog.cube.path, catalog.forecast_path
-    options = adopt(ForecastOptions(**_only(catalog.forecast, ForecastOptions)), store)
+    options = adopt(ForecastOptions(**own_fields(catalog.forecast, ForecastOptions)), store)
     order = Order.of(open_cube(source, chunks=None), bundle, options, region=region)
     return Job(order, source, store)
 
@@ -254,11 +252,7 @@ def _recipe(catalog: Catalog, cube: Any) -> Recipe:
 
 
 def _network(catalog: Catalog) -> ModelOptions:
-    return ModelOptions(**_only(catalog.model, ModelOptions))
-
-
-def _only(section: Any, kind: type[Any]) -> dict[str, Any]:
-    return {name: getattr(section, name) for name in kind.model_fields}
+    return ModelOptions(**own_fields(catalog.model, ModelOptions))
 
 
 def _named(cube: Any, role: str) -> tuple[str, ...]:
@@ -269,7 +263,7 @@ def _settings(catalog: Catalog, data: str | None) -> dict[str, Any]:
     """Collect what decides a model, as a bundle records it, in JSON's own types."""
     facts = {
         "network": _network(catalog).model_dump(mode="json"),
-        "fit": catalog.train.model_dump(mode="json", exclude=_PLACES),
+        "fit": catalog.train.model_dump(mode="json", exclude=set(HARDWARE)),
         "transforms": catalog.transforms,
         "cube": data if catalog.train.until is None else None,
     }

@@ -20,6 +20,7 @@ from hmx.evaluate.rounds import HeldOut, Round, held_out_by, model_rounds, refit
 from hmx.evaluate.zones import Raster, Zones, zones_of
 from hmx.learn.train import Recipe
 from hmx.metrics import Settings
+from hmx.parsing import HARDWARE
 from hmx.predict.direct import store_of
 from hmx.predict.inventory import Inventory
 from hmx.predict.stored import Source
@@ -29,7 +30,6 @@ from hmx.sections import BacktestOptions, DaskSection
 from hmx.windows import TileGrid, Window
 
 _EVENT = 0.01  # of the range: a change above it is an event
-_PLACES = {"device", "parallel", "devices", "num_nodes"}  # they decide no model
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class Case:
 
 def described(recipe: Recipe) -> dict[str, Any]:
     """Write down a recipe; when it ends and what it holds out is the backtest's to say."""
-    ours = {"until", "fold", "folds", *_PLACES}
+    ours = {"until", "fold", "folds", *HARDWARE}
     return {
         "network": recipe.network.model_dump(mode="json"),
         "fit": recipe.fit.model_dump(mode="json", exclude=ours),

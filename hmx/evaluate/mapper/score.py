@@ -19,8 +19,8 @@ from hmx.evaluate.mapper.scorecard import MapScorecard
 from hmx.forest import fit_forest
 from hmx.learn.mapper.importance import Importance, Predict, permuted_importance, with_features
 from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
-from hmx.map_train_options import PLACES
 from hmx.mapping_options import MapScoreOptions
+from hmx.parsing import HARDWARE
 from hmx.points.splits import SiteFolds
 from hmx.points.stack import centre, fit_band_scaler, scaled
 from hmx.progress import QUIET, Talk
@@ -144,7 +144,7 @@ def fingerprint_of(prepared: Prepared, recipe: MapRecipe, options: MapScoreOptio
     arrays = (*vars(prepared.raw).values(), prepared.values, prepared.samples.lonlat)
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
-    fit = recipe.fit.model_dump(mode="json", exclude=set(PLACES))
+    fit = recipe.fit.model_dump(mode="json", exclude=set(HARDWARE))
     told = [fit, *(p.model_dump(mode="json") for p in (recipe.network, recipe.split, options))]
     return fingerprint([digest.hexdigest(), told, code_version()])
 
