@@ -217,8 +217,8 @@ def test_info_tells_what_is_there(done: Path) -> None:
 def test_a_dask_scheduler_can_do_the_work(folder: Path) -> None:
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    with LocalCluster(  # with None, its HTTP server wants a port that others may have
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
     ) as c:
         result = run(
             "forecast", folder / "toy.yaml", "--scheduler", c.scheduler_address,

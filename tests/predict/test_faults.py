@@ -6,13 +6,13 @@ import os
 import resource
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.faults import (
     KILLS,
+    TILES,
     cluster,
     finish,
     make_work,
@@ -44,7 +44,7 @@ def test_whoever_is_killed_the_bytes_are_those_of_an_uninterrupted_job(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("--workers", "2")], ids=["here", "workers"])
-def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(
+def test_ctrl_c_stops_in_the_middle_and_says_how_to_go_on(
     work: tuple[Path, dict[str, bytes]], tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     catalog, bytes_wanted = work
@@ -52,12 +52,11 @@ def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(
     process = start(catalog, store, *words)
     wait_until(lambda: records(store) >= 2, process)
     below = workers(process.pid)
-    began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
     code, err = finish(process)
     assert code == 130
     assert "Run the same command again to go on." in err
-    assert time.monotonic() - began < 10
+    assert records(store) < TILES
     wait_until(lambda: not any(child.is_running() for child in below))
     assert finish(start(catalog, store))[0] == 0
     assert tree(store) == bytes_wanted
