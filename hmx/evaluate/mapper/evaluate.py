@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from hmx.errors import BadArgument
 from hmx.evaluate.mapper.baselines import null_rows
-from hmx.evaluate.mapper.rounds import BLEND, LEVELS, Blend, FitPredict, play
+from hmx.evaluate.mapper.rounds import BLEND, Blend, FitPredict, play
 from hmx.evaluate.mapper.scorecard import MapScorecard
-from hmx.map_options import TargetTransform
 from hmx.map_spec import MapSpec, TargetScaler
+from hmx.map_train_options import MapTrainOptions
+from hmx.mapping_options import MapScoreOptions
 from hmx.points.fold_report import describe_folds, name_folds
 from hmx.points.splits import SiteFolds
 from hmx.points.stack import RawWindows
@@ -30,12 +31,9 @@ def evaluate(
     spec: MapSpec,
     several: Sequence[SiteFolds],
     *,
-    transform: TargetTransform = "log1p",
+    fit: MapTrainOptions | None = None,
+    options: MapScoreOptions | None = None,
     forecasters: Mapping[str, FitPredict] | None = None,
-    blend: float = 0.5,
-    inner: int = 3,
-    levels: Sequence[float] = LEVELS,
-    seed: int = 0,
     domain: Array | None = None,
     progress: Progress = silent,
 ) -> MapScorecard:
@@ -51,22 +49,16 @@ def evaluate(
         Names the target and its bands.
     several : sequence of SiteFolds
         Ways of folding the samples; the first is judged by and gets intervals.
-    transform : {"none", "log", "log1p", "normalize"}
-        What all is fitted and first scored in: of the values as they are, not as
-        z-scores, so that folds compare.
+    fit : MapTrainOptions, optional
+        Its ``transform`` is what all is fitted and first scored in, of the values as they
+        are, not as z-scores, so that folds compare; its ``blend`` is the weight of the
+        forest beside the first forecaster, its ``seed`` that of all fits.
+    options : MapScoreOptions, optional
+        Levels of the intervals, and the inner folds that these are learnt from.
     forecasters : mapping of str to callable, optional
         What is judged, the network first: ``fit_predict(train_rows, test_rows, seed)``
         gives a :class:`hmx.evaluate.mapper.rounds.Guess`, in transformed units. Default:
         the forest is.
-    blend : float
-        Weight of the forest in the blend with the first forecaster; 0 for no blend.
-    inner : int
-        Inner folds that intervals are learnt from; 0 for the other outer folds, which
-        costs nothing, but is not quite as strict.
-    levels : sequence of float
-        Of the intervals, percent.
-    seed : int
-        Of all fits.
     domain : ndarray of float64, (p, 2), optional
         Places of the map, degrees: adds how far the folds test.
     progress : callable
@@ -81,6 +73,8 @@ def evaluate(
         raise BadArgument(
             "folds is empty: a score needs samples that were held out. Pass [block_folds(samples)]."
         )
+    fit, options = fit or MapTrainOptions(), options or MapScoreOptions()
+    transform, blend = fit.transform, fit.blend
     scaler = TargetScaler(transform if transform in ("log", "log1p") else "none")
     truth = forward(values, scaler)
     own = dict(forecasters or {})
@@ -91,7 +85,7 @@ def evaluate(
     splits = {
         name_folds(folds): play(
             everyone, folds, truth, blend=mixed, calibrate=() if number else tuple(shown),
-            inner=inner, levels=levels, seed=seed, progress=progress,
+            inner=options.inner, levels=options.level, seed=fit.seed, progress=progress,
         )
         for number, folds in enumerate(several)
     }  # fmt: skip
@@ -99,7 +93,7 @@ def evaluate(
         splits,
         scale=spec.target if scaler.transform == "none" else f"{scaler.transform}({spec.target})",
         back=None if scaler.transform == "none" else partial(inverse, scaler=scaler),
-        facts=_facts(spec, several, seed),
+        facts=_facts(spec, several, fit.seed),
         report=None if domain is None else describe_folds(several, domain),
     )
 

@@ -17,6 +17,7 @@ from hmx.evaluate.mapper.rounds import Blend, Guess, play
 from hmx.evaluate.mapper.scorecard import MapScorecard
 from hmx.figures.mapping import draw_bands, draw_intervals, draw_residuals, draw_scatter
 from hmx.learn.mapper.importance import Importance
+from hmx.map_train_options import MapTrainOptions
 from hmx.metrics import regression_scores
 from tests.evaluate.mapper.soils import make_soils, oracle
 
@@ -40,7 +41,6 @@ def card() -> MapScorecard:
         SOILS.spec,
         [SOILS.blocks(), SOILS.random()],
         forecasters={"network": oracle(TRUTH, members=3, noise=0.4)},
-        inner=0,
         domain=SOILS.samples.lonlat + 0.01,
     )
 
@@ -120,7 +120,11 @@ def test_a_model_that_explains_nothing_is_told_loudly() -> None:
 
 def test_the_forest_alone_can_be_judged() -> None:
     found = evaluate(
-        SOILS.raw, SOILS.values, SOILS.spec, [SOILS.blocks()], transform="none", inner=0
+        SOILS.raw,
+        SOILS.values,
+        SOILS.spec,
+        [SOILS.blocks()],
+        fit=MapTrainOptions(transform="none"),
     )
     assert found.model == found.reference == "forest"
     assert found.verdict.startswith("Use forest: R2 0.")
