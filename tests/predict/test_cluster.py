@@ -597,7 +597,8 @@ def test_tls_needs_the_certificates_of_catalog_or_dask(
 
 SBATCH = """#!/bin/sh
 # stands in for SLURM: runs the job on this machine, in a session of its own
-cp "$1" "{folder}/job.sh" && cp "$1" "{folder}/$$.sh" # which is gone when this returns
+set -e
+cp "$1" "{folder}/$$.sh" # which is gone when this returns, and others are submitted meanwhile
 setsid sh "{folder}/$$.sh" >/dev/null 2>&1 &
 echo $! >> "{folder}/jobs"
 echo "Submitted batch job $!"
@@ -640,7 +641,7 @@ def test_slurm_jobs_are_submitted_do_the_work_and_are_cancelled(
         theirs = [psutil.Process(pid) for pid in pool.client.run(os.getpid).values()]
         busy = pool.client.map(gate(slurm), range(2))
         assert waits_for(lambda: all(pool.client.processing().values()))
-        script = (slurm / "job.sh").read_text()
+        script, _ = (path.read_text() for path in slurm.glob("*.sh"))
         assert "#SBATCH -p short" in script
         assert "#SBATCH -t 00:10:00" in script
         assert "--no-nanny" in script
