@@ -203,11 +203,10 @@ def _reuse_freed_memory() -> None:
 
 def _error(future: Future) -> BaseException | None:
     """Return what went wrong with a call, or raise what ends the job."""
-    if future.status == "finished":
-        return None
-    if future.status != "error":  # cancelled or lost: nobody is there to run it
+    # waits for a result that died with its worker: the scheduler makes it again
+    error: BaseException | None = future.exception()
+    if future.status == "cancelled":  # nobody is there to run it
         raise _lost()
-    error: BaseException = future.exception()
     if isinstance(error, HmxError):
         raise error
     return error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +19,7 @@ from distributed.comm import CommClosedError
 from hmx.catalog import DaskSection
 from hmx.errors import BundleError, JobFailed
 from hmx.predict.cluster import Pool, connect
-from hmx.predict.runner import Call, _there, run_windows
+from hmx.predict.runner import Call, _Flight, _there, run_windows
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,37 @@ def test_a_worker_of_many_threads_holds_two_windows_at_a_time() -> None:
         list(threads.map(lambda n: _there(work, 1, Call((n, 0))), range(16)))
     assert max(most) == 2
     assert len(most) == 16
+
+
+def dawdle(index: tuple[int, int], folder: str, threads: int | None = None) -> str:
+    """Return at once the first time; then only when there is a file ``go``."""
+    before = list(Path(folder).glob("0-0-*"))
+    touch(index, folder)
+    while before and not Path(folder, "go").exists():
+        time.sleep(0.05)
+    return f"after {len(before)}"
+
+
+def test_a_worker_that_dies_before_it_told_is_no_scheduler_that_went_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(DaskSection(workers=1), tasks=2, device="cpu") as pool:
+        landed = _Flight._next
+
+        def next_(flight: _Flight) -> Future:
+            future = landed(flight)
+            [pid] = pool.client.run(os.getpid).values()
+            os.kill(pid, signal.SIGKILL)
+            while future.status != "lost":
+                time.sleep(0.01)
+            threading.Timer(0.2, Path(tmp_path, "go").touch).start()
+            return future
+
+        monkeypatch.setattr(_Flight, "_next", next_)
+        told: list[Any] = []
+        calls = [Call((0, 0), (str(tmp_path),))]
+        failures = run_windows(pool, dawdle, calls, on_done=lambda *done: told.append(done))
+    assert (failures, told) == ([], [((0, 0), "after 1")])
 
 
 def hopeless(index: tuple[int, int], threads: int | None = None) -> None:
