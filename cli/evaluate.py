@@ -63,7 +63,7 @@ def _of_map(call: Call, output: str | None, *, overwrite: bool, **wanted: object
             )
     place = None if output is None else here(output)
     catalog = call.load_map(evaluate__output=place, evaluate__level=level)
-    path, text = evaluate_mapper(catalog, call.talk, overwrite=overwrite)
+    path, card = evaluate_mapper(catalog, call.talk, overwrite=overwrite)
     if not call.quiet:
-        click.echo(f"{text}\n")
+        click.echo(f"{card}\n")
     click.echo(path)

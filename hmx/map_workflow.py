@@ -24,6 +24,7 @@ from hmx.remote_models import is_remote
 from hmx.workflow import ensure_cube
 
 if TYPE_CHECKING:
+    from hmx.evaluate.mapper.scorecard import MapScorecard
     from hmx.learn.mapper.recipe import MapRecipe
     from hmx.predict.job import Job
     from hmx.predict.plan import Plan
@@ -126,7 +127,7 @@ def ensure_map(
 
 def evaluate_mapper(
     catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = False
-) -> tuple[str, str]:
+) -> tuple[str, MapScorecard]:
     """Score the catalog's way to make a mapper, unless that is done.
 
     Parameters
@@ -142,8 +143,8 @@ def evaluate_mapper(
     -------
     str
         Path of the scorecard's folder.
-    str
-        The scorecard as text.
+    MapScorecard
+        The scores.
     """
     from hmx.evaluate.mapper.score import score  # loads torch
 
@@ -157,7 +158,7 @@ def evaluate_mapper(
         overwrite=overwrite,
         talk=talk,
     )
-    return catalog.scorecard_path, str(card)
+    return catalog.scorecard_path, card
 
 
 def plan_catalog_map(catalog: MapCatalog, talk: Talk = QUIET, *, region: Any = None) -> Plan:

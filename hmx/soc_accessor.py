@@ -110,7 +110,7 @@ class SOCAccessor:
         level: Numbers | float = (50, 80, 90),
         out: str | Path | None = None,
         **options: Any,
-    ) -> MapScorecard | str:
+    ) -> MapScorecard:
         """Score a way to make a mapper on samples that it has not seen.
 
         Parameters
@@ -128,9 +128,9 @@ class SOCAccessor:
 
         Returns
         -------
-        MapScorecard or str
-            ``print`` it; ``.verdict`` says in one sentence what to use. The text alone of
-            a scorecard that is there and current.
+        MapScorecard
+            ``print`` it; ``.verdict`` says in one sentence what to use; ``.save`` and
+            ``.load`` keep it. One in ``out`` that is current is read, not made again.
 
         Raises
         ------

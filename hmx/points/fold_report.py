@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -89,6 +89,12 @@ class FoldReport:
     def as_dict(self) -> dict[str, Any]:
         """Describe the report in JSON's types."""
         return {**asdict(self), "sentence": self.sentence}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> FoldReport:
+        """Build one of what :meth:`as_dict` gave, also after a round trip through JSON."""
+        rows = (FoldRow(**{**row, "tested": tuple(row["tested"])}) for row in saved["rows"])
+        return cls(tuple(rows), saved["map_m"], saved["sample_m"])
 
     def __str__(self) -> str:
         heads = ("folds", "rounds", "tested", "unused", "distance", "W")

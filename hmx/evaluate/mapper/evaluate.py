@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from hmx.points.fold_report import describe_folds, name_folds
 from hmx.points.splits import SiteFolds
 from hmx.points.stack import RawWindows
 from hmx.progress import Progress, silent
-from hmx.targets import forward, inverse
+from hmx.targets import forward
 
 Array = NDArray[np.float64]
 
@@ -92,7 +91,7 @@ def evaluate(
     return MapScorecard(
         splits,
         scale=spec.target if scaler.transform == "none" else f"{scaler.transform}({spec.target})",
-        back=None if scaler.transform == "none" else partial(inverse, scaler=scaler),
+        scaler=scaler,
         facts=_facts(spec, several, fit.seed),
         report=None if domain is None else describe_folds(several, domain),
     )

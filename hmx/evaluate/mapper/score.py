@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import numpy as np
 
 from hmx.cube import Cubelike
 from hmx.durable import Folder
-from hmx.errors import OutputExists
+from hmx.errors import OutputExists, SourceError
 from hmx.evaluate.mapper.evaluate import evaluate
 from hmx.evaluate.mapper.networks import networks
-from hmx.evaluate.mapper.scorecard import MapScorecard
+from hmx.evaluate.mapper.scorecard import CARD, MapScorecard
 from hmx.forest import fit_forest
 from hmx.learn.mapper.importance import Importance, Predict, permuted_importance, with_features
 from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
@@ -28,8 +29,6 @@ from hmx.provenance import code_version, fingerprint
 from hmx.split_options import SplitOptions
 from hmx.targets import fit_target, forward
 
-CARD, TEXT = "scorecard.json", "scorecard.txt"
-
 
 def score(
     obj: Cubelike,
@@ -40,7 +39,7 @@ def score(
     out: str | Path | None = None,
     overwrite: bool = False,
     talk: Talk = QUIET,
-) -> MapScorecard | str:
+) -> MapScorecard:
     """Score a way to make a mapper on samples that it has not seen.
 
     Parameters
@@ -62,9 +61,9 @@ def score(
 
     Returns
     -------
-    MapScorecard or str
-        ``print`` it; ``.verdict`` says in one sentence what to use. The text alone of a
-        scorecard that is there and current.
+    MapScorecard
+        ``print`` it; ``.verdict`` says in one sentence what to use. One that is there and
+        current is read.
 
     Raises
     ------
@@ -77,14 +76,13 @@ def score(
     prepared = prepare(obj, points, recipe)
     talk.say(f"points: {prepared.report}")
     mark = fingerprint_of(prepared, recipe, options)
-    if out is not None and (text := _found(str(out), mark)) is not None and not overwrite:
+    if out is not None and (had := _found(str(out), mark)) is not None and not overwrite:
         talk.say(f"evaluate: {out} is there and current")
-        return text
+        return had
     card = _played(prepared, recipe, options, talk)
     card = replace(card, facts={**card.facts, "fingerprint": mark, "hmx": code_version()})
     if out is not None:
         card.save(str(out))
-        Folder(str(out)).write(TEXT, str(card).encode())
     return card
 
 
@@ -146,8 +144,8 @@ def fingerprint_of(prepared: Prepared, recipe: MapRecipe, options: MapScoreOptio
     return fingerprint([digest.hexdigest(), told, code_version()])
 
 
-def _found(out: str, mark: str) -> str | None:
-    """Return the text of a scorecard that is there, if it is of this fingerprint."""
+def _found(out: str, mark: str) -> MapScorecard | None:
+    """Return the scorecard that is there, if it is of this fingerprint."""
     folder = Folder(out)
     if not folder.names(""):
         return None
@@ -161,5 +159,8 @@ def _found(out: str, mark: str) -> str | None:
             f"{out} holds something that is no scorecard of a map, so it is left alone. "
             "Choose another place: --output scores."
         )
-    text = folder.read(TEXT)
-    return text.decode() if text and had["facts"].get("fingerprint") == mark else None
+    if had["facts"].get("fingerprint") != mark:
+        return None
+    with suppress(SourceError):  # it has lost a part: score again
+        return MapScorecard.load(out)
+    return None

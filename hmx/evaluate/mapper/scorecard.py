@@ -6,24 +6,27 @@ For each way of folding it holds what forecasters said of every sample
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from hmx.durable import Folder
-from hmx.errors import missing_variable
+from hmx.errors import BadArgument, SourceError, missing_variable
 from hmx.evaluate.mapper.rounds import BLEND, Played
 from hmx.evaluate.mapper.scoretext import as_text
+from hmx.evaluate.mapper.stored import csv_of, describe, pack, part_of, predictions_csv, unpack
 from hmx.evaluate.mapper.verdict import verdict
 from hmx.figures.mapping import draw_bands, draw_intervals, draw_residuals, draw_scatter
+from hmx.learn.mapper.importance import Importance
+from hmx.map_spec import TargetScaler
 from hmx.metrics import (
     SCORES,
     Difference,
@@ -32,18 +35,19 @@ from hmx.metrics import (
     paired_bootstrap,
     regression_scores,
 )
+from hmx.points.fold_report import FoldReport
+from hmx.points.splits import SiteFolds
+from hmx.targets import inverse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from hmx.learn.mapper.importance import Importance
-    from hmx.points.fold_report import FoldReport
 
 Array = NDArray[np.float64]
 Figures = dict[str, float]
 Row = dict[str, Any]
 
 ENSEMBLE = " ensemble"  # after the name of a forecaster with members: their mean
+CARD, ROUNDS = "scorecard.json", "rounds.safetensors"
 COLUMNS = ("split", "forecaster", "scale", "stratum", "metric", "value")
 TOP = 0.9  # quantile above which samples are reported for themselves
 _VERSION = 1
@@ -64,8 +68,9 @@ class MapScorecard:
         What it is compared with first.
     scale : str
         Of the truths, such as ``log1p(soc)``.
-    back : callable, optional
-        Turns them into native units, in which all is scored once more.
+    scaler : TargetScaler
+        What was done to the truths. If anything was, all is scored once more in native
+        units.
     facts : mapping of str to JSON values
         What was scored: target, units, digests, options.
     report : FoldReport, optional
@@ -83,7 +88,7 @@ class MapScorecard:
     model: str = ""
     reference: str = "forest"
     scale: str = "transformed"
-    back: Callable[[Array], Array] | None = None
+    scaler: TargetScaler = field(default_factory=TargetScaler)
     facts: Mapping[str, Any] = field(default_factory=dict)
     report: FoldReport | None = None
     importance: Importance | None = None
@@ -193,7 +198,9 @@ class MapScorecard:
     @cached_property
     def _scales(self) -> dict[str, Callable[[Array], Array]]:
         scales: dict[str, Callable[[Array], Array]] = {self.scale: lambda values: values}
-        return scales | ({"native": self.back} if self.back else {})
+        if self.scaler.transform != "none":
+            scales["native"] = partial(inverse, scaler=self.scaler)
+        return scales
 
     def _figures(
         self, played: Played, name: str, turn: Callable[[Array], Array]
@@ -281,17 +288,22 @@ class MapScorecard:
             "verdict": self.verdict,
             "model": self.model,
             "reference": self.reference,
+            "scale": self.scale,
+            "scaler": asdict(self.scaler),
             "facts": dict(self.facts),
             "folds": self.report.as_dict() if self.report else None,
-            "calibration": self._first.calibration,
             "scores": scores,
             "differences": differences,
             "importance": self.importance.as_dict() if self.importance else None,
+            "rounds": describe(self.splits),
             "splits": {name: played.folds.as_dict() for name, played in self.splits.items()},
         }
 
     def save(self, folder: str) -> str:
-        """Write ``scorecard.json``, ``scores.csv``, ``predictions.csv`` and the plots.
+        """Write the card to a folder, for people and for :meth:`load`.
+
+        ``scorecard.json`` and ``.txt``, ``scores.csv``, ``predictions.csv``, the plots, and
+        ``rounds.safetensors``: what was said of every sample.
 
         Parameters
         ----------
@@ -305,8 +317,10 @@ class MapScorecard:
             Path of the JSON file.
         """
         place = Folder(folder)
-        place.write("scores.csv", _csv(COLUMNS, (row.values() for row in self.rows())))
-        place.write("predictions.csv", self._predictions())
+        place.write(ROUNDS, pack(self.splits))
+        place.write("scores.csv", csv_of(COLUMNS, (row.values() for row in self.rows())))
+        place.write("predictions.csv", predictions_csv(self.splits))
+        place.write("scorecard.txt", str(self).encode())
         draw: dict[str, Callable[[MapScorecard], Figure]] = {"scatter.png": draw_scatter}
         draw |= {"residuals.png": draw_residuals, "bands.png": draw_bands}
         draw |= {"intervals.png": draw_intervals} if self._first.bounds else {}
@@ -315,25 +329,48 @@ class MapScorecard:
             figure(self).savefig(picture, format="png", dpi=150)
             place.write(name, picture.getvalue())
         text = json.dumps(self.as_dict(), indent=1, allow_nan=False, default=str)
-        place.write("scorecard.json", text.encode())
-        return f"{folder.rstrip('/')}/scorecard.json"
+        place.write(CARD, text.encode())
+        return f"{folder.rstrip('/')}/{CARD}"
+
+    @classmethod
+    def load(cls, folder: str) -> MapScorecard:
+        """Read the card that :meth:`save` has written.
+
+        Parameters
+        ----------
+        folder : str
+            Directory or URL.
+
+        Raises
+        ------
+        SourceError
+            If there is none, or its parts do not belong together.
+        """
+        place = Folder(folder)
+        try:
+            told = json.loads(part_of(place, CARD))
+            if told["hmx_map_scorecard"] != _VERSION:
+                raise ValueError("of another version of hmx")
+            folds = {name: SiteFolds.from_dict(saved) for name, saved in told["splits"].items()}
+            return cls(
+                unpack(part_of(place, ROUNDS), told["rounds"], folds),
+                model=told["model"],
+                reference=told["reference"],
+                scale=told["scale"],
+                scaler=TargetScaler(**told["scaler"]),
+                facts=told["facts"],
+                report=told["folds"] and FoldReport.from_dict(told["folds"]),
+                importance=told["importance"] and Importance(**told["importance"]),
+            )
+        except (KeyError, TypeError, ValueError, SafetensorError, BadArgument) as error:
+            raise SourceError(
+                f"{folder} holds no scorecard of a map that can be read ({error}). Pass the folder "
+                "that ds.soc.evaluate(out=...) or hmx evaluate wrote, or score again."
+            ) from None
 
     def __str__(self) -> str:
         """Write the verdict and the tables for a terminal."""
         return as_text(self)
-
-    def _predictions(self) -> bytes:
-        """Write each sample with what was said of it, split by split."""
-        names = tuple(self._first.guesses)
-        header = ("split", "sample", "site", "fold", "lon", "lat", "truth", *names)
-        lines = (
-            (split, i, places.site[i], played.folds.fold[i], *places.lonlat[i].tolist(),
-             float(played.truth[i]), *(float(played.guesses[name].center[i]) for name in names))
-            for split, played in self.splits.items()
-            for places in (played.folds.places,)
-            for i in range(len(places))
-        )  # fmt: skip
-        return _csv(header, lines)
 
 
 def _over_members(truth: Array, members: list[Array]) -> Figures:
@@ -350,19 +387,6 @@ def _by_fold(played: Played, inside: NDArray[np.bool_], level: float) -> Figures
     shares = np.bincount(fold, inside) / np.bincount(fold)
     ends = {"least": float(shares.min()), "most": float(shares.max())}
     return {f"picp_{level:g}_{which}_fold": share for which, share in ends.items()}
-
-
-def _csv(header: tuple[str, ...], lines: Any) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for line in lines:
-        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else _exact(v) for v in line])
-    return text.getvalue().encode()
-
-
-def _exact(value: Any) -> Any:
-    return repr(value) if isinstance(value, float) else value
 
 
 def _number(value: float) -> float | None:

@@ -54,7 +54,7 @@ def test_a_scorecard_is_a_folder_of_json_csv_text_and_pictures(scored: tuple[Any
     card, out = scored
     names = {path.name for path in out.iterdir()}
     assert names == {
-        "scorecard.json", "scorecard.txt", "scores.csv", "predictions.csv",
+        "scorecard.json", "scorecard.txt", "scores.csv", "predictions.csv", "rounds.safetensors",
         "bands.png", "intervals.png", "residuals.png", "scatter.png",
     }  # fmt: skip
     assert (out / "scorecard.txt").read_text() == str(card)
@@ -84,8 +84,8 @@ def test_a_scorecard_that_is_current_is_kept(land: xr.Dataset, scored: tuple[Any
     card, out = scored
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     for recipe in (recipe_of(), recipe_of(device="auto")):  # where it is computed says nothing
-        text, lines = score_of(land, out, recipe=recipe)
-        assert str(text) == str(card)
+        found, lines = score_of(land, out, recipe=recipe)
+        assert (str(found), found.as_dict()) == (str(card), card.as_dict())
         assert lines[-1] == f"evaluate: {out} is there and current"
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
 
@@ -124,9 +124,11 @@ def test_what_is_not_current_or_asked_for_again_is_scored_again(
     for number, how in enumerate([{}, {"options": ALONE}, {"options": ALONE, "overwrite": True}]):
         score_of(land, tmp_path / "card", **how)
         assert len(calls) == number + 1
-    text, _ = score_of(land, tmp_path / "card", options=ALONE)
+    score_of(land, tmp_path / "card", options=ALONE)
     assert len(calls) == 3
-    assert text == (tmp_path / "card" / "scorecard.txt").read_text()
+    (tmp_path / "card" / "rounds.safetensors").unlink()
+    score_of(land, tmp_path / "card", options=ALONE)
+    assert len(calls) == 4
 
 
 def test_another_folder_is_left_alone_and_nothing_is_fitted(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from safetensors.numpy import save
 
-from hmx.errors import BadArgument, MissingVariable
+from hmx.errors import BadArgument, MissingVariable, SourceError
 from hmx.evaluate.mapper.evaluate import evaluate
 from hmx.evaluate.mapper.rounds import Blend, Guess, play
 from hmx.evaluate.mapper.scorecard import MapScorecard
@@ -23,6 +25,7 @@ from tests.evaluate.mapper.soils import make_soils, oracle
 
 SOILS = make_soils()
 TRUTH = SOILS.truth
+OTHER = save({"0/truth": np.zeros(3)})
 
 
 def card_of(noise: float = 0.1, other: float = 0.3, **options: object) -> MapScorecard:
@@ -161,6 +164,40 @@ def test_a_scorecard_is_saved_whole(card: MapScorecard, tmp_path: Path) -> None:
     np.testing.assert_array_equal([float(row["blend"]) for row in said], card.center("blend"))
     pictures = {p.name for p in path.parent.glob("*.png")}
     assert pictures == {"scatter.png", "residuals.png", "bands.png", "intervals.png"}
+
+
+def test_a_card_is_read_back_whole(card: MapScorecard, tmp_path: Path) -> None:
+    found = Importance({"nir": 0.01, "lst": 0.3}, {"nir": 0.001, "lst": 0.02}, 5)
+    card = replace(card, importance=found, facts={**card.facts, "units": "g/kg"})
+    card.save(str(tmp_path / "card"))
+    read = MapScorecard.load(str(tmp_path / "card"))
+    assert str(read) == str(card)
+    assert read.as_dict() == card.as_dict()
+    assert read.rows() == card.rows()
+    np.testing.assert_array_equal(read.splits[card.main].guesses["network"].members,
+                                  card.splits[card.main].guesses["network"].members)  # fmt: skip
+    read.save(str(tmp_path / "again"))
+    for name in ("scorecard.json", "scores.csv", "predictions.csv", "rounds.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "card" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("scorecard.json", None, "no scorecard.json in it"),
+        ("scorecard.json", b'{"hmx_scorecard": 1}', "hmx_map_scorecard"),
+        ("rounds.safetensors", None, "no rounds.safetensors in it"),
+        ("rounds.safetensors", b"shortened", "header"),
+        ("rounds.safetensors", OTHER, "3 samples in the rounds, and 400 in their folds"),
+    ],
+)
+def test_a_card_that_lacks_a_part_says_so(
+    card: MapScorecard, tmp_path: Path, name: str, data: bytes | None, said: str
+) -> None:
+    card.save(str(tmp_path))
+    (tmp_path / name).unlink() if data is None else (tmp_path / name).write_bytes(data)
+    with pytest.raises(SourceError, match=rf"no scorecard of a map .*{said}.*Pass"):
+        MapScorecard.load(str(tmp_path))
 
 
 def test_importance_stands_beside_the_scores(card: MapScorecard) -> None:
