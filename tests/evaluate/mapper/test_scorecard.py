@@ -174,8 +174,12 @@ def test_a_card_is_read_back_whole(card: MapScorecard, tmp_path: Path) -> None:
     assert str(read) == str(card)
     assert read.as_dict() == card.as_dict()
     assert read.rows() == card.rows()
-    np.testing.assert_array_equal(read.splits[card.main].guesses["network"].members,
-                                  card.splits[card.main].guesses["network"].members)  # fmt: skip
+    for split, played in card.splits.items():
+        for name, guess in played.guesses.items():
+            again = read.splits[split].guesses[name]
+            np.testing.assert_array_equal(again.members, guess.members)
+            np.testing.assert_array_equal(again.told, guess.told)
+    assert card.splits[card.main].guesses["forest"].told.any()
     read.save(str(tmp_path / "again"))
     for name in ("scorecard.json", "scores.csv", "predictions.csv", "rounds.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "card" / name).read_bytes()
@@ -186,6 +190,7 @@ def test_a_card_is_read_back_whole(card: MapScorecard, tmp_path: Path) -> None:
     [
         ("scorecard.json", None, "no scorecard.json in it"),
         ("scorecard.json", b'{"hmx_scorecard": 1}', "hmx_map_scorecard"),
+        ("scorecard.json", b'{"hmx_map_scorecard": 0}', "of another version of hmx"),
         ("rounds.safetensors", None, "no rounds.safetensors in it"),
         ("rounds.safetensors", b"shortened", "header"),
         ("rounds.safetensors", OTHER, "3 samples in the rounds, and 400 in their folds"),
