@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from tests.bench import __main__ as benches
-from tests.bench import faults, ingest, job, jobmemory, memory
+from tests.bench import faults, gpu, ingest, job, jobmemory, memory
 
 
 def test_the_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,3 +50,13 @@ def test_one_command_names_them_all() -> None:
         benches.main(["nonsense"])
     for name in benches.BENCHES:
         assert callable(import_module(f"tests.bench.{name}").main)
+
+
+def test_the_gpu_benchmark_runs_on_any_device(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu.main(["--quick", "--device", "cpu", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    found = figures["convlstm"]
+    assert found["errors"]["float32, RMS over RMS change"] < 1e-4
+    assert found["errors"]["bfloat16, RMS over RMS change"] < 0.01
+    assert all(row["network"] > 0 for row in found["rates"])
+    assert figures["job"][0]["globe_minutes"] > 0
