@@ -21,7 +21,7 @@ def export(call: Call, output: str | None) -> None:
     from hmx.catalog import is_catalog
     from hmx.products.cog import export_cog
 
-    store, folder = call.catalog, here(output) if output else None
+    store, folder = here(call.catalog), here(output) if output else None
     if is_catalog(store) and call.maps:
         catalog = call.load_map()
         store, folder = catalog.map_path, folder or catalog.map.cog

@@ -48,13 +48,13 @@ def folds(
 
 def _place(model: str, output: str | None) -> Path:
     """Choose where the picture goes: as told, or beside the model."""
-    from hmx.catalog import is_url
     from hmx.errors import BadArgument
+    from hmx.paths import absolute, is_url
 
-    given = output or f"{model.rstrip('/').removesuffix('.model')}_folds.png"
+    given = absolute(output or f"{model.rstrip('/').removesuffix('.model')}_folds.png")
     if is_url(given) or not given.lower().endswith(".png"):
         raise BadArgument(
             f"{given!r} is no PNG file of this machine, and the map of folds is one. "
             "Pass --output folds.png."
         )
-    return Path(given).absolute()
+    return Path(given)

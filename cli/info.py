@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command
+from hmx.cli.shared import Call, Command, catalog_command, here
 
 
 @click.command(cls=Command)
@@ -19,7 +19,7 @@ def info(call: Call) -> None:
     from hmx.catalog import is_catalog
 
     if not is_catalog(call.catalog):
-        click.echo(_describe(call.catalog, "product"))
+        click.echo(_describe(here(call.catalog), "product"))
         return
     if call.maps:
         mapped = call.load_map()

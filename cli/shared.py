@@ -141,11 +141,9 @@ def _yaml(value: Any) -> str:
 
 def here(path: str) -> str:
     """Anchor a path typed on the command line to the working folder."""
-    from pathlib import Path
+    from hmx.paths import absolute
 
-    from hmx.catalog import is_url
-
-    return path if is_url(path) else str(Path(path).absolute())
+    return absolute(path)
 
 
 def box(text: str | None) -> tuple[float, ...] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command
+from hmx.cli.shared import Call, Command, catalog_command, here
 
 
 @click.command(cls=Command)
@@ -22,7 +22,7 @@ def verify(call: Call, sample: int, seed: int) -> None:
     from hmx.catalog import is_catalog
     from hmx.predict.verify import verify as check  # loads torch
 
-    store = call.catalog
+    store = here(call.catalog)
     if is_catalog(store):
         store = call.load_map().map_path if call.maps else call.load().forecast_path
     talk = call.talk

@@ -23,6 +23,7 @@ from hmx.map_sections import (
     MapTrainSection,
 )
 from hmx.options import Options, TrainOptions, parse
+from hmx.paths import absolute, is_url
 from hmx.sections import (
     PLACES,
     CubeSection,
@@ -35,7 +36,6 @@ from hmx.sections import (
     Steps,
     TlsSection,
     TrackSection,
-    is_url,
 )
 
 __all__ = [
@@ -98,7 +98,7 @@ class BaseCatalog(Options):
         >>> catalog.forecast.h
         2
         """
-        context = {"base": str(Path(path).resolve().parent)}
+        context = {"base": str(Path(absolute(path)).resolve().parent)}
         return parse(
             cls, _raw(path, overrides), file=str(path), error=CatalogError, context=context
         )
@@ -234,7 +234,7 @@ def has_points(path: str | Path, overrides: Sequence[str] = ()) -> bool:
 
 def _raw(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Read a catalog and write overrides into it."""
-    raw = _read(Path(path))
+    raw = _read(Path(absolute(path)))
     _make_room(raw, overrides)
     for override in overrides:
         _apply(raw, override)

@@ -30,6 +30,7 @@ from hmx.errors import (
 from hmx.geozarr import without
 from hmx.grid import Grid
 from hmx.observed import KNOWN_UNTIL, OBSERVED_UNTIL, require_observed, steps_until
+from hmx.paths import absolute
 from hmx.windows import Span
 
 Cubelike = xr.Dataset | xr.DataArray
@@ -232,12 +233,15 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
     try:
         with warnings.catch_warnings():  # a store without consolidated metadata is as good
             warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated")
-            cube: xr.Dataset = xr.open_zarr(str(path), **{"chunks": {}, **options})
+            # one spelling, for Dask names its arrays after it
+            place = absolute(path)
+            cube: xr.Dataset = xr.open_zarr(place, **{"chunks": {}, **options})
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise SourceError(
             f"no cube can be opened at {str(path)!r} ({error}). Pass the folder of a Zarr store, "
             "or make one: hmx ingest CATALOG."
         ) from error
+    cube.encoding["source"] = place
     warn_if_incomplete(cube, path)
     cube.attrs = without(cube.attrs)
     for variable in cube.variables.values():

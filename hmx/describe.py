@@ -17,6 +17,7 @@ from hmx.grid import Grid, crs_name
 from hmx.loading import load
 from hmx.map_bundle import MapBundle
 from hmx.observed import KNOWN_UNTIL
+from hmx.paths import absolute
 from hmx.predict.ledger import AUDIT, Ledger
 from hmx.spec import Spec
 
@@ -34,6 +35,7 @@ def describe_store(path: str | Path) -> str:
     str
         Lines of ``name  value``.
     """
+    path = absolute(path)
     data = open_cube(path)
     series = _first_series(data)
     grid, told = _planar(data) if series is None else _serial(data, series)

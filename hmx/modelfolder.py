@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from hmx.errors import BundleError, OutputExists, did_you_mean
+from hmx.paths import absolute
 from hmx.remote_models import local_folder
 
 FORMAT = 2
@@ -79,7 +80,7 @@ def write_folder(path: str | Path, description: Mapping[str, Any], arrays: Array
     """
     from safetensors.numpy import save_file
 
-    path = Path(path)
+    path = Path(absolute(path))
     require_bundle_place(path)
     draft = path.with_name(f".{path.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)

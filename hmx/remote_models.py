@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hmx.errors import BundleError
+from hmx.paths import absolute
 
 SCHEME = "wandb:"
 _DESCRIPTION = "bundle.json"
@@ -85,7 +86,7 @@ class Reference:
 
 def cache_folder() -> Path:
     """Return the folder of hmx's cache; it may not exist yet."""
-    return Path(os.environ.get("HMX_CACHE") or Path.home() / ".cache" / "hmx")
+    return Path(absolute(os.environ.get("HMX_CACHE") or "~/.cache/hmx"))
 
 
 def is_remote(path: str | Path) -> bool:
@@ -114,7 +115,7 @@ def local_folder(path: str | Path) -> Path:
         artifact is no model.
     """
     if not is_remote(path):
-        return Path(path)
+        return Path(absolute(path))
     reference = Reference.parse(str(path))
     kept = reference.folder(reference.version)
     if reference.is_exact and (kept / _DESCRIPTION).is_file():

@@ -23,15 +23,11 @@ from hmx.covariates import Transform
 from hmx.errors import did_you_mean
 from hmx.map_options import PointsOptions
 from hmx.options import Count, ForecastOptions, ModelOptions, Numbers, Options
+from hmx.paths import absolute
 
 PLACES = ("workers", "scheduler", "cluster")  # to compute, one of which a catalog names
 # forecasters beside the model, in the order in which they are told
 BASELINES = ("persistence", "linear trend", "damped trend", "ridge", "gradient boosting")
-
-
-def is_url(path: str) -> bool:
-    """Tell a URL, a GDAL virtual path or a model elsewhere from a path of this machine."""
-    return "://" in path or path.startswith(("/vsi", "wandb:"))
 
 
 def _resolve(path: str, info: ValidationInfo) -> str:
@@ -39,9 +35,8 @@ def _resolve(path: str, info: ValidationInfo) -> str:
     missing = [n for n in re.findall(r"\$\{(\w+)\}", path) if n not in os.environ]
     if missing:
         raise ValueError(f"${{{missing[0]}}} is not set in the environment. Export {missing[0]}")
-    path = os.path.expanduser(re.sub(r"\$\{(\w+)\}", lambda m: os.environ[m[1]], path))
-    base = (info.context or {}).get("base", ".")
-    return path if is_url(path) else os.path.normpath(os.path.join(base, path))
+    whole = re.sub(r"\$\{(\w+)\}", lambda m: os.environ[m[1]], path)
+    return absolute(whole, (info.context or {}).get("base", "."))
 
 
 FilePath = Annotated[str, AfterValidator(_resolve)]

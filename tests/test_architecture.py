@@ -24,6 +24,7 @@ LAYERS = [
         "progress",
         "windows",
         "durable",
+        "paths",
         "remote_models",
         "parsing",
         "distribution",

@@ -32,11 +32,12 @@ from hmx.evaluate.skillmap import SkillMap, finish_maps, make_maps, remains
 from hmx.learn.train import Recipe, train
 from hmx.metrics import Tally
 from hmx.options import parse, split_fitting
+from hmx.paths import absolute, is_url
 from hmx.predict.spill import on_disk
 from hmx.predict.step import Request
 from hmx.progress import QUIET, Talk
 from hmx.provenance import code_version, fingerprint
-from hmx.sections import BacktestOptions, DaskSection, is_url
+from hmx.sections import BacktestOptions, DaskSection
 
 __all__ = ["backtest", "evaluate"]
 
@@ -175,12 +176,13 @@ def _folder(out: str | Path | None) -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="hmx-backtest-") as folder:
             yield folder
         return
-    if is_url(str(out)):
+    place = absolute(out)
+    if is_url(place):
         raise BadArgument(
             f"out={str(out)!r} is a URL, and a backtest keeps models and sums on the way, which "
             "it wants in a folder of this machine. Pass out='scores', and copy it afterwards."
         )
-    path = Path(out).absolute()
+    path = Path(place)
     if path.exists() and not (path / MARK).is_file() and (path.is_file() or any(path.iterdir())):
         raise OutputExists(
             f"{path} holds something that is no scorecard, so it is left alone. Choose another "

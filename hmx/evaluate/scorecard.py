@@ -26,6 +26,7 @@ from hmx.evaluate.verdict import verdict
 from hmx.figures.scorecard import draw_reliability, draw_skill, draw_strata
 from hmx.metrics import Cell, Score, Tally, pooled, skill
 from hmx.metrics.score import Measure
+from hmx.paths import absolute
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -240,7 +241,7 @@ class Scorecard:
         str
             Path of the JSON file.
         """
-        place = Folder(folder)
+        place = Folder(absolute(folder))
         place.write("scores.csv", self._csv().encode())
         draw: dict[str, Callable[[Scorecard], Figure]] = {"skill.png": draw_skill}
         draw |= {"reliability.png": draw_reliability, "strata.png": draw_strata}

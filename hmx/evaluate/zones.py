@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hmx.errors import BadArgument, GridMismatch, SourceError
 from hmx.grid import Grid
+from hmx.paths import absolute
 from hmx.windows import Span, Window, pieces
 
 Mask = NDArray[np.bool_]
@@ -160,7 +161,7 @@ def zones_of(given: Any, grid: Grid, *, flips: Iterable[str] = (), folder: str) 
     if hasattr(given, "to_crs") and hasattr(given, "__geo_interface__"):
         given = given.to_crs("EPSG:4326").__geo_interface__
     if isinstance(given, str | Path):
-        path = str(given)
+        path = absolute(given)
         if not path.lower().endswith(_VECTORS):
             return _raster(path, grid)
         given = _features(path)

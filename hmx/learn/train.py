@@ -42,6 +42,7 @@ from hmx.learn.tracking import (
 )
 from hmx.models.cost import per_pixel
 from hmx.models.forecaster import Forecaster, reach
+from hmx.paths import absolute
 from hmx.progress import Progress, silent
 from hmx.provenance import code_version, fingerprint
 
@@ -81,6 +82,7 @@ def train(
     """
     started = time.monotonic()
     if out is not None:
+        out = absolute(out)
         require_bundle_place(Path(out))
     cube = enter(obj, target=recipe.target, dynamic=recipe.dynamic, static=recipe.static)
     planned = plan(cube, recipe)

@@ -11,6 +11,7 @@ import pandas as pd
 import pyproj
 
 from hmx.errors import BadArgument, SourceError
+from hmx.paths import absolute
 
 _TEXT = (".csv", ".tsv", ".txt", ".csv.gz")
 _POINT = np.dtype([("order", "u1"), ("type", "<u4"), ("xy", "<f8", 2)])  # WKB, little-endian
@@ -56,7 +57,7 @@ def open_table(source: Any, layer: str | None = None) -> Table:
         If the source is no table, or its geometries are no points.
     """
     if isinstance(source, str | Path):
-        text = str(source)
+        text = absolute(source)
         return _text(text) if text.lower().endswith(_TEXT) else _vector(text, layer)
     if hasattr(source, "crs") and hasattr(source, "geometry"):
         return _geometries(source)

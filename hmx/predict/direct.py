@@ -13,11 +13,12 @@ from typing import Any
 import xarray as xr
 
 from hmx.bundle import Bundle
-from hmx.catalog import DaskSection, is_url
+from hmx.catalog import DaskSection
 from hmx.cube import Cubelike, open_cube
 from hmx.errors import CubeError
 from hmx.observed import OBSERVED_UNTIL
 from hmx.options import ForecastOptions, parse
+from hmx.paths import absolute
 from hmx.predict.base import BaseOrder
 from hmx.predict.frame import Field
 from hmx.predict.inventory import array_of
@@ -75,7 +76,7 @@ def forecast_to_zarr(
     HmxError
         As :func:`hmx.predict.job.run` and :func:`hmx.predict.lazy.forecast`.
     """
-    store = place_of(path)
+    store = absolute(path)
     chosen = adopt(parse(ForecastOptions, options), store)
     order = Order.of(obj, model, chosen, region=region)
     section = section_of(workers=workers, scheduler=scheduler)
@@ -148,11 +149,6 @@ def plan_forecast(
     """
     order = Order.of(obj, model, parse(ForecastOptions, options), region=region)
     return plan(order, order.inventory(store_of(obj, order.cube)), section_of(workers=workers))
-
-
-def place_of(path: str | Path) -> str:
-    """Name a place for workers: a URL as it is, a path from the root."""
-    return str(path) if is_url(str(path)) else str(Path(path).absolute())
 
 
 def section_of(**given: Any) -> DaskSection:

@@ -20,6 +20,7 @@ import zarr
 
 from hmx.draft import attributes, finish
 from hmx.errors import VerifyFailed
+from hmx.paths import absolute
 from hmx.predict.job import Job
 from hmx.predict.ledger import AUDIT, Ledger
 from hmx.predict.output import is_ours, writing
@@ -103,6 +104,7 @@ def verify(store: str, *, sample: int = 20, seed: int = 0, progress: Progress = 
     --------
     >>> verify("build/demo_forecast.zarr", sample=5)  # doctest: +SKIP
     """
+    store = absolute(store)
     job = _job_of(store)
     with writing(store), job.ledger.owned():
         try:

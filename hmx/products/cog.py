@@ -24,6 +24,7 @@ from hmx.axes import north_up
 from hmx.cube import open_cube
 from hmx.errors import CubeError, OutputExists
 from hmx.grid import Grid
+from hmx.paths import absolute
 from hmx.progress import Progress, silent
 from hmx.windows import TileGrid
 
@@ -66,7 +67,7 @@ def export_cog(
     """
     data = source if isinstance(source, xr.Dataset) else open_cube(source)
     data = north_up(data)
-    grid, folder = Grid.from_xarray(data), Path(folder)
+    grid, folder = Grid.from_xarray(data), Path(absolute(folder))
     layers = list(_layers(data))
     if not layers:
         raise CubeError(

@@ -22,6 +22,7 @@ from hmx.learn.mapper.importance import Importance, Predict, permuted_importance
 from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
 from hmx.mapping_options import MapScoreOptions
 from hmx.parsing import HARDWARE
+from hmx.paths import absolute
 from hmx.points.splits import SiteFolds
 from hmx.points.stack import centre, fit_band_scaler, scaled
 from hmx.progress import QUIET, Talk
@@ -73,6 +74,7 @@ def score(
         If ``out`` holds something that is no scorecard.
     """
     options = options or MapScoreOptions()
+    out = None if out is None else absolute(out)
     prepared = prepare(obj, points, recipe)
     talk.say(f"points: {prepared.report}")
     mark = fingerprint_of(prepared, recipe, options)

@@ -35,6 +35,7 @@ from hmx.metrics import (
     paired_bootstrap,
     regression_scores,
 )
+from hmx.paths import absolute
 from hmx.points.fold_report import FoldReport
 from hmx.points.splits import SiteFolds
 from hmx.targets import inverse
@@ -316,7 +317,7 @@ class MapScorecard:
         str
             Path of the JSON file.
         """
-        place = Folder(folder)
+        place = Folder(absolute(folder))
         place.write(ROUNDS, pack(self.splits))
         place.write("scores.csv", csv_of(COLUMNS, (row.values() for row in self.rows())))
         place.write("predictions.csv", predictions_csv(self.splits))
@@ -346,7 +347,7 @@ class MapScorecard:
         SourceError
             If there is none, or its parts do not belong together.
         """
-        place = Folder(folder)
+        place = Folder(absolute(folder))
         try:
             told = json.loads(part_of(place, CARD))
             if told["hmx_map_scorecard"] != _VERSION:

@@ -32,6 +32,7 @@ from hmx.map_bundle import MapBundle
 from hmx.map_spec import TargetScaler
 from hmx.metrics import regression_scores
 from hmx.modelfolder import require_bundle_place
+from hmx.paths import absolute
 from hmx.points.stack import centre, scaled
 from hmx.progress import QUIET, Progress, Talk
 from hmx.provenance import code_version
@@ -77,6 +78,7 @@ def train(
     """
     started = time.monotonic()
     if out is not None:
+        out = absolute(out)
         require_bundle_place(Path(out))
     start = _start(recipe)
     prepared = prepare(obj, points, recipe)

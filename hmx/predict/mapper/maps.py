@@ -15,7 +15,8 @@ from hmx.cube import Cubelike
 from hmx.map_bundle import MapBundle
 from hmx.mapping_options import MapOptions
 from hmx.parsing import parse
-from hmx.predict.direct import place_of, run_order, section_of, store_of
+from hmx.paths import absolute
+from hmx.predict.direct import run_order, section_of, store_of
 from hmx.predict.job import adopt
 from hmx.predict.lazy import lay
 from hmx.predict.mapper.order import MapOrder
@@ -106,7 +107,7 @@ def map_to_zarr(
     HmxError
         As :func:`hmx.predict.job.run` and :func:`soc_map`.
     """
-    store = place_of(path)
+    store = absolute(path)
     chosen = adopt(parse(MapOptions, options), store)
     order = MapOrder.of(obj, model, chosen, region=region)
     section = section_of(workers=workers, scheduler=scheduler)

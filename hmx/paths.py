@@ -1,0 +1,59 @@
+"""Paths: one meaning of a path, in Python, on the command line and in a catalog.
+
+``~`` is the home, a relative path starts at one folder, ``file://`` is a path of this
+machine, and ``..`` after a symbolic link leaves the folder that the link points to, as
+the operating system has it. A link itself is kept: who moves it means another place.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_LOCAL = "file://"
+
+
+def is_url(path: str) -> bool:
+    """Return True for a URL, a virtual path of GDAL or a model elsewhere."""
+    return "://" in path or path.startswith(("/vsi", "wandb:"))
+
+
+def absolute(path: str | Path, base: str | Path | None = None) -> str:
+    """Spell a path from the root; a URL stays as it is.
+
+    Parameters
+    ----------
+    path : str or Path
+        As typed: relative, with ``~``, a trailing slash or ``file://``.
+    base : str or Path, optional
+        Where a relative path starts. Default: the working folder.
+
+    Returns
+    -------
+    str
+        One spelling for all that mean the same place.
+
+    Examples
+    --------
+    >>> absolute("maps/../cube.zarr/", base="/data")
+    '/data/cube.zarr'
+    """
+    text = os.fspath(path)
+    if text.startswith(_LOCAL):
+        text = "/" + text.removeprefix(_LOCAL).removeprefix("localhost").lstrip("/")
+    if is_url(text):
+        return text
+    start = os.getcwd() if base is None else os.path.abspath(base)
+    return _climbed(os.path.join(start, os.path.expanduser(text)))
+
+
+def _climbed(path: str) -> str:
+    """Carry out every ``..``, from where a link leads."""
+    root, *parts = Path(path).parts
+    at = root
+    for part in parts:
+        if part == "..":
+            at = os.path.dirname(os.path.realpath(at) if os.path.islink(at) else at)
+        else:
+            at = os.path.join(at, part)
+    return at
