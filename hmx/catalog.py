@@ -7,14 +7,15 @@ path does.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
 from pydantic import model_validator
 
+from hmx.bounds import Verbatim
 from hmx.errors import CatalogError, did_you_mean
 from hmx.map_sections import (
     MapEvaluateSection,
@@ -37,6 +38,7 @@ from hmx.sections import (
     TlsSection,
     TrackSection,
 )
+from hmx.yamlfile import parse_yaml, read_yaml
 
 __all__ = [
     "SUFFIXES",
@@ -60,6 +62,7 @@ __all__ = [
 ]
 
 SUFFIXES = (".yaml", ".yml")
+_SHOWN = 10  # catalogs that a message lists
 
 
 def is_catalog(path: str | Path) -> bool:
@@ -77,7 +80,12 @@ class BaseCatalog(Options):
     track: TrackSection = TrackSection()
 
     @classmethod
-    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+    def load(
+        cls,
+        path: str | Path,
+        overrides: Sequence[str] = (),
+        flags: Mapping[str, object] | None = None,
+    ) -> Self:
         """Read and validate a catalog of this job.
 
         Parameters
@@ -86,6 +94,8 @@ class BaseCatalog(Options):
             A YAML file.
         overrides : sequence of str
             ``key.path=value``, as the command line's ``--set``; values are YAML.
+        flags : mapping, optional
+            Values by key path, taken as they are: neither YAML nor ``${NAME}`` is read in them.
 
         Raises
         ------
@@ -98,10 +108,9 @@ class BaseCatalog(Options):
         >>> catalog.forecast.h
         2
         """
+        raw = _raw(path, overrides, flags or {})
         context = {"base": str(Path(absolute(path)).resolve().parent)}
-        return parse(
-            cls, _raw(path, overrides), file=str(path), error=CatalogError, context=context
-        )
+        return parse(cls, raw, file=str(path), error=CatalogError, context=context)
 
     @property
     def static(self) -> tuple[str, ...]:
@@ -202,7 +211,9 @@ class MapCatalog(BaseCatalog):
 AnyCatalog = Catalog | MapCatalog
 
 
-def load_catalog(path: str | Path, overrides: Sequence[str] = ()) -> AnyCatalog:
+def load_catalog(
+    path: str | Path, overrides: Sequence[str] = (), flags: Mapping[str, object] | None = None
+) -> AnyCatalog:
     """Read and validate a catalog of either job: with points, it maps.
 
     Parameters
@@ -211,6 +222,8 @@ def load_catalog(path: str | Path, overrides: Sequence[str] = ()) -> AnyCatalog:
         A YAML file.
     overrides : sequence of str
         ``key.path=value``, as the command line's ``--set``; values are YAML.
+    flags : mapping, optional
+        Values by key path, taken as they are.
 
     Raises
     ------
@@ -218,7 +231,7 @@ def load_catalog(path: str | Path, overrides: Sequence[str] = ()) -> AnyCatalog:
         If the file is absent, is not YAML, or says something impossible.
     """
     kind = MapCatalog if has_points(path, overrides) else Catalog
-    return kind.load(path, overrides)
+    return kind.load(path, overrides, flags)
 
 
 def has_points(path: str | Path, overrides: Sequence[str] = ()) -> bool:
@@ -229,15 +242,16 @@ def has_points(path: str | Path, overrides: Sequence[str] = ()) -> bool:
     CatalogError
         If the file is absent or is not YAML.
     """
-    return _raw(path, overrides).get("points") is not None
+    return _raw(path, overrides, {}).get("points") is not None
 
 
-def _raw(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """Read a catalog and write overrides into it."""
+def _raw(path: str | Path, overrides: Sequence[str], flags: Mapping[str, object]) -> dict[str, Any]:
+    """Read a catalog and write overrides and flags into it."""
     raw = _read(Path(absolute(path)))
-    _make_room(raw, overrides)
-    for override in overrides:
-        _apply(raw, override)
+    changes = [*map(_override, overrides), *(_flag(*item) for item in flags.items())]
+    _make_room(raw, [change.key for change in changes])
+    for change in changes:
+        change.write(raw)
     return raw
 
 
@@ -247,18 +261,9 @@ def _sibling(path: str, suffix: str) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = _yaml(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path)
     except FileNotFoundError:
         raise CatalogError(f"there is no catalog {str(path)!r}.{_nearby(path)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path} cannot be read as a catalog: {error}.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        why = getattr(error, "problem", None) or "it cannot be read"
-        raise CatalogError(f"{path} is not YAML{place}: {why}.") from None
-    except ValueError as error:  # a date such as 2020-13-45
-        raise CatalogError(f"{path} has an impossible value: {error}.") from None
     if not isinstance(raw, dict):
         raise CatalogError(
             f"{path} holds {type(raw).__name__}, and a catalog is a mapping with the keys "
@@ -267,47 +272,61 @@ def _read(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _yaml(text: str) -> Any:
-    """Parse YAML in which ``{year}`` and ``${NAME}`` need no quotes, also inside braces."""
-    marked = re.sub(r"\{(\w+)\}", "\ue000\\1\ue001", text)  # same length: error columns stay true
-    return _unmarked(yaml.safe_load(marked))
-
-
-def _unmarked(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\ue000", "{").replace("\ue001", "}")
-    if isinstance(value, dict):
-        return {_unmarked(key): _unmarked(inner) for key, inner in value.items()}
-    return [_unmarked(inner) for inner in value] if isinstance(value, list) else value
-
-
 def _nearby(path: Path) -> str:
+    """Name the catalog that was meant, or those that are there."""
     folder = path.parent
-    names = [p.name for p in folder.glob("*") if is_catalog(p)] if folder.is_dir() else []
-    return did_you_mean(path.name, names) or (f" Beside it: {', '.join(names)}." if names else "")
+    try:
+        names = sorted(p.name for p in folder.iterdir() if is_catalog(p))
+    except OSError:
+        return ""
+    whole = [name for name in names if name.startswith(f"{path.name}.")]
+    near = f" Did you mean {whole[0]!r}?" if whole else did_you_mean(path.name, names)
+    beside = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return near or (f" Beside it: {beside}." if names else "")
 
 
-def _make_room(raw: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Forget where the file computes if an override names another place."""
+def _make_room(raw: dict[str, Any], changed: Sequence[str]) -> None:
+    """Forget where the file computes if a change names another place."""
     had = raw.get("dask")
-    named = {key for key in PLACES if any(o.startswith(f"dask.{key}=") for o in overrides)}
+    named = {key for key in PLACES if f"dask.{key}" in changed}
     if isinstance(had, dict) and named - {key for key in PLACES if had.get(key) is not None}:
         raw["dask"] = {}
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
-    """Write ``key.path=value`` into the raw catalog."""
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise CatalogError(f"--set {override!r}: write key.path=value, e.g. forecast.h=2.")
+@dataclass(frozen=True)
+class _Change:
+    """A value for a key path, and how a message calls where it came from."""
+
+    key: str
+    value: Any
+    source: str
+
+    def write(self, raw: dict[str, Any]) -> None:
+        """Write the value into a raw catalog."""
+        *parents, last = self.key.split(".")
+        at = raw
+        for parent in parents:
+            at = at.setdefault(parent, {})
+            if not isinstance(at, dict):
+                raise CatalogError(f"{self.source}: {parent!r} is not a section of the catalog.")
+        at[last] = self.value
+
+
+def _flag(key: str, value: object) -> _Change:
+    """Take the value of a flag as it is; a text in it is no YAML, and ``${NAME}`` no variable."""
+    taken = Verbatim(value) if isinstance(value, str) else value
+    return _Change(key, list(taken) if isinstance(taken, tuple) else taken, f"the flag for {key}")
+
+
+def _override(text: str) -> _Change:
+    """Read ``key.path=value``, whose value is YAML."""
+    key, equals, value = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise CatalogError(f"--set {text!r}: write key.path=value, e.g. forecast.h=2.")
     try:
-        value = _yaml(text)
-    except (yaml.YAMLError, ValueError):
-        raise CatalogError(f"--set {override!r}: {text!r} is not a YAML value.") from None
-    *parents, last = key.split(".")
-    at = raw
-    for parent in parents:
-        at = at.setdefault(parent, {})
-        if not isinstance(at, dict):
-            raise CatalogError(f"--set {override!r}: {parent!r} is not a section of the catalog.")
-    at[last] = value
+        return _Change(key, parse_yaml(value, whole=True), f"--set {text!r}")
+    except (yaml.YAMLError, ValueError, OverflowError):
+        raise CatalogError(
+            f"--set {text!r}: {value!r} is not a YAML value. Quote a text with marks for the shell "
+            f"and for YAML: --set \"{key}='a text: with # marks'\"."
+        ) from None

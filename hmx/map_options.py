@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from hmx.parsing import Count, Numbers, Options
+from hmx.bounds import Channels, Depth, Leads, Radius
+from hmx.parsing import Numbers, Options
 
 Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
 TargetTransform = Literal["none", "log", "log1p", "normalize"]
@@ -73,15 +74,15 @@ class MapperOptions(Options):
     """
 
     arch: Literal["cnn_lstm", "refitted_covlstm"] = "cnn_lstm"
-    window: Count = 5
-    history: Count | None = None
-    widths: tuple[Count, ...] = (24, 48, 48)
-    hidden: Count = 48
-    layers: Count = 1
+    window: Annotated[int, Field(ge=1, le=255, strict=True)] = 5
+    history: Leads | None = None
+    widths: Annotated[tuple[Channels, ...], Field(max_length=64)] = (24, 48, 48)
+    hidden: Channels = 48
+    layers: Depth = 1
     bidirectional: bool = False
     attention: tuple[Literal["temporal", "spatial"], ...] = ()
-    pool: tuple[Count, ...] = ()
-    coarse: tuple[Count, ...] = ()
+    pool: Annotated[tuple[Depth, ...], Field(max_length=64)] = ()
+    coarse: Annotated[tuple[Radius, ...], Field(max_length=32)] = ()
     skip: bool = True
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     knots: Numbers = ()

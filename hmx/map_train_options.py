@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from hmx.bounds import Epochs, Folds, Members, Processes, Rate, Seed, Weight
 from hmx.errors import BadArgument, did_you_mean
 from hmx.map_options import Loss, MapperOptions, TargetTransform
 from hmx.parsing import Count, Options, Share, parse
@@ -78,28 +79,28 @@ class MapTrainOptions(Options):
 
     loss: Loss | None = None
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
-    sigma: Annotated[float, Field(gt=0)] | None = None
-    sigma_relative: Annotated[float, Field(ge=0)] = 0.1
+    sigma: Annotated[float, Field(gt=0, le=1e30)] | None = None
+    sigma_relative: Weight = 0.1
     transform: TargetTransform = "log1p"
     bias_correction: Literal["none", "ratio"] = "none"
-    balance: Annotated[int, Field(ge=0)] = 0
+    balance: Annotated[int, Field(ge=0, le=1000)] = 0
     augment: bool = True
-    epochs: Count = 12
+    epochs: Epochs = 12
     batch: Count = 128
-    lr: Annotated[float, Field(gt=0)] = 2e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.3
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    lr: Rate = 2e-3
+    weight_decay: Weight = 0.3
+    clip: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     validation: Share = 0.0
     patience: Count = 5
-    inner: Annotated[int, Field(ge=2)] = 5
+    inner: Folds = 5
     blend: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    runs: Count = 5
+    runs: Members = 5
     ensemble: bool = True
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     device: str = "auto"
     parallel: str = "auto"
-    devices: Count = 1
-    num_nodes: Count = 1
+    devices: Processes = 1
+    num_nodes: Processes = 1
 
     @model_validator(mode="before")
     @classmethod

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from hmx.bounds import Side
 from hmx.map_train_options import renamed
-from hmx.parsing import Count, Numbers, Options
+from hmx.parsing import Numbers, Options
 from hmx.split_options import SplitMethod
 
 
@@ -42,8 +43,8 @@ class MapOptions(Options):
 
     level: Numbers = ()
     time: Annotated[int | str | None, BeforeValidator(_as_label)] = None
-    tile: Count | None = None
-    chunk: Count | None = None
+    tile: Side | None = None
+    chunk: Side | None = None
     device: str = "auto"
 
     @model_validator(mode="before")
@@ -85,7 +86,7 @@ class MapScoreOptions(Options):
 
     beside: Annotated[tuple[SplitMethod, ...], BeforeValidator(_as_list)] = ("random",)
     level: Numbers = (50.0, 80.0, 90.0)
-    inner: Annotated[int, Field(ge=0)] = 0
+    inner: Annotated[int, Field(ge=0, le=1000)] = 0
 
     @field_validator("beside")
     @classmethod

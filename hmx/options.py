@@ -7,6 +7,21 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import Field, field_validator, model_validator
 
+from hmx.bounds import (
+    Channels,
+    Depth,
+    Epochs,
+    Folds,
+    Leads,
+    Members,
+    Processes,
+    Radius,
+    Rate,
+    Seed,
+    Side,
+    Thresholds,
+    Weight,
+)  # fmt: skip
 from hmx.errors import BadArgument, did_you_mean
 from hmx.parsing import Count, Numbers, Options, Share, parse
 
@@ -18,7 +33,7 @@ __all__ = [
 Precision = Literal["float32", "bfloat16", "auto", "float64"]
 Arch = Literal["dilated", "convlstm"]
 Strategy = Literal["direct", "recursive"]
-Dilations = tuple[Count, ...]
+Dilations = Annotated[tuple[Radius, ...], Field(max_length=64)]
 
 # Probabilities at which a network gives its quantile function: dense enough that what is
 # linear between them is close to smooth. Beyond them, maps of a few steps teach nothing.
@@ -72,14 +87,14 @@ class ModelOptions(Options):
     strategy: Strategy = "direct"
     heads: Literal["shared", "separate"] = "shared"
     anchor: bool = True
-    history: Count = 3
-    width: Count = 32
+    history: Leads = 3
+    width: Channels = 32
     trunk: Dilations = (1, 2, 4, 8)
-    hidden: Count = 16
-    layers: Count = 1
-    kernel: Count = 3
+    hidden: Channels = 16
+    layers: Depth = 1
+    kernel: Annotated[int, Field(ge=1, le=255, strict=True)] = 3
     dilation: Dilations | None = None
-    context: tuple[Count, ...] = (1, 3, 10, 30)
+    context: Annotated[tuple[Radius, ...], Field(max_length=32)] = (1, 3, 10, 30)
     maxima: bool = False
     terrain: tuple[str, ...] | None = None
     knots: Numbers = KNOTS
@@ -180,36 +195,36 @@ class TrainOptions(Options):
         Processes per node and nodes, for distributed training.
     """
 
-    h: Count = 4
+    h: Leads = 4
     until: int | str | None = None
-    epochs: Count = 20
+    epochs: Epochs = 20
     steps: Count = 25
-    batch: Count = 4
-    chip: Annotated[int, Field(ge=8)] = 96
-    lr: Annotated[float, Field(gt=0)] = 2e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    clip: Annotated[float, Field(gt=0)] = 1.0
-    squared: Annotated[float, Field(ge=0)] = 0.0
+    batch: Side = 4
+    chip: Annotated[int, Field(ge=8, le=8192)] = 96
+    lr: Rate = 2e-3
+    weight_decay: Weight = 1e-2
+    clip: Annotated[float, Field(gt=0, le=1e9)] = 1.0
+    squared: Weight = 0.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
-    jitter: Annotated[float, Field(ge=0)] = 2.0
+    jitter: Annotated[float, Field(ge=0, le=1e3)] = 2.0
     focus: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Count = 5
     validation: Share = 0.1
     calibration: Share = 0.1
     test: Share = 0.0
-    fold: Annotated[int, Field(ge=0)] | None = None
-    folds: Annotated[int, Field(ge=2)] | None = None
-    block: Annotated[int, Field(ge=8)] | None = None
-    buffer: Annotated[int, Field(ge=0)] | None = None
+    fold: Annotated[int, Field(ge=0, lt=1000)] | None = None
+    folds: Folds | None = None
+    block: Annotated[int, Field(ge=8, le=65_536)] | None = None
+    buffer: Annotated[int, Field(ge=0, le=65_536)] | None = None
     final: bool = True
-    runs: Count = 1
+    runs: Members = 1
     ensemble: bool = False
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"
     parallel: str = "auto"
-    devices: Count = 1
-    num_nodes: Count = 1
+    devices: Processes = 1
+    num_nodes: Processes = 1
 
 
 class ForecastOptions(Options):
@@ -237,12 +252,12 @@ class ForecastOptions(Options):
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     """
 
-    h: Count = 4
+    h: Leads = 4
     level: Numbers = ()
     quantiles: Numbers = ()
-    exceed: Numbers = ()
-    tile: Annotated[int, Field(ge=1)] | None = None
-    chunk: Annotated[int, Field(ge=1)] | None = None
+    exceed: Thresholds = ()
+    tile: Side | None = None
+    chunk: Side | None = None
     precision: Precision = "float32"
     device: str = "auto"
 

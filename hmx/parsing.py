@@ -7,26 +7,34 @@ line, so a wrong value gets the same words everywhere; :func:`parse` speaks them
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
+from hmx.bounds import Count, Numbers, Share, require_plain
 from hmx.errors import BadArgument, HmxError, did_you_mean
 
 
 class Options(BaseModel):
-    """Frozen, and strict about names."""
+    """Frozen, strict about names, and of finite numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        return require_plain(value, _annotation(cls, str(info.field_name)))
 
 
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
+@cache
+def _annotation(kind: type[BaseModel], name: str) -> Any:
+    return kind.model_fields[name].annotation
 
 
-Count = Annotated[int, Field(ge=1, strict=True)]
-Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_list)]
-Share = Annotated[float, Field(ge=0, lt=0.5)]
+__all__ = ["HARDWARE", "Count", "Numbers", "Options", "Share", "own_fields", "parse"]
 
 HARDWARE = frozenset({"device", "parallel", "devices", "num_nodes"})  # they decide no model
 
@@ -63,6 +71,8 @@ def parse(
         raise error("\n".join(dict.fromkeys(lines))) from None
 
 
+_SHOWN, _DIGITS = 200, 40  # characters of a value, and digits of a number, that a message shows
+
 _RULES = {
     "missing": "this key is required",
     "greater_than_equal": "must be at least {ge}",
@@ -75,6 +85,7 @@ _RULES = {
     "float_parsing": "must be a number",
     "float_type": "must be a number",
     "string_type": "must be a text",
+    "finite_number": "must be a finite number",
     "literal_error": "must be {expected}",
     "dict_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
@@ -111,7 +122,17 @@ def _say(kind: type[BaseModel], problem: Any, file: str | None) -> str:
 def _given(value: Any, *, tight: bool) -> str:
     shown = list(value) if isinstance(value, tuple) else value
     shown = shown[0] if isinstance(shown, list) and len(shown) == 1 else shown
-    return f"={shown!r}" if tight else f" = {shown!r}"
+    text = _short(shown)
+    return f"={text}" if tight else f" = {text}"
+
+
+def _short(value: Any) -> str:
+    """Write a value as Python does, cut in the middle if it is long."""
+    if isinstance(value, int) and abs(value) >= 10**_DIGITS:  # str() takes minutes, and refuses
+        return f"a whole number of about {int(value.bit_length() * 0.30103):,} digits"
+    text = repr(value[:_SHOWN] if isinstance(value, str | list) else value)
+    long = isinstance(value, str | list) and len(value) > _SHOWN
+    return text if len(text) <= _SHOWN and not long else f"{text[:_SHOWN]} ... (shortened)"
 
 
 def _at(kind: type[BaseModel], path: list[Any]) -> list[str]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Discriminator,
@@ -19,27 +16,27 @@ from pydantic import (
     model_validator,
 )
 
+from hmx.bounds import (
+    MOST_STEPS,
+    YEARS,
+    Factor,
+    FilePath,
+    Folds,
+    Leads,
+    Nodata,
+    Processes,
+    Shift,
+    Side,
+    unique,
+)  # fmt: skip
 from hmx.covariates import Transform
 from hmx.errors import did_you_mean
 from hmx.map_options import PointsOptions
-from hmx.options import Count, ForecastOptions, ModelOptions, Numbers, Options
-from hmx.paths import absolute
+from hmx.options import ForecastOptions, ModelOptions, Numbers, Options
 
 PLACES = ("workers", "scheduler", "cluster")  # to compute, one of which a catalog names
 # forecasters beside the model, in the order in which they are told
 BASELINES = ("persistence", "linear trend", "damped trend", "ridge", "gradient boosting")
-
-
-def _resolve(path: str, info: ValidationInfo) -> str:
-    """Expand the environment and anchor a relative path to the catalog's folder."""
-    missing = [n for n in re.findall(r"\$\{(\w+)\}", path) if n not in os.environ]
-    if missing:
-        raise ValueError(f"${{{missing[0]}}} is not set in the environment. Export {missing[0]}")
-    whole = re.sub(r"\$\{(\w+)\}", lambda m: os.environ[m[1]], path)
-    return absolute(whole, (info.context or {}).get("base", "."))
-
-
-FilePath = Annotated[str, AfterValidator(_resolve)]
 
 
 def _as_labels(value: Any) -> Any:
@@ -53,9 +50,9 @@ def _as_labels(value: Any) -> Any:
 class Steps(Options):
     """A run of years or months: ``start`` to ``stop`` inclusive, every ``step``."""
 
-    start: int
-    stop: int
-    step: Count = 1
+    start: Annotated[int, Field(strict=True)]
+    stop: Annotated[int, Field(strict=True)]
+    step: Annotated[int, Field(ge=1, le=9999, strict=True)] = 1
 
     @model_validator(mode="after")
     def _ascends(self) -> Steps:
@@ -64,6 +61,8 @@ class Steps(Options):
                 f"stop={self.stop} comes before start={self.start}, and steps ascend. "
                 f"Try start: {self.stop}, stop: {self.start}"
             )
+        if self.stop - self.start >= MOST_STEPS * self.step:
+            raise ValueError(f"a run has at most {MOST_STEPS:,} steps. Give a larger step")
         return self
 
     def values(self) -> list[int]:
@@ -118,9 +117,9 @@ class Source(Options):
     times: Annotated[list[str], Field(min_length=1)] | None = None
     variable: str | None = None
     valid_range: tuple[float, float] | None = None
-    nodata: float | None = None
-    scale: float = 1.0
-    offset: float = 0.0
+    nodata: Nodata | None = None
+    scale: Factor = 1.0
+    offset: Shift = 0.0
     units: str | None = None
     long_name: str | None = None
     align: Literal["average", "bilinear", "nearest"] | None = None
@@ -133,6 +132,22 @@ class Source(Options):
         if limits is not None and limits[0] >= limits[1]:
             raise ValueError(f"the range ascends. Try [{limits[1]:g}, {limits[0]:g}]")
         return limits
+
+    @field_validator("years", "months")
+    @classmethod
+    def _in_the_calendar(cls, given: Any, info: ValidationInfo) -> Any:
+        low, high = YEARS if info.field_name == "years" else (1, 12)
+        what = str(info.field_name).removesuffix("s")
+        steps = given.values() if isinstance(given, Steps) else unique(given or [], f"the {what}")
+        for step in steps:
+            if not low <= step <= high:
+                raise ValueError(f"the {what} {step} is none: {what}s are {low} to {high}")
+        return given
+
+    @field_validator("times")
+    @classmethod
+    def _each_once(cls, times: list[str] | None) -> list[str] | None:
+        return None if times is None else list(unique(times, "the time"))
 
     @field_validator("times", mode="before")
     @classmethod
@@ -274,12 +289,12 @@ class BacktestOptions(Options):
         Of the forecasts: ``float32``, or ``float64`` for proofs.
     """
 
-    h: Count = 3
+    h: Leads = 3
     origins: Annotated[tuple[int | str, ...], BeforeValidator(_as_labels)] | None = None
-    folds: Annotated[int, Field(ge=2)] | None = None
+    folds: Folds | None = None
     level: Numbers = (50.0, 80.0, 95.0)
     baselines: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] | None = None
-    tile: Count = 256
+    tile: Side = 256
     precision: Literal["float32", "float64"] = "float32"
 
     @field_validator("baselines")
@@ -336,11 +351,11 @@ class DaskSection(Options):
 
     model_config = ConfigDict(extra="allow")  # the fields of Options stay frozen
 
-    workers: Count | None = None
+    workers: Processes | None = None
     scheduler: str | None = None
     tls: TlsSection | None = None
     cluster: Literal["slurm", "pbs", "lsf", "sge", "htcondor", "moab", "oar"] | None = None
-    jobs: Count | None = None
+    jobs: Processes | None = None
 
     @model_validator(mode="after")
     def _only_a_cluster_takes_more(self) -> DaskSection:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from hmx.bounds import Folds, Length
 from hmx.parsing import Options
 
 SplitMethod = Literal["random", "blocks", "distance", "regions", "knndm"]
-Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class SplitOptions(Options):
@@ -36,7 +36,7 @@ class SplitOptions(Options):
     """
 
     method: SplitMethod = "blocks"
-    folds: Annotated[int, Field(ge=2, strict=True)] = 10
+    folds: Folds = 10
     block_km: Length = 20.0
     distance_km: Length | None = None
     region: str | None = None

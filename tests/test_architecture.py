@@ -27,6 +27,8 @@ LAYERS = [
         "paths",
         "remote_models",
         "parsing",
+        "bounds",
+        "yamlfile",
         "distribution",
     },
     {

@@ -10,6 +10,8 @@ from hmx.errors import CatalogError
 from tests.conftest import ROOT
 
 HM = {"path": "HM_{year}.tif", "years": [1990, 1995]}
+QUOTE = 'Quote a text with marks for the shell and for YAML: --set "'
+MARKS = "='a text: with # marks'\"."
 KEYS = "hmx, name, cube, dask, track, model, train, forecast, evaluate"
 
 
@@ -325,8 +327,14 @@ def test_overrides_are_yaml_at_a_path(write):
     [
         ("forecast.h", "--set 'forecast.h': write key.path=value, e.g. forecast.h=2."),
         ("=2", "--set '=2': write key.path=value, e.g. forecast.h=2."),
-        ("forecast.h=[", "--set 'forecast.h=[': '[' is not a YAML value."),
-        ("name=2020-13-45", "--set 'name=2020-13-45': '2020-13-45' is not a YAML value."),
+        (
+            "forecast.h=[",
+            f"--set 'forecast.h=[': '[' is not a YAML value. {QUOTE}forecast.h{MARKS}",
+        ),
+        (
+            "name=2020-13-45",
+            f"--set 'name=2020-13-45': '2020-13-45' is not a YAML value. {QUOTE}name{MARKS}",
+        ),
         ("name.x=1", "--set 'name.x=1': 'name' is not a section of the catalog."),
         ("forecast.h=0", "forecast.h = 0 in FILE: must be at least 1."),
         (

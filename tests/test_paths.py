@@ -99,9 +99,7 @@ def test_two_dots_after_a_link_leave_the_folder_it_points_to(tmp_path: Path) -> 
     assert absolute("big/../a.tif", tmp_path) == str(tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize(
-    "url", ["s3://b/a.zarr", "https://x.org/a", "/vsizip/a.zip", "wandb:a/b"]
-)
+@pytest.mark.parametrize("url", ["s3://b/a.zarr", "https://x.org/a", "/vsizip/a.zip", "wandb:a/b"])
 def test_urls_stay_as_they_are(url: str) -> None:
     assert is_url(url)
     assert absolute(url, "/data") == url
