@@ -11,6 +11,7 @@ from hmx.cli.evaluate import evaluate
 from hmx.cli.export import export
 from hmx.cli.folds import folds
 from hmx.cli.forecast import forecast
+from hmx.cli.guide import guide
 from hmx.cli.info import info
 from hmx.cli.ingest import ingest
 from hmx.cli.map import map_
@@ -30,7 +31,7 @@ def hmx() -> None:
     """
 
 
-for command in (ingest, folds, train, evaluate, plan, forecast, map_, export, verify, info):
+for command in (ingest, folds, train, evaluate, plan, forecast, map_, export, verify, info, guide):
     hmx.add_command(command)
 
 

@@ -1,0 +1,39 @@
+"""``hmx guide``: pages about a topic, shipped with the package."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import click
+
+from hmx.errors import did_you_mean
+
+
+@click.command()
+@click.argument("topic", required=False)
+def guide(topic: str | None) -> None:
+    """Show the guide page of TOPIC, or list the topics.
+
+    Pages are Markdown, so they also read well in an editor: hmx guide inputs > inputs.md
+    """
+    pages = {
+        page.name.removesuffix(".md"): page
+        for page in (files("hmx") / "guide").iterdir()
+        if page.name.endswith(".md")
+    }
+    if topic is None:
+        width = max(map(len, pages))
+        for name in sorted(pages):
+            click.echo(f"{name:<{width}}  {_title(pages[name].read_text(encoding='utf-8'))}")
+        return
+    name = topic.lower().removesuffix(".md")
+    if name not in pages:
+        raise click.UsageError(
+            f"there is no guide page {topic!r} (topics: {', '.join(sorted(pages))})."
+            f"{did_you_mean(name, pages)}"
+        )
+    click.echo(pages[name].read_text(encoding="utf-8").rstrip("\n"))
+
+
+def _title(page: str) -> str:
+    return page.partition("\n")[0].lstrip("# ").strip()
