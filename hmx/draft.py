@@ -1,39 +1,56 @@
-"""Draft: a cube grows beside its place and is renamed when it is complete.
+"""Draft: a product grows in a private folder and takes its place when it is complete.
 
-``.NAME.draft`` is being written, ``.NAME.old`` is being replaced; between the two
-renames of a swap the cube is away for an instant, and :func:`recover` undoes a
-swap that died there. Only stores with the marks of ``hmx ingest`` are ever
-replaced or removed.
+Beside ``NAME`` lies ``.NAME.draft`` while it is made::
+
+    .hmx       the mark of a private folder, there before anything else
+    new        what is being made
+    old        what was in its place, for the instant between two renames
+
+Whatever is interrupted leaves such a folder. The next run, under the lock of
+:mod:`hmx.lock`, finishes a swap that died between its renames and removes the rest. A
+folder without the mark is somebody's own and is never touched. Where ``NAME`` is a link,
+all of this happens beside what it leads to.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import zarr
 
-from hmx.errors import OutputExists
+from hmx.durable import flush, flush_tree
+from hmx.errors import OutputBusy, OutputExists, OutputFailed
+from hmx.lock import building, followed, lock_file
+from hmx.paths import is_url
 from hmx.recipe import Recipe
 
 _MARKS = {"hmx_status", "hmx_fingerprint", "hmx_sources"}  # what only a cube of ours has
+_MARK, _NEW, _OLD = ".hmx", "new", "old"
+_OVER = ".hmx-over"  # what a private folder was for is done: it may go
 
 
-def finish(group: zarr.Group, draft: Path | str) -> None:
-    """Mark a draft as complete, also in its consolidated metadata."""
-    group.attrs["hmx_status"] = "complete"
+def finish(group: zarr.Group, store: Path | str) -> None:
+    """Mark a store as complete: the last of its writes, and one file that is replaced whole."""
     with warnings.catch_warnings():
         # not yet in the Zarr v3 specification, but what xarray looks for first
         warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
-        zarr.consolidate_metadata(draft)
+        whole = zarr.consolidate_metadata(group.store, path=group.path or None)
+    whole.attrs["hmx_status"] = "complete"
+    with suppress(OSError):  # a place without folders of its own
+        flush(Path(store) / "zarr.json")
 
 
 def beside(path: Path, what: str) -> Path:
-    """Name the hidden neighbour of a store: its ``draft`` or its ``old`` self."""
-    return path.with_name(f".{path.name}.{what}")
+    """Name the hidden neighbour of what a path leads to, such as its ``draft``."""
+    place = followed(path)
+    return place.with_name(f".{place.name}.{what}")
 
 
 def attributes(path: str | Path) -> dict[str, Any]:
@@ -50,10 +67,6 @@ def finished(attrs: dict[str, Any]) -> Recipe:
     return dict(json.loads(attrs["hmx_sources"])) if complete else {}
 
 
-def _is_empty(path: Path) -> bool:
-    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
-
-
 def require_ours(path: Path) -> dict[str, Any]:
     """Return the attributes of what is there, which must be a cube of ours or nothing."""
     attrs = attributes(path)
@@ -65,26 +78,126 @@ def require_ours(path: Path) -> dict[str, Any]:
     return attrs
 
 
-def clear(path: Path) -> None:
-    """Remove what a run that died has left."""
-    require_ours(path)
-    if path.exists():
+def claim(folder: Path) -> None:
+    """Make a private folder, or make one that is there empty.
+
+    Raises
+    ------
+    OutputExists
+        If something else has its name.
+    """
+    if os.path.lexists(folder):
+        discard(folder)
+    folder.mkdir(parents=True)
+    (folder / _MARK).touch()
+
+
+def is_private(folder: Path) -> bool:
+    """Return True for a folder that :func:`claim` made, or an empty one."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return (folder / _MARK).is_file() or not any(folder.iterdir()) or _is_older(folder)
+
+
+def discard(folder: Path) -> None:
+    """Remove a private folder, its mark last.
+
+    Raises
+    ------
+    OutputExists
+        If it is not one.
+    """
+    if not is_private(folder):
+        raise OutputExists(
+            f"{folder} holds something that hmx did not write, and hmx needs the name for its "
+            "work. Move it away."
+        )
+    (folder / _MARK).touch()  # a draft of an older release has none
+    for path in [path for path in folder.iterdir() if path.name != _MARK]:
+        _remove(path)
+    (folder / _MARK).unlink(missing_ok=True)
+    folder.rmdir()
+
+
+@contextmanager
+def drafted(path: str | Path) -> Iterator[Path]:
+    """Lend a place for what is to replace ``path``, and put it there when it is complete.
+
+    The caller has the lock of ``path``, and knows that what is there may be replaced.
+    What fails leaves nothing.
+
+    Yields
+    ------
+    Path
+        Of a file or folder that is not there yet.
+    """
+    place, desk = followed(path), beside(Path(path), "draft")
+    recover(place)
+    claim(desk)
+    try:
+        yield desk / _NEW
+        flush_tree(desk / _NEW)
+    except BaseException:
+        discard(desk)
+        raise
+    if os.path.lexists(place):
+        place.rename(desk / _OLD)
+    (desk / _NEW).rename(place)
+    flush(place.parent)
+    discard(desk)
+
+
+def recover(path: str | Path) -> None:
+    """Finish a swap that died between its two renames; remove what else dead runs left."""
+    place, desk = followed(path), beside(Path(path), "draft")
+    if is_private(desk):
+        between = (desk / _NEW).exists() and (desk / _OLD).exists()
+        if between and not os.path.lexists(place):
+            (desk / _NEW).rename(place)
+        discard(desk)
+    aside = beside(Path(path), "old")  # where older releases put the cube that is replaced
+    if set(attributes(aside)) >= _MARKS:
+        if os.path.lexists(place):
+            shutil.rmtree(aside)
+        else:
+            aside.rename(place)
+
+
+def over(folder: Path) -> None:
+    """Mark a private folder as of no use once what it was for is in its place."""
+    (folder / _OVER).touch()
+
+
+def sweep(path: str | Path) -> None:
+    """Remove what dead runs left beside a product that is there; leave those that live.
+
+    The product stays usable whatever comes of this: it may be another one's, or lie where
+    nobody may write.
+    """
+    if is_url(str(path)):
+        return
+    training = followed(path).with_name(f"{followed(path).name}.training")
+    desk, done = beside(Path(path), "draft"), is_private(training) and (training / _OVER).is_file()
+    if not (done or os.path.lexists(desk) or os.path.lexists(lock_file(path))):
+        return
+    with suppress(OutputBusy, OutputFailed, PermissionError), building(path, wait=False):
+        recover(path)
+        if done:
+            discard(training)
+
+
+def _is_empty(path: Path) -> bool:
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def _is_older(folder: Path) -> bool:
+    """Return True for a draft of a release that wrote products straight into it."""
+    names = {path.name for path in folder.iterdir()}
+    return "hmx_status" in attributes(folder) or names <= {"weights.safetensors", "bundle.json"}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-
-
-def recover(path: Path) -> None:
-    """Undo a swap that died between its two renames."""
-    aside = beside(path, "old")
-    if aside.exists() and not path.exists():
-        require_ours(aside)
-        aside.rename(path)
-
-
-def swap(draft: Path, path: Path) -> None:
-    """Put a complete draft in its place, and remove what was there."""
-    aside = beside(path, "old")
-    clear(aside)
-    if path.exists():
-        path.rename(aside)
-    draft.rename(path)
-    shutil.rmtree(aside, ignore_errors=True)
+    else:
+        path.unlink()

@@ -10,12 +10,38 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import fsspec
+
+_FLUSHES = 8  # files at a time
+
+PARTIAL = ".partial"  # how names end of files that are being written, also by zarr
+
+
+def flush_tree(folder: str | Path) -> None:
+    """Flush every file below a folder, and the folders themselves, to the disk; or a file."""
+    places: list[str | Path] = [at for at, _, _ in os.walk(folder)]
+    files = [Path(at, name) for at, _, names in os.walk(folder) for name in names]
+    with ThreadPoolExecutor(_FLUSHES) as threads:  # a journal takes several at a time
+        list(threads.map(flush, files))
+    for place in places[::-1] or [folder]:
+        flush(place)
+
+
+def flush(path: str | Path) -> None:
+    """Flush a file to the disk, or the names in a folder."""
+    if os.name == "nt" and os.path.isdir(path):
+        return  # which has no handles for that
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @dataclass(frozen=True)
@@ -57,7 +83,8 @@ class Folder:
             return
         path = Path(root, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+        who = f"{os.getpid()}.{threading.get_ident()}"
+        draft = path.with_name(f".{path.name}.{who}{PARTIAL}")
         try:
             with draft.open("wb") as file:
                 file.write(data)
@@ -70,19 +97,18 @@ class Folder:
 
     def flush(self, name: str) -> None:
         """Flush a file that someone else wrote to the disk; nothing to do elsewhere."""
-        if not self.is_local:
-            return
-        handle = os.open(Path(self._at[1], name), os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-    def sweep(self, ending: str) -> None:
-        """Remove the files of a directory, however deep, whose names end so."""
         if self.is_local:
-            for path in Path(self._at[1]).rglob(f"*{ending}"):
+            flush(Path(self._at[1], name))
+
+    def sweep(self) -> None:
+        """Remove what was being written into a directory, however deep, as a process died."""
+        if self.is_local:
+            for path in Path(self._at[1]).rglob(f"*{PARTIAL}"):
                 path.unlink(missing_ok=True)
+
+    def is_bare(self) -> bool:
+        """Return True if there is no file but what was being written as a process died."""
+        return all(name.endswith(PARTIAL) for name in self.names(""))
 
     def names(self, under: str) -> list[str]:
         """List the files of a subfolder, sorted; none if it is not there."""

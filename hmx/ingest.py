@@ -1,9 +1,10 @@
 """Ingest: the rasters a catalog names -> one cube on disk (Zarr v3).
 
 Check, plan, write, swap. Everything that headers can tell is checked before a
-byte is written. The store grows in a draft beside its place, ``.NAME.draft``,
+byte is written. The store grows in a draft beside its place (:mod:`hmx.draft`),
 a window of whole chunks at a time, and is renamed when it is complete, so that a
-run that dies never leaves something that looks like a cube. The cube remembers
+run that dies never leaves something that looks like a cube. Of several runs at once
+one writes, and the others wait for it (:mod:`hmx.lock`). The cube remembers
 the stamp (name, size, mtime) of each file:
 
 - nothing changed: nothing is done. A file that is gone counts as unchanged, so
@@ -22,7 +23,6 @@ A cube on a remote store is read, never written: ingest locally, then copy.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,10 +37,11 @@ import zarr
 from hmx.cadence import Cadence
 from hmx.catalog import BaseCatalog, Source, is_url
 from hmx.cube import CHUNK
-from hmx.draft import attributes, beside, clear, finish, finished, recover, require_ours, swap
+from hmx.draft import attributes, drafted, finish, finished, recover, require_ours
 from hmx.errors import BadArgument, NotEnoughData, SourceError
 from hmx.geozarr import array_attributes, group_attributes
 from hmx.grid import Grid
+from hmx.lock import building
 from hmx.observed import KNOWN_UNTIL, OBSERVED_UNTIL, steps_until
 from hmx.progress import Progress, silent
 from hmx.provenance import fingerprint
@@ -59,7 +60,7 @@ from hmx.windows import TileGrid, Window
 
 _BLOCK_BYTES = 2**28  # of one variable, all times, held at once
 _GDAL_CACHE = 2**28  # bytes
-_SCRATCH = ".aligned"
+_SCRATCH = "aligned"
 _LEADING = {"static": (), "monthly": ("month",)}  # dims before (y, x), by role
 
 
@@ -105,20 +106,13 @@ def ingest(
     >>> ingest(Catalog.load("catalogs/demo.yaml"))  # doctest: +SKIP
     """
     path = _local(catalog)
-    recover(path)
-    old = require_ours(path)
-    if not overwrite and is_current(catalog):
-        return path
-    with rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE):
-        plan = _plan(catalog, {} if overwrite else old)
-        draft = beside(path, "draft")
-        clear(draft)
-        try:
-            _write(plan, draft, progress or silent)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
-    swap(draft, path)
+    with building(path), rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE):
+        recover(path)
+        old = require_ours(path)
+        if overwrite or not is_current(catalog):
+            plan = _plan(catalog, {} if overwrite else old)
+            with drafted(path) as draft:
+                _write(plan, draft, progress or silent)
     return path
 
 
@@ -292,13 +286,14 @@ def _about(catalog: BaseCatalog, recipe: Recipe) -> dict[str, Any]:
 
 def _write(plan: _Plan, draft: Path, progress: Progress) -> None:
     """Write the template, then the pixels, then that it is complete."""
+    scratch = draft.with_name(_SCRATCH)
     _write_template(plan, draft)
     group = zarr.open_group(draft, mode="r+")
     windows = {variable.name: plan.windows(variable) for variable in plan.variables}
     total, done = sum(map(len, windows.values())), 0
     for variable in plan.variables:
         parts = [
-            aligned(part, plan.grid, variable.source, scratch=draft / _SCRATCH)
+            aligned(part, plan.grid, variable.source, scratch=scratch)
             for part in variable.parts
         ]
         array = cast(zarr.Array[Any], group[variable.name])
@@ -312,7 +307,6 @@ def _write(plan: _Plan, draft: Path, progress: Progress) -> None:
             done += 1
             progress(done, total, f"ingest: {variable.name}")
         _require_pixels(variable, valid, plan.time)
-    shutil.rmtree(draft / _SCRATCH, ignore_errors=True)
     finish(group, draft)
 
 
@@ -343,11 +337,7 @@ def _require_pixels(variable: _Variable, valid: np.ndarray, time: xr.DataArray) 
 
 def _write_template(plan: _Plan, draft: Path) -> None:
     """Write coordinates, attributes and empty arrays."""
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    attrs = {**plan.attrs, **group_attributes(plan.grid)}
-    # at once with its marks, so that a draft is recognised whenever a run dies
-    zarr.create_group(draft, attributes=attrs)
-    _template(plan).to_zarr(draft, mode="a", compute=False, zarr_format=3, consolidated=False)
+    _template(plan).to_zarr(draft, mode="w-", compute=False, zarr_format=3, consolidated=False)
 
 
 def _template(plan: _Plan) -> xr.Dataset:

@@ -15,7 +15,9 @@ from hmx.bundle import DESCRIPTION, Bundle, fits_means, load, require_bundle_pla
 from hmx.catalog import BaseCatalog, Catalog
 from hmx.cube import open_cube
 from hmx.describe import describe_skill
+from hmx.draft import sweep
 from hmx.ingest import ingest, is_current
+from hmx.lock import building
 from hmx.options import ForecastOptions, ModelOptions
 from hmx.parsing import HARDWARE, own_fields
 from hmx.progress import QUIET, Talk
@@ -47,11 +49,14 @@ def ensure_cube(catalog: BaseCatalog, talk: Talk = QUIET, *, overwrite: bool = F
         Path of the cube.
     """
     path = catalog.cube.path
-    if is_current(catalog) and not overwrite:
-        talk.say(f"cube: {path} is there and current")
-        return path
-    talk.say(f"cube: ingesting {', '.join(catalog.cube.sources)} into {path}")
-    ingest(catalog, overwrite=overwrite, progress=talk.progress())
+    if overwrite or not is_current(catalog):
+        with building(path, talk.say):  # and looked at again: another run may have made it
+            if overwrite or not is_current(catalog):
+                talk.say(f"cube: ingesting {', '.join(catalog.cube.sources)} into {path}")
+                ingest(catalog, overwrite=overwrite, progress=talk.progress())
+                return path
+    talk.say(f"cube: {path} is there and current")
+    sweep(path)
     return path
 
 

@@ -25,6 +25,7 @@ LAYERS = [
         "windows",
         "durable",
         "paths",
+        "lock",
         "remote_models",
         "parsing",
         "bounds",

@@ -14,6 +14,7 @@ import xarray as xr
 import zarr
 from affine import Affine
 
+import hmx.draft
 import hmx.ingest
 import hmx.sources
 from hmx.catalog import Catalog
@@ -388,13 +389,13 @@ def test_the_draft_of_a_killed_run_says_incomplete_and_is_replaced(
 ) -> None:
     write_years(tmp_path, YEARS)
     catalog = make_catalog(tmp_path)
-    monkeypatch.setattr(hmx.ingest.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(hmx.draft, "discard", lambda folder: None)
     with pytest.raises(KeyboardInterrupt):
         ingest(catalog, progress=stop)
     monkeypatch.undo()
     (draft,) = Path(catalog.cube.path).parent.iterdir()
     assert draft.name == ".tiny.zarr.draft"
-    assert attributes(draft)["hmx_status"] == "incomplete"
+    assert attributes(draft / "new")["hmx_status"] == "incomplete"
     ingest(catalog)
     assert leftovers(catalog) == ["tiny.zarr"]
 
@@ -422,7 +423,7 @@ def make_foreign(path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("kind", ["file", "folder", "zarr"])
-@pytest.mark.parametrize("place", ["tiny.zarr", ".tiny.zarr.draft", ".tiny.zarr.old"])
+@pytest.mark.parametrize("place", ["tiny.zarr", ".tiny.zarr.draft"])
 def test_what_hmx_did_not_write_is_never_touched(
     tmp_path: Path, overwrite: bool, kind: str, place: str
 ) -> None:
