@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,6 +100,12 @@ class Folder:
         if self.is_local:
             flush(Path(self._at[1], name))
 
+    def flush_folders(self) -> None:
+        """Flush the names of all files to the disk; nothing to do elsewhere."""
+        if self.is_local:
+            for at, _, _ in os.walk(self._at[1]):
+                flush(at)
+
     def sweep(self) -> None:
         """Remove what was being written into a directory, however deep, as a process died."""
         if self.is_local:
@@ -143,16 +149,11 @@ class Folder:
             raise OSError(str(error)) from error
         return {path[len(top) + 1 :]: _stamp(info) for path, info in found.items()}
 
-    def remove(self, *, but: Collection[str] = ()) -> None:
-        """Remove the folder and all in it, except some files by name."""
+    def remove(self) -> None:
+        """Remove the folder and all in it."""
         files, root = self._at
-        if not but:
-            if files.exists(root):
-                files.rm(root, recursive=True)
-            return
-        for path in files.ls(root, detail=False) if files.exists(root) else []:
-            if str(path).rpartition("/")[2] not in but:
-                files.rm(path, recursive=True)
+        if files.exists(root):
+            files.rm(root, recursive=True)
 
 
 def _protocols(files: Any) -> tuple[str, ...]:

@@ -293,8 +293,7 @@ def _write(plan: _Plan, draft: Path, progress: Progress) -> None:
     total, done = sum(map(len, windows.values())), 0
     for variable in plan.variables:
         parts = [
-            aligned(part, plan.grid, variable.source, scratch=scratch)
-            for part in variable.parts
+            aligned(part, plan.grid, variable.source, scratch=scratch) for part in variable.parts
         ]
         array = cast(zarr.Array[Any], group[variable.name])
         valid = np.zeros(len(variable.files), dtype="int64")

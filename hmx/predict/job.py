@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 
 from hmx.catalog import DaskSection
 from hmx.cube import open_cube
-from hmx.draft import attributes
+from hmx.draft import attributes, recover, sweep
 from hmx.durable import Folder
 from hmx.errors import JobFailed, OutputExists
 from hmx.mapping_options import MapOptions
 from hmx.options import ForecastOptions
 from hmx.parsing import Options
+from hmx.paths import is_url
 from hmx.predict.base import BaseOrder
 from hmx.predict.inventory import Inventory
 from hmx.predict.ledger import Ledger, Record
@@ -179,16 +180,21 @@ def run(
     found = {} if overwrite else _found(job)
     if found.get("hmx_status") == "complete" and not _todo(job, talk):
         talk.say(f"{word}: {job.store} is there and current")
+        sweep(job.store)
         return job.store
     section = section or DaskSection()
     plan(job.order, job.inventory, section, timed=False)  # refuses what does not fit in memory
     with writing(job.store), job.ledger.owned():
+        if not is_url(job.store):
+            recover(job.store)
         # looked at again: another job may have finished since
         calls = _start(job, talk, fresh=overwrite or not _found(job))
         failures = _work_off(job, calls, section, talk)
         if failures:
             raise JobFailed(_report(job, failures))
-        Folder(job.store).sweep(".partial")  # what a worker was writing as it was killed
+        _require_same_input(job, calls)
+        for folder in (Folder(job.store), job.ledger.folder):
+            folder.sweep()
         set_status(job.store, complete=True)
     return job.store
 
@@ -222,7 +228,6 @@ def _start(job: Job, talk: Talk, *, fresh: bool) -> list[Call]:
         set_status(job.store, complete=False)
         return calls
     job.ledger.begin(job.header())
-    Folder(job.store).remove()
     order = job.order
     lay_out(
         order.template(),
@@ -267,6 +272,18 @@ def _work_off(job: Job, calls: list[Call], section: DaskSection, talk: Talk) -> 
         talk.say(f"{job.order.job}: {_summary(job, len(calls))}, by {pool.where}, into {job.store}")
         told = _meter(job, len(calls), talk.progress())
         return run_windows(pool, job.work, calls, on_done=told)
+
+
+def _require_same_input(job: Job, calls: list[Call]) -> None:
+    """Raise if the cube was replaced while it was read: tiles may mix the old and the new."""
+    now = Job(job.order, job.source, job.store)  # which lists the cube again
+    changed = [c for c in calls if c.arguments != (now.state(job.work.tiles[c.index]),)]
+    if changed:
+        raise JobFailed(
+            f"{job.source} was written to while it was read, under {len(changed)} of {len(calls)} "
+            f"tiles, so {job.store} stays incomplete. Run the same command again: it computes "
+            "them anew."
+        )
 
 
 def _summary(job: Job, tiles: int) -> str:

@@ -4,40 +4,35 @@ Beside the store ``OUT`` lies the folder ``OUT.ledger``::
 
     job.json           what the job is: settings, cube, model; the run's fingerprint
     tiles/0003-0017    one record per tile, written after its data is durable
-    owner.json, lock   which process is at work
 
 A record names the run, the state of the input that the tile was made from, and
 a checksum of every chunk that was written. What it cannot prove is done again:
 a record cut in half, a chunk torn or gone, an input that has changed since.
 
-The lock is one of the operating system's, so it dies with its owner, however that
-dies. Stores at URLs have none: run one job at a time there.
+One job at a time writes a store (:mod:`hmx.lock`). Stores at URLs have no lock: run one
+job at a time there. Of a store that is a link, the ledger lies beside what it leads to.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from hmx.durable import Folder
-from hmx.errors import OutputBusy
+from hmx.lock import building, followed
+from hmx.paths import is_url
 from hmx.windows import Index
 
 Chunks = Mapping[str, Mapping[str, Any] | None]
 
 AUDIT = "hmx_audit"  # attribute of a store that has been verified
 
-_JOB, _TILES, _OWNER, _LOCK = "job.json", "tiles", "owner.json", "lock"
+_JOB, _TILES = "job.json", "tiles"
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,8 @@ class Ledger:
     @property
     def path(self) -> str:
         """Where the ledger lies: beside its store."""
-        return self.store.rstrip("/") + ".ledger"
+        place = self.store.rstrip("/")
+        return (place if is_url(place) else str(followed(place))) + ".ledger"
 
     @cached_property
     def folder(self) -> Folder:
@@ -97,7 +93,7 @@ class Ledger:
     def begin(self, job: Mapping[str, Any], *, keep: bool = False) -> None:
         """Write down a job; forget all records, unless they are to be kept."""
         if not keep:
-            self.folder.remove(but=(_LOCK, _OWNER))
+            self.folder.remove()
         self.folder.write(_JOB, _sealed(job))
 
     def sign(self, record: Record) -> None:
@@ -150,33 +146,8 @@ class Ledger:
         OutputBusy
             If another job that is alive holds it.
         """
-        if not self.folder.is_local:
+        with building(self.store, wait=False):
             yield
-            return
-        Path(self.path).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(Path(self.path, _LOCK), blocking=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise OutputBusy(self._busy()) from None
-        try:
-            owner = {"pid": os.getpid(), "host": socket.gethostname()}
-            Path(self.path, _OWNER).write_text(json.dumps(owner), encoding="utf-8")
-            yield
-        finally:
-            Path(self.path, _OWNER).unlink(missing_ok=True)
-            lock.release()
-
-    def _busy(self) -> str:
-        try:
-            owner = json.loads(self.folder.read(_OWNER) or b"{}")
-        except ValueError:
-            owner = {}
-        who = f" (process {owner['pid']} on {owner['host']})" if owner else ""
-        return (
-            f"{self.store} is being written by another job{who}. Wait until it has finished, or "
-            "stop it and run this command again: it goes on where that one was."
-        )
 
 
 def _name(index: Index) -> str:

@@ -11,7 +11,6 @@ import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -19,7 +18,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from hmx.draft import attributes, beside, finish
+from hmx.draft import attributes, drafted, finish
 from hmx.durable import Folder
 from hmx.errors import BadArgument, OutputExists, OutputFailed
 from hmx.geozarr import array_attributes, group_attributes
@@ -58,14 +57,14 @@ def writing(path: str) -> Iterator[None]:
 
 
 def lay_out(template: xr.Dataset, path: str, *, grid: Grid, chunk: int) -> None:
-    """Write the template of a store; on a directory, whole or not at all.
+    """Write the template of a store; on a directory it replaces what is there, whole or not at all.
 
     Parameters
     ----------
     template : Dataset
         As the owner of the cube will see it; its arrays are never computed.
     path : str
-        A place that is free.
+        A place that is free or holds a product of hmx; the caller has its lock.
     grid : Grid
         Of all variables.
     chunk : int
@@ -74,18 +73,26 @@ def lay_out(template: xr.Dataset, path: str, *, grid: Grid, chunk: int) -> None:
     template = template.assign_attrs(hmx_status="incomplete", **group_attributes(grid))
     for name in template.data_vars:
         template[name].attrs |= array_attributes(grid)
-    draft = str(beside(Path(path), "draft")) if Folder(path).is_local else path
-    Folder(draft).remove()
-    template.to_zarr(
-        draft,
-        mode="w-",
-        compute=False,
-        consolidated=False,
-        zarr_format=3,
-        encoding=_encoding(template, chunk),
-    )
-    if draft != path:
-        Path(draft).rename(path)
+    with _replaced(path) as draft:
+        template.to_zarr(
+            draft,
+            mode="w-",
+            compute=False,
+            consolidated=False,
+            zarr_format=3,
+            encoding=_encoding(template, chunk),
+        )
+
+
+@contextmanager
+def _replaced(path: str) -> Iterator[str]:
+    """Lend a place for a new store: a draft, or where there are none the store's own."""
+    if Folder(path).is_local:
+        with drafted(path) as draft:
+            yield str(draft)
+    else:
+        Folder(path).remove()
+        yield path
 
 
 def _encoding(template: xr.Dataset, chunk: int) -> dict[str, Any]:
@@ -159,6 +166,7 @@ def set_status(path: str, *, complete: bool) -> None:
     """
     group = zarr.open_group(path, mode="r+", use_consolidated=False)
     if complete:
+        Folder(path).flush_folders()
         finish(group, path)
     elif group.attrs.get("hmx_status") != "incomplete" or AUDIT in group.attrs:
         kept = {key: value for key, value in group.attrs.items() if key != AUDIT}
