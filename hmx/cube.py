@@ -29,6 +29,7 @@ from hmx.errors import (
 )
 from hmx.geozarr import without
 from hmx.grid import Grid
+from hmx.integrity.reading import open_checked
 from hmx.observed import KNOWN_UNTIL, OBSERVED_UNTIL, require_observed, steps_until
 from hmx.paths import absolute
 from hmx.windows import Span
@@ -215,7 +216,8 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
     Raises
     ------
     SourceError
-        If there is no store at ``path``.
+        If there is no store at ``path``, or it is damaged. Chunks are looked at as they
+        are read: one that is lost or damaged raises too, with its variable and place.
 
     Warns
     -----
@@ -235,7 +237,9 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
             warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated")
             # one spelling, for Dask names its arrays after it
             place = absolute(path)
-            cube: xr.Dataset = xr.open_zarr(place, **{"chunks": {}, **options})
+            cube = open_checked(place, **{"chunks": {}, **options})
+    except SourceError:
+        raise
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise SourceError(
             f"no cube can be opened at {str(path)!r} ({error}). Pass the folder of a Zarr store, "

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,17 +33,6 @@ from hmx.recipe import Recipe
 _MARKS = {"hmx_status", "hmx_fingerprint", "hmx_sources"}  # what only a cube of ours has
 _MARK, _NEW, _OLD = ".hmx", "new", "old"
 _OVER = ".hmx-over"  # what a private folder was for is done: it may go
-
-
-def finish(group: zarr.Group, store: Path | str) -> None:
-    """Mark a store as complete: the last of its writes, and one file that is replaced whole."""
-    with warnings.catch_warnings():
-        # not yet in the Zarr v3 specification, but what xarray looks for first
-        warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
-        whole = zarr.consolidate_metadata(group.store, path=group.path or None)
-    whole.attrs["hmx_status"] = "complete"
-    with suppress(OSError):  # a place without folders of its own
-        flush(Path(store) / "zarr.json")
 
 
 def beside(path: Path, what: str) -> Path:

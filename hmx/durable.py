@@ -149,6 +149,15 @@ class Folder:
             raise OSError(str(error)) from error
         return {path[len(top) + 1 :]: _stamp(info) for path, info in found.items()}
 
+    def ends(self, under: str, size: int) -> dict[str, bytes]:
+        """Read the last bytes of every file below a subfolder, by name relative to it."""
+        files, root = self._at
+        top = f"{root}/{under}"
+        with ThreadPoolExecutor(8) as threads:
+            found = [str(path) for path in files.find(top)]
+            ends = threads.map(lambda path: files.tail(path, size), found)
+            return {path[len(top) + 1 :]: end for path, end in zip(found, ends, strict=True)}
+
     def remove(self) -> None:
         """Remove the folder and all in it."""
         files, root = self._at

@@ -37,10 +37,12 @@ import zarr
 from hmx.cadence import Cadence
 from hmx.catalog import BaseCatalog, Source, is_url
 from hmx.cube import CHUNK
-from hmx.draft import attributes, drafted, finish, finished, recover, require_ours
+from hmx.draft import attributes, drafted, finished, recover, require_ours
 from hmx.errors import BadArgument, NotEnoughData, SourceError
 from hmx.geozarr import array_attributes, group_attributes
 from hmx.grid import Grid
+from hmx.integrity.reading import open_checked
+from hmx.integrity.seal import COMPRESSORS, finish
 from hmx.lock import building
 from hmx.observed import KNOWN_UNTIL, OBSERVED_UNTIL, steps_until
 from hmx.progress import Progress, silent
@@ -203,7 +205,7 @@ def _plan(catalog: BaseCatalog, old: dict[str, Any]) -> _Plan:
     time = time_of(lead, sources[lead])
     observed = time.size
     names = [lead, *(name for name in sources if name != lead)]
-    store = xr.open_zarr(catalog.cube.path, chunks=None) if kept else None
+    store = open_checked(catalog.cube.path, chunks=None) if kept else None
     done = {n: _stored(store, n, lead) for n in names} if store is not None else {}
     have = {n: labels_ahead(n, sources[n], done.get(n)) for n in names if sources[n].future}
     ahead = {name: later_steps(name, found, time) for name, found in have.items()}
@@ -306,7 +308,7 @@ def _write(plan: _Plan, draft: Path, progress: Progress) -> None:
             done += 1
             progress(done, total, f"ingest: {variable.name}")
         _require_pixels(variable, valid, plan.time)
-    finish(group, draft)
+    finish(str(draft))
 
 
 def _read(parts: Sequence[Part], window: Window) -> np.ndarray:
@@ -352,7 +354,9 @@ def _template(plan: _Plan) -> xr.Dataset:
         data[variable.name] = (dims, array, {**_attrs(variable, grid), **plan.marks(variable)})
     data = data.rio.write_crs(grid.crs.to_wkt()).rio.write_transform(grid.transform)
     data = data.rio.write_coordinate_system()
-    data["time"].encoding = {"dtype": "int64"}
+    for name in data.coords:
+        data[name].encoding["compressors"] = COMPRESSORS
+    data["time"].encoding["dtype"] = "int64"
     for variable in plan.variables:
         data[variable.name].encoding = _encoding(plan.chunks(variable))
     return cast(xr.Dataset, data)
@@ -363,6 +367,7 @@ def _encoding(chunks: tuple[int, ...]) -> dict[str, Any]:
     nan = np.float32("nan")
     return {
         "chunks": chunks,
+        "compressors": COMPRESSORS,
         "_FillValue": nan,
         "fill_value": nan,
         "grid_mapping": "spatial_ref",

@@ -52,7 +52,7 @@ LAYERS = [
         "axes",
         "observed",
     },
-    {"geozarr"},
+    {"geozarr", "integrity"},
     {"cube"},
     {"bands"},
     {"figures"},

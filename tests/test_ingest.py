@@ -321,7 +321,7 @@ def test_a_netcdf_is_aligned_and_leaves_no_scratch(tmp_path: Path) -> None:
         xr.open_zarr(path)["elevation"], np.kron(field((8, 6)), np.ones((5, 5)))
     )
     assert {p.name for p in path.iterdir()} == {
-        *("zarr.json", "hm", "elevation", "time", "y", "x", "spatial_ref")
+        *("zarr.json", "hmx_seal", "hm", "elevation", "time", "y", "x", "spatial_ref")
     }
 
 

@@ -18,11 +18,12 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from hmx.draft import attributes, drafted, finish
+from hmx.draft import attributes, drafted
 from hmx.durable import Folder
 from hmx.errors import BadArgument, OutputExists, OutputFailed
 from hmx.geozarr import array_attributes, group_attributes
 from hmx.grid import Grid
+from hmx.integrity.seal import COMPRESSORS, finish, reopen
 from hmx.predict.ledger import AUDIT
 from hmx.predict.step import NO_DATA
 from hmx.windows import Window
@@ -106,6 +107,8 @@ def _encoding(template: xr.Dataset, chunk: int) -> dict[str, Any]:
     for name, coord in template.coords.items():
         if coord.dtype.kind == "M":
             encoding[str(name)] = {"dtype": "int64"}
+    for name in template.variables:
+        encoding.setdefault(str(name), {})["compressors"] = COMPRESSORS
     return encoding
 
 
@@ -164,13 +167,11 @@ def set_status(path: str, *, complete: bool) -> None:
     complete : bool
         Whether all tiles are done.
     """
-    group = zarr.open_group(path, mode="r+", use_consolidated=False)
     if complete:
         Folder(path).flush_folders()
-        finish(group, path)
-    elif group.attrs.get("hmx_status") != "incomplete" or AUDIT in group.attrs:
-        kept = {key: value for key, value in group.attrs.items() if key != AUDIT}
-        group.attrs.put({**kept, "hmx_status": "incomplete"})
+        finish(path)
+    else:
+        reopen(path, without=[AUDIT])
 
 
 def is_ours(attrs: Mapping[str, Any]) -> bool:

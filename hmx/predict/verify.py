@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import zarr
 
-from hmx.draft import attributes, finish
+from hmx.draft import attributes
 from hmx.errors import VerifyFailed
+from hmx.integrity.seal import annotate
 from hmx.paths import absolute
 from hmx.predict.job import Job
 from hmx.predict.ledger import AUDIT, Ledger
@@ -237,10 +237,8 @@ def _largest(one: np.ndarray, other: np.ndarray) -> float:
 
 def _write_audit(store: str, audit: Audit | None) -> None:
     """Write what was found into the store, or take an older finding away."""
-    group = zarr.open_group(store, mode="r+", use_consolidated=False)
-    kept: dict[str, Any] = {k: v for k, v in group.attrs.items() if k != AUDIT}
+    text = None
     if audit is not None:
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        kept[AUDIT] = json.dumps({**asdict(audit), "when": when, "hmx": code_version()})
-    group.attrs.put(kept)
-    finish(group, store)
+        text = json.dumps({**asdict(audit), "when": when, "hmx": code_version()})
+    annotate(store, AUDIT, text)
