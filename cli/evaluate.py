@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command
+from hmx.cli.shared import Call, Command, catalog_command, here, moment, out, worker_flags
 
 
 @click.command(cls=Command)
 @catalog_command
+@worker_flags
 @click.option("--model", metavar="PATH", help="Score this model on what it holds out.")
 @click.option("--h", type=int, metavar="N", help="Steps to score.")
 @click.option(
@@ -31,29 +32,28 @@ def evaluate(
     regression and the mean, on samples held out in folds; --h, --origin, --folds and
     --model do not apply.
     """
-    from hmx.cli.shared import here
-
     if call.maps:
         _of_map(call, output, overwrite=overwrite, model=model, **wanted)
         return
     from hmx.evaluate.scoretext import as_text
     from hmx.workflow import evaluate as score  # loads xarray's and GDAL's machinery
 
+    wanted["origins"] = tuple(moment(str(origin)) for origin in wanted["origins"])
     given = {f"evaluate__{name}": value for name, value in wanted.items()}
-    catalog = call.load(evaluate__output=None if output is None else here(output), **given)
+    catalog = call.load(evaluate__output=here(output), **given)
     path, card = score(catalog, call.talk, model=model, overwrite=overwrite)
     if not call.quiet:
-        click.echo(f"{as_text(card, verdict=False)}\n\n{card.verdict}\n")
-    click.echo(path)
+        out(f"{as_text(card, verdict=False)}\n\n{card.verdict}\n")
+    out(path)
 
 
 def _of_map(call: Call, output: str | None, *, overwrite: bool, **wanted: object) -> None:
     """Score the mapper of a catalog with points."""
-    from hmx.cli.shared import here
     from hmx.errors import BadArgument
     from hmx.map_workflow import evaluate_mapper
 
     level = wanted.pop("level")
+    wanted |= {"workers": call.workers, "scheduler": call.scheduler}
     for name, value in wanted.items():
         if value not in (None, ()):
             flag = "--" + name.removesuffix("s") if name == "origins" else f"--{name}"
@@ -61,9 +61,8 @@ def _of_map(call: Call, output: str | None, *, overwrite: bool, **wanted: object
                 f"{flag} belongs to forecasts, and {call.catalog} has points, so it maps. Leave "
                 "it out; folds of samples are set by --set train.split.folds=10."
             )
-    place = None if output is None else here(output)
-    catalog = call.load_map(evaluate__output=place, evaluate__level=level)
+    catalog = call.load_map(evaluate__output=here(output), evaluate__level=level)
     path, card = evaluate_mapper(catalog, call.talk, overwrite=overwrite)
     if not call.quiet:
-        click.echo(f"{card}\n")
-    click.echo(path)
+        out(f"{card}\n")
+    out(path)

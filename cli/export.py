@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command, here
+from hmx.cli.shared import Call, Command, catalog_command, here, out
 
 
 @click.command(cls=Command)
@@ -18,16 +18,15 @@ def export(call: Call, output: str | None) -> None:
     One file for each variable and time, with overviews, for QGIS and every other GIS. In
     place of a catalog, the path of a Zarr store works too.
     """
-    from hmx.catalog import is_catalog
     from hmx.products.cog import export_cog
 
-    store, folder = here(call.catalog), here(output) if output else None
-    if is_catalog(store) and call.maps:
+    store, folder = here(call.store), here(output)
+    if store is None and call.maps:
         catalog = call.load_map()
         store, folder = catalog.map_path, folder or catalog.map.cog
-    elif is_catalog(store):
+    elif store is None:
         store = call.load().forecast_path
     folder = folder or store.rstrip("/").removesuffix(".zarr") + "_cog"
     files = export_cog(store, folder, progress=call.talk.progress())
     call.talk.say(f"export: {len(files)} GeoTIFFs")
-    click.echo(folder)
+    out(folder)

@@ -6,15 +6,26 @@ from pathlib import Path
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command
+from hmx.cli.shared import Call, Command, catalog_command, here, moment, out
 
 
 @click.command(cls=Command)
 @catalog_command
-@click.option("--block-m", type=float, metavar="M", help="Side of a block, metres.")
-@click.option("--buffer", type=click.IntRange(0), metavar="PX",
+@click.option(
+    "--block-m",
+    type=click.FloatRange(0, 1e8, min_open=True),
+    metavar="M",
+    help="Side of a block, metres.",
+)
+@click.option("--buffer", type=click.IntRange(0, 65_536), metavar="PX",
               help="Unused pixels around held-out blocks; default: as in training.")  # fmt: skip
-@click.option("--folds", "k", type=int, metavar="K", help="Folds of cross-validation instead.")
+@click.option(
+    "--folds",
+    "k",
+    type=click.IntRange(2, 1000),
+    metavar="K",
+    help="Folds of cross-validation instead.",
+)
 @click.option("--until", metavar="TIME", help="Look at no later step.")
 @click.option("--output", metavar="PATH", help="PNG to draw; default: beside the model.")
 def folds(
@@ -31,27 +42,29 @@ def folds(
     asks for, and counts the blocks and pixels of each role.
     """
     from hmx.evaluate.foldplan import fold_plan  # loads xarray's and GDAL's machinery
+    from hmx.places import require_writable
     from hmx.products.foldmap import draw_folds
     from hmx.workflow import ensure_cube
 
     catalog = call.load()
     place = _place(catalog.model_path, output)
+    require_writable(str(place), "--output")
     ensure_cube(catalog, call.talk)
-    plan = fold_plan(catalog, block_m=block_m, buffer=buffer, folds=k, until=until)
+    plan = fold_plan(catalog, block_m=block_m, buffer=buffer, folds=k, until=moment(until))
     place.parent.mkdir(parents=True, exist_ok=True)
     figure = draw_folds(plan.splits, plan.grid, valid=plan.valid, pixels=plan.pixels)
     figure.savefig(place, dpi=150, bbox_inches="tight")
     if not call.quiet:
-        click.echo(f"{plan}\n")
-    click.echo(place)
+        out(f"{plan}\n")
+    out(place)
 
 
 def _place(model: str, output: str | None) -> Path:
     """Choose where the picture goes: as told, or beside the model."""
     from hmx.errors import BadArgument
-    from hmx.paths import absolute, is_url
+    from hmx.paths import is_url
 
-    given = absolute(output or f"{model.rstrip('/').removesuffix('.model')}_folds.png")
+    given = here(output) or f"{model.rstrip('/').removesuffix('.model')}_folds.png"
     if is_url(given) or not given.lower().endswith(".png"):
         raise BadArgument(
             f"{given!r} is no PNG file of this machine, and the map of folds is one. "

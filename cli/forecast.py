@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command, forecast_flags
+from hmx.cli.shared import Call, Command, catalog_command, forecast_flags, out, worker_flags
 
 
 @click.command(cls=Command)
 @catalog_command
 @forecast_flags
+@worker_flags
 @click.option("--output", metavar="PATH", help="Zarr store to write.")
 @click.option(
     "--resume/--overwrite",
@@ -24,4 +25,4 @@ def forecast(call: Call, output: str | None, resume: bool, **wanted: object) -> 
     from hmx.workflow import ensure_forecast  # loads xarray's and GDAL's machinery
 
     catalog, region = call.forecast(output=output, **wanted)
-    click.echo(ensure_forecast(catalog, call.talk, region=region, overwrite=not resume))
+    out(ensure_forecast(catalog, call.talk, region=region, overwrite=not resume))

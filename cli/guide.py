@@ -6,10 +6,12 @@ from importlib.resources import files
 
 import click
 
+from hmx.cli.failing import Command
+from hmx.cli.streams import out
 from hmx.errors import did_you_mean
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("topic", required=False)
 def guide(topic: str | None) -> None:
     """Show the guide page of TOPIC, or list the topics.
@@ -24,7 +26,7 @@ def guide(topic: str | None) -> None:
     if topic is None:
         width = max(map(len, pages))
         for name in sorted(pages):
-            click.echo(f"{name:<{width}}  {_title(pages[name].read_text(encoding='utf-8'))}")
+            out(f"{name:<{width}}  {_title(pages[name].read_text(encoding='utf-8'))}")
         return
     name = topic.lower().removesuffix(".md")
     if name not in pages:
@@ -32,7 +34,7 @@ def guide(topic: str | None) -> None:
             f"there is no guide page {topic!r} (topics: {', '.join(sorted(pages))})."
             f"{did_you_mean(name, pages)}"
         )
-    click.echo(pages[name].read_text(encoding="utf-8").rstrip("\n"))
+    out(pages[name].read_text(encoding="utf-8").rstrip("\n"))
 
 
 def _title(page: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command, here
+from hmx.cli.shared import Call, Command, catalog_command, here, out
 
 
 @click.command(cls=Command)
@@ -16,10 +16,8 @@ def info(call: Call) -> None:
 
     In place of a catalog, the path of a Zarr store or of a model works too.
     """
-    from hmx.catalog import is_catalog
-
-    if not is_catalog(call.catalog):
-        click.echo(_describe(here(call.catalog), "product"))
+    if (store := here(call.store)) is not None:
+        out(_describe(store, "product"))
         return
     if call.maps:
         mapped = call.load_map()
@@ -29,10 +27,10 @@ def info(call: Call) -> None:
         loaded = call.load()
         name, product = loaded.name, {"forecast": loaded.forecast_path}
         made = {"cube": loaded.cube.path, "model": loaded.model_path}
-    click.echo(f"catalog   {name}")
+    out(f"catalog   {name}")
     for what, path in (made | product).items():
-        click.echo(f"\n{what:<9} {path}")
-        click.echo(_describe(path, what) if _is_there(path) else "  not made yet")
+        out(f"\n{what:<9} {path}")
+        out(_describe(path, what) if _is_there(path) else "  not made yet")
 
 
 def _is_there(path: str) -> bool:

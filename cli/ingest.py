@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command
+from hmx.cli.shared import Call, Command, catalog_command, out
 
 
 @click.command(cls=Command)
@@ -17,4 +17,4 @@ def ingest(call: Call, overwrite: bool) -> None:
     """
     from hmx.workflow import ensure_cube  # loads xarray's and GDAL's machinery
 
-    click.echo(ensure_cube(call.load_any(), call.talk, overwrite=overwrite))
+    out(ensure_cube(call.load_any(), call.talk, overwrite=overwrite))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 import click
 
 from hmx.cli.evaluate import evaluate
 from hmx.cli.export import export
+from hmx.cli.failing import Failure, Group
 from hmx.cli.folds import folds
 from hmx.cli.forecast import forecast
 from hmx.cli.guide import guide
@@ -16,11 +18,13 @@ from hmx.cli.info import info
 from hmx.cli.ingest import ingest
 from hmx.cli.map import map_
 from hmx.cli.plan import plan
+from hmx.cli.streams import let_go_of_stdout, stand_in_for_closed_streams
 from hmx.cli.train import train
 from hmx.cli.verify import verify
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+# -h is no help: on commands that have --h it is a slip of the hand, and help would end with 0
+@click.group(cls=Group, context_settings={"max_content_width": 100})
 @click.version_option(package_name="hmx", prog_name="hmx")
 def hmx() -> None:
     """Forecast raster time series, map what was sampled: seamless, honest, on true grids.
@@ -44,15 +48,27 @@ def _leave_a_window_behind() -> None:
         os._exit(130)
 
 
+def _show(error: click.ClickException) -> None:
+    """Write an error, if anybody can read it."""
+    with suppress(OSError):
+        error.show()
+
+
 def main() -> None:
     """Run the command line; never a traceback for a user's fault."""
+    stand_in_for_closed_streams()
     try:
         code = hmx.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\nstopped. Run the same command again to go on.", err=True)
+        with suppress(OSError):
+            click.echo("\nstopped. Run the same command again to go on.", err=True)
         code = 130
         _leave_a_window_behind()
+    except OSError as error:  # help, to a full disk
+        let_go_of_stdout()
+        _show(Failure(f"standard output cannot be written: {error.strerror}.", 1))
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)

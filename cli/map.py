@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Call, Command, box, catalog_command, here
+from hmx.cli.shared import Call, Command, box, catalog_command, here, moment, out, worker_flags
 
 
 @click.command(name="map", cls=Command)
 @catalog_command
+@worker_flags
 @click.option("--level", type=float, multiple=True, metavar="%", help="Interval; repeatable.")
 @click.option("--time", metavar="DATE", help="Date of the map: a year or an ISO date.")
 @click.option("--region", metavar="W,S,E,N", help="Part to map, in the cube's CRS.")
@@ -36,8 +37,8 @@ def map_(
 
     catalog = call.load_map(
         map__level=level,
-        map__time=time,
-        map__output=None if output is None else here(output),
-        map__cog=None if cog is None else here(cog),
+        map__time=moment(time),
+        map__output=here(output),
+        map__cog=here(cog, "--cog"),
     )
-    click.echo(ensure_map(catalog, call.talk, region=box(region), overwrite=not resume))
+    out(ensure_map(catalog, call.talk, region=box(region), overwrite=not resume))

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmx.cli.shared import Call, Command, box, catalog_command, forecast_flags
+from hmx.cli.shared import (
+    Call,
+    Command,
+    as_json,
+    box,
+    catalog_command,
+    forecast_flags,
+    out,
+    worker_flags,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from hmx.predict.plan import Plan
@@ -16,8 +24,9 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @catalog_command
 @forecast_flags
-@click.option("--json", "as_json", is_flag=True, help="For machines: bytes, seconds, pixels.")
-def plan(call: Call, as_json: bool, **wanted: object) -> None:
+@worker_flags
+@click.option("--json", "for_machines", is_flag=True, help="For machines: bytes, seconds, pixels.")
+def plan(call: Call, for_machines: bool, **wanted: object) -> None:
     """Say what a forecast of CATALOG will cost: tiles, halo, bytes, memory, time.
 
     Ingests and trains first if need be, then runs one tile to time it. Nothing
@@ -25,7 +34,7 @@ def plan(call: Call, as_json: bool, **wanted: object) -> None:
     --exceed do not apply.
     """
     made = _of_map(call, **wanted) if call.maps else _of_forecast(call, **wanted)
-    click.echo(json.dumps(made.as_dict(), indent=2) if as_json else str(made))
+    out(as_json(made.as_dict()) if for_machines else str(made))
 
 
 def _of_forecast(call: Call, **wanted: Any) -> Plan:

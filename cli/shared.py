@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmx.errors import BadArgument, HmxError
-from hmx.progress import Talk, reporter
+from hmx.cli.failing import Command, Failure, Group
+from hmx.cli.streams import as_json, out, whisper
+from hmx.errors import BadArgument
+from hmx.progress import Progress, Talk, reporter
+
+__all__ = [
+    "Call", "Command", "Failure", "Group", "as_json", "box", "catalog_command", "device_flag",
+    "forecast_flags", "here", "moment", "out", "worker_flags",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from hmx.catalog import AnyCatalog, Catalog, MapCatalog
-
-
-class Command(click.Command):
-    """A command whose errors are one message and an exit code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run; show a traceback only with ``--debug``."""
-        try:
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
-            raise
-        except HmxError as error:
-            if ctx.params.get("debug"):
-                raise
-            raise Failure(str(error), error.exit_code) from None
-        except Exception as error:
-            if ctx.params.get("debug"):
-                raise
-            text = f"{type(error).__name__}: {error}\nThis is not your catalog's fault as far as "
-            raise Failure(text + "hmx can tell. --debug shows where it happened.", 1) from None
-
-
-class Failure(click.ClickException):
-    """A message and the exit code that goes with it."""
-
-    def __init__(self, message: str, code: int):
-        super().__init__(message)
-        self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
 
 
 @dataclass(frozen=True)
@@ -62,11 +43,11 @@ class Call:
 
     catalog: str
     overrides: tuple[str, ...]
-    device: str | None
-    workers: int | None
-    scheduler: str | None
     quiet: bool
     debug: bool
+    device: str | None = None
+    workers: int | None = None
+    scheduler: str | None = None
 
     def load(self, **flags: Any) -> Catalog:
         """Load the catalog of a forecast; flags that were given stand above what it says.
@@ -78,13 +59,13 @@ class Call:
         """
         from hmx.catalog import Catalog
 
-        return Catalog.load(self.catalog, self._sets("forecast", flags))
+        return Catalog.load(self.catalog, self.overrides, self._given("forecast", flags))
 
     def load_map(self, **flags: Any) -> MapCatalog:
         """Load the catalog of a map, likewise."""
         from hmx.catalog import MapCatalog
 
-        return MapCatalog.load(self.catalog, self._sets("map", flags))
+        return MapCatalog.load(self.catalog, self.overrides, self._given("map", flags))
 
     def load_any(self, **flags: Any) -> AnyCatalog:
         """Load the catalog of whichever job."""
@@ -97,16 +78,40 @@ class Call:
 
         return has_points(self.catalog, self.overrides)
 
-    def _sets(self, product: str, flags: dict[str, Any]) -> list[str]:
-        """Write flags as overrides of the catalog."""
+    @property
+    def store(self) -> str | None:
+        """The path of a store or model that was given in place of a catalog.
+
+        Raises
+        ------
+        BadArgument
+            If it is a file, which is neither, or values are set in a catalog that is none.
+        """
+        from hmx.catalog import is_catalog
+
+        if is_catalog(self.catalog):
+            return None
+        if Path(self.catalog).expanduser().is_file():
+            raise BadArgument(
+                f"{self.catalog} is a file, and this command takes a catalog, whose name ends in "
+                ".yaml, or the folder of a store or model. Pass one of them."
+            )
+        if self.overrides:
+            raise BadArgument(
+                f"--set {self.overrides[0]!r} changes a catalog, and {self.catalog} is none. Leave "
+                "it out, or pass a catalog."
+            )
+        return self.catalog
+
+    def _given(self, product: str, flags: dict[str, Any]) -> dict[str, Any]:
+        """Name the values of flags by their key path in the catalog."""
         flags = flags | {
             "train__device": self.device,
             f"{product}__device": self.device,
             "dask__workers": self.workers,
             "dask__scheduler": self.scheduler,
         }
-        given = {k.replace("__", "."): v for k, v in flags.items() if v not in (None, ())}
-        return [*self.overrides, *(f"{path}={_yaml(value)}" for path, value in given.items())]
+        return {k.replace("__", "."): v for k, v in flags.items() if v not in (None, ())}
 
     def forecast(
         self,
@@ -118,12 +123,11 @@ class Call:
         output: str | None = None,
     ) -> tuple[Catalog, tuple[float, ...] | None]:
         """Load the catalog with the flags of a forecast; return the region beside it."""
-        place = None if output is None else here(output)
         catalog = self.load(
             forecast__h=h,
             forecast__level=level,
             forecast__exceed=exceed,
-            forecast__output=place,
+            forecast__output=here(output),
         )
         return catalog, box(region)
 
@@ -132,18 +136,33 @@ class Call:
         """Speak on standard error, or not at all."""
         if self.quiet:
             return Talk()
-        return Talk(say=lambda line: click.echo(line, err=True), progress=reporter)
+        return Talk(say=whisper(lambda line: click.echo(line, err=True)), progress=_progress)
 
 
-def _yaml(value: Any) -> str:
-    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
+def _progress() -> Progress:
+    return whisper(reporter())
 
 
-def here(path: str) -> str:
-    """Anchor a path typed on the command line to the working folder."""
+def here(path: str | None, flag: str = "--output") -> str | None:
+    """Anchor a path typed on the command line to the working folder; ``None`` was not given.
+
+    Raises
+    ------
+    BadArgument
+        If it is empty.
+    """
     from hmx.paths import absolute
 
+    if path is None:
+        return None
+    if not path.strip():
+        raise BadArgument(f"{flag} is empty, and it is a path. Write one, or leave {flag} out.")
     return absolute(path)
+
+
+def moment(text: str | None) -> int | str | None:
+    """Take a year for a number, as a catalog does; anything else is a date."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 
 def box(text: str | None) -> tuple[float, ...] | None:
@@ -151,12 +170,14 @@ def box(text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        west, south, east, north = (float(part) for part in text.split(","))
+        west, south, east, north = edges = tuple(float(part) for part in text.split(","))
     except ValueError:
+        edges = (math.nan,)
+    if not all(map(math.isfinite, edges)):
         raise BadArgument(
             f"--region {text!r}: a box is west,south,east,north in the cube's CRS. "
             "Try --region 400000,5200000,450000,5250000."
-        ) from None
+        )
     return west, south, east, north
 
 
@@ -181,12 +202,29 @@ def forecast_flags(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def device_flag(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the flag of commands that run a network."""
+    flag = click.option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")
+    return flag(command)
+
+
+def worker_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the flags of commands that compute tiles, for :attr:`Call.workers` and the scheduler."""
+    for flag in (
+        click.option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler."),
+        click.option("--workers", type=int, metavar="N", help="Dask workers on this machine."),
+    ):
+        command = flag(command)
+    return device_flag(command)
+
+
 def catalog_command(function: Callable[..., None]) -> Callable[..., None]:
     """Add the catalog argument and the flags that every command has, as a :class:`Call`."""
 
     @wraps(function)
     def command(**given: Any) -> None:
-        shared = {field.name: given.pop(field.name) for field in fields(Call)}
+        names = [field.name for field in fields(Call) if field.name in given]
+        shared = {name: given.pop(name) for name in names}
         function(Call(**shared), **given)
 
     flags = (
@@ -196,11 +234,8 @@ def catalog_command(function: Callable[..., None]) -> Callable[..., None]:
             "overrides",
             multiple=True,
             metavar="KEY.PATH=VALUE",
-            help="Change a value of the catalog; repeatable.",
+            help="Change a value of the catalog, written as YAML; repeatable.",
         ),
-        click.option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute."),
-        click.option("--workers", type=int, metavar="N", help="Dask workers on this machine."),
-        click.option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler."),
         click.option("--quiet", is_flag=True, help="Say nothing but the path of the product."),
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command
+from hmx.cli.shared import Call, Command, catalog_command, device_flag, out
 
 
 @click.command(cls=Command)
 @catalog_command
+@device_flag
 @click.option("--overwrite", is_flag=True, help="Train again even if the model is current.")
 def train(call: Call, overwrite: bool) -> None:
     """Fit the model of CATALOG; ingest first if there is no cube.
@@ -19,8 +20,8 @@ def train(call: Call, overwrite: bool) -> None:
     if call.maps:
         from hmx.map_workflow import ensure_mapper
 
-        click.echo(ensure_mapper(call.load_map(), call.talk, overwrite=overwrite).path)
+        out(ensure_mapper(call.load_map(), call.talk, overwrite=overwrite).path)
         return
     from hmx.workflow import ensure_model  # loads xarray's and GDAL's machinery
 
-    click.echo(ensure_model(call.load(), call.talk, overwrite=overwrite).path)
+    out(ensure_model(call.load(), call.talk, overwrite=overwrite).path)

@@ -21,7 +21,8 @@
     |-- VerifyFailed    (RuntimeError)     a store that is not what its ledger says
     `-- TrainingFailed  (RuntimeError)     a fit that went wrong on good input
 
-Every message says what was given, what the rule is and what to type.
+Every message says what was given, what the rule is and what to type, without the secrets
+that a URL in it may carry.
 """
 
 from __future__ import annotations
@@ -29,11 +30,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from hmx.redact import redact
+
 
 class HmxError(Exception):
     """Base of every error hmx raises on purpose; ``exit_code`` is the CLI's."""
 
     exit_code = 2
+
+    def __init__(self, *args: object):
+        super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __str__(self) -> str:
         """Give the message plainly (KeyError would quote it)."""

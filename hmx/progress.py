@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hmx.redact import redact
+
 Progress = Callable[[int, int, str], None]
 
 _EVERY = 5.0  # seconds between plain lines
@@ -31,6 +33,11 @@ class Talk:
 
     say: Callable[[str], None] = lambda line: None
     progress: Callable[[], Progress] = lambda: silent
+
+    def __post_init__(self) -> None:
+        """Let no line say a secret of a URL."""
+        say = self.say
+        object.__setattr__(self, "say", lambda line: say(redact(line)))
 
 
 def silent(done: int, total: int, text: str) -> None:

@@ -7,6 +7,8 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from hmx.redact import redact_all
+
 
 def code_version() -> str:
     """Return the version of the installed hmx."""
@@ -17,8 +19,8 @@ def code_version() -> str:
 
 
 def provenance(**facts: Any) -> str:
-    """Write facts and the code's version as JSON, keys sorted."""
-    return json.dumps({"hmx": code_version(), **facts}, sort_keys=True)
+    """Write facts and the code's version as JSON, keys sorted, secrets left out."""
+    return json.dumps(redact_all({"hmx": code_version(), **facts}), sort_keys=True)
 
 
 def fingerprint(facts: Any) -> str:

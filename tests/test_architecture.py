@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Each module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors"},
+    {"errors", "redact"},
     {
         "options",
         "map_options",
@@ -30,6 +30,7 @@ LAYERS = [
         "parsing",
         "bounds",
         "yamlfile",
+        "places",
         "distribution",
     },
     {

@@ -26,6 +26,8 @@ _CLASSES = {
 _OURS = {"self", "scheduler", "scheduler_cls", "job_cls", "n_workers", "loop", "asynchronous"}
 _OURS |= {"dashboard_address", "host"}
 
+_ALONE = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")  # of each worker
+
 
 def batch_class(name: str) -> type[Any]:
     """Return dask-jobqueue's class for a batch system.
@@ -84,9 +86,11 @@ def batch_arguments(section: DaskSection, name: str) -> dict[str, Any]:
     # One process with all cores of its job: tiles take turns to use all of them. A port
     # is given because the HTTP server would take 8787, or warn that it is taken.
     options = _config(name, "scheduler-options") or {}
-    options = {"dashboard_address": ":0", **options, **given.get("scheduler_options", {})}
+    options = {"dashboard_address": "127.0.0.1:0", **options, **given.get("scheduler_options", {})}
     processes = _config(name, "processes") or 1
+    extra = given.get("worker_extra_args") or _config(name, "worker-extra-args") or []
     quiet = {"processes": processes, "silence_logs": "critical"}
+    given["worker_extra_args"] = [*_ALONE, *extra]
     return quiet | given | {"scheduler_options": options}
 
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dask
@@ -27,6 +28,9 @@ from hmx.predict.batch import batch_arguments, batch_class, why_refused
 from hmx.predict.lifecycle import event_loop, let_go, open_cluster, same_environment, settle
 from hmx.predict.workers import THREADS, choose_gpus, threads_each, torch_threads, worker_specs
 from hmx.progress import counted
+from hmx.remote_models import cache_folder
+
+_ALONE = {"host": "127.0.0.1", "protocol": "tls://"}
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,17 @@ def check(section: DaskSection, *, device: str = "auto") -> None:
     BadArgument
         If an argument is unknown, dask-jobqueue is not installed, or workers
         want more GPUs than there are.
+    SourceError
+        If no scheduler answers.
     """
     if section.cluster is not None:
         batch_arguments(section, section.cluster)
     elif section.scheduler is None:
         choose_gpus(section.workers, device)
+    else:
+        with silence_logging_cmgr(logging.CRITICAL), same_environment(), ExitStack() as stack:
+            client = _client_of(section, section.scheduler, event_loop(stack))
+            let_go(client.close)
 
 
 def _start(section: DaskSection, tasks: int, device: str, stack: ExitStack, loop: IOLoop) -> Pool:
@@ -119,12 +129,19 @@ def _start(section: DaskSection, tasks: int, device: str, stack: ExitStack, loop
     threads = torch_threads() if inside else threads_each(count)
     # without an address the scheduler's HTTP server takes port 8787, or warns that it is taken
     options = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-    options |= {"protocol": "inproc://"} if inside else {"host": "127.0.0.1", "port": 0}
+    # other users of this machine reach loopback, too: only who has these certificates is let in
+    secret = None if inside else Security.temporary()
+    options |= {"protocol": "inproc://"} if inside else _ALONE | {"port": 0, "security": secret}
     scheduler = {"cls": Scheduler, "options": options}
     with warnings.catch_warnings():  # without a network, of the name of this machine
         warnings.filterwarnings("ignore", "Couldn't detect a suitable IP address", RuntimeWarning)
-        cluster, client = open_cluster(stack, lambda: SpecCluster(scheduler=scheduler, loop=loop))
-    cluster.worker_spec = dict(enumerate(worker_specs(count, threads, gpus, inside=inside)))
+        cluster, client = open_cluster(
+            stack, lambda: SpecCluster(scheduler=scheduler, loop=loop, security=secret)
+        )
+    specs = worker_specs(count, threads, gpus, inside=inside)
+    for spec in specs if secret else ():
+        spec["options"] |= _ALONE | {"security": secret}
+    cluster.worker_spec = dict(enumerate(specs))
     try:
         with same_environment():
             if not inside:  # read when libraries are loaded, which is before a nanny sets its env
@@ -145,7 +162,7 @@ def _start(section: DaskSection, tasks: int, device: str, stack: ExitStack, loop
 
 def _submit(section: DaskSection, name: str, tasks: int, stack: ExitStack, loop: IOLoop) -> Pool:
     """Submit jobs that each start a worker; they may wait in their queue for hours."""
-    arguments = batch_arguments(section, name)
+    arguments = batch_arguments(section, name) | _credentials(section, stack)
     jobs = min(section.jobs or 1, max(1, tasks))
     try:
         cluster, client = open_cluster(stack, lambda: batch_class(name)(**arguments, loop=loop))
@@ -154,6 +171,19 @@ def _submit(section: DaskSection, name: str, tasks: int, stack: ExitStack, loop:
         raise SourceError(why_refused(name, error)) from None
     title = type(cluster).__name__.removesuffix("Cluster")
     return Pool(client, None, {}, counted(jobs, f"{title} job"))
+
+
+def _credentials(section: DaskSection, stack: ExitStack) -> dict[str, Any]:
+    """Make certificates for one cluster, in files that jobs can read and other users cannot."""
+    given = section.model_extra or {}
+    if {"security", "protocol"} & given.keys():
+        return {}
+    found: dict[str, Any] = {"security": Security.temporary()}
+    if "shared_temp_directory" not in given:
+        folder = cache_folder() / "jobs"  # in the home, which batch systems share among nodes
+        folder.mkdir(parents=True, exist_ok=True)
+        found["shared_temp_directory"] = stack.enter_context(TemporaryDirectory(dir=folder))
+    return found
 
 
 def _join(section: DaskSection, address: str, stack: ExitStack, loop: IOLoop) -> Pool:
@@ -173,7 +203,7 @@ def _join(section: DaskSection, address: str, stack: ExitStack, loop: IOLoop) ->
 
 
 def _client_of(section: DaskSection, address: str, loop: IOLoop) -> Client:
-    seconds = parse_timedelta(dask.config.get("hmx.wait-for-scheduler", 10))
+    seconds = parse_timedelta(dask.config.get("hmx.wait-for-scheduler", 5))
     rule = "Start one with `dask scheduler`, or leave out --scheduler to compute here."
     if address.startswith("tls://"):
         rule = (

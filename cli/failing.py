@@ -1,0 +1,90 @@
+"""How commands fail: one message and an exit code, never a traceback for a user's fault."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import click
+
+from hmx.errors import HmxError, did_you_mean
+from hmx.redact import redact
+
+_COMPUTES = "forecast, map, plan and evaluate"
+# options that some commands lack, and why they are refused there
+_ELSEWHERE = {
+    "-h": "-h is no option: --help explains a command, and --h 4 is the number of steps",
+    "--device": "nothing is computed on a device here: --device belongs to train, " + _COMPUTES,
+    "--workers": "no tiles are computed here: --workers belongs to " + _COMPUTES,
+    "--scheduler": "no tiles are computed here: --scheduler belongs to " + _COMPUTES,
+    "--h": "nothing is forecast here: --h belongs to forecast, plan and evaluate",
+}
+
+
+def _refusal(error: click.NoSuchOption) -> click.UsageError:
+    why = _ELSEWHERE.get(error.option_name)
+    return error if why is None else click.UsageError(f"{why}. Leave it out.", error.ctx)
+
+
+class Group(click.Group):
+    """Commands by name, with the nearest one for a name that is none."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; explain ``-h``."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _refusal(error) from None
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find a command, or name the nearest."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            names = self.list_commands(ctx)
+            near = did_you_mean(args[0], names)
+            file = " Name the command first: hmx forecast CATALOG." if "." in args[0] else ""
+            raise click.UsageError(
+                f"there is no command {args[0]!r} (there are: {', '.join(names)}).{near or file}",
+                ctx,
+            )
+        return super().resolve_command(ctx, args)
+
+
+class Command(click.Command):
+    """A command whose errors are one message and an exit code."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; say which commands have an option that this one lacks."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _refusal(error) from None
+        except click.MissingParameter as error:
+            if getattr(error.param, "name", None) != "catalog":
+                raise
+            raise click.UsageError(
+                "the catalog is missing: a YAML file that says what to read, fit and write. "
+                f"Try hmx {ctx.info_name} catalogs/demo.yaml.",
+                ctx,
+            ) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; show a traceback only with ``--debug``."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            if ctx.params.get("debug"):
+                click.echo(redact(traceback.format_exc()), err=True, nl=False)
+            if isinstance(error, HmxError):
+                raise Failure(str(error), error.exit_code) from None
+            text = f"{type(error).__name__}: {error}\nThis is not your catalog's fault as far as "
+            raise Failure(text + "hmx can tell. --debug shows where it happened.", 1) from None
+
+
+class Failure(click.ClickException):
+    """A message and the exit code that goes with it."""
+
+    def __init__(self, message: str, code: int):
+        super().__init__(redact(message))
+        self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
