@@ -18,10 +18,11 @@ from hmx.map_train_options import MapTrainOptions
 from hmx.mapping_options import MapOptions, MapScoreOptions
 from hmx.modelfolder import DESCRIPTION, require_bundle_place
 from hmx.parsing import HARDWARE, own_fields
+from hmx.places import require_writable
 from hmx.progress import QUIET, Talk
 from hmx.recipe import stamp
 from hmx.remote_models import is_remote
-from hmx.workflow import ensure_cube
+from hmx.workflow import ensure_cube, foresee
 
 if TYPE_CHECKING:
     from hmx.evaluate.mapper.scorecard import MapScorecard
@@ -55,6 +56,7 @@ def ensure_mapper(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = 
         return load_mapper(catalog.model_path)
     path = Path(catalog.model_path)
     require_bundle_place(path)
+    require_writable(str(path), "model.path")
     ensure_cube(catalog, talk)
     recipe, cube = _recipe(catalog), open_cube(catalog.cube.path)
     why = "there is none yet"
@@ -110,10 +112,7 @@ def ensure_map(
     from hmx.predict.job import run  # loads torch
     from hmx.predict.output import require_free
 
-    if catalog.dask.cluster is not None:
-        from hmx.predict.cluster import check  # loads distributed
-
-        check(catalog.dask)
+    foresee(catalog, map__output=catalog.map_path, **_cogs(catalog))
     require_free(catalog.map_path, what="map: --output PATH")
     job = _job(catalog, ensure_mapper(catalog, talk), region=region)
     store = run(job, catalog.dask, overwrite=overwrite, talk=talk)
@@ -123,6 +122,10 @@ def ensure_map(
         files = export_cog(store, catalog.map.cog, progress=talk.progress())
         talk.say(f"map: {len(files)} GeoTIFFs in {catalog.map.cog}")
     return store
+
+
+def _cogs(catalog: MapCatalog) -> dict[str, str]:
+    return {} if catalog.map.cog is None else {"map__cog": catalog.map.cog}
 
 
 def evaluate_mapper(
@@ -148,6 +151,7 @@ def evaluate_mapper(
     """
     from hmx.evaluate.mapper.score import score  # loads torch
 
+    foresee(catalog, evaluate__output=catalog.scorecard_path)
     ensure_cube(catalog, talk)
     card = score(
         open_cube(catalog.cube.path),
@@ -175,6 +179,7 @@ def plan_catalog_map(catalog: MapCatalog, talk: Talk = QUIET, *, region: Any = N
     """
     from hmx.predict.plan import plan  # loads torch
 
+    foresee(catalog)
     job = _job(catalog, ensure_mapper(catalog, talk), region=region)
     talk.say("plan: timing one tile")
     return plan(job.order, job.inventory, catalog.dask)

@@ -17,6 +17,7 @@ import numpy as np
 
 from hmx.errors import BundleError, OutputExists, did_you_mean
 from hmx.paths import absolute
+from hmx.redact import redact_all
 from hmx.remote_models import local_folder
 
 FORMAT = 2
@@ -86,7 +87,7 @@ def write_folder(path: str | Path, description: Mapping[str, Any], arrays: Array
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, draft / WEIGHTS)
-    text = json.dumps(description, indent=2)
+    text = json.dumps(redact_all(description), indent=2)
     (draft / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
     if path.exists():
         shutil.rmtree(path)

@@ -58,11 +58,17 @@ def _require_writable_url(path: str, key: str) -> None:
     import fsspec
 
     try:
-        fsspec.get_filesystem_class(scheme)
+        files, place = fsspec.core.url_to_fs(path)
+        files.exists(place)
     except ImportError as error:
         raise BadArgument(f"{key} = {path!r}: {error}. Install it, or choose a folder.") from None
     except ValueError:
         raise BadArgument(
             f"{key} = {path!r}: {scheme}:// is no place that hmx can write to. Choose a folder of "
             "this machine, or a bucket such as s3://bucket/name.zarr."
+        ) from None
+    except Exception as error:  # whatever a client of a cloud raises: it is not there now
+        raise BadArgument(
+            f"{key} = {path!r} cannot be reached: {error}. Check the address and your "
+            "credentials, or choose a folder of this machine."
         ) from None

@@ -21,6 +21,7 @@ from hmx.cadence import Cadence
 from hmx.catalog import BaseCatalog, Source, is_url
 from hmx.errors import CatalogError, SourceError
 from hmx.mosaic import reading
+from hmx.redact import identity
 
 Recipe = dict[str, Any]
 
@@ -213,7 +214,7 @@ def stamp(file: str) -> list[str | int]:
     """
     path = Path(file)
     if is_url(file):
-        return [file]
+        return [identity(file)]
     inside = [path / name for name in ("zarr.json", ".zmetadata", ".zattrs", ".zgroup")]
     stats = [p.stat() for p in (inside if path.is_dir() else [path]) if p.exists()]
     return [

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hmx.bundle import DESCRIPTION, Bundle, fits_means, load, require_bundle_place
-from hmx.catalog import BaseCatalog, Catalog
+from hmx.catalog import AnyCatalog, BaseCatalog, Catalog
 from hmx.cube import open_cube
 from hmx.describe import describe_skill
 from hmx.draft import sweep
@@ -20,6 +20,7 @@ from hmx.ingest import ingest, is_current
 from hmx.lock import building
 from hmx.options import ForecastOptions, ModelOptions
 from hmx.parsing import HARDWARE, own_fields
+from hmx.places import require_writable
 from hmx.progress import QUIET, Talk
 from hmx.remote_models import is_remote
 from hmx.sections import BacktestOptions
@@ -50,6 +51,7 @@ def ensure_cube(catalog: BaseCatalog, talk: Talk = QUIET, *, overwrite: bool = F
     """
     path = catalog.cube.path
     if overwrite or not is_current(catalog):
+        require_writable(path, "cube.path")
         with building(path, talk.say):  # and looked at again: another run may have made it
             if overwrite or not is_current(catalog):
                 talk.say(f"cube: ingesting {', '.join(catalog.cube.sources)} into {path}")
@@ -58,6 +60,31 @@ def ensure_cube(catalog: BaseCatalog, talk: Talk = QUIET, *, overwrite: bool = F
     talk.say(f"cube: {path} is there and current")
     sweep(path)
     return path
+
+
+def foresee(catalog: AnyCatalog, **outputs: str) -> None:
+    """Refuse before hours of work what could not be computed or written after them.
+
+    Parameters
+    ----------
+    catalog : Catalog or MapCatalog
+        Names where to compute, cube and model.
+    **outputs
+        Paths of products by their key in the catalog, with ``__`` for the dot.
+
+    Raises
+    ------
+    BadArgument, SourceError
+        If a place cannot be written, or no scheduler answers.
+    """
+    places = {"cube.path": catalog.cube.path, "model.path": catalog.model_path}
+    for key, path in (places | outputs).items():
+        if not (key == "model.path" and is_remote(path)):
+            require_writable(path, key.replace("__", "."))
+    if catalog.dask.cluster is not None or catalog.dask.scheduler is not None:
+        from hmx.predict.cluster import check  # loads distributed
+
+        check(catalog.dask)
 
 
 def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = False) -> Bundle:
@@ -83,6 +110,7 @@ def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = Fals
         return load(catalog.model_path)
     path = Path(catalog.model_path)
     require_bundle_place(path)  # before hours of work for a place that is taken
+    require_writable(str(path), "model.path")
     ensure_cube(catalog, talk)
     cube = open_cube(catalog.cube.path)
     why = "there is none yet"
@@ -146,10 +174,7 @@ def ensure_forecast(
     from hmx.predict.output import require_free
 
     path = catalog.forecast_path
-    if catalog.dask.cluster is not None:
-        from hmx.predict.cluster import check  # loads distributed
-
-        check(catalog.dask)
+    foresee(catalog, forecast__output=path)
     require_free(path, what="forecast: --output PATH")  # before hours of work for a taken place
     job = _job(catalog, ensure_model(catalog, talk), region=region)
     return run(job, catalog.dask, overwrite=overwrite, talk=talk)
@@ -195,6 +220,7 @@ def evaluate(
     from hmx.evaluate.backtest import evaluate as score  # loads torch
 
     path, judged = catalog.scorecard_path, None if model is None else load(model)
+    foresee(catalog, evaluate__output=path)
     ensure_cube(catalog, talk)
     cube = open_cube(catalog.cube.path)
     card = score(
@@ -224,6 +250,7 @@ def plan_forecast(catalog: Catalog, talk: Talk = QUIET, *, region: Any = None) -
     """
     from hmx.predict.plan import plan  # loads torch
 
+    foresee(catalog)
     job = _job(catalog, ensure_model(catalog, talk), region=region)
     talk.say("plan: timing one tile")
     return plan(job.order, job.inventory, catalog.dask)

@@ -24,6 +24,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from hmx.learn.logged import METRICS as METRICS  # what is logged, from one door
 from hmx.learn.logged import metric_table as metric_table
 from hmx.learn.logged import spread as spread
+from hmx.redact import redact_all
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +106,7 @@ def _start(place: Path, about: Mapping[str, Any], config: Mapping[str, Any]) -> 
         x_save_requirements=False,
     )
     with contextlib.redirect_stderr(io.StringIO()):  # where it would ask for a key, and wait
-        run = wandb.init(dir=str(place), config=dict(config), settings=quiet, **about)
+        run = wandb.init(dir=str(place), config=redact_all(config), settings=quiet, **about)
     run.define_metric(_STEP)
     run.define_metric("*", step_metric=_STEP, step_sync=True)
     return run

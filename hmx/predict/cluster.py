@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -178,12 +179,18 @@ def _credentials(section: DaskSection, stack: ExitStack) -> dict[str, Any]:
     given = section.model_extra or {}
     if {"security", "protocol"} & given.keys():
         return {}
-    found: dict[str, Any] = {"security": Security.temporary()}
-    if "shared_temp_directory" not in given:
-        folder = cache_folder() / "jobs"  # in the home, which batch systems share among nodes
-        folder.mkdir(parents=True, exist_ok=True)
-        found["shared_temp_directory"] = stack.enter_context(TemporaryDirectory(dir=folder))
-    return found
+    folder = cache_folder() / "jobs"  # in the home, which batch systems share among nodes
+    if "shared_temp_directory" in given:
+        folder = Path(str(given["shared_temp_directory"])).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    private = Path(stack.enter_context(TemporaryDirectory(dir=folder)))  # of mode 0700
+    secret = Security.temporary()
+    for name in ("tls_ca_file", "tls_worker_key", "tls_worker_cert"):
+        file = private / f"{name}.pem"
+        file.touch(mode=0o600)
+        file.write_text(getattr(secret, name))
+        setattr(secret, name, str(file))
+    return {"security": secret}
 
 
 def _join(section: DaskSection, address: str, stack: ExitStack, loop: IOLoop) -> Pool:
