@@ -20,9 +20,11 @@ import xarray as xr
 from hmx.axes import crs_as_coordinate, find_axes, runs_against
 from hmx.cadence import Cadence
 from hmx.cube import Cubelike, Door, Rules
+from hmx.dates import time_label
 from hmx.errors import BadArgument, CubeError, MissingVariable, NotEnoughData, did_you_mean
 from hmx.grid import Grid
 from hmx.holdout import until_index
+from hmx.timeaxis import months_of_year, require_order
 from hmx.windows import Span, Window, pieces
 
 HISTORY = 5  # steps of a calendar that are seen unless more or fewer are asked for
@@ -58,7 +60,8 @@ class Bands:
     @cached_property
     def cadence(self) -> Cadence:
         """The calendar step between two maps."""
-        return Cadence.infer(self.data["time"])
+        time = self.data["time"]
+        return Cadence.infer(time.rename(self.door.names.get("time", "time")))
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -73,7 +76,7 @@ class Bands:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Steps of time as text: months 1-12, years, or ISO dates."""
-        return tuple(str(value)[:10] for value in self.data["time"].values)
+        return tuple(map(time_label, self.data["time"].values))
 
     def stored(self, name: str) -> xr.DataArray:
         """Return a band, lazily."""
@@ -248,6 +251,7 @@ def enter_bands(
     order = np.argsort(bands["time"].values, kind="stable")
     if (np.diff(order) < 0).any():  # else arrays stay as they were opened, and are known for it
         bands = bands.isel(time=order)
+    require_order(bands["time"].rename(names["time"]))
     flips = tuple(dim for dim in ("y", "x") if runs_against(bands, dim))
     bands = bands.isel({dim: slice(None, None, -1) for dim in flips})
     door = Door({name: outer for name, outer in names.items() if outer != name}, flips)
@@ -256,7 +260,7 @@ def enter_bands(
         dynamic=tuple(moving),
         static=tuple(still),
         door=door,
-        climatology=_goes_round(bands["time"], names["time"]),
+        climatology=months_of_year(bands["time"], names["time"]),
     )
 
 
@@ -277,7 +281,7 @@ def _channels(name: str, variable: xr.DataArray) -> dict[str, xr.DataArray]:
 def _said(variable: xr.DataArray, dim: Any, index: int) -> str:
     """Say which channel of a dim is meant, as ``month=3``."""
     value = variable[dim].values[index] if dim in variable.coords else index
-    return f"{dim}={str(value)[:10]}"
+    return f"{dim}={value if isinstance(value, str) else time_label(value)}"
 
 
 def _chosen(asked: Sequence[str], variables: dict[str, dict[str, xr.DataArray]]) -> list[str]:
@@ -311,12 +315,3 @@ def _require_roles(
                     f"{name!r} is asked for as {role}, and it has {'no ' if moves else ''}time. "
                     f"Name it under {'static' if moves else 'dynamic'}=[...]."
                 )
-
-
-def _goes_round(time: xr.DataArray, name: str) -> bool:
-    """Tell months of every year from a calendar."""
-    values = time.values
-    if values.dtype.kind not in "iu" or not ((values >= 1) & (values <= 12)).all():
-        return False
-    named = name.lower().startswith("month") or time.attrs.get("long_name") == "month of year"
-    return named or np.array_equal(values, np.arange(1, 13))

@@ -21,6 +21,7 @@ import xarray as xr
 from hmx.axes import AXES, crs_as_coordinate, find_axes, runs_against
 from hmx.cadence import Cadence
 from hmx.catalog import is_catalog, load_catalog
+from hmx.dates import time_label
 from hmx.errors import (
     CubeError,
     NotEnoughData,
@@ -126,7 +127,8 @@ class Cube:
     @cached_property
     def cadence(self) -> Cadence:
         """The calendar step between two maps, and on to what is known ahead."""
-        return Cadence.infer((self.data if self.whole is None else self.whole)["time"])
+        time = (self.data if self.whole is None else self.whole)["time"]
+        return Cadence.infer(time.rename(self.door.names.get("time", "time")))
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -165,7 +167,7 @@ class Cube:
 
     def origin_label(self) -> str:
         """Last observed time, as text."""
-        return str(self.data["time"].values[-1])[:10]
+        return time_label(self.data["time"].values[-1])
 
     def require_history(self, steps: int) -> None:
         """Raise :class:`NotEnoughData` if the cube has fewer time steps."""

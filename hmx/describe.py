@@ -12,6 +12,7 @@ import xarray as xr
 from hmx.axes import find_axes
 from hmx.calibration import Calibration
 from hmx.cube import enter, open_cube
+from hmx.dates import time_label
 from hmx.describe_mapper import mapper_lines
 from hmx.grid import Grid, crs_name
 from hmx.loading import load
@@ -202,7 +203,7 @@ def _serial(data: xr.Dataset, series: str) -> tuple[Grid, dict[str, str]]:
     cube = enter(data, target=series, dynamic=(), static=())
     times = cube.data["time"].values
     return cube.grid, {
-        "time": f"{str(times[0])[:10]} to {str(times[-1])[:10]}, {len(times)} steps",
+        "time": f"{time_label(times[0])} to {time_label(times[-1])}, {len(times)} steps",
         **_known_ahead(data),
         "cadence": str(cube.cadence) if len(times) > 1 else "one step",
     }
@@ -214,7 +215,7 @@ def _planar(data: xr.Dataset) -> tuple[Grid, dict[str, str]]:
     inner = data.rename({outer: name for name, outer in names.items() if outer != name})
     north_up = inner.sortby("y", ascending=False).sortby("x")
     single = [v for name, v in data.coords.items() if not v.ndim and name != "spatial_ref"]
-    return Grid.from_xarray(north_up), {"date": str(single[0].values)[:10]} if single else {}
+    return Grid.from_xarray(north_up), {"date": time_label(single[0].values[()])} if single else {}
 
 
 def _brief(value: object) -> str:

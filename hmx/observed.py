@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hmx.dates import time_label
 from hmx.errors import BadArgument, CubeError
 from hmx.holdout import until_index
 
@@ -49,7 +50,7 @@ def steps_until(variable: xr.DataArray, mark: str, time: xr.DataArray) -> int:
     try:
         return until_index(time, until, history=0) + 1
     except BadArgument:
-        first, last = (str(value)[:10] for value in time.values[[0, -1]])
+        first, last = (time_label(value) for value in time.values[[0, -1]])
         raise CubeError(
             f"{variable.name!r} has {mark}={until!r}, which is no step of the time axis ({first} "
             f"to {last}). Write the last step that holds it: ds[{str(variable.name)!r}]"
@@ -69,7 +70,7 @@ def require_observed(data: xr.Dataset, target: str) -> None:
     """
     said = [str(name) for name, variable in data.data_vars.items() if KNOWN_UNTIL in variable.attrs]
     if said:
-        last = str(data["time"].values[-1])[:10]
+        last = time_label(data["time"].values[-1])
         raise CubeError(
             f"{said[0]!r} says up to when it is known ({KNOWN_UNTIL}), and {target!r} does not say "
             "up to when it is observed: some operation has dropped its attributes. Write the step "

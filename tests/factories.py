@@ -91,6 +91,8 @@ def make_cube(
         "x": corner[0] + pixel * (np.arange(shape[1]) + 0.5),
     }
     ds = xr.Dataset(data, coords)
+    if time == "month":
+        ds["time"].attrs["long_name"] = "month of year"
     ds = ds if crs is None else ds.rio.write_crs(crs)
     return ds if chunks is None else ds.chunk(chunks)
 

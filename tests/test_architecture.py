@@ -36,6 +36,8 @@ LAYERS = [
     {
         "grid",
         "cadence",
+        "dates",
+        "timeaxis",
         "folds",
         "holdout",
         "catalog",

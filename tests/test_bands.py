@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from hmx.bands import enter_bands
-from hmx.errors import BadArgument, CubeError, MissingVariable, NotEnoughData
+from hmx.errors import BadArgument, CubeError, IrregularTime, MissingVariable, NotEnoughData
 from hmx.windows import Span, Window
 from tests.points.worlds import make_covariates
 
@@ -122,10 +122,23 @@ def test_months_of_every_year_are_told_from_years(months, years):
     assert enter_bands(months).climatology
     assert not enter_bands(years).climatology
     some = months.isel(time=slice(3, 9))  # April to September
+    some = some.assign_coords(time=some["time"].values)
     assert not enter_bands(some).climatology
     assert enter_bands(some.rename(time="month")).climatology
     said = some.assign_coords(time=some["time"].assign_attrs(long_name="month of year"))
     assert enter_bands(said).climatology
+
+
+def test_one_to_twelve_are_months_of_bands_only_if_something_says_so(months):
+    bare = months.assign_coords(time=months["time"].values)
+    with pytest.raises(IrregularTime, match=r"time is 1 to 12, .* ds\.rename\(time='month'\)"):
+        enter_bands(bare)
+    assert enter_bands(bare.rename(time="month")).climatology
+
+
+def test_a_step_that_comes_twice_is_named(years):
+    with pytest.raises(IrregularTime, match=r"comes twice .* ds\.drop_duplicates\('year'\)"):
+        enter_bands(years.isel(time=[0, 1, 1, 2]).rename(time="year"))
 
 
 def test_a_dataarray_with_channels_is_a_cube(months):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hmx.calibration import Calibration
+from hmx.dates import time_label
 from hmx.distribution import mean, quantile
 from hmx.figures.panel import PanelRow
 from hmx.learn.calibrate import forecast_knots
@@ -54,7 +55,7 @@ def shown_origin(reader: Reader) -> int:
 
 def origin_label(reader: Reader) -> str:
     """Name the step that the panel forecasts from."""
-    return str(reader.cube.data["time"].values[shown_origin(reader)])[:10].removesuffix("-01-01")
+    return time_label(reader.cube.data["time"].values[shown_origin(reader)]).removesuffix("-01-01")
 
 
 def _row(
@@ -92,7 +93,7 @@ def _label(reader: Reader, lead: int) -> str:
     time = reader.cube.data["time"]
     origin = shown_origin(reader)
     seen = time.isel(time=slice(None, origin + 1))
-    when = str(reader.cube.cadence.extend(seen, lead)[-1])[:10]
+    when = time_label(reader.cube.cadence.extend(seen, lead)[-1])
     return f"{when.removesuffix('-01-01')} (+{lead})"
 
 

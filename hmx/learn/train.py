@@ -21,6 +21,7 @@ from typing import Any
 
 from hmx.bundle import Bundle, load, require_bundle_place
 from hmx.cube import Cubelike, enter
+from hmx.dates import time_label
 from hmx.errors import BadArgument
 from hmx.figures.panel import draw_panel
 from hmx.folds import ROLES, TEST
@@ -260,7 +261,7 @@ def facts(planned: Plan, recipe: Recipe) -> dict[str, Any]:
         "network": recipe.network.model_dump(mode="json"),
         "fit": recipe.fit.model_dump(mode="json"),
         "transforms": dict(recipe.transforms),
-        "steps": [str(times[0])[:10], str(times[-1])[:10], len(times)],
+        "steps": [time_label(times[0]), time_label(times[-1]), len(times)],
         "split": reader.split.digest,
         "data": planned.scanned.digest,
         "cube": reader.cube.data.attrs.get("hmx_fingerprint") if whole else None,

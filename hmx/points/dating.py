@@ -35,7 +35,9 @@ def steps_at(dates: np.ndarray, bands: Bands) -> np.ndarray:
     elif cadence.unit == "months":
         numbers, asked, step = _months(axis), _months(dates), cadence.step
     else:
-        numbers, asked, step = _microseconds(axis), _microseconds(dates), cadence.step
+        end = cadence.extend(bands.data["time"], 1)
+        numbers, asked = _microseconds(axis), _microseconds(dates)
+        step = int(_microseconds(end)[0] - numbers[-1])
     found = np.searchsorted(numbers, asked, side="right") - 1
     return np.where(asked >= numbers[-1] + step, len(axis), found)
 

@@ -17,6 +17,7 @@ import xarray as xr
 
 from hmx.bundle import Bundle
 from hmx.cube import CHUNK, Cube, Cubelike, enter
+from hmx.dates import time_label
 from hmx.errors import BadArgument
 from hmx.grid import Grid
 from hmx.loading import load_forecaster
@@ -210,7 +211,7 @@ class Order(BaseOrder):
     def summary(self) -> str:
         """Say in words what is forecast."""
         times = self.cube.cadence.extend(self.cube.data["time"], self.options.h)
-        return f"{self.options.h} steps, {str(times[0])[:10]} to {str(times[-1])[:10]}"
+        return f"{self.options.h} steps, {time_label(times[0])} to {time_label(times[-1])}"
 
     def tolerance(self, name: str = "") -> float:
         """Return what a variable may differ by, native units; of a probability, in 1."""

@@ -9,6 +9,7 @@ import xarray as xr
 
 from hmx.axes import find_axes
 from hmx.cube import Cubelike, enter
+from hmx.dates import time_label
 from hmx.errors import CubeError, GridMismatch
 from hmx.observed import OBSERVED_UNTIL, steps_until
 
@@ -81,7 +82,8 @@ def _check(series: xr.DataArray, ahead: xr.Dataset, time: str) -> None:
     origin, last = ahead["forecast_reference_time"].values, series[time].values[-1]
     if origin != last:
         raise CubeError(
-            f"the forecast starts from {str(origin)[:10]} and the cube ends at {str(last)[:10]}. "
+            f"the forecast starts from {time_label(origin)} and the cube ends at "
+            f"{time_label(last)}. "
             "Pass the cube it was made from: ds.sel(time=slice(None, origin))."
         )
     here = enter(series, static=()).grid

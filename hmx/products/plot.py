@@ -13,6 +13,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from hmx.cube import Cubelike, enter
+from hmx.dates import time_label
 from hmx.errors import CubeError
 
 MISSING = "0.72"  # grey of pixels without data
@@ -110,11 +111,11 @@ def _sheet(
         for axis, plane in zip(line[skipped:], maps, strict=True):
             axis.set_facecolor(MISSING)
             drawn = axis.imshow(plane.values, interpolation="nearest", **style)
-            axis.set_title(_when(plane["time"].values), fontsize=9)
+            axis.set_title(_when(plane["time"].values[()]), fontsize=9)
         figure.colorbar(drawn, ax=list(line), label=title, shrink=0.85)
     return figure
 
 
 def _when(time: Any) -> str:
-    text = str(time)[:10]
+    text = time_label(time)
     return text.removesuffix("-01-01")
