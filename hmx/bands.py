@@ -43,7 +43,10 @@ class Bands:
     door : Door
         Names and orientation of the cube outside.
     climatology : bool
-        Whether the steps are months of every year, or a calendar's.
+        Whether the steps are months of every year, or a calendar's. Bands without any time
+        count as one step of every year.
+    timeless : bool
+        Whether no band has time.
     """
 
     data: xr.Dataset
@@ -51,6 +54,7 @@ class Bands:
     static: tuple[str, ...]
     door: Door
     climatology: bool
+    timeless: bool = False
 
     @cached_property
     def grid(self) -> Grid:
@@ -60,6 +64,8 @@ class Bands:
     @cached_property
     def cadence(self) -> Cadence:
         """The calendar step between two maps."""
+        if self.timeless:
+            return Cadence(1, "steps")
         time = self.data["time"]
         return Cadence.infer(time.rename(self.door.names.get("time", "time")))
 
@@ -231,15 +237,11 @@ def enter_bands(
     MissingVariable
         If bands are not in the cube; all are named.
     """
-    data = obj.to_dataset(name=obj.name or "band") if isinstance(obj, xr.DataArray) else obj
-    names = find_axes(data)
-    inner = crs_as_coordinate(data).rename({o: name for name, o in names.items() if o != name})
-    if "time" not in inner.coords:
-        raise CubeError(
-            f"dimension {names['time']!r} has no coordinate, so no step has a date. Give it one: "
-            f"ds = ds.assign_coords({names['time']}=[2015, 2016, ...])."
-        )
-    variables = {str(name): _channels(str(name), v) for name, v in inner.data_vars.items()}
+    inner, names, timeless = _inner(obj)
+    everything = dynamic is None or static is None
+    variables = {
+        str(name): _channels(str(name), v, strict=everything) for name, v in inner.data_vars.items()
+    }
     known = {n: band for bands in variables.values() for n, band in bands.items()}
     moving = [n for n, band in known.items() if "time" in band.dims]
     still = [n for n in known if n not in moving]
@@ -260,13 +262,66 @@ def enter_bands(
         dynamic=tuple(moving),
         static=tuple(still),
         door=door,
-        climatology=months_of_year(bands["time"], names["time"]),
+        climatology=timeless or months_of_year(bands["time"], names["time"]),
+        timeless=timeless,
     )
 
 
-def _channels(name: str, variable: xr.DataArray) -> dict[str, xr.DataArray]:
-    """Split a variable along its further dims; nothing of what is no map."""
-    if variable.dtype.kind not in "iuf" or not {"y", "x"} <= set(variable.dims):
+def _inner(obj: Cubelike) -> tuple[xr.Dataset, dict[str, str], bool]:
+    """Give dims their inner names; return outer ones beside, and whether time is made up."""
+    data = obj.to_dataset(name=obj.name or "band") if isinstance(obj, xr.DataArray) else obj
+    timeless = _is_timeless(data)
+    names = find_axes(data, ("y", "x") if timeless else ("time", "y", "x"))
+    inner = crs_as_coordinate(data).rename({o: name for name, o in names.items() if o != name})
+    if timeless:
+        inner = inner.drop_vars("time", errors="ignore").assign_coords(time=("time", [0]))
+        names["time"] = "time"
+    if "time" not in inner.coords:
+        raise CubeError(
+            f"dimension {names['time']!r} has no coordinate, so no step has a date. Give it one: "
+            f"ds = ds.assign_coords({names['time']}=[2015, 2016, ...])."
+        )
+    return inner, names, timeless
+
+
+def _is_timeless(data: xr.Dataset) -> bool:
+    """Tell bands without time from a cube whose axis of time is called by another name.
+
+    Raises
+    ------
+    CubeError
+        If another dim holds dates.
+    """
+    try:
+        find_axes(data, ("time",))
+    except CubeError:
+        for dim in data.dims:
+            values = data[dim].values if dim in data.coords else np.zeros(0)
+            dated = values.dtype.kind == "M" or hasattr(next(iter(values.flat), None), "dayofyr")
+            if dated:
+                raise CubeError(
+                    f"dimension {dim!r} holds dates, and no dimension is called time. Rename it: "
+                    f"ds = ds.rename({{{str(dim)!r}: 'time'}})."
+                ) from None
+        return True
+    return False
+
+
+def _channels(name: str, variable: xr.DataArray, *, strict: bool) -> dict[str, xr.DataArray]:
+    """Split a variable along its further dims; nothing of what is no map.
+
+    Raises
+    ------
+    CubeError
+        If it is a map of something else than numbers, and all bands are meant.
+    """
+    if not {"y", "x"} <= set(variable.dims):
+        return {}
+    if variable.dtype.kind == "b":
+        variable = variable.astype("uint8")  # of yes and no: 1 and 0
+    if variable.dtype.kind not in "iuf":
+        if strict:
+            raise _no_numbers(name, variable)
         return {}
     inner = ("time", "y", "x") if "time" in variable.dims else ("y", "x")
     others = [dim for dim in variable.dims if dim not in inner]
@@ -276,6 +331,17 @@ def _channels(name: str, variable: xr.DataArray) -> dict[str, xr.DataArray]:
         band = variable.isel(dict(zip(others, at, strict=True)), drop=True).transpose(*inner)
         bands[f"{name}[{','.join(labels)}]" if labels else name] = band
     return bands
+
+
+def _no_numbers(name: str, variable: xr.DataArray) -> CubeError:
+    """Build the error for a map of text, dates or complex numbers."""
+    kinds = {"M": "dates", "m": "durations", "c": "complex numbers"}
+    what = kinds.get(variable.dtype.kind, f"text or objects ({variable.dtype})")
+    return CubeError(
+        f"{name!r} holds {what}, and a band holds numbers. Leave it out, ds.drop_vars({name!r}), "
+        f"or write numbers: of classes, a band of 0 and 1 for each, ds['{name}_granite'] = "
+        f"(ds[{name!r}] == 'granite').astype('uint8')."
+    )
 
 
 def _said(variable: xr.DataArray, dim: Any, index: int) -> str:

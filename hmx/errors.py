@@ -126,8 +126,9 @@ class TrainingFailed(HmxError, RuntimeError):
 
 def did_you_mean(word: str, known: Iterable[object]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, or nothing."""
-    close = get_close_matches(word, [str(name) for name in known], n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    names = {str(name).casefold(): str(name) for name in known}  # SOC is as near to soc as can be
+    close = get_close_matches(word.casefold(), names, n=1, cutoff=0.6)
+    return f" Did you mean {names[close[0]]!r}?" if close else ""
 
 
 def missing_variable(word: str, known: Iterable[object], *, where: str = "the cube") -> HmxError:

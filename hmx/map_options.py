@@ -13,6 +13,12 @@ from hmx.parsing import Numbers, Options
 Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
 TargetTransform = Literal["none", "log", "log1p", "normalize"]
 
+# Names that a map has already: its other variables, dims and coordinates.
+RESERVED = frozenset({
+    "quality", "applicable", "dissimilarity", "time", "x", "y", "lat", "lon", "latitude",
+    "longitude", "spatial_ref", "quantile", "band",
+})  # fmt: skip
+
 # What makes a network the one of the soil carbon study that this job goes back to.
 _REFITTED: dict[str, Any] = {
     "widths": (32, 64),
@@ -28,6 +34,27 @@ _REFITTED: dict[str, Any] = {
 def _as_texts(value: Any) -> Any:
     """Take one text for a list of one."""
     return [value] if isinstance(value, str) else value
+
+
+def _as_codes(value: Any) -> Any:
+    """Take one code for a list of one."""
+    return [value] if isinstance(value, str | int | float) else value
+
+
+_SEPARATORS = {
+    "tab": "\t", "\\t": "\t", "blank": " ", "blanks": " ", "space": " ", "comma": ",",
+    "semicolon": ";", "bar": "|", "pipe": "|", "\\s+": " ",
+}  # fmt: skip
+
+
+def _as_separator(value: Any) -> Any:
+    """Take the name of a separator for the character."""
+    if not isinstance(value, str):
+        return value
+    value = _SEPARATORS.get(value.lower(), value)
+    if len(value) != 1 or value.isalnum() or value in '\r\n"':
+        raise ValueError("a separator is one character between fields, tab or blank. Try ';'")
+    return value
 
 
 def _as_crs(value: Any) -> Any:
@@ -190,7 +217,19 @@ class PointsOptions(Options):
     valid_range : tuple of float, optional
         Smallest and largest valid value of the target; rows beyond are left out.
     layer : str, optional
-        Of a file with several.
+        Layer or sheet of a file with several.
+    separator : str, optional
+        Between fields of a table of text: one character, ``tab`` or ``blank``. Default:
+        found out.
+    decimal : {".", ","}, optional
+        Sign in numbers that stand as text. Default: found out, of a table of text.
+    encoding : str, optional
+        Of text. Default: by byte order mark, else UTF-8, else cp1252.
+    missing : tuple of float or str
+        Codes that mean missing, in target, coordinates and dates.
+    id : str, optional
+        Column that names rows in reports. Default: the first of unique values that is
+        called ``id``, ``profile_id`` or alike.
     min_valid : float
         Least share of a sample's window, over bands, steps and pixels, that is known.
     """
@@ -205,7 +244,22 @@ class PointsOptions(Options):
     units: str | None = None
     valid_range: tuple[float, float] | None = None
     layer: str | None = None
+    separator: Annotated[str | None, BeforeValidator(_as_separator)] = None
+    decimal: Literal[".", ","] | None = None
+    encoding: str | None = None
+    missing: Annotated[tuple[float | str, ...], BeforeValidator(_as_codes)] = ()
+    id: str | None = None
     min_valid: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    @field_validator("target")
+    @classmethod
+    def _free(cls, target: str) -> str:
+        if target.lower() in RESERVED:
+            raise ValueError(
+                f"a map holds a variable or dimension {target.lower()!r} of its own, so no target "
+                "is called that. Rename the column, e.g. to 'soc'"
+            )
+        return target
 
     @field_validator("valid_range")
     @classmethod

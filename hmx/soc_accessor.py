@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from hmx.predict.plan import Plan
     from hmx.predict.region import Region
 
-_POINTS = ("x", "y", "crs", "date", "site", "where", "units", "valid_range", "layer", "min_valid")
+_POINTS = (
+    "x", "y", "crs", "date", "site", "where", "units", "valid_range", "layer", "min_valid",
+    "separator", "decimal", "encoding", "missing", "id",
+)  # fmt: skip
 
 
 class SOCAccessor:

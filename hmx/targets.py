@@ -83,6 +83,20 @@ def central(values: np.ndarray, scaler: TargetScaler) -> np.ndarray:
     return inverse(values, scaler) * scaler.ratio
 
 
+def limits_of(transform: TargetTransform) -> tuple[float, float]:
+    """Return the bounds of a quantity whose valid range nobody declared.
+
+    A logarithm is taken of quantities that cannot be negative. That of 1 more goes down to
+    -1, but is used for the sake of zeros: estimates and intervals below 0 are cut there.
+
+    Parameters
+    ----------
+    transform : {"none", "log", "log1p", "normalize"}
+        What the target goes through.
+    """
+    return (0.0, np.inf) if transform in ("log", "log1p") else (-np.inf, np.inf)
+
+
 def ratio_of(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Compute the sum of truths over the sum of predictions.
 
@@ -125,9 +139,15 @@ def _raw(values: np.ndarray, transform: TargetTransform) -> np.ndarray:
         return values
     least, bound = float(values.min(initial=np.inf)), 0 if transform == "log" else -1
     if least <= bound:
-        other = "log1p" if least > -1 else "normalize"
+        first = (
+            "Where it stands for missing or cannot be, pass missing or valid_range=[0, ...] of the "
+            "points; where it is true, train"
+        )
+        other = (
+            "Train with transform='log1p'" if least == 0 else f"{first} with transform='normalize'"
+        )
         raise BadArgument(
             f"transform={transform!r} of the value {least:g}: it takes values above {bound}. "
-            f"Train with transform={other!r}."
+            f"{other}."
         )
     return np.asarray(np.log(values) if transform == "log" else np.log1p(values))

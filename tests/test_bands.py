@@ -100,10 +100,54 @@ def test_bands_that_are_missing_are_all_named(months):
 
 
 def test_what_is_no_map_is_no_band(months):
-    ds = months.assign(name=(("y", "x"), np.full((6, 8), "a")), total=("time", np.arange(12)))
+    ds = months.assign(total=("time", np.arange(12)))
     assert enter_bands(ds).variables == enter_bands(months).variables
-    with pytest.raises(CubeError, match=r"no band among \('name', 'total'\).*ds\['elevation'\]"):
-        enter_bands(ds[["name", "total"]])
+    with pytest.raises(CubeError, match=r"no band among \('total',\).*ds\['elevation'\]"):
+        enter_bands(ds[["total"]].assign_coords(y=months["y"], x=months["x"]))
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        (np.full((6, 8), "chalk"), "text"),
+        (np.full((6, 8), "chalk", object), "text or objects"),
+        (np.full((6, 8), "2015-06-01", "M8[ns]"), "dates"),
+        (np.full((6, 8), 1j), "complex numbers"),
+    ],
+    ids=["text", "objects", "dates", "complex"],
+)
+def test_a_map_of_anything_but_numbers_is_refused_by_name(months, values, what):
+    ds = months.assign(geology=(("y", "x"), values))
+    text = rf"'geology' holds {what}.*a band holds numbers.*drop_vars\('geology'\)"
+    with pytest.raises(CubeError, match=text):
+        enter_bands(ds)
+    chosen = enter_bands(ds, dynamic=["lst"], static=["slope"])
+    assert chosen.variables == ("lst", "slope")
+
+
+def test_a_band_of_yes_and_no_is_one_and_zero(months):
+    forest = np.arange(48).reshape(6, 8) % 3 == 0
+    bands = enter_bands(months.assign(forest=(("y", "x"), forest)))
+    read = bands.read(Window.of(bands.grid.shape), Span(0, 1))["forest"]
+    flips = bands.door.flips
+    assert "forest" in bands.static
+    np.testing.assert_array_equal(read, forest[::-1] if "y" in flips else forest)
+
+
+def test_bands_without_any_time_are_one_step_of_every_year(months):
+    still = months[["slope"]].drop_vars("time", errors="ignore")
+    for ds in (still, still.assign_coords(time=np.datetime64("2015-01-01", "ns"))):
+        bands = enter_bands(ds)
+        assert (bands.dynamic, bands.static) == ((), ("slope",))
+        assert (bands.timeless, bands.climatology, len(bands.labels)) == (True, True, 1)
+        assert bands.history() == 1
+
+
+def test_an_axis_of_dates_under_another_name_is_no_axis_of_bands(months):
+    days = np.arange("2015-01-01", "2015-01-13", dtype="M8[D]").astype("M8[ns]")
+    ds = months[["lst"]].rename(time="obs").assign_coords(obs=days)
+    with pytest.raises(CubeError, match=r"'obs' holds dates.*rename\(\{'obs': 'time'\}\)"):
+        enter_bands(ds)
 
 
 def test_a_band_of_the_other_role_is_refused(months):

@@ -1,53 +1,41 @@
-"""Files of points: CSV through pandas, vector files through GDAL (pyogrio)."""
+"""Files of points: whatever holds a table, opened by its kind."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyproj
 
 from hmx.errors import BadArgument, SourceError
+from hmx.map_options import PointsOptions
 from hmx.paths import absolute
+from hmx.points.binary import SHEETS, read_parquet, read_sheet
+from hmx.points.tabular import Table, coordinates, crs_of, no_points
+from hmx.points.text import read_text
+from hmx.points.vector import read_vector
 
-_TEXT = (".csv", ".tsv", ".txt", ".csv.gz")
-_POINT = np.dtype([("order", "u1"), ("type", "<u4"), ("xy", "<f8", 2)])  # WKB, little-endian
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as it was found.
-
-    Parameters
-    ----------
-    name : str
-        What messages call it.
-    columns : DataFrame
-        Without geometry.
-    xy : ndarray of float64, (n, 2), optional
-        From its geometry.
-    crs : pyproj.CRS, optional
-        Of its geometry.
-    """
-
-    name: str
-    columns: pd.DataFrame
-    xy: np.ndarray | None = None
-    crs: pyproj.CRS | None = None
+_TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
+_PACKED = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+_PARQUET = (".parquet", ".geoparquet", ".pq")
 
 
-def open_table(source: Any, layer: str | None = None) -> Table:
+def open_table(source: Any, how: PointsOptions | None = None) -> Table:
     """Open whatever holds points.
 
     Parameters
     ----------
     source : DataFrame, GeoDataFrame, str or Path
-        A path or URL of a CSV, or of a vector file that GDAL opens.
-    layer : str, optional
-        Of a vector file with several.
+        A path or URL of a table of text (also packed by gzip), of a Parquet file, a
+        spreadsheet, or of a vector file that GDAL opens.
+    how : PointsOptions, optional
+        Separator, decimal sign, encoding and layer; default: found out.
 
     Raises
     ------
@@ -56,82 +44,94 @@ def open_table(source: Any, layer: str | None = None) -> Table:
     BadArgument
         If the source is no table, or its geometries are no points.
     """
+    how = how or PointsOptions()
     if isinstance(source, str | Path):
-        text = absolute(source)
-        return _text(text) if text.lower().endswith(_TEXT) else _vector(text, layer)
+        return _file(absolute(source), how)
     if hasattr(source, "crs") and hasattr(source, "geometry"):
-        return _geometries(source)
+        return _geometries(source, how)
     if hasattr(source, "columns") and hasattr(source, "iloc"):
-        return Table("the table", source.reset_index(drop=True))
+        return _frame(source.reset_index(drop=True), how)
     raise BadArgument(
         f"points are a {type(source).__name__}, and must be a DataFrame, a GeoDataFrame, or the "
         "path of a CSV, GeoPackage or other vector file. Pass points='points.csv'."
     )
 
 
-def _geometries(source: Any) -> Table:
+def _file(path: str, how: PointsOptions) -> Table:
+    name = path.partition("?")[0].rstrip("/").rpartition("/")[2]
+    kind, packed = name.lower(), ""
+    for suffix in _PACKED:
+        if kind.endswith(suffix):
+            kind, packed = kind.removesuffix(suffix), suffix
+    if kind.endswith(_TEXT):
+        return read_text(_unpacked(_read(path), packed, path), name, how)
+    if kind.endswith(_PARQUET):
+        return read_parquet(_unpacked(_read(path), packed, path), name)
+    if kind.endswith(SHEETS):
+        return read_sheet(_read(path), name, how)
+    if kind.endswith(".zip") and (text := _zipped_text(path)) is not None:
+        return read_text(text, name, how)
+    return read_vector(path, name, how)
+
+
+def _read(path: str) -> bytes:
+    try:
+        if "://" in path:
+            import fsspec
+
+            with fsspec.open(path, "rb") as file:
+                return bytes(file.read())
+        return Path(path).read_bytes()
+    except (OSError, ValueError, ImportError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unpacked(data: bytes, packed: str, path: str) -> bytes:
+    try:
+        return _PACKED[packed](data) if packed else data
+    except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> SourceError:
+    return SourceError(
+        f"points cannot be read from {path!r} ({error}). Pass the path of a CSV with a header."
+    )
+
+
+def _zipped_text(path: str) -> bytes | None:
+    """Return the only table of text in an archive; nothing where it holds another kind."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(_read(path))) as archive:
+            names = [name for name in archive.namelist() if name.lower().endswith(_TEXT)]
+            others = [
+                name for name in archive.namelist() if name.lower().endswith((".shp", ".gpkg"))
+            ]
+            return archive.read(names[0]) if len(names) == 1 and not others else None
+    except (zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: it has a password
+        raise _unreadable(path, error) from None
+
+
+def _geometries(source: Any, how: PointsOptions) -> Table:
     """Take a GeoDataFrame apart, by what it can do and not by its type."""
     try:
         xy = np.stack([np.asarray(source.geometry.x), np.asarray(source.geometry.y)], axis=1)
     except ValueError:
-        raise _no_points("the table", "other geometries") from None
+        raise no_points("the table", "other geometries") from None
     columns = pd.DataFrame(source.drop(columns=source.geometry.name)).reset_index(drop=True)
-    return Table("the table", columns, xy.astype("float64"), _crs(source.crs))
+    return _described(columns, how, xy.astype("float64"), crs_of(source.crs))
 
 
-def _text(path: str) -> Table:
-    name = path.rpartition("/")[2]
-    try:
-        table = pd.read_csv(path, sep="\t" if name.lower().endswith(".tsv") else ",")
-        if table.shape[1] == 1 and ";" in str(table.columns[0]):
-            table = pd.read_csv(path, sep=";")
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise SourceError(
-            f"points cannot be read from {path!r} ({error}). Pass the path of a CSV with a header."
-        ) from error
-    return Table(name, table)
+def _frame(columns: Any, how: PointsOptions) -> Table:
+    """Take a DataFrame, whose points may stand in one column as geometries."""
+    for name in columns.columns:
+        known = columns[name].dropna() if columns.columns.tolist().count(name) == 1 else []
+        if len(known) and hasattr(known.iloc[0], "geom_type"):
+            shapes = [getattr(shape, "wkb", None) for shape in columns[name]]
+            xy = coordinates(shapes, "the table", known.iloc[0].geom_type)
+            return _described(columns.drop(columns=name), how, xy)
+    return _described(columns, how)
 
 
-def _vector(path: str, layer: str | None) -> Table:
-    name = path.rpartition("/")[2]
-    try:
-        import pyogrio
-        from pyogrio.errors import DataLayerError, DataSourceError
-    except ImportError:
-        raise SourceError(
-            f"reading {name} needs pyogrio, which is not installed. Type pip install pyogrio, or "
-            "save the points as CSV."
-        ) from None
-    try:
-        meta, _, geometry, fields = pyogrio.raw.read(path, layer=layer, force_2d=True)
-    except (DataSourceError, DataLayerError) as error:
-        raise SourceError(
-            f"points cannot be read from {path!r} ({error}). Pass the path of a vector file or a "
-            "CSV, and layer=... if it has several."
-        ) from error
-    columns = pd.DataFrame(dict(zip(meta["fields"], fields, strict=True)))
-    if geometry is None:  # a table without geometry
-        return Table(name, columns)
-    return Table(name, columns, _coordinates(geometry, name, meta), _crs(meta["crs"]))
-
-
-def _coordinates(geometry: np.ndarray, name: str, meta: dict[str, Any]) -> np.ndarray:
-    """Decode well-known binary points (OGC 06-103r4, 8.2.6), NaN where there is none."""
-    there = np.array([shape is not None for shape in geometry], bool)
-    blobs = geometry[there]
-    if any(len(blob) != _POINT.itemsize or blob[1] != 1 for blob in blobs):
-        raise _no_points(name, f"geometries of type {meta['geometry_type']}")
-    xy = np.full((len(geometry), 2), np.nan)
-    xy[there] = np.frombuffer(b"".join(blobs), _POINT)["xy"]
-    return xy
-
-
-def _no_points(name: str, what: str) -> BadArgument:
-    return BadArgument(
-        f"{name} holds {what}, and samples are taken at points. Pass points, e.g. the centroids: "
-        "table.set_geometry(table.centroid)."
-    )
-
-
-def _crs(given: Any) -> pyproj.CRS | None:
-    return None if given is None else pyproj.CRS.from_user_input(given)
+def _described(columns: Any, how: PointsOptions, xy: Any = None, crs: Any = None) -> Table:
+    return Table("the table", columns, xy, crs, decimal=how.decimal or ".")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 import pyproj
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from hmx.bands import Bands
 from hmx.errors import BadArgument, NotEnoughData
-from hmx.grid import crs_name
 from hmx.points.dating import steps_at
+from hmx.points.extent import require_overlap
 from hmx.points.report import (
     DUPLICATE,
     NO_DATA,
@@ -23,7 +25,7 @@ from hmx.points.report import (
 )
 from hmx.points.samples import Samples
 from hmx.points.table import Points
-from hmx.points.windows import around, require_fits, squares
+from hmx.points.windows import around, inside_counts, require_fits, squares
 from hmx.windows import Window
 
 
@@ -49,15 +51,16 @@ def join(
         Steps that a sample sees, the last of them that of its date. Default: all of a
         climatology, up to 5 of a calendar.
     min_valid : float
-        A sample is left out if less than this share of the numbers in its window (all
-        bands, steps and pixels; beyond the cube all is missing) is known, or if nothing
+        A sample is left out if less than this share of the numbers in the part of its
+        window that lies in the cube (all bands, steps and pixels) is known, or if nothing
         is known of its centre pixel.
 
     Returns
     -------
     tuple of Samples and JoinReport
-        Samples of one site share a number: by the table's column of sites, else by
-        pixel. Each row of the table is a sample or counted in the report.
+        Samples of one site share a number: of one pixel, and of one name in the table's
+        column of sites; both join further samples to theirs. Each row of the table is a
+        sample or counted in the report.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def join(
     xy = _projected(points, bands)
     pixel = _pixels(xy, bands)
     inside = np.asarray(((pixel >= 0) & (pixel < bands.grid.shape)).all(axis=1))
-    _require_overlap(points, bands, xy, inside)
+    require_overlap(points, bands, inside)
     keeper.keep(OUTSIDE, inside)
     step = _steps(points, bands, keeper)
     keeper.keep(NO_HISTORY, step + 1 >= history)
@@ -83,13 +86,13 @@ def join(
     samples = _samples(points, kept, pixel, xy, step)
     valid = _valid(bands, samples, window, history, min_valid)
     keeper.keep(NO_DATA, _spread(valid, kept))
-    samples = samples.at(valid)
-    report = _report(points, samples, keeper)
+    samples = _with_sites(samples.at(valid), points, keeper.kept)
+    report = _report(points, samples, keeper, bands)
     if not len(samples):
         raise NotEnoughData(
             f"no sample is left. {report} Check points.crs, date and where, or lower min_valid."
         )
-    return _numbered(samples), report
+    return samples, report
 
 
 def _samples(
@@ -99,7 +102,7 @@ def _samples(
         row=pixel[kept, 0],
         column=pixel[kept, 1],
         value=points.value[kept],
-        site=_sites(points, pixel)[kept],
+        site=np.zeros(int(kept.sum()), "int64"),  # of those that are left, later
         step=step[kept],
         lonlat=_degrees(points)[kept],
         xy=xy[kept],
@@ -159,19 +162,6 @@ def _pixels(xy: np.ndarray, bands: Bands) -> np.ndarray:
     return np.floor(np.where(inside, place, -1)).astype("int64")
 
 
-def _require_overlap(points: Points, bands: Bands, xy: np.ndarray, inside: np.ndarray) -> None:
-    if inside.any() or not len(points):
-        return
-    there = ", ".join(f"{edge:.6g}" for edge in bands.grid.bounds)
-    low, high = np.nanmin(xy, axis=0), np.nanmax(xy, axis=0)
-    here = ", ".join(f"{edge:.6g}" for edge in (*low, *high))
-    raise BadArgument(
-        f"all {len(points)} points lie outside the cube: they span ({here}) and the cube "
-        f"({there}), both west, south, east, north in {crs_name(bands.grid.crs)}. The points were "
-        f"taken for {crs_name(points.crs)}: pass their true crs=..., and check that x is east."
-    )
-
-
 def _steps(points: Points, bands: Bands, keeper: _Keeper) -> np.ndarray:
     """Find the last step that each point sees, and leave out what has none."""
     last = len(bands.labels) - 1
@@ -199,19 +189,22 @@ def _spread(found: np.ndarray, kept: np.ndarray, *, fill: bool = True) -> np.nda
     return spread
 
 
-def _sites(points: Points, pixel: np.ndarray) -> np.ndarray:
-    """Give each site a number: by name, and by pixel where there is no name."""
-    by_pixel = pd.factorize(pd.MultiIndex.from_arrays(list(pixel.T)))[0]
-    if points.site is None:
-        return np.asarray(by_pixel)
-    names, distinct = pd.factorize(points.site)
-    return np.asarray(np.where(names >= 0, names, len(distinct) + by_pixel))
+def _with_sites(samples: Samples, points: Points, kept: np.ndarray) -> Samples:
+    """Count the sites from 0, in the order in which they come.
 
-
-def _numbered(samples: Samples) -> Samples:
-    """Count the sites from 0, in the order in which they come."""
-    site = np.asarray(pd.factorize(samples.site)[0])
-    return Samples(**{**vars(samples), "site": site})
+    Samples of one pixel see the same window, so they are of one site whatever the table
+    calls it; names join those of several pixels.
+    """
+    pixel = pd.factorize(pd.MultiIndex.from_arrays([samples.row, samples.column]))[0]
+    site = np.asarray(pixel)
+    if points.site is not None and len(samples):
+        names = pd.factorize(points.site[kept])[0]
+        named, pixels = names >= 0, pixel.max() + 1
+        links = (np.ones(named.sum()), (pixel[named], pixels + names[named]))
+        size = pixels + names.max() + 1
+        joined = connected_components(coo_array(links, shape=(size, size)), directed=False)[1]
+        site = joined[pixel]
+    return replace(samples, site=np.asarray(pd.factorize(site)[0]))
 
 
 def _valid(
@@ -232,13 +225,15 @@ def _valid(
         times = samples.step[rows, None] - np.arange(history) - steps.start  # (n, t)
         known = around(series, window)[times, y[:, None], x[:, None]].sum(axis=1)
         known = known + around(plane, window)[y, x]  # (n, w, w)
-        share = known.sum(axis=(1, 2)) / (numbers * window**2)
+        inside = inside_counts(bands.grid, samples.at(rows), window)
+        share = known.sum(axis=(1, 2)) / (numbers * inside)
         valid[rows] = (share >= min_valid) & (known[:, margin, margin] > 0)
     return valid
 
 
-def _report(points: Points, samples: Samples, keeper: _Keeper) -> JoinReport:
+def _report(points: Points, samples: Samples, keeper: _Keeper, bands: Bands) -> JoinReport:
     _, per_site = np.unique(samples.site, return_counts=True)
+    ids = points.names
     return JoinReport(
         table=points.name,
         target=points.target,
@@ -248,4 +243,35 @@ def _report(points: Points, samples: Samples, keeper: _Keeper) -> JoinReport:
         sites=len(per_site),
         replicates=int(per_site[per_site > 1].sum()),
         left=keeper.left,
+        id=ids.column,
+        ids={} if ids.column is None else {why: ids.of(rows) for why, rows in keeper.left.items()},
+        found=() if points.table is None else points.table.found,
+        notes=(
+            *points.notes,
+            *_site_notes(points, samples, keeper.kept),
+            *_date_notes(points, bands),
+        ),
     )
+
+
+def _site_notes(points: Points, samples: Samples, kept: np.ndarray) -> list[str]:
+    """Say where the table's sites were joined: they share a pixel."""
+    if points.site is None or not len(samples):
+        return []
+    names, distinct = pd.factorize(points.site[kept])
+    named = names >= 0
+    pairs = pd.DataFrame({"name": names[named], "site": samples.site[named]}).drop_duplicates()
+    shared = pairs.groupby("site")["name"].transform("size") > 1
+    if not shared.any():
+        return []
+    return [
+        f"Column {points.site_column!r} names {len(distinct):,} sites, {int(shared.sum()):,} of "
+        "which share a pixel with another: those are one site, or replicates would be trained and "
+        "tested on."
+    ]
+
+
+def _date_notes(points: Points, bands: Bands) -> list[str]:
+    if points.date is None or not bands.climatology:
+        return []
+    return ["The cube has no calendar, so dates are not used."]

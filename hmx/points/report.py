@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ DUPLICATE, NO_DATA = "duplicate", "no data"
 _WORDS = {
     "filtered": "not passing the filters (where)",
     "no place": "without coordinates",
+    "null island": "at (0, 0), which is no measured place",
     "no value": "without a value",
     "invalid": "outside the valid range",
     OUTSIDE: "outside the cube",
@@ -22,6 +23,9 @@ _WORDS = {
     DUPLICATE: "duplicates (same place, date and value as a row before)",
     NO_DATA: "without data (centre unknown, or too little of the window known)",
 }
+
+
+_LISTED = 5  # names of rows in a sentence; all are in the data
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,14 @@ class JoinReport:
         Samples that share their site with another.
     left : dict of str to ndarray of int
         Rows of the table, from 0, that were left out, by reason.
+    id : str, optional
+        Column that names rows.
+    ids : dict of str to list
+        Names of the rows that were left out, by reason; empty without such a column.
+    found : tuple of str
+        What was detected of the file: separator, decimal sign, encoding, layer.
+    notes : tuple of str
+        What else is worth knowing.
     """
 
     table: str
@@ -52,20 +64,35 @@ class JoinReport:
     sites: int
     replicates: int
     left: dict[str, np.ndarray]
+    id: str | None = None
+    ids: dict[str, list[object]] = field(default_factory=dict)
+    found: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         units = f" ({self.units})" if self.units else ""
+        found = f" ({', '.join(self.found)})" if self.found else ""
         told = [
-            f"{self.rows:,} rows of {self.table}: {self.samples:,} samples of "
+            f"{self.rows:,} rows of {self.table}{found}: {self.samples:,} samples of "
             f"{self.target}{units} at {self.sites:,} sites."
         ]
         if self.replicates:
             told.append(f"{self.replicates:,} samples share a site with others (replicates).")
-        lost = [f"{len(rows):,} {_WORDS[reason]}" for reason, rows in self.left.items()]
+        lost = [f"{len(rows):,} {_WORDS[reason]}{self._named(reason)}"
+                for reason, rows in self.left.items()]  # fmt: skip
         told.append(f"Left out: {'; '.join(lost)}." if lost else "No row was left out.")
-        return " ".join(told)
+        return " ".join([*told, *self.notes])
+
+    def _named(self, reason: str) -> str:
+        """List rows by their names; those that a filter takes out are meant."""
+        names = self.ids.get(reason, [])
+        if not names or reason == "filtered":
+            return ""
+        more = ", ..." if len(names) > _LISTED else ""
+        return f" ({self.id} {', '.join(map(str, names[:_LISTED]))}{more})"
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON can hold: counts, and the rows left out by reason."""
         plain = {name: value for name, value in vars(self).items() if name != "left"}
+        plain |= {"found": list(self.found), "notes": list(self.notes)}
         return plain | {"left": {reason: rows.tolist() for reason, rows in self.left.items()}}

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from operator import eq, ge, gt, le, lt, ne
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyproj
 
-from hmx.errors import BadArgument, MissingCRS, MissingVariable, missing_variable
+from hmx.errors import BadArgument, MissingCRS, MissingVariable, NotEnoughData, missing_variable
 from hmx.grid import crs_name
 from hmx.map_options import PointsOptions
 from hmx.parsing import parse
-from hmx.points.files import Table, open_table
+from hmx.points.dates import dates_of
+from hmx.points.extent import PAIRS, pairs_in, require_on_globe
+from hmx.points.files import open_table
+from hmx.points.filters import passed
+from hmx.points.naming import RowNames, row_names
+from hmx.points.suspects import negatives, null_island, require_no_codes
+from hmx.points.tabular import Table
+from hmx.points.values import column_of, numbers_of, require_numbers
 
-# Names of coordinates seen in the field, in the order in which they are looked for.
-PAIRS = (
-    ("lon", "lat"),
-    ("longitude", "latitude"),
-    ("long", "lat"),
-    ("x", "y"),
-    ("easting", "northing"),
-    ("eastings", "northings"),
-    ("x_coord", "y_coord"),
-)
+__all__ = ["PAIRS", "Points", "read_points"]
+
 FILTERED, NO_PLACE, NO_VALUE, INVALID = "filtered", "no place", "no value", "invalid"
-
-_FILTER = re.compile(
-    r"\s*(?P<column>.+?)\s*(?P<sign><=|>=|==|!=|<|>)\s*(?P<value>[^<>=!\s].*?)\s*$"
-)
-_SIGNS: dict[str, Callable[[Any, Any], Any]] = {
-    "<=": le, ">=": ge, "==": eq, "!=": ne, "<": lt, ">": gt,
-}  # fmt: skip
+NULL_ISLAND = "null island"
 
 
 @dataclass(frozen=True)
@@ -68,6 +58,16 @@ class Points:
         Of the table.
     left : dict of str to ndarray of int
         Rows of the table that were left out, by reason.
+    columns : tuple of str, optional
+        Of the coordinates; none of a geometry.
+    site_column : str, optional
+        Of the sites.
+    names : RowNames
+        Of the rows.
+    notes : tuple of str
+        What else the report says of the table.
+    table : Table, optional
+        As it was read.
     """
 
     name: str
@@ -83,9 +83,37 @@ class Points:
     valid_range: tuple[float, float] | None
     rows: int
     left: dict[str, np.ndarray]
+    columns: tuple[str, str] | None = None
+    site_column: str | None = None
+    names: RowNames = field(default_factory=RowNames)
+    notes: tuple[str, ...] = ()
+    table: Table | None = None
 
     def __len__(self) -> int:
         return len(self.value)
+
+    @property
+    def where(self) -> str:
+        """Where the coordinates stand, in words."""
+        return _place(self.columns, self.name)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Pairs of columns that are called as coordinates are."""
+        return [] if self.table is None else pairs_in(self.table.columns)
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column of the table, all its rows.
+
+        Raises
+        ------
+        MissingVariable
+            If it is not there.
+        """
+        if self.table is None or name not in self.table.columns:
+            listed = [] if self.table is None else self.table.columns
+            raise missing_variable(name, listed, where="the points")
+        return np.asarray(column_of(self.table, name).to_numpy(object))
 
     def require_units(self, units: str | None) -> None:
         """Raise :class:`BadArgument` if others were declared.
@@ -114,24 +142,26 @@ def read_points(
     where: Sequence[str] = (),
     units: str | None = None,
     valid_range: tuple[float, float] | None = None,
-    layer: str | None = None,
+    **options: Any,
 ) -> Points:
-    """Read samples from a table; rows that do not count are told, not dropped in silence.
+    """Read samples from a table; rows that do not count are reported, not dropped in silence.
 
     Parameters
     ----------
     source : DataFrame, GeoDataFrame, str or Path
-        A path or URL of a CSV, a GeoPackage or another vector file.
+        A path or URL of a table of text (CSV, TSV, TXT, also packed), of a Parquet file, a
+        spreadsheet, a GeoPackage or another vector file.
     target : str
         Column of the sampled quantity.
     x, y : str, optional
         Columns of the coordinates. Default: the geometry, or columns with usual names.
     crs : CRS-like, optional
-        Of the coordinates, where the table does not say it itself.
+        Of the coordinates, where the table does not have it.
     date : str, optional
-        Column of sampling dates: ISO dates, or years, which mean their last step.
+        Column of sampling dates: ISO dates, decimal years, or years, which mean their last
+        step.
     site : str, optional
-        Column of sites.
+        Column of sites; samples of one pixel are one site in any case.
     where : sequence of str
         Filters, all of which a row must pass: ``"soc <= 150"``, ``"horizon == 'A'"``.
         They compare numbers as numbers and all else as text.
@@ -139,17 +169,20 @@ def read_points(
         Of the target.
     valid_range : tuple of float, optional
         Smallest and largest valid value; rows beyond are left out, and counted.
-    layer : str, optional
-        Of a file with several.
+    **options
+        ``separator``, ``decimal``, ``encoding``, ``layer``, ``missing`` and ``id``
+        (:class:`hmx.map_options.PointsOptions`).
 
     Raises
     ------
     SourceError
-        If a file cannot be read.
+        If a file cannot be read, or a row does not fit its header.
     MissingVariable
         If a column is not in the table.
     MissingCRS
         If nothing says what the coordinates mean.
+    NotEnoughData
+        If no row has a value.
     BadArgument
         If a column holds what it must not, or a filter cannot be read.
 
@@ -169,27 +202,31 @@ def read_points(
         "where": where,
     }
     chosen |= {"units": units, "valid_range": valid_range}
-    options = parse(PointsOptions, chosen)  # one set of words for the catalog and this call
-    return _points(open_table(source, layer), options, crs)
+    options = parse(PointsOptions, chosen | options)  # one set of words for catalog and call
+    return _points(open_table(source, options), options, crs)
 
 
 def _points(table: Table, options: PointsOptions, crs: Any) -> Points:
     """Take from a table the rows that count."""
-    value = _numbers(table, options.target, "target")
-    xy, system = _placed(table, options, crs)
+    names = row_names(table.columns, options.id, table=table.name)
+    column_of(table, options.target)  # a wrong name is an error before any other
+    kept = passed(table, options, names)  # before values: what is filtered out may hold anything
+    left = {} if kept.all() else {FILTERED: np.flatnonzero(~kept)}
+    xy, system, columns = _placed(table, options, crs, kept, names)
+    island = null_island(np.where(kept[:, None], xy, np.nan), degrees=system.is_geographic)
+    value = _values(table, options, kept & np.isfinite(xy).all(axis=1) & ~island, names)
     low, high = options.valid_range or (-np.inf, np.inf)
-    kept, left = np.ones(len(value), bool), {}
-    for reason, passed in {
-        FILTERED: _passed(table, options.where),
+    for reason, fine in {
         NO_PLACE: np.isfinite(xy).all(axis=1),
+        NULL_ISLAND: ~island,
         NO_VALUE: np.isfinite(value),
         INVALID: (value >= low) & (value <= high),
     }.items():
-        lost = kept & ~passed
-        if lost.any():
-            left[reason] = np.flatnonzero(lost)
-        kept &= passed
-    date, site = options.date, options.site
+        left |= {reason: np.flatnonzero(kept & ~fine)} if (kept & ~fine).any() else {}
+        kept &= fine
+    dates, notes = _dated(table, options, kept, names)
+    if options.valid_range is None:
+        notes += negatives(np.where(kept, value, np.nan), options.target, names)
     return Points(
         name=table.name,
         target=options.target,
@@ -198,52 +235,82 @@ def _points(table: Table, options: PointsOptions, crs: Any) -> Points:
         crs=system,
         value=value[kept],
         row=np.flatnonzero(kept),
-        date=None if date is None else _dates(table, date)[kept],
-        site=None if site is None else _column(table, site).to_numpy(object)[kept],
+        date=None if dates is None else dates[kept],
+        site=None if not options.site else column_of(table, options.site).to_numpy(object)[kept],
         units=options.units,
         valid_range=options.valid_range,
         rows=len(kept),
         left=left,
+        columns=columns,
+        site_column=options.site,
+        names=names,
+        notes=notes,
+        table=table,
     )
 
 
-def _column(table: Table, name: str) -> pd.Series:
-    if name not in table.columns:
-        raise missing_variable(name, table.columns, where=table.name)
-    return table.columns[name]
+def _dated(
+    table: Table, options: PointsOptions, rows: np.ndarray, names: RowNames
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Read the dates of the rows that count, and what is worth knowing of them."""
+    if options.date is None:
+        return None, ()
+    return dates_of(table, options.date, rows, missing=options.missing, names=names)
 
 
-def _numbers(table: Table, name: str, role: str) -> np.ndarray:
-    """Read a column as numbers, NaN where it is empty or infinite."""
-    column = _column(table, name)
-    numbers = pd.to_numeric(column, errors="coerce")
-    odd = np.flatnonzero(numbers.isna() & column.notna())
-    if odd.size:
-        raise BadArgument(
-            f"{role} column {name!r} of {table.name} is not numeric: {odd.size} of {len(column)} "
-            f"rows hold text, such as {column.iloc[odd[0]]!r} in row {odd[0]}. Write numbers "
-            f"there, or name another column: {'target' if role == 'target' else 'x'}='...'."
+def _values(table: Table, options: PointsOptions, rows: np.ndarray, names: RowNames) -> np.ndarray:
+    """Read the target of the rows that count, NaN elsewhere."""
+    name = options.target
+    value, odd = numbers_of(column_of(table, name), decimal=table.decimal, missing=options.missing)
+    require_numbers(table, name, np.stack([rows, odd & rows], axis=1), names, role="target")
+    value = np.where(rows, value, np.nan)
+    if rows.any() and not np.isfinite(value).any():
+        raise NotEnoughData(
+            f"column {name!r} of {table.name} holds no value in the {int(rows.sum()):,} rows that "
+            "count. Name another column, target='...', or look at where and missing."
         )
-    values = numbers.to_numpy("float64", na_value=np.nan)
-    return np.where(np.isfinite(values), values, np.nan)
+    if options.valid_range is None:  # which would say what is valid
+        require_no_codes(value, name, table.name, names)
+    return value
 
 
-def _placed(table: Table, options: PointsOptions, crs: Any) -> tuple[np.ndarray, pyproj.CRS]:
-    """Find the coordinates, (n, 2), and their CRS."""
+def _placed(
+    table: Table, options: PointsOptions, crs: Any, rows: np.ndarray, names: RowNames
+) -> tuple[np.ndarray, pyproj.CRS, tuple[str, str] | None]:
+    """Find the coordinates, (n, 2), their CRS, and the columns that they stand in."""
     x, y = options.x, options.y
     if x is None and table.xy is not None:
-        return table.xy, _system(table, crs, "its geometry has")
+        system = _system(table, crs, "its geometry has")
+        require_on_globe(table.xy[rows], system, _place(None, table.name), [])
+        return table.xy, system, None
     x, y = _pair(table) if x is None or y is None else (x, y)
-    xy = np.stack([_numbers(table, x, "coordinate"), _numbers(table, y, "coordinate")], axis=1)
-    return xy, _system(table, crs, f"columns {x!r} and {y!r} are")
+    parts = []
+    for name in (x, y):
+        values, odd = numbers_of(
+            column_of(table, name), decimal=table.decimal, missing=options.missing
+        )
+        counted = np.stack([rows, odd & rows], axis=1)
+        require_numbers(table, name, counted, names, role="coordinate")
+        known = np.where(rows, values, np.nan)
+        require_no_codes(known, name, table.name, names, coordinate=True)
+        parts.append(values)
+    xy, system = np.stack(parts, axis=1), _system(table, crs, f"columns {x!r} and {y!r} are")
+    others = [pair for pair in pairs_in(table.columns) if pair != (x, y)]
+    require_on_globe(xy[rows], system, _place((x, y), table.name), others)
+    return xy, system, (x, y)
+
+
+def _place(columns: tuple[str, str] | None, table: str) -> str:
+    if columns is None:
+        return f"the geometry of {table}"
+    return f"columns {columns[0]!r} and {columns[1]!r} of {table}"
 
 
 def _pair(table: Table) -> tuple[str, str]:
     """Guess the columns of the coordinates by their names."""
-    names = {str(name).lower(): str(name) for name in table.columns}
-    for x, y in PAIRS:
-        if x in names and y in names:
-            return names[x], names[y]
+    found = pairs_in(table.columns)
+    if found:
+        return found[0]
     listed = ", ".join(map(str, table.columns))
     raise MissingVariable(
         f"{table.name} has no columns of coordinates that can be told by their names (has: "
@@ -270,48 +337,3 @@ def _system(table: Table, given: Any, what: str) -> pyproj.CRS:
             "crs=..., or correct the table."
         )
     return said
-
-
-def _passed(table: Table, where: Sequence[str]) -> np.ndarray:
-    """Tell the rows that pass all filters."""
-    passed = np.ones(len(table.columns), bool)
-    for text in where:
-        parts = _FILTER.match(text)
-        if parts is None:
-            raise BadArgument(
-                f"where={text!r} is no filter: a filter is a column, one of {' '.join(_SIGNS)}, "
-                "and a value. Pass where=['soc <= 150']."
-            )
-        column, value = _column(table, parts["column"].strip("`'\"")), parts["value"]
-        if column.dtype.kind not in "iuf":
-            found = _SIGNS[parts["sign"]](column.astype(str), value.strip("'\""))
-        else:
-            found = _SIGNS[parts["sign"]](column, _number(value, text, str(column.name)))
-        passed &= np.asarray(found.fillna(False), bool)
-    return passed
-
-
-def _number(value: str, text: str, column: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise BadArgument(
-            f"where={text!r} compares numbers with {value}: column {column!r} is numeric. "
-            f"Pass where=['{column} <= 150']."
-        ) from None
-
-
-def _dates(table: Table, name: str) -> np.ndarray:
-    """Read dates; a year alone stands for its last day, and what is empty for none."""
-    column = _column(table, name)
-    text = (
-        column.astype("string").str.strip().str.replace(r"^(\d{4})(\.0)?$", r"\1-12-31", regex=True)
-    )
-    dates = pd.to_datetime(text, errors="coerce", format="ISO8601", utc=True)
-    odd = np.flatnonzero(dates.isna() & column.notna())
-    if odd.size:
-        raise BadArgument(
-            f"date column {name!r} of {table.name} has {column.iloc[odd[0]]!r} in row {odd[0]}, "
-            "which is no date. Write ISO dates (2015-06-30) or years."
-        )
-    return np.asarray(dates.dt.tz_localize(None).to_numpy("datetime64[us]"))

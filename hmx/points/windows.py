@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from hmx.bands import Bands
 from hmx.cube import CHUNK
 from hmx.errors import BadArgument, NotEnoughData
+from hmx.grid import Grid
 from hmx.map_spec import MapSpec
 from hmx.points.samples import Samples
 from hmx.points.stack import RawWindows, channels
@@ -115,6 +116,26 @@ def squares(
         y, x, step = samples.row[rows], samples.column[rows], samples.step[rows]
         core = Window(_span(y), _span(x))
         yield rows, core, Span(int(step.min()) + 1 - history, int(step.max()) + 1)
+
+
+def inside_counts(grid: Grid, samples: Samples, side: int) -> np.ndarray:
+    """Count the pixels of each window that lie in the cube, (n,).
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the cube; one that wraps has no edge in x.
+    samples : Samples
+        Centres of the windows.
+    side : int
+        Of a window, px.
+    """
+    margin, (ny, nx) = side // 2, grid.shape
+    rows = np.minimum(samples.row + margin, ny - 1) - np.maximum(samples.row - margin, 0) + 1
+    if grid.wraps:
+        return np.asarray(rows * side)
+    first = np.maximum(samples.column - margin, 0)
+    return np.asarray(rows * (np.minimum(samples.column + margin, nx - 1) - first + 1))
 
 
 def around(values: np.ndarray, side: int) -> np.ndarray:

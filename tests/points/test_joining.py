@@ -134,16 +134,16 @@ def test_the_report_speaks_in_plain_words_and_json(bands):
     assert str(report).endswith("2 samples of soc at 2 sites. No row was left out.")
 
 
-def test_samples_of_one_pixel_are_one_site_unless_the_table_names_sites(bands):
+def test_samples_of_one_pixel_are_one_site_and_names_join_further_ones(bands):
     table = table_at(bands, ROW, COLUMN, plot=["u", "v", "w", "u", None])
     samples, report = join(read(table), bands, min_valid=0)
     assert samples.site.tolist() == [0, 1, 1, 2, 3]
     assert (report.sites, report.replicates) == (4, 2)
     samples, _ = join(read(table, site="plot"), bands, min_valid=0)
-    assert samples.site.tolist() == [0, 1, 2, 0, 3]
+    assert samples.site.tolist() == [0, 1, 1, 0, 2]
     table.loc[[0, 4], "plot"] = None  # in two pixels
     samples, _ = join(read(table, site="plot"), bands, min_valid=0)
-    assert samples.site.tolist() == [0, 1, 2, 3, 4]
+    assert samples.site.tolist() == [0, 1, 1, 2, 3]
 
 
 AXES = {
@@ -221,12 +221,16 @@ def test_a_sample_is_left_out_where_too_little_is_known():
         assert report.samples + len(report.left["no data"]) == 10
 
 
-def test_beyond_the_edge_counts_as_unknown(bands):
-    points = read(table_at(bands, np.array([0, 9]), np.array([0, 9])))  # 9 of 25 px in the corner
-    samples, _ = join(points, bands, min_valid=0.37)
-    assert samples.row.tolist() == [9]
-    samples, _ = join(points, bands, min_valid=0.36)
-    assert len(samples) == 2
+def test_beyond_the_edge_nothing_is_missing(bands):
+    corner = np.array([0, 0, 19, 19, 9]), np.array([0, 29, 0, 29, 9])
+    samples, _ = join(read(table_at(bands, *corner)), bands, min_valid=1.0)
+    assert len(samples) == 5
+    ds = make_covariates((20, 30), gaps=False)
+    for name in ("lst", "ndvi", "elevation", "slope"):
+        ds[name][..., 0, 1:3] = np.nan  # 2 of the 9 px of the corner's window
+    points = read(table_at(bands, *corner))
+    for least, count in ((0.7, 5), (0.8, 4)):
+        assert len(join(points, enter_bands(ds), min_valid=least)[0]) == count
 
 
 def test_points_that_all_lie_outside_are_refused_with_both_extents(bands):

@@ -92,10 +92,8 @@ def _played(
     prepared: Prepared, recipe: MapRecipe, options: MapScoreOptions, talk: Talk
 ) -> MapScorecard:
     """Fit and score everyone on all ways of folding."""
-    fit, layer = recipe.fit, recipe.points.layer
-    several = [
-        prepared.folds(split, seed=fit.seed, layer=layer) for split in _splits(recipe, options)
-    ]
+    fit = recipe.fit
+    several = [prepared.folds(split, seed=fit.seed) for split in _splits(recipe, options)]
     progress = talk.progress()
     fitted = networks(prepared.raw, prepared.values, prepared.spec, fit, prepared.samples.site)
     card = evaluate(

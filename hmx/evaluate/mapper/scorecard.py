@@ -259,11 +259,17 @@ class MapScorecard:
     @cached_property
     def differences(self) -> Mapping[tuple[str, str], Difference]:
         """The model's R2 less that of each other forecaster, by (split, other)."""
+        return {
+            (s, name): self.difference(name, split=s) for s in self.splits for name in self.rivals
+        }
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """All other forecasters than the model; an ensemble stands for its members."""
         base = self.model.removesuffix(ENSEMBLE)
         others = {name.removesuffix(ENSEMBLE) for name in self.forecasters} - {base}
         named = [n for n in self.forecasters if n in others or n.removesuffix(ENSEMBLE) in others]
-        single = [n for n in named if n + ENSEMBLE not in named]  # an ensemble stands for itself
-        return {(s, name): self.difference(name, split=s) for s in self.splits for name in single}
+        return tuple(n for n in named if n + ENSEMBLE not in named)
 
     def rows(self) -> list[Row]:
         """List every figure: split, forecaster, scale, stratum, metric, value."""

@@ -15,19 +15,18 @@ import numpy as np
 from hmx.bands import Bands, enter_bands
 from hmx.covariates import check_transforms
 from hmx.cube import Cubelike
-from hmx.errors import missing_variable
 from hmx.map_options import MapperOptions, PointsOptions
 from hmx.map_spec import MapSpec
 from hmx.map_train_options import MapTrainOptions
 from hmx.points.choose import fold_samples
 from hmx.points.distances import domain
-from hmx.points.files import open_table
 from hmx.points.joining import join
 from hmx.points.report import JoinReport
 from hmx.points.samples import Samples
 from hmx.points.splits import SiteFolds
 from hmx.points.stack import RawWindows
-from hmx.points.table import read_points
+from hmx.points.suspects import require_learnable
+from hmx.points.table import Points, read_points
 from hmx.points.windows import gather
 from hmx.split_options import SplitOptions
 from hmx.windows import Span, Window
@@ -95,8 +94,8 @@ class Prepared:
     ----------
     bands : Bands
         The cube.
-    source : object
-        The points as they were given.
+    points : Points
+        As they were read.
     samples : Samples
         Points that lie in it.
     report : JoinReport
@@ -108,7 +107,7 @@ class Prepared:
     """
 
     bands: Bands
-    source: Any
+    points: Points
     samples: Samples
     report: JoinReport
     spec: MapSpec
@@ -119,7 +118,7 @@ class Prepared:
         """The sampled quantity, native units, (n,)."""
         return self.samples.value
 
-    def folds(self, split: SplitOptions, *, seed: int, layer: str | None = None) -> SiteFolds:
+    def folds(self, split: SplitOptions, *, seed: int) -> SiteFolds:
         """Deal the samples into folds.
 
         Parameters
@@ -128,15 +127,10 @@ class Prepared:
             How.
         seed : int
             Of all draws.
-        layer : str, optional
-            Of the points, where regions are one of its columns.
         """
         region = None
         if split.region is not None:
-            columns = open_table(self.source, layer).columns
-            if split.region not in columns:
-                raise missing_variable(split.region, columns, where="the points")
-            region = columns[split.region].to_numpy()[self.samples.source]
+            region = self.points.column(split.region)[self.samples.source]
         places = self.domain(seed=seed) if split.method == "knndm" else None
         return fold_samples(self.samples, split, seed=seed, domain=places, region=region)
 
@@ -182,6 +176,9 @@ def prepare(obj: Cubelike, source: Any, recipe: MapRecipe) -> Prepared:
     samples, report = join(
         points, bands, window=network.window, history=network.history, min_valid=least
     )
+    require_learnable(
+        samples.value, samples.source, points.target, points.names, transform=recipe.fit.transform
+    )
     transforms = check_transforms(recipe.transforms)
     spec = MapSpec(
         target=recipe.points.target,
@@ -202,4 +199,4 @@ def prepare(obj: Cubelike, source: Any, recipe: MapRecipe) -> Prepared:
         },
         min_valid=least,
     )
-    return Prepared(bands, source, samples, report, spec, gather(bands, samples, spec))
+    return Prepared(bands, points, samples, report, spec, gather(bands, samples, spec))

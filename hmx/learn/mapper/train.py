@@ -135,7 +135,7 @@ def _bundle(
     fit, spec = recipe.fit, learnt.spec
     features = centre(scaled(prepared.raw, spec, learnt.scaler))
     truth = forward(prepared.values, learnt.target)
-    outer = prepared.folds(recipe.split, seed=fit.seed, layer=recipe.points.layer)
+    outer = prepared.folds(recipe.split, seed=fit.seed)
     folds = outer.inner(np.arange(len(prepared.samples)), fit.inner, seed=fit.seed)
     held = hold_out(prepared, features, learnt.target, fit, folds, progress=progress)
     forest = fit_forest(features, truth, fit.seed).arrays() if spec.blend else {}

@@ -28,7 +28,7 @@ from hmx.models.dense import dense
 from hmx.points.stack import Stack, assemble_bands
 from hmx.predict.mapper.mixing import Estimate, mixed
 from hmx.predict.step import NO_DATA, QUALITY, choose_device, computing
-from hmx.targets import central, inverse
+from hmx.targets import central, inverse, limits_of
 from hmx.windows import Span, Window
 
 OUTSIDE, INSIDE, UNKNOWN = 0, 1, NO_DATA["applicable"]  # of the area of applicability
@@ -100,6 +100,15 @@ class MapPlace:
         rows, columns = ((part.start - all_.start, all_.stop - part.stop) for all_, part in spans)
         shown = Window(core.y.grow(spec.margin), core.x.grow(spec.margin))
         return cls((rows, columns), shown.within(whole))
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Which pixels of ``inner`` lie in the cube, bool, (y, x)."""
+        known = []
+        for span, (before, after) in zip((self.inner.y, self.inner.x), self.edge, strict=True):
+            at, size = np.arange(span.start, span.stop), span.start + span.stop  # of whole
+            known.append((at >= before) & (at < size - after))
+        return np.asarray(known[0][:, None] & known[1])
 
 
 @dataclass(frozen=True)
@@ -207,7 +216,7 @@ def map_window(request: MapRequest, place: MapPlace, *raw: np.ndarray) -> dict[s
         name: _edged(request.rules[name].clean(values), place)
         for name, values in zip((*spec.dynamic, *spec.static), raw, strict=True)
     }
-    known, whole = known_pixels(arrays, spec, place.inner)
+    known, whole = known_pixels(arrays, spec, place.inner, inside=place.inside)
     flags = np.where(whole, 0, QUALITY["covariate_missing"])
     results = {"quality": np.where(known, flags, QUALITY["no_data"]).astype("uint8")}
     if not known.any():  # the sea costs no computing
@@ -231,12 +240,17 @@ def _edged(values: np.ndarray, place: MapPlace) -> np.ndarray:
 
 
 def known_pixels(
-    arrays: Mapping[str, np.ndarray], spec: MapSpec, inner: Window
+    arrays: Mapping[str, np.ndarray],
+    spec: MapSpec,
+    inner: Window,
+    *,
+    inside: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tell where enough is known of a pixel and its window to map it.
 
     The rule is that of samples: the pixel itself has a value, and so has a share
-    ``min_valid`` of its window, over bands, steps and pixels.
+    ``min_valid`` of the part of its window that lies in the cube, over bands, steps and
+    pixels.
 
     Parameters
     ----------
@@ -246,6 +260,8 @@ def known_pixels(
         Of the model.
     inner : Window
         A core and half a window around it, in pixels of the arrays.
+    inside : ndarray of bool, optional
+        Which of these lie in the cube. Default: all.
 
     Returns
     -------
@@ -260,7 +276,9 @@ def known_pixels(
     side, margin = spec.network.window, spec.margin
     around = sliding_window_view(counts, (side, side)).sum(axis=(-2, -1))
     own = counts[margin : margin + around.shape[0], margin : margin + around.shape[1]]
-    share = around / (number * side**2)
+    there = np.ones(inner.shape, bool) if inside is None else inside
+    pixels = sliding_window_view(there, (side, side)).sum(axis=(-2, -1))
+    share = around / (number * np.maximum(pixels, 1))
     return (share >= spec.min_valid) & (own > 0), own == number
 
 
@@ -272,7 +290,7 @@ def _native(run: MapEngine, found: Estimate, request: MapRequest) -> dict[str, n
         low, high = calibration.interval(found.center, found.spread, level)
         values[f"lo_{level:g}"] = inverse(low, target)
         values[f"hi_{level:g}"] = inverse(high, target)
-    limits = run.bundle.spec.valid_range or (-np.inf, np.inf)
+    limits = run.bundle.spec.valid_range or limits_of(target.transform)
     return {name: np.clip(array, *limits).astype("float32") for name, array in values.items()}
 
 

@@ -118,7 +118,8 @@ def test_a_difference_that_is_not_sure_is_none() -> None:
 
 
 def test_a_model_that_explains_nothing_is_told_loudly() -> None:
-    assert card_of(2.0, 0.1).verdict.startswith("USE THE MEAN, NOT THE MODEL: network explains")
+    assert card_of(2.0, 2.0).verdict.startswith("USE THE MEAN, NOT THE MODEL: network explains")
+    assert card_of(2.0, 0.1).verdict.startswith("USE FOREST, NOT THE MODEL: network has R2 -")
 
 
 def test_the_forest_alone_can_be_judged() -> None:
@@ -130,7 +131,7 @@ def test_the_forest_alone_can_be_judged() -> None:
         fit=MapTrainOptions(transform="none"),
     )
     assert found.model == found.reference == "forest"
-    assert found.verdict.startswith("Use forest: R2 0.")
+    assert "NOT THE MODEL: forest has R2 0." in found.verdict
     assert found.scale == "soc"
     assert "native" not in {key[2] for key in found.table}
 

@@ -1,0 +1,152 @@
+"""Dates of samples: ISO dates, years and decimal years; everything else is refused by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from hmx.errors import BadArgument
+from hmx.points.naming import RowNames
+from hmx.points.tabular import Table
+from hmx.points.values import codes_of, column_of, texts_of
+
+_YEAR = r"[12]\d{3}"
+_WHOLE, _DECIMAL = re.compile(rf"({_YEAR})(?:[.,]0*)?"), re.compile(rf"({_YEAR})[.,](\d+)")
+_MONTH, _DAY = re.compile(rf"({_YEAR})-(\d\d?)"), re.compile(rf"({_YEAR})(\d\d)(\d\d)(?:\.0)?")
+_ISO = re.compile(r"\d{4}-\d\d?-\d\d?(?:[T ].*)?")
+_SWAPPED = re.compile(r"\d{1,2}[./ -]\d{1,2}[./ -]\d{2,4}(?:[ T].*)?")
+
+
+def dates_of(
+    table: Table,
+    name: str,
+    rows: np.ndarray,
+    *,
+    missing: Sequence[float | str] = (),
+    names: RowNames,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Read dates; a year alone stands for its last day, a month for its last one.
+
+    Parameters
+    ----------
+    table : Table
+        Of points.
+    name : str
+        Column of dates.
+    rows : ndarray of bool, (n,)
+        Rows that count: what stands in others is not looked at.
+    missing : sequence of float or str
+        Codes that mean missing.
+    names : RowNames
+        Of the rows, for messages.
+
+    Returns
+    -------
+    tuple
+        datetime64, (n,), NaT where there is none; and notes for the report.
+
+    Raises
+    ------
+    MissingVariable
+        If the column is not there.
+    BadArgument
+        If a row that counts holds no date.
+    """
+    column = column_of(table, name)
+    if column.dtype.kind == "M":
+        zoned = column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz else column
+        dates, notes = np.asarray(zoned.to_numpy("datetime64[us]")), []
+    else:
+        texts = _known(_plain(column), rows, missing)
+        decimal = texts.map(lambda t: _has_part(str(t)), na_action="ignore").eq(True).any()
+        parsed = texts.map(lambda t: _date(str(t), decimal=bool(decimal)), na_action="ignore")
+        dates = _parsed(parsed)
+        odd = np.flatnonzero(np.isnat(dates) & texts.notna().to_numpy())
+        if odd.size:
+            raise _no_date(table, name, str(texts.iloc[odd[0]]), odd, names)
+        notes = [f"Column {name!r} holds decimal years."] if decimal else []
+    return dates, (*notes, *_ahead(dates, rows, names))
+
+
+def _plain(column: pd.Series) -> pd.Series:
+    """Return dates as text; whole numbers without a decimal point."""
+    if column.dtype.kind == "f":
+        return column.map(lambda v: str(int(v)) if float(v).is_integer() else repr(float(v)),
+                          na_action="ignore").astype(object)  # fmt: skip
+    return texts_of(column)
+
+
+def _known(texts: pd.Series, rows: np.ndarray, missing: Sequence[float | str]) -> pd.Series:
+    """Leave out what does not count and what means missing."""
+    numbers = pd.to_numeric(texts, errors="coerce")
+    coded = numbers.isin(codes_of(missing)) | texts.isin([str(code).strip() for code in missing])
+    return texts.mask(coded | ~rows, None)
+
+
+def _has_part(text: str) -> bool:
+    """Return True for a year with a part of a year: 2015.5, not 2015.0."""
+    found = _DECIMAL.fullmatch(text)
+    return found is not None and found[2].strip("0") != ""
+
+
+def _date(text: str, *, decimal: bool) -> str | None:
+    """Write what stands in a row as an ISO date; nothing where it is none."""
+    if (decimal and (found := _DECIMAL.fullmatch(text))) or (found := _WHOLE.fullmatch(text)):
+        if not decimal:
+            return f"{found[1]}-12-31"
+        part = float(f"0.{found[2]}") if found.re is _DECIMAL else 0.0
+        start, end = (np.datetime64(f"{int(found[1]) + more:04d}", "s") for more in (0, 1))
+        return str(start + np.timedelta64(int(part * int((end - start).astype("int64"))), "s"))
+    if found := _MONTH.fullmatch(text):
+        if not 1 <= int(found[2]) <= 12:
+            return None
+        month = np.datetime64(f"{found[1]}-{int(found[2]):02d}", "M")
+        return str((month + 1).astype("datetime64[D]") - 1)
+    if found := _DAY.fullmatch(text):
+        return "-".join(found.groups())
+    return text if _ISO.fullmatch(text) else None
+
+
+def _parsed(texts: pd.Series) -> np.ndarray:
+    dates = pd.to_datetime(texts.astype("string"), errors="coerce", format="ISO8601", utc=True)
+    return np.asarray(dates.dt.tz_localize(None).to_numpy("datetime64[us]"))
+
+
+def _no_date(table: Table, name: str, text: str, rows: np.ndarray, names: RowNames) -> BadArgument:
+    """Build the error for what is no date, with its likely cause."""
+    more = "" if names.column is None and len(rows) == 1 else f" ({names.listed(rows)})"
+    return BadArgument(
+        f"date column {name!r} of {table.name} has {text!r} in row {rows[0]}, which is no "
+        f"date{more}{_cause(text, name)}. Write ISO dates (2015-06-30) or years; a code for "
+        f"missing goes into missing=[{text!r}] (in a catalog, points.missing)."
+    )
+
+
+def _cause(text: str, name: str) -> str:
+    if _SWAPPED.fullmatch(text):
+        return (
+            ": day and month cannot be told apart in it. Where the day is first, type "
+            f"table[{name!r}] = pd.to_datetime(table[{name!r}], dayfirst=True)"
+        )
+    number = pd.to_numeric(text, errors="coerce")
+    if re.fullmatch(r"'?\d{2}", text):
+        return f": a year has four digits, and {text} may be of any century"
+    if 10_000 <= number <= 70_000:
+        return ": it looks like the day number of a spreadsheet. Format the column as yyyy-mm-dd"
+    if re.fullmatch(rf"{_YEAR}\d\d", text):
+        return f": a year and month are written {text[:4]}-{text[4:]}"
+    return ""
+
+
+def _ahead(dates: np.ndarray, rows: np.ndarray, names: RowNames) -> list[str]:
+    """Name dates of years to come."""
+    year = np.datetime64("now", "Y") + 1
+    late = np.flatnonzero((dates >= year.astype("datetime64[us]")) & rows)
+    if not late.size:
+        return []
+    what = "date lies" if late.size == 1 else "dates lie"
+    return [f"{late.size:,} {what} in the future, such as {str(dates[late[0]])[:10]} "
+            f"({names.listed(late)})."]  # fmt: skip

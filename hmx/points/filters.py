@@ -1,0 +1,139 @@
+"""Filters: rows of a table that count, by comparisons of its columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from operator import eq, ge, gt, le, lt, ne
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hmx.errors import BadArgument
+from hmx.map_options import PointsOptions
+from hmx.points.naming import RowNames
+from hmx.points.tabular import Table
+from hmx.points.values import column_of, numbers_of, texts_of
+
+_FILTER = re.compile(
+    r"\s*(?P<column>.+?)\s*(?P<sign><=|>=|==|!=|<|>)\s*(?P<value>[^<>=!\s].*?)\s*$"
+)
+_SIGNS: dict[str, Callable[[Any, Any], Any]] = {
+    "<=": le, ">=": ge, "==": eq, "!=": ne, "<": lt, ">": gt,
+}  # fmt: skip
+
+
+def passed(table: Table, options: PointsOptions, names: RowNames) -> np.ndarray:
+    """Find the rows that pass all filters, (n,).
+
+    Numbers are compared as numbers, also where a column holds them as text; with a quoted
+    value, or one that is no number, text is compared.
+
+    Parameters
+    ----------
+    table : Table
+        Of points.
+    options : PointsOptions
+        Has the filters, and codes that mean missing.
+    names : RowNames
+        Of the rows, for messages.
+
+    Raises
+    ------
+    MissingVariable
+        If a column is not there.
+    BadArgument
+        If a filter cannot be read, or compares a number with text.
+    """
+    kept = np.ones(len(table.columns), bool)
+    for text in options.where:
+        parts = _FILTER.match(text)
+        if parts is None:
+            raise BadArgument(
+                f"where={text!r} is no filter: a filter is a column, one of {' '.join(_SIGNS)}, "
+                "and a value. Pass where=['soc <= 150']."
+            )
+        column = column_of(table, parts["column"].strip("`'\""))
+        given = _Given(text, parts["sign"], parts["value"])
+        if column.dtype.kind in "iuf":
+            kept &= _numeric(column, given, options.missing)
+        elif column.dtype.kind == "M":
+            kept &= _dated(column, given)
+        else:
+            kept &= _textual(column, given, table, options.missing, names)
+    return kept
+
+
+class _Given:
+    """A filter as it was given: its text, sign and value."""
+
+    def __init__(self, text: str, sign: str, value: str):
+        self.text, self.sign, self.value = text, sign, value
+
+    def compare(self, left: Any, right: Any) -> np.ndarray:
+        """Compare a column with the value; what is missing is equal to nothing."""
+        return np.asarray(_SIGNS[self.sign](left, right), bool)
+
+    @property
+    def number(self) -> float | None:
+        """The value as a number; nothing where it is quoted or text."""
+        try:
+            return float(self.value)
+        except ValueError:
+            return None
+
+
+def _numeric(column: pd.Series, given: _Given, missing: Sequence[float | str]) -> np.ndarray:
+    if given.number is None:
+        raise BadArgument(
+            f"where={given.text!r} compares numbers with {given.value}: column {column.name!r} is "
+            f"numeric. Pass where=['{column.name} <= 150']."
+        )
+    numbers, _ = numbers_of(column, missing=missing)
+    return given.compare(numbers, given.number)
+
+
+def _dated(column: pd.Series, given: _Given) -> np.ndarray:
+    try:
+        when = pd.Timestamp(given.value.strip("'\""))
+    except ValueError:
+        raise BadArgument(
+            f"where={given.text!r} compares dates with {given.value}: column {column.name!r} holds "
+            f"dates. Pass where=['{column.name} >= 2015-01-01']."
+        ) from None
+    naive = column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz else column
+    return given.compare(naive.to_numpy(), when.to_datetime64())
+
+
+def _textual(
+    column: pd.Series,
+    given: _Given,
+    table: Table,
+    missing: Sequence[float | str],
+    names: RowNames,
+) -> np.ndarray:
+    """Compare text; with a number, the numbers that it holds."""
+    texts, number = texts_of(column), given.number
+    known = texts.notna().to_numpy()
+    if number is not None:
+        numbers, odd = numbers_of(column, decimal=table.decimal, missing=missing)
+        rows = np.flatnonzero(odd)
+        if not rows.size:
+            return given.compare(numbers, number)
+        if given.sign not in ("==", "!="):
+            raise BadArgument(
+                f"where={given.text!r} compares with a number, and column {column.name!r} of "
+                f"{table.name} holds text in {rows.size} of {len(column)} rows, such as "
+                f"{texts.iloc[rows[0]]!r} ({names.listed(rows)}). Write numbers there, pass "
+                f"missing=[{texts.iloc[rows[0]]!r}], or compare as text with quotes: "
+                f"\"{column.name} {given.sign} '{given.value}'\"."
+            )
+        same = (numbers == number) | (texts == given.value).to_numpy(bool)
+        return np.asarray(same if given.sign == "==" else ~same)
+    value = given.value.strip("'\"")
+    if column.dtype.kind == "b":
+        texts, value = texts.str.lower(), value.lower()
+    found = np.full(len(texts), given.sign == "!=")
+    found[known] = given.compare(texts[known].to_numpy(object), value)
+    return found

@@ -1,0 +1,195 @@
+"""Suspects: numbers that stand for missing and are not declared, and values that cannot be."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hmx.errors import BadArgument
+from hmx.points.naming import RowNames
+
+# Usual codes: of soil databases (WoSIS, LUCAS), of GIS, of NetCDF's and ESRI's fill values.
+CODES = (
+    -9999.0, -999.0, -99.0, -99999.0, -999.9, -9999.9, -99.9, -9999.99, -999.99, -99.99, -8888.0,
+    -888.0, -88.0, -32768.0, -32767.0, -2147483648.0, -1e20, -1e30, -3.4028234663852886e38,
+    9999.0, 999.0, 99999.0, 999999.0, 9999.9, 9999.99, 999.99, 32767.0, 65535.0, 2147483647.0,
+    1e20, 1e30, 9.969209968386869e36, 3.4028234663852886e38,
+)  # fmt: skip
+_HUGE = 1e18  # no soil and no coordinate has such a number
+
+
+def coded(values: np.ndarray, *, signed: bool = False) -> dict[float, np.ndarray]:
+    """Find usual codes for missing that lie apart from the other values.
+
+    A code counts where it lies further from the others than these spread, or is negative
+    where none of them is.
+
+    Parameters
+    ----------
+    values : ndarray, (n,)
+        NaN where there is none.
+    signed : bool
+        Whether the sign says nothing: of coordinates.
+
+    Returns
+    -------
+    dict of float to ndarray of int
+        Rows of each code.
+    """
+    candidates = {
+        code: np.flatnonzero(np.isclose(values, code, rtol=1e-6, atol=0)) for code in CODES
+    }
+    candidates = {code: rows for code, rows in candidates.items() if rows.size}
+    huge = np.flatnonzero(np.abs(values) >= _HUGE)
+    for value in np.unique(values[huge]):
+        if not any(np.isclose(value, code, rtol=1e-6, atol=0) for code in candidates):
+            candidates[float(value)] = np.flatnonzero(values == value)
+    others = np.isfinite(values)
+    for rows in candidates.values():
+        others[rows] = False
+    if not others.any():
+        return {}
+    low, high = values[others].min(), values[others].max()
+    width = max(high - low, abs(high) * 1e-3, abs(low) * 1e-3)
+    return {
+        code: rows
+        for code, rows in candidates.items()
+        if code < low - width or code > high + width or (not signed and code < 0 <= low)
+    }
+
+
+def require_no_codes(
+    values: np.ndarray, column: str, table: str, names: RowNames, *, coordinate: bool = False
+) -> None:
+    """Refuse undeclared codes for missing.
+
+    Parameters
+    ----------
+    values : ndarray, (n,)
+        Of all rows, NaN where there is none or it does not count.
+    column, table : str
+        Where they stand.
+    names : RowNames
+        Of the rows.
+    coordinate : bool
+        Whether they are coordinates, which have no valid range.
+
+    Raises
+    ------
+    BadArgument
+        Naming codes, rows and remedy.
+    """
+    found = coded(values, signed=coordinate)
+    if not found:
+        return
+    listed = " and ".join(
+        f"{rows.size:,} rows {code:g} ({names.listed(rows)})" for code, rows in found.items()
+    )
+    rest = values[~np.isin(np.arange(len(values)), np.concatenate(list(found.values())))]
+    rest = rest[np.isfinite(rest)]
+    codes = ", ".join(f"{code:g}" for code in found)
+    floor = 0 if rest.min() >= 0 else rest.min()
+    ceiling = 10.0 ** np.ceil(np.log10(max(rest.max(), 1.0)))
+    remedy = f"Pass missing=[{codes}]; in a catalog, points.missing: [{codes}]"
+    if not coordinate:
+        remedy = (
+            f"Pass missing=[{codes}] or valid_range=[{floor:g}, {ceiling:g}]; in a catalog, "
+            f"points.missing: [{codes}] or points.valid_range: [{floor:g}, ...]. Where the numbers "
+            "are true, a valid_range that holds them says so"
+        )
+    raise BadArgument(
+        f"column {column!r} of {table} has in {listed}, a usual code for missing: all other values "
+        f"lie between {rest.min():.6g} and {rest.max():.6g}. {remedy}."
+    )
+
+
+def null_island(xy: np.ndarray, *, degrees: bool) -> np.ndarray:
+    """Find rows at (0, 0), which programs write where they know no place.
+
+    Parameters
+    ----------
+    xy : ndarray, (n, 2)
+        Coordinates.
+    degrees : bool
+        Whether they are longitude and latitude: (0, 0) is sea. Elsewhere it is a place
+        where other points lie around it.
+
+    Returns
+    -------
+    ndarray of bool, (n,)
+    """
+    zero = (xy == 0).all(axis=1)
+    others = xy[~zero & np.isfinite(xy).all(axis=1)]
+    if degrees or not zero.any() or not len(others):
+        return np.asarray(zero & (degrees or bool(len(others))))
+    around = ((others.min(axis=0) <= 0) & (others.max(axis=0) >= 0)).all()
+    return np.asarray(zero & ~around)
+
+
+def negatives(values: np.ndarray, target: str, names: RowNames) -> tuple[str, ...]:
+    """Note negative values of a target whose range nobody declared.
+
+    Parameters
+    ----------
+    values : ndarray, (n,)
+        Of all rows, NaN where a row does not count.
+    target : str
+        Its name.
+    names : RowNames
+        Of the rows.
+    """
+    rows = np.flatnonzero(values < 0)
+    if not rows.size:
+        return ()
+    verb = "value is" if rows.size == 1 else "values are"
+    return (
+        f"{rows.size:,} {verb} negative, down to {np.nanmin(values):.4g} ({names.listed(rows)}): "
+        f"where {target} cannot be, points.valid_range: [0, ...] leaves them out.",
+    )
+
+
+def require_learnable(
+    values: np.ndarray, rows: np.ndarray, target: str, names: RowNames, *, transform: str
+) -> None:
+    """Refuse a target that nothing can be learnt from, before anything is trained.
+
+    Parameters
+    ----------
+    values : ndarray, (n,)
+        Of the samples, native units.
+    rows : ndarray of int, (n,)
+        Of the table.
+    target : str
+        Its name.
+    names : RowNames
+        Of the rows.
+    transform : str
+        What values go through.
+
+    Raises
+    ------
+    BadArgument
+        If all values are one, or some have no logarithm where it is taken.
+    """
+    if len(values) > 1 and np.ptp(values) == 0:
+        raise BadArgument(
+            f"target {target!r} is {values[0]:g} in all {len(values):,} samples, and a constant "
+            "has nothing to be learnt. Name another column, target='...', or look at where and "
+            "valid_range."
+        )
+    bound = {"log": 0.0, "log1p": -1.0}.get(transform)
+    if bound is None or not (values <= bound).any():
+        return
+    odd = values <= bound
+    listed = names.listed(rows[odd])
+    zeros = bool((values[odd] == 0).all())
+    other = "log1p" if zeros else "normalize"
+    first = (
+        f"Where they stand for missing, pass missing=[{values[odd].min():g}]; where {target} "
+        "cannot be negative, pass valid_range=[0, ...] (in a catalog, points.valid_range: [0, ...])"
+    )
+    raise BadArgument(
+        f"transform={transform!r} takes values above {bound:g}, and {odd.sum():,} of "
+        f"{len(values):,} values of {target!r} are not, down to {values.min():g} ({listed}). "
+        f"{'' if zeros else first + '. '}{'Pass' if zeros else 'Only where they are true, pass'} "
+        f"transform={other!r}."
+    )

@@ -1,0 +1,277 @@
+"""Tables of text: encoding, separator and decimal sign are found out, or refused by line.
+
+No row is shifted: one that has another number of fields than the header is an error that
+names its line. Values stay text until a whole column of them is known to be numbers.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from hmx.errors import BadArgument, SourceError
+from hmx.map_options import PointsOptions
+from hmx.points.tabular import Table
+
+# In the order that decides where two split all rows alike: commas also are decimal signs.
+SEPARATORS = {"\t": "tab", ";": "semicolon", "|": "bar", ",": "comma", " ": "blank"}
+
+_BOMS = (
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+_LOOKED_AT = 200  # records by which a separator is found
+_EMPTY = frozenset({
+    "", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>",
+    "#NA", "#N/A N/A", "1.#QNAN", "-1.#IND", "1.#IND", "-1.#QNAN",
+})  # fmt: skip  # what pandas takes for missing
+_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_POINT = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_WHOLE = re.compile(r"[+-]?\d+")
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
+_PADDED = re.compile(r"[+-]?0\d")  # 007 is a name
+
+
+def read_text(data: bytes, name: str, how: PointsOptions) -> Table:
+    """Read a table of text.
+
+    Parameters
+    ----------
+    data : bytes
+        Of the file, unpacked.
+    name : str
+        What messages call it.
+    how : PointsOptions
+        Separator, decimal sign and encoding, where they are not to be found out.
+
+    Raises
+    ------
+    SourceError
+        If it is empty, is not of the encoding, or a row does not fit the header.
+    BadArgument
+        If separator or decimal sign cannot be found out.
+    """
+    text, encoding = _decoded(data, name, how.encoding)
+    text, declared = _declared(text)
+    separator = how.separator or declared or _separator(text)
+    header, rows, skipped = _rows(text, separator, name)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(header)
+    decimal = how.decimal or _decimal(header, columns, name)
+    frame = pd.concat(
+        [
+            _typed(values, decimal).rename(title)
+            for title, values in zip(header, columns, strict=True)
+        ],
+        axis=1,
+    )
+    found = [
+        "" if separator == "," else f"{SEPARATORS.get(separator, repr(separator))}-separated",
+        "" if decimal == "." else "decimal comma",
+        "" if encoding in ("utf-8", "utf-8-sig") else encoding,
+        f"{skipped} comment line{'s' * (skipped > 1)} skipped" if skipped else "",
+    ]
+    return Table(name, frame, found=tuple(filter(None, found)), decimal=decimal)
+
+
+def _decoded(data: bytes, name: str, chosen: str | None) -> tuple[str, str]:
+    """Decode as asked, by byte order mark, as UTF-8, or as what Windows wrote before."""
+    marked = next((encoding for mark, encoding in _BOMS if data.startswith(mark)), None)
+    if chosen is not None:
+        try:
+            return data.decode(chosen).removeprefix("\ufeff"), chosen
+        except (UnicodeDecodeError, LookupError) as error:
+            raise SourceError(
+                f"points.encoding is {chosen!r}, and {name} cannot be read in it ({error}). Leave "
+                "it out to have it found, or pass encoding='cp1252'."
+            ) from None
+    if marked is None and b"\0" in data[:4096]:
+        raise SourceError(
+            f"{name} holds zero bytes, as UTF-16 text without a byte order mark does. Pass "
+            "encoding='utf-16-le', or save the table as UTF-8."
+        )
+    for encoding in (marked,) if marked else ("utf-8", "cp1252", "latin-1"):
+        try:
+            return data.decode(encoding), encoding.removesuffix("-sig") if marked else encoding
+        except UnicodeDecodeError as error:
+            why = error
+    raise SourceError(
+        f"{name} begins with the mark of {marked} and cannot be decoded ({why}): it is torn, or "
+        "parts of it have another encoding. Save it again as UTF-8."
+    )
+
+
+def _declared(text: str) -> tuple[str, str | None]:
+    """Take off a first line ``sep=;``, which Excel writes and reads."""
+    first = re.match(r"\s*\"?sep=(.)\"?[;,\t]*\r?\n", text, re.IGNORECASE)
+    # the line stays, empty: lines are counted as an editor does
+    return ("\n" + text[first.end() :], first[1]) if first else (text, None)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """Fields of a row, and the line of the file that it ends at."""
+
+    line: int
+    fields: list[str]
+
+
+def _records(text: str, separator: str) -> Iterator[_Record]:
+    """Split text into records; quoted fields may hold separators and ends of lines."""
+    source = io.StringIO(text, newline="")
+    lines = (_squeezed(line) for line in source) if separator == " " else source
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    for fields in reader:
+        if any(field.strip() for field in fields) or len(fields) > 1:
+            yield _Record(reader.line_num, fields)
+
+
+def _squeezed(line: str) -> str:
+    """Make blanks of tabs and take off those around a line."""
+    return line.replace("\t", " ").strip()
+
+
+def _is_comment(record: _Record) -> bool:
+    return record.fields[0].lstrip().startswith("#")
+
+
+def _separator(text: str) -> str:
+    """Find the separator: all rows have as many fields as the header, the more the better."""
+    fits: dict[str, tuple[float, int]] = {}
+    for separator in SEPARATORS:
+        rows = [len(r.fields) for r in _first(text, separator)]
+        if len(rows) > 0 and rows[0] > 1:
+            fits[separator] = (rows.count(rows[0]) / len(rows), rows[0])
+    if len(fits) > 1:
+        fits.pop(" ", None)  # blanks also stand in names and texts
+    whole = {separator: width for separator, (share, width) in fits.items() if share == 1}
+    if whole:
+        return max(whole, key=lambda separator: whole[separator])
+    return max(fits, key=lambda separator: fits[separator]) if fits else ","
+
+
+def _first(text: str, separator: str) -> list[_Record]:
+    found: list[_Record] = []
+    try:
+        for record in _records(text, separator):
+            if not _is_comment(record):
+                found.append(record)
+            if len(found) == _LOOKED_AT:
+                break
+    except csv.Error:  # an unclosed quote: the full reading names it
+        pass
+    return found
+
+
+def _rows(text: str, separator: str, name: str) -> tuple[list[str], list[list[str]], int]:
+    """Read header and rows; return beside them how many lines were comments."""
+    try:
+        records = list(_records(text, separator))
+    except csv.Error as error:
+        raise SourceError(
+            f"points cannot be read from {name!r} ({error}): is a quote left open? Pass the path "
+            "of a CSV with a header."
+        ) from None
+    plain = [record for record in records if not _is_comment(record)]
+    if not plain:
+        raise SourceError(
+            f"points cannot be read from {name!r}: it is empty. Pass the path of a CSV with a "
+            "header."
+        )
+    skipped, header = len(records) - len(plain), [field.strip() for field in plain[0].fields]
+    if len(header) == 1:
+        raise BadArgument(
+            f"{name} has one column, {header[0]!r}, with the separator "
+            f"{SEPARATORS.get(separator, separator)}, and points need three. Pass the separator of "
+            "its header, e.g. separator='tab'; in a catalog, points.separator."
+        )
+    rows = _fitted(plain[1:], len(header))
+    _require_width(rows, plain[0], len(header), name)
+    return header, [record.fields for record in rows], skipped
+
+
+def _fitted(rows: list[_Record], width: int) -> list[_Record]:
+    """Take off a last field that is empty in every row: a separator at the ends of lines."""
+    if rows and all(len(r.fields) == width + 1 and not r.fields[-1].strip() for r in rows):
+        return [_Record(record.line, record.fields[:-1]) for record in rows]
+    return rows
+
+
+def _require_width(rows: Sequence[_Record], head: _Record, width: int, name: str) -> None:
+    """Refuse rows with more or fewer fields than the header: they would be shifted."""
+    odd = [record for record in rows if len(record.fields) != width]
+    if not odd:
+        return
+    lines = ", ".join(str(record.line) for record in odd[:5]) + (", ..." if len(odd) > 5 else "")
+    first = odd[0]
+    if len(odd) == len(rows) and len(first.fields) == width + 1:
+        why = (
+            "Every row has one more than its header, as R writes row names: give the header a name "
+            "for the first column, or write.table(..., row.names = FALSE)"
+        )
+    else:
+        why = (
+            "Quote fields that hold the separator or an end of line, close open quotes, and fill "
+            "rows that are short"
+        )
+    raise SourceError(
+        f"{name}: line {first.line} has {len(first.fields)} fields and the header (line "
+        f"{head.line}) has {width}; {len(odd)} of {len(rows)} rows do not fit it (line {lines}), "
+        f"and a row that does not is not shifted. {why}; or pass another separator='...'."
+    )
+
+
+def _decimal(header: Sequence[str], columns: Sequence[Sequence[str]], name: str) -> str:
+    """Find the decimal sign from columns that hold nothing but numbers."""
+    commas: list[tuple[str, list[str]]] = []
+    points = False
+    for title, values in zip(header, columns, strict=True):
+        known = [v.strip() for v in values if v.strip() not in _EMPTY]
+        signed = [v for v in known if not _WHOLE.fullmatch(v)]
+        if signed and all(_COMMA.fullmatch(v) for v in signed):
+            commas.append((title, signed))
+        points |= bool(signed) and all(_POINT.fullmatch(v) for v in signed)
+    if not commas or points:
+        return "."  # what is text there is refused where it is needed, with the decimal sign named
+    if all(_GROUPED.fullmatch(v) for _, signed in commas for v in signed):
+        title, (value, *_) = commas[0]
+        small, large = value.replace(",", "."), value.replace(",", "")
+        raise BadArgument(
+            f"column {title!r} of {name} holds {value!r}, which is {small} with a decimal comma "
+            f"and {large} with a comma between thousands. "
+            "Pass decimal=',' for the first; write numbers without commas for the second."
+        )
+    return ","
+
+
+def _typed(values: Sequence[str], decimal: str) -> pd.Series:
+    """Make numbers of a column that holds nothing else; what is empty is missing."""
+    stripped = [value.strip() for value in values]
+    column = pd.Series([None if v in _EMPTY else v for v in stripped], dtype=object)
+    known = column.dropna()
+    if known.empty or any(_PADDED.match(value) for value in known):
+        return column
+    plain = column.map(lambda v: as_point(v, decimal), na_action="ignore")
+    numbers = pd.to_numeric(plain, errors="coerce")
+    return column if (numbers.isna() & column.notna()).any() else numbers
+
+
+def as_point(value: str, decimal: str) -> str:
+    """Write a number with a decimal point; with both signs, or the other one, it is none.
+
+    Parameters
+    ----------
+    value : str
+        As it stands in the table.
+    decimal : str
+        The table's decimal sign.
+    """
+    if decimal == ".":
+        return value
+    return value.replace(",", ".") if _COMMA.fullmatch(value) else value.replace(".", "?")

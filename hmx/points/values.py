@@ -1,0 +1,157 @@
+"""Values of a column: as numbers, or refused with the rows and the reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from hmx.errors import BadArgument, missing_variable
+from hmx.points.naming import RowNames
+from hmx.points.tabular import Table
+from hmx.points.text import as_point
+
+_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+_BOTH = re.compile(r"\s*[+-]?\d{1,3}(?:([.,' \u00a0\u202f])\d{3})(?:\1\d{3})*(?:[.,]\d+)?\s*")
+_LIMIT = re.compile(r"\s*[<>\u2264\u2265~]")
+
+
+def column_of(table: Table, name: str) -> pd.Series:
+    """Return a column.
+
+    Raises
+    ------
+    MissingVariable
+        If it is not there.
+    BadArgument
+        If there are two of the name.
+    """
+    if name not in table.columns:
+        raise missing_variable(name, table.columns, where=table.name)
+    found = table.columns[name]
+    if found.ndim > 1:
+        raise BadArgument(
+            f"{table.name} has {found.shape[1]} columns called {name!r}, and one is meant. Rename "
+            "the others."
+        )
+    return found
+
+
+def numbers_of(
+    column: pd.Series, *, decimal: str = ".", missing: Sequence[float | str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read a column as numbers.
+
+    Parameters
+    ----------
+    column : Series
+        Of any type.
+    decimal : str
+        Sign of numbers that stand as text.
+    missing : sequence of float or str
+        Codes that mean missing.
+
+    Returns
+    -------
+    tuple of ndarray
+        float64, (n,), NaN where nothing finite stands; bool, (n,), where what stands is
+        no number.
+    """
+    if column.dtype.kind in "iufb":
+        numbers, odd = column.to_numpy("float64", na_value=np.nan), np.zeros(len(column), bool)
+    else:
+        texts = texts_of(column)
+        plain = texts.map(lambda value: as_point(value, decimal), na_action="ignore")
+        dated = column.dtype.kind in "mM"  # pandas would count nanoseconds
+        parsed = plain.where(False) if dated else pd.to_numeric(plain, errors="coerce")
+        numbers = parsed.to_numpy("float64", na_value=np.nan)
+        odd = (np.isnan(numbers) & texts.notna()).to_numpy()
+        odd = (
+            odd
+            & ~texts.isin([code.strip() for code in missing if isinstance(code, str)]).to_numpy()
+        )
+    numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+    for code in codes_of(missing):
+        numbers[np.isclose(numbers, code, rtol=1e-6, atol=0)] = np.nan
+    return numbers, odd
+
+
+def codes_of(missing: Sequence[float | str]) -> list[float]:
+    """Return the codes that are numbers, also where they are written as text."""
+    found = pd.to_numeric(pd.Series(list(missing), dtype=object), errors="coerce")
+    return [float(code) for code in found if np.isfinite(code)]
+
+
+def texts_of(column: pd.Series) -> pd.Series:
+    """Return values as text without blanks around it, missing where there is nothing."""
+    texts = column.astype(object).map(lambda value: str(value).strip(), na_action="ignore")
+    return texts.mask(texts == "", None)
+
+
+def require_numbers(
+    table: Table, name: str, rows: np.ndarray, names: RowNames, *, role: str
+) -> None:
+    """Refuse text in a column of numbers.
+
+    Parameters
+    ----------
+    table : Table
+        Has the column.
+    name : str
+        Of the column.
+    rows : ndarray of bool, (n, 2)
+        Rows that count, and those of them that hold no number.
+    names : RowNames
+        Of the rows.
+    role : str
+        What the column is: target or coordinate.
+
+    Raises
+    ------
+    BadArgument
+        Naming the rows and what to type.
+    """
+    counted, odd = rows.T
+    found = np.flatnonzero(odd)
+    if not found.size:
+        return
+    texts = [str(table.columns[name].iloc[row]) for row in found]
+    where = "" if names.column is None else f" ({names.listed(found)})"
+    raise BadArgument(
+        f"{role} column {name!r} of {table.name} is not numeric: {found.size} of "
+        f"{int(counted.sum())} rows hold text, such as {texts[0]!r} in row {found[0]}{where}. "
+        f"{_remedy(texts, table.decimal, role)}"
+    )
+
+
+def _remedy(texts: Sequence[str], decimal: str, role: str) -> str:
+    """Say what is the matter with texts that are no numbers, and what to type."""
+    other = f"name another column: {'target' if role == 'target' else 'x'}='...'"
+    if decimal == "." and all(_COMMA.fullmatch(text) for text in texts):
+        return (
+            "They are numbers with a decimal comma: pass decimal=','; in a catalog, "
+            f"points.decimal: ','. Or {other}."
+        )
+    if all(_BOTH.fullmatch(text) or _COMMA.fullmatch(text) for text in texts):
+        return (
+            "A sign or blank between thousands is not read, for it may be a decimal sign: write "
+            f"{_ungrouped(texts[0])}, or pass decimal=',' where the comma is decimal. Or {other}."
+        )
+    distinct = list(dict.fromkeys(text.strip() for text in texts))
+    codes = ", ".join(repr(text) for text in distinct[:5])
+    limit = " (values below a limit of detection: a number such as half of it is less biased)"
+    note = limit if any(_LIMIT.match(text) for text in distinct) else ""
+    return (
+        f"Write numbers there{note}, or, where they mean missing, pass missing=[{codes}]; in a "
+        f"catalog, points.missing. Or {other}."
+    )
+
+
+def _ungrouped(text: str) -> str:
+    sign = max(text.rfind("."), text.rfind(","))
+    tail = text[sign + 1 :] if sign >= 0 else ""
+    if len(tail) == 3 or not tail:
+        return re.sub(r"[^\d+-]", "", text)
+    return re.sub(r"[^\d+-]", "", text[:sign]) + "." + tail
