@@ -267,9 +267,8 @@ class MapScorecard:
     def rivals(self) -> tuple[str, ...]:
         """All other forecasters than the model; an ensemble stands for its members."""
         base = self.model.removesuffix(ENSEMBLE)
-        others = {name.removesuffix(ENSEMBLE) for name in self.forecasters} - {base}
-        named = [n for n in self.forecasters if n in others or n.removesuffix(ENSEMBLE) in others]
-        return tuple(n for n in named if n + ENSEMBLE not in named)
+        named = [name for name in self.forecasters if name.removesuffix(ENSEMBLE) != base]
+        return tuple(name for name in named if name + ENSEMBLE not in named)
 
     def rows(self) -> list[Row]:
         """List every figure: split, forecaster, scale, stratum, metric, value."""
