@@ -15,11 +15,12 @@ from hmx.cube import enter, open_cube
 from hmx.dates import time_label
 from hmx.describe_mapper import mapper_lines
 from hmx.grid import Grid, crs_name
+from hmx.integrity.seal import AUDIT
 from hmx.loading import load
 from hmx.map_bundle import MapBundle
 from hmx.observed import KNOWN_UNTIL
 from hmx.paths import absolute
-from hmx.predict.ledger import AUDIT, Ledger
+from hmx.predict.ledger import Ledger
 from hmx.spec import Spec
 
 

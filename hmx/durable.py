@@ -158,6 +158,11 @@ class Folder:
             ends = threads.map(lambda path: files.tail(path, size), found)
             return {path[len(top) + 1 :]: end for path, end in zip(found, ends, strict=True)}
 
+    def drop(self, name: str) -> None:
+        """Remove a file."""
+        files, root = self._at
+        files.rm_file(f"{root}/{name}")
+
     def remove(self) -> None:
         """Remove the folder and all in it."""
         files, root = self._at

@@ -281,11 +281,12 @@ def open_checked(place: str, **options: Any) -> xr.Dataset:
     else:
         inner = LocalStore(Path(place), read_only=True)
     data = xr.open_zarr(CheckedStore(inner, guard), **options)
-    guard.labels.update(_labels(data))
+    guard.labels.update(labels_of(data))
     return data
 
 
-def _labels(data: xr.Dataset) -> Iterator[tuple[str, list[str]]]:
+def labels_of(data: xr.Dataset) -> Iterator[tuple[str, list[str]]]:
+    """Name the steps along each dimension that is no axis of space."""
     for dim in data.indexes:
         if dim in data.coords and data[dim].dtype.kind not in "f":
             yield str(dim), [str(value)[:10] for value in data[dim].values]

@@ -30,12 +30,13 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from hmx.durable import Folder
 
 SEAL = "hmx_seal"
+AUDIT = "hmx_audit"  # attribute of a store that has been verified
 ROOT = "zarr.json"
 # of every array: the checksum comes last, so that it covers the bytes that are stored
 COMPRESSORS = (ZstdCodec(level=0), Crc32cCodec())
 _FORMAT = 1
 # attributes of the root that are written after the seal: whether it is complete, and audits
-_LATER = {"hmx_status", "hmx_audit"}
+_LATER = {"hmx_status", AUDIT}
 _CRC = 4  # bytes that the codec appends
 
 Document = dict[str, Any]  # one JSON file of metadata
@@ -71,6 +72,12 @@ class Chunks:
         whole = stored[-_CRC:].tobytes() == crc.to_bytes(_CRC, "little")
         # its value() takes arrays and bytes, no memoryviews
         return None if whole and google_crc32c.value(stored[:-_CRC]) == crc else "is damaged"
+
+    def by_key(self) -> Iterator[tuple[str, int]]:
+        """Give key, relative to the array, and CRC of every stored chunk."""
+        for place, at in enumerate(product(*map(range, self.counts))):
+            if place in self.crcs:
+                yield chunk_key(at), self.crcs[place]
 
     def as_json(self) -> Document:
         """Write down which are stored, as bits, and their CRCs, 4 bytes each."""
@@ -149,14 +156,13 @@ class Seal:
     def keys(self) -> Iterator[str]:
         """Name the stored chunks."""
         for name, table in self.chunks.items():
-            for place, at in enumerate(product(*map(range, table.counts))):
-                if place in table.crcs:
-                    yield chunk_key(name, at)
+            for key, _ in table.by_key():
+                yield f"{name}/{key}"
 
 
-def chunk_key(name: str, at: Iterable[int]) -> str:
-    """Name a chunk as Zarr v3 stores it."""
-    return "/".join([name, "c", *map(str, at)])
+def chunk_key(at: Iterable[int]) -> str:
+    """Name a chunk of an array as Zarr v3 stores it."""
+    return "/".join(["c", *map(str, at)])
 
 
 def _is_number(text: str) -> bool:
@@ -245,6 +251,11 @@ def finish(store: str, known: Mapping[str, Mapping[str, int]] | None = None) -> 
     folder.write(ROOT, written({**done, "node_type": "group"}))
 
 
+def seal_in(store: str) -> Seal | None:
+    """Read the seal of a store, if it has one that is whole."""
+    return Seal.from_json(parsed(Folder(store).read(f"{SEAL}/{ROOT}")))
+
+
 def reopen(store: str, *, without: Iterable[str] = ()) -> None:
     """Mark a store as incomplete, then take its seal away; attributes ``without`` go, too.
 
@@ -269,7 +280,9 @@ def reopen(store: str, *, without: Iterable[str] = ()) -> None:
 def annotate(store: str, name: str, text: str | None) -> None:
     """Write an attribute that comes after the seal into the root, or take it away."""
     folder = Folder(store)
-    root = parsed(folder.read(ROOT)) or {}
+    root = parsed(folder.read(ROOT))
+    if root is None:
+        return  # damaged: it says nothing any more
     kept = {key: value for key, value in root["attributes"].items() if key != name}
     now = kept if text is None else {**kept, name: text}
     if now != root["attributes"]:
@@ -293,5 +306,5 @@ def _on_disk(folder: Folder, name: str) -> dict[str, int]:
 
 def _chunks(name: str, array: Document, crcs: Mapping[str, int]) -> Chunks:
     counts = counts_of(array)
-    keys = (chunk_key(name, at) for at in product(*map(range, counts)))
+    keys = (f"{name}/{chunk_key(at)}" for at in product(*map(range, counts)))
     return Chunks(counts, {place: crcs[key] for place, key in enumerate(keys) if key in crcs})

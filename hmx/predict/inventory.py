@@ -1,8 +1,9 @@
 """Inventory: which chunks of a stored cube exist, and in what state.
 
-One listing of the store answers two questions without reading a pixel: which
-tiles can hold nothing (a chunk that is not stored is missing data throughout),
-and whether the input of a finished tile has changed since.
+The seal of the store, or else one listing of it, answers two questions without reading a
+pixel: which tiles can hold nothing (a chunk that is not stored is missing data
+throughout), and whether the input of a finished tile has changed since. A chunk that is
+sealed and not there counts as stored: whoever reads it is stopped.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import zarr
 
 from hmx.cube import Rules
 from hmx.durable import Folder
+from hmx.integrity.reading import guard_of
+from hmx.integrity.seal import Chunks
 from hmx.predict.frame import Field
 from hmx.windows import Span, Window, pieces
 
@@ -88,12 +91,15 @@ class Inventory:
         variables: dict[str, Stored] = {}
         if path is not None:
             group, rows = zarr.open_group(path, mode="r"), cube.door.names.get("y", "y")
+            guard = guard_of(path)
+            sealed = {} if guard is None else guard.seal.chunks
             listed: dict[str, Stored | None] = {}
             for name in cube.variables:
                 array = array_of(name)
                 if array not in listed:
-                    folder = Folder(f"{path.rstrip('/')}/{array}")
-                    listed[array] = _list(group[array], folder, cube.rules[name], rows=rows)
+                    chunks = sealed.get(array)
+                    stamps = _listed(path, array) if chunks is None else _of_seal(chunks)
+                    listed[array] = _list(group[array], stamps, cube.rules[name], rows=rows)
             found = {name: listed[array_of(name)] for name in cube.variables}
             variables = {name: stored for name, stored in found.items() if stored is not None}
         deciding = (cube.target,) if deciding is None else tuple(deciding)  # type: ignore[attr-defined]
@@ -136,17 +142,28 @@ def array_of(name: str) -> str:
     return name.partition("[")[0]
 
 
-def _list(array: Any, folder: Folder, rules: Rules, *, rows: str) -> Stored | None:
-    """List one array's chunks; ``None`` where a place cannot be listed, or rows are no rows."""
+def _listed(store: str, array: str) -> Mapping[str, str] | None:
+    """Stamp the files of an array; ``None`` where a place cannot be listed."""
+    try:
+        found = Folder(f"{store.rstrip('/')}/{array}").stamps("")
+    except OSError:
+        return None
+    # a list that lacks what was just read is none to believe
+    return found if {"zarr.json", ".zarray"} & found.keys() else None
+
+
+def _of_seal(chunks: Chunks) -> dict[str, str]:
+    """Stamp the chunks of an array by what was written."""
+    return {key: f"crc32c {crc}" for key, crc in chunks.by_key()}
+
+
+def _list(array: Any, found: Mapping[str, str] | None, rules: Rules, *, rows: str) -> Stored | None:
+    """Take one array's chunks; ``None`` where they are not known, or rows are no rows."""
     dims = getattr(array.metadata, "dimension_names", None)
     if dims is not None and dims[-2:-1] != (rows,):
         return None  # chunks are counted by the last two dims
-    try:
-        found = folder.stamps("")
-    except OSError:
+    if found is None:
         return None
-    if not {"zarr.json", ".zarray"} & found.keys():
-        return None  # a list that lacks what was just read is none to believe
     sides = array.shards or array.chunks
     counts = [-(-size // side) for size, side in zip(array.shape, sides, strict=True)]
     stamps: dict[tuple[int, int], str] = {}

@@ -15,11 +15,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+import zarr
+
 from hmx.catalog import DaskSection
 from hmx.cube import open_cube
 from hmx.draft import attributes, recover, sweep
 from hmx.durable import Folder
 from hmx.errors import JobFailed, OutputExists
+from hmx.integrity.examine import examine
 from hmx.mapping_options import MapOptions
 from hmx.options import ForecastOptions
 from hmx.parsing import Options
@@ -28,8 +31,16 @@ from hmx.predict.base import BaseOrder
 from hmx.predict.inventory import Inventory
 from hmx.predict.ledger import Ledger, Record
 from hmx.predict.mapper.order import MapOrder
+from hmx.predict.mend import drop_chunks, mend, root_is_damaged
 from hmx.predict.order import Order
-from hmx.predict.output import lay_out, require_free, set_status, writing
+from hmx.predict.output import (
+    STORE_FORMAT,
+    lay_out,
+    require_free,
+    set_status,
+    tile_keys,
+    writing,
+)
 from hmx.predict.plan import plan
 from hmx.predict.runner import Call, Failure, run_windows
 from hmx.predict.stored import TileWork
@@ -68,7 +79,8 @@ class Job:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What decides the store's bytes, in JSON values."""
-        return {**self.order.facts(), "chunk": self.order.options.chunk}
+        chunk = self.order.options.chunk
+        return {**self.order.facts(), "chunk": chunk, "format": STORE_FORMAT}
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -79,6 +91,11 @@ class Job:
     def inventory(self) -> Inventory:
         """The input's chunks, as they are now."""
         return self.order.inventory(self.source)
+
+    @cached_property
+    def arrays(self) -> list[str]:
+        """Names of the variables that tiles write."""
+        return [str(n) for n, v in self.order.template().data_vars.items() if v.ndim >= 2]
 
     @cached_property
     def work(self) -> TileWork:
@@ -178,7 +195,7 @@ def run(
     word = job.order.job
     require_free(job.store, what=f"{word}: --output PATH")
     found = {} if overwrite else _found(job)
-    if found.get("hmx_status") == "complete" and not _todo(job, talk):
+    if found.get("hmx_status") == "complete" and _is_current(job, talk):
         talk.say(f"{word}: {job.store} is there and current")
         sweep(job.store)
         return job.store
@@ -195,12 +212,14 @@ def run(
         _require_same_input(job, calls)
         for folder in (Folder(job.store), job.ledger.folder):
             folder.sweep()
-        set_status(job.store, complete=True)
+        set_status(job.store, complete=True, known=_written(job))
     return job.store
 
 
 def _found(job: Job) -> dict[str, Any]:
     """Read the attributes of what is there; refuse another one, or another layout."""
+    if job.ledger.job().get("run") == job.work.run and root_is_damaged(job.store):
+        return {"hmx_status": "damaged"}  # and is put back
     found = attributes(job.store)
     if not found:
         return {}
@@ -219,35 +238,54 @@ def _found(job: Job) -> dict[str, Any]:
     return found
 
 
+def _is_current(job: Job, talk: Talk) -> bool:
+    """Return True if nothing of a complete store is damaged, and nothing it was made of changed."""
+    found, run = examine(job.store), job.ledger.job().get("run")
+    faults = [fault for fault in found.faults if not fault.foreign]
+    if faults or (run == job.work.run and not found.sealed):
+        talk.say(f"{job.order.job}: {job.store} is damaged, and made whole:\n{found.lines()}")
+        return False
+    if run == job.work.run:
+        return not _todo(job, talk, read=False)
+    if run is None:
+        proof = "its own checksums" if found.sealed else "nothing (--overwrite makes it anew)"
+        talk.say(f"{job.order.job}: the ledger {job.ledger.path} is gone; what is left is {proof}")
+    return True
+
+
 def _start(job: Job, talk: Talk, *, fresh: bool) -> list[Call]:
     """Lay out the store, unless it is there; list the tiles that are not proven."""
     # a header that is lost or torn is written again: each record names its run too
-    if not fresh and job.ledger.job().get("run") in (None, job.work.run):
+    run = job.ledger.job().get("run")
+    if not fresh and run in (None, job.work.run):
         job.ledger.begin(job.header(), keep=True)
+        mend(job.store, lambda place: _lay_out(job, place))
         calls = _todo(job, talk)
         set_status(job.store, complete=False)
+        _drop_unproven(job, calls)
         return calls
+    if not fresh:
+        talk.say(f"{job.order.job}: {job.store} is of another layout or release, and made anew")
     job.ledger.begin(job.header())
-    order = job.order
-    lay_out(
-        order.template(),
-        job.store,
-        grid=order.cube.grid.crop(order.window),
-        chunk=order.options.chunk or 0,
-    )
+    _lay_out(job, job.store)
     return _todo(job, talk)
 
 
-def _todo(job: Job, talk: Talk) -> list[Call]:
-    """List the tiles that the ledger does not prove."""
-    if job.ledger.job().get("run") != job.work.run:
-        return []  # complete without a ledger of its own: nothing to compare with
+def _lay_out(job: Job, store: str) -> None:
+    """Write the empty store."""
+    order = job.order
+    grid, chunk = order.cube.grid.crop(order.window), order.options.chunk or 0
+    lay_out(order.template(), store, grid=grid, chunk=chunk)
+
+
+def _todo(job: Job, talk: Talk, *, read: bool = True) -> list[Call]:
+    """List the tiles that the ledger does not prove; unless ``read``, chunks are known for good."""
     states = {tile.index: job.state(tile) for tile in job.work.tiles}
-    records = {record.index: record for record in job.ledger.records()}
+    records = proofs(job)
 
     def proven(record: Record) -> bool:
-        same = record.run == job.work.run and record.source == states.get(record.index)
-        return same and job.ledger.holds(record)
+        same = record.source == states.get(record.index)
+        return same and (not read or job.ledger.holds(record))
 
     with ThreadPoolExecutor(8) as threads:
         done = dict(zip(records, threads.map(proven, records.values()), strict=True))
@@ -260,6 +298,38 @@ def _todo(job: Job, talk: Talk) -> list[Call]:
         kept = sum(done.values())
         talk.say(f"{job.order.job}: {kept} tiles are done and proven, {len(calls)} are to do")
     return calls
+
+
+def proofs(job: Job) -> dict[Index, Record]:
+    """Read the records of a job that list every chunk of their tile, and no other."""
+    group = zarr.open_group(job.store, mode="r", use_consolidated=False)
+    names, tiles = job.arrays, job.work.tiles
+    return {
+        record.index: record
+        for record in job.ledger.records()
+        if record.run == job.work.run
+        and all(0 <= at < count for at, count in zip(record.index, tiles.counts, strict=True))
+        and record.chunks.keys() == set(tile_keys(group, names, tiles[record.index].core))
+    }
+
+
+def _drop_unproven(job: Job, calls: list[Call]) -> None:
+    """Remove chunks of tiles that hold nothing: nobody wrote them."""
+    keep = [key for record in proofs(job).values() for key in record.chunks]
+    group = zarr.open_group(job.store, mode="r", use_consolidated=False)
+    names, tiles = job.arrays, job.work.tiles
+    keep += [key for call in calls for key in tile_keys(group, names, tiles[call.index].core)]
+    drop_chunks(job.store, names, set(keep))
+
+
+def _written(job: Job) -> dict[str, dict[str, int]]:
+    """Collect the CRCs of all chunks that the ledger proves, by array."""
+    known: dict[str, dict[str, int]] = {name: {} for name in job.arrays}
+    for record in proofs(job).values():
+        for key, said in record.chunks.items():
+            if said is not None:
+                known[key.partition("/")[0]][key] = said["crc32c"]
+    return known
 
 
 def _work_off(job: Job, calls: list[Call], section: DaskSection, talk: Talk) -> list[Failure]:

@@ -18,19 +18,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from hmx.durable import Folder
+from hmx.integrity.seal import crc_of
 from hmx.lock import building, followed
 from hmx.paths import is_url
 from hmx.windows import Index
 
 Chunks = Mapping[str, Mapping[str, Any] | None]
-
-AUDIT = "hmx_audit"  # attribute of a store that has been verified
 
 _JOB, _TILES = "job.json", "tiles"
 
@@ -48,7 +47,7 @@ class Record:
     source : str
         State of the input the tile was made from.
     chunks : mapping
-        Storage key -> size and hash of its bytes; ``None`` where all pixels
+        Storage key -> size, hash and CRC-32C of its bytes; ``None`` where all pixels
         have the fill value and nothing is stored.
     """
 
@@ -98,16 +97,24 @@ class Ledger:
 
     def sign(self, record: Record) -> None:
         """Write down that a tile is done; its data is durable by now."""
-        facts = {"run": record.run, "source": record.source, "chunks": dict(record.chunks)}
+        facts = {
+            "index": list(record.index),
+            "run": record.run,
+            "source": record.source,
+            "chunks": dict(record.chunks),
+        }
         self.folder.write(f"{_TILES}/{_name(record.index)}", _sealed(facts))
 
     def records(self) -> Iterator[Record]:
-        """Read all records that are whole."""
+        """Read all records that are whole, and lie where they were signed."""
         for name in self.folder.names(_TILES):
             facts = _parse(self.folder.read(f"{_TILES}/{name}"))
-            row, _, column = name.partition("-")
-            if facts and row.isdigit() and column.isdigit():
-                yield Record((int(row), int(column)), **facts)
+            with suppress(ValueError, TypeError):  # no record
+                # records of older releases did not name their tile
+                row, column = facts.pop("index", None) or map(int, name.split("-"))
+                record = Record((row, column), **facts)
+                if _name(record.index) == name:
+                    yield record
 
     def count(self) -> int:
         """Count the records, whole or not."""
@@ -127,7 +134,7 @@ class Ledger:
 
     def holds(self, record: Record) -> bool:
         """Tell whether the store still holds every chunk as the record says."""
-        return all(self._chunk(key, False) == said for key, said in record.chunks.items())
+        return all(_same(self._chunk(key, False), said) for key, said in record.chunks.items())
 
     def _chunk(self, key: str, flush: bool) -> dict[str, Any] | None:
         data = self.data.read(key)
@@ -135,7 +142,8 @@ class Ledger:
             return None
         if flush:
             self.data.flush(key)
-        return {"bytes": len(data), "blake2b": hashlib.blake2b(data, digest_size=16).hexdigest()}
+        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+        return {"bytes": len(data), "blake2b": digest, "crc32c": crc_of(data)}
 
     @contextmanager
     def owned(self) -> Iterator[None]:
@@ -152,6 +160,13 @@ class Ledger:
 
 def _name(index: Index) -> str:
     return f"{index[0]:04d}-{index[1]:04d}"
+
+
+def _same(found: Mapping[str, Any] | None, said: Mapping[str, Any] | None) -> bool:
+    """Compare a chunk with a record, which of an older release has no CRC."""
+    if found is None or said is None:
+        return found is None and said is None
+    return "blake2b" in said and said.items() <= found.items()
 
 
 def _sealed(facts: Mapping[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ touches, so workers never share one; :func:`write_tile` refuses anything else.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import product
 from typing import Any
@@ -23,11 +23,12 @@ from hmx.durable import Folder
 from hmx.errors import BadArgument, OutputExists, OutputFailed
 from hmx.geozarr import array_attributes, group_attributes
 from hmx.grid import Grid
-from hmx.integrity.seal import COMPRESSORS, finish, reopen
-from hmx.predict.ledger import AUDIT
+from hmx.integrity.seal import AUDIT, COMPRESSORS, ROOT, finish, parsed, reopen, seal_in
+from hmx.predict.ledger import Ledger
 from hmx.predict.step import NO_DATA
 from hmx.windows import Window
 
+STORE_FORMAT = 2  # of products: 2 has a checksum in each chunk, and a seal
 # what a full or forbidden disk says: no fault of the tile that met it
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -134,12 +135,36 @@ def write_tile(group: zarr.Group, arrays: Mapping[str, np.ndarray], window: Wind
     BadArgument
         If the window cuts through a chunk, which two tasks would then share.
     """
-    keys: list[str] = []
+    keys = tile_keys(group, arrays, window)
     for name, block in arrays.items():
         array = group[name]
         assert isinstance(array, zarr.Array)
-        keys += [f"{name}/{key}" for key in _whole_chunks(array, window)]
         array[(..., *window.slices)] = block
+    return keys
+
+
+def tile_keys(group: zarr.Group, names: Iterable[str], window: Window) -> list[str]:
+    """Name the chunks that a tile consists of.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        The store.
+    names : iterable of str
+        Its variables with pixels.
+    window : Window
+        In pixels of the store.
+
+    Raises
+    ------
+    BadArgument
+        If the window cuts through a chunk, which two tasks would then share.
+    """
+    keys: list[str] = []
+    for name in names:
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        keys += [f"{name}/{key}" for key in _whole_chunks(array, window)]
     return keys
 
 
@@ -157,7 +182,9 @@ def _whole_chunks(array: zarr.Array[Any], window: Window) -> list[str]:
     return [array.metadata.encode_chunk_key(at) for at in product(*runs)]
 
 
-def set_status(path: str, *, complete: bool) -> None:
+def set_status(
+    path: str, *, complete: bool, known: Mapping[str, Mapping[str, int]] | None = None
+) -> None:
     """Say in the store whether every tile is there; a change takes old audits away.
 
     Parameters
@@ -165,11 +192,13 @@ def set_status(path: str, *, complete: bool) -> None:
     path : str
         Of the store.
     complete : bool
-        Whether all tiles are done.
+        Whether all tiles are done: then the store is sealed.
+    known : mapping, optional
+        Array -> storage key -> CRC-32C of what was written, for the seal.
     """
     if complete:
         Folder(path).flush_folders()
-        finish(path)
+        finish(path, known)
     else:
         reopen(path, without=[AUDIT])
 
@@ -205,8 +234,16 @@ def require_free(path: str, *, what: str) -> None:
     files, place = fsspec.core.url_to_fs(path)
     if not files.exists(place) or (files.isdir(place) and not files.ls(place)):
         return
-    if not is_ours(attributes(path)):
+    if not is_ours(attributes(path)) and not _was_ours(path):
         raise OutputExists(
             f"{path} holds something that hmx did not write, so it is left alone, also with "
             f"--overwrite. Choose another place for the {what}."
         )
+
+
+def _was_ours(path: str) -> bool:
+    """Whether a store whose root is lost or torn is a product: its seal or ledger says so."""
+    folder = Folder(path)
+    if parsed(folder.read(ROOT)) is not None or not folder.names(""):
+        return False
+    return seal_in(path) is not None or bool(Ledger(path).job())

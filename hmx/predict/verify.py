@@ -8,7 +8,6 @@ nor the tiling has left a mark. The answer is written into the store's attribute
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -19,10 +18,11 @@ import zarr
 
 from hmx.draft import attributes
 from hmx.errors import VerifyFailed
-from hmx.integrity.seal import annotate
+from hmx.integrity.examine import audit_text, require_whole
+from hmx.integrity.seal import AUDIT, annotate
 from hmx.paths import absolute
-from hmx.predict.job import Job
-from hmx.predict.ledger import AUDIT, Ledger
+from hmx.predict.job import Job, proofs
+from hmx.predict.ledger import Ledger
 from hmx.predict.output import is_ours, writing
 from hmx.progress import Progress, counted, silent
 from hmx.provenance import code_version
@@ -105,9 +105,11 @@ def verify(store: str, *, sample: int = 20, seed: int = 0, progress: Progress = 
     >>> verify("build/demo_forecast.zarr", sample=5)  # doctest: +SKIP
     """
     store = absolute(store)
-    job = _job_of(store)
-    with writing(store), job.ledger.owned():
+    _require_product(store)
+    with writing(store), Ledger(store).owned():
         try:
+            require_whole(store, progress=progress)
+            job = _job_of(store)
             tiles, empty, chunks = _check_ledger(job, progress)
             windows = list(_windows(job, sample, seed))
             worst = _recompute(job, windows, progress)
@@ -121,24 +123,29 @@ def verify(store: str, *, sample: int = 20, seed: int = 0, progress: Progress = 
     return audit
 
 
-def _job_of(store: str) -> Job:
-    """Restore the job of a finished store, or say why that cannot be."""
+def _require_product(store: str) -> None:
+    """Raise unless a finished product is there, damaged or not."""
     found = attributes(store)
     if not is_ours(found):
+        require_whole(store)  # a root that is damaged is no sign that nothing was there
         raise VerifyFailed(
             f"there is no forecast or map of hmx at {store!r}. Pass the store that its job "
             "printed, or the catalog it was made from."
         )
-    if found["hmx_status"] != "complete":
+    if found["hmx_status"] == "incomplete":
         raise VerifyFailed(
             f"{store} is incomplete, so there is nothing to vouch for yet. Run the same command "
             "again to finish it."
         )
+
+
+def _job_of(store: str) -> Job:
+    """Restore the job of a finished store, or say why that cannot be."""
     header = Ledger(store).job()
     if not header:
         raise VerifyFailed(
-            f"{store} has no ledger beside it ({Ledger(store).path}), so nothing can be proven. "
-            "Keep the two together, or make the store anew with --overwrite."
+            f"{store} has no ledger beside it ({Ledger(store).path}), or a damaged one, so nothing "
+            "can be proven. Keep the two together, or make the store anew with --overwrite."
         )
     job = Job.restore(store, header)
     for key, had in header["facts"].items():
@@ -152,7 +159,7 @@ def _job_of(store: str) -> Job:
 
 def _check_ledger(job: Job, progress: Progress) -> tuple[int, int, int]:
     """Compare every chunk with the ledger; count tiles, empty tiles and chunks."""
-    records = {r.index: r for r in job.ledger.records() if r.run == job.work.run}
+    records = proofs(job)
     missing = [t.index for t in job.work.tiles if t.index not in records and job.may_hold(t)]
     if missing:
         raise VerifyFailed(_faults(job, "no record of", missing))
@@ -240,5 +247,5 @@ def _write_audit(store: str, audit: Audit | None) -> None:
     text = None
     if audit is not None:
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        text = json.dumps({**asdict(audit), "when": when, "hmx": code_version()})
+        text = audit_text({**asdict(audit), "when": when, "hmx": code_version()})
     annotate(store, AUDIT, text)

@@ -15,6 +15,7 @@ import zarr
 
 import hmx
 from hmx.errors import OutputBusy, OutputFailed, VerifyFailed
+from hmx.integrity.seal import finish
 from hmx.predict.job import Job, run
 from hmx.predict.ledger import Ledger, Record
 from hmx.predict.verify import verify
@@ -50,7 +51,11 @@ def test_a_good_store_passes_and_says_so(copy: str) -> None:
     assert audit.chunks == 12 * 5
     assert 0 <= audit.largest <= audit.tolerance == 1e-6
     assert audit.pixels > 9 * 16 * 16
-    assert {"verify: checksums of tiles", "verify: windows across tiles"} == set(steps)
+    assert set(steps) == {
+        "verify: checksums of chunks",
+        "verify: checksums of tiles",
+        "verify: windows across tiles",
+    }
     said = json.loads(xr.open_zarr(copy).attrs["hmx_audit"])
     assert said["windows"] == 9
     assert said["hmx"]
@@ -91,6 +96,7 @@ def forge(store: str) -> None:
     ledger = Ledger(store)
     old = next(r for r in ledger.records() if r.index == (1, 1))
     ledger.sign(Record((1, 1), job_run, old.source, ledger.checksum(list(old.chunks))))
+    finish(store)
 
 
 def forge_interval(store: str) -> None:
@@ -99,6 +105,7 @@ def forge_interval(store: str) -> None:
     array[:, 0:32, 0:32] = array[:, 0:32, 0:32] + np.float32(1e-5)
     old = next(r for r in ledger.records() if r.index == (0, 0))
     ledger.sign(Record((0, 0), job_run, old.source, ledger.checksum(list(old.chunks))))
+    finish(store)
 
 
 def nudge(store: str) -> None:
@@ -108,6 +115,7 @@ def nudge(store: str) -> None:
     array[:, 0:32, 0:32] = array[:, 0:32, 0:32] - np.float32(3e-7)
     old = next(r for r in ledger.records() if r.index == (0, 0))
     ledger.sign(Record((0, 0), job_run, old.source, ledger.checksum(list(old.chunks))))
+    finish(store)
 
 
 def test_intervals_may_differ_by_rounding_and_no_more(copy: str) -> None:
@@ -129,12 +137,16 @@ def test_exceedance_is_audited_as_well(
     old = next(r for r in ledger.records() if r.index == (0, 0))
     said = ledger.checksum(list(old.chunks))
     ledger.sign(Record((0, 0), ledger.job()["run"], old.source, said))
+    finish(job.store)
     with pytest.raises(VerifyFailed, match=r"hm_exceedance in rows .* is not what"):
         verify(job.store, sample=60)
 
 
 WRONGS: dict[str, tuple[Callable[[str], object], str]] = {
-    "flipped bit": (flip_a_byte, r"other bytes than were written in 1 of its tiles: \(1, 1\)"),
+    "flipped bit": (
+        flip_a_byte,
+        r"hm/c/0/1/1: a chunk of hm is damaged, at time 2020-01-01 .* rows 32-64, columns 32-64",
+    ),
     "lost record": (
         lambda s: Path(s + ".ledger/tiles/0002-0003").unlink(),
         r"no record of 1 of its tiles: \(2, 3\)",
