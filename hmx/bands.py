@@ -19,12 +19,14 @@ import xarray as xr
 
 from hmx.axes import crs_as_coordinate, find_axes, runs_against
 from hmx.cadence import Cadence
-from hmx.cube import Cubelike, Door, Rules
+from hmx.coordinates import turned
+from hmx.cube import Cubelike, Door
 from hmx.dates import time_label
 from hmx.errors import BadArgument, CubeError, MissingVariable, NotEnoughData, did_you_mean
 from hmx.grid import Grid
 from hmx.holdout import until_index
 from hmx.timeaxis import months_of_year, require_order
+from hmx.values import Rules, warn_of_default_fill
 from hmx.windows import Span, Window, pieces
 
 HISTORY = 5  # steps of a calendar that are seen unless more or fewer are asked for
@@ -96,7 +98,7 @@ class Bands:
         result : Dataset
             In the inner form.
         """
-        result = result.isel({dim: slice(None, None, -1) for dim in self.door.flips})
+        result = turned(result, self.door.flips)
         return result.rename({k: v for k, v in self.door.names.items() if k in result.dims})
 
     def history(self, chosen: int | None = None) -> int:
@@ -250,6 +252,7 @@ def enter_bands(
     _require(known, [*moving, *still], inner)
     _require_roles(known, moving, still)
     bands = inner.drop_vars(list(inner.data_vars)).assign({n: known[n] for n in (*moving, *still)})
+    warn_of_default_fill(bands)
     order = np.argsort(bands["time"].values, kind="stable")
     if (np.diff(order) < 0).any():  # else arrays stay as they were opened, and are known for it
         bands = bands.isel(time=order)

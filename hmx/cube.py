@@ -15,12 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from hmx.axes import AXES, crs_as_coordinate, find_axes, runs_against
 from hmx.cadence import Cadence
 from hmx.catalog import is_catalog, load_catalog
+from hmx.coordinates import turned
 from hmx.dates import time_label
 from hmx.errors import (
     CubeError,
@@ -33,54 +33,12 @@ from hmx.grid import Grid
 from hmx.integrity.reading import open_checked
 from hmx.observed import KNOWN_UNTIL, OBSERVED_UNTIL, require_observed, steps_until
 from hmx.paths import absolute
+from hmx.values import Rules, warn_of_default_fill
 from hmx.windows import Span
 
 Cubelike = xr.Dataset | xr.DataArray
 
 CHUNK = 512  # rows and columns of a chunk in storage, px
-
-
-@dataclass(frozen=True)
-class Rules:
-    """Which stored numbers are data.
-
-    Parameters
-    ----------
-    valid_range : tuple of float, optional
-        Smallest and largest valid value, native units.
-    nodata : float, optional
-        A declared value that means missing and has not been decoded to NaN.
-    """
-
-    valid_range: tuple[float, float] | None = None
-    nodata: float | None = None
-
-    @classmethod
-    def of(cls, variable: xr.DataArray) -> Rules:
-        """Read the rules from a variable's CF attributes."""
-        attrs = variable.attrs
-        limits = attrs.get("valid_range")
-        if limits is None and "valid_min" in attrs and "valid_max" in attrs:
-            limits = (attrs["valid_min"], attrs["valid_max"])
-        nodata = attrs.get("_FillValue", attrs.get("missing_value"))
-        return cls(
-            valid_range=None if limits is None else (float(limits[0]), float(limits[1])),
-            nodata=None if nodata is None or np.isnan(nodata) else float(nodata),
-        )
-
-    def clean(self, values: np.ndarray, dtype: str = "float32") -> np.ndarray:
-        """Return values as floats with NaN for everything that is not data."""
-        with np.errstate(over="ignore"):  # 1e300 becomes inf, and inf is not data
-            clean = np.array(values, dtype=dtype)
-            # -32768 of an unsigned file is compared as it is: no pixel has it
-            nodata = values.dtype.type(self.nodata) if values.dtype.kind == "f" else self.nodata
-        missing = ~np.isfinite(clean)
-        if self.nodata is not None:
-            missing |= np.asarray(values == nodata)
-        if self.valid_range is not None:
-            missing |= (clean < self.valid_range[0]) | (clean > self.valid_range[1])
-        clean[missing] = np.nan
-        return clean
 
 
 @dataclass(frozen=True)
@@ -191,7 +149,7 @@ class Cube:
         Dataset or DataArray
             As the cube came in.
         """
-        result = result.isel({dim: slice(None, None, -1) for dim in self.door.flips})
+        result = turned(result, self.door.flips)
         result = result.rename({k: v for k, v in self.door.names.items() if k in result.dims})
         if not self.door.dataarray:
             return result
@@ -301,6 +259,7 @@ def enter(
     if static is None:
         static = _array_statics(data, names) if is_array else _with_role(data, "static", target)
     inner = _select(data, (target, *dynamic, *static))
+    warn_of_default_fill(inner)
     inner = inner.rename({outer: name for name, outer in names.items() if outer != name})
     inner = _order(inner, target, tuple(dynamic), tuple(static))
     flips = tuple(dim for dim in ("y", "x") if runs_against(inner, dim))

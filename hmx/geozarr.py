@@ -11,25 +11,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import xarray as xr
+
+from hmx.axes import find_axes
+from hmx.coordinates import declared_transform
 from hmx.grid import Grid
 
 _STALE = ("spatial:", "_CRS")
 
 
-def group_attributes(grid: Grid) -> dict[str, Any]:
+def group_attributes(grid: Grid, data: xr.Dataset | None = None) -> dict[str, Any]:
     """Describe a grid by the GeoZarr ``proj:`` and ``spatial:`` conventions.
 
     Parameters
     ----------
     grid : Grid
         Of all variables in the group.
+    data : Dataset, optional
+        As it is stored, if its axes have other names than ``y`` and ``x`` or run
+        another way; its GeoTransform agrees with them.
     """
+    names, at = {"y": "y", "x": "x"}, grid.transform
+    if data is not None:
+        names, declared = find_axes(data, ("y", "x")), declared_transform(data)
+        at = at if declared is None else declared.transform
     authority = grid.crs.to_authority()
     return {
         **({"proj:code": ":".join(authority)} if authority else {}),
         "proj:wkt2": grid.crs.to_wkt(),
-        "spatial:dimensions": ["y", "x"],
-        "spatial:transform": list(grid.transform)[:6],
+        "spatial:dimensions": [names["y"], names["x"]],
+        "spatial:transform": list(at)[:6],
         "spatial:shape": list(grid.shape),
         "spatial:bbox": list(grid.bounds),
     }

@@ -8,7 +8,7 @@ Grids here are north-up: row 0 is the northernmost, column 0 the westernmost.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,12 +17,11 @@ import pyproj
 import xarray as xr
 from affine import Affine
 
+from hmx.coordinates import declared_transform, read_axis, require_no_counts
 from hmx.errors import CubeError, GridMismatch, MissingCRS
 from hmx.windows import Window
 
-# Coordinates may be stored in float32: near longitude 180 its spacing is 1.5e-5 degrees,
-# which is .2 % of a 1 km pixel.
-_TOLERANCE_PX = 0.01
+_TOLERANCE_PX = 0.01  # grids that are less apart are one
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,14 @@ class Grid:
         Maps (column, row) of a pixel *corner* to (x, y) in CRS units.
     shape : tuple of int
         Rows and columns, px.
+    rounding : float
+        How far the coordinates it was read from may be off by their type, CRS units.
     """
 
     crs: pyproj.CRS
     transform: Affine
     shape: tuple[int, int]
+    rounding: float = field(default=0.0, compare=False, repr=False)
 
     @classmethod
     def from_xarray(cls, obj: xr.Dataset | xr.DataArray) -> Grid:
@@ -57,13 +59,18 @@ class Grid:
         MissingCRS
             If no CRS can be found.
         CubeError
-            If the coordinates are absent or not evenly spaced.
+            If the coordinates are absent or not evenly spaced, count pixels, or
+            contradict a transform that is declared beside them.
         """
         shape = (obj.sizes["y"], obj.sizes["x"])
-        stored = _stored_transform(obj)
-        x0, dx = _axis(obj, "x", None if stored is None else (stored.c, stored.a))
-        y0, dy = _axis(obj, "y", None if stored is None else (stored.f, stored.e))
-        return cls(crs=read_crs(obj), transform=Affine(dx, 0.0, x0, 0.0, dy, y0), shape=shape)
+        crs, declared = read_crs(obj), declared_transform(obj)
+        axes = {dim: read_axis(obj, dim, declared) for dim in ("y", "x")}
+        require_no_counts(obj, crs, declared)
+        y, x = axes["y"], axes["x"]
+        at = Affine(x.step, 0.0, x.start, 0.0, y.step, y.start)
+        grid = cls(crs, at, shape, rounding=max(x.rounding, y.rounding))
+        require_place(grid, "the cube")
+        return grid
 
     def __repr__(self) -> str:
         rows, columns = self.shape
@@ -151,8 +158,9 @@ class Grid:
             return f"CRS {crs_name(other.crs)} is not {crs_name(self.crs)}"
         if self.shape != other.shape:
             return f"shape {other.shape} (rows, columns) is not {self.shape}"
-        off = np.subtract(other.bounds, self.bounds) / (self.resolution * 2)
-        if np.abs(off).max() > _TOLERANCE_PX:
+        off = np.abs(np.subtract(other.bounds, self.bounds))
+        slack = _TOLERANCE_PX * np.array(self.resolution * 2) + self.rounding + other.rounding
+        if (off > slack).any():
             return f"bounds {_short(other.bounds)} are not {_short(self.bounds)}"
         return None
 
@@ -195,48 +203,27 @@ def crs_name(crs: pyproj.CRS) -> str:
     return ":".join(authority) if authority else str(crs.name)
 
 
-def _axis(
-    obj: xr.Dataset | xr.DataArray, dim: str, stored: tuple[float, float] | None
-) -> tuple[float, float]:
-    """Return the edge where an axis begins and its signed spacing."""
-    if dim not in obj.coords:
+def require_place(grid: Grid, name: str) -> None:
+    """Raise :class:`CubeError` where degrees are none, by more than a pixel.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of any orientation.
+    name : str
+        What messages call it.
+    """
+    if not grid.crs.is_geographic:
+        return
+    dx, dy = grid.resolution
+    west, east = sorted(grid.bounds[::2])
+    south, north = sorted(grid.bounds[1::2])
+    if south < -90 - dy or north > 90 + dy or west < -360 - dx or east > 540 + dx:
         raise CubeError(
-            f"dimension {dim!r} has no coordinate, so the cube has no place on the map. "
-            f"Give it one: ds = ds.assign_coords({dim}=...)."
+            f"{name} is in {crs_name(grid.crs)}, whose units are degrees, and reaches from "
+            f"{_short((west, south))} to {_short((east, north))}. Write the CRS that its "
+            "coordinates are in: ds.rio.write_crs('EPSG:32632'), or gdal_edit.py -a_srs."
         )
-    centres = np.asarray(obj[dim].values, dtype="float64")
-    if stored is not None and _fits(centres, *stored):
-        return stored
-    if len(centres) == 1 and stored is not None:  # a crop keeps the pixel size, not the corner
-        return float(centres[0] - stored[1] / 2), stored[1]
-    if len(centres) < 2:
-        raise CubeError(
-            f"dimension {dim!r} has a single pixel, so its size is unknown. Write the transform: "
-            "ds = ds.rio.write_transform(...)."
-        )
-    step = (centres[-1] - centres[0]) / (len(centres) - 1)
-    start = centres[0] - step / 2
-    if not _fits(centres, start, step):
-        raise CubeError(
-            f"coordinate {dim!r} is not evenly spaced (steps from {np.diff(centres).min():g} to "
-            f"{np.diff(centres).max():g}). A cube has one regular grid: ds.rio.reproject(...)."
-        )
-    return float(start), float(step)
-
-
-def _fits(centres: np.ndarray, start: float, step: float) -> bool:
-    expected = start + step * (np.arange(len(centres)) + 0.5)
-    return bool(np.abs(centres - expected).max() <= _TOLERANCE_PX * abs(step))
-
-
-def _stored_transform(obj: xr.Dataset | xr.DataArray) -> Affine | None:
-    """Read the GeoTransform attribute: exact where coordinates are rounded."""
-    text: Any = None
-    for coord in obj.coords.values():
-        text = text or coord.attrs.get("GeoTransform")
-    if text is None:
-        return None
-    return Affine.from_gdal(*(float(part) for part in str(text).split()))
 
 
 def _authalic(latitude: np.ndarray, ellipsoid: Any) -> np.ndarray:

@@ -23,7 +23,7 @@ A cube on a remote store is read, never written: ingest locally, then copy.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +36,7 @@ import zarr
 
 from hmx.cadence import Cadence
 from hmx.catalog import BaseCatalog, Source, is_url
+from hmx.census import Census, report
 from hmx.cube import CHUNK
 from hmx.draft import attributes, drafted, finished, recover, require_ours
 from hmx.errors import BadArgument, NotEnoughData, SourceError
@@ -56,18 +57,23 @@ from hmx.recipe import (
     short,
     steps_of,
 )
-from hmx.sources import Lazy, Part, aligned
+from hmx.sources import Lazy, Part
 from hmx.timeline import extended, labels_ahead, later_steps, open_step, time_of
+from hmx.values import Rules
+from hmx.warping import aligned
 from hmx.windows import TileGrid, Window
 
 _BLOCK_BYTES = 2**28  # of one variable, all times, held at once
 _GDAL_CACHE = 2**28  # bytes
-_SCRATCH = "aligned"
 _LEADING = {"static": (), "monthly": ("month",)}  # dims before (y, x), by role
 
 
 def ingest(
-    catalog: BaseCatalog, *, overwrite: bool = False, progress: Progress | None = None
+    catalog: BaseCatalog,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Build the cube of a catalog, or bring it up to date.
 
@@ -82,6 +88,8 @@ def ingest(
         replaced.
     progress : callable, optional
         Called with (windows done, windows in all, text).
+    say : callable
+        Given lines on what was read of each source, and what each rule took of it.
 
     Returns
     -------
@@ -114,7 +122,7 @@ def ingest(
         if overwrite or not is_current(catalog):
             plan = _plan(catalog, {} if overwrite else old)
             with drafted(path) as draft:
-                _write(plan, draft, progress or silent)
+                _write(plan, draft, progress or silent, say)
     return path
 
 
@@ -231,7 +239,7 @@ def _stored(store: xr.Dataset, name: str, target: str) -> Lazy:
         ends = variable if mark in variable.attrs else store[target]
         mark = mark if mark in variable.attrs else OBSERVED_UNTIL
         variable = variable.isel(time=slice(steps_until(ends, mark, store["time"])))
-    return Lazy(f"{name} of the cube", None, Grid.from_xarray(store), variable)
+    return Lazy(f"{name} of the cube", Grid.from_xarray(store), variable, Rules())
 
 
 def _variable(name: str, source: Source, *, keys: Sequence[str], done: Lazy | None) -> _Variable:
@@ -272,8 +280,7 @@ def _require_steps(name: str, keys: Sequence[str], *, have: Sequence[str]) -> No
 def _require_grid(grid: Grid, variables: Sequence[_Variable]) -> None:
     for variable in variables:
         for part in variable.parts:
-            if variable.source.align is None:
-                grid.require_same(part.grid, part.name)
+            aligned(part, grid, variable.source)
 
 
 def _about(catalog: BaseCatalog, recipe: Recipe) -> dict[str, Any]:
@@ -286,37 +293,38 @@ def _about(catalog: BaseCatalog, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _write(plan: _Plan, draft: Path, progress: Progress) -> None:
+def _write(plan: _Plan, draft: Path, progress: Progress, say: Callable[[str], None]) -> None:
     """Write the template, then the pixels, then that it is complete."""
-    scratch = draft.with_name(_SCRATCH)
     _write_template(plan, draft)
     group = zarr.open_group(draft, mode="r+")
     windows = {variable.name: plan.windows(variable) for variable in plan.variables}
     total, done = sum(map(len, windows.values())), 0
     for variable in plan.variables:
-        parts = [
-            aligned(part, plan.grid, variable.source, scratch=scratch) for part in variable.parts
-        ]
+        parts = [aligned(part, plan.grid, variable.source) for part in variable.parts]
+        censuses = [Census(part.name, part.notes) for part in parts]
         array = cast(zarr.Array[Any], group[variable.name])
         valid = np.zeros(len(variable.files), dtype="int64")
         for window in windows[variable.name]:
-            block = _read(parts, window)
+            block = _read(parts, window, censuses)
             # windows are whole chunks, so no chunk is ever written twice
             steps = () if variable.role == "static" else (slice(len(block)),)
             array[(*steps, *window.slices)] = block if steps else block[0]
             valid += np.isfinite(block).sum(axis=(1, 2))
             done += 1
             progress(done, total, f"ingest: {variable.name}")
+        for line in report(variable.name, variable.source, censuses):
+            say(line)
         _require_pixels(variable, valid, plan.time)
     finish(str(draft))
 
 
-def _read(parts: Sequence[Part], window: Window) -> np.ndarray:
+def _read(parts: Sequence[Part], window: Window, censuses: Sequence[Census]) -> np.ndarray:
     """Read all steps of a window, shape (steps, rows, columns)."""
     block = np.empty((sum(part.steps for part in parts), *window.shape), dtype="float32")
     at = 0
-    for part in parts:
-        block[at : at + part.steps] = part.read(window)
+    for part, census in zip(parts, censuses, strict=True):
+        block[at : at + part.steps] = part.read(window, census)
+        census.keep(block[at : at + part.steps])
         at += part.steps
     return block
 

@@ -1,99 +1,211 @@
-"""Tiles and virtual rasters: many files as one, joined by GDAL, written nowhere.
+"""Tiles: the rasters that a map is made of, one or many, opened as headers.
 
-A :class:`Tile` is the header of one raster. :func:`virtual` describes the mosaic
-of several, or the void-free input of a warp, as GDAL's VRT in XML, which
-``rasterio.open`` takes like a path. Gaps between tiles and missing pixels are NaN.
+A :class:`Tile` knows what its numbers mean and which of its pixels are void, so that
+each is cleaned and unpacked by its own declarations before tiles are joined.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from typing import Any
 
 import numpy as np
 import pyproj
 import rasterio
 from affine import Affine
-from rasterio.dtypes import dtype_rev, typename_fwd
-from rasterio.errors import RasterioError
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as RasterWindow
 
 from hmx.catalog import Source
-from hmx.errors import CatalogError, GridMismatch, HmxError, MissingCRS, SourceError
-from hmx.grid import Grid
+from hmx.census import Census
+from hmx.errors import CatalogError, CubeError, GridMismatch, HmxError, MissingCRS, SourceError
+from hmx.grid import Grid, require_place
+from hmx.values import Rules
+from hmx.windows import Span, Window
 
-_VSI = {"s3://": "/vsis3/", "gs://": "/vsigs/", "http://": "/vsicurl/http://"}
-_VSI |= {"https://": "/vsicurl/https://", "az://": "/vsiaz/"}
 _OFF_LATTICE_PX = 0.01  # as Grid: coordinates may be rounded, pixels may not be shared
 
 
 @dataclass(frozen=True)
 class Tile:
-    """The header of one raster, oriented as stored.
+    """The header of one raster.
 
     Parameters
     ----------
     file : str
-        Path, URL or VRT as XML.
+        Path or URL.
     band : int
         The band to read, from 1.
     grid : Grid
-        As stored, perhaps south-up.
-    dtype : str
-        Of the pixels.
-    blocks : tuple of int
-        Rows and columns of a block, px.
+        North-up.
+    flipped : bool
+        Whether the file's first row is the southernmost.
+    rules : Rules
+        What the band's numbers mean.
+    alpha : int, optional
+        Band that is 0 where a pixel is void.
+    masked : bool
+        Whether the file has a mask of its own, beside nodata.
+    notes : tuple of str
+        What the user should know of it.
     """
 
     file: str
     band: int
     grid: Grid
-    dtype: str
-    blocks: tuple[int, int]
+    flipped: bool
+    rules: Rules
+    alpha: int | None = None
+    masked: bool = False
+    notes: tuple[str, ...] = ()
+
+    def read(self, window: Window, census: Census | None = None) -> np.ndarray:
+        """Read a window: float32, NaN = missing, shape (rows, columns)."""
+        rows = window.y
+        if self.flipped:
+            rows = Span(self.grid.shape[0] - rows.stop, self.grid.shape[0] - rows.start)
+        at = RasterWindow.from_slices(rows.slice, window.x.slice)
+        with reading(self.file), opened(self.file) as dataset:
+            raw = dataset.read(self.band, window=at)
+            masked = np.zeros(raw.shape, bool) if self.masked or self.alpha else None
+            if masked is not None and self.masked:
+                masked |= dataset.read_masks(self.band, window=at) == 0
+            if masked is not None and self.alpha:
+                masked |= dataset.read(self.alpha, window=at) == 0
+        values = self.rules.clean(raw, masked=masked, census=census)
+        return values[::-1] if self.flipped else values
 
 
-def probe(file: str, variable: str | None) -> Tile:
+@contextmanager
+def opened(file: str) -> Iterator[Any]:
+    """Open a raster; what it lacks for a place is looked at, not warned of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(file) as dataset:
+            yield dataset
+
+
+def probe(file: str, source: Source, variable: str | None = None) -> Tile:
     """Read the header of a raster.
 
     Parameters
     ----------
     file : str
         Path or URL.
-    variable : str or None
-        Number of the band, where there are several.
+    source : Source
+        Has its say on what the numbers mean.
+    variable : str, optional
+        Number of the band. Default: the source's, or the only one.
 
     Raises
     ------
     SourceError
         If the file cannot be opened.
     CatalogError
-        If the band is not said, or is none.
-    MissingCRS
-        If the file has no CRS.
+        If the band is not named, or is none.
+    MissingCRS, CubeError
+        If the file has no place on Earth, or no real numbers.
     """
-    with reading(file), rasterio.open(file) as dataset:
-        band = _band(file, dataset.count, variable)
-        if dataset.crs is None:
-            raise MissingCRS(
-                f"{file} has no CRS, so its pixels have no place on Earth. "
-                f"Write it: gdal_edit.py -a_srs EPSG:4326 {file} (with the raster's own code)."
-            )
-        crs = pyproj.CRS.from_wkt(dataset.crs.to_wkt(version="WKT2_2019"))
-        grid = Grid(crs, dataset.transform, dataset.shape)
-        return Tile(file, band, grid, dataset.dtypes[band - 1], dataset.block_shapes[band - 1])
+    with reading(file), opened(file) as dataset:
+        alphas = [i for i, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha]
+        band = _band(file, dataset.count, variable or source.variable, alphas)
+        flags = dataset.mask_flag_enums[band - 1]
+        own = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+        rules, notes = _rules(file, dataset, band, source)
+        stored = _grid(file, dataset)
+        grid = _north_up(stored, file)
+        flipped = stored.transform.e > 0
+        return Tile(file, band, grid, flipped, rules, next(iter(alphas), None), own, notes)
 
 
-def _band(file: str, count: int, variable: str | None) -> int:
-    if variable is None and count == 1:
-        return 1
-    if variable is not None and variable.isdigit() and 1 <= int(variable) <= count:
+def _band(file: str, count: int, variable: str | None, alphas: Sequence[int]) -> int:
+    known = [band for band in range(1, count + 1) if band not in alphas]
+    if variable is None and len(known) == 1:
+        return known[0]
+    if variable is not None and variable.isdigit() and int(variable) in known:
         return int(variable)
     given = "no variable is named" if variable is None else f"variable is {variable!r}"
+    alpha = f" (band {alphas[0]} is alpha, a mask)" if alphas else ""
     raise CatalogError(
-        f"{file} has {count} band{'s' * (count > 1)} and {given}: a raster's variable is the "
-        f'number of a band, 1 to {count}. Write variable: "1".'
+        f"{file} has {count} band{'s' * (count > 1)}{alpha} and {given}: a raster's variable is "
+        f'the number of a band, 1 to {count}. Write variable: "1".'
     )
+
+
+def _grid(file: str, dataset: Any) -> Grid:
+    """Return the grid of a raster as it is stored."""
+    lost = dataset.transform in (Affine.identity(), Affine.scale(1, -1))
+    if lost and (dataset.gcps[0] or dataset.rpcs):
+        how, flag = ("ground control points", "") if dataset.gcps[0] else ("RPCs", "-rpc ")
+        raise MissingCRS(
+            f"{file} has {how} and no geotransform, so its pixels lie on no regular grid. "
+            f"Warp it: gdalwarp {flag}-t_srs EPSG:4326 {file} warped.tif (with the code you want)."
+        )
+    if dataset.crs is None:
+        raise MissingCRS(
+            f"{file} has no CRS, so its pixels have no place on Earth. "
+            f"Write it: gdal_edit.py -a_srs EPSG:4326 {file} (with the raster's own code)."
+        )
+    if lost:
+        raise CubeError(
+            f"{file} has a CRS and no geotransform (its transform counts pixels), so its "
+            "place is unknown. Write it: gdal_edit.py -a_ullr WEST NORTH "
+            f"EAST SOUTH {file}, or -a_gt with its six numbers."
+        )
+    crs = pyproj.CRS.from_wkt(dataset.crs.to_wkt(version="WKT2_2019"))
+    grid = Grid(crs, dataset.transform, dataset.shape)
+    require_place(grid, file)
+    return grid
+
+
+def _north_up(stored: Grid, name: str) -> Grid:
+    """Turn a stored grid north-up, if a flip of rows does it."""
+    at, (ny, nx) = stored.transform, stored.shape
+    if at.b or at.d or at.a < 0:
+        raise CubeError(
+            f"{name} is rotated (transform {tuple(at)[:6]}), and rows of a cube run west to east. "
+            f"Straighten it: gdalwarp {name} straight.tif"
+        )
+    if at.e < 0:
+        return stored
+    return Grid(stored.crs, Affine(at.a, 0.0, at.c, 0.0, -at.e, at.f + ny * at.e), (ny, nx))
+
+
+def _rules(file: str, dataset: Any, band: int, source: Source) -> tuple[Rules, tuple[str, ...]]:
+    """Read what a band's tags say of its numbers, and notes of what is unusual."""
+    kind = dataset.dtypes[band - 1]
+    if kind.startswith("complex"):
+        raise CubeError(
+            f"band {band} of {file} holds {kind} numbers, and a map holds real ones. Write the "
+            f"part that counts: gdal_translate -ot Float32 {file} real.tif, or its modulus."
+        )
+    scale, offset = float(dataset.scales[band - 1]), float(dataset.offsets[band - 1])
+    if not np.isfinite([scale, offset]).all() or scale == 0:
+        raise CubeError(
+            f"{file} has the tags scale {scale:g} and offset {offset:g}, which make no value of a "
+            f"stored number. Write others: gdal_edit.py -scale 1 -offset 0 {file}."
+        )
+    nodata = dataset.nodatavals[band - 1]
+    declared = () if nodata is None or np.isnan(nodata) else (float(nodata),)
+    tagged = Rules(nodata=declared, scale=scale, offset=offset, name=file)
+    rules = tagged.under(source, replaces=True)
+    notes = []
+    if (scale, offset) != (1.0, 0.0):
+        tags = f"tags scale {scale:g} and offset {offset:g}"
+        if (rules.scale, rules.offset) == (scale, offset):
+            notes.append(f"{tags} are applied")
+        else:
+            notes.append(
+                f"{tags} of the file differ from the catalog, which is followed: "
+                f"scale {rules.scale:g}, offset {rules.offset:g}"
+            )
+    if dataset.colorinterp[band - 1] == ColorInterp.palette:
+        notes.append("the file has a colour table: its numbers are read as they are, as classes")
+    return rules, tuple(notes)
 
 
 @contextmanager
@@ -112,7 +224,7 @@ def reading(name: str) -> Iterator[None]:
 
 
 def union(tiles: Sequence[Tile]) -> Grid:
-    """Find the grid that covers all tiles, oriented as they are.
+    """Find the grid that covers all tiles.
 
     Raises
     ------
@@ -125,6 +237,13 @@ def union(tiles: Sequence[Tile]) -> Grid:
     rows, cols = (max(at[i] + shape[i] for at, shape in corners) for i in (0, 1))
     moved = first.transform * Affine.translation(col, row)
     return Grid(first.crs, moved, (rows - row, cols - col))
+
+
+def within(grid: Grid, tile: Tile) -> Window:
+    """Return the part of a mosaic that a tile covers, in pixels of the mosaic."""
+    row, col = (round(n) for n in grid.locate(*tile.grid.corner(0, 0)))
+    rows, cols = tile.grid.shape
+    return Window(Span(row, row + rows), Span(col, col + cols))
 
 
 def _offset(tile: Tile, first: Tile) -> tuple[int, int]:
@@ -141,81 +260,3 @@ def _offset(tile: Tile, first: Tile) -> tuple[int, int]:
             "or narrow the glob in the path."
         )
     return round(near[1]), round(near[0])
-
-
-def virtual(tiles: Sequence[Tile], grid: Grid, source: Source) -> str:
-    """Describe the raster that joins tiles, as XML of a GDAL VRT.
-
-    Parameters
-    ----------
-    tiles : sequence of Tile
-        Later ones cover earlier ones where they overlap.
-    grid : Grid
-        What :func:`union` found.
-    source : Source
-        If it aligns, what it calls missing is voided too, because after a warp
-        such values are mixed into their neighbours.
-    """
-    exact = all(np.can_cast(tile.dtype, "float32", "safe") for tile in tiles)
-    dtype = "float32" if exact else "float64"
-    xml = _vrt(tiles, grid, dtype, "<UseMaskBand>true</UseMaskBand>")
-    if source.align is None:
-        return xml
-    rules = []
-    if source.nodata is not None:
-        rules.append(f"<NODATA>{float(np.dtype(dtype).type(source.nodata))!r}</NODATA>")
-    if source.valid_range is not None and source.scale:
-        rules.append(f"<UseMaskBand>true</UseMaskBand><LUT>{_range_table(source)}</LUT>")
-    for rule in rules:
-        xml = _vrt([Tile(xml, 1, grid, dtype, (128, 128))], grid, dtype, rule)
-    return xml
-
-
-def _range_table(source: Source) -> str:
-    """Write GDAL's lookup table that keeps the valid range and voids the rest."""
-    limits = source.valid_range or ()
-    low, high = sorted((limit - source.offset) / source.scale for limit in limits)
-    slack = 1e-6 * (high - low)  # clean() cuts at the limit itself, after scaling
-    low, high = low - slack, high + slack
-    knots = [(low - slack, "nan"), (low, low), (high, high), (high + slack, "nan")]
-    return ",".join(f"{x!r}:{y}" for x, y in [(-1e300, "nan"), *knots, (1e300, "nan")])
-
-
-def _vrt(tiles: Sequence[Tile], grid: Grid, dtype: str, rule: str) -> str:
-    corner = ", ".join(repr(float(number)) for number in grid.transform.to_gdal())
-    inverse = ~grid.transform
-    sources = []
-    for tile in tiles:
-        col, row = (round(n) for n in inverse * (tile.grid.transform * (0, 0)))
-        size = f'xSize="{tile.grid.shape[1]}" ySize="{tile.grid.shape[0]}"'
-        sources.append(
-            f'<ComplexSource><SourceFilename relativeToVRT="0">{escape(_vsi(tile.file))}'
-            f"</SourceFilename><SourceBand>{tile.band}</SourceBand>{_properties(tile)}"
-            f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{col}" yOff="{row}" {size}/>'
-            f"{rule}</ComplexSource>"
-        )
-    return (
-        f'<VRTDataset rasterXSize="{grid.shape[1]}" rasterYSize="{grid.shape[0]}">'
-        f"<SRS>{escape(grid.crs.to_wkt())}</SRS><GeoTransform>{corner}</GeoTransform>"
-        f'<VRTRasterBand dataType="{_gdal_type(dtype)}" band="1"><NoDataValue>nan</NoDataValue>'
-        f"{''.join(sources)}</VRTRasterBand></VRTDataset>"
-    )
-
-
-def _properties(tile: Tile) -> str:
-    """Tell GDAL the shape of a tile, so that it opens it only when it is read."""
-    return (
-        f'<SourceProperties RasterXSize="{tile.grid.shape[1]}" RasterYSize="{tile.grid.shape[0]}" '
-        f'DataType="{_gdal_type(tile.dtype)}" BlockXSize="{tile.blocks[1]}" '
-        f'BlockYSize="{tile.blocks[0]}"/>'
-    )
-
-
-def _gdal_type(dtype: str) -> str:
-    return str(typename_fwd[dtype_rev[dtype]])
-
-
-def _vsi(file: str) -> str:
-    """Spell a URL the way GDAL does inside a VRT."""
-    scheme = next((s for s in _VSI if file.startswith(s)), None)
-    return file if scheme is None else _VSI[scheme] + file.removeprefix(scheme)

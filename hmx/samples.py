@@ -15,10 +15,11 @@ import xarray as xr
 
 from hmx.context import derive
 from hmx.covariates import apply_transforms
-from hmx.cube import CHUNK, Cube, Rules
+from hmx.cube import CHUNK, Cube
 from hmx.folds import TRAIN, Split
 from hmx.scaling import Scaler
 from hmx.spec import Spec
+from hmx.values import Rules
 from hmx.windows import Span, TileGrid, Window, pieces
 
 Arrays = dict[str, np.ndarray]

@@ -96,9 +96,11 @@ class Source(Options):
     valid_range : tuple of float, optional
         Smallest and largest valid value, in the units of the cube (after ``scale``).
     nodata : float, optional
-        A value of the file that means missing, beside what the file declares.
-    scale, offset : float
-        Stored in the cube: file value x scale + offset.
+        A number of the file, before ``scale``, that means missing, beside what the file
+        declares.
+    scale, offset : float, optional
+        Stored in the cube: file value x scale + offset. Default: the file's own tags; a
+        NetCDF or Zarr variable is unpacked by its attributes first.
     units, long_name : str, optional
         Written to the cube.
     transform : {"none", "log"}
@@ -118,8 +120,8 @@ class Source(Options):
     variable: str | None = None
     valid_range: tuple[float, float] | None = None
     nodata: Nodata | None = None
-    scale: Factor = 1.0
-    offset: Shift = 0.0
+    scale: Factor | None = None
+    offset: Shift | None = None
     units: str | None = None
     long_name: str | None = None
     align: Literal["average", "bilinear", "nearest"] | None = None

@@ -2,38 +2,29 @@
 
 A :class:`Part` is one or more steps of a variable on one north-up grid. Opening
 it reads headers only; :meth:`Part.read` reads the pixels of one window, so that
-memory follows the window and not the raster. South-up rasters are flipped on
-reading. The scale and offset *tags* of a GeoTIFF are not applied (give ``scale``
-and ``offset`` in the catalog); NetCDF and Zarr are decoded by CF rules.
+memory follows the window and not the raster. What numbers mean is decided in
+:mod:`hmx.values`: parts read them as stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import rasterio
 import xarray as xr
-from affine import Affine
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
-from rasterio.windows import Window as RasterWindow
+import zarr
 
 from hmx.axes import find_axes
 from hmx.catalog import Source
-from hmx.cube import CHUNK, Rules
+from hmx.census import Census
 from hmx.errors import CatalogError, CubeError, missing_variable
 from hmx.grid import Grid
-from hmx.mosaic import probe, reading, union, virtual
-from hmx.windows import Span, TileGrid, Window
+from hmx.mosaic import Tile, probe, reading, union, within
+from hmx.values import Rules, has_default_fill
+from hmx.windows import Window
 
-_WARP_ERROR_PX = 1e-3  # at GDAL's 1/8 px the borders of windows show: .1 of white noise
 _LAZY = (".nc", ".nc4", ".cdf", ".zarr")
 
 
@@ -52,76 +43,59 @@ class Part(Protocol):
     def steps(self) -> int:
         """Number of time steps."""
 
-    def read(self, window: Window) -> np.ndarray:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how it is read."""
+
+    def read(self, window: Window, census: Census | None = None) -> np.ndarray:
         """Read a window: float32, NaN = missing, shape (steps, rows, columns)."""
 
 
 @dataclass(frozen=True)
 class Raster:
-    """Bands of anything GDAL opens, a virtual mosaic or warp included.
+    """One step of anything GDAL opens, a raster or the tiles of a mosaic.
 
     Parameters
     ----------
     name : str
         File or glob, as messages call it.
-    source : Source, optional
-        What is missing and how values scale; ``None``: nothing is left to do.
     grid : Grid
-        North-up grid of the pixels read.
-    connection : str
-        Path, URL or VRT as XML.
-    bands : tuple of int
-        One band for each step, from 1.
-    flipped : bool
-        Whether the file's first row is the southernmost.
-    align : str, optional
-        Resampling onto ``grid``, where the file is on another one.
+        North-up grid that covers all tiles.
+    tiles : tuple of Tile
+        Later ones cover earlier ones where they overlap and hold data.
     """
 
     name: str
-    source: Source | None
     grid: Grid
-    connection: str
-    bands: tuple[int, ...] = (1,)
-    flipped: bool = False
-    align: str | None = None
+    tiles: tuple[Tile, ...]
 
     @property
     def steps(self) -> int:
         """Number of time steps."""
-        return len(self.bands)
+        return 1
 
-    def read(self, window: Window) -> np.ndarray:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how it is read."""
+        return tuple(dict.fromkeys(note for tile in self.tiles for note in tile.notes))
+
+    def read(self, window: Window, census: Census | None = None) -> np.ndarray:
         """Read a window: float32, NaN = missing, shape (steps, rows, columns)."""
-        rows = window.y
-        if self.flipped:
-            rows = Span(self.grid.shape[0] - rows.stop, self.grid.shape[0] - rows.start)
-        at = RasterWindow.from_slices(rows.slice, window.x.slice)
-        with reading(self.name), self._open() as dataset:
-            raw = dataset.read(list(self.bands), window=at, masked=True)
-        values = clean(raw.data, self.source)
-        values[np.ma.getmaskarray(raw)] = np.nan
-        return values[:, ::-1] if self.flipped else values
-
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
-        with rasterio.open(self.connection) as dataset:
-            if self.align is None:
-                yield dataset
-                return
-            with WarpedVRT(
-                dataset,
-                crs=self.grid.crs.to_wkt(),
-                transform=self.grid.transform,
-                height=self.grid.shape[0],
-                width=self.grid.shape[1],
-                resampling=Resampling[self.align],
-                src_nodata=np.nan,
-                nodata=np.nan,
-                tolerance=_WARP_ERROR_PX,
-                **_scale(dataset, self.grid),
-            ) as warped:
-                yield warped
+        if len(self.tiles) == 1:
+            return self.tiles[0].read(window, census)[None]
+        out = np.full(window.shape, np.nan, "float32")
+        covered = np.zeros(window.shape, bool)
+        for tile in self.tiles:
+            place = within(self.grid, tile)
+            part = Window(window.y.clip(place.y), window.x.clip(place.x))
+            if not len(part.y) or not len(part.x):
+                continue
+            values, here = tile.read(part.within(place), census), part.within(window).slices
+            out[here] = np.where(np.isfinite(values), values, out[here])
+            covered[here] = True
+        if census is not None:
+            census.gap("no tile", int(np.count_nonzero(~covered)))
+        return out[None]
 
 
 @dataclass(frozen=True)
@@ -132,18 +106,21 @@ class Lazy:
     ----------
     name : str
         File, as messages call it.
-    source : Source, optional
-        What is missing and how values scale; ``None``: nothing is left to do.
     grid : Grid
         North-up grid of the pixels.
     data : DataArray
-        Dims (y, x) or (time, y, x), north-up; not read yet.
+        Dims (y, x) or (time, y, x), north-up; as stored, not read yet.
+    rules : Rules
+        What the stored numbers mean.
+    notes : tuple of str
+        What the user should know of how it is read.
     """
 
     name: str
-    source: Source | None
     grid: Grid
     data: xr.DataArray
+    rules: Rules
+    notes: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -159,34 +136,11 @@ class Lazy:
         """Select time steps by position."""
         return replace(self, data=self.data.isel(time=list(indices)))
 
-    def read(self, window: Window) -> np.ndarray:
+    def read(self, window: Window, census: Census | None = None) -> np.ndarray:
         """Read a window: float32, NaN = missing, shape (steps, rows, columns)."""
         with reading(self.name):
             raw = self.data.isel(y=window.y.slice, x=window.x.slice).values
-        return clean(raw.reshape(self.steps, *window.shape), self.source)
-
-
-def clean(raw: np.ndarray, source: Source | None) -> np.ndarray:
-    """Turn a file's values into a cube's: float32, NaN for what is missing.
-
-    Parameters
-    ----------
-    raw : ndarray
-        As stored; its undeclared ``nodata`` is compared here.
-    source : Source or None
-        Its scale and offset apply next, and its valid range to the result.
-    """
-    if source is None:
-        return np.asarray(raw, dtype="float32")
-    missing = np.zeros(raw.shape, bool)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if source.nodata is not None:
-            missing = raw == source.nodata
-        if (source.scale, source.offset) != (1.0, 0.0):
-            raw = raw.astype("float64") * source.scale + source.offset
-        values = Rules(source.valid_range).clean(raw)
-    values[missing] = np.nan
-    return values
+        return self.rules.clean(raw.reshape(self.steps, *window.shape), census=census)
 
 
 def open_part(source: Source, files: Sequence[str], name: str) -> Raster | Lazy:
@@ -195,7 +149,7 @@ def open_part(source: Source, files: Sequence[str], name: str) -> Raster | Lazy:
     Parameters
     ----------
     source : Source
-        Names the variable or band, and how values are read.
+        Names the variable or band, and has its say on what numbers mean.
     files : sequence of str
         One file, or the tiles of a mosaic.
     name : str
@@ -208,87 +162,14 @@ def open_part(source: Source, files: Sequence[str], name: str) -> Raster | Lazy:
     MissingCRS
         If a file has no CRS.
     CatalogError
-        If the band or the variable is not said.
+        If the band or the variable is not named.
     GridMismatch
         If the tiles of a mosaic do not share one pixel lattice.
     """
     if files[0].rstrip("/").lower().endswith(_LAZY):
         return _open_lazy(source, files, name)
-    tiles = [probe(file, source.variable) for file in files]
-    stored = union(tiles)
-    grid = _north_up(stored, name)
-    plain = len(tiles) == 1 and source.align is None
-    connection = files[0] if plain else virtual(tiles, stored, source)
-    bands = (tiles[0].band,) if plain else (1,)
-    return Raster(name, source, grid, connection, bands, flipped=stored.transform.e > 0)
-
-
-def aligned(part: Part, grid: Grid, source: Source, *, scratch: Path) -> Part:
-    """Bring a part to a grid, as its source's ``align`` says; warped on reading.
-
-    Parameters
-    ----------
-    part : Part
-        As opened.
-    grid : Grid
-        The cube's.
-    source : Source
-        Names the resampling.
-    scratch : Path
-        Folder for the copy that GDAL needs of a NetCDF or Zarr variable.
-
-    Raises
-    ------
-    GridMismatch
-        If the grids differ and the source does not say how to align.
-    """
-    if source.align is None:
-        grid.require_same(part.grid, part.name)
-    if grid.difference(part.grid) is None:
-        return part
-    raster = part if isinstance(part, Raster) else _spool(part, scratch)
-    return replace(raster, grid=grid, align=source.align, flipped=False)
-
-
-def _north_up(stored: Grid, name: str) -> Grid:
-    """Turn a stored grid north-up, if a flip of rows does it."""
-    at, (ny, nx) = stored.transform, stored.shape
-    if at.b or at.d or at.a < 0:
-        raise CubeError(
-            f"{name} is rotated (transform {tuple(at)[:6]}), and rows of a cube run west to east. "
-            f"Straighten it: gdalwarp {name} straight.tif"
-        )
-    if at.e < 0:
-        return stored
-    return Grid(stored.crs, Affine(at.a, 0.0, at.c, 0.0, -at.e, at.f + ny * at.e), (ny, nx))
-
-
-def _scale(dataset: Any, grid: Grid) -> dict[str, float]:
-    """Fix the width of the kernel, which GDAL guesses anew for each window."""
-    row, column = grid.shape[0] // 2, grid.shape[1] // 2
-    (left, above), (right, below) = grid.corner(row, column), grid.corner(row + 1, column + 1)
-    cell = (left, below, right, above)
-    with suppress(RasterioError):
-        west, south, east, north = transform_bounds(grid.crs.to_wkt(), dataset.crs, *cell)
-        scales = np.divide(dataset.res, (east - west, north - south))
-        if np.isfinite(scales).all():
-            return {"XSCALE": float(f"{scales[0]:.6g}"), "YSCALE": float(f"{scales[1]:.6g}")}
-    return {}
-
-
-def _spool(part: Part, scratch: Path) -> Raster:
-    """Copy a part into a GeoTIFF, window by window, because GDAL warps only rasters."""
-    scratch.mkdir(exist_ok=True)
-    file = scratch / f"{len(list(scratch.iterdir()))}.tif"
-    ny, nx = part.grid.shape
-    how: dict[str, Any] = {"crs": part.grid.crs.to_wkt(), "transform": part.grid.transform}
-    how |= {"tiled": True, "blockxsize": CHUNK, "blockysize": CHUNK, "compress": "deflate"}
-    how |= {"interleave": "band", "bigtiff": "if_safer", "nodata": np.nan, "dtype": "float32"}
-    with rasterio.open(file, "w", "GTiff", nx, ny, part.steps, **how) as copy:
-        for tile in TileGrid(part.grid.shape, (CHUNK, CHUNK), 0):
-            at = RasterWindow.from_slices(*tile.core.slices)
-            copy.write(part.read(tile.core), window=at)
-    return Raster(part.name, None, part.grid, str(file), tuple(range(1, part.steps + 1)))
+    tiles = tuple(probe(file, source) for file in files)
+    return Raster(name, union(tiles), tiles)
 
 
 def _open_lazy(source: Source, files: Sequence[str], name: str) -> Lazy:
@@ -297,10 +178,33 @@ def _open_lazy(source: Source, files: Sequence[str], name: str) -> Lazy:
             f"{name} stands for {len(files)} files, and only rasters can be tiles of a mosaic. "
             "Name one NetCDF or Zarr file, or put {year} in the path."
         )
-    zarr = files[0].rstrip("/").lower().endswith(".zarr")
-    how: dict[str, Any] = {"engine": "zarr", "consolidated": False} if zarr else {}
+    variable = _variable_of(source, files[0], name)
+    data = _open_stored(files[0], name, variable)
+    try:
+        placed = _placed(data[variable])
+        stored, fill_notes = _without_default_fill(files[0], placed)
+        rules = replace(Rules.of(stored), name=f"{variable} of {name}")
+        grid = Grid.from_xarray(placed)
+    except CubeError as error:
+        raise type(error)(f"{name}: {error}") from None
+    notes = (*fill_notes, *_scaling_notes(rules, source))
+    return Lazy(name, grid, stored, rules.under(source, replaces=False), notes)
+
+
+def _open_stored(file: str, name: str, variable: str | None = None) -> xr.Dataset:
+    """Open a NetCDF or Zarr file: coordinates decoded, a variable as it is stored."""
+    how: dict[str, Any] = {}
+    if file.rstrip("/").lower().endswith(".zarr"):
+        how = {"engine": "zarr", "consolidated": False}
+    if variable is not None:
+        how |= {"mask_and_scale": {variable: False}, "decode_timedelta": {variable: False}}
     with reading(name):
-        data = xr.open_dataset(files[0], chunks=None, decode_coords="all", **how)
+        return xr.open_dataset(file, chunks=None, decode_coords="all", **how)
+
+
+def _variable_of(source: Source, file: str, name: str) -> str:
+    """Name the variable that a source means."""
+    data = _open_stored(file, name)
     variable = source.variable or (str(next(iter(data))) if len(data.data_vars) == 1 else None)
     if variable is None:
         raise CatalogError(
@@ -309,11 +213,7 @@ def _open_lazy(source: Source, files: Sequence[str], name: str) -> Lazy:
         )
     if variable not in data.data_vars:
         raise missing_variable(variable, data.data_vars, where=name)
-    try:
-        placed = _placed(data[variable])
-        return Lazy(name, source, Grid.from_xarray(placed), placed)
-    except CubeError as error:
-        raise type(error)(f"{name}: {error}") from None
+    return variable
 
 
 def _placed(data: xr.DataArray) -> xr.DataArray:
@@ -334,3 +234,29 @@ def _placed(data: xr.DataArray) -> xr.DataArray:
     east_up = flat.sizes["x"] > 1 and bool(flat["x"][0] > flat["x"][-1])
     flips = {dim: slice(None, None, -1) for dim, flip in (("y", south_up), ("x", east_up)) if flip}
     return flat.isel(flips)
+
+
+def _without_default_fill(file: str, data: xr.DataArray) -> tuple[xr.DataArray, tuple[str, ...]]:
+    """Keep zeros where 0 is but the fill value that Zarr format 2 has by default."""
+    if not has_default_fill(data, data.attrs):
+        return data, ()
+    with reading(file):
+        written = zarr.open_group(file, mode="r")[str(data.name)].attrs
+    if "_FillValue" in written:
+        return data, ()
+    kept = data.copy(deep=False)
+    kept.attrs = {key: value for key, value in data.attrs.items() if key != "_FillValue"}
+    return kept, (
+        "fill_value 0 of Zarr format 2 is what it has by default, so zeros are kept as values, "
+        "chunks that are not stored among them; if zeros are missing: nodata: 0 in the catalog",
+    )
+
+
+def _scaling_notes(rules: Rules, source: Source) -> tuple[str, ...]:
+    """Say how a packed variable becomes a value."""
+    if (rules.scale, rules.offset) == (1.0, 0.0):
+        return ()
+    own = f"scale_factor {rules.scale:g} and add_offset {rules.offset:g} of the file are applied"
+    if source.scale is None and source.offset is None:
+        return (own,)
+    return (f"{own} first, then scale and offset of the catalog",)

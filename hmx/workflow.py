@@ -55,7 +55,7 @@ def ensure_cube(catalog: BaseCatalog, talk: Talk = QUIET, *, overwrite: bool = F
         with building(path, talk.say):  # and looked at again: another run may have made it
             if overwrite or not is_current(catalog):
                 talk.say(f"cube: ingesting {', '.join(catalog.cube.sources)} into {path}")
-                ingest(catalog, overwrite=overwrite, progress=talk.progress())
+                ingest(catalog, overwrite=overwrite, progress=talk.progress(), say=talk.say)
                 return path
     talk.say(f"cube: {path} is there and current")
     sweep(path)

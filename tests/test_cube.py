@@ -5,10 +5,8 @@ import copy
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
 
-from hmx.cube import Rules, enter, find_axes, open_cube
+from hmx.cube import enter, find_axes, open_cube
 from hmx.errors import CatalogError, CubeError, MissingVariable, NotEnoughData, SourceError
 from tests.factories import make_cube, write_catalog
 
@@ -223,56 +221,6 @@ def test_a_short_history_is_refused(small):
 @pytest.mark.parametrize(("kind", "label"), [("datetime", "2010-01-01"), ("year", "2010")])
 def test_the_origin_is_the_last_observed_time(kind, label):
     assert enter(make_cube((4, 4), time=kind)).origin_label() == label
-
-
-NUMBERS = st.lists(st.sampled_from([np.nan, np.inf, -np.inf, -1.0, 0.0, 0.5, 1.0, 2.0, -9999.0]))
-
-
-@given(NUMBERS)
-def test_exactly_what_breaks_a_rule_becomes_nan(values):
-    values = np.array(values, "float32")
-    clean = Rules(valid_range=(0, 1), nodata=0.5).clean(values)
-    kept = np.isfinite(values) & (values >= 0) & (values <= 1) & (values != 0.5)
-    np.testing.assert_array_equal(clean, np.where(kept, values, np.nan))
-    assert clean.dtype == "float32"
-
-
-def test_infinity_is_no_data():
-    clean = Rules().clean(np.array([1, np.inf, -np.inf, 1e300]))
-    np.testing.assert_array_equal(clean, [1, np.nan, np.nan, np.nan])
-
-
-def test_cleaning_leaves_the_values_it_was_given_alone():
-    values = np.array([1.0, 2.0], "float32")
-    Rules(nodata=1.0).clean(values)
-    assert values.tolist() == [1, 2]
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32", "float64"])
-@pytest.mark.parametrize("nodata", [255, -32768, -3.4028234663852886e38, 1e300])
-def test_nodata_of_any_kind_is_found_where_it_is_and_nowhere_else(dtype, nodata):
-    values = np.array([0, 1, 2], dtype)
-    assert Rules(nodata=nodata).clean(values).tolist() == [0, 1, 2]
-    fits = np.dtype(dtype).kind == "f" or np.iinfo(dtype).min <= nodata <= np.iinfo(dtype).max
-    if fits and abs(nodata) < 1e39:
-        values[1] = nodata
-        np.testing.assert_array_equal(Rules(nodata=nodata).clean(values), [0, np.nan, 2])
-
-
-def test_rules_are_read_from_cf_attributes():
-    def rules(**attrs):
-        return Rules.of(xr.DataArray(np.array([1, 255], "uint8"), attrs=attrs))
-
-    assert rules() == Rules()
-    assert rules(valid_range=np.array([0, 1])) == Rules(valid_range=(0.0, 1.0))
-    assert rules(valid_min=0, valid_max=1) == Rules(valid_range=(0.0, 1.0))
-    assert rules(_FillValue=255) == Rules(nodata=255.0)
-    assert rules(missing_value=-1, _FillValue=255) == Rules(nodata=255.0)
-    assert rules(missing_value=-1) == Rules(nodata=-1.0)
-    assert rules(_FillValue=np.nan) == Rules()
-    np.testing.assert_array_equal(
-        rules(_FillValue=255).clean(np.array([1, 255], "uint8")), [1, np.nan]
-    )
 
 
 def test_a_store_opens_as_it_was_written(small, tmp_path):

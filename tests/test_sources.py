@@ -22,7 +22,9 @@ from hmx.errors import (
 )
 from hmx.grid import Grid
 from hmx.recipe import find_files, stamp
-from hmx.sources import Part, aligned, clean, open_part
+from hmx.sources import Part, open_part
+from hmx.values import Rules
+from hmx.warping import aligned
 from hmx.windows import TileGrid, Window
 from tests.rasters import CORNER, UTM, field, write_tif
 
@@ -49,7 +51,12 @@ def tiled(part: Part, tile: tuple[int, int] = (7, 11)) -> np.ndarray:
 def onto(path: Path | str, grid: Grid, scratch: Path, **options: Any) -> Part:
     source = Source(path=str(path), **options)
     part = open_part(source, find_files(str(path)), str(path))
-    return aligned(part, grid, source, scratch=scratch)
+    return aligned(part, grid, source)
+
+
+def clean(raw: np.ndarray, source: Source) -> np.ndarray:
+    """Clean the numbers of a raster without tags."""
+    return Rules().under(source, replaces=True).clean(raw)
 
 
 def test_declared_nodata_undeclared_nodata_and_infinity_become_nan(tmp_path: Path) -> None:
@@ -84,11 +91,24 @@ def test_nodata_outside_the_type_of_the_file_matches_nothing() -> None:
     np.testing.assert_array_equal(read, [0, 241])
 
 
-def test_scale_tags_of_a_geotiff_are_not_applied(tmp_path: Path) -> None:
-    write_tif(tmp_path / "a.tif", field())
-    with rasterio.open(tmp_path / "a.tif", "r+") as file:
-        file.scales, file.offsets = (10.0,), (3.0,)
-    np.testing.assert_array_equal(whole(opened(tmp_path / "a.tif")), field())
+def tagged(path: Path, values: np.ndarray, *, scale: float, offset: float = 0.0) -> Path:
+    """Write numbers as they are, with tags that unpack them."""
+    write_tif(path, values)
+    with rasterio.open(path, "r+") as file:
+        file.scales, file.offsets = (scale,), (offset,)
+    return path
+
+
+def test_scale_tags_of_a_geotiff_are_applied(tmp_path: Path) -> None:
+    part = opened(tagged(tmp_path / "a.tif", field(), scale=10.0, offset=3.0))
+    np.testing.assert_allclose(whole(part), field() * 10 + 3, rtol=1e-6)
+    assert part.notes == ("tags scale 10 and offset 3 are applied",)
+
+
+def test_scale_of_the_catalog_replaces_tags_and_the_difference_is_noted(tmp_path: Path) -> None:
+    part = opened(tagged(tmp_path / "a.tif", field(), scale=10.0, offset=3.0), scale=2)
+    np.testing.assert_array_equal(whole(part), field() * 2)
+    assert "differ from the catalog, which is followed: scale 2, offset 0" in part.notes[0]
 
 
 def test_an_internal_mask_is_missing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hmx.context import Context
 from hmx.covariates import check_transforms
-from hmx.cube import Cube, Rules
+from hmx.cube import Cube
 from hmx.errors import BadArgument
 from hmx.folds import (
     BLOCK,
@@ -32,6 +32,7 @@ from hmx.options import ModelOptions, TrainOptions
 from hmx.samples import Scan, in_memory, scan, training_blocks
 from hmx.scaling import Scaler, fit_scaler
 from hmx.spec import Spec
+from hmx.values import Rules
 
 _LEAST_CORE = 8  # px of a chip that must be scored at the farthest lead
 _HEIGHTS = ("elevation", "dem", "dtm", "altitude")

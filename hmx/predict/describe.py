@@ -15,18 +15,11 @@ from hmx.cube import Cube
 from hmx.geozarr import without
 from hmx.options import ForecastOptions
 from hmx.predict.step import QUALITY
+from hmx.values import DECLARATIONS
 from hmx.windows import Span, Window
 
 # attributes of the input that speak of its storage or its past, not of the quantity
-_STORAGE = {
-    "_FillValue",
-    "missing_value",
-    "scale_factor",
-    "add_offset",
-    "hmx_role",
-    "hmx_scale",
-    "grid_mapping",
-}
+_STORAGE = DECLARATIONS | {"hmx_role", "hmx_scale", "grid_mapping", "transform", "res"}
 _OWN = {"quality", "dissimilarity", "applicable"}  # outputs that are none of the target's
 _LISTED = "lead forecast_reference_time spatial_ref"
 
@@ -55,6 +48,8 @@ def describe(
     """
     target = cube.target
     attrs = {k: v for k, v in without(cube.data[target].attrs).items() if k not in _STORAGE}
+    if (limits := cube.rules[target].valid_range) is not None:
+        attrs["valid_range"] = list(limits)  # in the units of the forecast, whatever it was in
     variables: dict[str, Any] = {}
     for output, array in arrays.items():
         if output == "quality":

@@ -15,10 +15,11 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import xarray as xr
 
-from hmx.cube import Cubelike, Door, Rules
+from hmx.cube import Cubelike, Door
 from hmx.grid import Grid
 from hmx.predict.describe import variable_of
 from hmx.samples import cut
+from hmx.values import Rules
 from hmx.windows import Span, Window, with_halo
 
 

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import zarr
 
-from hmx.cube import Rules
 from hmx.durable import Folder
 from hmx.integrity.reading import guard_of
 from hmx.integrity.seal import Chunks
 from hmx.predict.frame import Field
+from hmx.values import Rules
 from hmx.windows import Span, Window, pieces
 
 
@@ -180,4 +180,4 @@ def _fills_with_missing(array: Any, rules: Rules) -> bool:
     if array.fill_value is None or {"scale_factor", "add_offset"} & array.attrs.keys():
         return False
     fill = np.asarray([array.fill_value], array.dtype)
-    return bool(np.isnan(rules.clean(fill)[0]))
+    return bool(rules.missing(fill)[0])

@@ -72,7 +72,7 @@ def lay_out(template: xr.Dataset, path: str, *, grid: Grid, chunk: int) -> None:
     chunk : int
         Rows and columns of a chunk, px.
     """
-    template = template.assign_attrs(hmx_status="incomplete", **group_attributes(grid))
+    template = template.assign_attrs(hmx_status="incomplete", **group_attributes(grid, template))
     for name in template.data_vars:
         template[name].attrs |= array_attributes(grid)
     with _replaced(path) as draft:

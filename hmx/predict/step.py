@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from hmx.bundle import Bundle, load
-from hmx.cube import Rules
 from hmx.distribution import mean, mixture, rank, settle
 from hmx.errors import BadArgument, BundleError
 from hmx.models.cost import streams
@@ -27,6 +26,7 @@ from hmx.models.rollout import Rollout
 from hmx.options import Precision
 from hmx.predict.place import Place
 from hmx.samples import Inputs, assemble
+from hmx.values import Rules
 from hmx.windows import Window
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}

@@ -16,7 +16,6 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from hmx.applicability import Applicability
-from hmx.cube import Rules
 from hmx.errors import BundleError
 from hmx.forest import Forest
 from hmx.grid import Grid
@@ -29,6 +28,7 @@ from hmx.points.stack import Stack, assemble_bands
 from hmx.predict.mapper.mixing import Estimate, mixed
 from hmx.predict.step import NO_DATA, QUALITY, choose_device, computing
 from hmx.targets import central, inverse, limits_of
+from hmx.values import Rules
 from hmx.windows import Span, Window
 
 OUTSIDE, INSIDE, UNKNOWN = 0, 1, NO_DATA["applicable"]  # of the area of applicability
