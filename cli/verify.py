@@ -1,4 +1,4 @@
-"""``hmx verify``: vouch for a stored forecast or map."""
+"""``hmx verify``: vouch for a stored cube, forecast or map."""
 
 from __future__ import annotations
 
@@ -21,17 +21,33 @@ from hmx.cli.shared import Call, Command, catalog_command, here, out
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="N", help="Where they lie."
 )
 def verify(call: Call, sample: int, seed: int) -> None:
-    """Check the forecast or map of CATALOG, or a store in its place, and vouch for it.
+    """Check the cube and the forecast or map of CATALOG, or a store in its place.
 
-    Compares every chunk with the ledger, computes windows that lie across the
-    tiles again, reports the largest difference and writes the audit into the
-    store's attributes. Exit code 1 if anything is not as it should be.
+    Compares every file with what was written and names each that is lost or damaged, by
+    variable and place. Of a forecast or map it also compares the ledger, computes windows
+    that lie across the tiles again, reports the largest difference and writes the audit
+    into the store's attributes. Exit code 1 if anything is not as it should be.
     """
-    from hmx.predict.verify import verify as check  # loads torch
+    from hmx.integrity.examine import verify_all
 
     store = here(call.store)
-    if store is None:
-        store = call.load_map().map_path if call.maps else call.load().forecast_path
-    talk = call.talk
-    talk.say(f"verify: {check(store, sample=sample, seed=seed, progress=talk.progress())}")
-    out(store)
+    stores = _stores_of(call) if store is None else {"store": store}
+    found = verify_all(
+        stores, lambda path: _product(call, path, sample=sample, seed=seed), call.talk
+    )
+    out(found)
+
+
+def _stores_of(call: Call) -> dict[str, str]:
+    """Name what a catalog makes that can be verified."""
+    if call.maps:
+        mapped = call.load_map()
+        return {"cube": mapped.cube.path, "map": mapped.map_path}
+    loaded = call.load()
+    return {"cube": loaded.cube.path, "forecast": loaded.forecast_path}
+
+
+def _product(call: Call, path: str, *, sample: int, seed: int) -> str:
+    from hmx.predict.verify import verify as check  # loads torch
+
+    return str(check(path, sample=sample, seed=seed, progress=call.talk.progress()))

@@ -15,7 +15,9 @@ from hmx.cube import enter, open_cube
 from hmx.dates import time_label
 from hmx.describe_mapper import mapper_lines
 from hmx.grid import Grid, crs_name
-from hmx.integrity.seal import AUDIT
+from hmx.integrity.examine import audit_of
+from hmx.integrity.reading import damage_of
+from hmx.integrity.seal import seal_in
 from hmx.loading import load
 from hmx.map_bundle import MapBundle
 from hmx.observed import KNOWN_UNTIL
@@ -54,8 +56,10 @@ def describe_store(path: str | Path) -> str:
     }
     if lines["status"] == "incomplete" and (done := Ledger(str(path)).count()):
         lines["status"] = f"incomplete, {done:,} tiles done"
-    if AUDIT in data.attrs:
-        audit = json.loads(data.attrs[AUDIT])
+    if seal_in(str(path)) is not None and lines["status"] == "complete":
+        damage = damage_of(str(path))
+        lines["status"] += ", sealed (hmx verify reads it all)" if damage is None else f", {damage}"
+    if (audit := audit_of(data.attrs)) is not None:
         lines["audit"] = (
             f"{audit['when'][:10]}: {audit['tiles']} tiles, {audit['windows']} windows computed "
             f"again, largest difference {audit['largest']:.2g}"

@@ -26,6 +26,7 @@ import zarr
 
 from hmx.durable import flush, flush_tree
 from hmx.errors import OutputBusy, OutputExists, OutputFailed
+from hmx.integrity.seal import was
 from hmx.lock import building, followed, lock_file
 from hmx.paths import is_url
 from hmx.recipe import Recipe
@@ -59,6 +60,8 @@ def require_ours(path: Path) -> dict[str, Any]:
     """Return the attributes of what is there, which must be a cube of ours or nothing."""
     attrs = attributes(path)
     if not _is_empty(path) and not set(attrs) >= _MARKS:
+        if was("cube", str(path)):
+            return {}  # of what is damaged, nothing is taken over
         raise OutputExists(
             f"{path} holds something that hmx ingest did not write, and only its own cubes are "
             "replaced. Move it away, or give another cube.path."

@@ -42,7 +42,7 @@ from hmx.draft import attributes, drafted, finished, recover, require_ours
 from hmx.errors import BadArgument, NotEnoughData, SourceError
 from hmx.geozarr import array_attributes, group_attributes
 from hmx.grid import Grid
-from hmx.integrity.reading import open_checked
+from hmx.integrity.reading import damage_of, open_checked
 from hmx.integrity.seal import COMPRESSORS, finish
 from hmx.lock import building
 from hmx.observed import KNOWN_UNTIL, OBSERVED_UNTIL, steps_until
@@ -120,20 +120,23 @@ def ingest(
         recover(path)
         old = require_ours(path)
         if overwrite or not is_current(catalog):
-            plan = _plan(catalog, {} if overwrite else old)
+            fresh = overwrite or damage_of(catalog.cube.path) is not None
+            plan = _plan(catalog, {} if fresh else old)
             with drafted(path) as draft:
                 _write(plan, draft, progress or silent, say)
     return path
 
 
 def is_current(catalog: BaseCatalog) -> bool:
-    """Tell whether the cube is complete and made of the catalog's files.
+    """Tell whether the cube is complete, not seen to be damaged and made of the catalog's files.
 
     Parameters
     ----------
     catalog : BaseCatalog
         Its sources are stamped, not opened.
     """
+    if damage_of(catalog.cube.path) is not None:
+        return False
     old = attributes(catalog.cube.path)
     now = recipe_of(catalog, finished(old))
     return bool(finished(old)) and old["hmx_fingerprint"] == fingerprint(now)

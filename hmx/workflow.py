@@ -17,6 +17,7 @@ from hmx.cube import open_cube
 from hmx.describe import describe_skill
 from hmx.draft import sweep
 from hmx.ingest import ingest, is_current
+from hmx.integrity.reading import damage_of
 from hmx.lock import building
 from hmx.options import ForecastOptions, ModelOptions
 from hmx.parsing import HARDWARE, own_fields
@@ -54,6 +55,8 @@ def ensure_cube(catalog: BaseCatalog, talk: Talk = QUIET, *, overwrite: bool = F
         require_writable(path, "cube.path")
         with building(path, talk.say):  # and looked at again: another run may have made it
             if overwrite or not is_current(catalog):
+                if (damage := damage_of(path)) is not None:
+                    talk.say(f"cube: {damage}")
                 talk.say(f"cube: ingesting {', '.join(catalog.cube.sources)} into {path}")
                 ingest(catalog, overwrite=overwrite, progress=talk.progress(), say=talk.say)
                 return path

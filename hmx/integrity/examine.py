@@ -8,7 +8,7 @@ that do not belong.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +17,7 @@ from typing import Any
 import xarray as xr
 
 from hmx.durable import Folder
-from hmx.errors import VerifyFailed
+from hmx.errors import HmxError, VerifyFailed
 from hmx.integrity.reading import labels_of, place_of, remedy
 from hmx.integrity.seal import (
     AUDIT,
@@ -30,9 +30,10 @@ from hmx.integrity.seal import (
     digest_of,
     lasting,
     parsed,
+    was,
     written,
 )
-from hmx.progress import Progress, counted, silent
+from hmx.progress import Progress, Talk, counted, silent
 
 _AT_ONCE = 8  # files that are read at the same time
 
@@ -114,6 +115,66 @@ def require_whole(store: str, *, progress: Progress = silent) -> Examined:
     return found
 
 
+def verify_all(stores: Mapping[str, str], verify_product: Callable[[str], str], talk: Talk) -> str:
+    """Verify cube and product, those that are there, and say of each what was found.
+
+    Parameters
+    ----------
+    stores : mapping of str to str
+        Paths, by the word for each.
+    verify_product : callable
+        Verifies what is no cube; returns a line.
+    talk : Talk
+        For lines and progress.
+
+    Returns
+    -------
+    str
+        Path of the last one.
+
+    Raises
+    ------
+    VerifyFailed
+        With all that is wrong in any of them, or if none is there.
+    """
+    there = {word: path for word, path in stores.items() if _is_there(path)}
+    wrong = []
+    for word, path in (there or stores).items():
+        try:
+            line = _cube_line(path, talk) if is_cube(path) else verify_product(path)
+            talk.say(f"verify: {line}")
+        except HmxError as error:
+            if len(there) < 2:
+                raise
+            wrong.append(f"{word}: {error}")
+    if wrong:
+        raise VerifyFailed("\n".join(wrong))
+    for word in stores.keys() - there.keys():
+        talk.say(f"verify: {word} {stores[word]} is not made yet")
+    return list(there.values())[-1]
+
+
+def _is_there(path: str) -> bool:
+    return bool(Folder(path).names("")) or Folder(path).read(ROOT) is not None
+
+
+def is_cube(path: str) -> bool:
+    """Return True for a cube of hmx ingest, also if its root is damaged."""
+    root = parsed(Folder(path).read(ROOT)) or {}
+    attributes = root.get("attributes")
+    return was("cube", path) or (isinstance(attributes, dict) and "hmx_sources" in attributes)
+
+
+def _cube_line(path: str, talk: Talk) -> str:
+    found = require_whole(path, progress=talk.progress())
+    if not found.sealed:
+        raise VerifyFailed(
+            f"{path} carries no checksums: it was written by an older release or saved by "
+            f"xarray, and there is nothing to compare it with. {found.remedy}"
+        )
+    return f"{path}: metadata, coordinates and {counted(found.chunks, 'chunk')} are as written"
+
+
 @dataclass(frozen=True)
 class _Examination:
     store: str
@@ -184,7 +245,7 @@ class _Examination:
             yield Fault(ROOT, "does not say that the store is complete")
         elif self.raw != written(root):
             yield Fault(ROOT, "has other bytes than were written, which mean the same")
-        elif not _is_whole(root["attributes"].get(AUDIT)):
+        elif AUDIT in root["attributes"] and not self.audited(root["attributes"]):
             yield Fault(ROOT, f"holds an audit ({AUDIT}) with other values than were written")
         sealed = seal.as_json()
         if self.seal_file != written(sealed):
@@ -195,6 +256,11 @@ class _Examination:
                 yield Fault(f"{name}/{ROOT}", f"metadata of {name}: {_lost(self.files[name])}")
         if root:
             yield from self.repeated(members, sealed)
+
+    def audited(self, attributes: Document) -> bool:
+        """Whether the audit is as :func:`audit_text` wrote it."""
+        audit = audit_of(attributes)
+        return audit is not None and attributes[AUDIT] == audit_text(audit)
 
     def repeated(self, members: Document, sealed: Document) -> Iterator[Fault]:
         """Compare what the root repeats of the others' metadata."""
@@ -260,15 +326,21 @@ def _lost(data: bytes | None) -> str:
     return "is lost" if data is None else "is not as it was written"
 
 
-def _is_whole(audit: Any) -> bool:
-    """Whether an audit, if there is one, is as :func:`audit_text` wrote it."""
-    if audit is None:
-        return True
+def audit_of(attributes: Mapping[Any, Any]) -> Document | None:
+    """Read the audit that a store carries; ``None`` if it has none, or a damaged one.
+
+    Parameters
+    ----------
+    attributes : mapping
+        Of the root.
+    """
+    text = attributes.get(AUDIT)
     try:
-        found = json.loads(audit)
-        return bool(audit_text({k: v for k, v in found.items() if k != "digest"}) == audit)
+        found = {key: value for key, value in json.loads(text).items() if key != "digest"}
+        # audits of older releases have no digest
+        return found if text in (audit_text(found), json.dumps(found)) else None
     except (TypeError, ValueError, AttributeError):
-        return False
+        return None
 
 
 def audit_text(facts: Document) -> str:

@@ -20,6 +20,7 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
+from hmx.durable import Folder
 from hmx.errors import SourceError
 from hmx.integrity.seal import (
     ROOT,
@@ -32,6 +33,7 @@ from hmx.integrity.seal import (
     lasting,
     parsed,
 )
+from hmx.progress import counted
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,35 @@ def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Gu
     guard = Guard(place, seal, root, members)
     guard.check_all(members)
     return guard
+
+
+def damage_of(store: str) -> str | None:
+    """Say what is wrong with a store at a glance: its metadata, and chunks that are lost.
+
+    Parameters
+    ----------
+    store : str
+        Path or URL; what cannot be listed is believed to be there until it is read.
+
+    Returns
+    -------
+    str or None
+        ``None`` if nothing is seen, or there is no seal to compare with.
+    """
+    try:
+        guard = guard_of(store)
+        if guard is None:
+            return None
+        there = Folder(store).stamps("")
+    except SourceError as error:
+        return str(error)
+    except OSError:
+        return None
+    lost = [key for key in guard.seal.keys() if key not in there]  # noqa: SIM118
+    if not lost:
+        return None
+    shown = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+    return f"{store}: {counted(len(lost), 'chunk')} lost: {shown}. {guard.remedy()}"
 
 
 def _is_in_work(root: Document) -> bool:

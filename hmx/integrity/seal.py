@@ -106,6 +106,8 @@ class Seal:
 
     Parameters
     ----------
+    kind : str
+        ``cube`` or ``product``.
     root : str
         Digest of the root's metadata.
     arrays : mapping of str to str
@@ -114,6 +116,7 @@ class Seal:
         By array.
     """
 
+    kind: str
     root: str
     arrays: Mapping[str, str]
     chunks: Mapping[str, Chunks]
@@ -125,7 +128,8 @@ class Seal:
 
     def _facts(self) -> Document:
         chunks = {name: table.as_json() for name, table in sorted(self.chunks.items())}
-        return {"format": _FORMAT, "root": self.root, "arrays": dict(self.arrays), "chunks": chunks}
+        facts = {"format": _FORMAT, "kind": self.kind, "root": self.root}
+        return {**facts, "arrays": dict(self.arrays), "chunks": chunks}
 
     def as_json(self) -> Document:
         """Write down the metadata of the group that holds it."""
@@ -138,7 +142,7 @@ class Seal:
         try:
             facts = found["attributes"]
             chunks = {name: Chunks.from_json(table) for name, table in facts["chunks"].items()}
-            seal = cls(facts["root"], facts["arrays"], chunks)
+            seal = cls(facts["kind"], facts["root"], facts["arrays"], chunks)
             return seal if canonical(seal.as_json()) == canonical(_bare(found)) else None
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
@@ -242,7 +246,8 @@ def finish(store: str, known: Mapping[str, Mapping[str, int]] | None = None) -> 
         for name, array in arrays.items()
     }
     digests = {name: digest_of(array) for name, array in arrays.items()}
-    seal = Seal(digest_of(lasting(root)), digests, chunks).as_json()
+    kind = "cube" if "hmx_sources" in root["attributes"] else "product"
+    seal = Seal(kind, digest_of(lasting(root)), digests, chunks).as_json()
     folder.write(f"{SEAL}/{ROOT}", written(seal))
     members = dict(sorted({**arrays, SEAL: seal}.items()))
     block = {"kind": "inline", "must_understand": False, "metadata": members}
@@ -254,6 +259,22 @@ def finish(store: str, known: Mapping[str, Mapping[str, int]] | None = None) -> 
 def seal_in(store: str) -> Seal | None:
     """Read the seal of a store, if it has one that is whole."""
     return Seal.from_json(parsed(Folder(store).read(f"{SEAL}/{ROOT}")))
+
+
+def was(kind: str, store: str) -> bool:
+    """Return True for a store whose root is damaged and whose seal still says what it was.
+
+    Parameters
+    ----------
+    kind : str
+        ``cube`` or ``product``.
+    store : str
+        Path or URL.
+    """
+    root, seal = parsed(Folder(store).read(ROOT)), seal_in(store)
+    if seal is None or seal.kind != kind:
+        return False
+    return root is None or digest_of(lasting(root)) != seal.root
 
 
 def reopen(store: str, *, without: Iterable[str] = ()) -> None:

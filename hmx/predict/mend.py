@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hmx.durable import Folder
-from hmx.integrity.seal import ROOT, Seal, digest_of, lasting, parsed, seal_in
+from hmx.integrity.seal import ROOT, Seal, digest_of, lasting, parsed, seal_in, was
 
 
 def mend(store: str, lay_out: Callable[[str], None]) -> list[str]:
@@ -66,10 +66,8 @@ def _is_good(name: str, found: bytes | None, fresh: bytes, seal: Seal | None) ->
 
 def root_is_damaged(store: str) -> bool:
     """Return True if the root of a store is lost, torn, or not as it was sealed."""
-    root, seal = parsed(Folder(store).read(ROOT)), seal_in(store)
-    if root is None:
-        return not Folder(store).is_bare()
-    return seal is not None and digest_of(lasting(root)) != seal.root
+    torn = parsed(Folder(store).read(ROOT)) is None and not Folder(store).is_bare()
+    return torn or was("product", store)
 
 
 def drop_chunks(store: str, arrays: Collection[str], keep: Collection[str]) -> None:

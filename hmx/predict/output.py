@@ -23,7 +23,7 @@ from hmx.durable import Folder
 from hmx.errors import BadArgument, OutputExists, OutputFailed
 from hmx.geozarr import array_attributes, group_attributes
 from hmx.grid import Grid
-from hmx.integrity.seal import AUDIT, COMPRESSORS, ROOT, finish, parsed, reopen, seal_in
+from hmx.integrity.seal import AUDIT, COMPRESSORS, ROOT, finish, parsed, reopen, was
 from hmx.predict.ledger import Ledger
 from hmx.predict.step import NO_DATA
 from hmx.windows import Window
@@ -244,6 +244,5 @@ def require_free(path: str, *, what: str) -> None:
 def _was_ours(path: str) -> bool:
     """Whether a store whose root is lost or torn is a product: its seal or ledger says so."""
     folder = Folder(path)
-    if parsed(folder.read(ROOT)) is not None or not folder.names(""):
-        return False
-    return seal_in(path) is not None or bool(Ledger(path).job())
+    torn = parsed(folder.read(ROOT)) is None and not folder.is_bare()
+    return was("product", path) or (torn and bool(Ledger(path).job()))

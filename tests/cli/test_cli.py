@@ -441,7 +441,8 @@ def test_verify_vouches_for_a_store_and_finds_a_flipped_bit(folder: Path) -> Non
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
     result = run("verify", store)
     assert result.exit_code == 1
-    assert "other bytes than were written in 1 of its tiles: (1, 0)" in result.stderr
+    assert "hm/c/0/1/0: a chunk of hm is damaged, at time " in result.stderr
+    assert "rows 32-48, columns 0-32, bounds (500000, 5985600, 509600, 5990400)" in result.stderr
     assert "Traceback" not in result.output
     assert run("forecast", folder / "toy.yaml").exit_code == 0
     assert run("verify", store).exit_code == 0
