@@ -39,7 +39,7 @@ from hmx.catalog import BaseCatalog, Source, is_url
 from hmx.census import Census, report
 from hmx.cube import CHUNK
 from hmx.draft import attributes, drafted, finished, recover, require_ours
-from hmx.errors import BadArgument, NotEnoughData, SourceError
+from hmx.errors import BadArgument, NotEnoughData
 from hmx.geozarr import array_attributes, group_attributes
 from hmx.grid import Grid
 from hmx.integrity.reading import damage_of, open_checked
@@ -58,7 +58,15 @@ from hmx.recipe import (
     steps_of,
 )
 from hmx.sources import Lazy, Part
-from hmx.timeline import extended, labels_ahead, later_steps, open_step, time_of
+from hmx.timeline import (
+    extended,
+    in_kind,
+    labels_ahead,
+    later_steps,
+    open_step,
+    require_steps,
+    time_of,
+)
 from hmx.values import Rules
 from hmx.warping import aligned
 from hmx.windows import TileGrid, Window
@@ -218,7 +226,12 @@ def _plan(catalog: BaseCatalog, old: dict[str, Any]) -> _Plan:
     names = [lead, *(name for name in sources if name != lead)]
     store = open_checked(catalog.cube.path, chunks=None) if kept else None
     done = {n: _stored(store, n, lead) for n in names} if store is not None else {}
-    have = {n: labels_ahead(n, sources[n], done.get(n)) for n in names if sources[n].future}
+    like = label(time.values[-1])
+    have = {
+        n: in_kind(labels_ahead(n, sources[n], done.get(n)), like)
+        for n in names
+        if sources[n].future
+    }
     ahead = {name: later_steps(name, found, time) for name, found in have.items()}
     time = extended(time, max(ahead.values(), default=0))
     keys = [label(value) for value in time.values]
@@ -261,23 +274,14 @@ def _open_all(name: str, source: Source, keys: Sequence[str]) -> tuple[str, tupl
     """Open what holds the steps; give its role, static or dynamic, and the parts."""
     if source.axis is not None:
         steps = steps_of(source)
-        _require_steps(name, keys, have=list(steps))
-        return "dynamic", tuple(open_step(source, steps[key]) for key in keys)
+        found = require_steps(name, keys, have=list(steps))
+        return "dynamic", tuple(open_step(source, steps[found[key]]) for key in keys)
     part = open_step(source, "")
     if not isinstance(part, Lazy) or part.time is None:
         return "static", (part,)
     have = [label(value) for value in part.time.values]
-    _require_steps(name, keys, have=have)
-    return "dynamic", (part.at([have.index(key) for key in keys]),)
-
-
-def _require_steps(name: str, keys: Sequence[str], *, have: Sequence[str]) -> None:
-    gone = [short(key) for key in keys if key not in have]
-    if gone:
-        raise SourceError(
-            f"{name} has no {', '.join(gone)} (it has {', '.join(map(short, have))}): what has "
-            "time covers every step of the target. Add the missing maps, or shorten the target."
-        )
+    found = require_steps(name, keys, have=have)
+    return "dynamic", (part.at([have.index(found[key]) for key in keys]),)
 
 
 def _require_grid(grid: Grid, variables: Sequence[_Variable]) -> None:

@@ -122,6 +122,12 @@ def probe(file: str, source: Source, variable: str | None = None) -> Tile:
         return Tile(file, band, grid, flipped, rules, next(iter(alphas), None), own, notes)
 
 
+def band_names(file: str) -> list[str]:
+    """List what a raster says of each of its bands; nothing is an empty text."""
+    with reading(file), opened(file) as dataset:
+        return [text or "" for text in dataset.descriptions]
+
+
 def _band(file: str, count: int, variable: str | None, alphas: Sequence[int]) -> int:
     known = [band for band in range(1, count + 1) if band not in alphas]
     if variable is None and len(known) == 1:
@@ -132,7 +138,8 @@ def _band(file: str, count: int, variable: str | None, alphas: Sequence[int]) ->
     alpha = f" (band {alphas[0]} is alpha, a mask)" if alphas else ""
     raise CatalogError(
         f"{file} has {count} band{'s' * (count > 1)}{alpha} and {given}: a raster's variable is "
-        f'the number of a band, 1 to {count}. Write variable: "1".'
+        f'the number of a band, 1 to {count}. Write variable: "1", or, if its bands are steps of '
+        "time, bands: {start: 1990, step: 5}, bands: [1990, 1995, ...] or bands: description."
     )
 
 

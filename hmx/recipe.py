@@ -19,9 +19,11 @@ import xarray as xr
 
 from hmx.cadence import Cadence
 from hmx.catalog import BaseCatalog, Source, is_url
+from hmx.dates import first_date, read_date
 from hmx.errors import CatalogError, SourceError
-from hmx.mosaic import reading
+from hmx.mosaic import band_names, reading
 from hmx.redact import identity
+from hmx.source_options import BandRun
 
 Recipe = dict[str, Any]
 
@@ -42,8 +44,9 @@ def recipe_of(catalog: BaseCatalog, known: Recipe) -> Recipe:
     """
     cube = catalog.cube
     lead = cube.sources[cube.lead]
-    wanted = set(steps_of(lead)) if lead.axis else None
     before = known.get("sources", {})
+    wanted = set(steps_of(lead) or before.get(cube.lead, {}).get("files", ())) or None
+    wanted = wanted if lead.axis else None
     facts = {
         n: _facts(
             s,
@@ -60,13 +63,15 @@ def recipe_of(catalog: BaseCatalog, known: Recipe) -> Recipe:
 def _facts(
     source: Source, wanted: set[str] | None, known: Recipe | None, *, ahead: set[str]
 ) -> Recipe:
-    told = {"path", "years", "months", "times", "future"}  # future alters no step that is there
+    # future alters no step that is there
+    told = {"path", "years", "months", "times", "bands", "future"}
     options = source.model_dump(mode="json", exclude=told)
     before = known["files"] if known and known["options"] == options else {}
     files = {}
-    for key, step in steps_of(source).items():
+    for key, step in (steps_of(source) or dict.fromkeys(before, "")).items():
         if wanted is None or source.axis is None or key in wanted | ahead:
             found = [stamp(file) for file in find_files(source.path_of(step))]
+            found += [["band", step]] if found and source.in_bands else []
             files[key] = found or before.get(key, [])
     return {"options": options, "files": files, **({"future": True} if source.future else {})}
 
@@ -91,7 +96,7 @@ def labels_on(time: xr.DataArray, have: Sequence[str]) -> list[str]:
     """
     later = [key for key in have if key > label(time.values[-1])]
     ahead = map(label, Cadence.infer(time).extend(time, len(later)))
-    return [key for key in ahead if key <= later[-1]]
+    return [key for key in ahead if later and key <= later[-1]]
 
 
 def steps_of(source: Source) -> dict[str, int | str]:
@@ -105,19 +110,69 @@ def steps_of(source: Source) -> dict[str, int | str]:
     Returns
     -------
     dict
-        ISO dates or month numbers, to years, months or texts.
+        ISO dates or month numbers, to years, months or texts; where bands are steps, to
+        the numbers of the bands, and nothing if the file that says so is gone.
+
+    Raises
+    ------
+    CatalogError
+        If two steps are one date, or bands and steps are not one each.
+    SourceError
+        If the file that says what its bands are cannot be read.
     """
     if source.axis is None:
         return {"": ""}
+    given: dict[Any, Any] = {step: step for step in source.steps()}
+    given = _band_steps(source) if source.in_bands else given
     if source.axis == "month":
-        return {str(month): month for month in sorted(int(step) for step in source.steps())}
-    return dict(sorted((_date(step), step) for step in source.steps()))
+        return {str(month): given[month] for month in sorted(given, key=int)}
+    steps: dict[str, int | str] = {}
+    for step, stands in given.items():
+        key = _date(step)
+        if key in steps:
+            raise CatalogError(
+                f"{step!r} and {steps[key]!r} of {source.path} are one date, {short(key)}: each "
+                "step has one map. Take one out."
+            )
+        steps[key] = stands
+    return dict(sorted(steps.items()))
+
+
+def _band_steps(source: Source) -> dict[int | str, int]:
+    """Map steps to the numbers of the bands that they are."""
+    files = find_files(source.path)
+    if not files:  # a list says its steps by itself
+        return {step: band for band, step in enumerate(source.steps(), 1)}
+    said = band_names(files[0])
+    if isinstance(source.bands, BandRun):
+        steps: list[Any] = list(source.bands.values(len(said)))
+    else:
+        steps = source.steps() or _described(files[0], said)
+    if len(steps) != len(said):
+        raise CatalogError(
+            f"{files[0]} has {len(said)} bands, and the catalog lists {len(steps)} steps: where "
+            "the path has no mark, each band is one. List one for each band, or write bands: "
+            "{start: 1990, step: 5}."
+        )
+    return {step: band for band, step in enumerate(steps, 1)}
+
+
+def _described(file: str, said: Sequence[str]) -> list[str]:
+    """Read the first year or date in each band's description; all must differ."""
+    dates = [first_date(text) for text in said]
+    if None in dates or len(set(dates)) < len(dates):
+        shown = ", ".join(repr(text) for text in said[:4]) + (", ..." if len(said) > 4 else "")
+        raise CatalogError(
+            f"the bands of {file} are described as {shown}, and bands: description takes the first "
+            "year or ISO date of each, which must all differ. List them: bands: [1990, 1995, ...]."
+        )
+    return [date for date in dates if date is not None]
 
 
 def _date(step: int | str) -> str:
     try:
-        date = pd.Timestamp(f"{step:04d}-01-01" if isinstance(step, int) else step)
-        return str(date.tz_localize(None).as_unit("ns").isoformat())
+        date = pd.Timestamp(f"{step:04d}-01-01") if isinstance(step, int) else read_date(step)
+        return str(date.as_unit("ns").isoformat())
     except ValueError:
         raise CatalogError(
             f"{step!r} in years or times is no date: years lie between 1678 and 2261, and times "
@@ -170,8 +225,9 @@ def require_files(catalog: BaseCatalog, recipe: Recipe) -> None:
     for name, facts in recipe["sources"].items():
         source = catalog.cube.sources[name]
         gone = [key for key, files in facts["files"].items() if not files]
-        if gone:
-            steps = steps_of(source)
+        if gone or not facts["files"]:
+            steps = {"": ""} if source.in_bands else steps_of(source)
+            gone = [""] if source.in_bands else gone
             paths = ", ".join(source.path_of(steps[key]) for key in gone)
             lines.append(
                 f"{name} has no file{_for(gone)}: {paths}. Every step needs its file: add it, "

@@ -7,32 +7,25 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
-    Tag,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from hmx.bounds import (
-    MOST_STEPS,
-    YEARS,
-    Factor,
     FilePath,
     Folds,
     Leads,
-    Nodata,
     Processes,
-    Shift,
     Side,
-    unique,
 )  # fmt: skip
-from hmx.covariates import Transform
 from hmx.errors import did_you_mean
 from hmx.map_options import PointsOptions
 from hmx.options import ForecastOptions, ModelOptions, Numbers, Options
+from hmx.source_options import Source, Steps
+
+__all__ = ["Source", "Steps"]  # which other modules know from here
 
 PLACES = ("workers", "scheduler", "cluster")  # to compute, one of which a catalog names
 # forecasters beside the model, in the order in which they are told
@@ -45,153 +38,6 @@ def _as_labels(value: Any) -> Any:
     plain = isinstance(value, list | tuple | int | str) or hasattr(value, "isoformat")
     whole = [n.isoformat() if hasattr(n, "isoformat") else n for n in labels]
     return whole if plain else value
-
-
-class Steps(Options):
-    """A run of years or months: ``start`` to ``stop`` inclusive, every ``step``."""
-
-    start: Annotated[int, Field(strict=True)]
-    stop: Annotated[int, Field(strict=True)]
-    step: Annotated[int, Field(ge=1, le=9999, strict=True)] = 1
-
-    @model_validator(mode="after")
-    def _ascends(self) -> Steps:
-        if self.stop < self.start:
-            raise ValueError(
-                f"stop={self.stop} comes before start={self.start}, and steps ascend. "
-                f"Try start: {self.stop}, stop: {self.start}"
-            )
-        if self.stop - self.start >= MOST_STEPS * self.step:
-            raise ValueError(f"a run has at most {MOST_STEPS:,} steps. Give a larger step")
-        return self
-
-    def values(self) -> list[int]:
-        """List the years or months."""
-        return list(range(self.start, self.stop + 1, self.step))
-
-
-def _branch(value: Any) -> str:
-    return "[run]" if isinstance(value, dict | Steps) else "[list]"
-
-
-Numbered = Annotated[
-    Annotated[Steps, Tag("[run]")] | Annotated[list[int], Field(min_length=1), Tag("[list]")],
-    Discriminator(_branch),
-]
-
-
-class Source(Options):
-    """Where one variable comes from.
-
-    Parameters
-    ----------
-    path : str
-        File, URL or glob; ``{year}``, ``{month}`` or ``{time}`` stand for the step.
-    years, months : list of int or {start, stop, step}
-        The steps that ``{year}`` or ``{month}`` takes.
-    times : list of str
-        ISO dates that ``{time}`` takes.
-    variable : str, optional
-        Name in a NetCDF or Zarr file.
-    valid_range : tuple of float, optional
-        Smallest and largest valid value, in the units of the cube (after ``scale``).
-    nodata : float, optional
-        A number of the file, before ``scale``, that means missing, beside what the file
-        declares.
-    scale, offset : float, optional
-        Stored in the cube: file value x scale + offset. Default: the file's own tags; a
-        NetCDF or Zarr variable is unpacked by its attributes first.
-    units, long_name : str, optional
-        Written to the cube.
-    transform : {"none", "log"}
-        What a covariate goes through before it is scaled: ``log`` suits population or
-        GDP.
-    align : {"average", "bilinear", "nearest"}, optional
-        How to bring a raster on another grid to the target's; default: an error.
-    future : bool
-        Whether a covariate is known ahead: it may have steps after the target's last
-        one, which forecasts then read at their leads.
-    """
-
-    path: FilePath
-    years: Numbered | None = None
-    months: Numbered | None = None
-    times: Annotated[list[str], Field(min_length=1)] | None = None
-    variable: str | None = None
-    valid_range: tuple[float, float] | None = None
-    nodata: Nodata | None = None
-    scale: Factor | None = None
-    offset: Shift | None = None
-    units: str | None = None
-    long_name: str | None = None
-    align: Literal["average", "bilinear", "nearest"] | None = None
-    transform: Transform = "none"
-    future: bool = False
-
-    @field_validator("valid_range")
-    @classmethod
-    def _ascending(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
-        if limits is not None and limits[0] >= limits[1]:
-            raise ValueError(f"the range ascends. Try [{limits[1]:g}, {limits[0]:g}]")
-        return limits
-
-    @field_validator("years", "months")
-    @classmethod
-    def _in_the_calendar(cls, given: Any, info: ValidationInfo) -> Any:
-        low, high = YEARS if info.field_name == "years" else (1, 12)
-        what = str(info.field_name).removesuffix("s")
-        steps = given.values() if isinstance(given, Steps) else unique(given or [], f"the {what}")
-        for step in steps:
-            if not low <= step <= high:
-                raise ValueError(f"the {what} {step} is none: {what}s are {low} to {high}")
-        return given
-
-    @field_validator("times")
-    @classmethod
-    def _each_once(cls, times: list[str] | None) -> list[str] | None:
-        return None if times is None else list(unique(times, "the time"))
-
-    @field_validator("times", mode="before")
-    @classmethod
-    def _texts(cls, times: Any) -> Any:
-        return [str(time) for time in times] if isinstance(times, list) else times
-
-    @model_validator(mode="after")
-    def _one_axis(self) -> Source:
-        axes = {"{year}": self.years, "{month}": self.months, "{time}": self.times}
-        for mark, steps in axes.items():
-            key = mark.strip("{}") + "s"
-            if mark in self.path and steps is None:
-                raise ValueError(f"the path has {mark}, so it needs {key}: [...]")
-            if steps is not None and mark not in self.path:
-                raise ValueError(f"{key} is given, but the path has no {mark}")
-        if sum(steps is not None for steps in axes.values()) > 1:
-            raise ValueError("give one of years, months and times")
-        if self.future and self.months is not None:
-            raise ValueError(
-                "months go round, so none lies ahead. Leave out future: true, or give years"
-            )
-        return self
-
-    @property
-    def axis(self) -> Literal["year", "month", "time"] | None:
-        """Which mark the path carries, or ``None`` for a single file."""
-        if self.years is not None:
-            return "year"
-        if self.months is not None:
-            return "month"
-        return None if self.times is None else "time"
-
-    def steps(self) -> list[int] | list[str]:
-        """List the steps of the source's axis, in the order given."""
-        found = self.years or self.months or self.times or []
-        return found.values() if isinstance(found, Steps) else found
-
-    def path_of(self, step: int | str) -> str:
-        """Fill the step into the path; months have two digits."""
-        if self.axis == "month":
-            return self.path.replace("{month}", f"{int(step):02d}")
-        return self.path.replace("{" + str(self.axis) + "}", str(step))
 
 
 class CubeSection(Options):

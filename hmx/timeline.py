@@ -13,6 +13,7 @@ import xarray as xr
 
 from hmx.cadence import Cadence
 from hmx.catalog import Source
+from hmx.dates import matched
 from hmx.errors import CatalogError, NotEnoughData, SourceError
 from hmx.recipe import find_files, label, labels_on, short, steps_of
 from hmx.sources import Lazy, Raster, open_part
@@ -33,7 +34,8 @@ def time_of(name: str, source: Source) -> xr.DataArray:
         if own is None:
             raise NotEnoughData(
                 f"{name!r} has no time: {source.path} is a single map, and its steps would be "
-                "those of the cube. Give its years: path: HM_{year}.tif, years: [1990, 1995, ...]."
+                "those of the cube. Give its years: path: HM_{year}.tif, years: [1990, 1995, ...], "
+                "or, if its bands are steps, bands: {start: 1990, step: 5}."
             )
         return xr.DataArray(own.values, dims="time", attrs=_TIME)
     keys = list(steps_of(source))
@@ -53,7 +55,10 @@ def open_step(source: Source, step: int | str) -> Raster | Lazy:
     """
     path = source.path_of(step)
     files = find_files(path)
-    part = open_part(source, files, files[0] if len(files) == 1 else path)
+    name = files[0] if len(files) == 1 else path
+    if source.in_bands:
+        return open_part(source.model_copy(update={"variable": str(step)}), files, name)
+    part = open_part(source, files, name)
     if source.axis is not None and own_time(part) is not None:
         raise CatalogError(
             f"{part.name} holds {part.steps} times, and stands for one: a path with a mark names "
@@ -96,6 +101,14 @@ def labels_ahead(name: str, source: Source, done: Lazy | None) -> list[str]:
     return [label(value) for value in time.values]
 
 
+def in_kind(labels: Sequence[str], like: str) -> list[str]:
+    """Write years as dates of an axis, or dates as its years, where that is what it has."""
+    years = all(len(text) == 4 for text in labels)
+    if years and len(like) > 4:
+        return [f"{year}{like[4:]}" for year in labels]
+    return [text[:4] for text in labels] if len(like) == 4 and not years else list(labels)
+
+
 def extended(time: xr.DataArray, steps: int) -> xr.DataArray:
     """Carry a time axis on, in its own cadence."""
     later = Cadence.infer(time).extend(time, steps)
@@ -128,3 +141,22 @@ def later_steps(name: str, have: Sequence[str], time: xr.DataArray) -> int:
             f"maps, or list only the years before them under sources.{name}."
         )
     return len(wanted)
+
+
+def require_steps(name: str, keys: Sequence[str], *, have: Sequence[str]) -> dict[str, str]:
+    """Match the steps of the target to those of a source, which must have them all."""
+    found = matched(keys, have)
+    gone = [short(key) for key in keys if key not in found]
+    if gone:
+        kinds = {len(text) == 4 for text in (*keys, *have)}
+        more = (
+            ""
+            if len(kinds) == 1
+            else (" Integer years and dates match only where each year has one map.")
+        )
+        raise SourceError(
+            f"{name} has no {', '.join(gone)} (it has {', '.join(map(short, have))}): what has "
+            "time covers every step of the target. Add the missing maps, or shorten the target."
+            f"{more}"
+        )
+    return found

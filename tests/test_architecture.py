@@ -45,6 +45,7 @@ LAYERS = [
         "holdout",
         "catalog",
         "sections",
+        "source_options",
         "map_sections",
         "scaling",
         "metrics",

@@ -163,8 +163,9 @@ def refusal(path, *overrides):
         ),
         (
             "cube__sources__hm__path",
-            "HM.tif",
-            "cube.sources.hm in FILE: years is given, but the path has no {year}.",
+            "HM.nc",
+            "cube.sources.hm in FILE: years is given, but the path has no {year}, and NetCDF and "
+            "Zarr have times of their own, not bands. Leave it out, or put the mark in the path.",
         ),
         (
             "cube__sources__hm",
@@ -179,7 +180,7 @@ def refusal(path, *overrides):
         (
             "cube__sources__hm",
             {"path": "HM_{year}{month}.tif", "years": [1990], "months": [1]},
-            "cube.sources.hm in FILE: give one of years, months and times.",
+            "cube.sources.hm in FILE: give one of years, months, times and bands.",
         ),
     ],
     ids=str,
