@@ -64,6 +64,7 @@ from hmx.timeline import (
     labels_ahead,
     later_steps,
     open_step,
+    open_steps,
     require_steps,
     time_of,
 )
@@ -273,9 +274,7 @@ def _variable(name: str, source: Source, *, keys: Sequence[str], done: Lazy | No
 def _open_all(name: str, source: Source, keys: Sequence[str]) -> tuple[str, tuple[Part, ...]]:
     """Open what holds the steps; give its role, static or dynamic, and the parts."""
     if source.axis is not None:
-        steps = steps_of(source)
-        found = require_steps(name, keys, have=list(steps))
-        return "dynamic", tuple(open_step(source, steps[found[key]]) for key in keys)
+        return "dynamic", open_steps(name, source, keys)
     part = open_step(source, "")
     if not isinstance(part, Lazy) or part.time is None:
         return "static", (part,)

@@ -8,6 +8,7 @@ later run can tell what to do from stamps alone, without opening a raster.
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ from hmx.source_options import BandRun
 Recipe = dict[str, Any]
 
 _DATE = re.compile(r"\d{4}-")
+_MAGIC = re.compile(r"([?[])")  # of glob, and no pattern of ours
+_SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".tifw", ".wld", ".prj", ".xml", ".json")
 _FORMAT = 1  # raise it when the same rasters would give another store
 
 
@@ -232,6 +235,8 @@ def require_files(catalog: BaseCatalog, recipe: Recipe) -> None:
             lines.append(
                 f"{name} has no file{_for(gone)}: {paths}. Every step needs its file: add it, "
                 f"or list the steps there are under sources.{name}."
+                + " Only * is a pattern: [, ] and ? are read as they stand."
+                * ("[" in paths or "?" in paths)
             )
     if lines:
         raise SourceError("\n".join(lines))
@@ -247,12 +252,25 @@ def short(key: str) -> str:
 
 
 def find_files(path: str) -> tuple[str, ...]:
-    """List the files of a path or glob, sorted; URLs without ``*`` are trusted."""
+    """List the files of a path or pattern, sorted; URLs without ``*`` are trusted."""
     if is_url(path) and "*" not in path:
         return (path,)
     if "://" in path:
         return _find_remote(path)
-    return (path,) if Path(path).exists() else tuple(sorted(glob.glob(path)))
+    if Path(path).exists() or "*" not in path:
+        return (path,) if Path(path).exists() else ()
+    found = sorted(glob.glob(_pattern(path)))
+    return tuple(file for file in found if not file.lower().endswith(_SIDECARS))
+
+
+def _pattern(path: str) -> str:
+    """Write a path for glob: only ``*`` is a pattern, and no folder that is really named so."""
+    literal, parts = "", []
+    for part in Path(path).parts:
+        literal = os.path.join(literal, part)
+        plain = "*" not in part or os.path.isdir(literal)
+        parts.append(glob.escape(part) if plain else _MAGIC.sub(r"[\1]", part))
+    return os.path.join(*parts)
 
 
 def _find_remote(path: str) -> tuple[str, ...]:
@@ -260,7 +278,8 @@ def _find_remote(path: str) -> tuple[str, ...]:
 
     with reading(path):
         system, inner = fsspec.core.url_to_fs(path)
-        return tuple(sorted(system.unstrip_protocol(file) for file in system.glob(inner)))
+        found = system.glob(_MAGIC.sub(r"[\1]", inner))
+        return tuple(sorted(system.unstrip_protocol(file) for file in found))
 
 
 def stamp(file: str) -> list[str | int]:

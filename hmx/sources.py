@@ -8,7 +8,8 @@ memory follows the window and not the raster. What numbers mean is decided in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -19,9 +20,10 @@ import zarr
 from hmx.axes import find_axes
 from hmx.catalog import Source
 from hmx.census import Census
-from hmx.errors import CatalogError, CubeError, missing_variable
+from hmx.errors import CatalogError, CubeError, SourceError, missing_variable
 from hmx.grid import Grid
 from hmx.mosaic import Tile, probe, reading, union, within
+from hmx.timeaxis import undecoded
 from hmx.values import Rules, has_default_fill
 from hmx.windows import Window
 
@@ -198,8 +200,27 @@ def _open_stored(file: str, name: str, variable: str | None = None) -> xr.Datase
         how = {"engine": "zarr", "consolidated": False}
     if variable is not None:
         how |= {"mask_and_scale": {variable: False}, "decode_timedelta": {variable: False}}
-    with reading(name):
+    with reading(name), dated(name, file, how):
         return xr.open_dataset(file, chunks=None, decode_coords="all", **how)
+
+
+@contextmanager
+def dated(name: str, file: str, how: Mapping[str, Any]) -> Iterator[None]:
+    """Say that it is the time axis, if that is what cannot be decoded in a whole file."""
+    try:
+        yield
+    except ValueError:
+        raw = xr.open_dataset(file, chunks=None, decode_times=False, **how)
+        for axis, coord in raw.coords.items():
+            units = str(coord.attrs.get("units", ""))
+            if coord.ndim and units.lower().startswith(("year", "month")) and " since " in units:
+                raise SourceError(
+                    f"{name} has its {axis} in {units!r}, which is no unit that can be decoded to "
+                    "dates. In Python: ds = xr.open_dataset(..., decode_times=False). "
+                    f"{undecoded(str(axis), units)} Then ds.to_netcdf(...). Or save one file for "
+                    "each step, and write its year into the path: {year} and years: [...]."
+                ) from None
+        raise
 
 
 def _variable_of(source: Source, file: str, name: str) -> str:

@@ -17,6 +17,7 @@ from hmx.dates import matched
 from hmx.errors import CatalogError, NotEnoughData, SourceError
 from hmx.recipe import find_files, label, labels_on, short, steps_of
 from hmx.sources import Lazy, Raster, open_part
+from hmx.tiling import require_apart, require_complete
 
 _TIME = {"standard_name": "time", "axis": "T"}
 
@@ -57,14 +58,44 @@ def open_step(source: Source, step: int | str) -> Raster | Lazy:
     files = find_files(path)
     name = files[0] if len(files) == 1 else path
     if source.in_bands:
-        return open_part(source.model_copy(update={"variable": str(step)}), files, name)
+        source = source.model_copy(update={"variable": str(step)})
     part = open_part(source, files, name)
+    if len(files) > 1 and isinstance(part, Raster):
+        require_apart(source, part.tiles, name)
     if source.axis is not None and own_time(part) is not None:
         raise CatalogError(
             f"{part.name} holds {part.steps} times, and stands for one: a path with a mark names "
             f"one file per {source.axis}. Give the whole file's path and no {source.axis}s."
         )
     return part
+
+
+def open_steps(name: str, source: Source, keys: Sequence[str]) -> tuple[Raster | Lazy, ...]:
+    """Open what holds some steps; a tile that one lacks and another has is named.
+
+    Parameters
+    ----------
+    name : str
+        Of the variable.
+    source : Source
+        Has an axis.
+    keys : sequence of str
+        Labels of the target's axis.
+
+    Raises
+    ------
+    SourceError
+        If a step or a tile is missing.
+    """
+    steps = steps_of(source)
+    found = require_steps(name, keys, have=list(steps))
+    parts = {found[key]: open_step(source, steps[found[key]]) for key in keys}
+    earlier = [key for key in steps if key not in parts and "*" in source.path][-1:]
+    known = {
+        k: open_step(source, steps[k]) for k in earlier if find_files(source.path_of(steps[k]))
+    }
+    require_complete(name, known | parts)
+    return tuple(parts.values())
 
 
 def own_time(part: Raster | Lazy) -> xr.DataArray | None:

@@ -63,7 +63,7 @@ LAYERS = [
     {"cube"},
     {"bands"},
     {"figures"},
-    {"mosaic", "recipe", "draft", "sources", "timeline", "warping"},
+    {"mosaic", "recipe", "draft", "sources", "tiling", "timeline", "warping"},
     {"ingest"},
     {"spec", "map_spec", "targets"},
     {"points", "forest", "applicability"},
