@@ -14,21 +14,19 @@ from typing import Any
 
 import numpy as np
 
+from hmx import described
 from hmx.calibration import Calibration
-from hmx.context import Context
-from hmx.errors import BundleError
 from hmx.modelfolder import (
     DESCRIPTION,
     FORMAT,
     beneath,
     check_weights,
     digest_of,
-    misdescribed,
     read_folder,
     require_bundle_place,
+    require_floats,
     write_folder,
 )
-from hmx.options import ModelOptions
 from hmx.scaling import Scaler
 from hmx.spec import Spec
 
@@ -118,7 +116,9 @@ def load(path: str | Path) -> Bundle:
         cannot be fetched.
     """
     raw, weights, folder = read_folder(path, "forecast")
-    return _restore(raw, weights, folder)
+    require_floats(weights)
+    parts = described.forecaster(raw, folder)
+    return Bundle(**parts, weights=weights, training=raw["training"], path=folder.resolve())
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
@@ -138,27 +138,6 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
         "weights": {name: list(array.shape) for name, array in sorted(bundle.weights.items())},
         "training": dict(bundle.training),
     }
-
-
-def _restore(raw: dict[str, Any], weights: dict[str, np.ndarray], folder: Path) -> Bundle:
-    try:
-        spec, scaler = dict(raw["spec"]), raw["scaler"]
-        spec["network"] = ModelOptions(**spec["network"])
-        spec["context"] = Context.from_dict(spec["context"])
-        for key in ("dynamic", "static", "future", "pixel_size_m", "valid_range"):
-            spec[key] = None if spec[key] is None else tuple(spec[key])
-        return Bundle(
-            spec=Spec(**spec),
-            scaler=Scaler(**{**scaler, "change": tuple(scaler["change"])}),
-            weights=weights,
-            calibration=Calibration.from_dict(raw["calibration"]),
-            training=raw["training"],
-            path=folder.resolve(),
-        )
-    except BundleError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise misdescribed(folder, error) from None
 
 
 def fits_means(bundle: Bundle) -> bool:

@@ -13,16 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from hmx import described
+from hmx.applicability import Applicability
 from hmx.conformal import Conformal
-from hmx.map_options import MapperOptions
+from hmx.errors import BundleError
+from hmx.forest import Forest
 from hmx.map_spec import BandScaler, MapSpec, TargetScaler
 from hmx.modelfolder import (
     FORMAT,
     Arrays,
     beneath,
     digest_of,
-    misdescribed,
     read_folder,
+    require_floats,
     write_folder,
 )
 
@@ -128,26 +131,30 @@ def load(path: str | Path) -> MapBundle:
         job, or cannot be fetched.
     """
     raw, arrays, folder = read_folder(path, "map")
-    try:
-        spec = dict(raw["spec"])
-        spec["network"] = MapperOptions(**spec["network"])
-        for key in ("dynamic", "static", "pixel_size_m", "valid_range"):
-            spec[key] = None if spec[key] is None else tuple(spec[key])
-        scaler = {
-            key: {name: tuple(values) for name, values in raw["scaler"][key].items()}
-            for key in ("mean", "std")
-        }
-        return MapBundle(
-            spec=MapSpec(**spec),
-            scaler=BandScaler(**scaler),
-            target=TargetScaler(**raw["target"]),
-            **{part: beneath(f"{part}/", arrays) for part in _PARTS},
-            calibration=Conformal.from_dict(raw["calibration"]),
-            training=raw["training"],
-            path=folder.resolve(),
+    arrays_of = {part: beneath(f"{part}/", arrays) for part in _PARTS}
+    require_floats(arrays_of["weights"])
+    bundle = MapBundle(
+        **described.mapper(raw, folder),
+        **arrays_of,
+        training=raw["training"],
+        path=folder.resolve(),
+    )
+    _require_parts(bundle)
+    return bundle
+
+
+def _require_parts(bundle: MapBundle) -> None:
+    """Refuse a forest or an area of applicability that is not of the bands of the spec."""
+    features = len(bundle.spec.features)
+    if bundle.spec.blend and not bundle.forest:
+        raise BundleError(
+            f"the model blends in {bundle.spec.blend:g} of a forest, and it has none. Copy the "
+            "model anew, or train it again."
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise misdescribed(folder, error) from None
+    if bundle.forest:
+        Forest.from_arrays(bundle.forest).require_features(features)
+    if bundle.applicability:
+        Applicability.from_arrays(bundle.applicability).require_features(features)
 
 
 def _describe(bundle: MapBundle) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hmx import described
 from hmx.errors import BundleError, OutputExists, did_you_mean
 from hmx.paths import absolute
 from hmx.redact import redact_all
@@ -22,6 +23,8 @@ from hmx.remote_models import local_folder
 
 FORMAT = 2
 WEIGHTS, DESCRIPTION = "weights.safetensors", "bundle.json"
+
+_LARGEST = 64_000_000  # bytes of a description: a thousand times that of a large ensemble
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -144,8 +147,14 @@ def read_description(folder: Path) -> dict[str, Any]:
         If it is damaged, or of another version.
     """
     try:
-        raw = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        with regular(folder / DESCRIPTION) as file:
+            text = file.read(_LARGEST + 1)
+        if len(text) > _LARGEST:
+            raise ValueError(f"{DESCRIPTION} has more than {_LARGEST:,} bytes")
+        raw = json.loads(text.decode("utf-8"))
+        if not isinstance(raw, dict):
+            raise ValueError(f"{DESCRIPTION} holds {type(raw).__name__} and no object")
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(folder, error) from None
     if raw.get("format") != FORMAT:
         raise BundleError(
@@ -187,13 +196,25 @@ def read_folder(path: str | Path, job: str) -> tuple[dict[str, Any], dict[str, n
     if raw.get("job") != job:
         raise wrong_job(raw.get("job"), job, str(path))
     try:
-        arrays = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError) as error:
+        with regular(folder / WEIGHTS):
+            arrays = load_file(folder / WEIGHTS)
+    # TypeError, KeyError: of number types that NumPy lacks
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(folder, error) from None
-    if "weights" not in raw:
-        raise misdescribed(folder, KeyError("weights"))
-    check_weights({name: array.shape for name, array in arrays.items()}, raw["weights"])
-    return raw, arrays, folder
+    shapes = {name: array.shape for name, array in arrays.items()}
+    check_weights(shapes, described.weights(raw, folder))
+    return raw | {"training": raw.get("training") or {}}, arrays, folder
+
+
+def require_floats(weights: Arrays) -> None:
+    """Raise :class:`BundleError` naming the first weight that is no finite float32."""
+    for name, array in weights.items():
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            what = str(array.dtype) if array.dtype != np.float32 else "not finite"
+            raise BundleError(
+                f"the weight {name!r} is {what}, and weights are finite float32. Copy the model "
+                "anew, or train it again."
+            )
 
 
 def wrong_job(job: Any, wanted: str, model: str) -> BundleError:
@@ -220,15 +241,9 @@ def wrong_job(job: Any, wanted: str, model: str) -> BundleError:
     )
 
 
-def misdescribed(folder: Path, error: Exception) -> BundleError:
-    """Build the error for a description that lacks something, or says the impossible."""
-    return BundleError(
-        f"{folder / DESCRIPTION} does not describe a model ({error}). Train it again."
-    )
-
-
 def _damaged(folder: Path, error: Exception) -> BundleError:
-    return BundleError(f"the model at {str(folder)!r} is damaged: {error}. Train it again.")
+    why = str(error)[:300]
+    return BundleError(f"the model at {str(folder)!r} is damaged: {why}. Train it again.")
 
 
 def check_weights(have: Mapping[str, Sequence[int]], want: Mapping[str, Sequence[int]]) -> None:

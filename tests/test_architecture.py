@@ -67,6 +67,7 @@ LAYERS = [
     {"ingest"},
     {"spec", "map_spec", "targets"},
     {"points", "forest", "applicability"},
+    {"described"},
     {"modelfolder"},
     {"bundle"},
     {"map_bundle"},
