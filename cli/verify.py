@@ -17,10 +17,11 @@ from hmx.cli.shared import Call, Command, catalog_command, here, out
     metavar="N",
     help="Windows to compute again.",
 )
+@click.option("--source", metavar="PATH", help="Cube to compare with, if it lies elsewhere.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="N", help="Where they lie."
 )
-def verify(call: Call, sample: int, seed: int) -> None:
+def verify(call: Call, sample: int, seed: int, source: str | None) -> None:
     """Check the cube and the forecast or map of CATALOG, or a store in its place.
 
     Compares every file with what was written and names each that is lost or damaged, by
@@ -29,13 +30,13 @@ def verify(call: Call, sample: int, seed: int) -> None:
     into the store's attributes. Exit code 1 if anything is not as it should be.
     """
     from hmx.integrity.examine import verify_all
+    from hmx.predict.verify import verify as check  # loads torch
 
-    store = here(call.store)
+    store, source = here(call.store), here(source, "--source")
     stores = _stores_of(call) if store is None else {"store": store}
-    found = verify_all(
-        stores, lambda path: _product(call, path, sample=sample, seed=seed), call.talk
-    )
-    out(found)
+    asked = {"sample": sample, "seed": seed, "source": source or stores.get("cube")}
+    talk = call.talk
+    out(verify_all(stores, lambda at: str(check(at, **asked, progress=talk.progress())), talk))
 
 
 def _stores_of(call: Call) -> dict[str, str]:
@@ -45,9 +46,3 @@ def _stores_of(call: Call) -> dict[str, str]:
         return {"cube": mapped.cube.path, "map": mapped.map_path}
     loaded = call.load()
     return {"cube": loaded.cube.path, "forecast": loaded.forecast_path}
-
-
-def _product(call: Call, path: str, *, sample: int, seed: int) -> str:
-    from hmx.predict.verify import verify as check  # loads torch
-
-    return str(check(path, sample=sample, seed=seed, progress=call.talk.progress()))

@@ -143,7 +143,10 @@ class Applicability:
             typical, threshold = (float(number) for number in arrays["numbers"])
             samples, mean, factor = (arrays[name] for name in ("samples", "mean", "factor"))
             sound = samples.ndim == 2 and samples.shape[1:] == mean.shape == factor.shape
-        except (KeyError, ValueError):
+            known = (samples, mean, factor, np.array([typical, threshold]))
+            sound = sound and all(a.dtype.kind == "f" and np.isfinite(a).all() for a in known)
+            sound = sound and len(samples) > 0 and typical > 0 and threshold >= 0
+        except (KeyError, TypeError, ValueError):
             sound = False
         if not sound:
             raise BundleError(
@@ -151,6 +154,14 @@ class Applicability:
                 "together. Copy the bundle anew, or train again."
             )
         return cls(samples, mean, factor, typical, threshold)
+
+    def require_features(self, count: int) -> None:
+        """Raise :class:`BundleError` unless it compares so many features."""
+        if len(self.mean) != count:
+            raise BundleError(
+                f"the area of applicability of this model has {len(self.mean)} features, and its "
+                f"bands make {count}. Copy the bundle anew, or train again."
+            )
 
     @cached_property
     def _squares(self) -> np.ndarray:

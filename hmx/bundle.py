@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from hmx import described
 from hmx.calibration import Calibration
+from hmx.described import read_forecaster
 from hmx.modelfolder import (
     DESCRIPTION,
     FORMAT,
@@ -117,7 +117,7 @@ def load(path: str | Path) -> Bundle:
     """
     raw, weights, folder = read_folder(path, "forecast")
     require_floats(weights)
-    parts = described.forecaster(raw, folder)
+    parts = read_forecaster(raw, folder)
     return Bundle(**parts, weights=weights, training=raw["training"], path=folder.resolve())
 
 

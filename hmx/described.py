@@ -10,6 +10,7 @@ with; shapes of weights are checked where networks are built.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -37,9 +38,10 @@ Positive = Annotated[Real, Field(gt=1e-30, le=1e30)]
 Metres = Annotated[Real, Field(gt=0, le=1e8)]
 Share = Annotated[Real, Field(ge=0, le=1)]
 Rows = Annotated[tuple[tuple[Value, ...], ...], Field(max_length=64)]
-Shape = Annotated[tuple[Annotated[int, Field(ge=0, le=2**40, strict=True)], ...], Field(max_length=8)]
+Shape = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=2**40, strict=True)], ...], Field(max_length=8)
+]
 
-_END = "Copy the model anew, or train it again."
 Form = TypeVar("Form", bound=Options)
 
 
@@ -165,7 +167,6 @@ class _TrainingForm(Options, extra="allow"):
     fit: dict[str, Any] = Field(default_factory=dict)
     network: dict[str, Any] = Field(default_factory=dict)
     table: dict[str, Any] = Field(default_factory=dict)
-    split: dict[str, Any] = Field(default_factory=dict)
     transforms: dict[str, Any] = Field(default_factory=dict)
     anchor: dict[str, Any] = Field(default_factory=dict)
     validation: dict[str, Any] = Field(default_factory=dict)
@@ -175,6 +176,10 @@ class _TrainingForm(Options, extra="allow"):
     importance: dict[str, Any] = Field(default_factory=dict)
     steps: list[Any] = Field(default_factory=list)
     seed: Annotated[int, Field(strict=True)] | None = None
+
+
+class _MapTrainingForm(_TrainingForm):
+    split: dict[str, Any] = Field(default_factory=dict)
 
 
 class _Shapes(Options):
@@ -211,6 +216,7 @@ class _Mapper(_Description):
     spec: _MapSpecForm
     scaler: _BandScalerForm
     target: _TargetForm
+    training: _MapTrainingForm = _MapTrainingForm()
     calibration: _ConformalForm
 
     @model_validator(mode="after")
@@ -232,14 +238,16 @@ def _context(form: _ContextForm) -> Context:
         raise ValueError(str(error)) from None
 
 
-def _require_scales(names: tuple[str, ...], mean: Mapping[str, Any], std: Mapping[str, Any]) -> None:
+def _require_scales(
+    names: tuple[str, ...], mean: Mapping[str, Any], std: Mapping[str, Any]
+) -> None:
     for name in names:
         if name not in mean or name not in std:
             raise ValueError(f"scaler has no mean or std of {name!r}")
 
 
 def _require_ascending(numbers: tuple[float, ...], what: str) -> None:
-    if any(low >= high for low, high in zip(numbers, numbers[1:], strict=False)):
+    if any(low >= high for low, high in pairwise(numbers)):
         raise ValueError(f"{what} ascend")
 
 
@@ -252,16 +260,16 @@ def _require_table(table: tuple[tuple[float, ...], ...], rows: int, what: str) -
 
 
 def _parsed(kind: type[Form], raw: Mapping[str, Any], folder: Path) -> Form:
-    place = str(folder / "bundle.json")
     try:
-        return parse(kind, raw, file=place, error=BundleError)
-    except BundleError as error:
-        raise BundleError(f"{error} {_END}") from None
-    except (ValueError, OverflowError, RecursionError) as error:
-        raise BundleError(f"{place} does not describe a model ({error}). {_END}") from None
+        return parse(kind, raw, error=BundleError)
+    except (BundleError, ValueError, OverflowError, RecursionError) as error:
+        raise BundleError(
+            f"{folder / 'bundle.json'} does not describe a model: {error} Copy the model anew, or "
+            "train it again."
+        ) from None
 
 
-def forecaster(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def read_forecaster(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Read what a bundle says of a forecaster.
 
     Parameters
@@ -296,7 +304,7 @@ def forecaster(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def mapper(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def read_mapper(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Read what a bundle says of a mapper, likewise: also ``target``."""
     form = _parsed(_Mapper, raw, folder)
     table = np.array(form.calibration.table) if form.calibration.table else np.empty((0, 0))
@@ -308,7 +316,8 @@ def mapper(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def weights(raw: Mapping[str, Any], folder: Path) -> dict[str, tuple[int, ...]]:
+def read_shapes(raw: Mapping[str, Any], folder: Path) -> dict[str, tuple[int, ...]]:
     """Read the shapes of the arrays that a bundle is to hold."""
-
-    return _parsed(_Shapes, {"weights": raw.get("weights")}, folder).weights
+    return _parsed(
+        _Shapes, {key: value for key, value in raw.items() if key == "weights"}, folder
+    ).weights

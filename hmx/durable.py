@@ -67,7 +67,9 @@ class Folder:
         return "file" in _protocols(self._at[0])
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's bytes, or ``None`` if there is no such file."""
+        """Return a file's bytes, or ``None`` if there is no such file in the folder."""
+        if ".." in name.split("/") or name.startswith("/"):
+            return None
         files, root = self._at
         try:
             data: bytes = files.cat_file(f"{root}/{name}")

@@ -140,9 +140,24 @@ class Forest:
             )
         return found
 
+    def require_features(self, count: int) -> None:
+        """Raise :class:`BundleError` unless it splits by so many features."""
+        if self.features != count or not len(self):
+            raise BundleError(
+                f"the forest of this model has {len(self)} trees of {self.features} features, and "
+                f"its bands make {count}. Copy the bundle anew, or train again."
+            )
+
     def _sound(self) -> bool:
         """Check that every walk ends in a leaf, inside its tree: C code will walk it."""
-        nodes, sizes = len(self.feature), np.diff(self.roots)
+        whole = all(getattr(self, name).dtype.kind in "iu" for name in (*_ARRAYS[:2], "right"))
+        flat = all(getattr(self, name).ndim == 1 for name in _ARRAYS)
+        numbers = (self.threshold, self.value, self.variance)
+        if not (whole and flat and all(a.dtype.kind == "f" for a in numbers)):
+            return False
+        if not all(np.isfinite(array).all() for array in numbers) or not len(self.roots):
+            return False
+        nodes, sizes = len(self.feature), np.diff(self.roots.astype(np.int64))
         leaf = self.feature == _LEAF
         at = np.arange(nodes) - np.repeat(self.roots[:-1], sizes)
         ahead = (self.right > at + 1) & (self.right < np.repeat(sizes, sizes))

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from hmx.errors import OutputBusy, OutputFailed
 from hmx.paths import absolute, is_url
+from hmx.regular import require_plain_tree
 
 Say = Callable[[str], object]
 
@@ -121,6 +122,7 @@ class _Turn:
 
     def lock(self, file: Path, path: str | Path) -> bool:
         """Lock the file against other processes, unless one of them has it."""
+        require_plain_tree(file, inside=True)  # opening it would empty what a link leads to
         lock = FileLock(file, thread_local=False, **_HARD)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from hmx import described
 from hmx.applicability import Applicability
 from hmx.conformal import Conformal
+from hmx.described import read_mapper
 from hmx.errors import BundleError
 from hmx.forest import Forest
 from hmx.map_spec import BandScaler, MapSpec, TargetScaler
@@ -134,7 +134,7 @@ def load(path: str | Path) -> MapBundle:
     arrays_of = {part: beneath(f"{part}/", arrays) for part in _PARTS}
     require_floats(arrays_of["weights"])
     bundle = MapBundle(
-        **described.mapper(raw, folder),
+        **read_mapper(raw, folder),
         **arrays_of,
         training=raw["training"],
         path=folder.resolve(),

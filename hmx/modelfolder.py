@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from hmx import described
+from hmx.described import read_shapes
 from hmx.errors import BundleError, OutputExists, did_you_mean
 from hmx.paths import absolute
 from hmx.redact import redact_all
+from hmx.regular import regular
 from hmx.remote_models import local_folder
 
 FORMAT = 2
@@ -202,7 +203,7 @@ def read_folder(path: str | Path, job: str) -> tuple[dict[str, Any], dict[str, n
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(folder, error) from None
     shapes = {name: array.shape for name, array in arrays.items()}
-    check_weights(shapes, described.weights(raw, folder))
+    check_weights(shapes, read_shapes(raw, folder))
     return raw | {"training": raw.get("training") or {}}, arrays, folder
 
 

@@ -67,10 +67,12 @@ def parse(
     try:
         return kind.model_validate(values, context=dict(context or {}))
     except ValidationError as problems:
-        lines = [_say(kind, problem, file) for problem in problems.errors()]
-        raise error("\n".join(dict.fromkeys(lines))) from None
+        lines = list(dict.fromkeys(_say(kind, problem, file) for problem in problems.errors()))
+        more = [f"... and {len(lines) - _LINES:,} more"] if len(lines) > _LINES else []
+        raise error("\n".join([*lines[:_LINES], *more])) from None
 
 
+_LINES = 20  # wrong values that a message lists
 _SHOWN, _DIGITS = 200, 40  # characters of a value, and digits of a number, that a message shows
 
 _RULES = {

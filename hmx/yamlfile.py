@@ -9,7 +9,6 @@ dates, truth values and nothing.
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 from collections.abc import Hashable
@@ -20,6 +19,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from hmx.errors import CatalogError
+from hmx.regular import kind, regular
 
 LARGEST = 1_000_000  # bytes of a catalog; ten thousand years listed one by one are 60,000
 DEEPEST = 32  # mappings and lists inside each other; a catalog has six
@@ -162,10 +162,10 @@ def _text(path: Path) -> str:
     """Read a small regular file of UTF-8 text; nothing else is opened, as a FIFO would wait."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"it is {_kind(status.st_mode)}, and a catalog is a file of YAML text")
+        raise ValueError(f"it is {kind(status.st_mode)}, and a catalog is a file of YAML text")
     if status.st_size > LARGEST:
         raise ValueError(f"it has {status.st_size:,} bytes, and a catalog at most {LARGEST:,}")
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _AT_ONCE)) as file:
+    with regular(path) as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
         raise ValueError(f"it has more than {LARGEST:,} bytes, which is most for a catalog")
@@ -180,20 +180,6 @@ def _text(path: Path) -> str:
         line = text[: found.start()].count("\n") + 1
         raise ValueError(f"line {line} holds binary data, and a catalog is YAML text")
     return text
-
-
-_AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # what became a FIFO since it was looked at does not wait
-
-
-def _kind(mode: int) -> str:
-    kinds = {
-        stat.S_IFDIR: "a folder",
-        stat.S_IFIFO: "a FIFO",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "no regular file")
 
 
 def parse_yaml(text: str, *, whole: bool = False) -> Any:

@@ -31,6 +31,7 @@ LAYERS = [
         "bounds",
         "yamlfile",
         "places",
+        "regular",
         "distribution",
     },
     {

@@ -269,8 +269,9 @@ def load(bundle: MapBundle, member: int = 0) -> Mapper:
     """
     spec, weights = bundle.spec, bundle.member(member)
     dynamic, static = spec.channels
+    with torch.device("meta"):  # of shapes alone: a spec may ask for any amount of memory
+        plan = build(spec.network, dynamic=dynamic, static=static, steps=spec.steps).state_dict()
+    check_weights({k: w.shape for k, w in weights.items()}, {k: w.shape for k, w in plan.items()})
     network = build(spec.network, dynamic=dynamic, static=static, steps=spec.steps)
-    own = network.state_dict()
-    check_weights({k: w.shape for k, w in weights.items()}, {k: w.shape for k, w in own.items()})
     network.load_state_dict({name: torch.from_numpy(w.copy()) for name, w in weights.items()})
     return network.eval()

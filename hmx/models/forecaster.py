@@ -171,9 +171,12 @@ class Forecaster(nn.Module):
         BundleError
             If a weight is missing, unknown or of another shape.
         """
-        network, weights = cls.of(bundle.spec, bundle.scaler), bundle.member(member)
-        want = {name: tuple(p.shape) for name, p in network.state_dict().items()}
+        weights = bundle.member(member)
+        with torch.device("meta"):  # of shapes alone: a spec may ask for any amount of memory
+            plan = cls.of(bundle.spec, bundle.scaler).state_dict()
+        want = {name: tuple(p.shape) for name, p in plan.items()}
         check_weights({name: w.shape for name, w in weights.items()}, want)
+        network = cls.of(bundle.spec, bundle.scaler)
         network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
         return network.eval()
 

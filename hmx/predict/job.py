@@ -13,19 +13,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import zarr
+from pydantic import Field, ValidationError
 
 from hmx.catalog import DaskSection
 from hmx.cube import open_cube
 from hmx.draft import attributes, recover, sweep
 from hmx.durable import Folder
-from hmx.errors import JobFailed, OutputExists
+from hmx.errors import JobFailed, OutputExists, VerifyFailed
 from hmx.integrity.examine import examine
 from hmx.mapping_options import MapOptions
 from hmx.options import ForecastOptions
-from hmx.parsing import Options
+from hmx.parsing import Options, parse
 from hmx.paths import is_url
 from hmx.predict.base import BaseOrder
 from hmx.predict.inventory import Inventory
@@ -46,6 +47,7 @@ from hmx.predict.runner import Call, Failure, run_windows
 from hmx.predict.stored import TileWork
 from hmx.progress import QUIET, Progress, Talk, duration
 from hmx.provenance import fingerprint
+from hmx.redact import redact
 from hmx.windows import Index, Span, Tile, Window
 
 _LAYOUT = ("tile", "chunk")
@@ -56,6 +58,19 @@ _ORDERS: dict[str, tuple[Callable[..., Any], Callable[..., BaseOrder]]] = {
 }
 Chosen = TypeVar("Chosen", bound=Options)
 _SHOWN = 10  # failed tiles that a message lists
+Edge = Annotated[int, Field(ge=0, le=2**31, strict=True)]  # px
+
+
+class _Header(Options):
+    """What a ledger says of its job."""
+
+    job: Literal["forecast", "map"]
+    run: str
+    facts: dict[str, Any]
+    source: str
+    bundle: str
+    window: tuple[Edge, Edge, Edge, Edge]
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -111,21 +126,47 @@ class Job:
             "job": self.order.job,
             "run": self.work.run,
             "facts": self.facts,
-            "source": self.source,
-            "bundle": self.order.request.bundle,
+            "source": redact(self.source),
+            "bundle": redact(self.order.request.bundle),
             "window": [*asdict(window.y).values(), *asdict(window.x).values()],
             "options": self.order.settings(),
         }
 
     @classmethod
-    def restore(cls, store: str, header: dict[str, Any]) -> Job:
-        """Build the job that a ledger describes, from its cube and model as they are now."""
-        options, ordered = _ORDERS[header["job"]]
-        cube = open_cube(header["source"], chunks=None)
-        order: BaseOrder = ordered(cube, header["bundle"], options(**header["options"]))
-        top, bottom, left, right = header["window"]
+    def restore(cls, store: str, header: dict[str, Any], source: str | None = None) -> Job:
+        """Build the job that a ledger describes, from its cube and model as they are now.
+
+        Parameters
+        ----------
+        store : str
+            Of the result.
+        header : dict
+            Of its ledger, which a stranger may have written.
+        source : str, optional
+            Path or URL of the cube. Default: that of the ledger, if it is of this machine.
+
+        Raises
+        ------
+        VerifyFailed
+            If the ledger is no ledger, or names a URL: nothing is fetched on its word.
+        """
+        said = parse(_Header, header, error=VerifyFailed)
+        for place in (said.bundle, source or said.source):
+            if is_url(place) and place != source:
+                raise VerifyFailed(
+                    f"the ledger of {store} names {place}, and nothing is fetched because a "
+                    "ledger says so. Pass the catalog, or --source URL, if you trust it."
+                )
+        options, ordered = _ORDERS[said.job]
+        chosen = parse(options, said.options, error=VerifyFailed)
+        place = source or said.source
+        order: BaseOrder = ordered(open_cube(place, chunks=None), said.bundle, chosen)
+        top, bottom, left, right = said.window
         window = Window(Span(top, bottom), Span(left, right))
-        return cls(replace(order, window=window), header["source"], store)
+        rows, columns = order.cube.grid.shape
+        if not (top < bottom <= rows and left < right <= columns):
+            raise VerifyFailed(f"the ledger of {store} has a window outside of the cube {place}.")
+        return cls(replace(order, window=window), place, store)
 
     def state(self, tile: Tile) -> str:
         """Hash the state of the input of a tile."""
@@ -146,12 +187,17 @@ def adopt(options: Chosen, store: str) -> Chosen:
     store : str
         Path of the result's store.
     """
-    before, given = Ledger(store).job().get("options", {}), options.model_dump()
+    before, given = Ledger(store).job().get("options"), options.model_dump()
+    if not isinstance(before, dict):
+        return options
     undecided = given["tile"] is None and given["chunk"] is None
     taken = {key: before[key] for key in _LAYOUT if undecided and key in before}
     if given.get("precision") == "auto" and "precision" in before:
         taken["precision"] = before["precision"]
-    return options.model_copy(update=taken)
+    try:
+        return type(options).model_validate({**given, **taken})
+    except ValidationError:  # of a ledger that somebody else has written: it decides nothing
+        return options
 
 
 def run(

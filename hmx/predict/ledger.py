@@ -27,6 +27,7 @@ from hmx.durable import Folder
 from hmx.integrity.seal import crc_of
 from hmx.lock import building, followed
 from hmx.paths import is_url
+from hmx.regular import require_plain_tree
 from hmx.windows import Index
 
 Chunks = Mapping[str, Mapping[str, Any] | None]
@@ -113,7 +114,7 @@ class Ledger:
                 # records of older releases did not name their tile
                 row, column = facts.pop("index", None) or map(int, name.split("-"))
                 record = Record((row, column), **facts)
-                if _name(record.index) == name:
+                if _name(record.index) == name and isinstance(record.chunks, dict):
                     yield record
 
     def count(self) -> int:
@@ -153,8 +154,13 @@ class Ledger:
         ------
         OutputBusy
             If another job that is alive holds it.
+        OutputExists
+            If there is a link in the store or its ledger, which writing would follow.
         """
         with building(self.store, wait=False):
+            if self.folder.is_local:
+                require_plain_tree(self.data.path)
+                require_plain_tree(self.path, inside=True)
             yield
 
 
@@ -179,7 +185,11 @@ def _parse(data: bytes | None) -> dict[str, Any]:
     seal, _, text = (data or b"").decode("utf-8", "replace").partition("\n")
     if not text.endswith("\n") or seal != _seal(text[:-1]):
         return {}
-    return dict(json.loads(text))
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):  # sealed, but by whom?
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _seal(text: str) -> str:

@@ -71,7 +71,14 @@ class Audit:
         )
 
 
-def verify(store: str, *, sample: int = 20, seed: int = 0, progress: Progress = silent) -> Audit:
+def verify(
+    store: str,
+    *,
+    sample: int = 20,
+    seed: int = 0,
+    source: str | None = None,
+    progress: Progress = silent,
+) -> Audit:
     """Check a stored forecast or map and write the audit into it.
 
     Parameters
@@ -82,6 +89,9 @@ def verify(store: str, *, sample: int = 20, seed: int = 0, progress: Progress = 
         Windows to compute again.
     seed : int
         Decides where they lie.
+    source : str, optional
+        Path or URL of the cube. Default: the folder that the store's ledger names; a URL in
+        it is not fetched.
     progress : callable
         Told (steps done, steps, text).
 
@@ -109,7 +119,7 @@ def verify(store: str, *, sample: int = 20, seed: int = 0, progress: Progress = 
     with writing(store), Ledger(store).owned():
         try:
             require_whole(store, progress=progress)
-            job = _job_of(store)
+            job = _job_of(store, source)
             tiles, empty, chunks = _check_ledger(job, progress)
             windows = list(_windows(job, sample, seed))
             worst = _recompute(job, windows, progress)
@@ -139,7 +149,7 @@ def _require_product(store: str) -> None:
         )
 
 
-def _job_of(store: str) -> Job:
+def _job_of(store: str, source: str | None) -> Job:
     """Restore the job of a finished store, or say why that cannot be."""
     header = Ledger(store).job()
     if not header:
@@ -147,12 +157,12 @@ def _job_of(store: str) -> Job:
             f"{store} has no ledger beside it ({Ledger(store).path}), or a damaged one, so nothing "
             "can be proven. Keep the two together, or make the store anew with --overwrite."
         )
-    job = Job.restore(store, header)
+    job = Job.restore(store, header, source)
     for key, had in header["facts"].items():
         if job.facts.get(key) != had:
             raise VerifyFailed(
                 f"{store} was made with {key} {had!r}, and now it would be {job.facts.get(key)!r}: "
-                f"the cube {header['source']} or the model {header['bundle']} has changed since."
+                f"the cube {job.source} or the model {header['bundle']} has changed since."
             )
     return job
 
