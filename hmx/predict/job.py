@@ -13,10 +13,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import zarr
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from hmx.catalog import DaskSection
 from hmx.cube import open_cube
@@ -29,6 +29,7 @@ from hmx.options import ForecastOptions
 from hmx.parsing import Options, parse
 from hmx.paths import is_url
 from hmx.predict.base import BaseOrder
+from hmx.predict.header import Header
 from hmx.predict.inventory import Inventory
 from hmx.predict.ledger import Ledger, Record
 from hmx.predict.mapper.order import MapOrder
@@ -48,7 +49,7 @@ from hmx.predict.stored import TileWork
 from hmx.progress import QUIET, Progress, Talk, duration
 from hmx.provenance import fingerprint
 from hmx.redact import redact
-from hmx.windows import Index, Span, Tile, Window
+from hmx.windows import Index, Tile
 
 _LAYOUT = ("tile", "chunk")
 # by the word that a ledger has for it: the options, and the order that is made of them
@@ -58,19 +59,6 @@ _ORDERS: dict[str, tuple[Callable[..., Any], Callable[..., BaseOrder]]] = {
 }
 Chosen = TypeVar("Chosen", bound=Options)
 _SHOWN = 10  # failed tiles that a message lists
-Edge = Annotated[int, Field(ge=0, le=2**31, strict=True)]  # px
-
-
-class _Header(Options):
-    """What a ledger says of its job."""
-
-    job: Literal["forecast", "map"]
-    run: str
-    facts: dict[str, Any]
-    source: str
-    bundle: str
-    window: tuple[Edge, Edge, Edge, Edge]
-    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -134,39 +122,13 @@ class Job:
 
     @classmethod
     def restore(cls, store: str, header: dict[str, Any], source: str | None = None) -> Job:
-        """Build the job that a ledger describes, from its cube and model as they are now.
-
-        Parameters
-        ----------
-        store : str
-            Of the result.
-        header : dict
-            Of its ledger, which a stranger may have written.
-        source : str, optional
-            Path or URL of the cube. Default: that of the ledger, if it is of this machine.
-
-        Raises
-        ------
-        VerifyFailed
-            If the ledger is no ledger, or names a URL: nothing is fetched on its word.
-        """
-        said = parse(_Header, header, error=VerifyFailed)
-        for place in (said.bundle, source or said.source):
-            if is_url(place) and place != source:
-                raise VerifyFailed(
-                    f"the ledger of {store} names {place}, and nothing is fetched because a "
-                    "ledger says so. Pass the catalog, or --source URL, if you trust it."
-                )
+        """Build the job that a ledger describes, with the cube that is given or that it names."""
+        said = Header.read(header, store, source)
         options, ordered = _ORDERS[said.job]
         chosen = parse(options, said.options, error=VerifyFailed)
-        place = source or said.source
-        order: BaseOrder = ordered(open_cube(place, chunks=None), said.bundle, chosen)
-        top, bottom, left, right = said.window
-        window = Window(Span(top, bottom), Span(left, right))
-        rows, columns = order.cube.grid.shape
-        if not (top < bottom <= rows and left < right <= columns):
-            raise VerifyFailed(f"the ledger of {store} has a window outside of the cube {place}.")
-        return cls(replace(order, window=window), place, store)
+        order: BaseOrder = ordered(open_cube(said.source, chunks=None), said.bundle, chosen)
+        window = said.part(order.cube.grid.shape, store)
+        return cls(replace(order, window=window), said.source, store)
 
     def state(self, tile: Tile) -> str:
         """Hash the state of the input of a tile."""

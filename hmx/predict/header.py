@@ -1,0 +1,72 @@
+"""Header: what a ledger says of its job, which a stranger may have written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from hmx.errors import VerifyFailed
+from hmx.parsing import Options, parse
+from hmx.paths import is_url
+from hmx.windows import Span, Window
+
+Edge = Annotated[int, Field(ge=0, le=2**31, strict=True)]  # px
+
+
+class Header(Options):
+    """All it takes to run a job again, or to check it, as its ledger has it."""
+
+    job: Literal["forecast", "map"]
+    run: str
+    facts: dict[str, Any]
+    source: str
+    bundle: str
+    window: tuple[Edge, Edge, Edge, Edge]
+    options: dict[str, Any]
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any], store: str, source: str | None) -> Header:
+        """Read the header of a ledger.
+
+        Parameters
+        ----------
+        raw : mapping
+            JSON values.
+        store : str
+            Whose ledger it is.
+        source : str, optional
+            Cube that the user named: it takes the place of the ledger's, and may be a URL.
+
+        Raises
+        ------
+        VerifyFailed
+            If it is no header, or names a URL: nothing is fetched on the word of a ledger.
+        """
+        said = parse(cls, raw, error=VerifyFailed)
+        said = said.model_copy(update={"source": source or said.source})
+        for place in {said.source, said.bundle} - {source}:
+            if is_url(place):
+                raise VerifyFailed(
+                    f"the ledger of {store} names {place}, and nothing is fetched because a "
+                    "ledger says so. If you trust it, pass the catalog in place of the store, or "
+                    "--source with the cube."
+                )
+        return said
+
+    def part(self, shape: tuple[int, int], store: str) -> Window:
+        """Return the window of the cube that was computed.
+
+        Raises
+        ------
+        VerifyFailed
+            If it lies outside of a cube of this shape.
+        """
+        top, bottom, left, right = self.window
+        if not (top < bottom <= shape[0] and left < right <= shape[1]):
+            raise VerifyFailed(
+                f"the ledger of {store} names rows {top}-{bottom} and columns {left}-{right}, and "
+                f"its cube has {shape[0]} x {shape[1]}. Make the store anew with --overwrite."
+            )
+        return Window(Span(top, bottom), Span(left, right))
