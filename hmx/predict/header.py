@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from hmx.errors import VerifyFailed
 from hmx.parsing import Options, parse
 from hmx.paths import is_url
+from hmx.predict.ledger import Ledger
 from hmx.windows import Span, Window
 
+_LAYOUT = ("tile", "chunk")
+Chosen = TypeVar("Chosen", bound=Options)
 Edge = Annotated[int, Field(ge=0, le=2**31, strict=True)]  # px
 
 
@@ -70,3 +73,26 @@ class Header(Options):
                 f"its cube has {shape[0]} x {shape[1]}. Make the store anew with --overwrite."
             )
         return Window(Span(top, bottom), Span(left, right))
+
+
+def adopt(options: Chosen, store: str) -> Chosen:
+    """Take what a user left open from a job that is to be gone on with.
+
+    Parameters
+    ----------
+    options : ForecastOptions or MapOptions
+        As the user gave them.
+    store : str
+        Path of the result's store.
+    """
+    before, given = Ledger(store).job().get("options"), options.model_dump()
+    if not isinstance(before, dict):
+        return options
+    undecided = given["tile"] is None and given["chunk"] is None
+    taken = {key: before[key] for key in _LAYOUT if undecided and key in before}
+    if given.get("precision") == "auto" and "precision" in before:
+        taken["precision"] = before["precision"]
+    try:
+        return type(options).model_validate({**given, **taken})
+    except ValidationError:  # of a ledger that somebody else has written: it decides nothing
+        return options

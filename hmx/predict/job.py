@@ -13,10 +13,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import zarr
-from pydantic import ValidationError
 
 from hmx.catalog import DaskSection
 from hmx.cube import open_cube
@@ -26,10 +25,11 @@ from hmx.errors import JobFailed, OutputExists, VerifyFailed
 from hmx.integrity.examine import examine
 from hmx.mapping_options import MapOptions
 from hmx.options import ForecastOptions
-from hmx.parsing import Options, parse
+from hmx.parsing import parse
 from hmx.paths import is_url
 from hmx.predict.base import BaseOrder
 from hmx.predict.header import Header
+from hmx.predict.header import adopt as adopt
 from hmx.predict.inventory import Inventory
 from hmx.predict.ledger import Ledger, Record
 from hmx.predict.mapper.order import MapOrder
@@ -51,13 +51,11 @@ from hmx.provenance import fingerprint
 from hmx.redact import redact
 from hmx.windows import Index, Tile
 
-_LAYOUT = ("tile", "chunk")
 # by the word that a ledger has for it: the options, and the order that is made of them
 _ORDERS: dict[str, tuple[Callable[..., Any], Callable[..., BaseOrder]]] = {
     "forecast": (ForecastOptions, Order.of),
     "map": (MapOptions, MapOrder.of),
 }
-Chosen = TypeVar("Chosen", bound=Options)
 _SHOWN = 10  # failed tiles that a message lists
 
 
@@ -137,29 +135,6 @@ class Job:
     def may_hold(self, tile: Tile) -> bool:
         """Tell whether a tile can have anything to compute."""
         return self.inventory.may_hold(self.order.frame.needs(tile.core, self.order.cube))
-
-
-def adopt(options: Chosen, store: str) -> Chosen:
-    """Take what a user left open from a job that is to be gone on with.
-
-    Parameters
-    ----------
-    options : ForecastOptions or MapOptions
-        As the user gave them.
-    store : str
-        Path of the result's store.
-    """
-    before, given = Ledger(store).job().get("options"), options.model_dump()
-    if not isinstance(before, dict):
-        return options
-    undecided = given["tile"] is None and given["chunk"] is None
-    taken = {key: before[key] for key in _LAYOUT if undecided and key in before}
-    if given.get("precision") == "auto" and "precision" in before:
-        taken["precision"] = before["precision"]
-    try:
-        return type(options).model_validate({**given, **taken})
-    except ValidationError:  # of a ledger that somebody else has written: it decides nothing
-        return options
 
 
 def run(
