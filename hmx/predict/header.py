@@ -13,7 +13,7 @@ from hmx.paths import is_url
 from hmx.predict.ledger import Ledger
 from hmx.windows import Span, Window
 
-_LAYOUT = ("tile", "chunk")
+LAYOUT = ("tile", "chunk")
 Chosen = TypeVar("Chosen", bound=Options)
 Edge = Annotated[int, Field(ge=0, le=2**31, strict=True)]  # px
 
@@ -89,7 +89,7 @@ def adopt(options: Chosen, store: str) -> Chosen:
     if not isinstance(before, dict):
         return options
     undecided = given["tile"] is None and given["chunk"] is None
-    taken = {key: before[key] for key in _LAYOUT if undecided and key in before}
+    taken = {key: before[key] for key in LAYOUT if undecided and key in before}
     if given.get("precision") == "auto" and "precision" in before:
         taken["precision"] = before["precision"]
     try:

@@ -28,7 +28,7 @@ from hmx.options import ForecastOptions
 from hmx.parsing import parse
 from hmx.paths import is_url
 from hmx.predict.base import BaseOrder
-from hmx.predict.header import Header
+from hmx.predict.header import LAYOUT, Header
 from hmx.predict.header import adopt as adopt
 from hmx.predict.inventory import Inventory
 from hmx.predict.ledger import Ledger, Record
@@ -210,7 +210,7 @@ def _found(job: Job) -> dict[str, Any]:
     keys = list(job.order.decides)
     if found.get("hmx_status") != "complete":
         had = {"chunk": job.facts["chunk"], **had, **job.ledger.job().get("facts", {})}
-        keys += _LAYOUT
+        keys += LAYOUT
     for key in keys:
         if had.get(key) != job.facts.get(key):
             raise OutputExists(
