@@ -75,13 +75,15 @@ class Bundle:
         """Hash of everything that decides a forecast."""
         return digest_of(_describe(self), self.weights)
 
-    def save(self, path: str | Path) -> Bundle:
+    def save(self, path: str | Path, *, files: Mapping[str, bytes] | None = None) -> Bundle:
         """Write the bundle to a folder, whole or not at all.
 
         Parameters
         ----------
         path : str or Path
             A new folder, or one that holds a bundle, which is replaced.
+        files : mapping of str to bytes, optional
+            What lies beside it, such as ``training.csv``.
 
         Returns
         -------
@@ -93,7 +95,8 @@ class Bundle:
         OutputExists
             If ``path`` holds something that is not a bundle.
         """
-        return replace(self, path=write_folder(path, _describe(self), self.weights))
+        place = write_folder(path, _describe(self), self.weights, files=files)
+        return replace(self, path=place)
 
 
 def load(path: str | Path) -> Bundle:

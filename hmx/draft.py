@@ -20,16 +20,19 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import xarray as xr
 import zarr
 
 from hmx.durable import flush, flush_tree
-from hmx.errors import OutputBusy, OutputExists, OutputFailed
+from hmx.errors import JobFailed, OutputBusy, OutputExists, OutputFailed
 from hmx.integrity.seal import was
 from hmx.lock import building, followed, lock_file
 from hmx.paths import is_url
-from hmx.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hmx.recipe import Recipe  # which loads GDAL
 
 _MARKS = {"hmx_status", "hmx_fingerprint", "hmx_sources"}  # what only a cube of ours has
 _MARK, _NEW, _OLD = ".hmx", "new", "old"
@@ -80,6 +83,11 @@ def claim(folder: Path) -> None:
     if os.path.lexists(folder):
         discard(folder)
     folder.mkdir(parents=True)
+    mark(folder)
+
+
+def mark(folder: Path) -> None:
+    """Say of a folder that it is private."""
     (folder / _MARK).touch()
 
 
@@ -103,7 +111,7 @@ def discard(folder: Path) -> None:
             f"{folder} holds something that hmx did not write, and hmx needs the name for its "
             "work. Move it away."
         )
-    (folder / _MARK).touch()  # a draft of an older release has none
+    mark(folder)  # a draft of an older release has none
     for path in [path for path in folder.iterdir() if path.name != _MARK]:
         _remove(path)
     (folder / _MARK).unlink(missing_ok=True)
@@ -175,6 +183,18 @@ def sweep(path: str | Path) -> None:
         recover(path)
         if done:
             discard(training)
+
+
+def require_unreplaced(obj: xr.Dataset | xr.DataArray) -> None:
+    """Raise if the cube that an object reads its pixels from is no longer the one it was."""
+    store, had = obj.encoding.get("source"), obj.attrs.get("hmx_fingerprint")
+    if store is None or had is None or not obj.chunks:  # without chunks all is in memory
+        return
+    if attributes(store).get("hmx_fingerprint") != had:
+        raise JobFailed(
+            f"{store} was replaced while it was read, so what was made of it may mix the old and "
+            "the new. Run the same command again."
+        )
 
 
 def _is_empty(path: Path) -> bool:

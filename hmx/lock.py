@@ -24,9 +24,12 @@ from filelock import FileLock, Timeout
 
 from hmx.errors import OutputBusy, OutputFailed
 from hmx.paths import absolute, is_url
+from hmx.progress import aloud
 from hmx.regular import require_plain_tree
 
 Say = Callable[[str], object]
+
+ALOUD: Say = aloud().say
 
 _PAUSE = (0.05, 0.5)  # seconds between looks at a lock that another one holds: first, longest
 # what a file system without locks says, and what one says that nobody may write to
@@ -49,9 +52,7 @@ def lock_file(path: str | Path) -> Path:
 
 
 @contextmanager
-def building(
-    path: str | Path, say: Say = lambda line: None, *, wait: bool = True
-) -> Iterator[None]:
+def building(path: str | Path, say: Say = ALOUD, *, wait: bool = True) -> Iterator[None]:
     """Be the only one, in this process and of all processes, that makes a product.
 
     Parameters
@@ -59,7 +60,7 @@ def building(
     path : str or Path
         Of the product, a file or folder that need not exist.
     say : callable
-        Told in one line who is waited for.
+        Told in one line who is waited for; default: standard error.
     wait : bool
         Wait for another one. A thread that waits for itself goes on; without waiting it
         is refused as any other.

@@ -90,13 +90,15 @@ class MapBundle:
         """Hash of everything that decides a map."""
         return digest_of(_describe(self), self.arrays())
 
-    def save(self, path: str | Path) -> MapBundle:
+    def save(self, path: str | Path, *, files: Mapping[str, bytes] | None = None) -> MapBundle:
         """Write the bundle to a folder, whole or not at all.
 
         Parameters
         ----------
         path : str or Path
             A new folder, or one that holds a bundle, which is replaced.
+        files : mapping of str to bytes, optional
+            What lies beside it, such as ``training.csv``.
 
         Returns
         -------
@@ -108,7 +110,8 @@ class MapBundle:
         OutputExists
             If ``path`` holds something that is not a bundle.
         """
-        return replace(self, path=write_folder(path, _describe(self), self.arrays()))
+        place = write_folder(path, _describe(self), self.arrays(), files=files)
+        return replace(self, path=place)
 
 
 def load(path: str | Path) -> MapBundle:

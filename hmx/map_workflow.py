@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hmx.catalog import MapCatalog, is_url
 from hmx.cube import open_cube
 from hmx.describe_mapper import describe_held_out
+from hmx.draft import sweep
 from hmx.map_bundle import MapBundle
 from hmx.map_options import MapperOptions, PointsOptions
 from hmx.map_train_options import MapTrainOptions
@@ -59,21 +60,36 @@ def ensure_mapper(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = 
     require_writable(str(path), "model.path")
     ensure_cube(catalog, talk)
     recipe, cube = _recipe(catalog), open_cube(catalog.cube.path)
-    why = "there is none yet"
-    if (path / DESCRIPTION).is_file():
-        bundle = load_mapper(path)
-        change = _change(bundle, recipe.settings(), cube.attrs.get("hmx_fingerprint"))
-        if change is None and not overwrite:
-            talk.say(f"model: {path} is there and current")
-            return bundle
-        why = change or "as asked"
-    talk.say(f"model: training {path} ({why})")
+    bundle, why = _found(path, recipe, cube, overwrite=overwrite)
+    if bundle is None:
+        from hmx.learn.fitting import alone  # loads torch and Lightning
 
-    from hmx.learn.mapper.train import train  # loads torch and Lightning
+        with alone(path, catalog.train, talk.say):  # and looked at again
+            bundle, why = _found(path, recipe, cube, overwrite=overwrite)
+            if bundle is None:
+                talk.say(f"model: training {path} ({why})")
 
-    bundle = train(cube, catalog.points.path, recipe, out=path, talk=talk)
-    talk.say(f"model: held out {describe_held_out(bundle)}")
+                from hmx.learn.mapper.train import train
+
+                bundle = train(cube, catalog.points.path, recipe, out=path, talk=talk)
+                talk.say(f"model: held out {describe_held_out(bundle)}")
+                return bundle
+    talk.say(f"model: {path} is there and current")
+    sweep(path)
     return bundle
+
+
+def _found(
+    path: Path, recipe: MapRecipe, cube: Any, *, overwrite: bool
+) -> tuple[MapBundle | None, str]:
+    """Load a mapper if it is there and current; else say why it is to be trained."""
+    from hmx.loading import load_mapper
+
+    if not (path / DESCRIPTION).is_file():
+        return None, "there is none yet"
+    bundle = load_mapper(path)
+    change = _change(bundle, recipe.settings(), cube.attrs.get("hmx_fingerprint"))
+    return (bundle, "") if change is None and not overwrite else (None, change or "as asked")
 
 
 def ensure_map(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from hmx.described import read_shapes
+from hmx.draft import drafted
 from hmx.errors import BundleError, OutputExists, did_you_mean
+from hmx.lock import building
 from hmx.paths import absolute
 from hmx.redact import redact_all
 from hmx.regular import regular
@@ -61,7 +62,13 @@ def beneath(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
     }
 
 
-def write_folder(path: str | Path, description: Mapping[str, Any], arrays: Arrays) -> Path:
+def write_folder(
+    path: str | Path,
+    description: Mapping[str, Any],
+    arrays: Arrays,
+    *,
+    files: Mapping[str, bytes] | None = None,
+) -> Path:
     """Write a model to a folder, whole or not at all.
 
     Parameters
@@ -72,6 +79,8 @@ def write_folder(path: str | Path, description: Mapping[str, Any], arrays: Array
         JSON values.
     arrays : mapping of str to ndarray
         By name.
+    files : mapping of str to bytes, optional
+        What lies beside them, such as ``training.csv``.
 
     Returns
     -------
@@ -83,19 +92,19 @@ def write_folder(path: str | Path, description: Mapping[str, Any], arrays: Array
     OutputExists
         If ``path`` holds something that is not a model.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     path = Path(absolute(path))
-    require_bundle_place(path)
-    draft = path.with_name(f".{path.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, draft / WEIGHTS)
-    text = json.dumps(redact_all(description), indent=2)
-    (draft / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    if path.exists():
-        shutil.rmtree(path)
-    draft.rename(path)
+    text = json.dumps(redact_all(description), indent=2) + "\n"
+    data = {**(files or {}), DESCRIPTION: text.encode()}
+    # bytes rather than a file of safetensors, which nobody else may read
+    data[WEIGHTS] = save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
+    with building(path):
+        require_bundle_place(path)
+        with drafted(path) as draft:
+            draft.mkdir()
+            for name, content in data.items():
+                (draft / name).write_bytes(content)
     return path.resolve()
 
 

@@ -116,21 +116,38 @@ def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = Fals
     require_writable(str(path), "model.path")
     ensure_cube(catalog, talk)
     cube = open_cube(catalog.cube.path)
-    why = "there is none yet"
-    if (path / DESCRIPTION).is_file():
-        bundle = load(path)
-        change = _change(bundle.training, _settings(catalog, cube.attrs.get("hmx_fingerprint")))
-        if set(bundle.spec.future) != set(catalog.future):
-            change = "other covariates are known ahead"
-        if change is None and not overwrite:
-            talk.say(f"model: {path} is there and current")
-            return bundle
-        why = change or "as asked"
-    talk.say(f"model: training {path} ({why})")
+    bundle, why = _found(catalog, cube, overwrite=overwrite)
+    if bundle is None:
+        from hmx.learn.fitting import alone  # loads torch and Lightning
 
+        with alone(path, catalog.train, talk.say):  # and looked at again
+            bundle, why = _found(catalog, cube, overwrite=overwrite)
+            if bundle is None:
+                talk.say(f"model: training {path} ({why})")
+                return _trained(catalog, cube, talk)
+    talk.say(f"model: {path} is there and current")
+    sweep(path)
+    return bundle
+
+
+def _found(catalog: Catalog, cube: Any, *, overwrite: bool) -> tuple[Bundle | None, str]:
+    """Load the catalog's model if it is there and current; else say why it is to be trained."""
+    path = Path(catalog.model_path)
+    if not (path / DESCRIPTION).is_file():
+        return None, "there is none yet"
+    bundle = load(path)
+    change = _change(bundle.training, _settings(catalog, cube.attrs.get("hmx_fingerprint")))
+    if set(bundle.spec.future) != set(catalog.future):
+        change = "other covariates are known ahead"
+    if change is None and not overwrite:
+        return bundle, ""
+    return None, change or "as asked"
+
+
+def _trained(catalog: Catalog, cube: Any, talk: Talk) -> Bundle:
     from hmx.learn.train import train  # loads torch and Lightning
 
-    bundle = train(cube, _recipe(catalog, cube), out=path, progress=talk.progress())
+    bundle = train(cube, _recipe(catalog, cube), out=catalog.model_path, progress=talk.progress())
     talk.say(f"model: skill {describe_skill(bundle.training.get('validation', {}))}")
     if not fits_means(bundle):
         talk.say(

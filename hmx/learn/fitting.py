@@ -7,27 +7,31 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.utilities import rank_zero_only
 
+from hmx.durable import Folder
 from hmx.learn.anchor import fit_anchor
+from hmx.learn.checkpoints import LAST, Row, Whole, best_of, checkpoints, rows_of
 from hmx.learn.data import Draw, Reader
 from hmx.learn.judge import Judge
 from hmx.learn.module import Fit, validation_windows
+from hmx.lock import building
 from hmx.map_train_options import MapTrainOptions
 from hmx.models.forecaster import Forecaster
 from hmx.options import TrainOptions
 from hmx.predict.step import choose_device
 from hmx.progress import Progress
 
-_LAST, _BEST, _DONE = "last.ckpt", "best", "done.json"
+_DONE = "done.json"
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def fit(
     network = Forecaster.of(reader.spec, reader.scaler)
     gain = fit_anchor(network, reader, seed=options.seed)
     module = Fit(network, reader, options, draw)
-    last = folder / _LAST
+    last = folder / f"{LAST}.ckpt"
     if not (folder / _DONE).is_file():
         trainer = _trainer(options, folder, logs, progress, judged=judged, what=what)
         with interruptible():
@@ -125,6 +129,7 @@ def _trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
+        plugins=[Whole()] if options.parallel in ("auto", "ddp") else [],  # others have their own
     )
 
 
@@ -145,12 +150,8 @@ def hardware(options: TrainOptions | MapTrainOptions) -> dict[str, Any]:
 def _callbacks(
     folder: Path, options: TrainOptions, progress: Progress, *, judged: bool, what: str
 ) -> list[Callback]:
-    last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
-    if not judged:
-        return [last, _Reporter(progress, what)]
-    best = ModelCheckpoint(folder, filename=_BEST, monitor="val_loss", enable_version_counter=False)
-    stop = EarlyStopping("val_loss", patience=options.patience)
-    return [last, best, stop, _Reporter(progress, what)]
+    stop = [EarlyStopping("val_loss", patience=options.patience)] if judged else []
+    return [*stop, _Reporter(progress, what), *checkpoints(folder, judged=judged)]
 
 
 class _Reporter(Callback):
@@ -170,12 +171,17 @@ class _Reporter(Callback):
 
 
 def _write_down(trainer: pl.Trainer, folder: Path) -> None:
-    """Note that a fit is over, and after how many epochs its best weights were found."""
-    best = next((c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)), None)
-    path = getattr(best, "best_model_path", "") or str(folder / _LAST)
-    epoch = int(torch.load(path, weights_only=True, map_location="cpu")["epoch"])
-    facts = {"best": Path(path).name, "epochs": epoch + 1}
-    (folder / _DONE).write_text(json.dumps(facts), encoding="utf-8")
+    """Note that a fit is over, after how many epochs it was best, and the figures of all."""
+    best = best_of(trainer)
+    epoch = int(torch.load(folder / best, weights_only=True, map_location="cpu")["epoch"])
+    facts = {"best": best, "epochs": epoch + 1, "rows": rows_of(trainer)}
+    Folder(str(folder)).write(_DONE, json.dumps(facts).encode())
+
+
+def figures_of(folder: Path) -> list[Row]:
+    """Return the figures of each epoch of a fit that is over."""
+    facts = json.loads((folder / _DONE).read_bytes())
+    return list(facts.get("rows", ()))  # which older releases did not write down
 
 
 def _best(module: Fit, folder: Path, *, judged: bool) -> Fitted:
@@ -221,6 +227,22 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def follows(options: TrainOptions | MapTrainOptions) -> bool:
+    """Return True for a process that another one has started to train the same model."""
+    return options.devices * options.num_nodes > 1 and bool(getattr(rank_zero_only, "rank", 0))
+
+
+def alone(
+    out: str | Path | None,
+    options: TrainOptions | MapTrainOptions,
+    say: Callable[[str], object] | None = None,
+) -> AbstractContextManager[None]:
+    """Be the only run that makes a model; the processes of one run are one."""
+    if out is None or follows(options):
+        return nullcontext()
+    return building(out) if say is None else building(out, say)
 
 
 def leads_processes() -> bool:

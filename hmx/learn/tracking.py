@@ -161,24 +161,17 @@ def close(found: Sequence[Logger]) -> None:
             logger.guard(logger.experiment.finish)
 
 
-def save_panel(figure: Figure, folder: Path) -> Path:
-    """Write a panel as ``panel.png``, 100 dots per inch.
+def png(figure: Figure) -> bytes:
+    """Draw a figure as a picture, 100 dots per inch.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
         From :func:`hmx.figures.panel.draw_panel`.
-    folder : Path
-        Folder of the bundle; it exists.
-
-    Returns
-    -------
-    Path
-        Of the picture.
     """
-    path = folder / PANEL
-    figure.savefig(path, format="png", dpi=_DPI)
-    return path
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=_DPI)
+    return picture.getvalue()
 
 
 def log_panel(found: Sequence[Logger], figure: Figure) -> None:
@@ -199,7 +192,9 @@ def _send_panel(run: Any, figure: Figure) -> None:
     import wandb
 
     with tempfile.TemporaryDirectory(prefix="hmx-panel-") as folder:
-        run.log({"panel": wandb.Image(str(save_panel(figure, Path(folder))))})
+        path = Path(folder, PANEL)
+        path.write_bytes(png(figure))
+        run.log({"panel": wandb.Image(str(path))})
 
 
 def log_bundle(
@@ -289,22 +284,33 @@ def _plain(value: Any) -> Any:
     return _plain(value.item()) if hasattr(value, "item") else str(value)
 
 
-def keep_log(folder: Path, out: Path) -> None:
-    """Join the CSVs of a run's attempts into one beside the model.
+def logged_rows(folder: Path) -> list[dict[str, str]]:
+    """Read the CSVs of a run's attempts, one after the other.
 
     Parameters
     ----------
     folder : Path
         Working folder of the run.
-    out : Path
-        Folder of the bundle.
     """
     rows: list[dict[str, str]] = []
     for attempt in sorted(folder.glob(f"{_ATTEMPT}*/metrics.csv")):
         with attempt.open(newline="", encoding="utf-8") as file:
             rows += csv.DictReader(file)
+    return rows
+
+
+def table(rows: Iterable[Mapping[str, object]]) -> bytes:
+    """Write figures as the CSV that lies beside a model; epoch and step come first.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Figures by name.
+    """
+    rows = list(rows)
     names = sorted({name for row in rows for name in row}, key=lambda n: (n not in _FIRST, n))
-    with (out / LOG).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()

@@ -9,7 +9,6 @@ for as long as was best.
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,25 +21,39 @@ from typing import Any
 from hmx.bundle import Bundle, load, require_bundle_place
 from hmx.cube import Cubelike, enter
 from hmx.dates import time_label
+from hmx.draft import claim, discard, mark, over, require_unreplaced
+from hmx.durable import Folder
 from hmx.errors import BadArgument
 from hmx.figures.panel import draw_panel
 from hmx.folds import ROLES, TEST
 from hmx.learn.anchor import LEAST_GAIN
 from hmx.learn.calibrate import calibrate
 from hmx.learn.data import Draw
-from hmx.learn.fitting import Fitted, fit, leads_processes, quiet, wait
+from hmx.learn.fitting import (
+    Fitted,
+    alone,
+    figures_of,
+    fit,
+    follows,
+    leads_processes,
+    quiet,
+    wait,
+)
 from hmx.learn.recipe import Plan, Recipe, plan
 from hmx.learn.show import LEVEL, origin_label, panel_rows
 from hmx.learn.tracking import (
+    LOG,
+    PANEL,
     close,
-    keep_log,
     log_bundle,
     log_panel,
     log_summary,
     loggers,
-    save_panel,
+    png,
     spread,
+    table,
 )
+from hmx.lock import followed
 from hmx.models.cost import per_pixel
 from hmx.models.forecaster import Forecaster, reach
 from hmx.paths import absolute
@@ -87,13 +100,16 @@ def train(
         require_bundle_place(Path(out))
     cube = enter(obj, target=recipe.target, dynamic=recipe.dynamic, static=recipe.static)
     planned = plan(cube, recipe)
-    with _workplace(out, planned, recipe) as folder, quiet():
+    with (
+        alone(out, recipe.fit),
+        _workplace(out, planned, recipe) as folder,
+        quiet(),
+    ):
         work = _Work(planned, recipe, folder, progress)
         bundle = work.run(started)
-        if leads_processes() and out is not None:
-            bundle = bundle.save(out)
+        require_unreplaced(obj)
         if leads_processes():
-            work.show(bundle, None if out is None else Path(out))
+            bundle = work.keep(bundle, out)
         wait()
         if not leads_processes():
             bundle = load(str(out))
@@ -182,8 +198,8 @@ class _Work:
             "context_radius": spec.context.halo,
         }
 
-    def show(self, bundle: Bundle, out: Path | None) -> None:
-        """Draw the panel, and hand everything to who tracks."""
+    def keep(self, bundle: Bundle, out: str | None) -> Bundle:
+        """Save a bundle, with its panel and its log; hand everything to who tracks."""
         reader = self.plan.reader
         rows = panel_rows(self.networks, reader, bundle.calibration, self.plan.scanned.changed)
         figure = draw_panel(
@@ -196,11 +212,14 @@ class _Work:
         )
         log_panel(self.logs, figure)
         if out is not None:
-            save_panel(figure, out)
-            keep_log(self.folder / f"run-{bundle.training['kept'][0]}", out)
-            log_bundle(self.logs, out, name=out.name, metadata={"split": reader.split.digest})
+            log = table(figures_of(self.folder / f"run-{bundle.training['kept'][0]}"))
+            over(self.folder)
+            bundle = bundle.save(out, files={PANEL: png(figure), LOG: log})
+            name = Path(out).name
+            log_bundle(self.logs, Path(out), name=name, metadata={"split": reader.split.digest})
         close(self.logs)
         self.logs = []
+        return bundle
 
 
 def _anchor(fitted: Sequence[Fitted]) -> dict[str, Any]:
@@ -280,13 +299,25 @@ def _workplace(out: str | Path | None, planned: Plan, recipe: Recipe) -> Iterato
         with tempfile.TemporaryDirectory(prefix="hmx-training-") as folder:
             yield Path(folder)
         return
-    work = Path(out).resolve().with_name(Path(out).name + ".training")
+    work = followed(out).with_name(f"{followed(out).name}.training")
+    if follows(recipe.fit):  # the process that leads has made it
+        yield work
+        return
     now = fingerprint([facts(planned, recipe), str(planned.reader.scaler)])
-    recorded = work / _RECIPE
-    if not recorded.is_file() or json.loads(recorded.read_text()).get("fingerprint") != now:
-        if recorded.is_file():  # ours, but of another recipe: its checkpoints are of no use
-            shutil.rmtree(work)
-        work.mkdir(parents=True, exist_ok=True)
-        recorded.write_text(json.dumps({"fingerprint": now}))
+    if _recorded(work) != now:
+        if _recorded(work):  # ours, but of another recipe: its checkpoints are of no use
+            mark(work)
+        claim(work)
+        Folder(str(work)).write(_RECIPE, json.dumps({"fingerprint": now}).encode())
+    mark(work)
     yield work
-    shutil.rmtree(work, ignore_errors=True)
+    discard(work)
+
+
+def _recorded(work: Path) -> str | None:
+    """Read of which recipe a folder's checkpoints are."""
+    try:
+        found: dict[str, Any] = json.loads((work / _RECIPE).read_bytes())
+        return found["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

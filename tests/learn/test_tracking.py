@@ -20,12 +20,13 @@ from hmx.learn import tracking
 from hmx.learn.tracking import (
     artifact_name,
     close,
-    keep_log,
     log_bundle,
     log_panel,
     log_summary,
+    logged_rows,
     loggers,
-    save_panel,
+    png,
+    table,
 )
 from tests.learn.wandb_files import records
 
@@ -88,13 +89,13 @@ def test_an_offline_run_holds_the_history(tracked: tuple[Path, Path]) -> None:
 
 
 def test_an_offline_run_holds_the_panel_as_an_image(tracked: tuple[Path, Path]) -> None:
-    place, run = tracked
+    run = tracked[1]
     history = [items(r.history) for r in records(run) if r.HasField("history")]
     (image,) = (row for row in history if "panel/path" in row)
     assert image["panel/_type"] == "image-file"
     assert image["panel/width"] == 1200
     picture = (run / "files" / image["panel/path"]).read_bytes()
-    assert picture == save_panel(figure(), place).read_bytes()
+    assert picture == png(figure())
 
 
 def test_an_offline_run_holds_the_bundle_as_an_artifact(tracked: tuple[Path, Path]) -> None:
@@ -137,8 +138,8 @@ def test_the_csv_is_kept_beside_the_model_and_facts_beside_the_csv(
     tracked: tuple[Path, Path],
 ) -> None:
     place, _ = tracked
-    keep_log(place / "work", place)
-    rows = list(csv.DictReader((place / "training.csv").read_text().splitlines()))
+    log = table(logged_rows(place / "work"))
+    rows = list(csv.DictReader(log.decode().splitlines()))
     assert [float(row["train_loss"]) for row in rows] == [1.0, 0.5, 1 / 3]
     facts = yaml.safe_load((place / "work" / "attempt-0" / "hparams.yaml").read_text())
     assert facts == {"split": "abc", "parameters": 9, "reach": [3, 5], "fit": {"h": 2}}

@@ -19,14 +19,23 @@ import numpy as np
 from hmx.applicability import Applicability
 from hmx.conformal import Conformal
 from hmx.cube import Cubelike
+from hmx.draft import require_unreplaced
 from hmx.errors import BadArgument
 from hmx.forest import fit_forest
-from hmx.learn.fitting import leads_processes, wait
+from hmx.learn.fitting import alone, leads_processes, wait
 from hmx.learn.mapper.holding import HeldOut, hold_out
 from hmx.learn.mapper.learning import Learnt, learn
 from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
 from hmx.learn.mapper.transfer import trunk_of
-from hmx.learn.tracking import close, keep_log, log_bundle, log_summary, loggers
+from hmx.learn.tracking import (
+    LOG,
+    close,
+    log_bundle,
+    log_summary,
+    logged_rows,
+    loggers,
+    table,
+)
 from hmx.loading import load_mapper
 from hmx.map_bundle import MapBundle
 from hmx.map_spec import TargetScaler
@@ -85,8 +94,10 @@ def train(
     if start is not None:
         _require_like(start, prepared)
     talk.say(f"points: {prepared.report}")
+    require_unreplaced(obj)
     progress = talk.progress()
     with (
+        alone(out, recipe.fit, talk.say),
         tempfile.TemporaryDirectory(prefix="hmx-training-") as folder,
         closing(_Logs(Path(folder), recipe, _facts(prepared, recipe), out=out)) as logs,
     ):
@@ -103,8 +114,8 @@ def train(
         )
         bundle = _bundle(prepared, recipe, learnt, progress, started)
         if leads_processes() and out is not None:
-            bundle = bundle.save(out)
-            keep_log(logs.folder_of(next(iter(learnt.kept))), Path(out))
+            log = table(logged_rows(logs.folder_of(next(iter(learnt.kept)))))
+            bundle = bundle.save(out, files={LOG: log})
         logs.tell(bundle)
         wait()
     return bundle if leads_processes() or out is None else load_mapper(str(out))
