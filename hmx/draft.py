@@ -175,14 +175,15 @@ def sweep(path: str | Path) -> None:
     """
     if is_url(str(path)):
         return
-    training = followed(path).with_name(f"{followed(path).name}.training")
-    desk, done = beside(Path(path), "draft"), is_private(training) and (training / _OVER).is_file()
+    place, desk = followed(path), beside(Path(path), "draft")
+    work = (place.with_name(f"{place.name}.training"), beside(Path(path), "training"))
+    done = [folder for folder in work if is_private(folder) and (folder / _OVER).is_file()]
     if not (done or os.path.lexists(desk) or os.path.lexists(lock_file(path))):
         return
     with suppress(OutputBusy, OutputFailed, PermissionError), building(path, wait=False):
         recover(path)
-        if done:
-            discard(training)
+        for folder in done:
+            discard(folder)
 
 
 def require_unreplaced(obj: xr.Dataset | xr.DataArray) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ import numpy as np
 from hmx.applicability import Applicability
 from hmx.conformal import Conformal
 from hmx.cube import Cubelike
-from hmx.draft import require_unreplaced
+from hmx.draft import beside, claim, discard, over, require_unreplaced
 from hmx.errors import BadArgument
 from hmx.forest import fit_forest
-from hmx.learn.fitting import alone, leads_processes, wait
+from hmx.learn.fitting import alone, follows, leads_processes, wait
 from hmx.learn.mapper.holding import HeldOut, hold_out
 from hmx.learn.mapper.learning import Learnt, learn
 from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
@@ -91,15 +91,14 @@ def train(
         require_bundle_place(Path(out))
     start = _start(recipe)
     prepared = prepare(obj, points, recipe)
-    if start is not None:
-        _require_like(start, prepared)
-    talk.say(f"points: {prepared.report}")
     require_unreplaced(obj)
+    _require_like(start, prepared)
+    talk.say(f"points: {prepared.report}")
     progress = talk.progress()
     with (
         alone(out, recipe.fit, talk.say),
-        tempfile.TemporaryDirectory(prefix="hmx-training-") as folder,
-        closing(_Logs(Path(folder), recipe, _facts(prepared, recipe), out=out)) as logs,
+        _workplace(out, recipe) as folder,
+        closing(_Logs(folder, recipe, _facts(prepared, recipe), out=out)) as logs,
     ):
         learnt = learn(
             prepared.raw,
@@ -129,8 +128,26 @@ def _trunk(start: MapBundle | None, prepared: Prepared) -> Mapping[str, np.ndarr
     return None if start is None else trunk_of(start.member(0), start.spec, prepared.spec)
 
 
-def _require_like(start: MapBundle, prepared: Prepared) -> None:
+@contextmanager
+def _workplace(out: str | Path | None, recipe: MapRecipe) -> Iterator[Path]:
+    """Lend a folder for logs; beside ``out``, so that the next run sweeps what a kill leaves."""
+    if out is None or follows(recipe.fit):
+        with tempfile.TemporaryDirectory(prefix="hmx-training-") as folder:
+            yield Path(folder)
+        return
+    work = beside(Path(out), "training")
+    claim(work)
+    over(work)  # a fit of seconds is not gone on with
+    try:
+        yield work
+    finally:
+        discard(work)
+
+
+def _require_like(start: MapBundle | None, prepared: Prepared) -> None:
     """Refuse a start whose target was measured in other units."""
+    if start is None:
+        return
     had, has = start.spec.units, prepared.spec.units
     if None not in (had, has) and had != has:
         raise BadArgument(
