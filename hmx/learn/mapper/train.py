@@ -89,8 +89,7 @@ def train(
     if out is not None:
         out = absolute(out)
         require_bundle_place(Path(out))
-    start = _start(recipe)
-    prepared = prepare(obj, points, recipe)
+    start, prepared = _start(recipe), prepare(obj, points, recipe)
     require_unreplaced(obj)
     _require_like(start, prepared)
     talk.say(f"points: {prepared.report}")
