@@ -19,6 +19,7 @@ def info(call: Call) -> None:
     if (store := here(call.store)) is not None:
         out(_describe(store, "product"))
         return
+    mapped = None
     if call.maps:
         mapped = call.load_map()
         name, product = mapped.name, {"map": mapped.map_path}
@@ -31,6 +32,11 @@ def info(call: Call) -> None:
     for what, path in (made | product).items():
         out(f"\n{what:<9} {path}")
         out(_describe(path, what) if _is_there(path) else "  not made yet")
+    if mapped is not None:
+        from hmx.map_workflow import describe_points
+
+        out(f"\n{'points':<9} {mapped.points.path}")
+        out(f"  {describe_points(mapped)}")
 
 
 def _is_there(path: str) -> bool:

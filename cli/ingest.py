@@ -13,8 +13,13 @@ from hmx.cli.shared import Call, Command, catalog_command, out
 def ingest(call: Call, overwrite: bool) -> None:
     """Read the rasters of CATALOG into its cube, a Zarr store.
 
-    A year added to the sources is appended; nothing else is read again.
+    A year added to the sources is appended; nothing else is read again. The points of a
+    catalog that maps are looked at first.
     """
-    from hmx.workflow import ensure_cube  # loads xarray's and GDAL's machinery
+    from hmx.map_workflow import ensure_land  # load xarray's and GDAL's machinery
+    from hmx.workflow import ensure_cube
 
-    out(ensure_cube(call.load_any(), call.talk, overwrite=overwrite))
+    if call.maps:
+        out(ensure_land(call.load_map(), call.talk, overwrite=overwrite))
+    else:
+        out(ensure_cube(call.load(), call.talk, overwrite=overwrite))

@@ -9,10 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hmx.bands import enter_bands
 from hmx.catalog import MapCatalog, is_url
 from hmx.cube import open_cube
 from hmx.describe_mapper import describe_held_out
 from hmx.draft import sweep
+from hmx.ingest import is_current
 from hmx.map_bundle import MapBundle
 from hmx.map_options import MapperOptions, PointsOptions
 from hmx.map_train_options import MapTrainOptions
@@ -20,6 +22,9 @@ from hmx.mapping_options import MapOptions, MapScoreOptions
 from hmx.modelfolder import DESCRIPTION, require_bundle_place
 from hmx.parsing import HARDWARE, own_fields
 from hmx.places import require_writable
+from hmx.points.joining import join, require_new
+from hmx.points.suspects import require_learnable
+from hmx.points.table import Points, read_points
 from hmx.progress import QUIET, Talk
 from hmx.recipe import stamp
 from hmx.remote_models import is_remote
@@ -30,6 +35,73 @@ if TYPE_CHECKING:
     from hmx.learn.mapper.recipe import MapRecipe
     from hmx.predict.job import Job
     from hmx.predict.plan import Plan
+
+
+def ensure_land(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = False) -> str:
+    """Ingest the catalog's covariates, and look at its points before and after.
+
+    Parameters
+    ----------
+    catalog : MapCatalog
+        Names sources, cube and points.
+    talk : Talk
+        For progress, and what became of the points.
+    overwrite : bool
+        Ingest again even if the cube is current.
+
+    Returns
+    -------
+    str
+        Path of the cube.
+    """
+    _read(catalog)
+    path = ensure_cube(catalog, talk, overwrite=overwrite)
+    talk.say(f"points: {describe_points(catalog)}")
+    return path
+
+
+def describe_points(catalog: MapCatalog) -> str:
+    """Say what becomes of the catalog's points: with its cube, or what the table alone holds.
+
+    Parameters
+    ----------
+    catalog : MapCatalog
+        Names points, columns and cube.
+
+    Raises
+    ------
+    BadArgument, CubeError, MissingVariable, NotEnoughData, SourceError
+        If points, columns and cube do not fit.
+    """
+    points = _read(catalog)
+    if is_url(catalog.cube.path) or Path(catalog.cube.path).exists():
+        bands = enter_bands(open_cube(catalog.cube.path))
+        network, least = catalog.model, catalog.points.min_valid
+        samples, report = join(
+            points, bands, window=network.window, history=network.history, min_valid=least
+        )
+        value, row = samples.value, samples.source
+        said = str(report)
+    else:
+        value, row, said = points.value, points.row, points.describe()
+    transform = catalog.train.transform
+    require_learnable(value, row, points.target, points.names, transform=transform)
+    return said
+
+
+def _read(catalog: MapCatalog) -> Points:
+    """Read the points: a wrong column is an error before hours of work on the cube."""
+    options = PointsOptions(**own_fields(catalog.points, PointsOptions))
+    points = read_points(catalog.points.path, **options.model_dump(exclude={"min_valid"}))
+    require_new(points.target, catalog.cube.sources)
+    return points
+
+
+def _before_work(catalog: MapCatalog, talk: Talk) -> None:
+    """Ensure the cube, and read the points first where it is still to be made."""
+    if not is_current(catalog):
+        _read(catalog)
+    ensure_cube(catalog, talk)
 
 
 def ensure_mapper(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = False) -> MapBundle:
@@ -58,7 +130,7 @@ def ensure_mapper(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = 
     path = Path(catalog.model_path)
     require_bundle_place(path)
     require_writable(str(path), "model.path")
-    ensure_cube(catalog, talk)
+    _before_work(catalog, talk)
     recipe, cube = _recipe(catalog), open_cube(catalog.cube.path)
     bundle, why = _found(path, recipe, cube, overwrite=overwrite)
     if bundle is None:
@@ -168,7 +240,7 @@ def evaluate_mapper(
     from hmx.evaluate.mapper.score import score  # loads torch
 
     foresee(catalog, evaluate__output=catalog.scorecard_path)
-    ensure_cube(catalog, talk)
+    _before_work(catalog, talk)
     card = score(
         open_cube(catalog.cube.path),
         catalog.points.path,

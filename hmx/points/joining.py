@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -71,6 +72,7 @@ def join(
         If no sample is left, or the cube has fewer steps than the history.
     """
     require_fits(window, bands)
+    require_new(points.target, bands.variables)
     history = bands.history(history)
     _require_dates(points, bands, history)
     keeper = _Keeper(points.row, dict(points.left))
@@ -93,6 +95,28 @@ def join(
             f"no sample is left. {report} Check points.crs, date and where, or lower min_valid."
         )
     return samples, report
+
+
+def require_new(target: str, bands: Iterable[str]) -> None:
+    """Refuse a target that is a band as well: a model would read the answer there.
+
+    Parameters
+    ----------
+    target : str
+        Of the points.
+    bands : iterable of str
+        Names of bands, or of sources.
+
+    Raises
+    ------
+    BadArgument
+        If it is among them.
+    """
+    if target in {name.partition("[")[0] for name in bands}:
+        raise BadArgument(
+            f"target {target!r} is a band of the cube too, so a model would read the answer from "
+            f"it. Leave the band out, e.g. ds.drop_vars({target!r}), or name another target."
+        )
 
 
 def _samples(

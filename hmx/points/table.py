@@ -102,6 +102,21 @@ class Points:
         """Pairs of columns that are called as coordinates are."""
         return [] if self.table is None else pairs_in(self.table.columns)
 
+    def describe(self) -> str:
+        """Say what the table holds, before any cube is looked at."""
+        found = f" ({', '.join(self.table.found)})" if self.table and self.table.found else ""
+        units = f" {self.units}" if self.units else ""
+        low, high = (f"{end(self.value):.4g}" for end in (np.min, np.max))
+        lost = sum(map(len, self.left.values()))
+        return " ".join(
+            [
+                f"{self.rows:,} rows of {self.name}{found}: {len(self):,} with a place and a value "
+                f"of {self.target}, {low} to {high}{units}, {lost:,} left out; {self.where} read "
+                f"as {crs_name(self.crs)}.",
+                *self.notes,
+            ]
+        )
+
     def column(self, name: str) -> np.ndarray:
         """Return a column of the table, all its rows.
 
