@@ -110,12 +110,14 @@ def _members(spec: MapSpec) -> str:
 
 def _samples(training: Mapping[str, Any]) -> str:
     points, steps = training.get("points"), training.get("steps", [])
+    first, last = (*map(str, steps[:2]), "", "")[:2]
+    when = f"steps {first} to {last}" if first != last else "bands without time"
     if not points:
         return "unknown"
     left = points["rows"] - points["samples"]
     return (
         f"{points['samples']:,} samples at {points['sites']:,} sites of {points['table']} "
-        f"({left:,} rows left out), steps {' to '.join(map(str, steps[:2]))}"
+        f"({left:,} rows left out), {when}"
     )
 
 

@@ -59,6 +59,7 @@ from hmx.recipe import (
 )
 from hmx.sources import Lazy, Part
 from hmx.timeline import (
+    axis_of,
     extended,
     in_kind,
     labels_ahead,
@@ -66,7 +67,6 @@ from hmx.timeline import (
     open_step,
     open_steps,
     require_steps,
-    time_of,
 )
 from hmx.values import Rules
 from hmx.warping import aligned
@@ -222,7 +222,7 @@ def _plan(catalog: BaseCatalog, old: dict[str, Any]) -> _Plan:
     kept = kept_steps(known, recipe)
     recipe = recipe if kept else recipe_of(catalog, {})
     require_files(catalog, recipe)
-    time = time_of(lead, sources[lead])
+    time = axis_of(catalog.cube)
     observed = time.size
     names = [lead, *(name for name in sources if name != lead)]
     store = open_checked(catalog.cube.path, chunks=None) if kept else None
@@ -359,7 +359,8 @@ def _template(plan: _Plan) -> xr.Dataset:
     import rioxarray  # noqa: F401  (registers .rio)
 
     grid, time = plan.grid, plan.time
-    coords = {"time": time, "y": ("y", grid.y), "x": ("x", grid.x), **plan.months}
+    own = {"time": time} if time.size else {}  # covariates without time need no axis
+    coords = {**own, "y": ("y", grid.y), "x": ("x", grid.x), **plan.months}
     data = xr.Dataset(coords=coords, attrs={**plan.attrs, **group_attributes(grid)})
     for variable in plan.variables:
         dims = (*_LEADING.get(variable.role, ("time",)), "y", "x")
@@ -370,7 +371,8 @@ def _template(plan: _Plan) -> xr.Dataset:
     data = data.rio.write_coordinate_system()
     for name in data.coords:
         data[name].encoding["compressors"] = COMPRESSORS
-    data["time"].encoding["dtype"] = "int64"
+    for name in own:
+        data[name].encoding["dtype"] = "int64"
     for variable in plan.variables:
         data[variable.name].encoding = _encoding(plan.chunks(variable))
     return cast(xr.Dataset, data)

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from hmx.cadence import Cadence
-from hmx.catalog import Source
+from hmx.catalog import CubeSection, Source
 from hmx.dates import matched
 from hmx.errors import CatalogError, NotEnoughData, SourceError
 from hmx.recipe import find_files, label, labels_on, short, steps_of
@@ -44,6 +44,23 @@ def time_of(name: str, source: Source) -> xr.DataArray:
     values = np.array([int(key) for key in keys]) if months else np.array(keys, "datetime64[ns]")
     attrs = {"long_name": "month of year", "axis": "T"} if months else _TIME
     return xr.DataArray(values, dims="time", attrs=attrs)
+
+
+def axis_of(cube: CubeSection) -> xr.DataArray:
+    """Lay out the time axis of a cube; of covariates none of which has time, it is empty.
+
+    Raises
+    ------
+    NotEnoughData
+        If the target is a single map.
+    """
+    sources, lead = cube.sources, cube.lead
+    if cube.target is None and all(source.axis is None for source in sources.values()):
+        timed = (n for n, source in sources.items() if own_time(open_step(source, "")) is not None)
+        lead = next(timed, "")
+        if not lead:
+            return xr.DataArray(np.zeros(0, "int64"), dims="time")
+    return time_of(lead, sources[lead])
 
 
 def open_step(source: Source, step: int | str) -> Raster | Lazy:
@@ -142,6 +159,8 @@ def in_kind(labels: Sequence[str], like: str) -> list[str]:
 
 def extended(time: xr.DataArray, steps: int) -> xr.DataArray:
     """Carry a time axis on, in its own cadence."""
+    if not time.size:  # of covariates without time
+        return time
     later = Cadence.infer(time).extend(time, steps)
     return xr.DataArray(np.concatenate([time.values, later]), dims="time", attrs=time.attrs)
 

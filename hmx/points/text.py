@@ -215,6 +215,11 @@ def _require_width(rows: Sequence[_Record], head: _Record, width: int, name: str
             "Every row has one more than its header, as R writes row names: give the header a name "
             "for the first column, or write.table(..., row.names = FALSE)"
         )
+    elif len(odd) == len(rows):
+        why = (
+            f"Where the header is not in line {head.line}, take off the lines above it, or begin "
+            "them with #"
+        )
     else:
         why = (
             "Quote fields that hold the separator or an end of line, close open quotes, and fill "

@@ -15,6 +15,8 @@ from hmx.points.text import as_point
 
 _COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 _BOTH = re.compile(r"\s*[+-]?\d{1,3}(?:([.,' \u00a0\u202f])\d{3})(?:\1\d{3})*(?:[.,]\d+)?\s*")
+_GROUPED = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+\s*")
+_POINT = re.compile(r"\s*[+-]?\d*\.\d+\s*")
 _LIMIT = re.compile(r"\s*[<>\u2264\u2265~]")
 
 
@@ -129,6 +131,17 @@ def require_numbers(
 def _remedy(texts: Sequence[str], decimal: str, role: str) -> str:
     """Say what is the matter with texts that are no numbers, and what to type."""
     other = f"name another column: {'target' if role == 'target' else 'x'}='...'"
+    if all(_GROUPED.fullmatch(text) for text in texts):
+        return (
+            f"{texts[0]} is {texts[0].replace(',', '.')} with a decimal comma and "
+            f"{texts[0].replace(',', '')} with a comma between thousands: write numbers without "
+            f"commas for the second, or pass decimal=',' for the first. Or {other}."
+        )
+    if decimal == "," and all(_POINT.fullmatch(text) for text in texts):
+        return (
+            "They have a decimal point, and the table a decimal comma: write one sign in all "
+            f"columns, and pass it, e.g. decimal='.'. Or {other}."
+        )
     if decimal == "." and all(_COMMA.fullmatch(text) for text in texts):
         return (
             "They are numbers with a decimal comma: pass decimal=','; in a catalog, "

@@ -149,9 +149,32 @@ def test_nothing_is_known_ahead_for_a_map(tmp_path):
         catalog_of(tmp_path, ndvi={**NDVI, "future": True})
 
 
-def test_covariates_without_time_say_so(tmp_path, rasters):
-    with pytest.raises(NotEnoughData, match=r"'slope' has no time: .*slope\.tif is a single map"):
-        ingest(catalog_of(tmp_path, slope=SLOPE))
+def test_covariates_without_time_are_a_cube_without_time(tmp_path, rasters):
+    catalog = catalog_of(tmp_path, slope=SLOPE)
+    ds = open_cube(ingest(catalog))
+    assert ds["slope"].dims == ("y", "x")
+    assert "time" not in ds.coords
+    bands = enter_bands(ds)
+    assert (bands.dynamic, bands.static, bands.timeless) == ((), ("slope",), True)
+    np.testing.assert_array_equal(bands.stored("slope"), rasters["slope"])
+    assert is_current(catalog)
+    write_tif(tmp_path / "slope.tif", rasters["slope"] + 1)
+    assert not is_current(catalog)
+    np.testing.assert_array_equal(open_cube(ingest(catalog))["slope"], rasters["slope"] + 1)
+
+
+def test_a_file_with_its_own_time_leads_covariates_without_any(tmp_path, rasters):
+    planes = xr.DataArray(
+        np.stack([field(seed=7), field(seed=8)]), dims=("time", "y", "x"), name="wet"
+    )
+    like = xr.open_dataset(tmp_path / "slope.tif", engine="rasterio")
+    wet = planes.assign_coords(
+        time=np.array(["2014-01-01", "2015-01-01"], "M8[ns]"), y=like["y"], x=like["x"]
+    ).rio.write_crs(like.rio.crs)
+    wet.to_netcdf(tmp_path / "wet.nc")
+    catalog = catalog_of(tmp_path, slope=SLOPE, wet={"path": "wet.nc", "variable": "wet"})
+    bands = enter_bands(open_cube(ingest(catalog)))
+    assert (bands.dynamic, bands.static, len(bands.labels)) == (("wet",), ("slope",), 2)
 
 
 def test_the_section_of_points_speaks_like_the_rest_of_the_catalog(tmp_path):

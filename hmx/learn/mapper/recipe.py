@@ -19,6 +19,7 @@ from hmx.map_options import MapperOptions, PointsOptions
 from hmx.map_spec import MapSpec
 from hmx.map_train_options import MapTrainOptions
 from hmx.points.choose import fold_samples
+from hmx.points.classes import class_notes
 from hmx.points.distances import domain
 from hmx.points.joining import join
 from hmx.points.report import JoinReport
@@ -104,6 +105,8 @@ class Prepared:
         What a network is fed.
     raw : RawWindows
         Around all samples.
+    warnings : tuple of str
+        What should be known of the bands before they are learnt from.
     """
 
     bands: Bands
@@ -112,6 +115,7 @@ class Prepared:
     report: JoinReport
     spec: MapSpec
     raw: RawWindows
+    warnings: tuple[str, ...] = ()
 
     @property
     def values(self) -> np.ndarray:
@@ -199,4 +203,7 @@ def prepare(obj: Cubelike, source: Any, recipe: MapRecipe) -> Prepared:
         },
         min_valid=least,
     )
-    return Prepared(bands, points, samples, report, spec, gather(bands, samples, spec))
+    raw = gather(bands, samples, spec)
+    attrs = {name: bands.data[name].attrs for name in bands.variables}
+    notes = tuple(class_notes(raw, spec, attrs))
+    return Prepared(bands, points, samples, report, spec, raw, notes)

@@ -93,6 +93,8 @@ def train(
     require_unreplaced(obj)
     _require_like(start, prepared)
     talk.say(f"points: {prepared.report}")
+    for warning in prepared.warnings:
+        talk.say(f"bands: {warning}")
     progress = talk.progress()
     with (
         alone(out, recipe.fit, talk.say),
@@ -215,6 +217,7 @@ def _facts(prepared: Prepared, recipe: MapRecipe) -> dict[str, Any]:
     return {
         **recipe.settings(),
         "points": prepared.report.as_dict(),
+        "warnings": list(prepared.warnings),
         "steps": [labels[0], labels[-1], len(labels)],
         "cube": prepared.bands.data.attrs.get("hmx_fingerprint"),
     }
