@@ -102,6 +102,29 @@ def test_options_are_sorted_into_points_network_fit_and_split(land: xr.Dataset) 
     assert model.spec.valid_range == (0, 9)
 
 
+def test_bands_without_time_are_trained_on_mapped_and_scored(
+    land: xr.Dataset, tmp_path: Path
+) -> None:
+    still = land[["elevation", "twi"]].drop_vars("time", errors="ignore")
+    points = make_points(land)
+    model = still.soc.train(points, **QUICK, out=tmp_path / "model")
+    assert (model.spec.dynamic, model.spec.static) == ((), ("elevation", "twi"))
+    assert model.spec.steps == 1
+    made = still.soc.map(model=tmp_path / "model", level=80).load()
+    known = np.isfinite(still["elevation"].values)
+    np.testing.assert_array_equal(np.isfinite(made["soc"].values), known)
+    tiled = still.soc.map(model=model, level=80, tile=16).load()
+    np.testing.assert_allclose(tiled["soc"], made["soc"], rtol=1e-5)
+    still.to_zarr(tmp_path / "still.zarr", zarr_format=3, consolidated=False)
+    cube = hmx.open_cube(tmp_path / "still.zarr")
+    stored = cube.soc.map_to_zarr(tmp_path / "soc.zarr", model=model, level=80)
+    np.testing.assert_allclose(stored["soc"], made["soc"], rtol=1e-5)
+    card = still.soc.evaluate(points, **QUICK, beside=(), level=80)
+    assert card.value("n") > 50
+    with pytest.raises(BundleError, match="steps"):
+        make_covariates((32, 36), years=5).soc.map(model=model)
+
+
 # what is refused ------------------------------------------------------------------------
 
 OTHER = {name: value for name, value in QUICK.items() if name not in ("crs", "split")}

@@ -67,7 +67,7 @@ def numbers_of(
         texts = texts_of(column)
         plain = texts.map(lambda value: as_point(value, decimal), na_action="ignore")
         dated = column.dtype.kind in "mM"  # pandas would count nanoseconds
-        parsed = plain.where(False) if dated else pd.to_numeric(plain, errors="coerce")
+        parsed = pd.to_numeric(plain.mask(plain.notna()) if dated else plain, errors="coerce")
         numbers = parsed.to_numpy("float64", na_value=np.nan)
         odd = (np.isnan(numbers) & texts.notna()).to_numpy()
         odd = (

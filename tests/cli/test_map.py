@@ -73,6 +73,29 @@ def test_run_again_all_is_there_and_current(done: Path) -> None:
     assert stamps() == before
 
 
+def test_info_and_ingest_look_at_the_points_before_there_is_a_cube(tmp_path: Path) -> None:
+    catalog = write_map_catalog(tmp_path)
+    said = run("info", catalog)
+    assert said.exit_code == 0
+    assert "90 rows of points.csv: 90 with a place and a value of soc, " in said.stdout
+    assert "columns 'x' and 'y' of points.csv read as EPSG:32632" in said.stdout
+    for command in ("info", "ingest", "train", "map", "evaluate"):
+        wrong = run(command, catalog, "--set", "points.target=SOC")
+        assert wrong.exit_code == 2
+        assert "'SOC' is not in points.csv" in wrong.stderr
+        assert "Did you mean 'soc'?" in wrong.stderr
+        same = run(command, catalog, "--set", "points.target=lst")
+        assert same.exit_code == 2
+        assert not (tmp_path / "soils.zarr").exists()
+    made = run("ingest", catalog)
+    assert told(made) == str(tmp_path / "soils.zarr")
+    assert "points: 90 rows of points.csv: " in made.stderr
+    assert " samples of soc (g/kg) at " in run("info", catalog).stdout
+    away = run("info", catalog, "--set", "points.crs=EPSG:32633")
+    assert away.exit_code == 2
+    assert "all 90 points lie outside the cube" in away.stderr
+
+
 def test_levels_regions_outputs_and_geotiffs_are_flags(folder: Path) -> None:
     words = ("--level", 50, "--level", 90, "--region", "501000,5993000,504000,5996000")
     out = ("--output", folder / "part.zarr", "--cog", folder / "tifs")
@@ -208,7 +231,10 @@ def test_what_cannot_be_is_told_with_exit_code_2(
         ({"crs": None}, "points without CRS"),
         ({"target": "socc"}, "'socc' is not in points.csv"),
         ({"target": "region"}, "target column 'region' of points.csv is not numeric"),
-        ({"crs": "EPSG:4326"}, "all 90 points lie outside the cube"),
+        ({"crs": "EPSG:4326"}, "is no longitude or latitude, so these look like metres"),
+        ({"crs": "EPSG:32633"}, "all 90 points lie outside the cube"),
+        ({"target": "twi"}, "'twi' is not in points.csv"),
+        ({"separator": ";"}, "points.csv has one column"),
         ({"path": "gone.csv"}, "points cannot be read from"),
         ({"where": "soc !! 4"}, "is no filter"),
     ],

@@ -146,6 +146,45 @@ def test_samples_of_one_pixel_are_one_site_and_names_join_further_ones(bands):
     assert samples.site.tolist() == [0, 1, 1, 2, 3]
 
 
+def test_names_and_pixels_join_samples_in_chains(bands):
+    row, column = np.array([2, 2, 9, 9, 15, 4]), np.array([3, 3, 9, 9, 20, 4])
+    table = table_at(bands, row, column, plot=["u", "v", "v", "w", "w", "x"], id=list("abcdef"))
+    samples, report = join(read(table, site="plot"), bands, min_valid=0)
+    assert samples.site.tolist() == [0, 0, 0, 0, 0, 1]
+    assert (report.sites, report.replicates) == (2, 5)
+    assert "Column 'plot' names 4 sites, 3 of which share a pixel with another" in str(report)
+    names = [f"S{i}" for i in range(6)]  # an id of each row as site
+    samples, report = join(read(table.assign(plot=names), site="plot"), bands, min_valid=0)
+    assert samples.site.tolist() == [0, 0, 1, 1, 2, 3]
+    apart = table.assign(plot=["u", "u", "w", "w", "y", "x"])
+    assert "names" not in str(join(read(apart, site="plot"), bands, min_valid=0)[1])
+
+
+def test_a_sample_that_is_left_out_joins_no_sites(bands):
+    table = table_at(bands, np.array([2, 9, 9]), np.array([3, 9, 9]), plot=["u", "u", "w"])
+    table.loc[1, "soc"] = 99.0
+    samples, _ = join(read(table, site="plot", valid_range=(0, 50)), bands, min_valid=0)
+    assert samples.site.tolist() == [0, 1]
+
+
+def test_rows_that_are_left_out_are_named_by_their_ids(bands):
+    table = table_at(bands, ROW, COLUMN, profile_id=["k1", "k2", "k3", "k4", "k5"])
+    table.loc[5] = table.loc[4]
+    table.loc[5, "profile_id"] = "k6"
+    table.loc[1, "x"] += 1e6
+    table.loc[2, "soc"] = np.nan
+    _, report = join(read(table), bands, min_valid=0)
+    for words in (
+        "1 outside the cube (profile_id k2)",
+        "1 without a value (profile_id k3)",
+        "as a row before) (profile_id k6)",
+    ):
+        assert words in str(report)
+    stored = json.loads(json.dumps(report.as_dict()))
+    assert stored["id"] == "profile_id"
+    assert stored["ids"] == {"no value": ["k3"], "outside": ["k2"], "duplicate": ["k6"]}
+
+
 AXES = {
     "year": ({"time": "year"}, [1990, 1995, 2000, 2005, 2010]),
     "datetime": ({"time": "datetime"}, None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hmx.bands import enter_bands
 from hmx.errors import BadArgument, BundleError, MissingVariable, NotEnoughData
 from hmx.forest import Forest
 from hmx.map_bundle import MapBundle
+from hmx.map_spec import TargetScaler
 from hmx.models.cnn_lstm import load as load_network
 from hmx.points.samples import Samples
 from hmx.points.stack import scaled
@@ -182,7 +184,9 @@ def test_too_little_known_is_missing_by_the_rule_of_samples(
     for y in range(48):
         for x in range(61):
             window = known[y : y + 5, x : x + 5]
-            expected[y, x] = window.sum() >= 0.5 * 25 * numbers and known[y + 2, x + 2] > 0
+            rows, columns = min(y + 3, 48) - max(y - 2, 0), min(x + 3, 61) - max(x - 2, 0)
+            enough = 0.5 * rows * columns * numbers  # of what lies in the cube
+            expected[y, x] = window.sum() >= enough and known[y + 2, x + 2] > 0
     assert 0 < (~expected).sum() < expected.sum()
     for name in ("soc", "soc_lo_50", "soc_hi_90"):
         np.testing.assert_array_equal(np.isfinite(whole[name]), expected)
@@ -190,6 +194,37 @@ def test_too_little_known_is_missing_by_the_rule_of_samples(
     lost = np.isnan(covariates["rain"].values[0]) & expected
     assert lost.any()
     np.testing.assert_array_equal(whole["quality"].values == 1, lost)
+
+
+@pytest.mark.parametrize("window", [3, 5, 9])
+def test_a_cube_without_gaps_is_mapped_to_its_corners(window: int) -> None:
+    ds = make_covariates((20, 24), holes=False)
+    model = make_mapper(ds, window=window, spec={"min_valid": 1.0})
+    for options in ({}, {"tile": 16}, {"region": (500_000, 5_995_000, 501_000, 5_999_000)}):
+        made = soc_map(ds, model, **options).load()
+        assert np.isfinite(made["soc"].values).all()
+        assert not made["quality"].values.any()
+
+
+@pytest.mark.parametrize(
+    ("transform", "declared", "least"),
+    [("log1p", None, 0.0), ("log1p", (-5.0, 9.0), -1.0), ("none", None, None)],
+)
+def test_no_bound_lies_below_what_a_logarithm_is_taken_of(
+    transform: str, declared: Any, least: float | None
+) -> None:
+    ds = make_covariates((20, 24), holes=False)
+    made = make_mapper(ds, calibrated=True, spec={"valid_range": declared})
+    made = replace(made, target=TargetScaler(transform, 0.1, 0.5))  # most values are near 0
+    found = soc_map(ds, made, level=[50, 90]).load()
+    lowest = float(found["soc_lo_90"].min())
+    if declared is None and least == 0:
+        assert lowest == 0.0
+    else:
+        assert lowest < 0
+    order = ["soc_lo_90", "soc_lo_50", "soc", "soc_hi_50", "soc_hi_90"]
+    ends = [found[name].values for name in order]
+    assert all((low <= high).all() for low, high in pairwise((ends[0], ends[1], *ends[3:])))
 
 
 def test_intervals_nest_and_hold_within_the_valid_range(whole: xr.Dataset) -> None:

@@ -122,6 +122,20 @@ def test_a_model_that_explains_nothing_is_told_loudly() -> None:
     assert card_of(2.0, 0.1).verdict.startswith("USE FOREST, NOT THE MODEL: network has R2 -")
 
 
+def test_the_verdict_names_the_best_of_all_forecasters() -> None:
+    noises = {"network": 0.4, "forest": 0.5, "boosting": 0.3, "linear": 0.05, "mean": 3.0}
+    fits = {name: oracle(TRUTH, noise=noise) for name, noise in noises.items()}
+    for shift, (name, fit) in enumerate(fits.items()):
+        fits[name] = lambda train, test, seed, fit=fit, shift=shift: fit(train, test, seed + shift)
+    played = play(fits, SOILS.blocks(), TRUTH, calibrate=["network"])
+    card = MapScorecard({"blocks": played}, scale="log1p(soc)")
+    assert card.verdict.startswith("USE LINEAR REGRESSION, NOT THE MODEL: network has R2 0.")
+    assert "of linear regression, the best of the others (95 % interval -" in card.verdict
+    best = MapScorecard({"blocks": played}, scale="log1p(soc)", model="linear")
+    assert best.verdict.startswith("Use linear: R2 0.9")
+    assert "of gradient boosting, the best of the others" in best.verdict
+
+
 def test_the_forest_alone_can_be_judged() -> None:
     found = evaluate(
         SOILS.raw,
