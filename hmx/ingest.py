@@ -182,14 +182,14 @@ class _Plan:
     attrs: dict[str, Any]
 
     @property
-    def months(self) -> dict[str, xr.DataArray]:
-        """The axis of months beside a calendar, if there is one."""
-        for variable in self.variables:
-            if variable.role == "monthly":
-                months = [int(key) for key in steps_of(variable.source)]
-                attrs = {"long_name": "month of year"}
-                return {"month": xr.DataArray(months, dims="month", attrs=attrs)}
-        return {}
+    def axes(self) -> dict[str, xr.DataArray]:
+        """The axis of time, and that of months beside a calendar, if there is one."""
+        time = {"time": self.time} if self.time.size else {}
+        for variable in (v for v in self.variables if v.role == "monthly"):  # they agree
+            months = [int(key) for key in steps_of(variable.source)]
+            attrs = {"long_name": "month of year"}
+            time["month"] = xr.DataArray(months, dims="month", attrs=attrs)
+        return time
 
     def windows(self, variable: _Variable) -> list[Window]:
         """Cut rows of one chunk, as many columns of chunks as the byte bound allows."""
@@ -227,12 +227,9 @@ def _plan(catalog: BaseCatalog, old: dict[str, Any]) -> _Plan:
     names = [lead, *(name for name in sources if name != lead)]
     store = open_checked(catalog.cube.path, chunks=None) if kept else None
     done = {n: _stored(store, n, lead) for n in names} if store is not None else {}
-    like = label(time.values[-1])
-    have = {
-        n: in_kind(labels_ahead(n, sources[n], done.get(n)), like)
-        for n in names
-        if sources[n].future
-    }
+    future = [name for name in names if sources[name].future]
+    have = {n: labels_ahead(n, sources[n], done.get(n)) for n in future}
+    have = {name: in_kind(found, label(time.values[-1])) for name, found in have.items()}
     ahead = {name: later_steps(name, found, time) for name, found in have.items()}
     time = extended(time, max(ahead.values(), default=0))
     keys = [label(value) for value in time.values]
@@ -359,8 +356,7 @@ def _template(plan: _Plan) -> xr.Dataset:
     import rioxarray  # noqa: F401  (registers .rio)
 
     grid, time = plan.grid, plan.time
-    own = {"time": time} if time.size else {}  # covariates without time need no axis
-    coords = {**own, "y": ("y", grid.y), "x": ("x", grid.x), **plan.months}
+    coords = {"y": ("y", grid.y), "x": ("x", grid.x), **plan.axes}
     data = xr.Dataset(coords=coords, attrs={**plan.attrs, **group_attributes(grid)})
     for variable in plan.variables:
         dims = (*_LEADING.get(variable.role, ("time",)), "y", "x")
@@ -371,8 +367,7 @@ def _template(plan: _Plan) -> xr.Dataset:
     data = data.rio.write_coordinate_system()
     for name in data.coords:
         data[name].encoding["compressors"] = COMPRESSORS
-    for name in own:
-        data[name].encoding["dtype"] = "int64"
+    data.coords.get("time", time).encoding["dtype"] = "int64"
     for variable in plan.variables:
         data[variable.name].encoding = _encoding(plan.chunks(variable))
     return cast(xr.Dataset, data)
