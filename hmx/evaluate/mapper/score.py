@@ -76,9 +76,7 @@ def score(
     options = options or MapScoreOptions()
     out = None if out is None else absolute(out)
     prepared = prepare(obj, points, recipe)
-    talk.say(f"points: {prepared.report}")
-    for warning in prepared.warnings:
-        talk.say(f"bands: {warning}")
+    prepared.introduce(talk)
     mark = fingerprint_of(prepared, recipe, options)
     if out is not None and (had := _found(str(out), mark)) is not None and not overwrite:
         talk.say(f"evaluate: {out} is there and current")

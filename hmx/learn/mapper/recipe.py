@@ -29,6 +29,7 @@ from hmx.points.stack import RawWindows
 from hmx.points.suspects import require_learnable
 from hmx.points.table import Points, read_points
 from hmx.points.windows import gather
+from hmx.progress import Talk
 from hmx.split_options import SplitOptions
 from hmx.windows import Span, Window
 
@@ -121,6 +122,12 @@ class Prepared:
     def values(self) -> np.ndarray:
         """The sampled quantity, native units, (n,)."""
         return self.samples.value
+
+    def introduce(self, talk: Talk) -> None:
+        """Say what became of the points, and what should be known of the bands."""
+        talk.say(f"points: {self.report}")
+        for warning in self.warnings:
+            talk.say(f"bands: {warning}")
 
     def folds(self, split: SplitOptions, *, seed: int) -> SiteFolds:
         """Deal the samples into folds.

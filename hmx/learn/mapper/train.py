@@ -92,9 +92,7 @@ def train(
     start, prepared = _start(recipe), prepare(obj, points, recipe)
     require_unreplaced(obj)
     _require_like(start, prepared)
-    talk.say(f"points: {prepared.report}")
-    for warning in prepared.warnings:
-        talk.say(f"bands: {warning}")
+    prepared.introduce(talk)
     progress = talk.progress()
     with (
         alone(out, recipe.fit, talk.say),
