@@ -29,6 +29,7 @@ from hmx.evaluate.rounds import Round, lead_names, when
 from hmx.evaluate.scorecard import Scorecard
 from hmx.evaluate.scoring import score_round
 from hmx.evaluate.skillmap import SkillMap, finish_maps, make_maps, remains
+from hmx.integrity.seal import reopen
 from hmx.learn.train import Recipe, train
 from hmx.metrics import Tally
 from hmx.options import parse, split_fitting
@@ -238,6 +239,7 @@ class _Backtest:
         """Lay out the skill maps, unless they are there; tell whether they were."""
         case = self.case
         if remains(self._maps, asked):
+            reopen(self._maps)  # a seal would be broken by the tiles that follow
             return True
         make_maps(self._maps, case.cube, self._origins(), h=case.h, facts=asked, chunk=case.chunk())
         return False

@@ -25,6 +25,8 @@ from hmx.integrity.seal import (
     SEAL,
     Document,
     Seal,
+    attributes_of,
+    bare,
     canonical,
     consolidated,
     digest_of,
@@ -161,8 +163,7 @@ def _is_there(path: str) -> bool:
 def is_cube(path: str) -> bool:
     """Return True for a cube of hmx ingest, also if its root is damaged."""
     root = parsed(Folder(path).read(ROOT)) or {}
-    attributes = root.get("attributes")
-    return was("cube", path) or (isinstance(attributes, dict) and "hmx_sources" in attributes)
+    return was("cube", path) or "hmx_sources" in attributes_of(root)
 
 
 def _cube_line(path: str, talk: Talk) -> str:
@@ -266,7 +267,8 @@ class _Examination:
         """Compare what the root repeats of the others' metadata."""
         digests = {**self.seal_of.arrays, SEAL: digest_of(sealed)}
         for name in sorted(members.keys() | digests.keys()):
-            if name not in members or digest_of(members[name]) != digests.get(name):
+            document = members.get(name)
+            if not isinstance(document, dict) or digest_of(bare(document)) != digests.get(name):
                 yield Fault(ROOT, f"repeats other metadata of {name} than were written")
         block = {"kind": "inline", "must_understand": False, "metadata": members}
         if canonical(self.root.get("consolidated_metadata")) != canonical(block):

@@ -27,7 +27,8 @@ from hmx.integrity.seal import (
     SEAL,
     Document,
     Seal,
-    canonical,
+    attributes_of,
+    bare,
     consolidated,
     digest_of,
     lasting,
@@ -118,8 +119,7 @@ class Guard:
 
 def remedy(root: Document) -> str:
     """Say how a store of hmx is made whole."""
-    attributes = root.get("attributes", {})
-    if "hmx_sources" in attributes:
+    if "hmx_sources" in attributes_of(root):
         return "Build the cube anew: hmx ingest CATALOG --overwrite."
     return "Run the command that made it again: it computes what is damaged anew."
 
@@ -158,7 +158,7 @@ def place_of(
 
 
 def _bounds(root: Document, spans: Sequence[tuple[int, int]]) -> list[str]:
-    transform = root.get("attributes", {}).get("spatial:transform")
+    transform = attributes_of(root).get("spatial:transform")
     if not transform:
         return []
     a, _, c, _, e, f = transform
@@ -239,7 +239,8 @@ def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Gu
     if data is None and repeated is None:
         return None
     seal = Seal.from_json(parsed(data))
-    if seal is None or (members and canonical(repeated) != canonical(parsed(data))):
+    # who consolidates the store again writes the same, and what a group has none of
+    if seal is None or (members and bare(repeated) != bare(parsed(data))):
         what = "is lost" if data is None else "is damaged"
         raise SourceError(
             f"{place}: its seal ({SEAL}/{ROOT}) {what}, so nothing in it is proven. {remedy(root)}"
@@ -280,8 +281,7 @@ def damage_of(store: str) -> str | None:
 
 def _is_in_work(root: Document) -> bool:
     """Whether a job is filling the store, or has been stopped as it did: no seal counts yet."""
-    attributes = root.get("attributes")
-    return isinstance(attributes, dict) and attributes.get("hmx_status") == "incomplete"
+    return attributes_of(root).get("hmx_status") == "incomplete"
 
 
 def _read(files: Any, path: str) -> bytes | None:

@@ -143,7 +143,7 @@ class Seal:
             facts = found["attributes"]
             chunks = {name: Chunks.from_json(table) for name, table in facts["chunks"].items()}
             seal = cls(facts["kind"], facts["root"], facts["arrays"], chunks)
-            return seal if canonical(seal.as_json()) == canonical(_bare(found)) else None
+            return seal if canonical(seal.as_json()) == canonical(bare(found)) else None
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
@@ -187,15 +187,22 @@ def digest_of(document: Any) -> str:
     return hashlib.blake2b(canonical(document).encode(), digest_size=16).hexdigest()
 
 
-def _bare(document: Document) -> Document:
-    return {key: value for key, value in document.items() if key != "consolidated_metadata"}
+def bare(document: Any) -> Document:
+    """Return a group's metadata without what it repeats of its members'."""
+    whole = document if isinstance(document, dict) else {}
+    return {key: value for key, value in whole.items() if key != "consolidated_metadata"}
+
+
+def attributes_of(root: Document) -> Document:
+    """Return the attributes of a group; none if it is damaged."""
+    found = root.get("attributes")
+    return found if isinstance(found, dict) else {}
 
 
 def lasting(root: Document) -> Document:
     """Return the root's metadata without what is written after the seal."""
-    bare = _bare(root)
-    attributes = bare.get("attributes", {})
-    return bare | {"attributes": {k: v for k, v in attributes.items() if k not in _LATER}}
+    lasts = {key: value for key, value in attributes_of(root).items() if key not in _LATER}
+    return bare(root) | {"attributes": lasts}
 
 
 def parsed(data: bytes | None) -> Document | None:
@@ -289,7 +296,7 @@ def reopen(store: str, *, without: Iterable[str] = ()) -> None:
     """
     folder = Folder(store)
     before = folder.read(ROOT)
-    had = (parsed(before) or {}).get("attributes", {})
+    had = attributes_of(parsed(before) or {})
     kept = {key: value for key, value in had.items() if key not in set(without)}
     attributes = {**kept, "hmx_status": "incomplete"}
     now = written({"attributes": attributes, "zarr_format": 3, "node_type": "group"})
@@ -304,9 +311,10 @@ def annotate(store: str, name: str, text: str | None) -> None:
     root = parsed(folder.read(ROOT))
     if root is None:
         return  # damaged: it says nothing any more
-    kept = {key: value for key, value in root["attributes"].items() if key != name}
+    had = attributes_of(root)
+    kept = {key: value for key, value in had.items() if key != name}
     now = kept if text is None else {**kept, name: text}
-    if now != root["attributes"]:
+    if now != had:
         folder.write(ROOT, written({**root, "attributes": now}))
 
 

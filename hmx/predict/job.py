@@ -201,7 +201,7 @@ def run(
 
 def _found(job: Job) -> dict[str, Any]:
     """Read the attributes of what is there; refuse another one, or another layout."""
-    if job.ledger.job().get("run") == job.work.run and root_is_damaged(job.store):
+    if root_is_damaged(job.store) and job.ledger.knows(job.work.run):
         return {"hmx_status": "damaged"}  # and is put back
     found = attributes(job.store)
     if not found:

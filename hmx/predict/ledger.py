@@ -117,6 +117,10 @@ class Ledger:
                 if _name(record.index) == name and isinstance(record.chunks, dict):
                     yield record
 
+    def knows(self, run: str) -> bool:
+        """Return True if a run has left its header, or a record."""
+        return self.job().get("run") == run or any(r.run == run for r in self.records())
+
     def count(self) -> int:
         """Count the records, whole or not."""
         return len(self.folder.names(_TILES))

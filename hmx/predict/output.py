@@ -245,4 +245,6 @@ def _was_ours(path: str) -> bool:
     """Whether a store whose root is lost or torn is a product: its seal or ledger says so."""
     folder = Folder(path)
     torn = parsed(folder.read(ROOT)) is None and not folder.is_bare()
-    return was("product", path) or (torn and bool(Ledger(path).job()))
+    ledger = Ledger(path)
+    signed = bool(ledger.job()) or any(True for _ in ledger.records())
+    return was("product", path) or (torn and signed)
