@@ -37,6 +37,7 @@ LAYERS = [
     {
         "census",
         "coordinates",
+        "geojson",
         "grid",
         "values",
         "cadence",

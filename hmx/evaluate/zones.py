@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmx.errors import BadArgument, GridMismatch, SourceError
+from hmx.geojson import crs_of, is_shapes, layer_of
 from hmx.grid import Grid
 from hmx.paths import absolute
 from hmx.windows import Span, Window, pieces
@@ -22,7 +22,6 @@ Box = tuple[float, float, float, float]
 
 _KEYS = ("name", "Name", "NAME", "zone", "label", "id")
 _MOST = 100  # zones of a raster: beyond, it is no map of zones
-_VECTORS = (".geojson", ".json", ".gpkg", ".shp", ".fgb")
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,8 @@ def zones_of(given: Any, grid: Grid, *, flips: Iterable[str] = (), folder: str) 
     ----------
     given : path, GeoJSON, GeoDataFrame, array (y, x) or None
         Polygons with a name each (property ``name``, else the first text), GeoJSON
-        in longitude and latitude (RFC 7946); or whole numbers on the cube's grid,
-        as a file that GDAL reads or an array.
+        in longitude and latitude (RFC 7946) or with a ``crs`` member; or whole numbers on the
+        cube's grid, as a file that GDAL reads or an array.
     grid : Grid
         Of the cube.
     flips : iterable of str
@@ -158,35 +157,11 @@ def zones_of(given: Any, grid: Grid, *, flips: Iterable[str] = (), folder: str) 
     """
     if given is None:
         return None
-    if hasattr(given, "to_crs") and hasattr(given, "__geo_interface__"):
-        given = given.to_crs("EPSG:4326").__geo_interface__
-    if isinstance(given, str | Path):
-        path = absolute(given)
-        if not path.lower().endswith(_VECTORS):
-            return _raster(path, grid)
-        given = _features(path)
-    if isinstance(given, Mapping):
-        return Polygons(grid, tuple(_shapes(given, grid)))
+    if isinstance(given, str | Path) and not is_shapes(given):
+        return _raster(absolute(given), grid)
+    if is_shapes(given):
+        return Polygons(grid, tuple(_shapes(layer_of(given, "zones"), grid)))
     return _array(given, grid, flips, folder)
-
-
-def _features(path: str) -> Any:
-    """Read a file of polygons as GeoJSON."""
-    if path.lower().endswith((".geojson", ".json")):
-        try:
-            return json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SourceError(
-                f"zones {path!r} cannot be read ({error}). Pass a GeoJSON file."
-            ) from None
-    try:
-        import geopandas  # type: ignore[import-untyped]
-    except ImportError:
-        raise BadArgument(
-            f"zones {path!r} need geopandas, which is not installed. Pass GeoJSON, or type: "
-            "pip install geopandas"
-        ) from None
-    return geopandas.read_file(path).to_crs("EPSG:4326").__geo_interface__
 
 
 def _shapes(layer: Mapping[str, Any], grid: Grid) -> Iterable[tuple[str, Mapping[str, Any], Box]]:
@@ -194,14 +169,14 @@ def _shapes(layer: Mapping[str, Any], grid: Grid) -> Iterable[tuple[str, Mapping
     from rasterio.features import bounds
     from rasterio.warp import transform_geom
 
-    found = layer.get("features")
+    found, crs = layer.get("features"), crs_of(layer, "zones").to_wkt()
     for number, feature in enumerate([layer] if found is None else found):
         shape = feature.get("geometry", feature if "coordinates" in feature else None)
         if shape is None:
             raise BadArgument(
                 f"zones: feature {number} has no geometry. Pass GeoJSON with polygons."
             )
-        moved = transform_geom("EPSG:4326", grid.crs.to_wkt(), shape)
+        moved = transform_geom(crs, grid.crs.to_wkt(), shape)
         yield _name(feature.get("properties") or {}, number), moved, tuple(bounds(moved))
 
 

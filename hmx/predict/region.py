@@ -1,8 +1,9 @@
 """Region: any way of saying where, as a window of the cube.
 
 A box (west, south, east, north) is in the cube's CRS; slices count pixels of
-the cube as its owner sees it; GeoJSON is longitude and latitude (RFC 7946); a
-GeoDataFrame brings its own CRS. What comes out covers every pixel touched.
+the cube as its owner sees it; GeoJSON is longitude and latitude (RFC 7946) unless a
+``crs`` member says otherwise; a GeoDataFrame brings its own CRS. On a cube in degrees,
+longitudes go round. What comes out covers every pixel touched.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hmx.errors import BadArgument
+from hmx.geojson import bounds_of, crs_of, is_shapes, layer_of
 from hmx.grid import crs_name
 from hmx.predict.frame import Field
 from hmx.windows import Span, Window
@@ -26,7 +28,7 @@ def window_of(region: Region, cube: Field) -> Window:
     ----------
     region : None, box, slices, GeoJSON or GeoDataFrame
         ``None`` is everything; slices are a pair (rows, columns) or a mapping
-        with the cube's own dimension names.
+        with the cube's own dimension names. Shapes may also be a text or a path.
     cube : Cube or Bands
         Whose pixels are meant.
 
@@ -77,9 +79,8 @@ def _bounds(region: Region, cube: Field) -> tuple[float, float, float, float]:
             raise BadArgument("region has no CRS. Write one: region.set_crs('EPSG:4326').")
         west, south, east, north = region.to_crs(cube.grid.crs).total_bounds
         return float(west), float(south), float(east), float(north)
-    geometry = getattr(region, "__geo_interface__", region)
-    if isinstance(geometry, Mapping):
-        return _geojson_bounds(geometry, cube)
+    if is_shapes(region):
+        return _shape_bounds(layer_of(region, "region"), cube)
     try:
         west, south, east, north = (float(part) for part in region)
     except (TypeError, ValueError):
@@ -90,20 +91,50 @@ def _bounds(region: Region, cube: Field) -> tuple[float, float, float, float]:
     return west, south, east, north
 
 
-def _geojson_bounds(geometry: Mapping[str, Any], cube: Field) -> tuple[float, float, float, float]:
+def _shape_bounds(layer: Mapping[str, Any], cube: Field) -> tuple[float, float, float, float]:
     import pyproj
-    from rasterio.features import bounds
 
-    box = bounds(geometry)
-    to_cube = pyproj.Transformer.from_crs("EPSG:4326", cube.grid.crs, always_xy=True)
-    west, south, east, north = to_cube.transform_bounds(*box, densify_pts=21)
-    return west, south, east, north
+    box, crs = bounds_of(layer, "region"), crs_of(layer, "region")
+    if crs.equals(cube.grid.crs, ignore_axis_order=True):
+        return box
+    to_cube = pyproj.Transformer.from_crs(crs, cube.grid.crs, always_xy=True)
+    west, south, east, north = to_cube.transform_bounds(*_clamped(box, crs), densify_pts=21)
+    if not all(map(math.isfinite, (west, south, east, north))):
+        raise BadArgument(
+            f"region={box} in {crs_name(crs)} has no place in {crs_name(cube.grid.crs)}, the CRS "
+            "of the cube. Pass a region within the area of that CRS."
+        )
+    return west, south, east + 360 * (west > east), north
+
+
+def _clamped(box: tuple[float, float, float, float], crs: Any) -> tuple[float, float, float, float]:
+    """Bring longitudes of 0 to 360 to where transformations know them."""
+    west, south, east, north = box
+    turn = 360 if crs.is_geographic and west >= 180 else 0
+    return west - turn, south, east - turn, north
+
+
+def _turned(west: float, east: float, cube: Field) -> tuple[float, float]:
+    """Count the longitudes of a box from where the cube's begin."""
+    left, _, right, _ = cube.grid.bounds
+    if not cube.grid.crs.is_geographic:
+        return west, east
+    turns = [turn for turn in (0, 360, -360) if west + turn < right and east + turn > left]
+    whole = [turn for turn in turns if west + turn >= left and east + turn <= right]
+    if len(turns) > 1 and not whole and east - west < right - left:
+        raise BadArgument(
+            f"region from longitude {west:.10g} to {east:.10g} lies at both ends of the cube, "
+            f"whose longitudes go from {left:.10g} to {right:.10g}. Pass its two parts one by one."
+        )
+    turn = next(iter((*whole, *turns)), 0)
+    return west + turn, east + turn
 
 
 def _boxed(box: tuple[float, float, float, float], cube: Field) -> Window:
     west, south, east, north = box
     if not (west < east and south < north):
         raise BadArgument(f"region={box} is empty: a box is (west, south, east, north), ascending.")
+    west, east = _turned(west, east, cube)
     (top, left), (bottom, right) = cube.grid.locate(west, north), cube.grid.locate(east, south)
     whole = Window.of(cube.grid.shape)
     # edges that agree with a pixel's to rounding do not touch the next pixel
