@@ -239,7 +239,8 @@ def _variable_of(source: Source, file: str, name: str) -> str:
 
 def _placed(data: xr.DataArray) -> xr.DataArray:
     """Name and orient the axes as inside a cube, without reading pixels."""
-    thin = [dim for dim in data.dims if data.sizes[dim] == 1][: max(0, data.ndim - 2)]
+    plane = find_axes(data, ("y", "x")).values()
+    thin = [dim for dim in data.dims if data.sizes[dim] == 1 and dim not in plane]
     flat = data.squeeze(thin, drop=True)
     if flat.ndim not in (2, 3):
         raise CubeError(

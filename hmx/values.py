@@ -237,6 +237,21 @@ def _equals(raw: np.ndarray, value: float) -> np.ndarray:
     return np.asarray(np.abs(raw - value) <= rounding)
 
 
+def cleaned(variable: xr.DataArray) -> xr.DataArray:
+    """Return an array unpacked, float32, NaN where it holds no data; lazy.
+
+    Parameters
+    ----------
+    variable : DataArray
+        With whatever declarations.
+    """
+    rules = Rules.of(variable)
+    if rules == Rules() and variable.dtype.kind == "f":
+        return variable.astype("float32")
+    clean = xr.apply_ufunc(rules.clean, variable, dask="parallelized", output_dtypes=["float32"])
+    return clean.assign_attrs({k: v for k, v in variable.attrs.items() if k not in DECLARATIONS})
+
+
 def has_default_fill(variable: xr.DataArray, place: Mapping[Any, Any]) -> bool:
     """Return True if 0 is missing because Zarr format 2 fills with it by default.
 

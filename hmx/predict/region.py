@@ -119,9 +119,11 @@ def _turned(west: float, east: float, cube: Field) -> tuple[float, float]:
     left, _, right, _ = cube.grid.bounds
     if not cube.grid.crs.is_geographic:
         return west, east
+    if east - west >= 360:
+        return left, right
     turns = [turn for turn in (0, 360, -360) if west + turn < right and east + turn > left]
     whole = [turn for turn in turns if west + turn >= left and east + turn <= right]
-    if len(turns) > 1 and not whole and east - west < right - left:
+    if len(turns) > 1 and not whole:
         raise BadArgument(
             f"region from longitude {west:.10g} to {east:.10g} lies at both ends of the cube, "
             f"whose longitudes go from {left:.10g} to {right:.10g}. Pass its two parts one by one."

@@ -12,6 +12,7 @@ from hmx.cube import Cubelike, enter
 from hmx.dates import time_label
 from hmx.errors import CubeError, GridMismatch
 from hmx.observed import OBSERVED_UNTIL, steps_until
+from hmx.values import cleaned
 
 Held = TypeVar("Held", xr.Dataset, xr.DataArray)
 
@@ -45,7 +46,7 @@ def with_history(past: Held, forecast: Cubelike) -> Held:
     steps = steps_until(before[target], OBSERVED_UNTIL, before[time])
     before = before.isel({time: slice(steps)})
     _check(before[target], ahead, time)
-    series = before[target].reset_coords(drop=True)
+    series = _placed_as(ahead, cleaned(before[target]).reset_coords(drop=True))
     lead = np.arange(1 - series.sizes[time], 1)
     joined: dict[str, xr.DataArray] = {}
     for name, variable in ((str(n), v.reset_coords(drop=True)) for n, v in ahead.data_vars.items()):
@@ -56,6 +57,17 @@ def with_history(past: Held, forecast: Cubelike) -> Held:
     for name in joined:
         result[name].attrs, result[name].encoding = ahead[name].attrs, dict(ahead[name].encoding)
     return result[target] if isinstance(past, xr.DataArray) else result
+
+
+def _placed_as(ahead: xr.Dataset, series: xr.DataArray) -> xr.DataArray:
+    """Turn a series the way the forecast runs, and give it the same coordinates."""
+    for dim in find_axes(ahead, ("y", "x")).values():
+        if ahead.sizes[dim] > 1 and np.sign(np.diff(ahead[dim][:2])) != np.sign(
+            np.diff(series[dim][:2])
+        ):
+            series = series.isel({dim: slice(None, None, -1)})
+        series = series.assign_coords({dim: ahead[dim].variable})  # equal but for rounding
+    return series
 
 
 def _as_dataset(obj: Cubelike, name: str) -> xr.Dataset:
@@ -96,5 +108,5 @@ def _check(series: xr.DataArray, ahead: xr.Dataset, time: str) -> None:
 def _past_of(name: str, target: str, series: xr.DataArray) -> xr.DataArray:
     """Return what a variable was before the origin: itself, or unknown."""
     if name == target:
-        return series.astype("float32")
+        return series
     return xr.full_like(series, np.nan, dtype="float32")
