@@ -20,11 +20,12 @@ import zarr
 from hmx.axes import find_axes
 from hmx.catalog import Source
 from hmx.census import Census
+from hmx.declarations import has_default_fill
 from hmx.errors import CatalogError, CubeError, SourceError, missing_variable
 from hmx.grid import Grid
 from hmx.mosaic import Tile, probe, reading, union, within
 from hmx.timeaxis import undecoded
-from hmx.values import Rules, has_default_fill
+from hmx.values import Rules
 from hmx.windows import Window
 
 _LAZY = (".nc", ".nc4", ".cdf", ".zarr")

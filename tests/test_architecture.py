@@ -37,6 +37,7 @@ LAYERS = [
     {
         "census",
         "coordinates",
+        "declarations",
         "geojson",
         "grid",
         "values",

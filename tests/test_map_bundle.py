@@ -91,7 +91,10 @@ def rewrite(path: Path, change: Any) -> None:
 FAULTS: dict[str, tuple[Any, str]] = {
     "format": (lambda raw: raw.update(format=1), r"has format 1 and this version of hmx reads"),
     "spec": (lambda raw: raw.pop("scaler"), r"does not describe a model: scaler: this key is req"),
-    "weights": (lambda raw: raw.pop("weights"), r"does not describe a model: weights: this key is re"),
+    "weights": (
+        lambda raw: raw.pop("weights"),
+        r"does not describe a model: weights: this key is re",
+    ),
     "network": (lambda raw: raw["spec"]["network"].update(arch="gpt"), "does not describe a model"),
     "weight": (lambda raw: raw["weights"].pop("weights/0.head.bias"), r"has the weight 'weights/0"),
     "job": (lambda raw: raw.update(job="cook"), r"a model for 'cook', which this version of hmx"),

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmx.catalog import Source
+from hmx.declarations import numbers_of
 from hmx.errors import CubeError
-from hmx.values import Rules, numbers_of
+from hmx.values import Rules
 
 NUMBERS = st.lists(st.sampled_from([np.nan, np.inf, -np.inf, -1.0, 0.0, 0.5, 1.0, 2.0, -9999.0]))
 

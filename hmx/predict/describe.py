@@ -12,10 +12,10 @@ import xarray as xr
 from hmx.bands import Bands
 from hmx.bundle import Bundle
 from hmx.cube import Cube
+from hmx.declarations import DECLARATIONS
 from hmx.geozarr import without
 from hmx.options import ForecastOptions
 from hmx.predict.step import QUALITY
-from hmx.values import DECLARATIONS
 from hmx.windows import Span, Window
 
 # attributes of the input that speak of its storage or its past, not of the quantity
