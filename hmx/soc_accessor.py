@@ -69,7 +69,8 @@ class SOCAccessor:
             Folder to save the model in.
         **options
             Of the points: ``x``, ``y``, ``crs``, ``date``, ``site``, ``where``,
-            ``units``, ``valid_range``, ``layer``, ``min_valid``
+            ``units``, ``valid_range``, ``layer``, ``min_valid``, ``separator``,
+            ``decimal``, ``encoding``, ``missing``, ``id``
             (:class:`hmx.map_options.PointsOptions`). Of network and fit: fields of
             :class:`hmx.map_options.MapperOptions` and
             :class:`hmx.map_train_options.MapTrainOptions`, such as ``runs=5``,

@@ -124,8 +124,8 @@ def _geometries(source: Any, how: PointsOptions) -> Table:
 
 def _frame(columns: Any, how: PointsOptions) -> Table:
     """Take a DataFrame, whose points may stand in one column as geometries."""
-    for name in columns.columns:
-        known = columns[name].dropna() if columns.columns.tolist().count(name) == 1 else []
+    for name in columns.columns[~columns.columns.duplicated(keep=False)]:
+        known = columns[name].dropna()
         if len(known) and hasattr(known.iloc[0], "geom_type"):
             shapes = [getattr(shape, "wkb", None) for shape in columns[name]]
             xy = coordinates(shapes, "the table", known.iloc[0].geom_type)

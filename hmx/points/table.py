@@ -217,8 +217,8 @@ def read_points(
         "where": where,
     }
     chosen |= {"units": units, "valid_range": valid_range}
-    options = parse(PointsOptions, chosen | options)  # one set of words for catalog and call
-    return _points(open_table(source, options), options, crs)
+    how = parse(PointsOptions, chosen | options)  # one set of words for catalog and call
+    return _points(open_table(source, how), how, crs)
 
 
 def _points(table: Table, options: PointsOptions, crs: Any) -> Points:
