@@ -181,8 +181,8 @@ def _open_lazy(source: Source, files: Sequence[str], name: str) -> Lazy:
             f"{name} stands for {len(files)} files, and only rasters can be tiles of a mosaic. "
             "Name one NetCDF or Zarr file, or put {year} in the path."
         )
-    variable = _variable_of(source, files[0], name)
-    data = _open_stored(files[0], name, variable)
+    data = _open_stored(files[0], name)
+    variable = _variable_of(source, data, name)
     try:
         placed = _placed(data[variable])
         stored, fill_notes = _without_default_fill(files[0], placed)
@@ -194,13 +194,15 @@ def _open_lazy(source: Source, files: Sequence[str], name: str) -> Lazy:
     return Lazy(name, grid, stored, rules.under(source, replaces=False), notes)
 
 
-def _open_stored(file: str, name: str, variable: str | None = None) -> xr.Dataset:
-    """Open a NetCDF or Zarr file: coordinates decoded, a variable as it is stored."""
+def _open_stored(file: str, name: str) -> xr.Dataset:
+    """Open a NetCDF or Zarr file: coordinates decoded, variables as they are stored."""
     how: dict[str, Any] = {}
     if file.rstrip("/").lower().endswith(".zarr"):
         how = {"engine": "zarr", "consolidated": False}
-    if variable is not None:
-        how |= {"mask_and_scale": {variable: False}, "decode_timedelta": {variable: False}}
+    with reading(name):
+        listed = xr.open_dataset(file, chunks=None, decode_cf=False, **how)
+    raw = dict.fromkeys((n for n in listed.variables if n not in listed.dims), False)
+    how |= {"mask_and_scale": raw, "decode_timedelta": raw}
     with reading(name), dated(name, file, how):
         return xr.open_dataset(file, chunks=None, decode_coords="all", **how)
 
@@ -224,9 +226,8 @@ def dated(name: str, file: str, how: Mapping[str, Any]) -> Iterator[None]:
         raise
 
 
-def _variable_of(source: Source, file: str, name: str) -> str:
+def _variable_of(source: Source, data: xr.Dataset, name: str) -> str:
     """Name the variable that a source means."""
-    data = _open_stored(file, name)
     variable = source.variable or (str(next(iter(data))) if len(data.data_vars) == 1 else None)
     if variable is None:
         raise CatalogError(
