@@ -134,7 +134,7 @@ class Crashes:
         self.base, self.work = folder / "base", folder / "work"
         shutil.rmtree(self.base, ignore_errors=True)
         self._reset()
-        _write(self.work, command.catalog)
+        write_world(self.work, command.catalog)
         for words in command.before:
             end = server.run(self.work, *words)
             assert end.code == 0, end.said
@@ -203,15 +203,14 @@ def _below(files: Tree, store: str) -> Tree:
     return {name: data for name, data in inside if not name.endswith(".partial")}
 
 
-def _write(folder: Path, catalog: str) -> None:
+def write_world(folder: Path, catalog: str, *, epochs: int = 2) -> None:
     """Write rasters and a catalog, the same bytes each time."""
     if catalog == "toy":
         from tests.factories import make_cube, write_catalog
 
         small = {"history": 2, "width": 4, "trunk": [1, 2], "context": [1, 3]}
-        write_catalog(
-            folder, make_cube((48, 56), steps=4), model=small, train={"epochs": 2, "chip": 32}
-        )
+        cube, fit = make_cube((48, 56), steps=4), {"epochs": epochs, "chip": 32}
+        write_catalog(folder, cube, model=small, train=fit)
     else:
         from tests.soilworlds import write_map_catalog
 
