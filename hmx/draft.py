@@ -112,8 +112,7 @@ def discard(folder: Path) -> None:
             "work. Move it away."
         )
     mark(folder)  # a draft of an older release has none
-    for path in [path for path in folder.iterdir() if path.name != _MARK]:
-        _remove(path)
+    empty(folder, but=_MARK)
     (folder / _MARK).unlink(missing_ok=True)
     folder.rmdir()
 
@@ -208,8 +207,12 @@ def _is_older(folder: Path) -> bool:
     return "hmx_status" in attributes(folder) or names <= {"weights.safetensors", "bundle.json"}
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+def empty(folder: Path, *, but: str) -> None:
+    """Remove all that is in a folder of ours but one file, by which it is known for ours."""
+    for path in list(folder.iterdir()) if folder.is_dir() else []:
+        if path.name == but:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

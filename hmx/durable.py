@@ -84,7 +84,8 @@ class Folder:
             files.pipe_file(f"{root}/{name}", data)
             return
         path = Path(root, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # of a link that dangles, what it leads to is made
+        os.makedirs(os.path.realpath(path.parent), exist_ok=True)
         who = f"{os.getpid()}.{threading.get_ident()}"
         draft = path.with_name(f".{path.name}.{who}{PARTIAL}")
         try:

@@ -18,6 +18,7 @@ from typing import Any
 
 from hmx.bundle import DESCRIPTION, Bundle, fits_means, load
 from hmx.cube import Cubelike
+from hmx.draft import empty, sweep
 from hmx.durable import Folder
 from hmx.errors import BadArgument, NotEnoughData, OutputExists
 from hmx.evaluate.case import Case, described
@@ -31,6 +32,7 @@ from hmx.evaluate.scoring import score_round
 from hmx.evaluate.skillmap import SkillMap, finish_maps, make_maps, remains
 from hmx.integrity.seal import reopen
 from hmx.learn.train import Recipe, train
+from hmx.lock import building
 from hmx.metrics import Tally
 from hmx.options import parse, split_fitting
 from hmx.paths import absolute, is_url
@@ -161,7 +163,7 @@ def evaluate(
     Scorecard
         Saved, if ``out`` was given.
     """
-    with _folder(out) as folder:
+    with _folder(out, talk) as folder:
         case = Case(obj, model, options, folder, zones, section or DaskSection())
         try:
             return _Backtest(case, out is not None, talk).run(overwrite=overwrite)
@@ -171,7 +173,7 @@ def evaluate(
 
 
 @contextmanager
-def _folder(out: str | Path | None) -> Iterator[str]:
+def _folder(out: str | Path | None, talk: Talk) -> Iterator[str]:
     """Lend a folder, which outlives a kill if it was asked for."""
     if out is None:
         with tempfile.TemporaryDirectory(prefix="hmx-backtest-") as folder:
@@ -184,12 +186,13 @@ def _folder(out: str | Path | None) -> Iterator[str]:
             "it wants in a folder of this machine. Pass out='scores', and copy it afterwards."
         )
     path = Path(place)
-    if path.exists() and not (path / MARK).is_file() and (path.is_file() or any(path.iterdir())):
-        raise OutputExists(
-            f"{path} holds something that is no scorecard, so it is left alone. Choose another "
-            "place: out='scores', or --output DIR."
-        )
-    yield str(path)
+    with building(path, talk.say):
+        if not (path / MARK).is_file() and (path.is_file() or not Folder(place).is_bare()):
+            raise OutputExists(
+                f"{path} holds something that is no scorecard, so it is left alone. Choose another "
+                "place: out='scores', or --output DIR."
+            )
+        yield place
 
 
 @dataclass
@@ -209,8 +212,9 @@ class _Backtest:
         if not overwrite and (card := _finished(folder, mark)):
             self.talk.say(f"evaluate: {case.folder} is there and current")
             return card
+        folder.sweep()
         if overwrite:
-            folder.remove()
+            empty(Path(case.folder), but=MARK)  # a folder without it is somebody else's
         folder.write(MARK, json.dumps({"mark": mark, "asked": asked}, indent=1).encode())
         whole = not self.kept or self._open_maps(asked)
         ready = [self._ready(round_, mark, reuse=whole) for round_ in case.rounds]
@@ -286,6 +290,7 @@ class _Backtest:
         made = path.with_name(f"{path.name}.json")
         if (path / DESCRIPTION).is_file() and made.is_file() and wanted in made.read_text():
             self.talk.say(f"evaluate: {path} is fitted already")
+            sweep(path)
             return load(path)
         self.talk.say(f"evaluate: fitting a model {round_.label}")
         update: dict[str, Any] = {"until": when(case.cube, round_.origin)}

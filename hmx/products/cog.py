@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ from rasterio.windows import Window as RasterWindow
 
 from hmx.axes import north_up
 from hmx.cube import open_cube
+from hmx.draft import claim, discard
+from hmx.durable import flush
 from hmx.errors import CubeError, OutputExists
 from hmx.grid import Grid
+from hmx.lock import building, followed
 from hmx.paths import absolute
 from hmx.progress import Progress, silent
 from hmx.windows import TileGrid
@@ -74,15 +77,27 @@ def export_cog(
             f"there is no raster among {', '.join(map(str, data.data_vars)) or 'nothing'}: a "
             "GeoTIFF holds a variable with rows and columns. Pass the store of a map or forecast."
         )
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.tif" for name, _ in layers]
-    for path in paths:
-        _require_ours(path)
-    for done, (path, (name, layer)) in enumerate(zip(paths, layers, strict=True)):
-        progress(done, len(layers), f"export: {name}")
-        _write(layer, path, grid, _tags(layer, data.attrs))
+    with building(folder), _desk(folder) as desk:
+        for path in paths:
+            _require_ours(path)
+        for done, (path, (name, layer)) in enumerate(zip(paths, layers, strict=True)):
+            progress(done, len(layers), f"export: {name}")
+            _write(layer, path, desk, grid=grid, tags=_tags(layer, data.attrs))
     progress(len(layers), len(layers), "export: done")
     return paths
+
+
+@contextmanager
+def _desk(folder: Path) -> Iterator[Path]:
+    """Lend a private folder for files that are not complete, whatever GDAL calls them."""
+    followed(folder).mkdir(parents=True, exist_ok=True)
+    desk = folder / ".export"
+    claim(desk)
+    try:
+        yield desk
+    finally:
+        discard(desk)
 
 
 def _layers(data: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:
@@ -152,15 +167,14 @@ def _require_ours(path: Path) -> None:
         )
 
 
-def _write(layer: xr.DataArray, path: Path, grid: Grid, tags: Mapping[str, str]) -> None:
+def _write(
+    layer: xr.DataArray, path: Path, desk: Path, *, grid: Grid, tags: Mapping[str, str]
+) -> None:
     """Write one plane, square by square; it is in its place whole, or not at all."""
-    plain, draft = (path.with_name(f".{path.stem}.{end}.tif") for end in ("plain", "draft"))
+    plain, draft = desk / "plain.tif", desk / "draft.tif"
     real = layer.dtype.kind == "f"
     shared = {"BIGTIFF": "IF_SAFER", "COMPRESS": "DEFLATE"}
-    with ExitStack() as stack:
-        stack.callback(plain.unlink, missing_ok=True)
-        stack.callback(draft.unlink, missing_ok=True)
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE))
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE):
         with rasterio.open(plain, "w", **_profile(layer, grid), **shared) as file:
             file.update_tags(**tags)
             file.set_band_description(1, tags.get("long_name", str(layer.name)))
@@ -179,7 +193,9 @@ def _write(layer: xr.DataArray, path: Path, grid: Grid, tags: Mapping[str, str])
             OVERVIEW_RESAMPLING="AVERAGE" if real else "MODE",
             **shared,
         )
-        draft.replace(path)
+    flush(draft)
+    draft.replace(path)
+    plain.unlink()
 
 
 def _profile(layer: xr.DataArray, grid: Grid) -> dict[str, Any]:

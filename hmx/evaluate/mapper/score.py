@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from hmx.evaluate.mapper.scorecard import CARD, MapScorecard
 from hmx.forest import fit_forest
 from hmx.learn.mapper.importance import Importance, Predict, permuted_importance, with_features
 from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
+from hmx.lock import building
 from hmx.mapping_options import MapScoreOptions
 from hmx.parsing import HARDWARE
 from hmx.paths import absolute
@@ -78,13 +79,15 @@ def score(
     prepared = prepare(obj, points, recipe)
     prepared.introduce(talk)
     mark = fingerprint_of(prepared, recipe, options)
-    if out is not None and (had := _found(str(out), mark)) is not None and not overwrite:
-        talk.say(f"evaluate: {out} is there and current")
-        return had
-    card = _played(prepared, recipe, options, talk)
-    card = replace(card, facts={**card.facts, "fingerprint": mark, "hmx": code_version()})
-    if out is not None:
-        card.save(str(out))
+    with nullcontext() if out is None else building(out, talk.say):
+        if out is not None and (had := _found(out, mark)) is not None and not overwrite:
+            talk.say(f"evaluate: {out} is there and current")
+            return had
+        card = _played(prepared, recipe, options, talk)
+        card = replace(card, facts={**card.facts, "fingerprint": mark, "hmx": code_version()})
+        if out is not None:
+            card.save(out)
+            Folder(out).sweep()
     return card
 
 
@@ -147,7 +150,7 @@ def fingerprint_of(prepared: Prepared, recipe: MapRecipe, options: MapScoreOptio
 def _found(out: str, mark: str) -> MapScorecard | None:
     """Return the scorecard that is there, if it is of this fingerprint."""
     folder = Folder(out)
-    if not folder.names(""):
+    if folder.is_bare():
         return None
     try:
         had = json.loads(folder.read(CARD) or b"")
@@ -159,7 +162,7 @@ def _found(out: str, mark: str) -> MapScorecard | None:
             f"{out} holds something that is no scorecard of a map, so it is left alone. "
             "Choose another place: --output scores."
         )
-    if had["facts"].get("fingerprint") != mark:
+    if had.get("facts", {}).get("fingerprint") != mark:
         return None
     with suppress(SourceError):  # it has lost a part: score again
         return MapScorecard.load(out)

@@ -309,13 +309,12 @@ class MapScorecard:
         """Write the card to a folder, for people and for :meth:`load`.
 
         ``scorecard.json`` and ``.txt``, ``scores.csv``, ``predictions.csv``, the plots, and
-        ``rounds.safetensors``: what was said of every sample.
+        ``rounds.safetensors``: the estimates of every sample.
 
         Parameters
         ----------
         folder : str
-            Directory or URL; made if it is not there, files of the same names are
-            replaced.
+            Directory or URL, made if need be; files of the same names are replaced.
 
         Returns
         -------
@@ -323,6 +322,7 @@ class MapScorecard:
             Path of the JSON file.
         """
         place = Folder(absolute(folder))
+        place.write(CARD, b'{"hmx_map_scorecard": null}')  # known for ours if this dies
         place.write(ROUNDS, pack(self.splits))
         place.write("scores.csv", csv_of(COLUMNS, (row.values() for row in self.rows())))
         place.write("predictions.csv", predictions_csv(self.splits))
@@ -356,7 +356,7 @@ class MapScorecard:
         try:
             told = json.loads(part_of(place, CARD))
             if told["hmx_map_scorecard"] != _VERSION:
-                raise ValueError("of another version of hmx")
+                raise ValueError("not finished, or of another version of hmx")
             folds = {name: SiteFolds.from_dict(saved) for name, saved in told["splits"].items()}
             return cls(
                 unpack(part_of(place, ROUNDS), told["rounds"], folds),
