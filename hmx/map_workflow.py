@@ -197,10 +197,10 @@ def ensure_map(
     JobFailed
         If tiles failed, or the scheduler went away; the rest is done.
     """
+    foresee(catalog, map__output=catalog.map_path, **_cogs(catalog))
     from hmx.predict.job import run  # loads torch
     from hmx.predict.output import require_free
 
-    foresee(catalog, map__output=catalog.map_path, **_cogs(catalog))
     require_free(catalog.map_path, what="map: --output PATH")
     job = _job(catalog, ensure_mapper(catalog, talk), region=region)
     store = run(job, catalog.dask, overwrite=overwrite, talk=talk)
@@ -237,9 +237,9 @@ def evaluate_mapper(
     MapScorecard
         The scores.
     """
+    foresee(catalog, evaluate__output=catalog.scorecard_path)
     from hmx.evaluate.mapper.score import score  # loads torch
 
-    foresee(catalog, evaluate__output=catalog.scorecard_path)
     _before_work(catalog, talk)
     card = score(
         open_cube(catalog.cube.path),
@@ -265,9 +265,9 @@ def plan_catalog_map(catalog: MapCatalog, talk: Talk = QUIET, *, region: Any = N
     region : optional
         As in ``ds.soc.map``.
     """
+    foresee(catalog)
     from hmx.predict.plan import plan  # loads torch
 
-    foresee(catalog)
     job = _job(catalog, ensure_mapper(catalog, talk), region=region)
     talk.say("plan: timing one tile")
     return plan(job.order, job.inventory, catalog.dask)

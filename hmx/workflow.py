@@ -190,11 +190,11 @@ def ensure_forecast(
     JobFailed
         If tiles failed, or the scheduler went away; the rest is done.
     """
+    path = catalog.forecast_path
+    foresee(catalog, forecast__output=path)
     from hmx.predict.job import run  # loads torch
     from hmx.predict.output import require_free
 
-    path = catalog.forecast_path
-    foresee(catalog, forecast__output=path)
     require_free(path, what="forecast: --output PATH")  # before hours of work for a taken place
     job = _job(catalog, ensure_model(catalog, talk), region=region)
     return run(job, catalog.dask, overwrite=overwrite, talk=talk)
@@ -237,10 +237,10 @@ def evaluate(
     JobFailed
         If tiles failed; what is finished is kept.
     """
-    from hmx.evaluate.backtest import evaluate as score  # loads torch
-
     path, judged = catalog.scorecard_path, None if model is None else load(model)
     foresee(catalog, evaluate__output=path)
+    from hmx.evaluate.backtest import evaluate as score  # loads torch
+
     ensure_cube(catalog, talk)
     cube = open_cube(catalog.cube.path)
     card = score(
@@ -268,9 +268,9 @@ def plan_forecast(catalog: Catalog, talk: Talk = QUIET, *, region: Any = None) -
     region : optional
         As in ``ds.hm.forecast``.
     """
+    foresee(catalog)
     from hmx.predict.plan import plan  # loads torch
 
-    foresee(catalog)
     job = _job(catalog, ensure_model(catalog, talk), region=region)
     talk.say("plan: timing one tile")
     return plan(job.order, job.inventory, catalog.dask)
