@@ -49,7 +49,8 @@ Numbers = Annotated[
     BeforeValidator(_as_list),
     Field(max_length=1000),
 ]
-Thresholds = Annotated[tuple[float, ...], BeforeValidator(_as_list), Field(max_length=1000)]
+Finite = Annotated[float, Field(ge=-1e30, le=1e30)]
+Thresholds = Annotated[tuple[Finite, ...], BeforeValidator(_as_list), Field(max_length=1000)]
 Share = Annotated[float, Field(ge=0, lt=0.5)]
 Rate = Annotated[float, Field(gt=0, le=1e3)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]

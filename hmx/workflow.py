@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hmx.bundle import DESCRIPTION, Bundle, fits_means, load, require_bundle_place
-from hmx.catalog import AnyCatalog, BaseCatalog, Catalog
+from hmx.catalog import AnyCatalog, BaseCatalog, Catalog, MapCatalog
 from hmx.cube import open_cube
 from hmx.describe import describe_skill
 from hmx.draft import sweep
@@ -84,6 +84,11 @@ def foresee(catalog: AnyCatalog, **outputs: str) -> None:
     for key, path in (places | outputs).items():
         if not (key == "model.path" and is_remote(path)):
             require_writable(path, key.replace("__", "."))
+    product = catalog.map if isinstance(catalog, MapCatalog) else catalog.forecast
+    for device in {catalog.train.device, product.device} - {"auto", "cpu"}:
+        from hmx.predict.step import choose_device  # loads torch
+
+        choose_device(device)
     if catalog.dask.cluster is not None or catalog.dask.scheduler is not None:
         from hmx.predict.cluster import check  # loads distributed
 

@@ -90,10 +90,10 @@ def rewrite(path: Path, change: Any) -> None:
 
 FAULTS: dict[str, tuple[Any, str]] = {
     "format": (lambda raw: raw.update(format=1), r"has format 1 and this version of hmx reads"),
-    "spec": (lambda raw: raw.pop("scaler"), r"does not describe a model: scaler: this key is req"),
+    "spec": (lambda raw: raw.pop("scaler"), r"does not describe a model: scaler: this key is"),
     "weights": (
         lambda raw: raw.pop("weights"),
-        r"does not describe a model: weights: this key is re",
+        r"does not describe a model: weights: this key is",
     ),
     "network": (lambda raw: raw["spec"]["network"].update(arch="gpt"), "does not describe a model"),
     "weight": (lambda raw: raw["weights"].pop("weights/0.head.bias"), r"has the weight 'weights/0"),
