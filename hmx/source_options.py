@@ -31,8 +31,8 @@ LAZY = (".nc", ".nc4", ".cdf", ".zarr")  # endings of files that xarray opens, n
 class Steps(Options):
     """A run of years or months: ``start`` to ``stop`` inclusive, every ``step``."""
 
-    start: Annotated[int, Field(strict=True)]
-    stop: Annotated[int, Field(strict=True)]
+    start: Annotated[int, Field(ge=0, le=9999, strict=True)]
+    stop: Annotated[int, Field(ge=0, le=9999, strict=True)]
     step: Annotated[int, Field(ge=1, le=9999, strict=True)] = 1
 
     @model_validator(mode="after")

@@ -1,0 +1,190 @@
+"""Laws of the command line's words: flags are values, streams may end, bad words end with 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hmx.cli.main import hmx
+from hmx.cli.shared import Call, as_json, moment
+from hmx.errors import BadArgument
+from tests.conftest import ROOT
+from tests.factories import write_catalog
+from tests.words import make_sandbox, try_in_process
+
+CODE = "import sys; from hmx.cli.main import main; sys.argv[0] = 'hmx'; main()"
+SPELLED = ("/data/maps #2/fc.zarr", "/data/a: b/fc.zarr", "/data/[x]/fc.zarr", "/data/'q'/fc.zarr",
+           "/data/${HOME}/fc.zarr", "/data/{year}/fc.zarr", "/data/é ü/fc.zarr")  # fmt: skip
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(hmx, [str(word) for word in words])
+
+
+def call(folder: Path, **flags: Any) -> Call:
+    return Call(str(write_catalog(folder)), (), quiet=True, debug=False, **flags)
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sandbox(tmp_path_factory.mktemp("sandbox"))
+
+
+@pytest.mark.parametrize("path", SPELLED)
+def test_a_flag_is_its_value_to_the_letter(tmp_path: Path, path: str) -> None:
+    catalog, _ = call(tmp_path).forecast(h=None, level=(), exceed=(), region=None, output=path)
+    assert catalog.forecast_path == path
+
+
+@pytest.mark.parametrize("text", ["yes", "null", "1e3", "a: b", "#x", "tcp://[::1]:8786", "~"])
+def test_an_address_is_no_yaml(tmp_path: Path, text: str) -> None:
+    assert call(tmp_path, scheduler=text).load().dask.scheduler == text
+
+
+def test_a_flag_does_not_outlive_what_the_file_says_of_another_place(tmp_path: Path) -> None:
+    path = write_catalog(tmp_path, dask={"cluster": "slurm", "cores": 4})
+    made = Call(str(path), (), quiet=True, debug=False, workers=3).load()
+    assert made.dask.model_dump(exclude_none=True) == {"workers": 3}
+
+
+def test_a_year_is_a_number_and_any_other_moment_a_text() -> None:
+    assert (moment("2020"), moment("2020-06"), moment("2e3"), moment(None)) == (
+        2020, "2020-06", "2e3", None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["forecast", "plan", "evaluate", "ingest", "info", "guide"])
+@pytest.mark.parametrize("words", [("-h", "4"), ("-h4",), ("-h",)])
+def test_h_with_one_dash_is_no_help(command: str, words: tuple[str, ...]) -> None:
+    result = run(command, "toy.yaml", *words)
+    assert result.exit_code == 2
+    assert "-h is no option: --help explains a command, and --h 4 is the number" in result.stderr
+    assert run("-h").exit_code == 2
+    assert run(command, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        *((c, "--workers") for c in ("ingest", "folds", "train", "export", "info", "verify")),
+        *((c, "--scheduler") for c in ("ingest", "folds", "train", "export", "info", "verify")),
+        *((c, "--device") for c in ("ingest", "folds", "export", "info", "verify")),
+    ],
+)
+def test_a_flag_that_does_nothing_is_not_offered(command: str, flag: str) -> None:
+    result = run(command, "toy.yaml", flag, "2")
+    assert result.exit_code == 2
+    assert f"{flag} belongs to " in result.stderr
+    assert flag not in run(command, "--help").stdout
+
+
+def test_a_command_that_is_none_names_the_nearest() -> None:
+    assert "Did you mean 'forecast'?" in run("forcast", "toy.yaml").stderr
+    assert "Name the command first" in run("toy.yaml").stderr
+    assert run("forcast").exit_code == 2
+
+
+def test_a_catalog_that_is_missing_is_asked_for() -> None:
+    result = run("forecast")
+    assert result.exit_code == 2
+    assert "the catalog is missing: a YAML file" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["forecast", "ingest", "train"])
+def test_a_store_in_place_of_a_catalog_is_told_from_one(sandbox: Path, command: str) -> None:
+    result = run(command, sandbox / "toy.zarr")
+    assert result.exit_code == 2
+    assert "it is a folder, and a catalog is a file of YAML text" in result.stderr
+
+
+def test_a_catalog_without_its_suffix_is_found(sandbox: Path) -> None:
+    assert "Did you mean 'toy.yaml'?" in run("forecast", sandbox / "toy").stderr
+
+
+def test_values_are_set_in_catalogs_alone(sandbox: Path) -> None:
+    result = run("info", sandbox / "toy.zarr", "--set", "forecast.h=2")
+    assert result.exit_code == 2
+    assert "changes a catalog, and" in result.stderr
+
+
+def test_json_has_no_number_that_json_lacks() -> None:
+    made = as_json({"a": float("nan"), "b": [float("inf"), 1.5], "c": (1, "x")})
+    assert json.loads(made, parse_constant=pytest.fail) == {
+        "a": None,
+        "b": [None, 1.5],
+        "c": [1, "x"],
+    }
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("forecast", "toy.yaml", "--scheduler", "tcp://127.0.0.1:1"),
+        ("plan", "toy.yaml", "--scheduler", "nonsense"),
+        ("forecast", "toy.yaml", "--output", "http://x.invalid/a.zarr"),
+        ("forecast", "toy.yaml", "--output", "/dev/null/a.zarr"),
+        ("evaluate", "toy.yaml", "--output", "foo://a"),
+        ("folds", "toy.yaml", "--output", "/dev/null/a.png"),
+        ("forecast", "toy.yaml", "--device", "cuda:99"),
+        ("forecast", "toy.yaml", "--output", ""),
+    ],
+)
+def test_what_cannot_be_in_the_end_is_refused_before_anything_is_made(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    write_catalog(tmp_path)
+    found, output = try_in_process(tmp_path, words)
+    assert found == [], output
+
+
+def test_bad_words_end_with_2_and_write_nothing(sandbox: Path) -> None:
+    from tests.words import invocations
+
+    every = list(invocations())
+    for words in every[:: len(every) // 40]:
+        found, output = try_in_process(sandbox, words)
+        assert found == [], (words, output)
+
+
+def in_shell(folder: Path, text: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of a shell in which ``hmx`` is this hmx."""
+    hmx = f'hmx() {{ "{sys.executable}" -c "{CODE}" "$@"; }}\n'
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail\n{hmx}{text}"],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_a_reader_that_leaves_and_a_stream_that_is_closed_or_full_show_no_traceback(
+    sandbox: Path,
+) -> None:
+    done = in_shell(
+        sandbox,
+        "hmx info toy.yaml | true; echo piped $?\n"
+        "hmx info toy.yaml >&-; echo closed $?\n"
+        "hmx info toy.yaml 2>&1 >/dev/full; echo full $?\n"
+        "unset HOME; hmx info toy.yaml >/dev/null; echo home $?\n",
+    )
+    lines = done.stdout.splitlines()
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "Exception ignored" not in done.stderr
+    assert next(line for line in lines if line.startswith("piped")) in ("piped 141", "piped 0")
+    assert "closed 0" in lines
+    assert "full 1" in lines
+    assert any("standard output cannot be written: No space left on device" in x for x in lines)
+    assert "home 0" in lines
+
+
+def test_an_empty_flag_for_a_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadArgument, match="--output is empty, and it is a path"):
+        call(tmp_path).forecast(h=None, level=(), exceed=(), region=None, output=" ")
