@@ -17,7 +17,6 @@ from hmx.paths import absolute
 
 LONGEST = 4096  # characters of a text: longer than any path that a file system takes
 MOST_ENTRIES = 100_000  # of a list: every day of 270 years
-MOST_STEPS = 10_000  # of a run of years
 YEARS = (1, 9999)  # that ISO dates can write
 
 

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from hmx.bounds import MOST_STEPS, YEARS, Factor, FilePath, Nodata, Shift, unique
+from hmx.bounds import YEARS, Factor, FilePath, Nodata, Shift, unique
 from hmx.covariates import Transform
 from hmx.dates import read_date
 from hmx.options import Options
@@ -42,8 +42,6 @@ class Steps(Options):
                 f"stop={self.stop} comes before start={self.start}, and steps ascend. "
                 f"Try start: {self.stop}, stop: {self.start}"
             )
-        if self.stop - self.start >= MOST_STEPS * self.step:
-            raise ValueError(f"a run has at most {MOST_STEPS:,} steps. Give a larger step")
         return self
 
     def values(self) -> list[int]:
