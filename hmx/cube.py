@@ -28,7 +28,7 @@ from hmx.errors import (
     SourceError,
     missing_variable,
 )
-from hmx.geozarr import without
+from hmx.geozarr import portable, without
 from hmx.grid import Grid
 from hmx.integrity.reading import open_checked
 from hmx.observed import KNOWN_UNTIL, OBSERVED_UNTIL, require_observed, steps_until
@@ -210,6 +210,7 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
     cube.attrs = without(cube.attrs)
     for variable in cube.variables.values():
         variable.attrs = without(variable.attrs)
+        variable.encoding = portable(variable.encoding)
     return crs_as_coordinate(cube)
 
 

@@ -1,9 +1,13 @@
 """GeoZarr: say where a store lies so that any reader finds it.
 
-xarray and rioxarray read CF's ``spatial_ref``; these attributes speak to the
-others: the GeoZarr conventions ``proj:`` and ``spatial:`` on the group, and
-GDAL's ``_CRS`` on each array. They belong to the store, not to the data:
+xarray, rioxarray and GDAL read CF's ``spatial_ref``, which each array names as its
+``grid_mapping``; the attributes here speak to the others, by the GeoZarr conventions
+``proj:`` and ``spatial:`` on the group. They belong to the store, not to the data:
 :func:`without` takes them off what was opened, for a crop would make them lies.
+
+GDAL's own ``_CRS`` is written no more. It is an object, which NetCDF has no attribute
+for, so ``xr.open_zarr(product).to_netcdf(...)`` failed; and GDAL needs it no more: 3.12
+finds the CRS by ``grid_mapping``, and 3.10 reads no Zarr 3. Older stores still have it.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from hmx.coordinates import declared_transform
 from hmx.grid import Grid
 
 _STALE = ("spatial:", "_CRS")
+_CODECS = {"compressor", "compressors", "filters", "serializer", "object_codec", "shards"}
 
 
 def group_attributes(grid: Grid, data: xr.Dataset | None = None) -> dict[str, Any]:
@@ -46,20 +51,6 @@ def group_attributes(grid: Grid, data: xr.Dataset | None = None) -> dict[str, An
     }
 
 
-def array_attributes(grid: Grid) -> dict[str, Any]:
-    """Describe a CRS as GDAL's Zarr driver writes and reads it.
-
-    Parameters
-    ----------
-    grid : Grid
-        Of the array.
-    """
-    crs: dict[str, Any] = {"wkt": grid.crs.to_wkt()}
-    if (authority := grid.crs.to_authority()) and authority[0] == "EPSG":
-        crs["url"] = f"http://www.opengis.net/def/crs/EPSG/0/{authority[1]}"
-    return {"_CRS": crs}
-
-
 def without(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return attributes without those that a crop would make wrong.
 
@@ -69,3 +60,14 @@ def without(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
         Of a group or an array.
     """
     return {key: value for key, value in attrs.items() if not str(key).startswith(_STALE)}
+
+
+def portable(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return an encoding without codecs, which another format or version does not have.
+
+    Parameters
+    ----------
+    encoding : mapping
+        Of a variable that was opened.
+    """
+    return {key: value for key, value in encoding.items() if key not in _CODECS}

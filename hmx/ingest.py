@@ -4,8 +4,7 @@ Check, plan, write, swap. Everything that headers can tell is checked before a
 byte is written. The store grows in a draft beside its place (:mod:`hmx.draft`),
 a window of whole chunks at a time, and is renamed when it is complete, so that a
 run that dies never leaves something that looks like a cube. Of several runs at once
-one writes, and the others wait for it (:mod:`hmx.lock`). The cube remembers
-the stamp (name, size, mtime) of each file:
+one writes, and the others wait for it (:mod:`hmx.lock`). The cube remembers each file:
 
 - nothing changed: nothing is done. A file that is gone counts as unchanged, so
   rasters may be archived once they are in the cube.
@@ -16,7 +15,6 @@ the stamp (name, size, mtime) of each file:
 
 Covariates that are known ahead (``future: true``) carry the time axis on beyond the
 target's last map, which ``observed_until`` names; there the target has no chunks.
-
 A cube on a remote store is read, never written: ingest locally, then copy.
 """
 
@@ -40,8 +38,9 @@ from hmx.census import Census, report
 from hmx.cube import CHUNK
 from hmx.draft import attributes, drafted, finished, recover, require_ours
 from hmx.errors import BadArgument, NotEnoughData
-from hmx.geozarr import array_attributes, group_attributes
+from hmx.geozarr import group_attributes
 from hmx.grid import Grid
+from hmx.independent import independent
 from hmx.integrity.reading import damage_of, open_checked
 from hmx.integrity.seal import COMPRESSORS, finish
 from hmx.lock import building
@@ -77,6 +76,7 @@ _GDAL_CACHE = 2**28  # bytes
 _LEADING = {"static": (), "monthly": ("month",)}  # dims before (y, x), by role
 
 
+@independent
 def ingest(
     catalog: BaseCatalog,
     *,
@@ -389,7 +389,7 @@ def _encoding(chunks: tuple[int, ...]) -> dict[str, Any]:
 
 def _attrs(variable: _Variable, grid: Grid) -> dict[str, Any]:
     source = variable.source
-    attrs: dict[str, Any] = {"hmx_role": variable.role, **array_attributes(grid)}
+    attrs: dict[str, Any] = {"hmx_role": variable.role}
     if source.valid_range is not None:
         attrs["valid_range"] = list(source.valid_range)
     attrs |= {"units": source.units, "long_name": source.long_name}

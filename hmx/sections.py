@@ -22,6 +22,7 @@ from hmx.bounds import (
 )  # fmt: skip
 from hmx.errors import did_you_mean
 from hmx.map_options import PointsOptions
+from hmx.names import storable
 from hmx.options import ForecastOptions, ModelOptions, Numbers, Options
 from hmx.source_options import Source, Steps
 
@@ -61,6 +62,14 @@ class CubeSection(Options):
         if self.target is not None or self.sources[self.lead].axis == "month":
             return ()
         return tuple(name for name, source in self.sources.items() if source.axis == "month")
+
+    @field_validator("sources")
+    @classmethod
+    def _are_names(cls, sources: dict[str, Source]) -> dict[str, Source]:
+        for name in sources:
+            if problem := storable(name):
+                raise ValueError(f"the name {name[:60]!r} {problem}. Call the source otherwise")
+        return sources
 
     @model_validator(mode="after")
     def _months_agree(self) -> CubeSection:

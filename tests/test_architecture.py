@@ -25,6 +25,8 @@ LAYERS = [
         "windows",
         "durable",
         "paths",
+        "independent",
+        "names",
         "lock",
         "remote_models",
         "parsing",

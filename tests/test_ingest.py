@@ -118,8 +118,7 @@ def test_a_plain_open_zarr_has_the_crs(tmp_path: Path, crs: str) -> None:
     assert on_disk["grid_mapping"] == on_disk["coordinates"] == "spatial_ref"
     assert ds.attrs["proj:code"] == crs
     assert ds.attrs["spatial:transform"] == list(corner)[:6]
-    assert rasterio.crs.CRS.from_wkt(ds["hm"].attrs["_CRS"]["wkt"]) == ds.rio.crs
-    assert ("url" in ds["hm"].attrs["_CRS"]) == crs.startswith("EPSG")
+    assert "_CRS" not in ds["hm"].attrs  # an object, which NetCDF cannot hold
 
 
 def test_chunks_hold_all_times_of_512_px_unsharded(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from hmx.evaluate.rounds import Round, lead_names, when
 from hmx.evaluate.scorecard import Scorecard
 from hmx.evaluate.scoring import score_round
 from hmx.evaluate.skillmap import SkillMap, finish_maps, make_maps, remains
+from hmx.independent import independent
 from hmx.integrity.seal import reopen
 from hmx.learn.train import Recipe, train
 from hmx.lock import building
@@ -48,6 +49,7 @@ CARD, MAPS, MARK = "scorecard.json", "skill.zarr", "backtest.json"
 _ROLES = ("target", "static", "dynamic")
 
 
+@independent
 def backtest(
     obj: Cubelike,
     h: int = 3,

@@ -26,6 +26,7 @@ from hmx.durable import Folder
 from hmx.errors import BadArgument
 from hmx.figures.panel import draw_panel
 from hmx.folds import ROLES, TEST
+from hmx.independent import independent
 from hmx.learn.anchor import LEAST_GAIN
 from hmx.learn.calibrate import calibrate
 from hmx.learn.data import Draw
@@ -56,6 +57,7 @@ from hmx.learn.tracking import (
 from hmx.lock import followed
 from hmx.models.cost import per_pixel
 from hmx.models.forecaster import Forecaster, reach
+from hmx.models.settings import for_training
 from hmx.paths import absolute
 from hmx.progress import Progress, silent
 from hmx.provenance import code_version, fingerprint
@@ -65,6 +67,8 @@ __all__ = ["Recipe", "plan", "train"]
 _RECIPE = "recipe.json"
 
 
+@independent
+@for_training()
 def train(
     obj: Cubelike, recipe: Recipe, *, out: str | Path | None = None, progress: Progress = silent
 ) -> Bundle:

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from hmx.bundle import check_weights
 from hmx.map_options import MapperOptions
+from hmx.models.settings import plain_torch
 
 if TYPE_CHECKING:
     from hmx.map_bundle import MapBundle
@@ -272,6 +273,7 @@ def load(bundle: MapBundle, member: int = 0) -> Mapper:
     with torch.device("meta"):  # of shapes alone: a spec may ask for any amount of memory
         plan = build(spec.network, dynamic=dynamic, static=static, steps=spec.steps).state_dict()
     check_weights({k: w.shape for k, w in weights.items()}, {k: w.shape for k, w in plan.items()})
-    network = build(spec.network, dynamic=dynamic, static=static, steps=spec.steps)
+    with plain_torch():
+        network = build(spec.network, dynamic=dynamic, static=static, steps=spec.steps)
     network.load_state_dict({name: torch.from_numpy(w.copy()) for name, w in weights.items()})
     return network.eval()

@@ -31,6 +31,7 @@ from hmx.models.convlstm import ConvLSTM, Recurrent
 from hmx.models.dilated import Stacked, trunk_reach
 from hmx.models.quantile import MOST_TILT, TargetScale, mean, parts, tilt, unfold
 from hmx.models.regions import SCALARS
+from hmx.models.settings import plain_torch
 from hmx.options import ModelOptions
 from hmx.scaling import Scaler
 
@@ -176,7 +177,8 @@ class Forecaster(nn.Module):
             plan = cls.of(bundle.spec, bundle.scaler).state_dict()
         want = {name: tuple(p.shape) for name, p in plan.items()}
         check_weights({name: w.shape for name, w in weights.items()}, want)
-        network = cls.of(bundle.spec, bundle.scaler)
+        with plain_torch():
+            network = cls.of(bundle.spec, bundle.scaler)
         network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
         return network.eval()
 

@@ -9,6 +9,7 @@ sealed and not there counts as stored: whoever reads it is stopped.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -137,9 +138,12 @@ class Inventory:
         return window.flip(self.shape, self.flips)
 
 
+_CHANNEL = re.compile(r"\[\w+=[^\]]*\]$")  # GDP [USD] is a name of its own
+
+
 def array_of(name: str) -> str:
     """Name the array that holds a variable: ``lst`` for the band ``lst[month=3]``."""
-    return name.partition("[")[0]
+    return _CHANNEL.sub("", name)
 
 
 def _listed(store: str, array: str) -> Mapping[str, str] | None:

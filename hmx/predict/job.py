@@ -22,6 +22,7 @@ from hmx.cube import open_cube
 from hmx.draft import attributes, recover, sweep
 from hmx.durable import Folder
 from hmx.errors import JobFailed, OutputExists, VerifyFailed
+from hmx.independent import independent
 from hmx.integrity.examine import examine
 from hmx.mapping_options import MapOptions
 from hmx.options import ForecastOptions
@@ -137,6 +138,7 @@ class Job:
         return self.inventory.may_hold(self.order.frame.needs(tile.core, self.order.cube))
 
 
+@independent
 def run(
     job: Job,
     section: DaskSection | None = None,

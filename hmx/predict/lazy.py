@@ -23,6 +23,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from hmx.bundle import Bundle
 from hmx.cube import Cubelike
+from hmx.independent import independent
 from hmx.options import ForecastOptions, parse
 from hmx.predict.base import BaseOrder
 from hmx.predict.frame import Field
@@ -31,6 +32,7 @@ from hmx.predict.region import Region
 from hmx.windows import Span, Window, pieces
 
 
+@independent
 def forecast(
     obj: Cubelike, model: Bundle | str | Path, *, region: Region = None, **options: Any
 ) -> Cubelike:

@@ -21,9 +21,10 @@ import zarr
 from hmx.draft import attributes, drafted
 from hmx.durable import Folder
 from hmx.errors import BadArgument, OutputExists, OutputFailed
-from hmx.geozarr import array_attributes, group_attributes
+from hmx.geozarr import group_attributes
 from hmx.grid import Grid
 from hmx.integrity.seal import AUDIT, COMPRESSORS, ROOT, finish, parsed, reopen, was
+from hmx.names import require_storable
 from hmx.predict.ledger import Ledger
 from hmx.predict.step import NO_DATA
 from hmx.windows import Window
@@ -72,9 +73,8 @@ def lay_out(template: xr.Dataset, path: str, *, grid: Grid, chunk: int) -> None:
     chunk : int
         Rows and columns of a chunk, px.
     """
+    require_storable(template.data_vars)
     template = template.assign_attrs(hmx_status="incomplete", **group_attributes(grid, template))
-    for name in template.data_vars:
-        template[name].attrs |= array_attributes(grid)
     with _replaced(path) as draft:
         template.to_zarr(
             draft,

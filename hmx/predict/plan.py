@@ -16,6 +16,7 @@ import numpy as np
 
 from hmx.catalog import DaskSection
 from hmx.errors import BadArgument
+from hmx.independent import independent
 from hmx.predict.base import BaseOrder
 from hmx.predict.inventory import Inventory
 from hmx.predict.runner import IN_FLIGHT
@@ -117,6 +118,7 @@ class Plan:
         return "\n".join(f"  {name:<8} {value}" for name, value in lines.items())
 
 
+@independent
 def plan(
     order: BaseOrder,
     inventory: Inventory,

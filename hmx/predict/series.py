@@ -11,12 +11,14 @@ from hmx.axes import find_axes
 from hmx.cube import Cubelike, enter
 from hmx.dates import time_label
 from hmx.errors import CubeError, GridMismatch
+from hmx.independent import independent
 from hmx.observed import OBSERVED_UNTIL, steps_until
 from hmx.values import cleaned
 
 Held = TypeVar("Held", xr.Dataset, xr.DataArray)
 
 
+@independent
 def with_history(past: Held, forecast: Cubelike) -> Held:
     """Join a cube and the forecast made from it, lazily.
 

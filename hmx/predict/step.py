@@ -172,7 +172,8 @@ def computing(threads: int | None = None) -> Iterator[None]:
     threads : int, optional
         Torch threads to compute with; default: as torch has them.
     """
-    with _computing, _threads(threads), torch.inference_mode(), exact_float32():
+    plain = torch.device("cpu")  # for what is made here, whatever the session's default is
+    with _computing, _threads(threads), torch.inference_mode(), exact_float32(), plain:
         yield
 
 
@@ -233,6 +234,7 @@ def engine(path: str, digest: str, precision: Precision, device: str) -> Engine:
     return Engine.of(bundle, precision=precision, device=device)
 
 
+@np.errstate(all="ignore")
 def forecast_window(request: Request, place: Place, *raw: np.ndarray) -> dict[str, np.ndarray]:
     """Forecast one window and crop it to its core.
 

@@ -22,11 +22,14 @@ from rasterio.windows import Window as RasterWindow
 
 from hmx.axes import north_up
 from hmx.cube import open_cube
+from hmx.dates import time_label
 from hmx.draft import claim, discard
 from hmx.durable import flush
 from hmx.errors import CubeError, OutputExists
 from hmx.grid import Grid
+from hmx.independent import independent
 from hmx.lock import building, followed
+from hmx.names import file_stems
 from hmx.paths import absolute
 from hmx.progress import Progress, silent
 from hmx.windows import TileGrid
@@ -38,6 +41,7 @@ _LEVEL = re.compile(r"_(?:lo|hi)_([0-9.]+)$")
 _MARK = "HMX"  # tag of every file of ours
 
 
+@independent
 def export_cog(
     source: xr.Dataset | str | Path, folder: str | Path, *, progress: Progress = silent
 ) -> list[Path]:
@@ -77,7 +81,7 @@ def export_cog(
             f"there is no raster among {', '.join(map(str, data.data_vars)) or 'nothing'}: a "
             "GeoTIFF holds a variable with rows and columns. Pass the store of a map or forecast."
         )
-    paths = [folder / f"{name}.tif" for name, _ in layers]
+    paths = [folder / f"{stem}.tif" for stem in file_stems(name for name, _ in layers)]
     with building(folder), _desk(folder) as desk:
         for path in paths:
             _require_ours(path)
@@ -117,12 +121,7 @@ def _layers(data: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:
 def _label(layer: xr.DataArray, dim: str, index: int) -> str:
     """Say which step of a dim a plane is, as short as it is clear: 2025, 0.5."""
     value = layer[dim].values[()] if dim in layer.coords else index
-    return f"{value:g}" if isinstance(value, float) else _text(value).removesuffix("-01-01")
-
-
-def _text(value: Any) -> str:
-    """Write a coordinate's value; of a time, its date."""
-    return str(value)[:10] if not isinstance(value, float) else f"{value:g}"
+    return time_label(value).removesuffix("-01-01").replace(":", "")
 
 
 def _tags(layer: xr.DataArray, attrs: Mapping[Any, Any]) -> dict[str, str]:
@@ -135,7 +134,7 @@ def _tags(layer: xr.DataArray, attrs: Mapping[Any, Any]) -> dict[str, str]:
     named |= {"threshold": "threshold", "forecast_reference_time": "forecast_reference_time"}
     for name, coord in layer.coords.items():
         if str(name) in named and not coord.ndim:
-            tags[named[str(name)]] = _text(coord.values[()])
+            tags[named[str(name)]] = time_label(coord.values[()])
     if level := _LEVEL.search(str(layer.name)):
         tags["level"] = level[1]
     if "hmx_provenance" in attrs:

@@ -59,7 +59,7 @@ def test_forecast_makes_cube_model_and_forecast(done: Path) -> None:
     assert set(fc.data_vars) >= {"hm", "hm_lo_80", "hm_hi_80", "quality"}
     assert fc.rio.crs == cube.rio.crs
     assert fc.attrs["hmx_status"] == "complete"
-    assert fc["hm"].attrs["_CRS"]["url"].endswith("32632")
+    assert fc["hm"].attrs["grid_mapping"] == "spatial_ref"
     np.testing.assert_array_equal(np.isnan(fc["hm"][0]), np.isnan(cube["hm"][-1]))
 
 

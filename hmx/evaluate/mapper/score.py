@@ -18,6 +18,7 @@ from hmx.evaluate.mapper.evaluate import evaluate
 from hmx.evaluate.mapper.networks import networks
 from hmx.evaluate.mapper.scorecard import CARD, MapScorecard
 from hmx.forest import fit_forest
+from hmx.independent import independent
 from hmx.learn.mapper.importance import Importance, Predict, permuted_importance, with_features
 from hmx.learn.mapper.recipe import MapRecipe, Prepared, prepare
 from hmx.lock import building
@@ -32,6 +33,7 @@ from hmx.split_options import SplitOptions
 from hmx.targets import fit_target, forward
 
 
+@independent
 def score(
     obj: Cubelike,
     points: Any,

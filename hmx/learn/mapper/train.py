@@ -22,6 +22,7 @@ from hmx.cube import Cubelike
 from hmx.draft import beside, claim, discard, over, require_unreplaced
 from hmx.errors import BadArgument
 from hmx.forest import fit_forest
+from hmx.independent import independent
 from hmx.learn.fitting import alone, follows, leads_processes, wait
 from hmx.learn.mapper.holding import HeldOut, hold_out
 from hmx.learn.mapper.learning import Learnt, learn
@@ -41,6 +42,7 @@ from hmx.map_bundle import MapBundle
 from hmx.map_spec import TargetScaler
 from hmx.metrics import regression_scores
 from hmx.modelfolder import require_bundle_place
+from hmx.models.settings import for_training
 from hmx.paths import absolute
 from hmx.points.stack import centre, scaled
 from hmx.progress import QUIET, Progress, Talk
@@ -50,6 +52,8 @@ from hmx.targets import central, forward, inverse, ratio_of
 __all__ = ["MapRecipe", "train"]
 
 
+@independent
+@for_training()
 def train(
     obj: Cubelike,
     points: Any,

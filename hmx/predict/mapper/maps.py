@@ -12,6 +12,7 @@ from typing import Any
 import xarray as xr
 
 from hmx.cube import Cubelike
+from hmx.independent import independent
 from hmx.map_bundle import MapBundle
 from hmx.mapping_options import MapOptions
 from hmx.parsing import parse
@@ -25,6 +26,7 @@ from hmx.predict.region import Region
 from hmx.progress import QUIET, Talk
 
 
+@independent
 def soc_map(
     obj: Cubelike, model: MapBundle | str | Path, *, region: Region = None, **options: Any
 ) -> xr.Dataset:

@@ -140,9 +140,10 @@ class MapEngine:
         """Build what a bundle describes, and move its networks to a device."""
         place = choose_device(device)
         near = bundle.applicability
+        networks = (load_network(bundle, m) for m in range(bundle.spec.members))
         return cls(
             bundle,
-            tuple(load_network(bundle, m).to(place) for m in range(bundle.spec.members)),
+            tuple(network.to(place) for network in networks),
             Forest.from_arrays(bundle.forest) if bundle.forest else None,
             Applicability.from_arrays(near) if near else None,
             place,
@@ -190,6 +191,7 @@ def map_engine(path: str, digest: str, device: str) -> MapEngine:
     return MapEngine.of(bundle, device=device)
 
 
+@np.errstate(all="ignore")
 def map_window(request: MapRequest, place: MapPlace, *raw: np.ndarray) -> dict[str, np.ndarray]:
     """Map one window and crop it to its core.
 

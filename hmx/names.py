@@ -1,0 +1,83 @@
+"""Names: what a variable may be called in a store, and what its file is called elsewhere.
+
+In a Zarr store an array is a folder named after its variable, so a name with a slash
+would be a folder in a folder, which xarray passes over in silence. A file of an export
+has a name of its own, in which every character is safe, and its tags tell the true one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from hmx.errors import CubeError
+
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_LONGEST = 150  # bytes of a file's stem: systems take 255, drafts and endings need some
+_LONGEST_ARRAY = 200  # bytes
+
+
+def storable(name: str) -> str | None:
+    """Say what hinders a name from being that of an array in a store; ``None``: nothing.
+
+    Parameters
+    ----------
+    name : str
+        Of a variable.
+    """
+    if not name or name in (".", "..") or name.startswith("__"):
+        return "is empty, dots or begins with __, which stores keep for themselves"
+    if "/" in name:
+        return "holds '/', and a store would make folders of it"
+    if len(name.encode()) > _LONGEST_ARRAY:
+        return f"is longer than {_LONGEST_ARRAY} bytes, and a store makes a folder of it"
+    return None
+
+
+def require_storable(names: Iterable[object]) -> None:
+    """Raise :class:`CubeError` if a variable cannot be written to a store under its name."""
+    for name in map(str, names):
+        if problem := storable(name):
+            raise CubeError(
+                f"the name {name[:60]!r} {problem}. Rename it: ds = ds.rename("
+                f"{{{name[:60]!r}: {file_stem(name)[:60].replace(' ', '_')!r}}})."
+            )
+
+
+def file_stem(name: str) -> str:
+    """Make a name safe as that of a file: nothing is lost but what no system takes.
+
+    Parameters
+    ----------
+    name : str
+        Of a variable, and of its step.
+    """
+    plain = _UNSAFE.sub("_", unicodedata.normalize("NFC", name)).rstrip(". ")
+    plain = f"_{plain.lstrip('.')}" if plain.startswith(".") else plain
+    if len(plain.encode()) <= _LONGEST:
+        return plain or "_"
+    kept = plain.encode()[: _LONGEST - 9].decode(errors="ignore")
+    return f"{kept}-{_digest(name)}"
+
+
+def file_stems(names: Iterable[str]) -> list[str]:
+    """Make names safe as those of files, and keep them apart, also where case is none.
+
+    Parameters
+    ----------
+    names : iterable of str
+        All that go into one folder.
+    """
+    whole = list(names)
+    stems = [file_stem(name) for name in whole]
+    folded = [stem.casefold() for stem in stems]
+    return [
+        stem if folded.count(stem.casefold()) == 1 else f"{stem}-{_digest(name)}"
+        for name, stem in zip(whole, stems, strict=True)
+    ]
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
