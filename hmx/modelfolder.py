@@ -213,7 +213,7 @@ def read_folder(path: str | Path, job: str) -> tuple[dict[str, Any], dict[str, n
         raise _damaged(folder, error) from None
     shapes = {name: array.shape for name, array in arrays.items()}
     check_weights(shapes, read_shapes(raw, folder))
-    return raw | {"training": raw.get("training") or {}}, arrays, folder
+    return {"training": {}} | raw, arrays, folder
 
 
 def require_floats(weights: Arrays) -> None:
