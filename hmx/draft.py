@@ -161,6 +161,14 @@ def recover(path: str | Path) -> None:
             aside.rename(place)
 
 
+def dismiss(folder: Path, path: str | Path) -> None:
+    """Remove the folder of a product's work, under a name that any later run sweeps."""
+    recover(path)
+    desk = beside(Path(path), "draft")
+    folder.rename(desk)
+    discard(desk)
+
+
 def over(folder: Path) -> None:
     """Mark a private folder as of no use once what it was for is in its place."""
     (folder / _OVER).touch()
@@ -182,7 +190,7 @@ def sweep(path: str | Path) -> None:
     with suppress(OutputBusy, OutputFailed, PermissionError), building(path, wait=False):
         recover(path)
         for folder in done:
-            discard(folder)
+            dismiss(folder, path)
 
 
 def require_unreplaced(obj: xr.Dataset | xr.DataArray) -> None:

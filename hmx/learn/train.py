@@ -21,7 +21,7 @@ from typing import Any
 from hmx.bundle import Bundle, load, require_bundle_place
 from hmx.cube import Cubelike, enter
 from hmx.dates import time_label
-from hmx.draft import claim, discard, mark, over, require_unreplaced
+from hmx.draft import claim, dismiss, mark, over, require_unreplaced
 from hmx.durable import Folder
 from hmx.errors import BadArgument
 from hmx.figures.panel import draw_panel
@@ -315,7 +315,7 @@ def _workplace(out: str | Path | None, planned: Plan, recipe: Recipe) -> Iterato
         Folder(str(work)).write(_RECIPE, json.dumps({"fingerprint": now}).encode())
     mark(work)
     yield work
-    discard(work)
+    dismiss(work, out)
 
 
 def _recorded(work: Path) -> str | None:

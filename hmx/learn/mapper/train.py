@@ -19,7 +19,7 @@ import numpy as np
 from hmx.applicability import Applicability
 from hmx.conformal import Conformal
 from hmx.cube import Cubelike
-from hmx.draft import beside, claim, discard, over, require_unreplaced
+from hmx.draft import beside, claim, dismiss, over, require_unreplaced
 from hmx.errors import BadArgument
 from hmx.forest import fit_forest
 from hmx.independent import independent
@@ -144,7 +144,7 @@ def _workplace(out: str | Path | None, recipe: MapRecipe) -> Iterator[Path]:
     try:
         yield work
     finally:
-        discard(work)
+        dismiss(work, out)
 
 
 def _require_like(start: MapBundle | None, prepared: Prepared) -> None:
