@@ -34,7 +34,7 @@ def plan(call: Call, for_machines: bool, **wanted: object) -> None:
     --exceed do not apply.
     """
     made = _of_map(call, **wanted) if call.maps else _of_forecast(call, **wanted)
-    out(as_json(made.as_dict()) if for_machines else str(made))
+    out(as_json(made.as_dict(), indent=2) if for_machines else str(made))
 
 
 def _of_forecast(call: Call, **wanted: Any) -> Plan:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hmx.cli.failing import Command, Failure, Group
-from hmx.cli.streams import as_json, out, whisper
+from hmx.cli.streams import out, whisper
 from hmx.errors import BadArgument
+from hmx.jsontext import as_json
 from hmx.progress import Progress, Talk, reporter
 
 __all__ = [

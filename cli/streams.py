@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -57,19 +55,6 @@ def let_go_of_stdout() -> None:
     """Send what is still to come nowhere, so that Python's last flush finds a way."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def as_json(values: Any) -> str:
-    """Write JSON as its standard has it: what is not finite is ``null``."""
-    return json.dumps(_finite(values), indent=2, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def stand_in_for_closed_streams() -> None:

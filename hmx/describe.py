@@ -131,7 +131,7 @@ def describe_skill(validation: Mapping[str, Any]) -> str:
         known = [
             _spread(runs.get(f"{name}_h{lead}")) or f"{row[name]:+.3f}"
             for lead, row in leads.items()
-            if name in row
+            if row.get(name) is not None
         ]
         parts += [f"{measure} {', '.join(known)}"] if known else []
     which = f"leads {', '.join(leads)}" if len(leads) > 1 else f"lead {next(iter(leads))}"
@@ -141,7 +141,9 @@ def describe_skill(validation: Mapping[str, Any]) -> str:
 
 
 def _spread(found: Mapping[str, float] | None) -> str | None:
-    return None if found is None else f"{found['mean']:+.3f} ± {found['sd']:.3f}"
+    if found is None or None in found.values():  # a figure that was no number
+        return None
+    return f"{found['mean']:+.3f} ± {found['sd']:.3f}"
 
 
 def _network(spec: Spec) -> str:

@@ -20,7 +20,6 @@ A cube on a remote store is read, never written: ingest locally, then copy.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +42,7 @@ from hmx.grid import Grid
 from hmx.independent import independent
 from hmx.integrity.reading import damage_of, open_checked
 from hmx.integrity.seal import COMPRESSORS, finish
+from hmx.jsontext import as_json, finite
 from hmx.lock import building
 from hmx.observed import KNOWN_UNTIL, OBSERVED_UNTIL, steps_until
 from hmx.progress import Progress, silent
@@ -292,7 +292,7 @@ def _about(catalog: BaseCatalog, recipe: Recipe) -> dict[str, Any]:
         "Conventions": "CF-1.11",
         "hmx_status": "incomplete",
         "hmx_fingerprint": fingerprint(recipe),
-        "hmx_sources": json.dumps(recipe),
+        "hmx_sources": as_json(recipe),
     }
 
 
@@ -349,7 +349,10 @@ def _require_pixels(variable: _Variable, valid: np.ndarray, time: xr.DataArray) 
 
 def _write_template(plan: _Plan, draft: Path) -> None:
     """Write coordinates, attributes and empty arrays."""
-    _template(plan).to_zarr(draft, mode="w-", compute=False, zarr_format=3, consolidated=False)
+    template = _template(plan)
+    for variable in template.variables.values():
+        variable.attrs = finite(variable.attrs)
+    template.to_zarr(draft, mode="w-", compute=False, zarr_format=3, consolidated=False)
 
 
 def _template(plan: _Plan) -> xr.Dataset:

@@ -17,6 +17,7 @@ import numpy as np
 from hmx.described import read_shapes
 from hmx.draft import drafted
 from hmx.errors import BundleError, OutputExists, did_you_mean
+from hmx.jsontext import as_json
 from hmx.lock import building
 from hmx.paths import absolute
 from hmx.redact import redact_all
@@ -95,7 +96,7 @@ def write_folder(
     from safetensors.numpy import save
 
     path = Path(absolute(path))
-    text = json.dumps(redact_all(description), indent=2) + "\n"
+    text = as_json(redact_all(description), indent=2) + "\n"
     data = {**(files or {}), DESCRIPTION: text.encode()}
     # bytes rather than a file of safetensors, which nobody else may read
     data[WEIGHTS] = save({k: np.ascontiguousarray(v) for k, v in arrays.items()})

@@ -7,6 +7,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from hmx.jsontext import as_json
 from hmx.redact import redact_all
 
 
@@ -20,7 +21,7 @@ def code_version() -> str:
 
 def provenance(**facts: Any) -> str:
     """Write facts and the code's version as JSON, keys sorted, secrets left out."""
-    return json.dumps(redact_all({"hmx": code_version(), **facts}), sort_keys=True)
+    return as_json(redact_all({"hmx": code_version(), **facts}), sort_keys=True)
 
 
 def fingerprint(facts: Any) -> str:

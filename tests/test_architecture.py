@@ -24,6 +24,7 @@ LAYERS = [
         "progress",
         "windows",
         "durable",
+        "jsontext",
         "paths",
         "independent",
         "names",

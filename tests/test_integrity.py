@@ -499,6 +499,38 @@ def test_an_audit_that_is_changed_is_found(folder: Path) -> None:
     assert run("verify", store, "--sample", 1).exit_code == 0
 
 
+def strictly(file: Path) -> None:
+    """Parse every JSON text in a file, as a reader does that keeps to the standard."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{file} holds a bare {word}")
+
+    for line in [file.read_text()] if file.suffix == ".json" else file.read_text().split("\n"):
+        if line.startswith("{"):
+            json.loads(line, parse_constant=refuse)
+
+
+def test_no_json_file_holds_a_bare_nan(folder: Path) -> None:
+    ds = hmx.open_cube(folder / "toy.zarr")
+    ds["hm"].attrs["nodata"] = float("nan")
+    ds["hm"].attrs["limits"] = [0.0, np.inf]
+    ds.to_zarr(folder / "mine.zarr", consolidated=False)
+    model = hmx.load(folder / "toy.model")
+    model.training["validation"] = {"leads": {"1": {"skill": float("nan")}}}
+    model.save(folder / "nan.model")
+    hmx.open_cube(folder / "mine.zarr").hm.forecast_to_zarr(
+        folder / "nan.zarr", h=1, model=folder / "nan.model", tile=32
+    )
+    shutil.rmtree(folder / "mine.zarr")
+    files = [*folder.rglob("*.json"), *folder.rglob("*.ledger/*"), *folder.rglob("tiles/*")]
+    assert len(files) > 40
+    for file in files:
+        if file.is_file():
+            strictly(file)
+    assert "not scored" not in run("info", folder / "nan.model").stdout
+    assert hmx.open_cube(folder / "nan.zarr")["hm"].attrs["limits"] == [0.0, None]
+
+
 def test_info_says_whether_a_store_is_sealed_and_what_it_lacks(folder: Path) -> None:
     assert "complete, sealed" in run("info", folder / "toy.zarr").stdout
     (folder / "toy.zarr/hm/c/0/1/1").unlink()

@@ -32,6 +32,7 @@ from hmx.evaluate.scoring import score_round
 from hmx.evaluate.skillmap import SkillMap, finish_maps, make_maps, remains
 from hmx.independent import independent
 from hmx.integrity.seal import reopen
+from hmx.jsontext import as_json
 from hmx.learn.train import Recipe, train
 from hmx.lock import building
 from hmx.metrics import Tally
@@ -217,7 +218,7 @@ class _Backtest:
         folder.sweep()
         if overwrite:
             empty(Path(case.folder), but=MARK)  # a folder without it is somebody else's
-        folder.write(MARK, json.dumps({"mark": mark, "asked": asked}, indent=1).encode())
+        folder.write(MARK, as_json({"mark": mark, "asked": asked}, indent=1).encode())
         whole = not self.kept or self._open_maps(asked)
         ready = [self._ready(round_, mark, reuse=whole) for round_ in case.rounds]
         if not any(work.judging.leads for work in ready):
@@ -302,7 +303,7 @@ class _Backtest:
         bundle = train(
             case.obj, replace(recipe, fit=fit, track=None), out=path, progress=self.talk.progress()
         )
-        Folder(str(path.parent)).write(made.name, json.dumps({"made": wanted}).encode())
+        Folder(str(path.parent)).write(made.name, as_json({"made": wanted}).encode())
         return bundle
 
     def _request(self, bundle: Bundle, h: int) -> Request:
@@ -346,7 +347,7 @@ class _Backtest:
             with connect(section, tasks=tiles, device=device) as pool:
                 for work in todo:
                     tally = score_round(pool, self.case, work.judging, work.round, self.talk)
-                    text = json.dumps({"key": work.key, "tally": tally.as_dict()})
+                    text = as_json({"key": work.key, "tally": tally.as_dict()})
                     folder.write(_place(work.round), text.encode())
                     scores[work.round.label] = tally
         return {work.round.label: scores[work.round.label] for work in ready}

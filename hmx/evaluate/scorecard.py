@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from hmx.errors import BadArgument, missing_variable
 from hmx.evaluate.scoretext import as_text
 from hmx.evaluate.verdict import verdict
 from hmx.figures.scorecard import draw_reliability, draw_skill, draw_strata
+from hmx.jsontext import as_json
 from hmx.metrics import Cell, Score, Tally, pooled, skill
 from hmx.metrics.score import Measure
 from hmx.paths import absolute
@@ -249,7 +249,7 @@ class Scorecard:
             picture = io.BytesIO()
             figure(self).savefig(picture, format="png", dpi=150)
             place.write(name, picture.getvalue())
-        text = json.dumps(self.as_dict(), indent=1, allow_nan=False, default=str)
+        text = as_json(self.as_dict(), indent=1, default=str)
         place.write("scorecard.json", text.encode())
         return f"{folder.rstrip('/')}/scorecard.json"
 

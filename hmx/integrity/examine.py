@@ -35,6 +35,7 @@ from hmx.integrity.seal import (
     was,
     written,
 )
+from hmx.jsontext import as_json
 from hmx.progress import Progress, Talk, counted, silent
 
 _AT_ONCE = 8  # files that are read at the same time
@@ -347,4 +348,4 @@ def audit_of(attributes: Mapping[Any, Any]) -> Document | None:
 
 def audit_text(facts: Document) -> str:
     """Write an audit as JSON with its own digest."""
-    return json.dumps({**facts, "digest": digest_of(facts)}, allow_nan=False)
+    return as_json({**facts, "digest": digest_of(facts)})

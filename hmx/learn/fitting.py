@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.utilities import rank_zero_only
 
 from hmx.durable import Folder
+from hmx.jsontext import as_json
 from hmx.learn.anchor import fit_anchor
 from hmx.learn.checkpoints import LAST, Row, Whole, best_of, checkpoints, rows_of
 from hmx.learn.data import Draw, Reader
@@ -175,13 +176,14 @@ def _write_down(trainer: pl.Trainer, folder: Path) -> None:
     best = best_of(trainer)
     epoch = int(torch.load(folder / best, weights_only=True, map_location="cpu")["epoch"])
     facts = {"best": best, "epochs": epoch + 1, "rows": rows_of(trainer)}
-    Folder(str(folder)).write(_DONE, json.dumps(facts).encode())
+    Folder(str(folder)).write(_DONE, as_json(facts).encode())
 
 
 def figures_of(folder: Path) -> list[Row]:
     """Return the figures of each epoch of a fit that is over."""
     facts = json.loads((folder / _DONE).read_bytes())
-    return list(facts.get("rows", ()))  # which older releases did not write down
+    rows = facts.get("rows", ())  # which older releases did not write down
+    return [{key: float("nan") if x is None else x for key, x in row.items()} for row in rows]
 
 
 def _best(module: Fit, folder: Path, *, judged: bool) -> Fitted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import dask.array as da
@@ -14,6 +13,7 @@ from hmx.bundle import Bundle
 from hmx.cube import Cube
 from hmx.declarations import DECLARATIONS
 from hmx.geozarr import without
+from hmx.jsontext import as_json
 from hmx.options import ForecastOptions
 from hmx.predict.step import QUALITY
 from hmx.windows import Span, Window
@@ -175,4 +175,4 @@ def _held(cube: Cube, bundle: Bundle, h: int) -> dict[str, str]:
     times, future = Span(0, cube.data.sizes["time"]), bundle.spec.future
     known = {n: cube.span(n, times, known=future, h=h).stop - times.stop for n in future}
     leads = {name: list(range(last + 1, h + 1)) for name, last in known.items() if last < h}
-    return {"held_leads": json.dumps(leads)} if leads else {}
+    return {"held_leads": as_json(leads)} if leads else {}

@@ -25,6 +25,7 @@ from typing import Any
 
 from hmx.durable import Folder
 from hmx.integrity.seal import crc_of
+from hmx.jsontext import as_json
 from hmx.lock import building, followed
 from hmx.paths import is_url
 from hmx.regular import require_plain_tree
@@ -181,7 +182,7 @@ def _same(found: Mapping[str, Any] | None, said: Mapping[str, Any] | None) -> bo
 
 def _sealed(facts: Mapping[str, Any]) -> bytes:
     """Write JSON with its own hash, so that a torn file is known for one."""
-    text = json.dumps(facts, sort_keys=True)
+    text = as_json(facts, sort_keys=True)
     return f"{_seal(text)}\n{text}\n".encode()
 
 

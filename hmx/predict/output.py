@@ -24,6 +24,7 @@ from hmx.errors import BadArgument, OutputExists, OutputFailed
 from hmx.geozarr import group_attributes
 from hmx.grid import Grid
 from hmx.integrity.seal import AUDIT, COMPRESSORS, ROOT, finish, parsed, reopen, was
+from hmx.jsontext import finite
 from hmx.names import require_storable
 from hmx.predict.ledger import Ledger
 from hmx.predict.step import NO_DATA
@@ -75,6 +76,9 @@ def lay_out(template: xr.Dataset, path: str, *, grid: Grid, chunk: int) -> None:
     """
     require_storable(template.data_vars)
     template = template.assign_attrs(hmx_status="incomplete", **group_attributes(grid, template))
+    template.attrs = finite(template.attrs)
+    for variable in template.variables.values():
+        variable.attrs = finite(variable.attrs)
     with _replaced(path) as draft:
         template.to_zarr(
             draft,

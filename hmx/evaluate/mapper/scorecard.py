@@ -25,6 +25,7 @@ from hmx.evaluate.mapper.scoretext import as_text
 from hmx.evaluate.mapper.stored import csv_of, describe, pack, part_of, predictions_csv, unpack
 from hmx.evaluate.mapper.verdict import verdict
 from hmx.figures.mapping import draw_bands, draw_intervals, draw_residuals, draw_scatter
+from hmx.jsontext import as_json
 from hmx.learn.mapper.importance import Importance
 from hmx.map_spec import TargetScaler
 from hmx.metrics import (
@@ -334,7 +335,7 @@ class MapScorecard:
             picture = io.BytesIO()
             figure(self).savefig(picture, format="png", dpi=150)
             place.write(name, picture.getvalue())
-        text = json.dumps(self.as_dict(), indent=1, allow_nan=False, default=str)
+        text = as_json(self.as_dict(), indent=1, default=str)
         place.write(CARD, text.encode())
         return f"{folder.rstrip('/')}/{CARD}"
 
