@@ -23,7 +23,7 @@ from hmx.errors import BadArgument, missing_variable
 from hmx.evaluate.scoretext import as_text
 from hmx.evaluate.verdict import verdict
 from hmx.figures.scorecard import draw_reliability, draw_skill, draw_strata
-from hmx.jsontext import as_json
+from hmx.jsontext import as_json, finite
 from hmx.metrics import Cell, Score, Tally, pooled, skill
 from hmx.metrics.score import Measure
 from hmx.paths import absolute
@@ -196,8 +196,7 @@ class Scorecard:
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values: the verdict, all figures, and the sums they are made of."""
         scores = [
-            dict(zip(COLUMNS[:4], key, strict=True))
-            | {metric: _number(value) for metric, value in found.items()}
+            dict(zip(COLUMNS[:4], key, strict=True)) | finite(found)
             for key, found in self.table.items()
         ]
         leads = [
@@ -283,8 +282,3 @@ def _spread(parts: Mapping[str, Figures]) -> Figures:
         values = [found[name] for found in parts.values() if math.isfinite(found.get(name, np.nan))]
         spread[name] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     return spread
-
-
-def _number(value: float) -> float | None:
-    """Turn what JSON has no number for into null."""
-    return value if math.isfinite(value) else None

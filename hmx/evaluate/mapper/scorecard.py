@@ -25,7 +25,7 @@ from hmx.evaluate.mapper.scoretext import as_text
 from hmx.evaluate.mapper.stored import csv_of, describe, pack, part_of, predictions_csv, unpack
 from hmx.evaluate.mapper.verdict import verdict
 from hmx.figures.mapping import draw_bands, draw_intervals, draw_residuals, draw_scatter
-from hmx.jsontext import as_json
+from hmx.jsontext import as_json, finite
 from hmx.learn.mapper.importance import Importance
 from hmx.map_spec import TargetScaler
 from hmx.metrics import (
@@ -282,8 +282,7 @@ class MapScorecard:
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values: the verdict, all figures, comparisons and folds."""
         scores = [
-            dict(zip(COLUMNS[:4], key, strict=True))
-            | {metric: _number(value) for metric, value in found.items()}
+            dict(zip(COLUMNS[:4], key, strict=True)) | finite(found)
             for key, found in self.table.items()
         ]
         differences = [
@@ -394,8 +393,3 @@ def _by_fold(played: Played, inside: NDArray[np.bool_], level: float) -> Figures
     shares = np.bincount(fold, inside) / np.bincount(fold)
     ends = {"least": float(shares.min()), "most": float(shares.max())}
     return {f"picp_{level:g}_{which}_fold": share for which, share in ends.items()}
-
-
-def _number(value: float) -> float | None:
-    """Turn what JSON has no number for into null."""
-    return value if math.isfinite(value) else None
