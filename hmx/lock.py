@@ -109,6 +109,7 @@ class _Turn:
     def __init__(self) -> None:
         self._threads = threading.RLock()
         self._held: FileLock | None = None
+        self._made: list[Path] = []
         self.depth = 0
 
     def take(self, *, again: bool) -> bool:
@@ -126,6 +127,7 @@ class _Turn:
         require_plain_tree(file, inside=True)  # opening it would empty what a link leads to
         lock = FileLock(file, thread_local=False, **_HARD)
         try:
+            made = [place for place in file.parents if not place.exists()]
             file.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(blocking=False)
             if not _is_there(lock, file):  # its owner removed it as we were opening it
@@ -135,11 +137,13 @@ class _Turn:
                 file.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         except Timeout:
             return False
+        except FileNotFoundError:  # another one failed, and removed the folder it had made
+            return self.lock(file, path)
         except NotImplementedError:
             raise OutputFailed(_no_locks(path)) from None
         except OSError as error:
             raise _failed(error, path) from error
-        self._held = lock
+        self._held, self._made = lock, made
         return True
 
     def leave(self, file: Path) -> None:
@@ -151,6 +155,9 @@ class _Turn:
                 with suppress(OSError):  # open files can't be removed everywhere
                     file.unlink()
             held.release()
+            with suppress(OSError):  # as soon as there is something in one of them
+                for place in self._made:
+                    place.rmdir()
         self._threads.release()
 
 

@@ -17,6 +17,7 @@ import pytest
 from hmx import lock
 from hmx.errors import OutputBusy, OutputFailed
 from hmx.lock import building, followed, lock_file
+from tests.test_ingest import YEARS, write_years
 
 HOLD = """
 import sys
@@ -24,6 +25,14 @@ from hmx.lock import building
 with building(sys.argv[1]):
     print("mine", flush=True)
     sys.stdin.read()
+"""
+CATALOG = """
+hmx: 1
+name: tiny
+cube:
+  path: tiny.zarr
+  sources: {hm: {path: "HM_{year}.tif", years: [1990, 1995, 2000]}}
+  target: hm
 """
 COUNT = """
 import pathlib, sys
@@ -78,6 +87,31 @@ def test_a_lock_ends_with_its_owner_and_its_file_goes_with_the_next(tmp_path: Pa
         with building(tmp_path / "m", wait=False):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_that_were_made_for_nothing_go_again(tmp_path: Path) -> None:
+    with building(tmp_path / "a" / "b" / "m"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert list(tmp_path.iterdir()) == []
+    with building(tmp_path / "a" / "b" / "m"):
+        (tmp_path / "a" / "mine").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "mine"]
+
+
+def test_ctrl_c_while_waiting_ends_quietly(tmp_path: Path) -> None:
+    write_years(tmp_path, YEARS)
+    catalog = tmp_path / "tiny.yaml"
+    catalog.write_text(CATALOG)
+    words = [str(Path(sys.executable).with_name("hmx")), "ingest", str(catalog)]
+    with another(tmp_path / "tiny.zarr"):
+        waits = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        assert waits.stderr is not None
+        assert waits.stderr.readline().endswith("tiny.zarr; waiting for it\n")
+        waits.send_signal(signal.SIGINT)
+        said = waits.communicate()[1]
+    assert waits.returncode == 130
+    assert said.split() == ["stopped.", "Run", "the", "same", "command", "again", "to", "go", "on."]
+    assert not (tmp_path / "tiny.zarr").exists()
 
 
 def test_nobody_holds_a_file_that_is_gone(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 import hmx
 from hmx.bundle import _describe
 from hmx.cube import enter
+from hmx.durable import Folder
 from hmx.errors import BadArgument, BundleError, OutputExists, TrainingFailed
 from hmx.folds import CALIBRATION, TEST, TRAIN, UNUSED, VALIDATION
 from hmx.learn.data import Batch, Chips, Draw, Reader
@@ -335,6 +336,45 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
     assert epochs[0] > 1, "it started over"
     assert same_weights(resumed, train(cube, recipe))
     assert not (tmp_path / "m.training").exists()
+
+
+def test_the_best_checkpoint_is_saved_before_the_last_and_each_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[str] = []
+    inner = Folder.write
+
+    def write(folder: Folder, name: str, data: bytes) -> None:
+        saved.append(name)
+        inner(folder, name, data)
+
+    monkeypatch.setattr(Folder, "write", write)
+    train(make_cube((64, 64)), recipe_of(epochs=3, final=False), out=tmp_path / "m")
+    kept = [name for name in saved if name.endswith(".ckpt")]
+    assert kept.count("last.ckpt") == 3
+    assert kept[:2] == ["best.ckpt", "last.ckpt"]
+    assert kept[-1] == "last.ckpt", (
+        "a kill in between would keep a best that is later than the last"
+    )
+
+
+def test_the_log_of_a_killed_run_has_each_epoch_once(tmp_path: Path) -> None:
+    cube, recipe = make_cube((64, 64)), recipe_of(epochs=4)
+    rows = []
+    for name, deaths in (("whole", 0), ("killed", 2)):
+        for death in range(deaths):
+
+            def kill(done: int, total: int, text: str, at: int = death + 2) -> None:
+                if done == at:
+                    raise Killed
+
+            with pytest.raises(Killed):
+                train(cube, recipe, out=tmp_path / name, progress=kill)
+        train(cube, recipe, out=tmp_path / name)
+        text = (tmp_path / name / "training.csv").read_text()
+        rows.append([{**row, "wait_share": ""} for row in csv.DictReader(text.splitlines())])
+    assert [row["epoch"] for row in rows[0]] == ["0", "1", "2", "3"]
+    assert rows[0] == rows[1]
 
 
 @pytest.mark.parametrize("moment", [1, 3, 5])
