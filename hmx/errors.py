@@ -128,7 +128,9 @@ def did_you_mean(word: str, known: Iterable[object]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, or nothing."""
     names = {str(name).casefold(): str(name) for name in known}  # SOC is as near to soc as can be
     close = get_close_matches(word.casefold(), names, n=1, cutoff=0.6)
-    return f" Did you mean {names[close[0]]!r}?" if close else ""
+    within = [name for name in names if len(word) > 2 and word.casefold() in name]  # soc (g/kg)
+    found = [*close, *within]
+    return f" Did you mean {names[found[0]]!r}?" if found else ""
 
 
 def missing_variable(word: str, known: Iterable[object], *, where: str = "the cube") -> HmxError:

@@ -307,7 +307,7 @@ def _change(bundle: MapBundle, wants: dict[str, Any], cube: str | None) -> str |
     sections = {"table": "points", "network": "model", "fit": "train", "split": "train.split"}
     for section, name in sections.items():
         for key, value in wants[section].items():
-            before = had.get(section, {}).get(key)
+            before = had.get(section, {}).get(key, value if value in ([], None) else None)
             if before != value and key not in HARDWARE:
                 return f"{name}.{key} is {value}, and was {before}"
     for key, why in (

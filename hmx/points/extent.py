@@ -63,8 +63,10 @@ def require_on_globe(
     if on_globe(known[:, ::-1]).all():
         why = f"x and y look swapped: {_swap(where)}"
     else:
+        metres = np.median(np.abs(known)) > 720
+        looks = "so these look like metres: pass" if metres else "so pass the right columns, or"
         why = (
-            f"{_largest(known)} is no longitude or latitude, so these look like metres: pass "
+            f"{_largest(known)} is no longitude or latitude, {looks} "
             "their true crs=..., e.g. crs='EPSG:32634'"
         )
     raise BadArgument(

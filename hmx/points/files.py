@@ -47,6 +47,8 @@ def open_table(source: Any, how: PointsOptions | None = None) -> Table:
     how = how or PointsOptions()
     if isinstance(source, str | Path):
         return _file(absolute(source), how)
+    if hasattr(source, "columns"):
+        _require_use("a table in memory", how, "layer", "separator", "encoding")
     if hasattr(source, "crs") and hasattr(source, "geometry"):
         return _geometries(source, how)
     if hasattr(source, "columns") and hasattr(source, "iloc"):
@@ -57,6 +59,16 @@ def open_table(source: Any, how: PointsOptions | None = None) -> Table:
     )
 
 
+def _require_use(what: str, how: PointsOptions, *unused: str) -> None:
+    """Refuse options that mean nothing for this kind of table."""
+    for name in unused:
+        if (value := getattr(how, name)) is not None:
+            raise BadArgument(
+                f"{name}={value!r} is of no use: {what} has no {name}. Leave it out; in a catalog, "
+                f"points.{name}."
+            )
+
+
 def _file(path: str, how: PointsOptions) -> Table:
     name = path.partition("?")[0].rstrip("/").rpartition("/")[2]
     kind, packed = name.lower(), ""
@@ -64,13 +76,19 @@ def _file(path: str, how: PointsOptions) -> Table:
         if kind.endswith(suffix):
             kind, packed = kind.removesuffix(suffix), suffix
     if kind.endswith(_TEXT):
+        _require_use(name, how, "layer")
         return read_text(_unpacked(_read(path), packed, path), name, how)
     if kind.endswith(_PARQUET):
+        _require_use(name, how, "layer", "encoding", "separator")
         return read_parquet(_unpacked(_read(path), packed, path), name)
     if kind.endswith(SHEETS):
+        _require_use(name, how, "encoding", "separator")
         return read_sheet(_read(path), name, how)
+    if Path(path).is_dir() and not kind.endswith(".gdb"):
+        raise SourceError(f"{path!r} is a folder. Pass the path of the table in it.")
     if kind.endswith(".zip") and (text := _zipped_text(path)) is not None:
         return read_text(text, name, how)
+    _require_use(name, how, "separator")
     return read_vector(path, name, how)
 
 

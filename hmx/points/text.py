@@ -34,6 +34,7 @@ _EMPTY = frozenset({
 })  # fmt: skip  # what pandas takes for missing
 _COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 _POINT = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+")
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 _PADDED = re.compile(r"[+-]?0\d")  # 007 is a name
@@ -128,7 +129,7 @@ def _records(text: str, separator: str) -> Iterator[_Record]:
     lines = (_squeezed(line) for line in source) if separator == " " else source
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     for fields in reader:
-        if any(field.strip() for field in fields) or len(fields) > 1:
+        if len(fields) > 1 or (fields and fields[0].strip()):
             yield _Record(reader.line_num, fields)
 
 
@@ -184,6 +185,8 @@ def _rows(text: str, separator: str, name: str) -> tuple[list[str], list[list[st
             f"points cannot be read from {name!r}: it is empty. Pass the path of a CSV with a "
             "header."
         )
+    if (named := _commented_header(records)) is not None:
+        plain = [named, *plain]
     skipped, header = len(records) - len(plain), [field.strip() for field in plain[0].fields]
     if len(header) == 1:
         raise BadArgument(
@@ -194,6 +197,18 @@ def _rows(text: str, separator: str, name: str) -> tuple[list[str], list[list[st
     rows = _fitted(plain[1:], len(header))
     _require_width(rows, plain[0], len(header), name)
     return header, [record.fields for record in rows], skipped
+
+
+def _commented_header(records: Sequence[_Record]) -> _Record | None:
+    """Return the header behind a #, where the first line without one is of data."""
+    first = next((at for at, record in enumerate(records) if not _is_comment(record)), 0)
+    if not first or not any(_NUMBER.fullmatch(field.strip()) for field in records[first].fields):
+        return None
+    before = records[first - 1]
+    fields = [before.fields[0].lstrip().lstrip("# "), *before.fields[1:]]
+    fits = 1 < len(fields) == len(records[first].fields)
+    named = fits and not any(_NUMBER.fullmatch(field.strip()) for field in fields)
+    return _Record(before.line, fields) if named else None
 
 
 def _fitted(rows: list[_Record], width: int) -> list[_Record]:
@@ -235,14 +250,11 @@ def _require_width(rows: Sequence[_Record], head: _Record, width: int, name: str
 def _decimal(header: Sequence[str], columns: Sequence[Sequence[str]], name: str) -> str:
     """Find the decimal sign from columns that hold nothing but numbers."""
     commas: list[tuple[str, list[str]]] = []
-    points = False
     for title, values in zip(header, columns, strict=True):
-        known = [v.strip() for v in values if v.strip() not in _EMPTY]
-        signed = [v for v in known if not _WHOLE.fullmatch(v)]
-        if signed and all(_COMMA.fullmatch(v) for v in signed):
+        signed = _signed(values, ",", _COMMA)
+        if signed:
             commas.append((title, signed))
-        points |= bool(signed) and all(_POINT.fullmatch(v) for v in signed)
-    if not commas or points:
+    if not commas or any(_signed(values, ".", _POINT) for values in columns):
         return "."  # what is text there is refused where it is needed, with the decimal sign named
     if all(_GROUPED.fullmatch(v) for _, signed in commas for v in signed):
         title, (value, *_) = commas[0]
@@ -255,16 +267,34 @@ def _decimal(header: Sequence[str], columns: Sequence[Sequence[str]], name: str)
     return ","
 
 
+def _signed(values: Sequence[str], sign: str, number: re.Pattern[str]) -> list[str]:
+    """Return the numbers of a column that have a sign, if it holds no text."""
+    if not any(sign in value for value in values):
+        return []
+    known = [value.strip() for value in values if value.strip() not in _EMPTY]
+    signed = [value for value in known if not _WHOLE.fullmatch(value)]
+    return signed if all(number.fullmatch(value) for value in signed) else []
+
+
 def _typed(values: Sequence[str], decimal: str) -> pd.Series:
     """Make numbers of a column that holds nothing else; what is empty is missing."""
-    stripped = [value.strip() for value in values]
-    column = pd.Series([None if v in _EMPTY else v for v in stripped], dtype=object)
+    column = pd.Series([value.strip() for value in values], dtype=object)
+    column = column.mask(column.isin(_EMPTY), None)
     known = column.dropna()
-    if known.empty or any(_PADDED.match(value) for value in known):
+    if known.empty or _as_numbers(known.iloc[:_LOOKED_AT], decimal).isna().any():
         return column
-    plain = column.map(lambda v: as_point(v, decimal), na_action="ignore")
-    numbers = pd.to_numeric(plain, errors="coerce")
+    if known.str.match(_PADDED).any():
+        return column
+    numbers = _as_numbers(column, decimal)
     return column if (numbers.isna() & column.notna()).any() else numbers
+
+
+def _as_numbers(column: pd.Series, decimal: str) -> pd.Series:
+    """Read text as numbers, NaN where it is none: as :func:`as_point`, a column at once."""
+    if decimal != ".":
+        pointed = column.str.contains(".", regex=False, na=False)
+        column = column.str.replace(",", ".", regex=False).mask(pointed, "?")
+    return pd.to_numeric(column, errors="coerce")
 
 
 def as_point(value: str, decimal: str) -> str:

@@ -17,6 +17,7 @@ _COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 _BOTH = re.compile(r"\s*[+-]?\d{1,3}(?:([.,' \u00a0\u202f])\d{3})(?:\1\d{3})*(?:[.,]\d+)?\s*")
 _GROUPED = re.compile(r"\s*[+-]?[1-9]\d{0,2}(?:,\d{3})+\s*")
 _POINT = re.compile(r"\s*[+-]?\d*\.\d+\s*")
+_ANGLE = re.compile(r"[\u00b0\u00ba'\"\u2032\u2033]|\d\s*[NSEWOnsewo]$|^[NSEWO]\s*\d")
 _LIMIT = re.compile(r"\s*[<>\u2264\u2265~]")
 
 
@@ -152,6 +153,8 @@ def _remedy(texts: Sequence[str], decimal: str, role: str) -> str:
             "A sign or blank between thousands is not read, for it may be a decimal sign: write "
             f"{_ungrouped(texts[0])}, or pass decimal=',' where the comma is decimal. Or {other}."
         )
+    if role == "coordinate" and any(_ANGLE.search(text) for text in texts):
+        return f"Write decimal degrees, such as 50.7088, south and west negative. Or {other}."
     distinct = list(dict.fromkeys(text.strip() for text in texts))
     codes = ", ".join(repr(text) for text in distinct[:5])
     limit = " (values below a limit of detection: a number such as half of it is less biased)"

@@ -142,3 +142,28 @@ def test_geometries_in_a_dataframe_are_places_without_a_crs() -> None:
     same(read(plain), TABLE)
     with pytest.raises(MissingCRS, match="its geometry has numbers"):
         read(plain, crs=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("points.csv", {"layer": "2018"}, r"layer='2018' is of no use: points\.csv has no layer"),
+        ("points.parquet", {"separator": ";"}, r"separator=';' is of no use"),
+        ("points.xlsx", {"encoding": "cp1252"}, r"encoding='cp1252' is of no use"),
+        (None, {"layer": "2018"}, r"a table in memory has no layer"),
+    ],
+)
+def test_an_option_that_a_table_has_no_use_for_is_refused(
+    tmp_path: Path, name: str | None, options: dict[str, str], words: str
+) -> None:
+    if name is not None:
+        TABLE.to_csv(tmp_path / "points.csv", index=False)
+        TABLE.to_parquet(tmp_path / "points.parquet")
+        TABLE.to_excel(tmp_path / "points.xlsx", index=False)
+    with pytest.raises(BadArgument, match=words):
+        read(TABLE if name is None else tmp_path / name, **options)
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"is a folder\. Pass the path of the table in it"):
+        read(tmp_path)

@@ -209,3 +209,8 @@ def test_ids_keep_their_leading_zeros(tmp_path: Path) -> None:
     points = read(tmp_path / "points.csv", where=["id <= 3", "soc != 3.5"])
     assert points.value.tolist() == [1.5, 2.5, 4.5]
     assert points.names.of(points.left["filtered"]) == ["002", "004", "005"]
+
+
+def test_a_header_behind_a_comment_sign_is_one(tmp_path: Path) -> None:
+    text = "# a survey, of 2018\n#" + TABLE.to_csv(index=False)
+    assert found(write(tmp_path / "points.csv", text)) == ("1 comment line skipped",)

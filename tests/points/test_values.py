@@ -129,3 +129,17 @@ def test_a_target_without_any_value_is_refused() -> None:
 def test_an_unknown_option_of_points_is_refused() -> None:
     with pytest.raises(BadArgument, match=r"unknown option 'seperator' .*mean 'separator'"):
         read_points(TABLE, target="soc", crs=WGS84, seperator=";")
+
+
+@pytest.mark.parametrize("text", ["41\u00b030.5'N", "41.5N", "N 41.5", "41 30 15.2 S"])
+def test_angles_are_to_be_decimal_degrees(text: str) -> None:
+    with pytest.raises(BadArgument, match=r"coordinate column 'lat' .*Write decimal degrees"):
+        read(TABLE.assign(lat=text))
+
+
+def test_a_longer_name_with_the_word_in_it_is_suggested() -> None:
+    table = TABLE.rename(columns={"soc": "SOC (g/kg)"})
+    with pytest.raises(MissingVariable, match=r"Did you mean 'SOC \(g/kg\)'"):
+        read(table)
+    points = read(table, target="SOC (g/kg)", where=["SOC (g/kg) <= 3"])
+    assert points.value.tolist() == [1.5, 2.5]
