@@ -228,7 +228,7 @@ def require_files(catalog: BaseCatalog, recipe: Recipe) -> None:
     for name, facts in recipe["sources"].items():
         source = catalog.cube.sources[name]
         gone = [key for key, files in facts["files"].items() if not files]
-        if gone or not facts["files"]:
+        if gone or (source.in_bands and not facts["files"]):
             steps = {"": ""} if source.in_bands else steps_of(source)
             gone = [""] if source.in_bands else gone
             paths = ", ".join(source.path_of(steps[key]) for key in gone)
