@@ -30,7 +30,8 @@ from hmx.parsing import Options, parse
 from hmx.scaling import Scaler
 from hmx.spec import Spec
 
-Real = int | float  # a whole number stays one: the digest of a model is that of its text
+# a whole number that arrays can hold stays one: the digest of a model is that of its text
+Real = Annotated[int, Field(ge=-(2**53), le=2**53)] | float
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Names = Annotated[tuple[Name, ...], Field(max_length=1000)]
 Value = Annotated[Real, Field(ge=-1e30, le=1e30)]

@@ -241,7 +241,7 @@ def wrong_job(job: Any, wanted: str, model: str) -> BundleError:
         How the message calls it.
     """
     does = {"forecast": "forecasts rasters", "map": "maps what was sampled at points"}
-    if job not in CALLS:
+    if not isinstance(job, str) or job not in CALLS:
         return BundleError(
             f"{model} is a model for {job!r}, which this version of hmx does not know. "
             "Install the hmx that wrote it, or train again."

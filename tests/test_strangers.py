@@ -165,6 +165,7 @@ def test_a_model_in_whose_place_a_fifo_lies_is_refused_at_once(folder: Path) -> 
         ("training", [], "must be a mapping of keys to values"),
         ("spec.transforms", {"elevation": "sqrt"}, "spec.transforms.elevation"),
         ("extra", 1, "unknown option 'extra'"),
+        ("calibration.ranks", [[[10**20] * 201]], "ranks"),
     ],
 )
 def test_a_description_says_what_can_be(tmp_path: Path, key: str, value: Any, words: str) -> None:
