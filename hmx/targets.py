@@ -97,6 +97,22 @@ def limits_of(transform: TargetTransform) -> tuple[float, float]:
     return (0.0, np.inf) if transform in ("log", "log1p") else (-np.inf, np.inf)
 
 
+def bounded(values: np.ndarray, scaler: TargetScaler, *, truth: np.ndarray) -> np.ndarray:
+    """Turn the network's units into native ones, no lower than truths or the bound can be.
+
+    Parameters
+    ----------
+    values : ndarray
+        Estimates or ends of intervals, in the scaler's units.
+    scaler : TargetScaler
+        From :func:`fit_target`.
+    truth : ndarray
+        Measured values, in the scaler's units.
+    """
+    floor = min(limits_of(scaler.transform)[0], float(inverse(truth, scaler).min()))
+    return np.maximum(inverse(values, scaler), floor)
+
+
 def ratio_of(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Compute the sum of truths over the sum of predictions.
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.map_spec import TargetScaler
-from hmx.targets import central, error_of, fit_target, forward, inverse, ratio_of
+from hmx.targets import bounded, central, error_of, fit_target, forward, inverse, ratio_of
 
 TRANSFORMS = ("none", "log", "log1p", "normalize")
 CARBON = np.random.default_rng(0).lognormal(1, 0.8, 500)
@@ -81,3 +81,13 @@ def test_an_error_is_carried_over_by_the_slope(transform: str) -> None:
     np.testing.assert_allclose(
         found, forward(sizes + native / 2, scaler) - forward(sizes - native / 2, scaler), rtol=1e-3
     )
+
+
+def test_what_cannot_be_negative_is_not_unless_truths_are() -> None:
+    scaler, low = TargetScaler("log1p"), np.log1p(np.array([-0.6, -0.1, 0.0, 4.0]))
+    truth = np.log1p(np.array([0.0, 3.0]))
+    np.testing.assert_allclose(bounded(low, scaler, truth=truth), [0, 0, 0, 4], atol=1e-12)
+    below = np.log1p(np.array([-0.2, 3.0]))
+    np.testing.assert_allclose(bounded(low, scaler, truth=below), [-0.2, -0.1, 0, 4], atol=1e-12)
+    free = TargetScaler("normalize", 1.0, 2.0)
+    np.testing.assert_allclose(bounded(low, free, truth=truth), inverse(low, free))

@@ -39,7 +39,7 @@ from hmx.metrics import (
 from hmx.paths import absolute
 from hmx.points.fold_report import FoldReport
 from hmx.points.splits import SiteFolds
-from hmx.targets import inverse
+from hmx.targets import bounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -201,7 +201,7 @@ class MapScorecard:
     def _scales(self) -> dict[str, Callable[[Array], Array]]:
         scales: dict[str, Callable[[Array], Array]] = {self.scale: lambda values: values}
         if self.scaler.transform != "none":
-            scales["native"] = partial(inverse, scaler=self.scaler)
+            scales["native"] = partial(bounded, scaler=self.scaler, truth=self._first.truth)
         return scales
 
     def _figures(
