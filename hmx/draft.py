@@ -196,7 +196,7 @@ def sweep(path: str | Path) -> None:
 def require_unreplaced(obj: xr.Dataset | xr.DataArray) -> None:
     """Raise if the cube that an object reads its pixels from is no longer the one it was."""
     store, had = obj.encoding.get("source"), obj.attrs.get("hmx_fingerprint")
-    if store is None or had is None or not obj.chunks:  # without chunks all is in memory
+    if store is None or had is None or not _is_lazy(obj):  # without chunks all is in memory
         return
     if attributes(store).get("hmx_fingerprint") != had:
         raise JobFailed(
@@ -224,3 +224,9 @@ def empty(folder: Path, *, but: str) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def _is_lazy(obj: xr.Dataset | xr.DataArray) -> bool:
+    """Return True if anything is still to be read; variables may be chunked apart."""
+    parts = obj.variables.values() if isinstance(obj, xr.Dataset) else [obj.variable]
+    return any(part.chunks is not None for part in parts)

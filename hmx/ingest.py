@@ -35,7 +35,8 @@ from hmx.cadence import Cadence
 from hmx.catalog import BaseCatalog, Source, is_url
 from hmx.census import Census, report
 from hmx.cube import CHUNK
-from hmx.draft import attributes, drafted, finished, recover, require_ours
+from hmx.current import is_current, known_of
+from hmx.draft import drafted, recover, require_ours
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.geozarr import group_attributes
 from hmx.grid import Grid
@@ -130,25 +131,10 @@ def ingest(
         old = require_ours(path)
         if overwrite or not is_current(catalog):
             fresh = overwrite or damage_of(catalog.cube.path) is not None
-            plan = _plan(catalog, {} if fresh else old)
+            plan = _plan(catalog, {} if fresh else known_of(catalog, old))
             with drafted(path) as draft:
                 _write(plan, draft, progress or silent, say)
     return path
-
-
-def is_current(catalog: BaseCatalog) -> bool:
-    """Tell whether the cube is complete, not seen to be damaged and made of the catalog's files.
-
-    Parameters
-    ----------
-    catalog : BaseCatalog
-        Its sources are stamped, not opened.
-    """
-    if damage_of(catalog.cube.path) is not None:
-        return False
-    old = attributes(catalog.cube.path)
-    now = recipe_of(catalog, finished(old))
-    return bool(finished(old)) and old["hmx_fingerprint"] == fingerprint(now)
 
 
 def _local(catalog: BaseCatalog) -> Path:
@@ -214,10 +200,9 @@ class _Plan:
         return {mark: last for mark, it_is in said.items() if it_is}
 
 
-def _plan(catalog: BaseCatalog, old: dict[str, Any]) -> _Plan:
+def _plan(catalog: BaseCatalog, known: Recipe) -> _Plan:
     """Check all that headers can tell, and say what is read from where."""
     sources, lead = catalog.cube.sources, catalog.cube.lead
-    known = finished(old)
     recipe = recipe_of(catalog, known)
     kept = kept_steps(known, recipe)
     recipe = recipe if kept else recipe_of(catalog, {})

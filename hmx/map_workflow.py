@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from hmx.bands import enter_bands
 from hmx.catalog import MapCatalog, is_url
 from hmx.cube import open_cube
+from hmx.current import is_current
 from hmx.describe_mapper import describe_held_out
 from hmx.draft import sweep
-from hmx.ingest import is_current
 from hmx.map_bundle import MapBundle
 from hmx.map_options import MapperOptions, PointsOptions
 from hmx.map_train_options import MapTrainOptions
@@ -26,8 +26,8 @@ from hmx.points.joining import join, require_new
 from hmx.points.suspects import require_learnable
 from hmx.points.table import Points, read_points
 from hmx.progress import QUIET, Talk
-from hmx.recipe import stamp
 from hmx.remote_models import is_remote
+from hmx.stamps import stamp
 from hmx.workflow import ensure_cube, foresee
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def _recipe(catalog: MapCatalog) -> MapRecipe:
         transforms=catalog.transforms,
         track=catalog.track.model_dump(),
         init_from=catalog.train.init_from,
-        stamp=None if is_url(path) or not Path(path).is_file() else stamp(path),
+        stamp=None if is_url(path) or not Path(path).is_file() else stamp(path)[:3],
     )
 
 

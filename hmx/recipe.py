@@ -1,7 +1,7 @@
 """Recipe: which files a cube is made of, and what of them has changed.
 
-A recipe is plain JSON: for each source its options, and for each step the stamp
-(name, size, mtime) of its files. The cube carries it in ``hmx_sources``, so a
+A recipe is plain JSON: for each source its options, and for each step the stamps of
+its files (:mod:`hmx.stamps`). The cube carries it in ``hmx_sources``, so a
 later run can tell what to do from stamps alone, without opening a raster.
 """
 
@@ -23,15 +23,15 @@ from hmx.catalog import BaseCatalog, Source, is_url
 from hmx.dates import first_date, read_date
 from hmx.errors import CatalogError, SourceError
 from hmx.mosaic import band_names, reading
-from hmx.redact import identity
 from hmx.source_options import BandRun
+from hmx.stamps import Stamp, stamp
 
 Recipe = dict[str, Any]
 
 _DATE = re.compile(r"\d{4}-")
 _MAGIC = re.compile(r"([?[])")  # of glob, and no pattern of ours
 _SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".tifw", ".wld", ".prj", ".xml", ".json")
-_FORMAT = 1  # raise it when the same rasters would give another store
+_FORMAT = 2  # raise it when the same rasters would give another store
 
 
 def recipe_of(catalog: BaseCatalog, known: Recipe) -> Recipe:
@@ -70,13 +70,66 @@ def _facts(
     told = {"path", "years", "months", "times", "bands", "future"}
     options = source.model_dump(mode="json", exclude=told)
     before = known["files"] if known and known["options"] == options else {}
-    files = {}
+    files: dict[str, list[Any]] = {}
+    seen: dict[str, Stamp] = {}  # bands are many steps of one file
     for key, step in (steps_of(source) or dict.fromkeys(before, "")).items():
         if wanted is None or source.axis is None or key in wanted | ahead:
-            found = [stamp(file) for file in find_files(source.path_of(step))]
+            known_as = {text: rest for text, *rest in before.get(key, [])}
+            found = []
+            for file in find_files(source.path_of(step)):
+                name = os.path.basename(file)
+                if file not in seen:
+                    seen[file] = stamp(file, [name, *known_as.get(name, [])])
+                found.append(seen[file])
             found += [["band", step]] if found and source.in_bands else []
             files[key] = found or before.get(key, [])
     return {"options": options, "files": files, **({"future": True} if source.future else {})}
+
+
+def settled(catalog: BaseCatalog, known: Recipe) -> Recipe:
+    """Take the recipe of a cube that an older hmx made for one of today, if its rasters are gone.
+
+    Where they are all there the cube is built anew, by the rules of today. Where one is
+    missing that cannot be: the cube is all there is, and it is kept.
+
+    Parameters
+    ----------
+    catalog : BaseCatalog
+        Names the sources.
+    known : dict
+        Recipe of the cube that is there, or empty.
+    """
+    if known.get("format", _FORMAT) == _FORMAT or not rasters_gone(catalog, known):
+        return known
+    sources = {
+        name: {**facts, "options": _as_today(facts["options"])}
+        for name, facts in known["sources"].items()
+    }
+    return {**known, "format": _FORMAT, "sources": sources}
+
+
+def rasters_gone(catalog: BaseCatalog, known: Recipe) -> list[str]:
+    """List the files of a cube that are no longer where the catalog looks for them."""
+    gone = []
+    for name, facts in known.get("sources", {}).items():
+        source = catalog.cube.sources.get(name)
+        if source is None:
+            continue
+        steps = steps_of(source) or dict.fromkeys(facts["files"], "")
+        there = {key for key in steps if find_files(source.path_of(steps[key]))}
+        gone += [f"{name} {short(key)}".strip() for key in facts["files"] if key not in there]
+    return gone
+
+
+def is_older(known: Recipe) -> bool:
+    """Return True for the recipe of a cube that an older hmx made."""
+    return known.get("format", _FORMAT) != _FORMAT
+
+
+def _as_today(options: Recipe) -> Recipe:
+    """Write the options of format 1, whose scale and offset had numbers for none."""
+    plain = {"scale": 1.0, "offset": 0.0}
+    return {k: None if k in plain and v == plain[k] else v for k, v in options.items()}
 
 
 def _ahead(source: Source, wanted: set[str] | None) -> set[str]:
@@ -280,20 +333,3 @@ def _find_remote(path: str) -> tuple[str, ...]:
         system, inner = fsspec.core.url_to_fs(path)
         found = system.glob(_MAGIC.sub(r"[\1]", inner))
         return tuple(sorted(system.unstrip_protocol(file) for file in found))
-
-
-def stamp(file: str) -> list[str | int]:
-    """Identify a file: name, size (bytes) and mtime (ns); a URL by itself.
-
-    A Zarr store is known by its metadata files, which every rewrite touches.
-    """
-    path = Path(file)
-    if is_url(file):
-        return [identity(file)]
-    inside = [path / name for name in ("zarr.json", ".zmetadata", ".zattrs", ".zgroup")]
-    stats = [p.stat() for p in (inside if path.is_dir() else [path]) if p.exists()]
-    return [
-        path.name,
-        sum(s.st_size for s in stats),
-        max((s.st_mtime_ns for s in stats), default=0),
-    ]

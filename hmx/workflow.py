@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from hmx.bundle import DESCRIPTION, Bundle, fits_means, load, require_bundle_place
 from hmx.catalog import AnyCatalog, BaseCatalog, Catalog, MapCatalog
 from hmx.cube import open_cube
+from hmx.current import is_current, note_of
 from hmx.describe import describe_skill
 from hmx.draft import sweep
-from hmx.ingest import ingest, is_current
+from hmx.ingest import ingest
 from hmx.integrity.reading import damage_of
 from hmx.lock import building
 from hmx.options import ForecastOptions, ModelOptions
@@ -57,10 +58,13 @@ def ensure_cube(catalog: BaseCatalog, talk: Talk = QUIET, *, overwrite: bool = F
             if overwrite or not is_current(catalog):
                 if (damage := damage_of(path)) is not None:
                     talk.say(f"cube: {damage}")
+                if (note := note_of(catalog)) is not None:
+                    talk.say(f"cube: {path}: {note}")
                 talk.say(f"cube: ingesting {', '.join(catalog.cube.sources)} into {path}")
                 ingest(catalog, overwrite=overwrite, progress=talk.progress(), say=talk.say)
                 return path
-    talk.say(f"cube: {path} is there and current")
+    note = note_of(catalog)
+    talk.say(f"cube: {path} is there and current" if note is None else f"cube: {path}: {note}")
     sweep(path)
     return path
 

@@ -69,7 +69,7 @@ LAYERS = [
     {"cube"},
     {"bands"},
     {"figures"},
-    {"mosaic", "recipe", "draft", "sources", "tiling", "timeline", "warping"},
+    {"stamps", "current", "mosaic", "recipe", "draft", "sources", "tiling", "timeline", "warping"},
     {"ingest"},
     {"spec", "map_spec", "targets"},
     {"points", "forest", "applicability"},
