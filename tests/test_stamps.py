@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +148,10 @@ def as_format_1(catalog: Catalog) -> None:
     }
     root.pop("consolidated_metadata", None)
     (path / "zarr.json").write_text(json.dumps(root))
-    for name in ("hmx_seal", ".hmx_seal"):
-        shutil.rmtree(path / name, ignore_errors=True)
+    shutil.rmtree(path / "hmx_seal")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(path)
 
 
 def lines_of(catalog: Catalog) -> list[str]:
