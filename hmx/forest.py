@@ -157,7 +157,7 @@ class Forest:
             return False
         if not all(np.isfinite(array).all() for array in numbers) or not len(self.roots):
             return False
-        nodes, sizes = len(self.feature), np.diff(self.roots.astype(np.int64))
+        nodes, sizes = len(self.feature), np.diff(self.roots).astype(np.int64)
         leaf = self.feature == _LEAF
         at = np.arange(nodes) - np.repeat(self.roots[:-1], sizes)
         ahead = (self.right > at + 1) & (self.right < np.repeat(sizes, sizes))

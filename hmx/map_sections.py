@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from hmx.bounds import FilePath
 from hmx.map_options import MapperOptions
 from hmx.map_train_options import MapTrainOptions
 from hmx.mapping_options import MapOptions, MapScoreOptions
-from hmx.sections import FilePath
 from hmx.split_options import SplitOptions
 
 

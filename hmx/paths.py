@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hmx.errors import BadArgument
+
 _LOCAL = "file://"
 
 
@@ -43,8 +45,16 @@ def absolute(path: str | Path, base: str | Path | None = None) -> str:
         text = "/" + text.removeprefix(_LOCAL).removeprefix("localhost").lstrip("/")
     if is_url(text):
         return text
-    start = os.getcwd() if base is None else os.path.abspath(base)
-    return _climbed(os.path.join(start, os.path.expanduser(text)))
+    text = os.path.expanduser(text)
+    if os.path.isabs(text):
+        return _climbed(text)
+    try:
+        return _climbed(os.path.join(os.path.abspath(base or os.curdir), text))
+    except FileNotFoundError:
+        raise BadArgument(
+            f"{text!r} starts at the working folder, and that was removed. Change to a folder that "
+            "is there, or write the whole path."
+        ) from None
 
 
 def _climbed(path: str) -> str:

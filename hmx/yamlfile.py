@@ -40,12 +40,16 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         self.depth, self.count = self.depth + 1, self.count + 1
         if self.depth > DEEPEST:
-            raise _problem(self.peek_event(), f"it is nested more than {DEEPEST} deep")
+            raise _problem(self._here(), f"it is nested more than {DEEPEST} deep")
         if self.count > MOST:
-            raise _problem(self.peek_event(), f"it has more than {MOST:,} values")
+            raise _problem(self._here(), f"it has more than {MOST:,} values")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+    def _here(self) -> Any:
+        peek: Any = self.peek_event  # which types-PyYAML leaves without types
+        return peek()
 
     def get_single_data(self, *, whole: bool = False) -> Any:
         node = self.get_single_node()

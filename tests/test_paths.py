@@ -11,7 +11,7 @@ import xarray as xr
 
 import hmx
 from hmx.cube import enter
-from hmx.errors import CubeError
+from hmx.errors import BadArgument, CubeError
 from hmx.paths import absolute, is_url
 from hmx.predict.direct import store_of
 from hmx.products.cog import export_cog
@@ -103,3 +103,14 @@ def test_two_dots_after_a_link_leave_the_folder_it_points_to(tmp_path: Path) -> 
 def test_urls_stay_as_they_are(url: str) -> None:
     assert is_url(url)
     assert absolute(url, "/data") == url
+
+
+def test_a_working_folder_that_was_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert absolute("/data/a.zarr") == "/data/a.zarr"
+    with pytest.raises(BadArgument, match="starts at the working folder, and that was removed"):
+        absolute("a.zarr")
