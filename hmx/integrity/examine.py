@@ -337,12 +337,12 @@ def audit_of(attributes: Mapping[Any, Any]) -> Document | None:
     attributes : mapping
         Of the root.
     """
-    text = attributes.get(AUDIT)
     try:
+        text = attributes[AUDIT]
         found = {key: value for key, value in json.loads(text).items() if key != "digest"}
         # audits of older releases have no digest
         return found if text in (audit_text(found), json.dumps(found)) else None
-    except (TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 

@@ -303,8 +303,10 @@ def open_checked(place: str, **options: Any) -> xr.Dataset:
         Of :func:`xarray.open_zarr`.
     """
     guard = guard_of(place, options.get("storage_options"))
+    data: xr.Dataset
     if guard is None:
-        return xr.open_zarr(place, **options)
+        data = xr.open_zarr(place, **options)
+        return data
     storage = options.pop("storage_options", None)
     inner: Store
     if "://" in place:

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import random
 import sys
 import tempfile
 import time
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,8 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     counts = dict(zip(KINDS, (args.flips, args.chunks, args.metadata), strict=True))
-    logging.getLogger("lightning").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
     draw, rows = random.Random(args.seed), []
     with tempfile.TemporaryDirectory(prefix="hmx-damage-") as folder:
         found = subjects(Path(folder))

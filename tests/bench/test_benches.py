@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from tests.bench import __main__ as benches
-from tests.bench import faults, gpu, ingest, job, jobmemory, memory
+from tests.bench import damage, faults, gpu, ingest, job, jobmemory, memory
 
 
 def test_the_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,6 +23,12 @@ def test_the_ingest_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     figures = json.loads(capsys.readouterr().out)
     assert figures["peak_mib"] > 50
     assert figures["stack_mib"] == pytest.approx(3.2, abs=0.1)
+
+
+def test_the_benchmark_of_damage_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert damage.main(["--flips", "4", "--chunks", "4", "--metadata", "4", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert sum(row["damaged"] for row in rows) == sum(row["found"] for row in rows) == 12
 
 
 def test_the_job_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
