@@ -275,7 +275,8 @@ def _between(start: Any, end: Any) -> int:
     if isinstance(start, np.datetime64):
         moments = [moment.astype("datetime64[us]").astype("int64") for moment in (start, end)]
         return int(moments[1] - moments[0])
-    return round((end - start) / datetime.timedelta(microseconds=1))
+    count: int = round((end - start) / datetime.timedelta(microseconds=1))
+    return count
 
 
 def _first_of(like: Any, month_number: int) -> Any:

@@ -22,7 +22,8 @@ Result = TypeVar("Result")
 @contextmanager
 def defaults() -> Iterator[None]:
     """Compute under the defaults of numpy and xarray; not from several threads at once."""
-    with np.errstate(all="ignore"), xr.set_options(keep_attrs="default", arithmetic_join="inner"):
+    options = {"keep_attrs": "default", "arithmetic_join": "inner"}
+    with np.errstate(all="ignore"), xr.set_options(**options):  # type: ignore[no-untyped-call]
         yield
 
 

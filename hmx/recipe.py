@@ -123,7 +123,7 @@ def rasters_gone(catalog: BaseCatalog, known: Recipe) -> list[str]:
 
 def is_older(known: Recipe) -> bool:
     """Return True for the recipe of a cube that an older hmx made."""
-    return known.get("format", _FORMAT) != _FORMAT
+    return bool(known.get("format", _FORMAT) != _FORMAT)
 
 
 def _as_today(options: Recipe) -> Recipe:
@@ -198,7 +198,8 @@ def _band_steps(source: Source) -> dict[int | str, int]:
     """Map steps to the numbers of the bands that they are."""
     files = find_files(source.path)
     if not files:  # a list says its steps by itself
-        return {step: band for band, step in enumerate(source.steps(), 1)}
+        listed: list[Any] = list(source.steps())
+        return {step: band for band, step in enumerate(listed, 1)}
     said = band_names(files[0])
     if isinstance(source.bands, BandRun):
         steps: list[Any] = list(source.bands.values(len(said)))
