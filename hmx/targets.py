@@ -110,7 +110,7 @@ def bounded(values: np.ndarray, scaler: TargetScaler, *, truth: np.ndarray) -> n
         Measured values, in the scaler's units.
     """
     floor = min(limits_of(scaler.transform)[0], float(inverse(truth, scaler).min()))
-    return np.maximum(inverse(values, scaler), floor)
+    return np.asarray(np.maximum(inverse(values, scaler), floor))
 
 
 def ratio_of(truth: np.ndarray, predicted: np.ndarray) -> float:
