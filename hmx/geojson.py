@@ -104,7 +104,7 @@ def crs_of(layer: Mapping[str, Any], what: str) -> pyproj.CRS:
             )
         return pyproj.CRS(_LONLAT)
     properties = member.get("properties") or {} if isinstance(member, Mapping) else {"name": member}
-    name = properties.get("name", properties.get("code"))
+    name: Any = properties.get("name", properties.get("code"))
     try:
         return pyproj.CRS.from_user_input(int(name) if str(name).isdigit() else name)
     except (pyproj.exceptions.CRSError, TypeError):

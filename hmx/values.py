@@ -193,7 +193,7 @@ class Rules:
         """Return which stored numbers are no data; nothing is refused."""
         with np.errstate(all="ignore"):
             found = [np.zeros(values.shape, bool), *(f for _, f in self._voids(values, None))]
-            missing = np.logical_or.reduce(found)
+            missing: np.ndarray = np.logical_or.reduce(found)
             if self.valid_range is not None:
                 numbers = values.astype("float64") * self.scale + self.offset
                 low, high = self.valid_range
@@ -236,7 +236,7 @@ def _equals(raw: np.ndarray, value: float) -> np.ndarray:
     if not np.isfinite(value):
         return np.asarray(raw == value)
     if abs(value) > HUGE:
-        return np.abs(raw / raw.dtype.type(value) - 1) <= _ROUNDED_HUGE
+        return np.asarray(np.abs(raw / raw.dtype.type(value) - 1) <= _ROUNDED_HUGE)
     rounding = max(np.finfo(raw.dtype).eps, np.finfo("float32").eps) * abs(value)
     return np.asarray(np.abs(raw - value) <= rounding)
 
@@ -252,7 +252,9 @@ def cleaned(variable: xr.DataArray) -> xr.DataArray:
     rules = Rules.of(variable)
     if rules == Rules() and variable.dtype.kind == "f":
         return variable.astype("float32")
-    clean = xr.apply_ufunc(rules.clean, variable, dask="parallelized", output_dtypes=["float32"])
+    clean: xr.DataArray = xr.apply_ufunc(
+        rules.clean, variable, dask="parallelized", output_dtypes=["float32"]
+    )
     return clean.assign_attrs({k: v for k, v in variable.attrs.items() if k not in DECLARATIONS})
 
 

@@ -182,7 +182,7 @@ class Warped:
         x, y = self.grid.corner(rows, columns)  # type: ignore[arg-type]
         if self._to_source is not None:
             x, y = self._to_source.transform(x, y)
-        row, column = self.part.grid.locate(x, y)  # type: ignore[arg-type]
+        row, column = self.part.grid.locate(x, y)
         return np.asarray(row), np.asarray(column)
 
     @cached_property
@@ -264,7 +264,7 @@ def _turn(source: Grid, target: Grid) -> int | None:
     )
     if not whole or target.difference(turned) is not None:
         return None
-    return columns % period
+    return int(columns % period)
 
 
 def _period(grid: Grid) -> int:
