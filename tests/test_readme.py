@@ -88,7 +88,9 @@ def test_keys_of_the_readme_about_maps_exist() -> None:
 def test_every_command_of_the_readme_exists() -> None:
     listed = re.search(r"`hmx ([a-z |]+) CATALOG`", README)
     assert listed is not None
-    assert sorted(listed[1].split(" | ")) == sorted(cli.commands)
+    assert sorted([*listed[1].split(" | "), "guide"]) == sorted(cli.commands)
+    pages = {page.stem for page in (ROOT / "hmx" / "guide").glob("*.md")}
+    assert set(re.findall(r"^\| `([\w-]+)` \|", README.split("## Guide")[1], re.MULTILINE)) == pages
     typed = re.findall(r"^hmx (\w+) catalogs/(\w+\.yaml)(.*)$", README, flags=re.MULTILINE)
     assert {catalog for _, catalog, _ in typed} == {"demo.yaml", "demo_soc.yaml"}
     for name, catalog, words in typed:
