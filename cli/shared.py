@@ -92,7 +92,14 @@ class Call:
 
         if is_catalog(self.catalog):
             return None
-        if Path(self.catalog).expanduser().is_file():
+        try:
+            is_file = Path(self.catalog).expanduser().is_file()
+        except OSError as error:
+            raise BadArgument(
+                f"{self.catalog[:99]!r} ... is no path: {error.strerror}. Pass a catalog, or the "
+                "folder of a store or model."
+            ) from None
+        if is_file:
             raise BadArgument(
                 f"{self.catalog} is a file, and this command takes a catalog, whose name ends in "
                 ".yaml, or the folder of a store or model. Pass one of them."

@@ -29,11 +29,11 @@ def verify(call: Call, sample: int, seed: int, source: str | None) -> None:
     that lie across the tiles again, reports the largest difference and writes the audit
     into the store's attributes. Exit code 1 if anything is not as it should be.
     """
+    store, source = here(call.store), here(source, "--source")
+    stores = _stores_of(call) if store is None else {"store": store}
     from hmx.integrity.examine import verify_all
     from hmx.predict.verify import verify as check  # loads torch
 
-    store, source = here(call.store), here(source, "--source")
-    stores = _stores_of(call) if store is None else {"store": store}
     asked = {"sample": sample, "seed": seed, "source": source or stores.get("cube")}
     talk = call.talk
     out(verify_all(stores, lambda at: str(check(at, **asked, progress=talk.progress())), talk))

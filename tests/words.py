@@ -73,7 +73,8 @@ def invocations() -> Iterator[tuple[str, ...]]:
     toy = "toy.yaml"
     for command in COMPUTING:
         yield from ((command, toy, "--h", value) for value in NUMBERS)
-        yield from ((command, toy, "--level", value) for value in NUMBERS)
+        levels = [value for value in NUMBERS if value != "2.5"]  # which is one
+        yield from ((command, toy, "--level", value) for value in levels)
         yield from ((command, toy, "--workers", value) for value in NUMBERS)
         yield from ((command, toy, "--device", value) for value in ("", "gpu", "cuda:99", LONG))
         yield from ((command, toy, "-h", "4"), (command, "-h4", toy), (command, toy, "--hh", "4"))
