@@ -36,7 +36,7 @@ _PAUSE = (0.05, 0.5)  # seconds between looks at a lock that another one holds: 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 _NO_WRITING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 # newer releases fall back to a file that would outlive its owner
-_HARD = {"fallback_to_soft": False}
+_HARD: dict[str, Any] = {"fallback_to_soft": False}
 _HARD = _HARD if _HARD.keys() <= inspect.signature(FileLock.__init__).parameters.keys() else {}
 
 

@@ -85,6 +85,9 @@ COMMANDS = {
             "overwrite", ["forecast", "toy.yaml", *_SHORTER], [["forecast", "toy.yaml"]]
         ),
         Command("export", ["export", "toy.yaml"], [["forecast", "toy.yaml"]]),
+        Command(
+            "map evaluate", ["evaluate", "soils.yaml"], [["ingest", "soils.yaml"]], catalog="soils"
+        ),
         Command("map train", ["train", "soils.yaml"], [["ingest", "soils.yaml"]], catalog="soils"),
         Command("map", ["map", "soils.yaml"], [["train", "soils.yaml"]], catalog="soils"),
     )

@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from tests.bench import __main__ as benches
-from tests.bench import damage, faults, gpu, ingest, job, jobmemory, memory
+from tests.bench import crashes, damage, faults, gpu, ingest, job, jobmemory, memory, together
 
 
 def test_the_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,6 +49,20 @@ def test_the_job_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_fault_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert faults.main(["--seeds", "1", "--victims", "worker", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["worker"]["same_bytes"] == 1
+
+
+def test_the_crash_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert crashes.main(["--commands", "export", "--every", "40", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["export"]
+    assert figures["points"] > 20
+    assert figures["killed"] > 0
+    assert figures["litter"] == []
+
+
+def test_the_benchmark_of_commands_at_once_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert together.main(["--pairs", "0", "--fives", "0", "--real", "1", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["real pairs"]
+    assert (figures["commands"], figures["failed"], figures["different"]) == (2, [], [])
 
 
 def test_one_command_names_them_all() -> None:
