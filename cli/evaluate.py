@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from hmx.cli.shared import Call, Command, catalog_command, here, moment, out, worker_flags
@@ -20,7 +22,7 @@ from hmx.cli.shared import Call, Command, catalog_command, here, moment, out, wo
 @click.option("--output", metavar="DIR", help="Folder of the scorecard.")
 @click.option("--overwrite", is_flag=True, help="Score again even if the scorecard is current.")
 def evaluate(
-    call: Call, model: str | None, output: str | None, overwrite: bool, **wanted: object
+    call: Call, model: str | None, output: str | None, overwrite: bool, **wanted: Any
 ) -> None:
     """Score the model of CATALOG against persistence and other baselines; ingest if need be.
 

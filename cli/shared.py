@@ -148,7 +148,8 @@ class Call:
 
 
 def _progress() -> Progress:
-    return whisper(reporter())
+    report: Progress = whisper(reporter())
+    return report
 
 
 def here(path: str | None, flag: str = "--output") -> str | None:

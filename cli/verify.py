@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from hmx.cli.shared import Call, Command, catalog_command, here, out
@@ -34,7 +36,7 @@ def verify(call: Call, sample: int, seed: int, source: str | None) -> None:
     from hmx.integrity.examine import verify_all
     from hmx.predict.verify import verify as check  # loads torch
 
-    asked = {"sample": sample, "seed": seed, "source": source or stores.get("cube")}
+    asked: dict[str, Any] = {"sample": sample, "seed": seed, "source": source or stores.get("cube")}
     talk = call.talk
     out(verify_all(stores, lambda at: str(check(at, **asked, progress=talk.progress())), talk))
 

@@ -134,7 +134,7 @@ def load(path: str | Path) -> MapBundle:
         job, or cannot be fetched.
     """
     raw, arrays, folder = read_folder(path, "map")
-    arrays_of = {part: beneath(f"{part}/", arrays) for part in _PARTS}
+    arrays_of: dict[str, Any] = {part: beneath(f"{part}/", arrays) for part in _PARTS}
     require_floats(arrays_of["weights"])
     bundle = MapBundle(
         **read_mapper(raw, folder),

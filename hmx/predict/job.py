@@ -53,7 +53,7 @@ from hmx.redact import redact
 from hmx.windows import Index, Tile
 
 # by the word that a ledger has for it: the options, and the order that is made of them
-_ORDERS: dict[str, tuple[Callable[..., Any], Callable[..., BaseOrder]]] = {
+_ORDERS: dict[str, tuple[type[Any], Callable[..., BaseOrder]]] = {
     "forecast": (ForecastOptions, Order.of),
     "map": (MapOptions, MapOrder.of),
 }
