@@ -135,7 +135,8 @@ class Crashes:
     def __init__(self, server: Server, folder: Path, command: Command):
         self.server, self.command = server, command
         self.base, self.work = folder / "base", folder / "work"
-        shutil.rmtree(self.base, ignore_errors=True)
+        for place in (self.base, self.work):
+            shutil.rmtree(place, ignore_errors=True)
         self._reset()
         write_world(self.work, command.catalog)
         for words in command.before:
@@ -182,11 +183,7 @@ class Crashes:
         return self.server.run(self.work, *self.command.words, **how)
 
     def _reset(self) -> None:
-        shutil.rmtree(self.work, ignore_errors=True)
-        if self.base.exists():
-            shutil.copytree(self.base, self.work)
-        else:
-            self.work.mkdir(parents=True)
+        restore(self.work, self.base)
 
     def _lies(self) -> bool:
         """Whether a store says that it is complete and is neither the old nor the new one."""
@@ -204,6 +201,25 @@ class Crashes:
 def _below(files: Tree, store: str) -> Tree:
     inside = (item for item in files.items() if item[0].startswith(f"{store}/"))
     return {name: data for name, data in inside if not name.endswith(".partial")}
+
+
+def restore(work: Path, base: Path) -> None:
+    """Make a folder what another one is; files at its top, which nothing changes, stay.
+
+    A cube remembers the inodes of its rasters, so the rasters may not be copied anew.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    wanted = {path.name for path in base.iterdir()} if base.exists() else set()
+    for path in list(work.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in wanted:
+            path.unlink()
+    for name in wanted:
+        if (base / name).is_dir():
+            shutil.copytree(base / name, work / name)
+        elif not (work / name).exists():
+            shutil.copy2(base / name, work / name)
 
 
 def write_world(folder: Path, catalog: str, *, epochs: int = 2) -> None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.crashes import Tree, tree, write_world
+from tests.crashes import Tree, restore, tree, write_world
 from tests.forks import End, Run, Server
 
 WORDS = ("forecast", "toy.yaml")
@@ -114,8 +113,7 @@ class Together:
         return [End(code, said=text) for code, text in zip(codes, said, strict=True)]
 
     def _reset(self) -> None:
-        shutil.rmtree(self.work, ignore_errors=True)
-        shutil.copytree(self.base, self.work)
+        restore(self.work, self.base)
 
     def _tree(self) -> Tree:
         found = dict(tree(self.work))
