@@ -193,4 +193,4 @@ def test_a_reference_reads_as_it_is_written() -> None:
 
 def test_a_folder_stays_a_folder(tmp_path: Path) -> None:
     assert local_folder(str(tmp_path)) == tmp_path
-    assert local_folder(Path("wandb")) == Path("wandb")
+    assert local_folder(Path("wandb")) == Path("wandb").absolute()  # as it was typed, not as a URL

@@ -88,7 +88,9 @@ class Case:
         kept = in_memory(cube)
         section = self.section
         apart = (section.workers, section.scheduler, section.cluster) != (None, None, None)
-        if apart or (kept is cube and cube.data.chunks):
+        # not Dataset.chunks, which raises where variables are chunked differently
+        lazy = kept is cube and any(v.chunks for v in cube.data.variables.values())
+        if apart or lazy:
             why = "other processes read it from disk" if apart else "it is too large for memory"
             raise CubeError(
                 f"this cube is no store as it was opened, and {why}. Write it first: "

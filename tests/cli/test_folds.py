@@ -62,8 +62,8 @@ def test_quiet_says_nothing_but_the_path(catalog: Path) -> None:
         (["--output", "s3://bucket/folds.png"], "Pass --output folds.png"),
         (["--buffer", "90"], "buffer=90 px leaves no pixel for train"),
         (["--until", "1991"], "is not on the time axis"),
-        (["--folds", "1"], "at least 2 folds"),
-        (["--block-m", "0"], "block_m=0.0: a block has a side above 0"),
+        (["--folds", "1"], "1 is not in the range 2<=x<=1000"),
+        (["--block-m", "0"], "0.0 is not in the range 0<x<="),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(catalog: Path, words: list[str], text: str) -> None:
