@@ -12,6 +12,7 @@
     |   `-- NotEnoughData                  ... with too few steps or no valid pixel
     |-- MissingVariable (KeyError)         a name that is not in the cube
     |-- SourceError     (OSError)          a file that is missing or cannot be read
+    |   `-- DamagedStore                   ... a store of hmx that is not as it was written
     |-- BundleError     (ValueError)       a model that does not fit, or is damaged
     |-- NotTrained      (LookupError)      a forecast asked for without a model
     |-- OutputExists    (FileExistsError)  a place that holds something else
@@ -80,6 +81,12 @@ class MissingVariable(HmxError, KeyError):
 
 class SourceError(HmxError, OSError):
     """A source file that is missing, truncated or unreadable."""
+
+
+class DamagedStore(SourceError):
+    """A store that hmx finished, and that has lost a chunk or holds other bytes since."""
+
+    exit_code = 1
 
 
 class BundleError(HmxError, ValueError):

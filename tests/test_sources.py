@@ -347,7 +347,7 @@ def test_a_stamp_changes_with_the_file_and_not_with_its_folder(tmp_path: Path) -
     path = write_tif(tmp_path / "a.tif", field())
     before = stamp(str(path))
     (tmp_path / "b").mkdir()
-    assert stamp(str(path.rename(tmp_path / "b" / "a.tif"))) == before
+    assert stamp(str(path.rename(tmp_path / "b" / "a.tif")), before) == before
     write_tif(path, field(seed=1))
-    assert stamp(str(path)) != before
+    assert stamp(str(path), before) != before
     assert stamp("s3://bucket/a.tif") == ["s3://bucket/a.tif"]

@@ -21,7 +21,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from hmx.durable import Folder
-from hmx.errors import SourceError
+from hmx.errors import DamagedStore
 from hmx.integrity.seal import (
     ROOT,
     SEAL,
@@ -62,7 +62,7 @@ class Guard:
     labels: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def check(self, key: str, data: np.ndarray | None) -> None:
-        """Raise :class:`SourceError` unless a file is as it was sealed.
+        """Raise `DamagedStore` unless a file is as it was sealed.
 
         Parameters
         ----------
@@ -75,7 +75,7 @@ class Guard:
             name, at = chunk
             fault = self.seal.chunks[name].fault(at, data)
             if fault:
-                raise SourceError(
+                raise DamagedStore(
                     f"{self.place}: a chunk of {name} {fault}, at {self.where(name, at)}. "
                     f"{self.remedy()} hmx verify {self.place} lists all that is damaged."
                 )
@@ -90,7 +90,7 @@ class Guard:
         for name in self.seal.arrays if members else ():
             self._check_metadata(name, members.get(name))
         if more := members.keys() - self.seal.arrays.keys() - {SEAL}:
-            raise SourceError(self._edited(f"{', '.join(sorted(more))} (metadata)"))
+            raise DamagedStore(self._edited(f"{', '.join(sorted(more))} (metadata)"))
 
     def _check_metadata(self, name: str, found: Document | None) -> None:
         sealed = self.seal.arrays.get(name) if name else self.seal.root
@@ -98,7 +98,7 @@ class Guard:
             return
         if found is None or digest_of(found if name else lasting(found)) != sealed:
             file = f"{name}/{ROOT}" if name else ROOT
-            raise SourceError(self._edited(f"the metadata of {name or 'the store'} ({file})"))
+            raise DamagedStore(self._edited(f"the metadata of {name or 'the store'} ({file})"))
 
     def _edited(self, what: str) -> str:
         return (
@@ -220,14 +220,14 @@ def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Gu
 
     Raises
     ------
-    SourceError
+    DamagedStore
         If metadata or seal are damaged, or were edited.
     """
     files, top = fsspec.core.url_to_fs(place, **(storage_options or {}))
     data = _read(files, f"{top}/{ROOT}")
     root = parsed(data)
     if data is not None and root is None:
-        raise SourceError(
+        raise DamagedStore(
             f"{place}: {ROOT} is damaged: it is no JSON. {remedy({})} Of a cube: move the folder "
             "away, then hmx ingest CATALOG."
         )
@@ -242,7 +242,7 @@ def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Gu
     # who consolidates the store again writes the same, and what a group has none of
     if seal is None or (members and bare(repeated) != bare(parsed(data))):
         what = "is lost" if data is None else "is damaged"
-        raise SourceError(
+        raise DamagedStore(
             f"{place}: its seal ({SEAL}/{ROOT}) {what}, so nothing in it is proven. {remedy(root)}"
         )
     guard = Guard(place, seal, root, members)
@@ -268,7 +268,7 @@ def damage_of(store: str) -> str | None:
         if guard is None:
             return None
         there = Folder(store).stamps("")
-    except SourceError as error:
+    except DamagedStore as error:
         return str(error)
     except OSError:
         return None

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from hmx.errors import HmxError, JobFailed
+from hmx.errors import DamagedStore, HmxError, JobFailed
 from hmx.windows import Index
 
 if TYPE_CHECKING:
@@ -207,7 +207,8 @@ def _error(future: Future) -> BaseException | None:
     error: BaseException | None = future.exception()
     if future.status == "cancelled":  # nobody is there to run it
         raise _lost()
-    if isinstance(error, HmxError):
+    # a chunk that is damaged is the fault of the tiles that read it, and of no other
+    if isinstance(error, HmxError) and not isinstance(error, DamagedStore):
         raise error
     return error
 

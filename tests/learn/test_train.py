@@ -501,7 +501,11 @@ def reweigh(path: Path, change: Any) -> None:
 
 DAMAGES = [
     (describe_otherwise, lambda r: r.update(format=99), r"has format 99 and this version"),
-    (describe_otherwise, lambda r: r.pop("scaler"), r"does not describe a model \('scaler'\)"),
+    (
+        describe_otherwise,
+        lambda r: r.pop("scaler"),
+        r"does not describe a model: scaler: this key is required",
+    ),
     (
         describe_otherwise,
         lambda r: r["spec"]["network"].update(width=9),
