@@ -200,9 +200,7 @@ def test_too_few_groups_for_the_inner_folds_are_refused() -> None:
 
 def test_a_loss_that_is_no_number_ends_the_fit_in_words() -> None:
     raw, values = samples(64)
-    with pytest.raises(
-        TrainingFailed, match=r"the loss became (nan|inf) at epoch \d\. Train with a sma"
-    ):
+    with pytest.raises(TrainingFailed, match=r"the loss became (nan|inf) at epoch \d\. Train"):
         learn(raw, values, np.arange(64), groups=np.arange(64), spec=spec_of(), fit=fit_of(lr=1e3))
 
 

@@ -504,7 +504,7 @@ DAMAGES = [
     (
         describe_otherwise,
         lambda r: r.pop("scaler"),
-        r"does not describe a model: scaler: this key is required",
+        r"a model: scaler: this key is required",
     ),
     (
         describe_otherwise,
