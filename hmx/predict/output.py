@@ -79,11 +79,11 @@ def lay_out(template: xr.Dataset, path: str, *, grid: Grid, chunk: int) -> None:
     template.attrs = finite(template.attrs)
     for variable in template.variables.values():
         variable.attrs = finite(variable.attrs)
-    for variable in template.data_vars.values():
+    for name in template.data_vars:
         # an attribute here: the encoding that to_zarr is given takes the place of the other,
         # and GDAL finds the CRS of an array by this word alone
-        variable.variable.attrs["grid_mapping"] = "spatial_ref"
-        variable.variable.encoding.pop("grid_mapping", None)
+        template.variables[name].attrs["grid_mapping"] = "spatial_ref"
+        template.variables[name].encoding.pop("grid_mapping", None)
     with _replaced(path) as draft:
         template.to_zarr(
             draft,
