@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hmx.cli.shared import Call, Command, catalog_command, here, out
+from hmx.errors import HmxError
 
 
 @click.command(cls=Command)
@@ -29,14 +30,21 @@ def info(call: Call) -> None:
         name, product = loaded.name, {"forecast": loaded.forecast_path}
         made = {"cube": loaded.cube.path, "model": loaded.model_path}
     out(f"catalog   {name}")
+    code = 0
     for what, path in (made | product).items():
         out(f"\n{what:<9} {path}")
-        out(_describe(path, what) if _is_there(path) else "  not made yet")
+        try:
+            out(_describe(path, what) if _is_there(path) else "  not made yet")
+        except HmxError as error:  # what is damaged does not hide what is whole
+            out(f"  {error}")
+            code = error.exit_code
     if mapped is not None:
         from hmx.map_workflow import describe_points
 
         out(f"\n{'points':<9} {mapped.points.path}")
         out(f"  {describe_points(mapped)}")
+    if code:
+        raise click.exceptions.Exit(code)
 
 
 def _is_there(path: str) -> bool:

@@ -463,3 +463,12 @@ def test_every_command_explains_itself(command: str) -> None:
     assert "CATALOG" in text
     assert "--set" in text
     assert command in run("--help").stdout
+
+
+def test_info_describes_what_is_whole_beside_what_is_damaged(folder: Path) -> None:
+    root = folder / "toy.zarr" / "zarr.json"
+    root.write_bytes(root.read_bytes()[:200])
+    result = run("info", folder / "toy.yaml")
+    assert result.exit_code == 1
+    assert "zarr.json is damaged" in result.stdout
+    assert "2015" in result.stdout.split("\nforecast ")[1]
