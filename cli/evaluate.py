@@ -37,7 +37,7 @@ def evaluate(
     if call.maps:
         _of_map(call, output, overwrite=overwrite, model=model, **wanted)
         return
-    from hmx.evaluate.scoretext import as_text
+    from hmx.forecast.backtest.text import as_text
     from hmx.workflow import evaluate as score  # loads xarray's and GDAL's machinery
 
     wanted["origins"] = tuple(moment(str(origin)) for origin in wanted["origins"])
@@ -52,7 +52,7 @@ def evaluate(
 def _of_map(call: Call, output: str | None, *, overwrite: bool, **wanted: object) -> None:
     """Score the mapper of a catalog with points."""
     from hmx.errors import BadArgument
-    from hmx.map_workflow import evaluate_mapper
+    from hmx.workflow import evaluate_mapper
 
     level = wanted.pop("level")
     wanted |= {"workers": call.workers, "scheduler": call.scheduler}

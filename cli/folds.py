@@ -41,16 +41,16 @@ def folds(
     Estimates how far the residuals of persistence correlate and the block that
     asks for, and counts the blocks and pixels of each role.
     """
-    from hmx.evaluate.foldplan import fold_plan  # loads xarray's and GDAL's machinery
-    from hmx.places import require_writable
-    from hmx.products.foldmap import draw_folds
-    from hmx.workflow import ensure_cube
+    from hmx.files.writable import require_writable
+    from hmx.products.fold_maps import draw_folds
+    from hmx.workflow import plan_folds  # loads xarray's and GDAL's machinery
 
     catalog = call.load()
     place = _place(catalog.model_path, output)
     require_writable(str(place), "--output")
-    ensure_cube(catalog, call.talk)
-    plan = fold_plan(catalog, block_m=block_m, buffer=buffer, folds=k, until=moment(until))
+    plan = plan_folds(
+        catalog, call.talk, block_m=block_m, buffer=buffer, folds=k, until=moment(until)
+    )
     place.parent.mkdir(parents=True, exist_ok=True)
     figure = draw_folds(plan.splits, plan.grid, valid=plan.valid, pixels=plan.pixels)
     figure.savefig(place, dpi=150, bbox_inches="tight")
@@ -62,7 +62,7 @@ def folds(
 def _place(model: str, output: str | None) -> Path:
     """Choose where the picture goes: as told, or beside the model."""
     from hmx.errors import BadArgument
-    from hmx.paths import is_url
+    from hmx.files.paths import is_url
 
     given = here(output) or f"{model.rstrip('/').removesuffix('.model')}_folds.png"
     if is_url(given) or not given.lower().endswith(".png"):

@@ -39,7 +39,7 @@ def info(call: Call) -> None:
             out(f"  {error}")
             code = error.exit_code
     if mapped is not None:
-        from hmx.map_workflow import describe_points
+        from hmx.workflow import describe_points
 
         out(f"\n{'points':<9} {mapped.points.path}")
         out(f"  {describe_points(mapped)}")
@@ -48,14 +48,15 @@ def info(call: Call) -> None:
 
 
 def _is_there(path: str) -> bool:
-    from hmx.remote_models import is_remote
+    from hmx.bundles.hub import is_remote
 
     return is_remote(path) or Path(path).exists()
 
 
 def _describe(path: str, what: str) -> str:
-    from hmx.describe import describe_bundle, describe_store
+    from hmx.loading import load
+    from hmx.products.describe import describe_bundle, describe_store
 
     if what == "model" or (Path(path) / "bundle.json").is_file():
-        return describe_bundle(path)
+        return describe_bundle(load(path))
     return describe_store(path)

@@ -16,8 +16,7 @@ def ingest(call: Call, overwrite: bool) -> None:
     A year added to the sources is appended; nothing else is read again. The points of a
     catalog that maps are looked at first.
     """
-    from hmx.map_workflow import ensure_land  # load xarray's and GDAL's machinery
-    from hmx.workflow import ensure_cube
+    from hmx.workflow import ensure_cube, ensure_land
 
     if call.maps:
         out(ensure_land(call.load_map(), call.talk, overwrite=overwrite))

@@ -41,7 +41,7 @@ for command in (ingest, folds, train, evaluate, plan, forecast, map_, export, ve
 
 def _leave_a_window_behind() -> None:
     """End at once if a thread is computing: Python would wait for it, and it is not needed."""
-    step = sys.modules.get("hmx.predict.step")
+    step = sys.modules.get("hmx.forecast.window")
     if step is not None and step.is_computing():
         sys.stdout.flush()
         sys.stderr.flush()

@@ -33,7 +33,7 @@ def map_(
 
     A job that was stopped goes on where its ledger proves that work is done.
     """
-    from hmx.map_workflow import ensure_map  # loads xarray's and GDAL's machinery
+    from hmx.workflow import ensure_map
 
     catalog = call.load_map(
         map__level=level,

@@ -18,7 +18,7 @@ from hmx.cli.shared import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from hmx.predict.plan import Plan
+    from hmx.engine.plan import Plan
 
 
 @click.command(cls=Command)
@@ -46,7 +46,7 @@ def _of_forecast(call: Call, **wanted: Any) -> Plan:
 
 def _of_map(call: Call, **wanted: Any) -> Plan:
     from hmx.errors import BadArgument
-    from hmx.map_workflow import plan_catalog_map
+    from hmx.workflow import plan_catalog_map
 
     for name in ("h", "exceed"):
         if wanted[name] not in (None, ()):

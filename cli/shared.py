@@ -14,7 +14,7 @@ import click
 from hmx.cli.failing import Command, Failure, Group
 from hmx.cli.streams import out, whisper
 from hmx.errors import BadArgument
-from hmx.jsontext import as_json
+from hmx.files.jsontext import as_json
 from hmx.progress import Progress, Talk, reporter
 
 __all__ = [
@@ -160,7 +160,7 @@ def here(path: str | None, flag: str = "--output") -> str | None:
     BadArgument
         If it is empty.
     """
-    from hmx.paths import absolute
+    from hmx.files.paths import absolute
 
     if path is None:
         return None

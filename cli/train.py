@@ -18,7 +18,7 @@ def train(call: Call, overwrite: bool) -> None:
     model is a mapper.
     """
     if call.maps:
-        from hmx.map_workflow import ensure_mapper
+        from hmx.workflow import ensure_mapper
 
         out(ensure_mapper(call.load_map(), call.talk, overwrite=overwrite).path)
         return

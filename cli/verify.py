@@ -33,8 +33,8 @@ def verify(call: Call, sample: int, seed: int, source: str | None) -> None:
     """
     store, source = here(call.store), here(source, "--source")
     stores = _stores_of(call) if store is None else {"store": store}
-    from hmx.integrity.examine import verify_all
-    from hmx.predict.verify import verify as check  # loads torch
+    from hmx.cube.integrity.examine import verify_all
+    from hmx.engine.verify import verify as check  # loads torch
 
     asked: dict[str, Any] = {"sample": sample, "seed": seed, "source": source or stores.get("cube")}
     talk = call.talk

@@ -20,12 +20,11 @@ from hmx.soc_accessor import SOCAccessor
 from hmx.soc_accessor import register as register_soc
 
 if TYPE_CHECKING:
-    from hmx.bundle import Bundle
     from hmx.catalog import Catalog, MapCatalog, load_catalog
-    from hmx.cube import open_cube
     from hmx.errors import HmxError
-    from hmx.loading import load
-    from hmx.map_bundle import MapBundle
+    from hmx.forecast.bundle import Bundle
+    from hmx.loading import load, open_cube
+    from hmx.mapping.bundle import MapBundle
 
 register()
 register_soc()
@@ -44,14 +43,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Bundle": "hmx.bundle",
+    "Bundle": "hmx.forecast.bundle",
     "Catalog": "hmx.catalog",
     "HmxError": "hmx.errors",
-    "MapBundle": "hmx.map_bundle",
+    "MapBundle": "hmx.mapping.bundle",
     "MapCatalog": "hmx.catalog",
     "load": "hmx.loading",
     "load_catalog": "hmx.catalog",
-    "open_cube": "hmx.cube",
+    "open_cube": "hmx.loading",
 }
 
 

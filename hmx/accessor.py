@@ -11,19 +11,60 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import xarray as xr
 
-from hmx.held import Held
+from hmx.errors import NotTrained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hmx.bundle import Bundle
-    from hmx.cube import Cubelike
-    from hmx.evaluate.scorecard import Scorecard
-    from hmx.options import Fitting, Forecasting, Numbers, Precision
-    from hmx.predict.plan import Plan
-    from hmx.predict.region import Region
+    from hmx.cube.cadence import Cadence
+    from hmx.cube.cube import Cubelike
+    from hmx.cube.grid import Grid
+    from hmx.engine.plan import Plan
+    from hmx.engine.region import Region
+    from hmx.forecast.backtest.scorecard import Scorecard
+    from hmx.forecast.bundle import Bundle
+    from hmx.forecast.options import Fitting, Forecasting
+    from hmx.networks.options import Precision
+    from hmx.settings import Numbers
 
 Series = TypeVar("Series", xr.Dataset, xr.DataArray)
+
+
+class Held:
+    """An object, its grid and cadence, and the model that was trained on it.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Dims time, y, x under any of their usual names.
+    """
+
+    def __init__(self, obj: Cubelike):
+        self._obj = obj
+        self._model: Bundle | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """CRS, transform and shape of the cube, north-up."""
+        from hmx.cube.cube import enter
+
+        return enter(self._obj, dynamic=(), static=()).grid
+
+    @property
+    def cadence(self) -> Cadence:
+        """The calendar step between two maps, as ``5 years``."""
+        from hmx.cube.cube import enter
+
+        return enter(self._obj, dynamic=(), static=()).cadence
+
+    def _trained(self) -> Bundle:
+        if self._model is None:
+            raise NotTrained(
+                "this object has not trained a model. Pass one: forecast(h=4, "
+                "model='models/demo'), or call train() on this very object first "
+                "(ds['hm'] is a new object each time)."
+            )
+        return self._model
 
 
 class HMAccessor(Held):
@@ -73,8 +114,8 @@ class HMAccessor(Held):
         out : str or Path, optional
             Folder to save the model in.
         **options
-            Any field of :class:`hmx.options.ModelOptions` and
-            :class:`hmx.options.TrainOptions`, such as ``epochs=5``,
+            Any field of :class:`hmx.networks.options.ModelOptions` and
+            :class:`hmx.forecast.options.TrainOptions`, such as ``epochs=5``,
             ``hidden=32`` or ``device="cuda"``.
 
         Returns
@@ -91,8 +132,9 @@ class HMAccessor(Held):
         --------
         >>> model = ds.hm.train(static=["elevation"], out="models/demo")  # doctest: +SKIP
         """
-        from hmx.learn.train import Recipe, train
-        from hmx.options import split_fitting
+        from hmx.forecast.options import split_fitting
+        from hmx.forecast.train.recipe import Recipe
+        from hmx.forecast.train.train import train
         from hmx.progress import reporter
 
         network, fit = split_fitting({"history": history, "h": h, "seed": seed, **options})
@@ -160,7 +202,7 @@ class HMAccessor(Held):
         --------
         >>> fc = ds.hm.forecast(h=4, model="models/demo", level=[80, 95])  # doctest: +SKIP
         """
-        from hmx.predict.lazy import forecast
+        from hmx.forecast.api import forecast
 
         return forecast(
             self._obj,
@@ -203,7 +245,7 @@ class HMAccessor(Held):
             Replace another forecast of hmx at ``path``.
         **options
             ``level``, ``quantiles``, ``exceed``, ``tile``, ``chunk``, ``precision`` and
-            ``device``, as in :class:`hmx.options.ForecastOptions`.
+            ``device``, as in :class:`hmx.forecast.options.ForecastOptions`.
 
         Returns
         -------
@@ -221,7 +263,7 @@ class HMAccessor(Held):
         --------
         >>> fc = ds.hm.forecast_to_zarr("fc.zarr", h=4, level=80)  # doctest: +SKIP
         """
-        from hmx.predict.direct import forecast_to_zarr
+        from hmx.forecast.api import forecast_to_zarr
         from hmx.progress import aloud
 
         return forecast_to_zarr(
@@ -261,7 +303,7 @@ class HMAccessor(Held):
 
         Returns
         -------
-        hmx.predict.plan.Plan
+        hmx.engine.plan.Plan
             With ``as_dict()`` for machines.
 
         Raises
@@ -273,7 +315,7 @@ class HMAccessor(Held):
         --------
         >>> print(ds.hm.plan(h=4, model="models/demo"))  # doctest: +SKIP
         """
-        from hmx.predict.direct import plan_forecast
+        from hmx.forecast.api import plan_forecast
 
         return plan_forecast(
             self._obj,
@@ -308,13 +350,13 @@ class HMAccessor(Held):
             Scored on what it holds out, and refused if that is nothing. Default: one
             is fitted anew at each origin, with ``options``.
         origins, folds, level, baselines, zones, out, workers
-            As in :func:`hmx.evaluate.backtest.backtest`.
+            As in :func:`hmx.forecast.backtest.backtest.backtest`.
         **options
             ``target``, ``static``, ``dynamic`` and all other options of :meth:`train`.
 
         Returns
         -------
-        hmx.evaluate.scorecard.Scorecard
+        hmx.forecast.backtest.scorecard.Scorecard
             ``print`` it; ``.verdict`` says in one sentence what to use.
 
         Raises
@@ -326,7 +368,7 @@ class HMAccessor(Held):
         --------
         >>> print(ds.hm.backtest(h=3, static=["elevation"], out="scores"))  # doctest: +SKIP
         """
-        from hmx.evaluate.backtest import backtest
+        from hmx.forecast.backtest.backtest import backtest
         from hmx.progress import aloud
 
         wanted = {"baselines": baselines, "zones": zones, "out": out, "workers": workers}
@@ -346,7 +388,7 @@ class HMAccessor(Held):
         --------
         >>> series = fc.hm.with_history(ds)  # doctest: +SKIP
         """
-        from hmx.predict.series import with_history
+        from hmx.forecast.series import with_history
 
         return with_history(past, self._obj)
 
@@ -358,13 +400,13 @@ class HMAccessor(Held):
         past : Dataset or DataArray, optional
             The cube the forecast was made from.
         **options
-            Passed to :func:`hmx.products.plot.plot_forecast`.
+            Passed to :func:`hmx.products.forecast_maps.plot_forecast`.
 
         Returns
         -------
         matplotlib.figure.Figure
         """
-        from hmx.products.plot import plot_forecast
+        from hmx.products.forecast_maps import plot_forecast
 
         return plot_forecast(self._obj, past, **options)
 

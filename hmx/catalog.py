@@ -13,56 +13,76 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import model_validator
+from pydantic import (
+    model_validator,
+)
 
-from hmx.bounds import Verbatim
+from hmx.engine.options import PLACES, DaskSection
 from hmx.errors import CatalogError, did_you_mean
-from hmx.map_sections import (
-    MapEvaluateSection,
-    MapModelSection,
-    MapSection,
-    MapTrainSection,
-)
-from hmx.options import Options, TrainOptions, parse
-from hmx.paths import absolute, is_url
-from hmx.sections import (
-    PLACES,
-    CubeSection,
-    DaskSection,
-    EvaluateSection,
-    ForecastSection,
-    ModelSection,
-    PointsSection,
-    Source,
-    Steps,
-    TlsSection,
-    TrackSection,
-)
-from hmx.yamlfile import parse_yaml, read_yaml
-
-__all__ = [
-    "SUFFIXES",
-    "AnyCatalog",
-    "BaseCatalog",
-    "Catalog",
-    "CubeSection",
-    "DaskSection",
-    "EvaluateSection",
-    "ForecastSection",
-    "MapCatalog",
-    "ModelSection",
-    "PointsSection",
-    "Source",
-    "Steps",
-    "TlsSection",
-    "TrackSection",
-    "is_catalog",
-    "is_url",
-    "load_catalog",
-]
+from hmx.files.paths import absolute
+from hmx.files.yamlfile import parse_yaml, read_yaml
+from hmx.forecast.options import BacktestOptions, ForecastOptions, TrainOptions
+from hmx.ingest.options import CubeSection
+from hmx.mapping.options import MapOptions, MapScoreOptions, MapTrainOptions
+from hmx.networks.options import MapperOptions, ModelOptions
+from hmx.points.options import PointsOptions
+from hmx.settings import FilePath, Options, Verbatim, parse
+from hmx.splits.options import SplitOptions
+from hmx.training.tracking import TrackSection
 
 SUFFIXES = (".yaml", ".yml")
 _SHOWN = 10  # catalogs that a message lists
+
+
+class MapModelSection(MapperOptions):
+    """The network, and the folder its bundle is saved in."""
+
+    path: FilePath | None = None
+
+
+class MapTrainSection(MapTrainOptions):
+    """The fit, how samples are split, and the mapper that it starts from."""
+
+    split: SplitOptions = SplitOptions()
+    init_from: FilePath | None = None
+
+
+class PointsSection(PointsOptions):
+    """Samples of a quantity: a CSV, a GeoPackage or another vector file, and its columns."""
+
+    path: FilePath
+
+
+class ModelSection(ModelOptions):
+    """The network, and the folder its bundle is saved in."""
+
+    path: FilePath | None = None
+
+
+class ForecastSection(ForecastOptions):
+    """The forecast, and the store it is written to."""
+
+    output: FilePath | None = None
+
+
+class EvaluateSection(BacktestOptions):
+    """The backtest, zones to score apart, and the folder of its scorecard."""
+
+    zones: FilePath | None = None
+    output: FilePath | None = None
+
+
+class MapEvaluateSection(MapScoreOptions):
+    """The scores, and the folder they are written to."""
+
+    output: FilePath | None = None
+
+
+class MapSection(MapOptions):
+    """The map, the store it is written to, and a folder for it as GeoTIFFs."""
+
+    output: FilePath | None = None
+    cog: FilePath | None = None
 
 
 def is_catalog(path: str | Path) -> bool:

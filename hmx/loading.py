@@ -1,14 +1,17 @@
-"""Loading: a trained model of either job, from its folder or as it is."""
+"""Loading: models and cubes, from whatever a user has: a folder, a URL, a catalog."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from hmx.bundle import Bundle
-from hmx.bundle import load as load_bundle
-from hmx.map_bundle import MapBundle
-from hmx.map_bundle import load as load_map_bundle
-from hmx.modelfolder import find_folder, read_description, wrong_job
+import xarray as xr
+
+from hmx.bundles.folder import find_folder, read_description
+from hmx.catalog import is_catalog, load_catalog
+from hmx.cube import cube
+from hmx.forecast.bundle import Bundle
+from hmx.mapping.bundle import MapBundle
 
 Model = Bundle | MapBundle
 
@@ -38,30 +41,39 @@ def load(path: str | Path) -> Model:
     """
     folder = find_folder(path)
     is_map = read_description(folder).get("job") == "map"
-    return load_map_bundle(folder) if is_map else load_bundle(folder)
+    return MapBundle.load(folder) if is_map else Bundle.load(folder)
 
 
-def load_forecaster(model: Model | str | Path) -> Bundle:
-    """Take or load a model that forecasts.
+def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
+    """Open a cube (or a forecast) as a Dask-chunked Dataset.
+
+    Parameters
+    ----------
+    path : str or Path
+        A Zarr store (any fsspec URL works), or a catalog, whose ``cube.path``
+        is opened.
+    **options
+        Passed to :func:`xarray.open_zarr`, e.g. ``storage_options``.
+
+    Returns
+    -------
+    Dataset
+        Lazy; variables with dims ``(time, y, x)`` or ``(y, x)``.
 
     Raises
     ------
-    BundleError
-        As :func:`load`, or if it is a mapper.
+    SourceError
+        If there is no store at ``path``, or it is damaged. Chunks are looked at as they
+        are read: one that is lost or damaged raises too, with its variable and place.
+
+    Warns
+    -----
+    UserWarning
+        If the store says that it was not finished.
+
+    Examples
+    --------
+    >>> import hmx
+    >>> ds = hmx.open_cube("build/demo.zarr")  # doctest: +SKIP
     """
-    if isinstance(model, MapBundle):
-        raise wrong_job("map", "forecast", str(model))
-    return model if isinstance(model, Bundle) else load_bundle(model)
-
-
-def load_mapper(model: Model | str | Path) -> MapBundle:
-    """Take or load a model that maps.
-
-    Raises
-    ------
-    BundleError
-        As :func:`load`, or if it forecasts.
-    """
-    if isinstance(model, Bundle):
-        raise wrong_job("forecast", "map", str(model))
-    return model if isinstance(model, MapBundle) else load_map_bundle(model)
+    return cube.open_cube(load_catalog(path).cube.path if is_catalog(path) else path, **options)

@@ -7,7 +7,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from hmx.jsontext import as_json
+from hmx.files.jsontext import as_json
 from hmx.redact import redact_all
 
 

@@ -13,12 +13,12 @@ from hmx.errors import NotTrained
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hmx.evaluate.mapper.scorecard import MapScorecard
-    from hmx.learn.mapper.recipe import MapRecipe
-    from hmx.map_bundle import MapBundle
-    from hmx.options import Numbers
-    from hmx.predict.plan import Plan
-    from hmx.predict.region import Region
+    from hmx.engine.plan import Plan
+    from hmx.engine.region import Region
+    from hmx.mapping.bundle import MapBundle
+    from hmx.mapping.evaluate.scorecard import MapScorecard
+    from hmx.mapping.train.recipe import MapRecipe
+    from hmx.settings import Numbers
 
 _POINTS = (
     "x", "y", "crs", "date", "site", "where", "units", "valid_range", "layer", "min_valid",
@@ -71,12 +71,12 @@ class SOCAccessor:
             Of the points: ``x``, ``y``, ``crs``, ``date``, ``site``, ``where``,
             ``units``, ``valid_range``, ``layer``, ``min_valid``, ``separator``,
             ``decimal``, ``encoding``, ``missing``, ``id``
-            (:class:`hmx.map_options.PointsOptions`). Of network and fit: fields of
-            :class:`hmx.map_options.MapperOptions` and
-            :class:`hmx.map_train_options.MapTrainOptions`, such as ``runs=5``,
+            (:class:`hmx.points.options.PointsOptions`). Of network and fit: fields of
+            :class:`hmx.networks.options.MapperOptions` and
+            :class:`hmx.mapping.options.MapTrainOptions`, such as ``runs=5``,
             ``blend=0.5`` or ``transform="log1p"``. ``split="random"`` or
             ``split={"method": "blocks", "block_km": 20}``, fields of
-            :class:`hmx.split_options.SplitOptions`;
+            :class:`hmx.splits.options.SplitOptions`;
             ``init_from="models/elsewhere"``; ``track={"wandb": "offline"}``.
 
         Returns
@@ -93,7 +93,7 @@ class SOCAccessor:
         --------
         >>> model = ds.soc.train("points.csv", crs="EPSG:4326")  # doctest: +SKIP
         """
-        from hmx.learn.mapper.train import train
+        from hmx.mapping.train.train import train
         from hmx.progress import aloud
 
         bands = {"dynamic": dynamic, "static": static}
@@ -145,10 +145,10 @@ class SOCAccessor:
         --------
         >>> print(ds.soc.evaluate("points.csv", crs="EPSG:4326"))  # doctest: +SKIP
         """
-        from hmx.evaluate.mapper.score import score
-        from hmx.mapping_options import MapScoreOptions
-        from hmx.parsing import parse
+        from hmx.mapping.evaluate.score import score
+        from hmx.mapping.options import MapScoreOptions
         from hmx.progress import aloud
+        from hmx.settings import parse
 
         bands = {"dynamic": dynamic, "static": static}
         recipe = _recipe({"target": target, "window": window, "seed": seed, **options}, bands)
@@ -179,7 +179,7 @@ class SOCAccessor:
             Part to map: equals the crop of the full map.
         **options
             ``tile``, ``chunk`` and ``device``
-            (:class:`hmx.mapping_options.MapOptions`).
+            (:class:`hmx.mapping.options.MapOptions`).
 
         Returns
         -------
@@ -199,7 +199,7 @@ class SOCAccessor:
         --------
         >>> soc = ds.soc.map(model="models/soc", level=[90])  # doctest: +SKIP
         """
-        from hmx.predict.mapper.maps import soc_map
+        from hmx.mapping.api import soc_map
 
         chosen = self._trained() if model is None else model
         options |= {} if time is None else {"time": time}
@@ -247,7 +247,7 @@ class SOCAccessor:
         --------
         >>> soc = ds.soc.map_to_zarr("soc.zarr", model="models/soc")  # doctest: +SKIP
         """
-        from hmx.predict.mapper.maps import map_to_zarr
+        from hmx.mapping.api import map_to_zarr
         from hmx.progress import aloud
 
         return map_to_zarr(
@@ -285,7 +285,7 @@ class SOCAccessor:
         --------
         >>> print(ds.soc.plan(model="models/soc"))  # doctest: +SKIP
         """
-        from hmx.predict.mapper.maps import plan_map
+        from hmx.mapping.api import plan_map
 
         chosen = self._trained() if model is None else model
         return plan_map(self._obj, chosen, region=region, workers=workers, **options)
@@ -316,7 +316,7 @@ class SOCAccessor:
         --------
         >>> soc.soc.plot_map("models/soc").savefig("soc.png")  # doctest: +SKIP
         """
-        from hmx.products.mapplot import plot_map
+        from hmx.products.soil_maps import plot_map
 
         return plot_map(self._obj, model, width=width)
 
@@ -331,12 +331,12 @@ class SOCAccessor:
 
 def _recipe(options: dict[str, Any], bands: dict[str, Any]) -> MapRecipe:
     """Sort options of points, network, fit and split into a recipe."""
-    from hmx.learn.mapper.recipe import MapRecipe
-    from hmx.map_options import PointsOptions
-    from hmx.map_train_options import split_mapping
-    from hmx.parsing import parse
-    from hmx.sections import TrackSection
-    from hmx.split_options import SplitOptions
+    from hmx.mapping.options import split_mapping
+    from hmx.mapping.train.recipe import MapRecipe
+    from hmx.points.options import PointsOptions
+    from hmx.settings import parse
+    from hmx.splits.options import SplitOptions
+    from hmx.training.tracking import TrackSection
 
     split = options.pop("split", {})
     split = parse(SplitOptions, {"method": split} if isinstance(split, str) else split)

@@ -12,9 +12,9 @@ import torch
 import xarray as xr
 
 import hmx
-from tests.factories import make_cube
-from tests.mapworlds import make_covariates
-from tests.soilworlds import TINY, UTM, make_points
+from tests.make.cubes import make_cube
+from tests.make.mapworlds import make_covariates
+from tests.make.soilworlds import TINY, UTM, make_points
 
 ROOT = Path(__file__).resolve().parents[1]
 

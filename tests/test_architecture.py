@@ -11,92 +11,28 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Each module may import from its own layer and from those above it in this list.
-LAYERS = [
-    {"errors", "redact"},
-    {
-        "options",
-        "map_options",
-        "map_train_options",
-        "mapping_options",
-        "split_options",
-        "provenance",
-        "progress",
-        "windows",
-        "durable",
-        "jsontext",
-        "paths",
-        "independent",
-        "names",
-        "lock",
-        "remote_models",
-        "parsing",
-        "bounds",
-        "yamlfile",
-        "places",
-        "regular",
-        "distribution",
-    },
-    {
-        "census",
-        "coordinates",
-        "declarations",
-        "geojson",
-        "grid",
-        "values",
-        "cadence",
-        "dates",
-        "timeaxis",
-        "folds",
-        "holdout",
-        "catalog",
-        "sections",
-        "source_options",
-        "map_sections",
-        "scaling",
-        "metrics",
-        "regression",
-        "calibration",
-        "conformal",
-        "boxes",
-        "terrain",
-        "context",
-        "covariates",
-        "axes",
-        "observed",
-    },
-    {"geozarr", "integrity"},
-    {"cube"},
-    {"bands"},
-    {"figures"},
-    {"stamps", "current", "mosaic", "recipe", "draft", "sources", "tiling", "timeline", "warping"},
-    {"ingest"},
-    {"spec", "map_spec", "targets"},
-    {"points", "forest", "applicability"},
-    {"described"},
-    {"modelfolder"},
-    {"bundle"},
-    {"map_bundle"},
-    {"loading"},
-    {"models"},
-    {"samples"},
-    {"predict"},
-    {"learn"},
-    {"evaluate"},
-    {"products", "describe", "describe_mapper"},
-    {"workflow"},
-    {"map_workflow"},
-    {"accessor", "soc_accessor", "held"},
-    {""},  # hmx/__init__.py
-    {"cli"},
+# Rooms, floor by floor: a room imports only rooms of lower floors, or what stands before it
+# on its own floor. Imports for type checkers count.
+FLOORS = [
+    ["redact", "errors", "progress", "independent", "files", "provenance"],
+    ["windows", "settings", "hardware"],
+    ["cube", "scores", "training"],
+    ["bundles", "features", "uncertainty", "points", "engine"],
+    ["splits", "networks", "ingest", "pictures"],
+    ["forecast", "mapping"],
+    ["products", "catalog"],
+    ["loading", "workflow", "accessor", "soc_accessor"],
+    ["", "cli"],  # "": hmx/__init__.py
 ]
+ROOMS = [room for floor in FLOORS for room in floor]
+APART = {"forecast": {"mapping"}, "engine": {"forecast", "mapping", "catalog"}}
 HOMES = {
-    "torch": {"models", "samples", "predict", "learn"},
-    "pytorch_lightning": {"learn"},
-    "lightning": {"learn"},
-    "wandb": {"learn", "remote_models"},
+    "torch": {"networks", "hardware", "training", "forecast", "mapping"},
+    "pytorch_lightning": {"training", "forecast", "mapping"},
+    "lightning": {"training", "forecast", "mapping"},
+    "wandb": {"training", "bundles"},
     "click": {"cli"},
-    "matplotlib": {"products", "figures"},
+    "matplotlib": {"products", "pictures"},
 }
 
 
@@ -113,39 +49,33 @@ def modules() -> list[tuple[str, Path]]:
 
 
 def imports(path: Path) -> list[str]:
-    """Every imported module, also inside functions, but not under TYPE_CHECKING."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        node
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test).endswith("TYPE_CHECKING")
-        for part in block.body
-        for node in ast.walk(part)
-    }
+    """Every imported module, also inside functions and for type checkers."""
     found = []
-    for node in ast.walk(tree):
-        if node in typing_only:
-            continue
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             found.append(node.module or "")
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
     return found
 
 
-def layer(name: str) -> int:
-    for number, names in enumerate(LAYERS):
-        if name in names:
-            return number
-    raise AssertionError(f"module {name!r} has no layer: give it one in LAYERS")
+def room_of(module: str) -> str | None:
+    """Room of a module of hmx; None for modules of other packages."""
+    if module != "hmx" and not module.startswith("hmx."):
+        return None
+    found = [*module.split("."), ""][1]
+    return found if found in ROOMS else ""
 
 
 @pytest.mark.parametrize(("name", "path"), modules(), ids=lambda v: str(v).rpartition("/")[2])
 def test_imports_point_one_way(name: str, path: Path) -> None:
+    assert name in ROOMS, f"{path} is in no room: give {name!r} a floor in FLOORS"
     for module in imports(path):
-        if module == "hmx" or module.startswith("hmx."):
-            other = [*module.split("."), ""][1]
-            assert layer(other) <= layer(name), f"{path} imports {module}"
+        other = room_of(module)
+        if other not in (None, "", name):
+            assert ROOMS.index(other) < ROOMS.index(name), f"{path} imports {module}"
+            assert other not in APART.get(name, ()), f"{path} imports {module}"
 
 
 @pytest.mark.parametrize(("name", "path"), modules(), ids=lambda v: str(v).rpartition("/")[2])

@@ -10,9 +10,10 @@ import pytest
 from pydantic import BaseModel
 
 from hmx import catalog as catalogs
-from hmx.catalog import Catalog, CubeSection, MapCatalog
+from hmx.catalog import Catalog, MapCatalog
 from hmx.errors import BadArgument, CatalogError, HmxError
-from hmx.parsing import Options, parse
+from hmx.ingest.options import CubeSection
+from hmx.settings import Options, parse
 
 HM = {"path": "HM_{year}.tif", "years": [1990, 1995]}
 FLAT = {"path": "e.tif"}

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hmx.catalog import Catalog, Source, is_catalog, is_url, load_catalog
+from hmx.catalog import Catalog, is_catalog, load_catalog
 from hmx.errors import CatalogError
+from hmx.files.paths import is_url
+from hmx.ingest.options import Source
 from tests.conftest import ROOT
 
 HM = {"path": "HM_{year}.tif", "years": [1990, 1995]}

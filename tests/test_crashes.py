@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crashes import COMMANDS, Crashes, tree
-from tests.forks import Server, server
-from tests.together import Together
+from tests.make.crashes import COMMANDS, Crashes, tree
+from tests.make.forks import Server, server
+from tests.make.together import Together
 
 pytestmark = [
     pytest.mark.slow,

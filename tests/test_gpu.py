@@ -12,15 +12,16 @@ import torch
 import xarray as xr
 
 import hmx
-from hmx.options import ForecastOptions
-from hmx.predict.job import Job, run
-from hmx.predict.order import Order
-from hmx.predict.step import choose_device, engine
+from hmx.engine.job import Job, run
+from hmx.forecast.options import ForecastOptions
+from hmx.forecast.order import Order
+from hmx.forecast.window import engine
+from hmx.hardware import choose_device
 from hmx.progress import Talk
-from tests.factories import make_bundle, make_cube
-from tests.faults import tree
-from tests.networks import KINDS, options_of
-from tests.soilworlds import TINY, UTM, make_points
+from tests.make.cubes import make_bundle, make_cube
+from tests.make.faults import tree
+from tests.make.networks import KINDS, options_of
+from tests.make.soilworlds import TINY, UTM, make_points
 
 ROUNDED = 1e-6  # of the value range, as between tiles on the CPU
 TIGHT: dict[str, Any] = {"h": 2, "level": [80], "quantiles": [0.5]}

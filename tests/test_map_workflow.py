@@ -16,12 +16,12 @@ import hmx
 from hmx import map_workflow
 from hmx.catalog import MapCatalog
 from hmx.errors import CatalogError, OutputExists
-from hmx.map_workflow import ensure_map, ensure_mapper
-from tests.factories import write_raster
-from tests.faults import tree
-from tests.mapworlds import make_covariates
-from tests.predict.test_job import Told
-from tests.soilworlds import make_points, write_map_catalog
+from hmx.workflow import ensure_map, ensure_mapper
+from tests.engine.test_job import Told
+from tests.make.cubes import write_raster
+from tests.make.faults import tree
+from tests.make.mapworlds import make_covariates
+from tests.make.soilworlds import make_points, write_map_catalog
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_a_mapper_is_trained_again_saying_why(
     spoil(folder)
     monkeypatch.setattr(map_workflow, "describe_held_out", lambda bundle: "")
     trained: list[Any] = []
-    monkeypatch.setattr("hmx.learn.mapper.train.train", lambda *a, **k: trained.append(a))
+    monkeypatch.setattr("hmx.mapping.train.train.train", lambda *a, **k: trained.append(a))
     lines = ensure(folder, override)
     assert f"model: training {folder / 'soils.model'} ({why})" in lines
     assert len(trained) == 1

@@ -8,14 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hmx.errors import BadArgument, CatalogError
-from hmx.options import (
-    Fitting,
-    ForecastOptions,
-    ModelOptions,
-    TrainOptions,
-    parse,
-    split_fitting,
-)
+from hmx.forecast.options import Fitting, ForecastOptions, TrainOptions, split_fitting
+from hmx.networks.options import ModelOptions
+from hmx.settings import parse
 
 
 def refusal(kind, **values):

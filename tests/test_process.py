@@ -18,15 +18,15 @@ import torch
 import xarray as xr
 
 import hmx
-from hmx.ingest import ingest
-from hmx.predict.mapper.maps import soc_map
-from hmx.predict.mapper.step import map_engine
-from hmx.predict.step import engine
+from hmx.forecast.window import engine
+from hmx.ingest.ingest import ingest
+from hmx.mapping.api import soc_map
+from hmx.mapping.window import map_engine
 from hmx.products.cog import export_cog
-from tests.factories import make_bundle, make_cube
-from tests.mapworlds import make_covariates, make_mapper
-from tests.rasters import make_catalog, write_years
-from tests.soilworlds import TINY, UTM, make_points
+from tests.make.cubes import make_bundle, make_cube
+from tests.make.mapworlds import make_covariates, make_mapper
+from tests.make.rasters import make_catalog, write_years
+from tests.make.soilworlds import TINY, UTM, make_points
 
 TRAINING: dict[str, Any] = {
     "width": 3, "trunk": (1,), "context": (1,), "history": 2, "h": 1, "epochs": 1, "steps": 2,

@@ -9,10 +9,10 @@ import pytest
 
 import hmx
 from hmx.cli.main import hmx as cli
-from hmx.learn.logged import metric_table
+from hmx.training.metrics import metric_table
 from hmx.workflow import ensure_cube
 from tests.conftest import ROOT
-from tests.factories import make_cube
+from tests.make.cubes import make_cube
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

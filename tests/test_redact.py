@@ -7,9 +7,9 @@ import json
 import pytest
 
 from hmx.errors import BadArgument, HmxError, SourceError
+from hmx.ingest.stamps import stamp
 from hmx.progress import Talk
 from hmx.provenance import provenance
-from hmx.recipe import stamp
 from hmx.redact import identity, redact, redact_all
 
 URL = "https://me:pa@ss@example.org/a.tif?sv=1&sig=SECRET"

@@ -20,8 +20,8 @@ from hmx.errors import (
     NotEnoughData,
     NotTrained,
 )
-from tests.mapworlds import make_covariates, make_mapper
-from tests.soilworlds import TINY, UTM, make_points
+from tests.make.mapworlds import make_covariates, make_mapper
+from tests.make.soilworlds import TINY, UTM, make_points
 
 QUICK: dict[str, Any] = {**TINY, "crs": UTM, "runs": 1, "epochs": 1, "blend": 0}
 

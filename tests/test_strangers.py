@@ -15,12 +15,12 @@ import pytest
 import xarray as xr
 
 import hmx
+from hmx.engine.ledger import Ledger, _parse, _sealed
+from hmx.engine.verify import verify
 from hmx.errors import BundleError, HmxError, OutputExists, VerifyFailed
-from hmx.lock import building, lock_file
-from hmx.predict.ledger import Ledger, _parse, _sealed
-from hmx.predict.verify import verify
+from hmx.files.lock import building, lock_file
 from tests.bench.mutants import try_bundles, try_catalogs
-from tests.factories import make_bundle, make_cube
+from tests.make.cubes import make_bundle, make_cube
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_a_record_names_no_file_outside_of_its_store(folder: Path) -> None:
 
 
 def test_a_ledger_has_no_secret(tmp_path: Path, product: Path) -> None:
-    from hmx.predict.job import Job
+    from hmx.engine.job import Job
 
     cube = hmx.open_cube(product / "cube.zarr")
     header = json.loads((product / "fc.zarr.ledger/job.json").read_text().partition("\n")[2])

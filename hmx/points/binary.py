@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hmx.errors import SourceError, did_you_mean
-from hmx.map_options import PointsOptions
+from hmx.points.options import PointsOptions
 from hmx.points.tabular import Table, coordinates, crs_of, geo_metadata
 
 SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")

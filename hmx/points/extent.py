@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pyproj
 
-from hmx.bands import Bands
+from hmx.cube.bands import Bands
+from hmx.cube.grid import crs_name
 from hmx.errors import BadArgument
-from hmx.grid import crs_name
 
 # Names of coordinates seen in the field, in the order in which they are looked for.
 PAIRS = (

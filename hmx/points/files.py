@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from hmx.errors import BadArgument, SourceError
-from hmx.map_options import PointsOptions
-from hmx.paths import absolute
+from hmx.files.paths import absolute
 from hmx.points.binary import SHEETS, read_parquet, read_sheet
+from hmx.points.options import PointsOptions
 from hmx.points.tabular import Table, coordinates, crs_of, no_points
 from hmx.points.text import read_text
 from hmx.points.vector import read_vector

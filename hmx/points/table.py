@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pyproj
 
+from hmx.cube.grid import crs_name
 from hmx.errors import BadArgument, MissingCRS, MissingVariable, NotEnoughData, missing_variable
-from hmx.grid import crs_name
-from hmx.map_options import PointsOptions
-from hmx.parsing import parse
 from hmx.points.dates import dates_of
 from hmx.points.extent import PAIRS, pairs_in, require_on_globe
 from hmx.points.files import open_table
 from hmx.points.filters import passed
 from hmx.points.naming import RowNames, row_names
+from hmx.points.options import PointsOptions
 from hmx.points.suspects import negatives, null_island, require_no_codes
 from hmx.points.tabular import Table
 from hmx.points.values import column_of, numbers_of, require_numbers
+from hmx.settings import parse
 
 __all__ = ["PAIRS", "Points", "read_points"]
 
@@ -186,7 +186,7 @@ def read_points(
         Smallest and largest valid value; rows beyond are left out, and counted.
     **options
         ``separator``, ``decimal``, ``encoding``, ``layer``, ``missing`` and ``id``
-        (:class:`hmx.map_options.PointsOptions`).
+        (:class:`hmx.points.options.PointsOptions`).
 
     Raises
     ------

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from hmx.errors import BadArgument, SourceError
-from hmx.map_options import PointsOptions
+from hmx.points.options import PointsOptions
 from hmx.points.tabular import Table
 
 # In the order that decides where two split all rows alike: commas also are decimal signs.

@@ -7,66 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from hmx.bands import Bands
-from hmx.cube import CHUNK
-from hmx.errors import BadArgument, NotEnoughData
-from hmx.grid import Grid
-from hmx.map_spec import MapSpec
+from hmx.cube.bands import Bands
+from hmx.cube.cube import CHUNK
+from hmx.cube.grid import Grid
+from hmx.errors import BadArgument
 from hmx.points.samples import Samples
-from hmx.points.stack import RawWindows, channels
 from hmx.windows import Span, TileGrid, Window
-
-
-def gather(bands: Bands, samples: Samples, spec: MapSpec) -> RawWindows:
-    """Read the window around each sample, storage square by storage square.
-
-    Parameters
-    ----------
-    bands : Bands
-        Entered with the spec's bands; only squares with samples are read.
-    samples : Samples
-        Pixels and last steps.
-    spec : MapSpec
-        Window, steps and coarse radii.
-
-    Returns
-    -------
-    RawWindows
-        One window for each sample, in their order; what lies beyond the cube is
-        missing, but for the date line of a globe.
-
-    Raises
-    ------
-    BadArgument
-        If a window does not fit into the cube.
-    NotEnoughData
-        If a sample lacks its history.
-    """
-    side, margin = spec.network.window, spec.margin
-    require_fits(side, bands)
-    if len(samples) and samples.step.min() + 1 < spec.steps:
-        raise NotEnoughData(
-            f"a sample of step {samples.step.min()} has {samples.step.min() + 1} steps up to it, "
-            f"and history={spec.steps}. Join the points with this history: join(..., "
-            f"history={spec.steps})."
-        )
-    scales = 1 + len(spec.network.coarse)
-    shape = (len(samples), spec.steps, len(spec.dynamic) * scales, side, side)
-    dynamic = np.empty(shape, "float32")
-    static = np.empty((len(samples), len(spec.static) * scales, side, side), "float32")
-    for rows, core, steps in squares(bands, samples, spec.steps):
-        arrays = bands.read(_grown(core, spec.halo), steps)
-        wider = spec.halo - margin
-        inner = Window.of(_grown(core, margin).shape)
-        inner = Window(inner.y.shift(wider), inner.x.shift(wider))
-        series, planes = channels(arrays, spec, inner)
-        y, x = samples.row[rows] - core.y.start, samples.column[rows] - core.x.start
-        static[rows] = np.moveaxis(around(planes, side)[:, y, x], 1, 0)
-        times = samples.step[rows, None] - np.arange(spec.steps)[::-1] - steps.start  # (n, t)
-        moving = around(series, side)  # (t, c, y, x, w, w)
-        if moving.shape[1]:
-            dynamic[rows] = moving[times, :, y[:, None], x[:, None]]
-    return RawWindows(dynamic, static)
 
 
 def require_fits(side: int, bands: Bands) -> None:

@@ -20,17 +20,17 @@ import rasterio.shutil
 import xarray as xr
 from rasterio.windows import Window as RasterWindow
 
-from hmx.axes import north_up
-from hmx.cube import open_cube
-from hmx.dates import time_label
-from hmx.draft import claim, discard
-from hmx.durable import flush
+from hmx.cube.axes import north_up
+from hmx.cube.cube import open_cube
+from hmx.cube.dates import time_label
+from hmx.cube.grid import Grid
+from hmx.cube.names import file_stems
+from hmx.cube.store import claim, discard
 from hmx.errors import CubeError, OutputExists
-from hmx.grid import Grid
+from hmx.files.durable import flush
+from hmx.files.lock import building, followed
+from hmx.files.paths import absolute
 from hmx.independent import independent
-from hmx.lock import building, followed
-from hmx.names import file_stems
-from hmx.paths import absolute
 from hmx.progress import Progress, silent
 from hmx.windows import TileGrid
 

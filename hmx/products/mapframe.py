@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from hmx.grid import Grid, crs_name
+from hmx.cube.grid import Grid, crs_name
 
 
 def stretch(grid: Grid) -> float:

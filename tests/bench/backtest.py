@@ -22,18 +22,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from hmx.options import ModelOptions
+from hmx.networks.options import ModelOptions
 from tests.bench.jobmemory import peak_of
 from tests.bench.world import GLOBE, make_model, write_world
 
 TINY = ModelOptions(history=2, width=4, trunk=(1,), context=(3,))
 SCRIPT = """
-from hmx.bundle import load
-from hmx.cube import open_cube
-from hmx.evaluate.backtest import backtest
+from hmx.forecast.bundle import Bundle
+from hmx.cube.cube import open_cube
+from hmx.forecast.backtest.backtest import backtest
 from hmx.progress import aloud
 if __name__ == "__main__":
-    backtest(open_cube({cube!r}), 2, model=load({model!r}), out={out!r}, workers={workers},
+    backtest(open_cube({cube!r}), 2, model=Bundle.load({model!r}), out={out!r}, workers={workers},
              baselines={baselines!r}, talk=aloud())
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmx.models.forecaster import Forecaster, Seen
+from hmx.networks.forecaster import Forecaster, Seen
 
 Inputs = tuple[np.ndarray, ...]
 

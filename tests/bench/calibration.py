@@ -8,7 +8,7 @@ Run from the root of the project::
 Coverage of 50, 80 and 95 % intervals at each lead, over all pixels, near to past change
 and far from it, randomised for ties; ``closed`` beside it counts a truth that lies on
 the end of an interval as inside, which flatters where much stays exactly as it was.
-``known`` is a synthetic world whose true distribution is known (:mod:`tests.worlds`),
+``known`` is a synthetic world whose true distribution is known (:mod:`tests.make.worlds`),
 and is scored as well: no calibration can come nearer than that.
 """
 
@@ -24,14 +24,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hmx.distribution import quantile
-from hmx.learn.train import Recipe, train
-from hmx.metrics import Prediction, Scene, Settings, Tally
-from hmx.options import split_fitting
-from tests import worlds
+from hmx.forecast.options import split_fitting
+from hmx.forecast.train.recipe import Recipe
+from hmx.forecast.train.train import train
+from hmx.scores import Prediction, Scene, Settings, Tally
+from hmx.uncertainty.distribution import quantile
 from tests.bench.cases import CASES, load, past_of, scene_of
 from tests.bench.forecasts import predict, uncalibrated
 from tests.bench.settings import setting
+from tests.make import worlds
 
 LEVELS = (50.0, 80.0, 95.0)
 KNOWN, TRUE = "known", "true distribution"

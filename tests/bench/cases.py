@@ -14,10 +14,10 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from hmx.evaluate.baselines import Ridge, damped_trend, linear_trend, persistence
-from hmx.grid import Grid
-from hmx.metrics import Prediction, Scene
-from hmx.regression import RADII, NormalEquations, count_features, features
+from hmx.cube.grid import Grid
+from hmx.features.linear import RADII, NormalEquations, count_features, features
+from hmx.forecast.backtest.baselines import Ridge, damped_trend, linear_trend, persistence
+from hmx.scores import Prediction, Scene
 from tests.bench.gbm import fit_boosted
 
 ROOT = Path(__file__).resolve().parents[2]

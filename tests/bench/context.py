@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 
-from hmx.context import Context, derive, past_change
+from hmx.features.context import Context, derive, past_change
 from hmx.windows import TileGrid
 
 SIZE = (300.0, 300.0)

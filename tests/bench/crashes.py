@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.crashes import COMMANDS, Crashes
-from tests.forks import server
+from tests.make.crashes import COMMANDS, Crashes
+from tests.make.forks import server
 
 
 def main(argv: Sequence[str] | None = None) -> int:

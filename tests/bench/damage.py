@@ -22,8 +22,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.damage import KINDS, Subject, inflict, subjects
-from tests.faults import tree
+from tests.make.damage import KINDS, Subject, inflict, subjects
+from tests.make.faults import tree
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,12 +25,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from hmx.map_options import MapperOptions
-from hmx.models.cnn_lstm import Mapper, build
-from hmx.models.dense import dense
-from hmx.predict.mapper.maps import soc_map
+from hmx.mapping.api import soc_map
+from hmx.networks.cnn_lstm import Mapper, build
+from hmx.networks.dense import dense
+from hmx.networks.options import MapperOptions
 from tests.bench.cases import REAL
-from tests.mapworlds import make_mapper
+from tests.make.mapworlds import make_mapper
 
 STEPS, DYNAMIC, STATIC = 12, 7, 4  # months; bands and whether all are known
 MONTHLY = ("LST_DAY", "LST_NIGHT", "NIR", "MIR", "PRECIP", "CLOUD")

@@ -34,16 +34,16 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hmx.bundle import Bundle
-from hmx.distribution import settle
-from hmx.models.cost import flops
-from hmx.models.forecaster import Forecaster, channels_last, reach
-from hmx.options import ModelOptions, Precision
-from hmx.predict.step import Engine
-from hmx.samples import assemble
+from hmx.forecast.bundle import Bundle
+from hmx.forecast.inputs import assemble
+from hmx.forecast.window import Engine
+from hmx.networks.cost import flops
+from hmx.networks.forecaster import Forecaster, channels_last, reach
+from hmx.networks.options import ModelOptions, Precision
+from hmx.uncertainty.distribution import settle
 from hmx.windows import Span, Window
 from tests.bench.blending import PlainForecaster, blend, run
-from tests.factories import STREAMED, make_bundle, make_cube, streamed_options
+from tests.make.cubes import STREAMED, make_bundle, make_cube, streamed_options
 
 Arrays = dict[str, np.ndarray]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")

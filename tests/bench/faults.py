@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults import KILLS, make_work, reference, tree
+from tests.make.faults import KILLS, make_work, reference, tree
 
 
 def main(argv: Sequence[str] | None = None) -> int:

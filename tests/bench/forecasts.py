@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hmx.bundle import Bundle
-from hmx.calibration import PROBABILITIES, Calibration
-from hmx.metrics import Prediction
-from hmx.predict.lazy import forecast
-from tests.worlds import FINE
+from hmx.forecast.api import forecast
+from hmx.forecast.bundle import Bundle
+from hmx.scores import Prediction
+from hmx.uncertainty.calibration import PROBABILITIES, Calibration
+from tests.make.worlds import FINE
 
 
 def predict(

@@ -1,7 +1,7 @@
 """Gradient boosting on neighbourhood features: a strong baseline for distributions.
 
 One boosted forest for the mean and one for each quantile, per lead, of the change since
-the origin; on the features of the ridge baseline (:func:`hmx.regression.features`).
+the origin; on the features of the ridge baseline (:func:`hmx.features.linear.features`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from hmx.metrics import Prediction
-from hmx.regression import features
+from hmx.features.linear import features
+from hmx.scores import Prediction
 from tests.bench.forecasts import ascend
 
 LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)

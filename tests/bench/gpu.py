@@ -31,16 +31,18 @@ import torch
 import xarray as xr
 
 import hmx
-from hmx.bundle import Bundle
-from hmx.models.cost import flops
-from hmx.models.forecaster import Seen
-from hmx.options import ForecastOptions, ModelOptions, Precision
-from hmx.predict.job import Job, run
-from hmx.predict.order import Order
-from hmx.predict.step import Engine, computing, forecast_window
-from hmx.samples import assemble
+from hmx.engine.job import Job, run
+from hmx.forecast.bundle import Bundle
+from hmx.forecast.inputs import assemble
+from hmx.forecast.options import ForecastOptions
+from hmx.forecast.order import Order
+from hmx.forecast.window import Engine, forecast_window
+from hmx.hardware import computing
+from hmx.networks.cost import flops
+from hmx.networks.forecaster import Seen
+from hmx.networks.options import ModelOptions, Precision
 from hmx.windows import Window
-from tests.factories import make_bundle, make_cube
+from tests.make.cubes import make_bundle, make_cube
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "dilated": {},

@@ -24,11 +24,11 @@ from typing import Any
 
 import torch
 
-from hmx.catalog import DaskSection
-from hmx.options import ModelOptions
-from hmx.predict.cluster import Pool, connect
-from hmx.predict.job import Job, run
-from hmx.predict.runner import Call, run_windows
+from hmx.engine.job import Job, run
+from hmx.engine.options import DaskSection
+from hmx.engine.pool.cluster import Pool, connect
+from hmx.engine.pool.runner import Call, run_windows
+from hmx.networks.options import ModelOptions
 from tests.bench.world import make_job, make_model, write_world
 
 
@@ -98,7 +98,7 @@ def measure(folder: Path, args: argparse.Namespace) -> list[Row]:
 
 def lay_out(job: Job) -> list[Call]:
     """Write the empty store, and list its tiles."""
-    from hmx.predict import job as jobs
+    from hmx.engine import job as jobs
     from hmx.progress import QUIET
 
     return jobs._start(job, QUIET, fresh=True)

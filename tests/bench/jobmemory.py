@@ -25,21 +25,21 @@ from pathlib import Path
 
 import psutil
 
-from hmx.options import ModelOptions
+from hmx.networks.options import ModelOptions
 from tests.bench.world import GLOBE, make_model, write_world
 
 TINY = ModelOptions(history=2, width=3, trunk=(1, 2), context=(1, 3))
 FORECAST = """
 from tests.bench.world import make_job
-from hmx.bundle import load
+from hmx.forecast.bundle import Bundle
 from hmx.catalog import DaskSection
-from hmx.predict.job import run
+from hmx.engine.job import run
 if __name__ == "__main__":
-    job = make_job({cube!r}, load({model!r}), {store!r}, h=2, level=[80], tile={tile})
+    job = make_job({cube!r}, Bundle.load({model!r}), {store!r}, h=2, level=[80], tile={tile})
     run(job, DaskSection(workers={workers}))
 """
 VERIFY = """
-from hmx.predict.verify import verify
+from hmx.engine.verify import verify
 if __name__ == "__main__":
     print(verify({store!r}, sample=20))
 """

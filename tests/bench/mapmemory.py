@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.bench.jobmemory import peak_of
-from tests.mapworlds import make_covariates, make_mapper
+from tests.make.mapworlds import make_covariates, make_mapper
 
 MAP = """
 import hmx

@@ -28,8 +28,8 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from hmx.options import ModelOptions
-from tests.factories import make_bundle, make_cube, times
+from hmx.networks.options import ModelOptions
+from tests.make.cubes import make_bundle, make_cube, times
 
 TINY = ModelOptions(history=2, width=3, trunk=(1, 2), context=(1, 3))
 

@@ -30,14 +30,14 @@ import torch
 
 import hmx
 from hmx.catalog import Catalog, MapCatalog, load_catalog
-from hmx.describe import describe_bundle
 from hmx.errors import BundleError, HmxError
-from hmx.predict.mapper.maps import soc_map
-from tests.factories import make_bundle, make_cube, streamed_options, write_catalog
-from tests.mapworlds import make_covariates, make_mapper
-from tests.mutants import bundle_mutant, catalog_mutants
-from tests.soilworlds import write_map_catalog
-from tests.words import try_words
+from hmx.mapping.api import soc_map
+from hmx.products.describe import describe_bundle
+from tests.make.cubes import make_bundle, make_cube, streamed_options, write_catalog
+from tests.make.mapworlds import make_covariates, make_mapper
+from tests.make.mutants import bundle_mutant, catalog_mutants
+from tests.make.soilworlds import write_map_catalog
+from tests.make.words import try_words
 
 PATIENCE = 10.0  # seconds of CPU that anything may take
 TINY = (24, 28)

@@ -36,10 +36,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hmx.bundle import Bundle
-from hmx.evaluate.scorecard import Scorecard
-from hmx.folds import TEST, TRAIN, Split
-from hmx.metrics import Prediction, Settings, Tally, skill
+from hmx.forecast.backtest.scorecard import Scorecard
+from hmx.forecast.bundle import Bundle
+from hmx.scores import Prediction, Settings, Tally, skill
+from hmx.splits import TEST, TRAIN, Split
 from hmx.windows import Window
 from tests.bench.cases import CASES, STILL, Case, baselines, load, past_of, scene_of
 from tests.bench.settings import setting
@@ -182,8 +182,9 @@ def roles_of(bundle: Bundle, past: xr.Dataset) -> np.ndarray:
 
 def fitted(ds: xr.Dataset, case: Case, options: Mapping[str, Any], costs: Facts) -> Bundle:
     """Train on the steps up to the origin, and note the seconds, on the clock and of CPU."""
-    from hmx.learn.train import Recipe, train
-    from hmx.options import split_fitting
+    from hmx.forecast.options import split_fitting
+    from hmx.forecast.train.recipe import Recipe
+    from hmx.forecast.train.train import train
 
     chosen = {"history": case.history, "h": len(case.leads), "until": case.origin, **options}
     recipe = Recipe("hm", (), ("elevation",), *split_fitting(chosen))
@@ -212,9 +213,9 @@ def cost_of(past: xr.Dataset, bundle: Bundle, h: int, *, turns: int = 2) -> Fact
     """Measure the rate of forecasting a raster on one thread, beside counted costs."""
     import torch
 
-    from hmx.models.cost import per_pixel
-    from hmx.models.forecaster import reach
-    from hmx.predict.lazy import forecast
+    from hmx.forecast.api import forecast
+    from hmx.networks.cost import per_pixel
+    from hmx.networks.forecaster import reach
 
     spec, threads = bundle.spec, torch.get_num_threads()
     pixels, seconds = int(np.isfinite(past["hm"].values[-1]).sum()), []

@@ -33,25 +33,24 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from hmx.bands import Bands, enter_bands
 from hmx.catalog import MapCatalog
-from hmx.cube import open_cube
-from hmx.forest import fit_forest
-from hmx.ingest import ingest
-from hmx.learn.mapper.learning import learn
-from hmx.map_options import MapperOptions
-from hmx.map_spec import MapSpec
-from hmx.map_train_options import MapTrainOptions
-from hmx.metrics import paired_bootstrap, regression_scores
-from hmx.parsing import parse
-from hmx.points.choose import fold_samples
+from hmx.cube.bands import Bands, enter_bands
+from hmx.cube.cube import open_cube
+from hmx.ingest.ingest import ingest
+from hmx.mapping.forest import fit_forest
+from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, gather, scaled
+from hmx.mapping.options import MapTrainOptions
+from hmx.mapping.spec import MapSpec
+from hmx.mapping.train.learning import learn
+from hmx.networks.options import MapperOptions
 from hmx.points.joining import join
 from hmx.points.samples import Samples
-from hmx.points.splits import SiteFolds
-from hmx.points.stack import RawWindows, centre, fit_band_scaler, scaled
 from hmx.points.table import read_points
-from hmx.points.windows import gather
-from hmx.split_options import SplitOptions
+from hmx.scores import paired_bootstrap, regression_scores
+from hmx.settings import parse
+from hmx.splits.choose import fold_samples
+from hmx.splits.options import SplitOptions
+from hmx.splits.site_folds import SiteFolds
 from tests.bench.settings import setting
 
 ROOT = Path(__file__).resolve().parents[2]

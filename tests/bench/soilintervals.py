@@ -23,17 +23,16 @@ from typing import Any
 
 import numpy as np
 
-from hmx.evaluate.mapper.baselines import null_rows
-from hmx.evaluate.mapper.networks import networks
-from hmx.evaluate.mapper.rounds import LEVELS, Blend, FitPredict, Played, play
-from hmx.map_options import MapperOptions
-from hmx.map_spec import MapSpec
-from hmx.map_train_options import MapTrainOptions
-from hmx.metrics import interval_scores, regression_scores
-from hmx.points.dealing import block_folds
+from hmx.mapping.evaluate.baselines import null_rows
+from hmx.mapping.evaluate.networks import networks
+from hmx.mapping.evaluate.rounds import LEVELS, Blend, FitPredict, Played, play
+from hmx.mapping.inputs import RawWindows, gather
+from hmx.mapping.options import MapTrainOptions
+from hmx.mapping.spec import MapSpec
+from hmx.networks.options import MapperOptions
 from hmx.points.samples import Samples
-from hmx.points.stack import RawWindows
-from hmx.points.windows import gather
+from hmx.scores import interval_scores, regression_scores
+from hmx.splits.methods import block_folds
 from tests.bench.soil import macedonia, real_data, samples_of, spec_of
 
 HEAD = ("inside", "by fold", "below", "above", "width", "score", "top", "top predicted")

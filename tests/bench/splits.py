@@ -32,13 +32,13 @@ from affine import Affine
 from scipy.ndimage import gaussian_filter
 from sklearn.ensemble import RandomForestRegressor
 
-from hmx.grid import Grid
-from hmx.points.dealing import block_folds, distance_folds, random_folds
-from hmx.points.distances import Array, domain
-from hmx.points.fold_report import FoldReport, describe_folds
-from hmx.points.knndm import knndm_folds
+from hmx.cube.grid import Grid
 from hmx.points.samples import Samples
-from hmx.points.splits import SiteFolds
+from hmx.splits.distances import Array, domain
+from hmx.splits.knndm import knndm_folds
+from hmx.splits.methods import block_folds, distance_folds, random_folds
+from hmx.splits.report import FoldReport, describe_folds
+from hmx.splits.site_folds import SiteFolds
 
 ROOT = Path(__file__).resolve().parents[2]
 TRUE = "true map"

@@ -24,13 +24,13 @@ from functools import partial
 from statistics import mean, pstdev
 from typing import Any
 
-from hmx.evaluate.scorecard import Scorecard
-from hmx.learn.train import train
-from hmx.metrics import Tally, skill
-from tests import worlds
+from hmx.forecast.backtest.scorecard import Scorecard
+from hmx.forecast.train.train import train
+from hmx.scores import Tally, skill
 from tests.bench.forecasts import predict
 from tests.bench.settings import setting
-from tests.worlds import BEST, LEADS, STILL, World
+from tests.make import worlds
+from tests.make.worlds import BEST, LEADS, STILL, World
 
 MODEL = "model"
 LEVELS = (50.0, 80.0, 95.0)

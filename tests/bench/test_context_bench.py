@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from hmx.context import Context, derive
+from hmx.features.context import Context, derive
 from hmx.windows import Window
 from tests.bench import context
 

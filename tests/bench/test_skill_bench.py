@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmx.metrics import Score, skill
+from hmx.scores import Score, skill
 from tests.bench import calibration, synthetic
 from tests.bench import skill as bench
 from tests.bench.cases import CASES, STILL

@@ -18,8 +18,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.forks import server
-from tests.together import Together, as_dict
+from tests.make.forks import server
+from tests.make.together import Together, as_dict
 
 
 def main(argv: Sequence[str] | None = None) -> int:

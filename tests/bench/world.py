@@ -9,12 +9,13 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from hmx.bundle import Bundle
-from hmx.cube import open_cube
-from hmx.options import ForecastOptions, ModelOptions
-from hmx.predict.job import Job
-from hmx.predict.order import Order
-from tests.factories import make_bundle, make_cube, times
+from hmx.cube.cube import open_cube
+from hmx.engine.job import Job
+from hmx.forecast.bundle import Bundle
+from hmx.forecast.options import ForecastOptions
+from hmx.forecast.order import Order
+from hmx.networks.options import ModelOptions
+from tests.make.cubes import make_bundle, make_cube, times
 
 CHUNK = 512
 GLOBE = (17_111, 40_000)  # 0.009 degrees from 84 N to 70 S: the global 1 km grid

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 import hmx as library
 from hmx.cli.main import hmx
-from tests.factories import make_cube, write_catalog, write_raster
+from tests.make.cubes import make_cube, write_catalog, write_raster
 
 
 def run(*words: object) -> Result:

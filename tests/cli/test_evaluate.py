@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from hmx.catalog import Catalog
 from hmx.cli.main import hmx
-from tests.factories import make_cube, write_catalog
+from tests.make.cubes import make_cube, write_catalog
 
 MODEL = {"path": "toy.model", "history": 2, "width": 4, "trunk": [1], "context": [1, 3]}
 TRAIN = {"h": 2, "epochs": 2, "steps": 4, "chip": 32}

@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 
 import hmx as library
 from hmx.cli.main import hmx
-from hmx.evaluate.foldplan import fold_plan
-from tests.factories import make_cube, write_catalog
+from hmx.forecast.folds import fold_plan
+from tests.make.cubes import make_cube, write_catalog
 
 
 def run(*words: object) -> Result:

@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 
 import hmx as library
 from hmx.cli.main import hmx
-from tests.factories import write_catalog
-from tests.mapworlds import make_covariates
-from tests.soilworlds import make_points, write_map_catalog
+from tests.make.cubes import write_catalog
+from tests.make.mapworlds import make_covariates
+from tests.make.soilworlds import make_points, write_map_catalog
 
 LAYERS = {"soc", "soc_lo_80", "soc_hi_80", "dissimilarity", "applicable", "quality"}
 

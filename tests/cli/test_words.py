@@ -17,8 +17,8 @@ from hmx.cli.main import hmx
 from hmx.cli.shared import Call, as_json, moment
 from hmx.errors import BadArgument
 from tests.conftest import ROOT
-from tests.factories import write_catalog
-from tests.words import make_sandbox, try_in_process
+from tests.make.cubes import write_catalog
+from tests.make.words import make_sandbox, try_in_process
 
 CODE = "import sys; from hmx.cli.main import main; sys.argv[0] = 'hmx'; main()"
 SPELLED = ("/data/maps #2/fc.zarr", "/data/a: b/fc.zarr", "/data/[x]/fc.zarr", "/data/'q'/fc.zarr",
@@ -146,7 +146,7 @@ def test_what_cannot_be_in_the_end_is_refused_before_anything_is_made(
 
 
 def test_bad_words_end_with_2_and_write_nothing(sandbox: Path) -> None:
-    from tests.words import invocations
+    from tests.make.words import invocations
 
     every = list(invocations())
     for words in every[:: len(every) // 40]:

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmx.bands import enter_bands
+from hmx.cube.bands import enter_bands
 from hmx.errors import BadArgument
 from hmx.points.joining import join
 from hmx.points.table import read_points
-from tests.points.tables import make_table, read
-from tests.points.worlds import make_covariates
+from tests.make.pointworlds import make_covariates
+from tests.make.tables import make_table, read
 
 TABLE = make_table(3)
 

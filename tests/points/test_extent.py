@@ -9,11 +9,11 @@ import pandas as pd
 import pyproj
 import pytest
 
-from hmx.bands import enter_bands
+from hmx.cube.bands import enter_bands
 from hmx.errors import BadArgument
 from hmx.points.joining import join
 from hmx.points.table import read_points
-from tests.points.worlds import make_covariates
+from tests.make.pointworlds import make_covariates
 
 UTM = "EPSG:32632"
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from hmx.errors import BadArgument, MissingCRS, SourceError
-from tests.points.tables import WGS84, make_table, read, same
+from tests.make.tables import WGS84, make_table, read, same
 
 geopandas = pytest.importorskip("geopandas")
 pytest.importorskip("openpyxl")

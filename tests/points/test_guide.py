@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from hmx.map_options import PointsOptions
+from hmx.points.options import PointsOptions
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "hmx" / "guide" / "points.md").read_text(encoding="utf-8")

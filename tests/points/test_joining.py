@@ -8,12 +8,12 @@ import pyproj
 import pytest
 
 import hmx.points.windows
-from hmx.bands import enter_bands
+from hmx.cube.bands import enter_bands
 from hmx.errors import BadArgument, NotEnoughData
+from hmx.mapping.inputs import gather
 from hmx.points.joining import join
 from hmx.points.table import read_points
-from hmx.points.windows import gather
-from tests.points.worlds import make_covariates, make_spec
+from tests.make.pointworlds import make_covariates, make_spec
 
 UTM = "EPSG:32632"
 

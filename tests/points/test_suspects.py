@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from hmx.errors import BadArgument
-from tests.points.tables import make_table, read
-from tests.soilworlds import TINY, UTM, make_points
+from tests.make.soilworlds import TINY, UTM, make_points
+from tests.make.tables import make_table, read
 
 TABLE = make_table(40)
 QUICK: dict[str, Any] = {**TINY, "crs": UTM, "runs": 1, "epochs": 1, "blend": 0}

@@ -10,7 +10,8 @@ import pyproj
 import pytest
 
 from hmx.errors import BadArgument, MissingCRS, MissingVariable, SourceError
-from hmx.points.table import PAIRS, read_points
+from hmx.points.extent import PAIRS
+from hmx.points.table import read_points
 
 WGS84 = "EPSG:4326"
 

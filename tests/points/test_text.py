@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hmx.errors import BadArgument, SourceError
-from tests.points.tables import make_table, read, same, write
+from tests.make.tables import make_table, read, same, write
 
 TABLE = make_table()
 

@@ -8,7 +8,7 @@ import pytest
 
 from hmx.errors import BadArgument, MissingVariable, NotEnoughData
 from hmx.points.table import read_points
-from tests.points.tables import WGS84, make_table, read
+from tests.make.tables import WGS84, make_table, read
 
 TABLE = make_table()
 

@@ -13,11 +13,11 @@ import xarray as xr
 
 import hmx
 from hmx.errors import CubeError, MissingCRS, OutputExists, SourceError
-from hmx.predict.mapper.maps import map_to_zarr, soc_map
+from hmx.mapping.api import map_to_zarr, soc_map
 from hmx.products import cog
 from hmx.products.cog import export_cog
-from tests.factories import make_cube
-from tests.mapworlds import make_covariates, make_mapper
+from tests.make.cubes import make_cube
+from tests.make.mapworlds import make_covariates, make_mapper
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Bundles: the folder of a model, its digest, and models that lie elsewhere."""

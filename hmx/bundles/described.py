@@ -1,0 +1,134 @@
+"""Described: what the ``bundle.json`` of a model may say, checked before anything is made of it.
+
+A model may come from a stranger, or from a disk that lost some of it. What is written here
+has a type and a bound for every value, so that no number of a file decides how much memory is
+taken or how long a loop runs. Beyond types, the parts must fit together: each variable has its
+scale, tables have a row for each stratum, quantiles ascend. What holds here can be computed
+with; shapes of weights are checked where networks are built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from hmx.errors import BundleError
+from hmx.settings import Members, Options, parse
+
+# a whole number that arrays can hold stays one: the digest of a model is that of its text
+Real = Annotated[int, Field(ge=-(2**53), le=2**53)] | float
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+Names = Annotated[tuple[Name, ...], Field(max_length=1000)]
+Value = Annotated[Real, Field(ge=-1e30, le=1e30)]
+Positive = Annotated[Real, Field(gt=1e-30, le=1e30)]
+Metres = Annotated[Real, Field(gt=0, le=1e8)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+Rows = Annotated[tuple[tuple[Value, ...], ...], Field(max_length=64)]
+Shape = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=2**40, strict=True)], ...], Field(max_length=8)
+]
+
+Form = TypeVar("Form", bound=Options)
+
+
+class VariablesForm(Options):
+    """What models of both jobs are fed with."""
+
+    target: Name
+    dynamic: Names
+    static: Names
+    cadence: Name
+    pixel_size_m: tuple[Metres, Metres]
+    valid_range: tuple[Value | None, Value | None] | None = None
+    units: Annotated[str, Field(max_length=256)] | None = None
+    members: Members = 1
+    transforms: Mapping[str, str] = Field(default_factory=dict)
+
+    @field_validator("valid_range")
+    @classmethod
+    def _ascending(cls, limits: Any) -> Any:
+        if limits is not None and None not in limits and limits[0] >= limits[1]:
+            raise ValueError("the range ascends")
+        return limits
+
+    @model_validator(mode="after")
+    def _each_once(self) -> VariablesForm:
+        names = [self.target, *self.dynamic, *self.static]
+        if len(set(names)) != len(names):
+            raise ValueError("a variable stands twice")
+        if strange := set(self.transforms) - set(names[1:]):
+            raise ValueError(f"transforms of {sorted(strange)[0]!r}, which is no covariate")
+        return self
+
+
+class TrainingForm(Options, extra="allow"):
+    """What is read of how a model came about; the rest is only shown."""
+
+    fit: dict[str, Any] = Field(default_factory=dict)
+    network: dict[str, Any] = Field(default_factory=dict)
+    table: dict[str, Any] = Field(default_factory=dict)
+    transforms: dict[str, Any] = Field(default_factory=dict)
+    anchor: dict[str, Any] = Field(default_factory=dict)
+    validation: dict[str, Any] = Field(default_factory=dict)
+    held_out: dict[str, Any] = Field(default_factory=dict)
+    folds: dict[str, Any] = Field(default_factory=dict)
+    points: dict[str, Any] = Field(default_factory=dict)
+    importance: dict[str, Any] = Field(default_factory=dict)
+    steps: list[Any] = Field(default_factory=list)
+    seed: Annotated[int, Field(strict=True)] | None = None
+
+
+class _Shapes(Options):
+    weights: Annotated[dict[str, Shape], Field(max_length=1_000_000)]
+
+
+class Description(_Shapes):
+    """A ``bundle.json`` of either job."""
+
+    format: int
+    job: Literal["forecast", "map"]
+    training: TrainingForm = TrainingForm()
+
+
+def require_scales(names: tuple[str, ...], mean: Mapping[str, Any], std: Mapping[str, Any]) -> None:
+    """Raise unless each variable has a mean and a standard deviation."""
+    for name in names:
+        if name not in mean or name not in std:
+            raise ValueError(f"scaler has no mean or std of {name!r}")
+
+
+def require_ascending(numbers: tuple[float, ...], what: str) -> None:
+    """Raise unless each number is greater than the one before it."""
+    if any(low >= high for low, high in pairwise(numbers)):
+        raise ValueError(f"{what} ascend")
+
+
+def require_table(table: tuple[tuple[float, ...], ...], rows: int, columns: int, what: str) -> None:
+    """Refuse a table without a row for each node, or whose quantiles cross."""
+    if len(table) != rows or any(len(row) != columns for row in table):
+        raise ValueError(f"{what} have a row for each node and {columns} columns")
+    if rows and (np.diff(np.array(table), axis=1) < -1e-9).any():
+        raise ValueError(f"{what} never descend within a row")
+
+
+def read_form(kind: type[Form], raw: Mapping[str, Any], folder: Path) -> Form:
+    """Check values against a form; an error names the file, the value and the rule."""
+    try:
+        return parse(kind, raw, error=BundleError)
+    except (BundleError, ValueError, OverflowError, RecursionError) as error:
+        raise BundleError(
+            f"{folder / 'bundle.json'} does not describe a model: {error} Copy the model anew, or "
+            "train it again."
+        ) from None
+
+
+def read_shapes(raw: Mapping[str, Any], folder: Path) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of the arrays that a bundle is to hold."""
+    return read_form(
+        _Shapes, {key: value for key, value in raw.items() if key == "weights"}, folder
+    ).weights

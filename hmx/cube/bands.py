@@ -1,0 +1,386 @@
+"""Bands: the cube of the map job, covariates alone.
+
+:func:`enter_bands` is its door, as :func:`hmx.cube.cube.enter` is that of forecasts.
+Inside, every band is ``(time, y, x)`` or ``(y, x)``, north-up and ascending in time.
+A variable with one more dimension (months, seasons, channels of a sensor) is as many
+bands: ``lst(month, y, x)`` beside yearly maps is ``lst[month=1]`` ... ``lst[month=12]``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hmx.cube.axes import crs_as_coordinate, find_axes, runs_against
+from hmx.cube.cadence import Cadence
+from hmx.cube.coordinates import turned
+from hmx.cube.cube import Cubelike, Door
+from hmx.cube.dates import time_label
+from hmx.cube.grid import Grid
+from hmx.cube.steps import until_index
+from hmx.cube.timeaxis import months_of_year, require_order
+from hmx.cube.values import Rules, warn_of_default_fill
+from hmx.errors import BadArgument, CubeError, MissingVariable, NotEnoughData, did_you_mean
+from hmx.windows import Span, Window, pieces
+
+HISTORY = 5  # steps of a calendar that are seen unless more or fewer are asked for
+
+
+@dataclass(frozen=True)
+class Bands:
+    """A checked cube of covariates in its one inner form.
+
+    Parameters
+    ----------
+    data : Dataset
+        Lazy; dynamic bands (time, y, x), static ones (y, x).
+    dynamic, static : tuple of str
+        Bands with and without time.
+    door : Door
+        Names and orientation of the cube outside.
+    climatology : bool
+        Whether the steps are months of every year, or a calendar's. Bands without any time
+        count as one step of every year.
+    timeless : bool
+        Whether no band has time.
+    """
+
+    data: xr.Dataset
+    dynamic: tuple[str, ...]
+    static: tuple[str, ...]
+    door: Door
+    climatology: bool
+    timeless: bool = False
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Where the pixels lie."""
+        return Grid.from_xarray(self.data)
+
+    @cached_property
+    def cadence(self) -> Cadence:
+        """The calendar step between two maps."""
+        if self.timeless:
+            return Cadence(1, "steps")
+        time = self.data["time"]
+        return Cadence.infer(time.rename(self.door.names.get("time", "time")))
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Dynamic and static bands, in this order."""
+        return (*self.dynamic, *self.static)
+
+    @cached_property
+    def rules(self) -> dict[str, Rules]:
+        """Which numbers are data, for each band."""
+        return {name: Rules.of(self.data[name]) for name in self.variables}
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Steps of time as text: months 1-12, years, or ISO dates."""
+        return tuple(map(time_label, self.data["time"].values))
+
+    def stored(self, name: str) -> xr.DataArray:
+        """Return a band, lazily."""
+        return self.data[name]
+
+    def leave(self, result: xr.Dataset) -> xr.Dataset:
+        """Give a result the names and orientation of the cube's owner.
+
+        Parameters
+        ----------
+        result : Dataset
+            In the inner form.
+        """
+        result = turned(result, self.door.flips)
+        return result.rename({k: v for k, v in self.door.names.items() if k in result.dims})
+
+    def history(self, chosen: int | None = None) -> int:
+        """Say how many steps are seen.
+
+        Parameters
+        ----------
+        chosen : int, optional
+            Default: all of a climatology, up to 5 of a calendar.
+
+        Raises
+        ------
+        NotEnoughData
+            If the cube has fewer than were chosen.
+        """
+        have = len(self.labels)
+        if chosen is not None and chosen > have:
+            raise NotEnoughData(
+                f"history={chosen}, and the cube has {have} time steps: what is seen must be in "
+                f"it. Pass history={have}, or add earlier maps."
+            )
+        return chosen or (have if self.climatology else min(HISTORY, have))
+
+    def step_of(self, when: str | int) -> int:
+        """Find the step that a label of the time axis means.
+
+        Parameters
+        ----------
+        when : str or int
+            A year or an ISO date; what leaves out the month or day means the last
+            step of that period.
+
+        Raises
+        ------
+        BadArgument
+            If no step has this label, or the steps are months of every year.
+        """
+        if self.climatology:
+            raise BadArgument(
+                f"time={when!r}, and the cube holds months of every year, so its map has no date. "
+                "Leave out time=."
+            )
+        try:
+            return until_index(self.data["time"], when, history=0)
+        except BadArgument:
+            first, last = self.labels[0], self.labels[-1]
+            raise BadArgument(
+                f"time={when!r} is no step of the cube, which goes from {first} to {last} in steps "
+                f"of {self.cadence}. Pass one of them, e.g. time={last!r}."
+            ) from None
+
+    def span(self, when: str | int | None, history: int) -> Span:
+        """Say which steps a map of a date is made from.
+
+        Parameters
+        ----------
+        when : str or int, optional
+            A label as :meth:`step_of` takes it. Default: the last step.
+        history : int
+            Steps that are seen, the last of them that of the date.
+
+        Raises
+        ------
+        NotEnoughData
+            If the cube does not hold them.
+        """
+        last = len(self.labels) - 1 if when is None else self.step_of(when)
+        if last + 1 < history:
+            raise NotEnoughData(
+                f"time={self.labels[last]!r} needs {history} steps up to it, and the cube begins "
+                f"with {self.labels[0]}. "
+                + (
+                    f"Pass time={self.labels[history - 1]!r} or later, or add earlier maps."
+                    if history <= len(self.labels)
+                    else "Add earlier maps."
+                )
+            )
+        return Span(last + 1 - history, last + 1)
+
+    def read(self, window: Window, steps: Span) -> dict[str, np.ndarray]:
+        """Read cleaned arrays of a window, which may leave the cube.
+
+        Parameters
+        ----------
+        window : Window
+            In pixels of the cube; it goes round a globe in x.
+        steps : Span
+            Of the dynamic bands.
+
+        Returns
+        -------
+        dict
+            Dynamic bands (steps, y, x), static ones (y, x), float32; NaN where
+            missing, also beyond the cube's edges.
+        """
+        (ny, nx), x = self.grid.shape, window.x
+        inside = Window(window.y.clip(Span(0, ny)), x if self.grid.wraps else x.clip(Span(0, nx)))
+        part = self.data[list(self.variables)].isel(y=inside.y.slice)
+        part = part.isel(time=steps.slice, missing_dims="ignore")
+        # a Dataset at once: bands that are stored in one chunk share its reading
+        loaded = [part.isel(x=columns).compute() for columns in pieces(inside.x, nx)]
+        edge = _beyond(window, inside)
+        arrays = {}
+        for name in self.variables:
+            raw = np.concatenate([piece[name].values for piece in loaded], axis=-1)
+            clean = self.rules[name].clean(raw)
+            lead = [(0, 0)] * (clean.ndim - 2)
+            arrays[name] = np.pad(clean, [*lead, *edge], constant_values=np.nan)
+        return arrays
+
+
+def _beyond(window: Window, inside: Window) -> list[tuple[int, int]]:
+    """Count the rows and columns of a window before and after what is inside."""
+    spans = ((window.y, inside.y), (window.x, inside.x))
+    return [(part.start - all_.start, all_.stop - part.stop) for all_, part in spans]
+
+
+def enter_bands(
+    obj: Cubelike,
+    *,
+    dynamic: Sequence[str] | None = None,
+    static: Sequence[str] | None = None,
+) -> Bands:
+    """Bring a user's covariates into the one inner form, lazily.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Any names and orientation, and any order of time.
+    dynamic, static : sequence of str, optional
+        Bands, or variables that are several. Default: all numeric variables with
+        dims y and x, with time and without.
+
+    Raises
+    ------
+    CubeError
+        If dims cannot be told, time has no labels, or a band has the other role.
+    MissingVariable
+        If bands are not in the cube; all are named.
+    """
+    inner, names, timeless = _inner(obj)
+    everything = dynamic is None or static is None
+    variables = {
+        str(name): _channels(str(name), v, strict=everything) for name, v in inner.data_vars.items()
+    }
+    known = {n: band for bands in variables.values() for n, band in bands.items()}
+    moving = [n for n, band in known.items() if "time" in band.dims]
+    still = [n for n in known if n not in moving]
+    moving = moving if dynamic is None else _chosen(dynamic, variables)
+    still = still if static is None else _chosen(static, variables)
+    _require(known, [*moving, *still], inner)
+    _require_roles(known, moving, still)
+    bands = inner.drop_vars(list(inner.data_vars)).assign({n: known[n] for n in (*moving, *still)})
+    warn_of_default_fill(bands)
+    order = np.argsort(bands["time"].values, kind="stable")
+    if (np.diff(order) < 0).any():  # else arrays stay as they were opened, and are known for it
+        bands = bands.isel(time=order)
+    require_order(bands["time"].rename(names["time"]))
+    flips = tuple(dim for dim in ("y", "x") if runs_against(bands, dim))
+    bands = bands.isel({dim: slice(None, None, -1) for dim in flips})
+    door = Door({name: outer for name, outer in names.items() if outer != name}, flips)
+    return Bands(
+        data=bands.drop_dims([d for d in bands.dims if d not in ("time", "y", "x")]),
+        dynamic=tuple(moving),
+        static=tuple(still),
+        door=door,
+        climatology=timeless or months_of_year(bands["time"], names["time"]),
+        timeless=timeless,
+    )
+
+
+def _inner(obj: Cubelike) -> tuple[xr.Dataset, dict[str, str], bool]:
+    """Give dims their inner names; return outer ones beside, and whether time is made up."""
+    data = obj.to_dataset(name=obj.name or "band") if isinstance(obj, xr.DataArray) else obj
+    timeless = _is_timeless(data)
+    names = find_axes(data, ("y", "x") if timeless else ("time", "y", "x"))
+    inner = crs_as_coordinate(data).rename({o: name for name, o in names.items() if o != name})
+    if timeless:
+        inner = inner.drop_vars("time", errors="ignore").assign_coords(time=("time", [0]))
+        names["time"] = "time"
+    if "time" not in inner.coords:
+        raise CubeError(
+            f"dimension {names['time']!r} has no coordinate, so no step has a date. Give it one: "
+            f"ds = ds.assign_coords({names['time']}=[2015, 2016, ...])."
+        )
+    return inner, names, timeless
+
+
+def _is_timeless(data: xr.Dataset) -> bool:
+    """Tell bands without time from a cube whose axis of time is called by another name.
+
+    Raises
+    ------
+    CubeError
+        If another dim holds dates.
+    """
+    try:
+        find_axes(data, ("time",))
+    except CubeError:
+        for dim in data.dims:
+            values = data[dim].values if dim in data.coords else np.zeros(0)
+            dated = values.dtype.kind == "M" or hasattr(next(iter(values.flat), None), "dayofyr")
+            if dated:
+                raise CubeError(
+                    f"dimension {dim!r} holds dates, and no dimension is called time. Rename it: "
+                    f"ds = ds.rename({{{str(dim)!r}: 'time'}})."
+                ) from None
+        return True
+    return False
+
+
+def _channels(name: str, variable: xr.DataArray, *, strict: bool) -> dict[str, xr.DataArray]:
+    """Split a variable along its further dims; nothing of what is no map.
+
+    Raises
+    ------
+    CubeError
+        If it is a map of something else than numbers, and all bands are meant.
+    """
+    if not {"y", "x"} <= set(variable.dims):
+        return {}
+    if variable.dtype.kind == "b":
+        variable = variable.astype("uint8")  # of yes and no: 1 and 0
+    if variable.dtype.kind not in "iuf":
+        if strict:
+            raise _no_numbers(name, variable)
+        return {}
+    inner = ("time", "y", "x") if "time" in variable.dims else ("y", "x")
+    others = [dim for dim in variable.dims if dim not in inner]
+    bands = {}
+    for at in itertools.product(*(range(variable.sizes[dim]) for dim in others)):
+        labels = [_said(variable, dim, i) for dim, i in zip(others, at, strict=True)]
+        band = variable.isel(dict(zip(others, at, strict=True)), drop=True).transpose(*inner)
+        bands[f"{name}[{','.join(labels)}]" if labels else name] = band
+    return bands
+
+
+def _no_numbers(name: str, variable: xr.DataArray) -> CubeError:
+    """Build the error for a map of text, dates or complex numbers."""
+    kinds = {"M": "dates", "m": "durations", "c": "complex numbers"}
+    what = kinds.get(variable.dtype.kind, f"text or objects ({variable.dtype})")
+    return CubeError(
+        f"{name!r} holds {what}, and a band holds numbers. Leave it out, ds.drop_vars({name!r}), "
+        f"or write numbers: of classes, a band of 0 and 1 for each, ds['{name}_granite'] = "
+        f"(ds[{name!r}] == 'granite').astype('uint8')."
+    )
+
+
+def _said(variable: xr.DataArray, dim: Any, index: int) -> str:
+    """Say which channel of a dim is meant, as ``month=3``."""
+    value = variable[dim].values[index] if dim in variable.coords else index
+    return f"{dim}={value if isinstance(value, str) else time_label(value)}"
+
+
+def _chosen(asked: Sequence[str], variables: dict[str, dict[str, xr.DataArray]]) -> list[str]:
+    """Name the bands of what is asked for: bands, or variables with all of theirs."""
+    return [band for name in asked for band in variables.get(name) or (name,)]
+
+
+def _require(known: Iterable[str], wanted: Sequence[str], data: xr.Dataset) -> None:
+    gone = [name for name in wanted if name not in known]
+    if gone:
+        listed = ", ".join(sorted(known)) or "nothing"
+        what = "bands of this model or call are" if len(gone) > 1 else "band is"
+        raise MissingVariable(
+            f"{len(gone)} {what} not in the cube: {', '.join(gone)} (has: {listed})."
+            f"{did_you_mean(gone[0], known)} Add them, under the names that they had in training."
+        )
+    if not wanted:
+        raise CubeError(
+            f"the cube has no band among {tuple(map(str, data.data_vars))}: a band is a numeric "
+            "variable with dims (time, y, x) or (y, x). Add one: ds['elevation'] = (('y', 'x'), z)."
+        )
+
+
+def _require_roles(
+    known: dict[str, xr.DataArray], dynamic: Sequence[str], static: Sequence[str]
+) -> None:
+    for role, names, moves in (("dynamic", dynamic, True), ("static", static, False)):
+        for name in names:
+            if ("time" in known[name].dims) is not moves:
+                raise CubeError(
+                    f"{name!r} is asked for as {role}, and it has {'no ' if moves else ''}time. "
+                    f"Name it under {'static' if moves else 'dynamic'}=[...]."
+                )

@@ -1,0 +1,345 @@
+"""What a cube is: one regular grid with ``time``, ``y``, ``x``, and roles of variables.
+
+:func:`enter` is the door. Whatever names, orientation or container a user comes
+with, inside there is one form, a :class:`Cube`: a Dataset with dims
+``(time, y, x)``, north-up, x ascending. :meth:`Cube.leave` gives a result the
+names, orientation and container that its owner came with.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from hmx.cube.axes import AXES, crs_as_coordinate, find_axes, runs_against
+from hmx.cube.cadence import Cadence
+from hmx.cube.coordinates import turned
+from hmx.cube.dates import time_label
+from hmx.cube.geozarr import portable, without
+from hmx.cube.grid import Grid
+from hmx.cube.integrity.reading import open_checked
+from hmx.cube.observed import KNOWN_UNTIL, OBSERVED_UNTIL, require_observed, steps_until
+from hmx.cube.values import Rules, warn_of_default_fill
+from hmx.errors import (
+    CubeError,
+    NotEnoughData,
+    SourceError,
+    missing_variable,
+)
+from hmx.files.paths import absolute
+from hmx.windows import Span
+
+Cubelike = xr.Dataset | xr.DataArray
+
+CHUNK = 512  # rows and columns of a chunk in storage, px
+
+
+@dataclass(frozen=True)
+class Door:
+    """How a cube came in, and so how results go out."""
+
+    names: dict[str, str] = field(default_factory=dict)  # inner name -> the user's
+    flips: tuple[str, ...] = ()
+    dataarray: bool = False
+
+
+@dataclass(frozen=True)
+class Cube:
+    """A checked cube in its one inner form.
+
+    Parameters
+    ----------
+    data : Dataset
+        Lazy; target and dynamic covariates (time, y, x), static ones (y, x).
+    target : str
+        The variable to predict.
+    dynamic, static : tuple of str
+        Covariates with and without time.
+    door : Door
+        Names and orientation of the cube outside.
+    whole : Dataset, optional
+        Where the target says how far it is observed: variables with their later
+        steps too, of which ``data`` is the beginning. Covariates that are known
+        ahead are read here.
+    """
+
+    data: xr.Dataset
+    target: str
+    dynamic: tuple[str, ...]
+    static: tuple[str, ...]
+    door: Door
+    whole: xr.Dataset | None = None
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Where the pixels lie."""
+        return Grid.from_xarray(self.data)
+
+    @cached_property
+    def cadence(self) -> Cadence:
+        """The calendar step between two maps, and on to what is known ahead."""
+        time = (self.data if self.whole is None else self.whole)["time"]
+        return Cadence.infer(time.rename(self.door.names.get("time", "time")))
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Target, dynamic and static covariates, in this order."""
+        return (self.target, *self.dynamic, *self.static)
+
+    @property
+    def rules(self) -> dict[str, Rules]:
+        """Which numbers are data, for each variable."""
+        return {name: Rules.of(self.data[name]) for name in self.variables}
+
+    def stored(self, name: str) -> xr.DataArray:
+        """Return a variable with all its steps, those after the last map included."""
+        whole = self.whole
+        return self.data[name] if whole is None or name not in whole else whole[name]
+
+    def span(self, name: str, times: Span, *, known: Sequence[str] = (), h: int = 0) -> Span:
+        """Say which steps of :meth:`stored` are read where some are asked for.
+
+        Parameters
+        ----------
+        name : str
+            Of a variable with time.
+        times : Span
+            Steps of the target that are asked for.
+        known : sequence of str
+            Covariates that are known ahead: they go on, as far as they are known.
+        h : int
+            Steps that these go on for.
+        """
+        if name not in known:
+            return times
+        variable = self.stored(name)
+        there = steps_until(variable, KNOWN_UNTIL, variable["time"])
+        return Span(times.start, max(times.stop, min(times.stop + h, there)))
+
+    def origin_label(self) -> str:
+        """Last observed time, as text."""
+        return time_label(self.data["time"].values[-1])
+
+    def require_history(self, steps: int) -> None:
+        """Raise :class:`NotEnoughData` if the cube has fewer time steps."""
+        have = self.data.sizes["time"]
+        if have < steps:
+            raise NotEnoughData(
+                f"the cube has {have} time steps and this needs {steps}. "
+                "Add earlier maps, or train with a shorter one: train(history=2)."
+            )
+
+    def leave(self, result: xr.Dataset) -> Cubelike:
+        """Give a result the names, orientation and container of its owner.
+
+        Parameters
+        ----------
+        result : Dataset
+            In the inner form.
+
+        Returns
+        -------
+        Dataset or DataArray
+            As the cube came in.
+        """
+        result = turned(result, self.door.flips)
+        result = result.rename({k: v for k, v in self.door.names.items() if k in result.dims})
+        if not self.door.dataarray:
+            return result
+        marks = {k: v for k, v in result.attrs.items() if str(k).startswith("hmx_")}
+        return result[self.target].assign_attrs(marks)
+
+
+def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
+    """Open a cube (or a forecast) as a Dask-chunked Dataset.
+
+    Parameters
+    ----------
+    path : str or Path
+        A Zarr store; any fsspec URL works.
+    **options
+        Passed to :func:`xarray.open_zarr`, e.g. ``storage_options``.
+
+    Returns
+    -------
+    Dataset
+        Lazy; variables with dims ``(time, y, x)`` or ``(y, x)``.
+
+    Raises
+    ------
+    SourceError
+        If there is no store at ``path``, or it is damaged. Chunks are looked at as they
+        are read: one that is lost or damaged raises too, with its variable and place.
+
+    Warns
+    -----
+    UserWarning
+        If the store says that it was not finished.
+
+    Examples
+    --------
+    >>> import hmx
+    >>> ds = hmx.open_cube("build/demo.zarr")  # doctest: +SKIP
+    """
+    try:
+        with warnings.catch_warnings():  # a store without consolidated metadata is as good
+            warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated")
+            # one spelling, for Dask names its arrays after it
+            place = absolute(path)
+            cube = open_checked(place, **{"chunks": {}, **options})
+    except SourceError:
+        raise
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise SourceError(
+            f"no cube can be opened at {str(path)!r} ({error}). Pass the folder of a Zarr store, "
+            "or make one: hmx ingest CATALOG."
+        ) from error
+    cube.encoding["source"] = place
+    warn_if_incomplete(cube, path)
+    cube.attrs = without(cube.attrs)
+    for variable in cube.variables.values():
+        variable.attrs = without(variable.attrs)
+        variable.encoding = portable(variable.encoding)
+    return crs_as_coordinate(cube)
+
+
+def warn_if_incomplete(cube: xr.Dataset, path: str | Path) -> None:
+    """Warn when a store says that the run that wrote it has not finished."""
+    if cube.attrs.get("hmx_status", "complete") != "complete":
+        warnings.warn(
+            f"{path} is incomplete: the run that writes it has not finished. "
+            "Run the same hmx command again to finish it.",
+            stacklevel=3,
+        )
+
+
+def enter(
+    obj: Cubelike,
+    *,
+    target: str | None = None,
+    dynamic: Sequence[str] | None = None,
+    static: Sequence[str] | None = None,
+) -> Cube:
+    """Bring a user's object into the one inner form, lazily.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Any names and orientation. Where the target's attribute ``observed_until``
+        names a step, later ones belong to covariates that are known ahead.
+    target : str, optional
+        Default: ``hm``, or the only variable with time; of a DataArray, itself.
+    dynamic, static : sequence of str, optional
+        Covariates. Default: what the catalog that made the cube named; of a
+        DataArray, its numeric (y, x) coordinates.
+
+    Raises
+    ------
+    CubeError
+        If dims cannot be told, or a variable has others.
+    MissingVariable
+        If a name is not in the cube.
+    """
+    is_array = isinstance(obj, xr.DataArray)
+    data = _as_dataset(obj) if isinstance(obj, xr.DataArray) else obj
+    names = find_axes(data)
+    target = _choose_target(data, names["time"], target or (_name(obj) if is_array else None))
+    if dynamic is None:
+        dynamic = _with_role(data, "dynamic", target)
+    if static is None:
+        static = _array_statics(data, names) if is_array else _with_role(data, "static", target)
+    inner = _select(data, (target, *dynamic, *static))
+    warn_of_default_fill(inner)
+    inner = inner.rename({outer: name for name, outer in names.items() if outer != name})
+    inner = _order(inner, target, tuple(dynamic), tuple(static))
+    flips = tuple(dim for dim in ("y", "x") if runs_against(inner, dim))
+    inner = inner.isel({dim: slice(None, None, -1) for dim in flips})
+    back = {name: outer for name, outer in names.items() if outer != name}
+    data, whole = _observed(inner, target)
+    door = Door(back, flips, is_array)
+    return Cube(data, target, tuple(dynamic), tuple(static), door, whole)
+
+
+def _observed(inner: xr.Dataset, target: str) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """Cut the steps after the last map of the target, where it says which that is."""
+    if OBSERVED_UNTIL not in inner[target].attrs:
+        require_observed(inner, target)
+        return inner, None
+    steps = steps_until(inner[target], OBSERVED_UNTIL, inner["time"])
+    data = inner.isel(time=slice(steps)) if steps < inner.sizes["time"] else inner.copy()
+    kept = {k: v for k, v in data[target].attrs.items() if k != OBSERVED_UNTIL}
+    data[target].attrs = kept  # a forecast inherits the others, and goes on beyond this
+    return data, inner
+
+
+def _name(obj: Cubelike) -> str:
+    return str(getattr(obj, "name", None) or "hm")
+
+
+def _as_dataset(array: xr.DataArray) -> xr.Dataset:
+    data = array.to_dataset(name=_name(array))
+    planes = [c for c in data.coords if data[c].ndim == 2 and data[c].dtype.kind in "iuf"]
+    return data.reset_coords(planes)
+
+
+def _array_statics(data: xr.Dataset, names: dict[str, str]) -> list[str]:
+    """Name the (y, x) planes of a DataArray that are not just its positions."""
+    positions = {*AXES["y"][1], *AXES["y"][2], *AXES["x"][1], *AXES["x"][2]}
+    return [
+        str(name)
+        for name, plane in data.data_vars.items()
+        if set(plane.dims) == {names["y"], names["x"]}
+        and not {str(name).lower(), plane.attrs.get("standard_name")} & positions
+    ]
+
+
+def _choose_target(data: xr.Dataset, time: str, target: str | None) -> str:
+    if target is not None:
+        if target not in data:
+            raise missing_variable(target, data.data_vars)
+        return target
+    series = [str(name) for name, v in data.data_vars.items() if time in v.dims]
+    named = [name for name in series if data[name].attrs.get("hmx_role") == "target"]
+    if "hm" in series or named:
+        return named[0] if named else "hm"
+    if len(series) == 1:
+        return series[0]
+    raise CubeError(
+        f"which variable is the target? {len(series)} have time: {', '.join(series) or 'none'}. "
+        "Pass target='...'."
+    )
+
+
+def _with_role(data: xr.Dataset, role: str, target: str) -> list[str]:
+    found = [str(name) for name, v in data.data_vars.items() if v.attrs.get("hmx_role") == role]
+    return [name for name in found if name != target]
+
+
+def _select(data: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
+    chosen = list(names)
+    for name in chosen:
+        if name not in data.variables:
+            raise missing_variable(name, data.data_vars)
+    planes = [name for name in chosen if name in data.coords and name not in data.dims]
+    return crs_as_coordinate(data).reset_coords(planes)[chosen]
+
+
+def _order(
+    inner: xr.Dataset, target: str, dynamic: tuple[str, ...], static: tuple[str, ...]
+) -> xr.Dataset:
+    """Check the dims of every variable and put them in order."""
+    wanted: dict[str, tuple[str, ...]] = dict.fromkeys((target, *dynamic), ("time", "y", "x"))
+    wanted |= dict.fromkeys(static, ("y", "x"))
+    for name, dims in wanted.items():
+        if set(inner[name].dims) != set(dims):
+            raise CubeError(
+                f"{name!r} has dimensions {tuple(inner[name].dims)} and must have {dims}. "
+                f"Select one of the others, e.g. ds.isel(band=0), or give {name!r} its right role."
+            )
+    return inner.transpose("time", "y", "x", ...)

@@ -1,0 +1,42 @@
+"""Field: a cube of either job, as code that reads windows of it sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import xarray as xr
+
+from hmx.cube.cube import Cubelike, Door
+from hmx.cube.grid import Grid
+from hmx.cube.values import Rules
+
+
+class Field(Protocol):
+    """A cube of either job, as those see it who read windows of it."""
+
+    @property
+    def data(self) -> xr.Dataset:
+        """Its variables, lazy, in the inner form."""
+
+    @property
+    def grid(self) -> Grid:
+        """Where the pixels lie."""
+
+    @property
+    def door(self) -> Door:
+        """How it came in."""
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names, in the order in which a window of them is handed on."""
+
+    @property
+    def rules(self) -> Mapping[str, Rules]:
+        """Which numbers are data."""
+
+    def stored(self, name: str) -> xr.DataArray:
+        """Return a variable with all its steps."""
+
+    def leave(self, result: xr.Dataset) -> Cubelike:
+        """Give a result the form of its owner."""

@@ -1,0 +1,73 @@
+"""GeoZarr: say where a store lies so that any reader finds it.
+
+xarray, rioxarray and GDAL read CF's ``spatial_ref``, which each array names as its
+``grid_mapping``; the attributes here speak to the others, by the GeoZarr conventions
+``proj:`` and ``spatial:`` on the group. They belong to the store, not to the data:
+:func:`without` takes them off what was opened, for a crop would make them lies.
+
+GDAL's own ``_CRS`` is written no more. It is an object, which NetCDF has no attribute
+for, so ``xr.open_zarr(product).to_netcdf(...)`` failed; and GDAL needs it no more: 3.12
+finds the CRS by ``grid_mapping``, and 3.10 reads no Zarr 3. Older stores still have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+from hmx.cube.axes import find_axes
+from hmx.cube.coordinates import declared_transform
+from hmx.cube.grid import Grid
+
+_STALE = ("spatial:", "_CRS")
+_CODECS = {"compressor", "compressors", "filters", "serializer", "object_codec", "shards"}
+
+
+def group_attributes(grid: Grid, data: xr.Dataset | None = None) -> dict[str, Any]:
+    """Describe a grid by the GeoZarr ``proj:`` and ``spatial:`` conventions.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of all variables in the group.
+    data : Dataset, optional
+        As it is stored, if its axes have other names than ``y`` and ``x`` or run
+        another way; its GeoTransform agrees with them.
+    """
+    names, at = {"y": "y", "x": "x"}, grid.transform
+    if data is not None:
+        names, declared = find_axes(data, ("y", "x")), declared_transform(data)
+        at = at if declared is None else declared.transform
+    authority = grid.crs.to_authority()
+    return {
+        **({"proj:code": ":".join(authority)} if authority else {}),
+        "proj:wkt2": grid.crs.to_wkt(),
+        "spatial:dimensions": [names["y"], names["x"]],
+        "spatial:transform": list(at)[:6],
+        "spatial:shape": list(grid.shape),
+        "spatial:bbox": list(grid.bounds),
+    }
+
+
+def without(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return attributes without those that a crop would make wrong.
+
+    Parameters
+    ----------
+    attrs : mapping
+        Of a group or an array.
+    """
+    return {key: value for key, value in attrs.items() if not str(key).startswith(_STALE)}
+
+
+def portable(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return an encoding without codecs, which another format or version does not have.
+
+    Parameters
+    ----------
+    encoding : mapping
+        Of a variable that was opened.
+    """
+    return {key: value for key, value in encoding.items() if key not in _CODECS}

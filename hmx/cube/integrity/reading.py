@@ -1,0 +1,325 @@
+"""Reading: a sealed store is looked at chunk by chunk as it is read.
+
+:class:`CheckedStore` stands between Zarr and the files. It compares each chunk that is
+read with the seal, so one that is lost, torn, flipped or another's is an error that names
+variable and place, and never NaN or another value. It needs no list of files, so a URL is
+as good as a folder, and it opens nothing that would not be opened without it but the seal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import xarray as xr
+from zarr.abc.store import ByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import FsspecStore, LocalStore, WrapperStore
+
+from hmx.cube.integrity.seal import (
+    ROOT,
+    SEAL,
+    Document,
+    Seal,
+    attributes_of,
+    bare,
+    consolidated,
+    digest_of,
+    lasting,
+    parsed,
+)
+from hmx.errors import DamagedStore
+from hmx.files.durable import Folder
+from hmx.progress import counted
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a store must hold, and how a place in it is called.
+
+    Parameters
+    ----------
+    place : str
+        Path or URL of the store.
+    seal : Seal
+        What it holds.
+    root : dict
+        Metadata of the root.
+    arrays : mapping of str to dict
+        Metadata of the arrays, as far as they are known.
+    labels : mapping of str to sequence of str
+        Names of the steps along a dimension; filled in once they are read.
+    """
+
+    place: str
+    seal: Seal
+    root: Document
+    arrays: Mapping[str, Document]
+    labels: dict[str, Sequence[str]] = field(default_factory=dict)
+
+    def check(self, key: str, data: np.ndarray | None) -> None:
+        """Raise `DamagedStore` unless a file is as it was sealed.
+
+        Parameters
+        ----------
+        key : str
+            Name in the store.
+        data : array of uint8 or None
+            What was read; ``None`` if there is no such file.
+        """
+        if (chunk := self.seal.split(key)) is not None:
+            name, at = chunk
+            fault = self.seal.chunks[name].fault(at, data)
+            if fault:
+                raise DamagedStore(
+                    f"{self.place}: a chunk of {name} {fault}, at {self.where(name, at)}. "
+                    f"{self.remedy()} hmx verify {self.place} lists all that is damaged."
+                )
+        elif key.endswith(ROOT):
+            self._check_metadata(
+                key.removesuffix(ROOT).rstrip("/"), None if data is None else parsed(bytes(data))
+            )
+
+    def check_all(self, members: Mapping[str, Document]) -> None:
+        """Compare the metadata that the root repeats with the seal."""
+        self._check_metadata("", self.root)
+        for name in self.seal.arrays if members else ():
+            self._check_metadata(name, members.get(name))
+        if more := members.keys() - self.seal.arrays.keys() - {SEAL}:
+            raise DamagedStore(self._edited(f"{', '.join(sorted(more))} (metadata)"))
+
+    def _check_metadata(self, name: str, found: Document | None) -> None:
+        sealed = self.seal.arrays.get(name) if name else self.seal.root
+        if sealed is None:  # the seal itself, or what is no part of the store
+            return
+        if found is None or digest_of(found if name else lasting(found)) != sealed:
+            file = f"{name}/{ROOT}" if name else ROOT
+            raise DamagedStore(self._edited(f"the metadata of {name or 'the store'} ({file})"))
+
+    def _edited(self, what: str) -> str:
+        return (
+            f"{self.place}: {what} is not as it was sealed: it is damaged, or was edited in place. "
+            f"{self.remedy()} To change attributes or values, save a copy: "
+            "ds = xarray.open_zarr(...); ds.to_zarr('copy.zarr')."
+        )
+
+    def remedy(self) -> str:
+        """Say what to type."""
+        return remedy(self.root)
+
+    def where(self, name: str, at: Sequence[int]) -> str:
+        """Say where a chunk lies: its steps, rows, columns and bounds."""
+        array = self.arrays.get(name)
+        return place_of(array, at, self.root, self.labels) if array else f"chunk {tuple(at)}"
+
+
+def remedy(root: Document) -> str:
+    """Say how a store of hmx is made whole."""
+    if "hmx_sources" in attributes_of(root):
+        return "Build the cube anew: hmx ingest CATALOG --overwrite."
+    return "Run the command that made it again: it computes what is damaged anew."
+
+
+def place_of(
+    array: Document, at: Sequence[int], root: Document, labels: Mapping[str, Sequence[str]]
+) -> str:
+    """Say where a chunk of an array lies.
+
+    Parameters
+    ----------
+    array, root : dict
+        Metadata of the array and of its store.
+    at : sequence of int
+        Place in the grid of chunks.
+    labels : mapping
+        Names of the steps along a dimension, where they are known.
+    """
+    sides = array["chunk_grid"]["configuration"]["chunk_shape"]
+    spans = [
+        (index * side, min((index + 1) * side, size))
+        for index, side, size in zip(at, sides, array["shape"], strict=True)
+    ]
+    dims = array.get("dimension_names") or [f"dimension {n}" for n in range(len(spans))]
+    planar = len(spans) > 1
+    parts = []
+    for dim, (start, stop) in list(zip(dims, spans, strict=True))[: -2 if planar else None]:
+        known = labels.get(str(dim), ())
+        ends = f"{known[start]} to {known[stop - 1]}" if stop <= len(known) else f"{start}-{stop}"
+        parts.append(f"{dim} {ends}")
+    if planar:
+        (top, bottom), (left, right) = spans[-2:]
+        parts.append(f"rows {top}-{bottom}, columns {left}-{right}")
+        parts += _bounds(root, spans[-2:])
+    return ", ".join(parts) or "its only chunk"
+
+
+def _bounds(root: Document, spans: Sequence[tuple[int, int]]) -> list[str]:
+    transform = attributes_of(root).get("spatial:transform")
+    if not transform:
+        return []
+    a, _, c, _, e, f = transform
+    rows, columns = spans
+    xs, ys = sorted(c + a * column for column in columns), sorted(f + e * row for row in rows)
+    bounds = ", ".join(f"{edge:.10g}" for edge in (xs[0], ys[0], xs[1], ys[1]))
+    return [f"bounds ({bounds})"]
+
+
+class CheckedStore(WrapperStore[Store]):
+    """A store that raises where what is read is not what was sealed; only for reading."""
+
+    def __init__(self, store: Store, guard: Guard):
+        super().__init__(store)
+        self.guard = guard
+
+    def _with_store(self, store: Store) -> CheckedStore:
+        return CheckedStore(store, self.guard)
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other) and self.guard.seal.digest == other.guard.seal.digest  # type: ignore[attr-defined]
+
+    def __dask_tokenize__(self) -> tuple[str, str, str]:
+        return "hmx.CheckedStore", self.guard.place, self.guard.seal.digest
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Read a file and compare it with the seal."""
+        found = await self._store.get(key, prototype, byte_range)
+        if byte_range is None:
+            self.guard.check(key, None if found is None else found.as_numpy_array())
+        return found
+
+    async def get_partial_values(
+        self,
+        prototype: BufferPrototype,
+        key_ranges: Iterable[tuple[str, ByteRequest | None]],
+    ) -> list[Buffer | None]:
+        """Read files one by one."""
+        return [await self.get(key, prototype, part) for key, part in key_ranges]
+
+    async def _get_many(
+        self, requests: Iterable[tuple[str, BufferPrototype, ByteRequest | None]]
+    ) -> AsyncGenerator[tuple[str, Buffer | None], None]:
+        for key, prototype, part in requests:
+            yield key, await self.get(key, prototype, part)
+
+
+def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Guard | None:
+    """Read and check the metadata of a store; ``None`` if it has no seal.
+
+    Parameters
+    ----------
+    place : str
+        Path or URL.
+    storage_options : mapping, optional
+        For fsspec.
+
+    Raises
+    ------
+    DamagedStore
+        If metadata or seal are damaged, or were edited.
+    """
+    files, top = fsspec.core.url_to_fs(place, **(storage_options or {}))
+    data = _read(files, f"{top}/{ROOT}")
+    root = parsed(data)
+    if data is not None and root is None:
+        raise DamagedStore(
+            f"{place}: {ROOT} is damaged: it is no JSON. {remedy({})} Of a cube: move the folder "
+            "away, then hmx ingest CATALOG."
+        )
+    if root is None or root.get("zarr_format") == 2 or _is_in_work(root):
+        return None
+    members = consolidated(root)
+    repeated = members.get(SEAL)
+    data = _read(files, f"{top}/{SEAL}/{ROOT}")
+    if data is None and repeated is None:
+        return None
+    seal = Seal.from_json(parsed(data))
+    # who consolidates the store again writes the same, and what a group has none of
+    if seal is None or (members and bare(repeated) != bare(parsed(data))):
+        what = "is lost" if data is None else "is damaged"
+        raise DamagedStore(
+            f"{place}: its seal ({SEAL}/{ROOT}) {what}, so nothing in it is proven. {remedy(root)}"
+        )
+    guard = Guard(place, seal, root, members)
+    guard.check_all(members)
+    return guard
+
+
+def damage_of(store: str) -> str | None:
+    """Say what is wrong with a store at a glance: its metadata, and chunks that are lost.
+
+    Parameters
+    ----------
+    store : str
+        Path or URL; what cannot be listed is believed to be there until it is read.
+
+    Returns
+    -------
+    str or None
+        ``None`` if nothing is seen, or there is no seal to compare with.
+    """
+    try:
+        guard = guard_of(store)
+        if guard is None:
+            return None
+        there = Folder(store).stamps("")
+    except DamagedStore as error:
+        return str(error)
+    except OSError:
+        return None
+    lost = [key for key in guard.seal.keys() if key not in there]  # noqa: SIM118
+    if not lost:
+        return None
+    shown = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+    return f"{store}: {counted(len(lost), 'chunk')} lost: {shown}. {guard.remedy()}"
+
+
+def _is_in_work(root: Document) -> bool:
+    """Whether a job is filling the store, or has been stopped as it did: no seal counts yet."""
+    return attributes_of(root).get("hmx_status") == "incomplete"
+
+
+def _read(files: Any, path: str) -> bytes | None:
+    try:
+        data: bytes = files.cat_file(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    return data
+
+
+def open_checked(place: str, **options: Any) -> xr.Dataset:
+    """Open a store with xarray; what is read of a sealed one is looked at.
+
+    Parameters
+    ----------
+    place : str
+        Path from the root, or URL.
+    **options
+        Of :func:`xarray.open_zarr`.
+    """
+    guard = guard_of(place, options.get("storage_options"))
+    data: xr.Dataset
+    if guard is None:
+        data = xr.open_zarr(place, **options)
+        return data
+    storage = options.pop("storage_options", None)
+    inner: Store
+    if "://" in place:
+        inner = FsspecStore.from_url(place, storage_options=storage, read_only=True)
+    else:
+        inner = LocalStore(Path(place), read_only=True)
+    data = xr.open_zarr(CheckedStore(inner, guard), **options)
+    guard.labels.update(labels_of(data))
+    return data
+
+
+def labels_of(data: xr.Dataset) -> Iterator[tuple[str, list[str]]]:
+    """Name the steps along each dimension that is no axis of space."""
+    for dim in data.indexes:
+        if dim in data.coords and data[dim].dtype.kind not in "f":
+            yield str(dim), [str(value)[:10] for value in data[dim].values]

@@ -1,0 +1,86 @@
+"""Observed: where the maps of a target end, and up to when a covariate is known.
+
+A time axis may go on beyond the last map of the target, for covariates that are
+known ahead: population or GDP of a scenario. Two attributes say so, each a label
+of the axis (a year, or an ISO date): ``observed_until`` on the target, and
+``known_until`` on a covariate that ends before the axis does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hmx.cube.dates import time_label
+from hmx.cube.steps import until_index
+from hmx.errors import BadArgument, CubeError
+
+OBSERVED_UNTIL = "observed_until"
+KNOWN_UNTIL = "known_until"
+
+
+def steps_until(variable: xr.DataArray, mark: str, time: xr.DataArray) -> int:
+    """Count the steps up to the one that an attribute of a variable names.
+
+    Parameters
+    ----------
+    variable : DataArray
+        With or without the attribute.
+    mark : str
+        ``observed_until`` or ``known_until``.
+    time : DataArray, shape (t,)
+        The axis.
+
+    Returns
+    -------
+    int
+        All of them without the attribute, and where it names a later time: an
+        axis that was cut short holds nothing beyond it.
+
+    Raises
+    ------
+    CubeError
+        If the attribute names a time between or before the steps, or none at all.
+    """
+    until = variable.attrs.get(mark)
+    if until is None or _is_after(until, time.values[-1]):
+        return int(time.size)
+    try:
+        return until_index(time, until, history=0) + 1
+    except BadArgument:
+        first, last = (time_label(value) for value in time.values[[0, -1]])
+        raise CubeError(
+            f"{variable.name!r} has {mark}={until!r}, which is no step of the time axis ({first} "
+            f"to {last}). Write the last step that holds it: ds[{str(variable.name)!r}]"
+            f".attrs[{mark!r}] = {last!r}."
+        ) from None
+
+
+def require_observed(data: xr.Dataset, target: str) -> None:
+    """Raise :class:`CubeError` if the target has lost what says how far it is observed.
+
+    Parameters
+    ----------
+    data : Dataset
+        With dim ``time``; the target lacks ``observed_until``.
+    target : str
+        Its maps may end before the axis does, if a covariate is known ahead.
+    """
+    said = [str(name) for name, variable in data.data_vars.items() if KNOWN_UNTIL in variable.attrs]
+    if said:
+        last = time_label(data["time"].values[-1])
+        raise CubeError(
+            f"{said[0]!r} says up to when it is known ({KNOWN_UNTIL}), and {target!r} does not say "
+            "up to when it is observed: some operation has dropped its attributes. Write the step "
+            f"of its last map: ds[{target!r}].attrs[{OBSERVED_UNTIL!r}] = {last!r}."
+        )
+
+
+def _is_after(label: Any, last: Any) -> bool:
+    """Tell whether a label lies after a value of the axis."""
+    text, end = str(label).strip().replace(" ", "T"), str(last).replace(" ", "T")
+    if isinstance(last, np.integer):
+        return bool(text[:4].isdigit() and int(text if text.isdigit() else text[:4]) > last)
+    return text[:4].isdigit() and text > end[: len(text)]

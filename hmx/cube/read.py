@@ -1,0 +1,88 @@
+"""Read: windows of a cube as plain arrays, missing values as NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from hmx.cube.cube import Cube
+from hmx.cube.values import Rules
+from hmx.windows import Span, Window, pieces
+
+Arrays = dict[str, np.ndarray]
+
+
+def cut(variable: xr.DataArray, window: Window, nx: int) -> xr.DataArray:
+    """Cut a window, lazily, going round the globe where it leaves ``[0, nx)``."""
+    rows = variable.isel(y=window.y.slice)
+    parts = [rows.isel(x=part) for part in pieces(window.x, nx)]
+    return parts[0] if len(parts) == 1 else xr.concat(parts, dim="x", join="override")
+
+
+def read(
+    cube: Cube,
+    window: Window,
+    times: Span,
+    rules: Mapping[str, Rules],
+    *,
+    known: Sequence[str] = (),
+    h: int = 0,
+) -> Arrays:
+    """Read cleaned arrays of a window.
+
+    Parameters
+    ----------
+    cube : Cube
+        Read lazily: only the window's pixels.
+    window : Window
+        In pixels of the cube.
+    times : Span
+        Steps of the target and the dynamic covariates.
+    rules : mapping
+        Which numbers are data, from :attr:`Cube.rules`.
+    known : sequence of str
+        Covariates that are known ahead: they go on after ``times``.
+    h : int
+        For so many steps, or for as many as are known.
+    """
+    raw = read_raw(cube, window, times, known=known, h=h)
+    return {name: rules[name].clean(values) for name, values in raw.items()}
+
+
+def read_raw(
+    cube: Cube, window: Window, times: Span, *, known: Sequence[str] = (), h: int = 0
+) -> Arrays:
+    """Read the arrays of a window as they are stored, in the order of ``cube.variables``.
+
+    Parameters
+    ----------
+    cube : Cube
+        Read lazily: only the window's pixels.
+    window : Window
+        In pixels of the cube.
+    times : Span
+        Steps of the target and the dynamic covariates.
+    known : sequence of str
+        Covariates that are known ahead: they go on after ``times``.
+    h : int
+        For so many steps, or for as many as are known.
+    """
+    arrays = {}
+    for name in cube.variables:
+        variable = cube.stored(name)
+        if "time" in variable.dims:
+            variable = variable.isel(time=cube.span(name, times, known=known, h=h).slice)
+        arrays[name] = cut(variable, window, cube.grid.shape[1]).values
+    return arrays
+
+
+def in_memory(cube: Cube, *, limit: int = 2 << 30) -> Cube:
+    """Load a cube whose variables need no more than ``limit`` bytes."""
+    whole = cube.whole
+    if cube.data.nbytes + (0 if whole is None else whole.nbytes) > limit:
+        return cube
+    loaded = None if whole is None else whole.compute()
+    return replace(cube, data=cube.data.compute(), whole=loaded)

@@ -1,0 +1,233 @@
+"""Draft: a product grows in a private folder and takes its place when it is complete.
+
+Beside ``NAME`` lies ``.NAME.draft`` while it is made::
+
+    .hmx       the mark of a private folder, there before anything else
+    new        what is being made
+    old        what was in its place, for the instant between two renames
+
+Whatever is interrupted leaves such a folder. The next run, under the lock of
+:mod:`hmx.files.lock`, finishes a swap that died between its renames and removes the rest. A
+folder without the mark is somebody's own and is never touched. Where ``NAME`` is a link,
+all of this happens beside what it leads to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+import zarr
+
+from hmx.cube.integrity.seal import ROOT, attributes_of, parsed, was
+from hmx.errors import JobFailed, OutputBusy, OutputExists, OutputFailed
+from hmx.files.durable import Folder, flush, flush_tree
+from hmx.files.lock import building, followed, lock_file
+from hmx.files.paths import is_url
+
+_MARKS = {"hmx_status", "hmx_fingerprint", "hmx_sources"}  # what only a cube of ours has
+_MARK, _NEW, _OLD = ".hmx", "new", "old"
+_OVER = ".hmx-over"  # what a private folder was for is done: it may go
+
+
+def beside(path: Path, what: str) -> Path:
+    """Name the hidden neighbour of what a path leads to, such as its ``draft``."""
+    place = followed(path)
+    return place.with_name(f".{place.name}.{what}")
+
+
+def attributes(path: str | Path) -> dict[str, Any]:
+    """Read the attributes of a Zarr group; none if there is no such group."""
+    try:
+        # not through zarr, which gives up on a group where what it repeats of its arrays is damaged
+        root = parsed(Folder(str(path)).read(ROOT))
+        if root is not None and root.get("zarr_format") == 3:
+            return dict(attributes_of(root))
+        return dict(zarr.open_group(str(path), mode="r").attrs)
+    except Exception:  # zarr's parser stumbles anywhere: TypeError, AttributeError ...
+        return {}
+
+
+def finished(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a complete cube of ours, or an empty one."""
+    complete = set(attrs) >= _MARKS and attrs["hmx_status"] == "complete"
+    return dict(json.loads(attrs["hmx_sources"])) if complete else {}
+
+
+def require_ours(path: Path) -> dict[str, Any]:
+    """Return the attributes of what is there, which must be a cube of ours or nothing."""
+    attrs = attributes(path)
+    if not _is_empty(path) and not set(attrs) >= _MARKS:
+        if was("cube", str(path)):
+            return {}  # of what is damaged, nothing is taken over
+        raise OutputExists(
+            f"{path} holds something that hmx ingest did not write, and only its own cubes are "
+            "replaced. Move it away, or give another cube.path."
+        )
+    return attrs
+
+
+def claim(folder: Path) -> None:
+    """Make a private folder, or make one that is there empty.
+
+    Raises
+    ------
+    OutputExists
+        If something else has its name.
+    """
+    if os.path.lexists(folder):
+        discard(folder)
+    folder.mkdir(parents=True)
+    mark(folder)
+
+
+def mark(folder: Path) -> None:
+    """Say of a folder that it is private."""
+    (folder / _MARK).touch()
+
+
+def is_private(folder: Path) -> bool:
+    """Return True for a folder that :func:`claim` made, or an empty one."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return (folder / _MARK).is_file() or not any(folder.iterdir()) or _is_older(folder)
+
+
+def discard(folder: Path) -> None:
+    """Remove a private folder, its mark last.
+
+    Raises
+    ------
+    OutputExists
+        If it is not one.
+    """
+    if not is_private(folder):
+        raise OutputExists(
+            f"{folder} holds something that hmx did not write, and hmx needs the name for its "
+            "work. Move it away."
+        )
+    mark(folder)  # a draft of an older release has none
+    empty(folder, but=_MARK)
+    (folder / _MARK).unlink(missing_ok=True)
+    folder.rmdir()
+
+
+@contextmanager
+def drafted(path: str | Path) -> Iterator[Path]:
+    """Lend a place for what is to replace ``path``, and put it there when it is complete.
+
+    The caller has the lock of ``path``, and knows that what is there may be replaced.
+    What fails leaves nothing.
+
+    Yields
+    ------
+    Path
+        Of a file or folder that is not there yet.
+    """
+    place, desk = followed(path), beside(Path(path), "draft")
+    recover(place)
+    claim(desk)
+    try:
+        yield desk / _NEW
+        flush_tree(desk / _NEW)
+    except BaseException:
+        discard(desk)
+        raise
+    if os.path.lexists(place):
+        place.rename(desk / _OLD)
+    (desk / _NEW).rename(place)
+    flush(place.parent)
+    discard(desk)
+
+
+def recover(path: str | Path) -> None:
+    """Finish a swap that died between its two renames; remove what else dead runs left."""
+    place, desk = followed(path), beside(Path(path), "draft")
+    if is_private(desk):
+        between = (desk / _NEW).exists() and (desk / _OLD).exists()
+        if between and not os.path.lexists(place):
+            (desk / _NEW).rename(place)
+        discard(desk)
+    aside = beside(Path(path), "old")  # where older releases put the cube that is replaced
+    if set(attributes(aside)) >= _MARKS:
+        if os.path.lexists(place):
+            shutil.rmtree(aside)
+        else:
+            aside.rename(place)
+
+
+def dismiss(folder: Path, path: str | Path) -> None:
+    """Remove the folder of a product's work, under a name that any later run sweeps."""
+    recover(path)
+    desk = beside(Path(path), "draft")
+    folder.rename(desk)
+    discard(desk)
+
+
+def over(folder: Path) -> None:
+    """Mark a private folder as of no use once what it was for is in its place."""
+    (folder / _OVER).touch()
+
+
+def sweep(path: str | Path) -> None:
+    """Remove what dead runs left beside a product that is there; leave those that live.
+
+    The product stays usable whatever comes of this: it may be another one's, or lie where
+    nobody may write.
+    """
+    if is_url(str(path)):
+        return
+    place, desk = followed(path), beside(Path(path), "draft")
+    work = (place.with_name(f"{place.name}.training"), beside(Path(path), "training"))
+    done = [folder for folder in work if is_private(folder) and (folder / _OVER).is_file()]
+    if not (done or os.path.lexists(desk) or os.path.lexists(lock_file(path))):
+        return
+    with suppress(OutputBusy, OutputFailed, PermissionError), building(path, wait=False):
+        recover(path)
+        for folder in done:
+            dismiss(folder, path)
+
+
+def require_unreplaced(obj: xr.Dataset | xr.DataArray) -> None:
+    """Raise if the cube that an object reads its pixels from is no longer the one it was."""
+    store, had = obj.encoding.get("source"), obj.attrs.get("hmx_fingerprint")
+    if store is None or had is None or not _is_lazy(obj):  # without chunks all is in memory
+        return
+    if attributes(store).get("hmx_fingerprint") != had:
+        raise JobFailed(
+            f"{store} was replaced while it was read, so what was made of it may mix the old and "
+            "the new. Run the same command again."
+        )
+
+
+def _is_empty(path: Path) -> bool:
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def _is_older(folder: Path) -> bool:
+    """Return True for a draft of a release that wrote products straight into it."""
+    names = {path.name for path in folder.iterdir()}
+    return "hmx_status" in attributes(folder) or names <= {"weights.safetensors", "bundle.json"}
+
+
+def empty(folder: Path, *, but: str) -> None:
+    """Remove all that is in a folder of ours but one file, by which it is known for ours."""
+    for path in list(folder.iterdir()) if folder.is_dir() else []:
+        if path.name == but:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _is_lazy(obj: xr.Dataset | xr.DataArray) -> bool:
+    """Return True if anything is still to be read; variables may be chunked apart."""
+    parts = obj.variables.values() if isinstance(obj, xr.Dataset) else [obj.variable]
+    return any(part.chunks is not None for part in parts)

@@ -1,0 +1,187 @@
+"""Inventory: which chunks of a stored cube exist, and in what state.
+
+The seal of the store, or else one listing of it, answers two questions without reading a
+pixel: which tiles can hold nothing (a chunk that is not stored is missing data
+throughout), and whether the input of a finished tile has changed since. A chunk that is
+sealed and not there counts as stored: whoever reads it is stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import zarr
+
+from hmx.cube.field import Field
+from hmx.cube.integrity.reading import guard_of
+from hmx.cube.integrity.seal import Chunks
+from hmx.cube.values import Rules
+from hmx.files.durable import Folder
+from hmx.windows import Span, Window, pieces
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The stored chunks of one variable.
+
+    Parameters
+    ----------
+    chunk : tuple of int
+        Rows and columns of a chunk (of a shard, where there are shards), px.
+    stamps : mapping
+        (chunk row, chunk column) -> state of all stored chunks there.
+    empty_is_missing : bool
+        Whether a chunk that is not stored is missing data.
+    """
+
+    chunk: tuple[int, int]
+    stamps: Mapping[tuple[int, int], str]
+    empty_is_missing: bool
+
+    def under(self, window: Window) -> list[tuple[int, int]]:
+        """List the chunks that a window touches."""
+        rows, columns = (
+            range(span.start // side, -(-span.stop // side))
+            for span, side in zip((window.y, window.x), self.chunk, strict=True)
+        )
+        return list(product(rows, columns))
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All stored chunks that a forecast may read; empty where nothing can be listed.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the cube, px.
+    flips : tuple of str
+        Dims that the store holds the other way round than the cube here.
+    deciding : tuple of str
+        Variables of which one must have data where anything is to come out.
+    variables : mapping of str to Stored
+        By name.
+    """
+
+    shape: tuple[int, int]
+    flips: tuple[str, ...]
+    deciding: tuple[str, ...]
+    variables: Mapping[str, Stored]
+
+    @classmethod
+    def of(
+        cls, cube: Field, path: str | None, *, deciding: Sequence[str] | None = None
+    ) -> Inventory:
+        """List the store of a cube.
+
+        Parameters
+        ----------
+        cube : Cube or Bands
+            As opened from there, whole.
+        path : str, optional
+            Of the Zarr store; ``None`` if the cube is not a store's.
+        deciding : sequence of str, optional
+            Default: the target.
+        """
+        variables: dict[str, Stored] = {}
+        if path is not None:
+            group, rows = zarr.open_group(path, mode="r"), cube.door.names.get("y", "y")
+            guard = guard_of(path)
+            sealed = {} if guard is None else guard.seal.chunks
+            listed: dict[str, Stored | None] = {}
+            for name in cube.variables:
+                array = array_of(name)
+                if array not in listed:
+                    chunks = sealed.get(array)
+                    stamps = _listed(path, array) if chunks is None else _of_seal(chunks)
+                    listed[array] = _list(group[array], stamps, cube.rules[name], rows=rows)
+            found = {name: listed[array_of(name)] for name in cube.variables}
+            variables = {name: stored for name, stored in found.items() if stored is not None}
+        deciding = (cube.target,) if deciding is None else tuple(deciding)  # type: ignore[attr-defined]
+        return cls(cube.grid.shape, cube.door.flips, deciding, variables)
+
+    def may_hold(self, window: Window) -> bool:
+        """Tell whether a window of the cube can have data that decides."""
+        return any(self._may_hold(self.variables.get(name), window) for name in self.deciding)
+
+    def _may_hold(self, stored: Stored | None, window: Window) -> bool:
+        if stored is None or not stored.empty_is_missing:
+            return True
+        return any(at in stored.stamps for at in self._under(stored, window))
+
+    def state(self, read: Window) -> str:
+        """Hash the state of everything that a window reads.
+
+        Parameters
+        ----------
+        read : Window
+            In pixels of the cube; columns may go round the globe.
+        """
+        total = hashlib.blake2b(digest_size=16)
+        for name, stored in self.variables.items():
+            for at in self._under(stored, read):
+                total.update(f"{name} {at} {stored.stamps.get(at, '')}\n".encode())
+        return total.hexdigest()
+
+    def _under(self, stored: Stored, window: Window) -> Iterator[tuple[int, int]]:
+        """List the chunks under a window of the cube, whose columns may go round the globe."""
+        for part in pieces(window.x, self.shape[1]):
+            yield from stored.under(self._turned(Window(window.y, Span(part.start, part.stop))))
+
+    def _turned(self, window: Window) -> Window:
+        return window.flip(self.shape, self.flips)
+
+
+_CHANNEL = re.compile(r"\[\w+=[^\]]*\]$")  # GDP [USD] is a name of its own
+
+
+def array_of(name: str) -> str:
+    """Name the array that holds a variable: ``lst`` for the band ``lst[month=3]``."""
+    return _CHANNEL.sub("", name)
+
+
+def _listed(store: str, array: str) -> Mapping[str, str] | None:
+    """Stamp the files of an array; ``None`` where a place cannot be listed."""
+    try:
+        found = Folder(f"{store.rstrip('/')}/{array}").stamps("")
+    except OSError:
+        return None
+    # a list that lacks what was just read is none to believe
+    return found if {"zarr.json", ".zarray"} & found.keys() else None
+
+
+def _of_seal(chunks: Chunks) -> dict[str, str]:
+    """Stamp the chunks of an array by what was written."""
+    return {key: f"crc32c {crc}" for key, crc in chunks.by_key()}
+
+
+def _list(array: Any, found: Mapping[str, str] | None, rules: Rules, *, rows: str) -> Stored | None:
+    """Take one array's chunks; ``None`` where they are not known, or rows are no rows."""
+    dims = getattr(array.metadata, "dimension_names", None)
+    if dims is not None and dims[-2:-1] != (rows,):
+        return None  # chunks are counted by the last two dims
+    if found is None:
+        return None
+    sides = array.shards or array.chunks
+    counts = [-(-size // side) for size, side in zip(array.shape, sides, strict=True)]
+    stamps: dict[tuple[int, int], str] = {}
+    for at in product(*(range(count) for count in counts)):
+        stamp = found.get(array.metadata.encode_chunk_key(at))
+        if stamp is not None:
+            key = (at[-2], at[-1])
+            stamps[key] = f"{stamps.get(key, '')} {stamp}".strip()
+    return Stored((sides[-2], sides[-1]), stamps, _fills_with_missing(array, rules))
+
+
+def _fills_with_missing(array: Any, rules: Rules) -> bool:
+    """Tell whether pixels that are not stored read as missing; when in doubt, no."""
+    if array.fill_value is None or {"scale_factor", "add_offset"} & array.attrs.keys():
+        return False
+    fill = np.asarray([array.fill_value], array.dtype)
+    return bool(rules.missing(fill)[0])

@@ -1,0 +1,377 @@
+"""Job: a forecast or a map into a store, tile by tile, that survives whatever stops it.
+
+Check, scan, lay out, run, finish. What is done is what the ledger proves; a job
+that is run again does the rest, and one that finds everything proven writes
+nothing. Until the last tile is on disk the store says ``hmx_status: incomplete``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import zarr
+
+from hmx.cube.cube import open_cube
+from hmx.cube.integrity.examine import examine
+from hmx.cube.store import attributes, recover, sweep
+from hmx.engine.header import LAYOUT, Header
+from hmx.engine.header import adopt as adopt
+from hmx.engine.inventory import Inventory
+from hmx.engine.ledger import Ledger, Record
+from hmx.engine.mend import drop_chunks, mend, root_is_damaged
+from hmx.engine.options import DaskSection
+from hmx.engine.order import BaseOrder
+from hmx.engine.output import (
+    STORE_FORMAT,
+    lay_out,
+    require_free,
+    set_status,
+    tile_keys,
+    writing,
+)
+from hmx.engine.plan import plan
+from hmx.engine.pool.runner import Call, Failure, run_windows
+from hmx.engine.tile import TileWork
+from hmx.errors import JobFailed, OutputExists, VerifyFailed
+from hmx.files.durable import Folder
+from hmx.files.paths import is_url
+from hmx.independent import independent
+from hmx.progress import QUIET, Progress, Talk, duration
+from hmx.provenance import fingerprint
+from hmx.redact import redact
+from hmx.settings import parse
+from hmx.windows import Index, Tile
+
+# by the word that a ledger has for it: where a job is restored from
+JOBS = {"forecast": "hmx.forecast.order:Order", "map": "hmx.mapping.order:MapOrder"}
+_SHOWN = 10  # failed tiles that a message lists
+
+
+@dataclass(frozen=True)
+class Job:
+    """An order, where its input lies and where its output goes.
+
+    Parameters
+    ----------
+    order : Order or MapOrder
+        What is to be computed.
+    source : str
+        Path of the cube's store.
+    store : str
+        Path of the result's store.
+    """
+
+    order: BaseOrder
+    source: str
+    store: str
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What decides the store's bytes, in JSON values."""
+        chunk = self.order.options.chunk
+        return {**self.order.facts(), "chunk": chunk, "format": STORE_FORMAT}
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger beside the store."""
+        return Ledger(self.store)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The input's chunks, as they are now."""
+        return self.order.inventory(self.source)
+
+    @cached_property
+    def arrays(self) -> list[str]:
+        """Names of the variables that tiles write."""
+        return [str(n) for n, v in self.order.template().data_vars.items() if v.ndim >= 2]
+
+    @cached_property
+    def work(self) -> TileWork:
+        """What a worker does with a tile."""
+        source = self.order.source(self.source)
+        run, tiles = fingerprint(self.facts), self.order.output_tiles
+        return TileWork(source, self.order.frame, self.store, run, tiles)
+
+    def header(self) -> dict[str, Any]:
+        """Write down all it takes to run this job again, or to check it."""
+        window = self.order.window
+        return {
+            "job": self.order.job,
+            "run": self.work.run,
+            "facts": self.facts,
+            "source": redact(self.source),
+            "bundle": redact(self.order.request.bundle),
+            "window": [*asdict(window.y).values(), *asdict(window.x).values()],
+            "options": self.order.settings(),
+        }
+
+    @classmethod
+    def restore(cls, store: str, header: dict[str, Any], source: str | None = None) -> Job:
+        """Build the job that a ledger describes, with the cube that is given or that it names."""
+        said = Header.read(header, store, source)
+        module, _, name = JOBS[said.job].partition(":")
+        ordered: type[BaseOrder] = getattr(import_module(module), name)
+        chosen = parse(ordered.option_type, said.options, error=VerifyFailed)
+        order = ordered.of(open_cube(said.source, chunks=None), said.bundle, chosen)
+        window = said.part(order.cube.grid.shape, store)
+        return cls(replace(order, window=window), said.source, store)
+
+    def state(self, tile: Tile) -> str:
+        """Hash the state of the input of a tile."""
+        return self.inventory.state(self.order.frame.reads(tile.core, self.order.cube))
+
+    def may_hold(self, tile: Tile) -> bool:
+        """Tell whether a tile can have anything to compute."""
+        return self.inventory.may_hold(self.order.frame.needs(tile.core, self.order.cube))
+
+
+@independent
+def run(
+    job: Job,
+    section: DaskSection | None = None,
+    *,
+    overwrite: bool = False,
+    talk: Talk = QUIET,
+) -> str:
+    """Bring a store to completion.
+
+    Parameters
+    ----------
+    job : Job
+        What, from where, to where.
+    section : DaskSection, optional
+        Who computes; default: one worker in this process.
+    overwrite : bool
+        Start anew, whatever product of hmx is there.
+    talk : Talk
+        For progress.
+
+    Returns
+    -------
+    str
+        Path of the store, which is complete.
+
+    Raises
+    ------
+    OutputExists
+        If the place holds another result, or something that is not ours.
+    OutputBusy
+        If another job is writing there.
+    OutputFailed
+        If the place cannot be written: disk full, no rights.
+    JobFailed
+        If tiles failed, or the scheduler went away; the rest is done.
+    BadArgument
+        If a tile does not fit into the memory of a worker.
+    """
+    word = job.order.job
+    require_free(job.store, what=f"{word}: --output PATH")
+    found = {} if overwrite else _found(job)
+    if found.get("hmx_status") == "complete" and _is_current(job, talk):
+        talk.say(f"{word}: {job.store} is there and current")
+        sweep(job.store)
+        return job.store
+    section = section or DaskSection()
+    plan(job.order, job.inventory, section, timed=False)  # refuses what does not fit in memory
+    with writing(job.store), job.ledger.owned():
+        if not is_url(job.store):
+            recover(job.store)
+        # looked at again: another job may have finished since
+        calls = _start(job, talk, fresh=overwrite or not _found(job))
+        failures = _work_off(job, calls, section, talk)
+        if failures:
+            raise JobFailed(_report(job, failures))
+        _require_same_input(job, calls)
+        for folder in (Folder(job.store), job.ledger.folder):
+            folder.sweep()
+        set_status(job.store, complete=True, known=_written(job))
+    return job.store
+
+
+def _found(job: Job) -> dict[str, Any]:
+    """Read the attributes of what is there; refuse another one, or another layout."""
+    if root_is_damaged(job.store) and job.ledger.knows(job.work.run):
+        return {"hmx_status": "damaged"}  # and is put back
+    found = attributes(job.store)
+    if not found:
+        return {}
+    had = json.loads(found["hmx_provenance"])
+    keys = list(job.order.decides)
+    if found.get("hmx_status") != "complete":
+        had = {"chunk": job.facts["chunk"], **had, **job.ledger.job().get("facts", {})}
+        keys += LAYOUT
+    for key in keys:
+        if had.get(key) != job.facts.get(key):
+            raise OutputExists(
+                f"{job.store} holds another {job.order.job}: its {key} is {had.get(key)!r} and "
+                f"this one's is {job.facts.get(key)!r}. Pass --overwrite to replace it, or "
+                "--output for another place."
+            )
+    return found
+
+
+def _is_current(job: Job, talk: Talk) -> bool:
+    """Return True if nothing of a complete store is damaged, and nothing it was made of changed."""
+    found, run = examine(job.store), job.ledger.job().get("run")
+    faults = [fault for fault in found.faults if not fault.foreign]
+    if faults or (run == job.work.run and not found.sealed):
+        talk.say(f"{job.order.job}: {job.store} is damaged, and made whole:\n{found.lines()}")
+        return False
+    if run == job.work.run:
+        return not _todo(job, talk, read=False)
+    if run is None:
+        proof = "its own checksums" if found.sealed else "nothing (--overwrite makes it anew)"
+        talk.say(f"{job.order.job}: the ledger {job.ledger.path} is gone; what is left is {proof}")
+    return True
+
+
+def _start(job: Job, talk: Talk, *, fresh: bool) -> list[Call]:
+    """Lay out the store, unless it is there; list the tiles that are not proven."""
+    # a header that is lost or torn is written again: each record names its run too
+    run = job.ledger.job().get("run")
+    if not fresh and run in (None, job.work.run):
+        job.ledger.begin(job.header(), keep=True)
+        mend(job.store, lambda place: _lay_out(job, place))
+        calls = _todo(job, talk)
+        set_status(job.store, complete=False)
+        _drop_unproven(job, calls)
+        return calls
+    if not fresh:
+        talk.say(f"{job.order.job}: {job.store} is of another layout or release, and made anew")
+    job.ledger.begin(job.header())
+    _lay_out(job, job.store)
+    return _todo(job, talk)
+
+
+def _lay_out(job: Job, store: str) -> None:
+    """Write the empty store."""
+    order = job.order
+    grid, chunk = order.cube.grid.crop(order.window), order.options.chunk or 0
+    lay_out(order.template(), store, grid=grid, chunk=chunk)
+
+
+def _todo(job: Job, talk: Talk, *, read: bool = True) -> list[Call]:
+    """List the tiles that the ledger does not prove; unless ``read``, chunks are known for good."""
+    states = {tile.index: job.state(tile) for tile in job.work.tiles}
+    records = proofs(job)
+
+    def proven(record: Record) -> bool:
+        same = record.source == states.get(record.index)
+        return same and (not read or job.ledger.holds(record))
+
+    with ThreadPoolExecutor(8) as threads:
+        done = dict(zip(records, threads.map(proven, records.values()), strict=True))
+    calls = [
+        Call(tile.index, (states[tile.index],))
+        for tile in job.work.tiles
+        if not done.get(tile.index) and (tile.index in done or job.may_hold(tile))
+    ]
+    if calls and any(done.values()):
+        kept = sum(done.values())
+        talk.say(f"{job.order.job}: {kept} tiles are done and proven, {len(calls)} are to do")
+    return calls
+
+
+def proofs(job: Job) -> dict[Index, Record]:
+    """Read the records of a job that list every chunk of their tile, and no other."""
+    group = zarr.open_group(job.store, mode="r", use_consolidated=False)
+    names, tiles = job.arrays, job.work.tiles
+    return {
+        record.index: record
+        for record in job.ledger.records()
+        if record.run == job.work.run
+        and all(0 <= at < count for at, count in zip(record.index, tiles.counts, strict=True))
+        and record.chunks.keys() == set(tile_keys(group, names, tiles[record.index].core))
+    }
+
+
+def _drop_unproven(job: Job, calls: list[Call]) -> None:
+    """Remove chunks of tiles that hold nothing: nobody wrote them."""
+    keep = [key for record in proofs(job).values() for key in record.chunks]
+    group = zarr.open_group(job.store, mode="r", use_consolidated=False)
+    names, tiles = job.arrays, job.work.tiles
+    keep += [key for call in calls for key in tile_keys(group, names, tiles[call.index].core)]
+    drop_chunks(job.store, names, set(keep))
+
+
+def _written(job: Job) -> dict[str, dict[str, int]]:
+    """Collect the CRCs of all chunks that the ledger proves, by array."""
+    known: dict[str, dict[str, int]] = {name: {} for name in job.arrays}
+    for record in proofs(job).values():
+        for key, said in record.chunks.items():
+            if said is not None:
+                known[key.partition("/")[0]][key] = said["crc32c"]
+    return known
+
+
+def _work_off(job: Job, calls: list[Call], section: DaskSection, talk: Talk) -> list[Failure]:
+    """Run the tiles that are to do, where the section says."""
+    if not calls:
+        return []
+    from hmx.engine.pool.cluster import connect  # loads distributed
+
+    with connect(section, tasks=len(calls), device=job.order.options.device) as pool:
+        talk.say(f"{job.order.job}: {_summary(job, len(calls))}, by {pool.where}, into {job.store}")
+        told = _meter(job, len(calls), talk.progress())
+        return run_windows(pool, job.work, calls, on_done=told)
+
+
+def _require_same_input(job: Job, calls: list[Call]) -> None:
+    """Raise if the cube was replaced while it was read: tiles may mix the old and the new."""
+    now = Job(job.order, job.source, job.store)  # which lists the cube again
+    changed = [c for c in calls if c.arguments != (now.state(job.work.tiles[c.index]),)]
+    if changed:
+        raise JobFailed(
+            f"{job.source} was written to while it was read, under {len(changed)} of {len(calls)} "
+            f"tiles, so {job.store} stays incomplete. Run the same command again: it computes "
+            "them anew."
+        )
+
+
+def _summary(job: Job, tiles: int) -> str:
+    side, halo = job.order.options.tile, job.order.halo
+    plural = "tile" if tiles == 1 else "tiles"
+    return f"{job.order.summary()}, {tiles} {plural} of {side} px, halo {halo} px"
+
+
+def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], None]:
+    """Tell how many tiles are done, how fast, and how long it will take."""
+    start, done, pixels = time.monotonic(), 0, 0
+    word = job.order.job
+    progress(0, total, f"{word}: starting")
+
+    def told(index: Index, _: Any) -> None:
+        nonlocal done, pixels
+        rows, columns = job.work.tiles[index].core.shape
+        done, pixels = done + 1, pixels + rows * columns
+        seconds = time.monotonic() - start
+        left = (total - done) * seconds / done
+        rate = f"{pixels / seconds / 1e6:.2f} Mpx/s"
+        progress(done, total, f"{word}: {rate}, {duration(left)} left")
+
+    return told
+
+
+def _report(job: Job, failures: list[Failure]) -> str:
+    """Name the tiles that failed, where they lie and why."""
+    lines = [f"{job.store} is incomplete: {len(failures)} tiles failed, what is done is kept."]
+    for failure in failures[:_SHOWN]:
+        core = job.work.tiles[failure.index].core
+        bounds = job.order.cube.grid.crop(job.order.frame.core(core)).bounds
+        where = ", ".join(f"{edge:.10g}" for edge in bounds)
+        lines.append(
+            f"  tile {failure.index}, rows {core.y.start}-{core.y.stop}, columns {core.x.start}-"
+            f"{core.x.stop}, bounds ({where}): {type(failure.error).__name__}: {failure.error}"
+        )
+    if len(failures) > _SHOWN:
+        lines.append(f"  ... and {len(failures) - _SHOWN} more")
+    lines.append("Mend what they read, then run the same command again: only they are computed.")
+    return "\n".join(lines)

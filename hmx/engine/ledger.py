@@ -1,0 +1,201 @@
+"""Ledger: proof, tile by tile, of what a job has done.
+
+Beside the store ``OUT`` lies the folder ``OUT.ledger``::
+
+    job.json           what the job is: settings, cube, model; the run's fingerprint
+    tiles/0003-0017    one record per tile, written after its data is durable
+
+A record names the run, the state of the input that the tile was made from, and
+a checksum of every chunk that was written. What it cannot prove is done again:
+a record cut in half, a chunk torn or gone, an input that has changed since.
+
+One job at a time writes a store (:mod:`hmx.files.lock`). Stores at URLs have no lock: run one
+job at a time there. Of a store that is a link, the ledger lies beside what it leads to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from hmx.cube.integrity.seal import crc_of
+from hmx.files.durable import Folder
+from hmx.files.jsontext import as_json
+from hmx.files.lock import building, followed
+from hmx.files.paths import is_url
+from hmx.files.regular import require_plain_tree
+from hmx.windows import Index
+
+Chunks = Mapping[str, Mapping[str, Any] | None]
+
+_JOB, _TILES = "job.json", "tiles"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one finished tile.
+
+    Parameters
+    ----------
+    index : tuple of int
+        Row and column of the tile.
+    run : str
+        Fingerprint of the job.
+    source : str
+        State of the input the tile was made from.
+    chunks : mapping
+        Storage key -> size, hash and CRC-32C of its bytes; ``None`` where all pixels
+        have the fill value and nothing is stored.
+    """
+
+    index: Index
+    run: str
+    source: str
+    chunks: Chunks
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger of one store.
+
+    Parameters
+    ----------
+    store : str
+        Path or URL of the store.
+    """
+
+    store: str
+
+    @property
+    def path(self) -> str:
+        """Where the ledger lies: beside its store."""
+        place = self.store.rstrip("/")
+        return (place if is_url(place) else str(followed(place))) + ".ledger"
+
+    @cached_property
+    def folder(self) -> Folder:
+        """The ledger's files."""
+        return Folder(self.path)
+
+    @cached_property
+    def data(self) -> Folder:
+        """The store's files."""
+        return Folder(self.store)
+
+    def job(self) -> dict[str, Any]:
+        """Read what the job is; empty if there is no ledger, or a damaged one."""
+        return _parse(self.folder.read(_JOB))
+
+    def begin(self, job: Mapping[str, Any], *, keep: bool = False) -> None:
+        """Write down a job; forget all records, unless they are to be kept."""
+        if not keep:
+            self.folder.remove()
+        self.folder.write(_JOB, _sealed(job))
+
+    def sign(self, record: Record) -> None:
+        """Write down that a tile is done; its data is durable by now."""
+        facts = {
+            "index": list(record.index),
+            "run": record.run,
+            "source": record.source,
+            "chunks": dict(record.chunks),
+        }
+        self.folder.write(f"{_TILES}/{_name(record.index)}", _sealed(facts))
+
+    def records(self) -> Iterator[Record]:
+        """Read all records that are whole, and lie where they were signed."""
+        for name in self.folder.names(_TILES):
+            facts = _parse(self.folder.read(f"{_TILES}/{name}"))
+            with suppress(ValueError, TypeError):  # no record
+                # records of older releases did not name their tile
+                row, column = facts.pop("index", None) or map(int, name.split("-"))
+                record = Record((row, column), **facts)
+                if _name(record.index) == name and isinstance(record.chunks, dict):
+                    yield record
+
+    def knows(self, run: str) -> bool:
+        """Return True if a run has left its header, or a record."""
+        return self.job().get("run") == run or any(r.run == run for r in self.records())
+
+    def count(self) -> int:
+        """Count the records, whole or not."""
+        return len(self.folder.names(_TILES))
+
+    def checksum(self, keys: Iterator[str] | list[str], *, flush: bool = False) -> Chunks:
+        """Hash chunks as they are stored.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Storage keys, relative to the store.
+        flush : bool
+            Put them on disk first.
+        """
+        return {key: self._chunk(key, flush) for key in keys}
+
+    def holds(self, record: Record) -> bool:
+        """Tell whether the store still holds every chunk as the record says."""
+        return all(_same(self._chunk(key, False), said) for key, said in record.chunks.items())
+
+    def _chunk(self, key: str, flush: bool) -> dict[str, Any] | None:
+        data = self.data.read(key)
+        if data is None:
+            return None
+        if flush:
+            self.data.flush(key)
+        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+        return {"bytes": len(data), "blake2b": digest, "crc32c": crc_of(data)}
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the lock of the store while a job is at work on it.
+
+        Raises
+        ------
+        OutputBusy
+            If another job that is alive holds it.
+        OutputExists
+            If there is a link in the store or its ledger, which writing would follow.
+        """
+        with building(self.store, wait=False):
+            if self.folder.is_local:
+                require_plain_tree(self.data.path)
+                require_plain_tree(self.path, inside=True)
+            yield
+
+
+def _name(index: Index) -> str:
+    return f"{index[0]:04d}-{index[1]:04d}"
+
+
+def _same(found: Mapping[str, Any] | None, said: Mapping[str, Any] | None) -> bool:
+    """Compare a chunk with a record, which of an older release has no CRC."""
+    if found is None or said is None:
+        return found is None and said is None
+    return "blake2b" in said and said.items() <= found.items()
+
+
+def _sealed(facts: Mapping[str, Any]) -> bytes:
+    """Write JSON with its own hash, so that a torn file is known for one."""
+    text = as_json(facts, sort_keys=True)
+    return f"{_seal(text)}\n{text}\n".encode()
+
+
+def _parse(data: bytes | None) -> dict[str, Any]:
+    seal, _, text = (data or b"").decode("utf-8", "replace").partition("\n")
+    if not text.endswith("\n") or seal != _seal(text[:-1]):
+        return {}
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):  # sealed, but by whom?
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _seal(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

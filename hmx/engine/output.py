@@ -1,0 +1,259 @@
+"""Output: the store that a job fills, laid out before the first tile is computed.
+
+The template has everything but pixels: coordinates, attributes, empty arrays
+in whole, unsharded chunks. A tile covers whole chunks that no other tile
+touches, so workers never share one; :func:`write_tile` refuses anything else.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import product
+from typing import Any
+
+import fsspec
+import numpy as np
+import xarray as xr
+import zarr
+
+from hmx.cube.geozarr import group_attributes
+from hmx.cube.grid import Grid
+from hmx.cube.integrity.seal import AUDIT, COMPRESSORS, ROOT, finish, parsed, reopen, was
+from hmx.cube.names import require_storable
+from hmx.cube.store import attributes, drafted
+from hmx.engine.flags import NO_DATA
+from hmx.engine.ledger import Ledger
+from hmx.errors import BadArgument, OutputExists, OutputFailed
+from hmx.files.durable import Folder
+from hmx.files.jsontext import finite
+from hmx.windows import Window
+
+STORE_FORMAT = 2  # of products: 2 has a checksum in each chunk, and a seal
+# what a full or forbidden disk says: no fault of the tile that met it
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Turn what a full or forbidden disk says into words.
+
+    Parameters
+    ----------
+    path : str
+        Of the store.
+
+    Raises
+    ------
+    OutputFailed
+        If there is no room or no access.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OutputFailed(
+            f"{path} cannot be written: {error.strerror}. Make room or give access, then run the "
+            "same command again: finished tiles are kept."
+        ) from error
+
+
+def lay_out(template: xr.Dataset, path: str, *, grid: Grid, chunk: int) -> None:
+    """Write the template of a store; on a directory it replaces what is there, whole or not at all.
+
+    Parameters
+    ----------
+    template : Dataset
+        As the owner of the cube will see it; its arrays are never computed.
+    path : str
+        A place that is free or holds a product of hmx; the caller has its lock.
+    grid : Grid
+        Of all variables.
+    chunk : int
+        Rows and columns of a chunk, px.
+    """
+    require_storable(template.data_vars)
+    template = template.assign_attrs(hmx_status="incomplete", **group_attributes(grid, template))
+    template.attrs = finite(template.attrs)
+    for variable in template.variables.values():
+        variable.attrs = finite(variable.attrs)
+    for name in template.data_vars:
+        # an attribute here: the encoding that to_zarr is given takes the place of the other,
+        # and GDAL finds the CRS of an array by this word alone
+        template.variables[name].attrs["grid_mapping"] = "spatial_ref"
+        template.variables[name].encoding.pop("grid_mapping", None)
+    with _replaced(path) as draft:
+        template.to_zarr(
+            draft,
+            mode="w-",
+            compute=False,
+            consolidated=False,
+            zarr_format=3,
+            encoding=_encoding(template, chunk),
+        )
+
+
+@contextmanager
+def _replaced(path: str) -> Iterator[str]:
+    """Lend a place for a new store: a draft, or where there are none the store's own."""
+    if Folder(path).is_local:
+        with drafted(path) as draft:
+            yield str(draft)
+    else:
+        Folder(path).remove()
+        yield path
+
+
+def _encoding(template: xr.Dataset, chunk: int) -> dict[str, Any]:
+    """Choose chunks of all leads and fill values; times as CF integers."""
+    encoding: dict[str, Any] = {}
+    for name, variable in template.data_vars.items():
+        if variable.ndim >= 2:  # the last two are rows and columns
+            chunks = [*variable.shape[:-2], *(min(chunk, size) for size in variable.shape[-2:])]
+            fill = np.float32("nan") if variable.dtype.kind == "f" else NO_DATA.get(str(name), 0)
+            encoding[str(name)] = {"chunks": tuple(chunks), "fill_value": fill}
+    for name, coord in template.coords.items():
+        if coord.dtype.kind == "M":
+            encoding[str(name)] = {"dtype": "int64"}
+    for name in template.variables:
+        encoding.setdefault(str(name), {})["compressors"] = COMPRESSORS
+    return encoding
+
+
+def write_tile(group: zarr.Group, arrays: Mapping[str, np.ndarray], window: Window) -> list[str]:
+    """Write one tile and name the chunks it consists of.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        The store.
+    arrays : mapping
+        By variable, (..., rows, columns) of the window.
+    window : Window
+        In pixels of the store.
+
+    Returns
+    -------
+    list of str
+        Storage keys, relative to the store; a chunk of fill values has none on disk.
+
+    Raises
+    ------
+    BadArgument
+        If the window cuts through a chunk, which two tasks would then share.
+    """
+    keys = tile_keys(group, arrays, window)
+    for name, block in arrays.items():
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        array[(..., *window.slices)] = block
+    return keys
+
+
+def tile_keys(group: zarr.Group, names: Iterable[str], window: Window) -> list[str]:
+    """Name the chunks that a tile consists of.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        The store.
+    names : iterable of str
+        Its variables with pixels.
+    window : Window
+        In pixels of the store.
+
+    Raises
+    ------
+    BadArgument
+        If the window cuts through a chunk, which two tasks would then share.
+    """
+    keys: list[str] = []
+    for name in names:
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        keys += [f"{name}/{key}" for key in _whole_chunks(array, window)]
+    return keys
+
+
+def _whole_chunks(array: zarr.Array[Any], window: Window) -> list[str]:
+    """Name the chunks of a window that is made of whole ones."""
+    runs = [range(count) for count in array.cdata_shape[:-2]]
+    sides, sizes = array.chunks[-2:], array.shape[-2:]
+    for span, side, size in zip((window.y, window.x), sides, sizes, strict=True):
+        if array.shards or span.start % side or (span.stop % side and span.stop != size):
+            raise BadArgument(
+                f"pixels {span.start} to {span.stop} cut through chunks of {side} px, which two "
+                "tasks would share. A tile is a whole number of chunks: pass tile=512, chunk=512."
+            )
+        runs.append(range(span.start // side, -(-span.stop // side)))
+    return [array.metadata.encode_chunk_key(at) for at in product(*runs)]
+
+
+def set_status(
+    path: str, *, complete: bool, known: Mapping[str, Mapping[str, int]] | None = None
+) -> None:
+    """Say in the store whether every tile is there; a change takes old audits away.
+
+    Parameters
+    ----------
+    path : str
+        Of the store.
+    complete : bool
+        Whether all tiles are done: then the store is sealed.
+    known : mapping, optional
+        Array -> storage key -> CRC-32C of what was written, for the seal.
+    """
+    if complete:
+        Folder(path).flush_folders()
+        finish(path, known)
+    else:
+        reopen(path, without=[AUDIT])
+
+
+def is_ours(attrs: Mapping[str, Any]) -> bool:
+    """Tell whether attributes are those of a store that a job of hmx made.
+
+    A forecast that its owner saved with ``to_zarr`` has no status: it is theirs.
+
+    Parameters
+    ----------
+    attrs : mapping
+        Of a Zarr group.
+    """
+    return {"hmx_provenance", "hmx_status"} <= attrs.keys()
+
+
+def require_free(path: str, *, what: str) -> None:
+    """Raise unless a place is free or holds a product of hmx.
+
+    Parameters
+    ----------
+    path : str
+        A folder, or a URL that fsspec understands.
+    what : str
+        How the message calls the product.
+
+    Raises
+    ------
+    OutputExists
+        If something is there that hmx did not write.
+    """
+    files, place = fsspec.core.url_to_fs(path)
+    if not files.exists(place) or (files.isdir(place) and not files.ls(place)):
+        return
+    if not is_ours(attributes(path)) and not _was_ours(path):
+        raise OutputExists(
+            f"{path} holds something that hmx did not write, so it is left alone, also with "
+            f"--overwrite. Choose another place for the {what}."
+        )
+
+
+def _was_ours(path: str) -> bool:
+    """Whether a store whose root is lost or torn is a product: its seal or ledger says so."""
+    folder = Folder(path)
+    torn = parsed(folder.read(ROOT)) is None and not folder.is_bare()
+    ledger = Ledger(path)
+    signed = bool(ledger.job()) or any(True for _ in ledger.records())
+    return was("product", path) or (torn and signed)

@@ -1,0 +1,281 @@
+"""Plan: what a forecast or a map will cost, before it is run.
+
+Everything but the time is arithmetic on integers; the time comes from running one
+real tile, twice, and keeping the second.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hmx.engine.inventory import Inventory
+from hmx.engine.options import DaskSection
+from hmx.engine.order import BaseOrder
+from hmx.engine.pool.runner import IN_FLIGHT
+from hmx.errors import BadArgument
+from hmx.hardware import choose_device, threads_each, torch_threads
+from hmx.independent import independent
+from hmx.progress import duration
+from hmx.windows import Tile, Window
+
+_PROCESS = 600 << 20  # bytes of an idle worker: Python, torch, xarray, distributed
+_DECODED_AT_ONCE = 10  # chunks that zarr reads at the same time
+_LOOKS = 5  # tiles that are tried for one with data to be timed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a result consists of and will cost.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the output, px.
+    tile, chunk, halo : int
+        Sides of a tile and of a chunk, and true pixels read around a tile, px.
+    grid : tuple of int
+        Rows and columns of tiles.
+    tiles, skipped : int
+        Tiles to compute, and tiles in which nothing is valid.
+    overhead : float
+        Pixels read over pixels written, minus 1, of the tiles to compute.
+    bytes_read, bytes_written : int
+        Uncompressed, of the tiles to compute.
+    workers, threads : int
+        Processes, and torch threads of each.
+    device, precision : str
+        Where and in what the network runs.
+    ram, ram_available : int
+        Bound on a worker's memory, and what this machine has for each, bytes; 0
+        where the workers are elsewhere.
+    device_memory : int
+        Bound on the memory used of a GPU, bytes; 0 on a CPU.
+    seconds_per_tile : float
+        Of one whole tile, measured; NaN if it was not.
+    seconds : float
+        Estimate for all, with start-up left out; NaN likewise.
+    """
+
+    shape: tuple[int, int]
+    tile: int
+    chunk: int
+    halo: int
+    grid: tuple[int, int]
+    tiles: int
+    skipped: int
+    overhead: float
+    bytes_read: int
+    bytes_written: int
+    workers: int
+    threads: int
+    device: str
+    precision: str
+    ram: int
+    ram_available: int
+    device_memory: int
+    seconds_per_tile: float = float("nan")
+    seconds: float = float("nan")
+
+    @property
+    def pixels_per_tile(self) -> int:
+        """Pixels of a whole tile; fewer than its square where the output is smaller."""
+        return math.prod(min(self.tile, size) for size in self.shape)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values, in bytes, seconds and pixels."""
+        return {
+            key: None if isinstance(value, float) and np.isnan(value) else value
+            for key, value in asdict(self).items()
+        }
+
+    def __str__(self) -> str:
+        kpx = self.pixels_per_tile / self.seconds_per_tile / 1e3
+        lines = {
+            "output": f"{self.shape[0]:,} rows x {self.shape[1]:,} columns, chunks of "
+            f"{self.chunk} px",
+            "tiles": f"{self.tiles:,} of {self.tile} px to compute, {self.skipped:,} with nothing "
+            f"in them, in {self.grid[0]} rows x {self.grid[1]} columns",
+            "halo": f"{self.halo} px on each side, {self.overhead:.1%} more pixels to read",
+            "input": f"{_bytes(self.bytes_read)} to read, uncompressed, halos included",
+            "result": f"{_bytes(self.bytes_written)} to write, uncompressed",
+            "workers": f"{self.workers} with {self.threads} torch threads each, on {self.device}, "
+            f"{self.precision}",
+            "memory": f"at most {_bytes(self.ram)} for each worker"
+            + (f", of {_bytes(self.ram_available)}" if self.ram_available else "")
+            + (f"; {_bytes(self.device_memory)} on the GPU" if self.device_memory else ""),
+            "time": "not measured"
+            if np.isnan(self.seconds)
+            else f"about {duration(self.seconds)}: one tile took {self.seconds_per_tile:.2f} s, "
+            f"{kpx:,.0f} kpx/s",
+        }
+        return "\n".join(f"  {name:<8} {value}" for name, value in lines.items())
+
+
+@independent
+def plan(
+    order: BaseOrder,
+    inventory: Inventory,
+    section: DaskSection | None = None,
+    *,
+    timed: bool = True,
+) -> Plan:
+    """Plan a forecast or a map.
+
+    Parameters
+    ----------
+    order : Order or MapOrder
+        What is to be computed.
+    inventory : Inventory
+        Of its input.
+    section : DaskSection, optional
+        Who will compute; default: one worker, here.
+    timed : bool
+        Whether to run one tile.
+
+    Raises
+    ------
+    BadArgument
+        If a tile does not fit into the memory that a worker has here.
+    """
+    frame, grid = order.frame, order.output_tiles
+    section = section or DaskSection()
+    workers, threads = _workers(section)
+    tiles = [tile for tile in grid if inventory.may_hold(frame.needs(tile.core, order.cube))]
+    read = sum(_area(frame.reads(tile.core, order.cube)) for tile in tiles)
+    written = sum(_area(tile.core) for tile in tiles)
+    device = choose_device(order.options.device).type
+    gpu = device == "cuda"
+    made = Plan(
+        shape=order.window.shape,
+        tile=grid.tile[0],
+        chunk=order.options.chunk or grid.tile[0],
+        halo=order.halo,
+        grid=grid.counts,
+        tiles=len(tiles),
+        skipped=grid.counts[0] * grid.counts[1] - len(tiles),
+        overhead=read / max(1, written) - 1,
+        bytes_read=read * _bytes_in(order),
+        bytes_written=written * _bytes_out(order),
+        workers=workers,
+        threads=threads,
+        device=device,
+        precision=order.request.precision,
+        ram=_ram(order, gpu=gpu),
+        ram_available=_available(section, workers),
+        device_memory=order.working_bytes() if gpu else 0,
+    )
+    require_memory(made, order.job)
+    if not timed:
+        return made
+    each = _seconds_per_pixel(order, tiles, threads)
+    total = each * written / workers if tiles else 0.0
+    return replace(made, seconds_per_tile=each * made.pixels_per_tile, seconds=total)
+
+
+def require_memory(made: Plan, job: str = "forecast") -> None:
+    """Raise :class:`BadArgument` if a worker would need more memory than it has.
+
+    Parameters
+    ----------
+    made : Plan
+        Its bound on memory, and what there is.
+    job : str
+        The section of the catalog that has the tile's side.
+    """
+    if made.ram <= made.ram_available or not made.ram_available:
+        return
+    smaller = max(made.chunk, made.tile // 2 // made.chunk * made.chunk)
+    advice = f"{job}.tile={smaller}" if smaller < made.tile else f"{job}.chunk={smaller // 2}"
+    fewer = " or fewer workers" if made.workers > 1 else ""
+    raise BadArgument(
+        f"tile={made.tile} may need {_bytes(made.ram)} in each of {made.workers} workers, and this "
+        f"machine has {_bytes(made.ram_available)} for each. Pass --set {advice}{fewer}."
+    )
+
+
+def _seconds_per_pixel(order: BaseOrder, tiles: Sequence[Tile], threads: int) -> float:
+    """Run a tile with data twice, the most central one; time the second run."""
+    if not tiles:
+        return float("nan")
+    frame, target = order.frame.threaded(threads), order.bundle.spec.target
+    middle = len(tiles) // 2
+    by_distance = sorted(range(len(tiles)), key=lambda at: abs(at - middle))
+    for at in by_distance[:_LOOKS]:
+        core = tiles[at].core
+        if np.isfinite(frame.run(core, order.cube)[target]).any():
+            break
+    start = time.perf_counter()
+    frame.run(core, order.cube)
+    return (time.perf_counter() - start) / _area(core)
+
+
+def _workers(section: DaskSection) -> tuple[int, int]:
+    """Return how many processes share the work, and torch threads of each."""
+    if section.cluster is not None:
+        return section.jobs or 1, int((section.model_extra or {}).get("cores", 1))
+    count = section.workers or 1
+    return count, threads_each(count) if section.workers else torch_threads()
+
+
+def _ram(order: BaseOrder, *, gpu: bool) -> int:
+    """Bound the memory of a worker: itself, its tiles, its network."""
+    return _PROCESS + IN_FLIGHT * _tile_bytes(order) + (0 if gpu else order.working_bytes())
+
+
+def _tile_bytes(order: BaseOrder) -> int:
+    """Bound what one tile needs beside the network: chunks, arrays, results."""
+    side = order.output_tiles.tile[0]
+    rows, columns = (min(side, size) for size in order.window.shape)
+    window = (rows + 2 * order.halo) * (columns + 2 * order.halo)
+    decoded = 0
+    for variable in order.cube.data.data_vars.values():
+        chunk = variable.encoding.get("chunks") or variable.shape
+        decoded += math.prod(chunk) * variable.dtype.itemsize
+    # raw and cleaned, and the scaled copy that the network is shown
+    arrays = 3 * window * _bytes_in(order)
+    arrays += 12 * window * 8  # sums of squares, in float64
+    arrays += order.inner_bytes()
+    return arrays + 2 * rows * columns * _bytes_out(order) + _DECODED_AT_ONCE * decoded
+
+
+def _bytes_in(order: BaseOrder) -> int:
+    """Bytes of all variables at one pixel."""
+    steps = order.frame.steps(order.cube)
+    return sum(
+        len(steps.get(name, (0,))) * order.cube.stored(name).dtype.itemsize
+        for name in order.cube.variables
+    )
+
+
+def _bytes_out(order: BaseOrder) -> int:
+    """Bytes of all results at one pixel."""
+    return sum(
+        math.prod(lead) * order.dtype(output).itemsize for output, lead in order.outputs().items()
+    )
+
+
+def _available(section: DaskSection, workers: int) -> int:
+    """Bytes that each worker of this machine may use; 0 where the workers are elsewhere."""
+    here = section.scheduler is None and section.cluster is None
+    return _memory() // workers if here else 0
+
+
+def _memory() -> int:
+    """Bytes that this process may use: of the machine, or of its control group."""
+    from distributed.system import MEMORY_LIMIT
+
+    return int(MEMORY_LIMIT)
+
+
+def _area(window: Window) -> int:
+    return len(window.y) * len(window.x)
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,1 @@
+"""Pool: the workers that run tasks, on this machine or on a cluster."""

@@ -1,0 +1,271 @@
+"""Where tile tasks run: in this process, in processes beside it, or on a cluster.
+
+:func:`connect` is the one door. What it opens closes on every way out, within
+seconds and without a word, also while workers are in the middle of a tile.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dask
+from dask.utils import parse_timedelta
+from distributed import Client, Scheduler, SpecCluster
+from distributed.security import Security
+from distributed.utils import silence_logging_cmgr
+from tornado.ioloop import IOLoop
+
+from hmx.bundles.hub import cache_folder
+from hmx.engine.options import DaskSection
+from hmx.engine.pool.batch import batch_arguments, batch_class, why_refused
+from hmx.engine.pool.lifecycle import event_loop, let_go, open_cluster, same_environment, settle
+from hmx.engine.pool.workers import choose_gpus, worker_specs
+from hmx.errors import BadArgument, SourceError
+from hmx.hardware import THREADS, threads_each, torch_threads
+from hmx.progress import counted
+
+_ALONE = {"host": "127.0.0.1", "protocol": "tls://"}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Workers that wait for tasks.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Takes the tasks. It is not Dask's default client, so that nothing else
+        is computed there by accident.
+    threads : int or None
+        Torch threads of each worker process; ``None``: as many as that worker
+        has Dask threads, because somebody else started it.
+    resources : mapping
+        What each task asks for; empty on CPU.
+    where : str
+        For the user: "2 workers here", "the scheduler at tcp://...".
+    """
+
+    client: Client
+    threads: int | None
+    resources: Mapping[str, float]
+    where: str
+
+
+@contextmanager
+def connect(section: DaskSection, *, tasks: int, device: str = "auto") -> Iterator[Pool]:
+    """Start or find the workers that a catalog names, and let go of them at the end.
+
+    Parameters
+    ----------
+    section : DaskSection
+        Names ``workers``, a ``scheduler`` or a ``cluster``, or nothing.
+    tasks : int
+        How many tasks there are: no more workers than that are started.
+    device : str
+        As torch names it, or ``auto``.
+
+    Yields
+    ------
+    Pool
+        Of one worker at least, or of jobs that wait in a queue.
+
+    Raises
+    ------
+    SourceError
+        If no scheduler answers, no worker comes, one cannot run hmx's tasks, or
+        the batch system refuses a job.
+    BadArgument
+        If the section cannot be had on this machine.
+    """
+    with silence_logging_cmgr(logging.CRITICAL), same_environment(), ExitStack() as stack:
+        loop = event_loop(stack)
+        if section.scheduler is not None:
+            yield _join(section, section.scheduler, stack, loop)
+        elif section.cluster is not None:
+            yield _submit(section, section.cluster, tasks, stack, loop)
+        else:
+            yield _start(section, tasks, device, stack, loop)
+
+
+def check(section: DaskSection, *, device: str = "auto") -> None:
+    """Refuse arguments that :func:`connect` would refuse, before hours of work.
+
+    Parameters
+    ----------
+    section : DaskSection
+        As in :func:`connect`.
+    device : str
+        As in :func:`connect`.
+
+    Raises
+    ------
+    BadArgument
+        If an argument is unknown, dask-jobqueue is not installed, or workers
+        want more GPUs than there are.
+    SourceError
+        If no scheduler answers.
+    """
+    if section.cluster is not None:
+        batch_arguments(section, section.cluster)
+    elif section.scheduler is None:
+        choose_gpus(section.workers, device)
+    else:
+        with silence_logging_cmgr(logging.CRITICAL), same_environment(), ExitStack() as stack:
+            client = _client_of(section, section.scheduler, event_loop(stack))
+            let_go(client.close)
+
+
+def _start(section: DaskSection, tasks: int, device: str, stack: ExitStack, loop: IOLoop) -> Pool:
+    """Start workers on this machine."""
+    gpus = choose_gpus(section.workers, device)
+    inside = section.workers is None and not gpus
+    count = max(1, min(tasks, len(gpus) or section.workers or 1))
+    threads = torch_threads() if inside else threads_each(count)
+    # without an address the scheduler's HTTP server takes port 8787, or warns that it is taken
+    options = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    # other users of this machine reach loopback, too: only who has these certificates is let in
+    secret = None if inside else Security.temporary()
+    options |= {"protocol": "inproc://"} if inside else _ALONE | {"port": 0, "security": secret}
+    scheduler = {"cls": Scheduler, "options": options}
+    with warnings.catch_warnings():  # without a network, of the name of this machine
+        warnings.filterwarnings("ignore", "Couldn't detect a suitable IP address", RuntimeWarning)
+        cluster, client = open_cluster(
+            stack, lambda: SpecCluster(scheduler=scheduler, loop=loop, security=secret)
+        )
+    specs = worker_specs(count, threads, gpus, inside=inside)
+    for spec in specs if secret else ():
+        spec["options"] |= _ALONE | {"security": secret}
+    cluster.worker_spec = dict(enumerate(specs))
+    try:
+        with same_environment():
+            if not inside:  # read when libraries are loaded, which is before a nanny sets its env
+                os.environ.update(dict.fromkeys(THREADS, str(threads)))
+            cluster.sync(settle, cluster)
+    except Exception as error:
+        raise BadArgument(
+            f"workers={count}: the processes could not start ({error}). A script that starts "
+            "processes keeps its code under `if __name__ == '__main__':`. Put it there, or leave "
+            "out workers to compute in this process."
+        ) from None
+    # A worker offers its GPU once and a task asks for half of it: two are in flight, so that
+    # one is read or written while the other computes.
+    share = {"GPU": 0.5} if gpus else {}
+    here = f"{counted(count, 'GPU' if gpus else 'worker')} here"
+    return Pool(client, threads, share, "this process" if inside else here)
+
+
+def _submit(section: DaskSection, name: str, tasks: int, stack: ExitStack, loop: IOLoop) -> Pool:
+    """Submit jobs that each start a worker; they may wait in their queue for hours."""
+    arguments = batch_arguments(section, name) | _credentials(section, stack)
+    jobs = min(section.jobs or 1, max(1, tasks))
+    try:
+        cluster, client = open_cluster(stack, lambda: batch_class(name)(**arguments, loop=loop))
+        cluster.sync(settle, cluster, jobs)
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        raise SourceError(why_refused(name, error)) from None
+    title = type(cluster).__name__.removesuffix("Cluster")
+    return Pool(client, None, {}, counted(jobs, f"{title} job"))
+
+
+def _credentials(section: DaskSection, stack: ExitStack) -> dict[str, Any]:
+    """Make certificates for one cluster, in files that jobs can read and other users cannot."""
+    given = section.model_extra or {}
+    if {"security", "protocol"} & given.keys():
+        return {}
+    folder = cache_folder() / "jobs"  # in the home, which batch systems share among nodes
+    if "shared_temp_directory" in given:
+        folder = Path(str(given["shared_temp_directory"])).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    private = Path(stack.enter_context(TemporaryDirectory(dir=folder)))  # of mode 0700
+    secret = Security.temporary()
+    for name in ("tls_ca_file", "tls_worker_key", "tls_worker_cert"):
+        file = private / f"{name}.pem"
+        file.touch(mode=0o600)
+        file.write_text(getattr(secret, name))
+        setattr(secret, name, str(file))
+    return {"security": secret}
+
+
+def _join(section: DaskSection, address: str, stack: ExitStack, loop: IOLoop) -> Pool:
+    """Use the workers of a scheduler that runs."""
+    client = _client_of(section, address, loop)
+    stack.callback(let_go, client.close)
+    seconds = parse_timedelta(dask.config.get("hmx.wait-for-workers", 60))
+    try:
+        client.wait_for_workers(1, timeout=seconds)
+    except TimeoutError:
+        raise SourceError(
+            f"the Dask scheduler at {address!r} has no workers, and none came within "
+            f"{seconds:g} s. Start one with `dask worker {address}`."
+        ) from None
+    require_same(client.get_versions(packages=["hmx"]))
+    return Pool(client, None, {}, f"the scheduler at {address}")
+
+
+def _client_of(section: DaskSection, address: str, loop: IOLoop) -> Client:
+    seconds = parse_timedelta(dask.config.get("hmx.wait-for-scheduler", 5))
+    rule = "Start one with `dask scheduler`, or leave out --scheduler to compute here."
+    if address.startswith("tls://"):
+        rule = (
+            "A scheduler at tls:// wants the certificates that it was started with: "
+            "dask.tls: {ca: ca.pem, cert: cert.pem, key: key.pem}."
+        )
+    client = Client.__new__(Client)  # a name to close it by: half a client waits for its loop
+    try:
+        given = {"timeout": seconds, "loop": loop, "security": _security(section)}
+        Client.__init__(client, address, set_as_default=False, **given)
+        return client
+    except KeyboardInterrupt:
+        let_go(client.close)
+        raise
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        let_go(client.close)
+        raise SourceError(f"no Dask scheduler answers at {address!r} ({error}). {rule}") from None
+
+
+def _security(section: DaskSection) -> Security | None:
+    if section.tls is None:
+        return None  # distributed looks into Dask's own configuration
+    return Security(
+        tls_ca_file=section.tls.ca,
+        tls_client_cert=section.tls.cert,
+        tls_client_key=section.tls.key,
+        require_encryption=True,
+    )
+
+
+def require_same(versions: Mapping[str, Any]) -> None:
+    """Refuse workers that cannot run the tasks of this process.
+
+    Parameters
+    ----------
+    versions : mapping
+        As ``distributed.Client.get_versions(packages=["hmx"])`` gives it.
+
+    Raises
+    ------
+    SourceError
+        If a worker has no hmx, or its hmx or Python is of another minor version.
+    """
+    ours = versions["client"]["packages"]
+    for address, worker in versions["workers"].items():
+        for name, title in (("python", "Python"), ("hmx", "hmx")):
+            want, has = _minor(ours.get(name)), _minor(worker["packages"].get(name))
+            if want not in (None, has):  # None: a source tree that was not installed
+                raise SourceError(
+                    f"the worker at {address} has {f'{title} {has}' if has else f'no {title}'}, "
+                    f"and this process {title} {want}: a worker must have what sends its tasks. "
+                    "Start it from the environment of this process, or one like it."
+                )
+
+
+def _minor(version: str | None) -> str | None:
+    return ".".join(version.split(".")[:2]) if version else None

@@ -1,0 +1,123 @@
+"""What happens to a tile of a stored result: read, compute, write, sign.
+
+A :class:`TileWork` is all that travels to a worker: paths, settings and digests,
+never weights or pixels. The worker opens cube and output once per process, reads
+the tile's core and halo, computes, writes whole chunks and signs for them in the
+ledger once they are on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from hmx.cube.cube import Cube, enter, open_cube
+from hmx.cube.field import Field
+from hmx.engine.ledger import Ledger, Record
+from hmx.engine.order import Frame
+from hmx.engine.output import write_tile, writing
+from hmx.errors import JobFailed
+from hmx.windows import Index, TileGrid, Window
+
+
+class Openable(Hashable, Protocol):
+    """A stored cube, named for workers; hashable, for each opens it once."""
+
+    def open(self) -> Field:
+        """Open the cube without dask: a task reads its own window."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A stored cube.
+
+    Parameters
+    ----------
+    path : str
+        Of the Zarr store.
+    target : str
+        The variable to predict.
+    dynamic, static : tuple of str
+        Covariates.
+    """
+
+    path: str
+    target: str
+    dynamic: tuple[str, ...]
+    static: tuple[str, ...]
+
+    def open(self) -> Cube:
+        """Open the cube without dask: a task reads its own window."""
+        opened: xr.Dataset = open_cube(self.path, chunks=None)
+        return enter(opened, target=self.target, dynamic=self.dynamic, static=self.static)
+
+
+@dataclass(frozen=True)
+class TileWork:
+    """One result, cut into tiles of the chunk grid of its store.
+
+    Parameters
+    ----------
+    source : Source, or what another order names
+        What is read; ``open`` gives it.
+    frame : Frame
+        How windows are computed.
+    store : str
+        What is written.
+    run : str
+        Fingerprint of the job, to notice that the store has become another's.
+    tiles : TileGrid
+        Of the output, in its own pixels.
+    """
+
+    source: Openable
+    frame: Frame
+    store: str
+    run: str
+    tiles: TileGrid
+
+    def __call__(self, index: Index, state: str, threads: int | None = None) -> None:
+        """Do one tile; all that comes of it is on disk.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Row and column of the tile.
+        state : str
+            State of the input, for the ledger.
+        threads : int, optional
+            Torch threads of this process.
+        """
+        core = self.tiles[index].core
+        arrays = self.frame.threaded(threads).run(core, _opened(self.source, self.run))
+        self._write(index, core, arrays, state)
+
+    def _write(
+        self, index: Index, core: Window, arrays: Mapping[str, np.ndarray], state: str
+    ) -> None:
+        ledger = Ledger(self.store)
+        if ledger.job().get("run") != self.run:
+            raise JobFailed(
+                f"{self.store} has been taken over by another job, so this one stops writing to it."
+            )
+        with writing(self.store):
+            keys = write_tile(_output(self.store, self.run), arrays, core)
+            ledger.sign(Record(index, self.run, state, ledger.checksum(keys, flush=True)))
+
+
+@lru_cache(maxsize=4)
+def _opened(source: Openable, run: str) -> Field:
+    """Open a cube once per process and job."""
+    return source.open()
+
+
+@lru_cache(maxsize=4)
+def _output(store: str, run: str) -> zarr.Group:
+    """Open an output once per process and job."""
+    return zarr.open_group(store, mode="r+", use_consolidated=False)

@@ -1,0 +1,1 @@
+"""Features: what the surroundings of a pixel say, from windows of plain arrays."""

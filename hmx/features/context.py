@@ -1,0 +1,319 @@
+"""Context: what a pixel's neighbourhood says, as channels beside the data.
+
+Training and inference derive the same channels with this one code, from cleaned
+windows of numpy arrays (missing = NaN). A window must hold :attr:`Context.halo`
+true pixels around the pixels wanted, or end at the true edge of the cube.
+Squares are summed by running sums, so a radius of 100 costs what one of 1 does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from hmx.errors import BadArgument, did_you_mean, missing_variable
+from hmx.features.boxes import Boxes, bands, counts, cut
+from hmx.features.terrain import (
+    COSINE,
+    SINE,
+    SLOPE,
+    PixelSize,
+    per_row,
+    row_sizes,
+    slope_aspect,
+    turn,
+)
+from hmx.windows import Window
+
+__all__ = [
+    "Context",
+    "Past",
+    "derive",
+    "past_change",
+    "row_sizes",
+    "turn",
+]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Which channels are derived.
+
+    Parameters
+    ----------
+    radii : tuple of int
+        Half-widths of the squares around a pixel, px, >= 1, ascending; a radius
+        of 3 is a square of 7 x 7 px. Each gives three means: of the state at the
+        origin, of the past change per step, and of its absolute value.
+    maxima : bool
+        Whether each radius also gives the maximum of the state at the origin and
+        of the absolute change per step.
+    distance : bool
+        Whether the distance to past change is given, px (Euclidean), at most the
+        largest radius.
+    threshold : float
+        A pixel whose steps of change add up, in absolute value, to more than this
+        has changed; units of the target, >= 0.
+    terrain : tuple of str
+        Static variables, in metres, whose slope and aspect are given.
+
+    Raises
+    ------
+    BadArgument
+        If a value is out of range, or there is no radius to look within.
+    """
+
+    radii: tuple[int, ...] = (1, 3, 10, 30)
+    maxima: bool = False
+    distance: bool = True
+    threshold: float = 0.0
+    terrain: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        radii = self.radii
+        whole = all(isinstance(r, int) and not isinstance(r, bool) and r >= 1 for r in radii)
+        if not whole or list(radii) != sorted(set(radii)):
+            raise BadArgument(
+                f"radii={radii}: radii are whole numbers of pixels from 1, each once and in "
+                "ascending order. Pass radii=(1, 3, 10, 30)."
+            )
+        if not radii and (self.maxima or self.distance):
+            raise BadArgument(
+                "radii=() with maxima or distance: both look as far as the largest radius. "
+                "Pass maxima=False, distance=False, or a radius."
+            )
+        if not 0 <= self.threshold < np.inf:
+            raise BadArgument(
+                f"threshold={self.threshold}: a change is counted where it is greater than a "
+                "number from 0, in the target's units. Pass threshold=0.0."
+            )
+
+    @property
+    def halo(self) -> int:
+        """Pixels around a pixel that its channels depend on."""
+        return max((*self.radii, 1 if self.terrain else 0), default=0)
+
+    def names(self, target: str) -> list[str]:
+        """List the channels in order.
+
+        Parameters
+        ----------
+        target : str
+            Variable that changes, e.g. ``"hm"``.
+
+        Returns
+        -------
+        list of str
+            For each radius ``hm_mean_3``, ``hm_change_mean_3``, ``hm_abschange_mean_3``
+            and, with maxima, ``hm_max_3``, ``hm_abschange_max_3``; then
+            ``hm_distance``; then for each terrain variable ``elevation_slope``,
+            ``elevation_aspect_sin``, ``elevation_aspect_cos``.
+        """
+        boxes = ["{}_mean_{}", "{}_change_mean_{}", "{}_abschange_mean_{}"]
+        boxes += ["{}_max_{}", "{}_abschange_max_{}"] if self.maxima else []
+        named = [box.format(target, radius) for radius in self.radii for box in boxes]
+        named += [f"{target}_distance"] if self.distance else []
+        return named + [f"{name}_{part}" for name in self.terrain for part in (SLOPE, SINE, COSINE)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold; :meth:`from_dict` reads it."""
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Context:
+        """Read what :meth:`as_dict` wrote.
+
+        Parameters
+        ----------
+        stored : mapping
+            Some or all of the parameters, by name.
+
+        Raises
+        ------
+        BadArgument
+            If a name is unknown or a value out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in stored:
+            if name not in known:
+                raise BadArgument(
+                    f"{name!r} is no setting of a context (these are: {', '.join(known)})."
+                    + did_you_mean(name, known)
+                )
+        values: dict[str, Any] = dict(stored)
+        values |= {n: tuple(v) for n, v in stored.items() if isinstance(v, list)}
+        return cls(**values)
+
+
+class Past(NamedTuple):
+    """Change over a history, float64 (y, x), NaN where fewer than two steps are known.
+
+    ``signed`` and ``absolute`` are means per step, in units of the target;
+    ``total`` is the sum of the absolute changes, 0 where unknown.
+    """
+
+    signed: np.ndarray
+    absolute: np.ndarray
+    total: np.ndarray
+
+
+def derive(
+    context: Context,
+    arrays: Mapping[str, np.ndarray],
+    target: str,
+    *,
+    pixel_size: PixelSize,
+    crop: Window,
+) -> np.ndarray:
+    """Derive the channels of a window's pixels.
+
+    Parameters
+    ----------
+    context : Context
+        Which channels.
+    arrays : mapping of str to ndarray
+        Cleaned values, NaN where missing: the target's history (t, y, x), oldest
+        first and ending at the origin, and static variables (y, x).
+    target : str
+        Variable that changes.
+    pixel_size : tuple of array_like
+        Width and height of a pixel, metres: numbers, or one per row of the window
+        (see :func:`hmx.features.terrain.row_sizes`). Only terrain asks for it.
+    crop : Window
+        Pixels wanted, in pixels of the window. Exact if the window holds the
+        context's halo around it or ends at the true edge of the cube.
+
+    Returns
+    -------
+    ndarray
+        Shape (channel, y, x), float32, in the order of :meth:`Context.names`;
+        means and maxima in native units, distance in px, slope in radians. Means
+        are over the known pixels of a square alone, NaN where there is none;
+        what is missing has not changed; aspect is 0 on flats.
+
+    Raises
+    ------
+    MissingVariable
+        If the target or a terrain variable is not in `arrays`.
+    BadArgument
+        If the crop leaves the window, or pixel sizes do not fit it.
+    """
+    for name in (target, *context.terrain):
+        if name not in arrays:
+            raise missing_variable(name, arrays, where="the window")
+    shape = arrays[target].shape[1:]
+    whole = Window.of((shape[0], shape[1]))
+    if Window(crop.y.clip(whole.y), crop.x.clip(whole.x)) != crop:
+        raise BadArgument(
+            f"crop rows {crop.y.start}-{crop.y.stop}, columns {crop.x.start}-{crop.x.stop} leave "
+            f"a window of {shape[0]} x {shape[1]} px: only pixels that were read have channels. "
+            "Pass crop=tile.crop."
+        )
+    out = np.empty((len(context.names(target)), *crop.shape), "float32")
+    at = 0
+    if context.radii:
+        at = _from_target(context, arrays[target], crop, out)
+    for name in context.terrain:
+        heights, inner = cut(arrays[name], crop, 1)
+        rows = slice(crop.y.start - inner.y.start, crop.y.start - inner.y.start + len(heights))
+        dx, dy = (per_row(size, arrays[name].shape[0])[rows] for size in pixel_size)
+        for part in slope_aspect(heights, (dx, dy)):
+            out[at], at = part[inner.slices], at + 1
+    return out
+
+
+def _from_target(context: Context, series: np.ndarray, crop: Window, out: np.ndarray) -> int:
+    """Fill the channels that come before terrain, and return how many they are."""
+    series, inner = cut(series, crop, context.halo)
+    past = past_change(series)
+    each = 5 if context.maxima else 3
+    at = each * len(context.radii)
+    _means(context, (series[-1], past.signed, past.absolute), inner, out[:at], each)
+    if context.maxima:
+        for index, radius in enumerate(context.radii):
+            out[index * each + 3] = _maximum(series[-1], radius)[inner.slices]
+            out[index * each + 4] = _maximum(past.absolute, radius)[inner.slices]
+    if context.distance:
+        out[at] = _distance(past.total > context.threshold, context.radii[-1])[inner.slices]
+    return at + context.distance
+
+
+def _means(
+    context: Context, maps: tuple[np.ndarray, ...], inner: Window, out: np.ndarray, each: int
+) -> None:
+    """Fill in the means of the state and of both changes, radius by radius."""
+    most = context.radii[-1]
+    known, moved = np.isfinite(maps[0]), np.isfinite(maps[1])
+    masks = [known] if np.array_equal(known, moved) else [known, moved]
+    numbers = [counts(mask, inner, most=most) for mask in masks]
+    boxes = [Boxes(values, inner, most=most) for values in maps]
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no known pixel
+        for rows in bands(inner.shape[0]):
+            for index, radius in enumerate(context.radii):
+                number = [of.sums(radius, rows) for of in numbers]
+                for place, box in enumerate(boxes):
+                    mean = box.sums(radius, rows) / number[0 if place == 0 else -1]
+                    out[index * each + place, rows] = mean
+
+
+def past_change(series: np.ndarray) -> Past:
+    """Measure how each pixel changed over a history.
+
+    Parameters
+    ----------
+    series : ndarray
+        Shape (t, y, x), oldest first, NaN where missing.
+
+    Returns
+    -------
+    Past
+        The signed change is the last known value less the first, over the steps
+        between them; the absolute change adds up the changes from each known
+        value to the next, over the same steps. So a change across a gap counts as
+        spread evenly over it.
+    """
+    past = Past(*(np.empty(series.shape[1:]) for _ in Past._fields))
+    for rows in bands(series.shape[1]):
+        for whole, part in zip(past, _past_change(series[:, rows]), strict=True):
+            whole[rows] = part
+    return past
+
+
+def _past_change(series: np.ndarray) -> Past:
+    """Measure the change of some rows."""
+    values = series.astype("float64")
+    known = np.isfinite(values)
+    values[~known] = np.nan
+    seen = known[0].copy()
+    first, last = values[0].copy(), values[0].copy()
+    began, steps, total = np.zeros(seen.shape), np.zeros(seen.shape), np.zeros(seen.shape)
+    for index in range(1, len(values)):
+        now = known[index]
+        both = now & seen
+        np.add(total, np.abs(values[index] - last), out=total, where=both)
+        fresh = now & ~seen
+        np.copyto(first, values[index], where=fresh)
+        np.copyto(began, index, where=fresh)
+        np.copyto(last, values[index], where=now)
+        np.subtract(index, began, out=steps, where=both)
+        seen |= now
+    steps[steps == 0] = np.nan
+    return Past((last - first) / steps, total / steps, total)
+
+
+def _maximum(values: np.ndarray, radius: int) -> np.ndarray:
+    """Find the largest known value in the square around each pixel, NaN if none."""
+    low = np.where(np.isfinite(values), values, -np.inf)
+    high = ndimage.maximum_filter(low, 2 * radius + 1, mode="constant", cval=-np.inf)
+    return np.where(np.isfinite(high), high, np.nan)
+
+
+def _distance(changed: np.ndarray, most: int) -> np.ndarray:
+    """Measure how far the nearest changed pixel is, at most ``most`` px."""
+    if not changed.any():
+        return np.full(changed.shape, float(most))
+    return np.asarray(np.minimum(ndimage.distance_transform_edt(~changed), most))

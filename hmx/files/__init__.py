@@ -1,0 +1,1 @@
+"""Files: paths, locks, and writes that are whole or not there."""

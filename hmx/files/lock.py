@@ -1,0 +1,214 @@
+"""Lock: one process at a time makes a product; the others wait, and then find it made.
+
+The lock of ``NAME`` is the file ``.NAME.lock`` beside it, or beside what it leads to if it
+is a link. The operating system holds the lock, so it ends with its owner, however that
+ends. Who is done removes the file; who was waiting for it notices that, and locks the
+file that is there by then. Products at URLs have no lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from hmx.errors import OutputBusy, OutputFailed
+from hmx.files.paths import absolute, is_url
+from hmx.files.regular import require_plain_tree
+from hmx.progress import aloud
+
+Say = Callable[[str], object]
+
+ALOUD: Say = aloud().say
+
+_PAUSE = (0.05, 0.5)  # seconds between looks at a lock that another one holds: first, longest
+# what a file system without locks says, and what one says that nobody may write to
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+_NO_WRITING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+# newer releases fall back to a file that would outlive its owner
+_HARD: dict[str, Any] = {"fallback_to_soft": False}
+_HARD = _HARD if _HARD.keys() <= inspect.signature(FileLock.__init__).parameters.keys() else {}
+
+
+def followed(path: str | Path) -> Path:
+    """Return the place that a path leads to, through all links, also those that dangle."""
+    return Path(os.path.realpath(absolute(path)))
+
+
+def lock_file(path: str | Path) -> Path:
+    """Name the lock of a product."""
+    place = followed(path)
+    return place.with_name(f".{place.name}.lock")
+
+
+@contextmanager
+def building(path: str | Path, say: Say = ALOUD, *, wait: bool = True) -> Iterator[None]:
+    """Be the only one, in this process and of all processes, that makes a product.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of the product, a file or folder that need not exist.
+    say : callable
+        Told in one line who is waited for; default: standard error.
+    wait : bool
+        Wait for another one. A thread that waits for itself goes on; without waiting it
+        is refused as any other.
+
+    Raises
+    ------
+    OutputBusy
+        If another one holds the lock and is not to be waited for.
+    OutputFailed
+        If there is no access, or the file system has no locks.
+    """
+    if is_url(str(path)):
+        yield
+        return
+    file = lock_file(path)
+    turn = _turn(file)
+
+    def refused(told: bool) -> bool:
+        """Say who is in the way, or raise; return True as told."""
+        if not wait:
+            raise OutputBusy(_busy(path, file))
+        if not told:
+            say(f"another hmx command{_who(file)} is building {path}; waiting for it")
+        return True
+
+    _keep_trying(lambda: turn.take(again=wait), refused)
+    try:
+        if turn.depth == 1:
+            _keep_trying(lambda: turn.lock(file, path), refused)
+        yield
+    finally:
+        turn.leave(file)
+
+
+def _keep_trying(attempt: Callable[[], bool], refused: Callable[[bool], bool]) -> None:
+    told, pause = False, _PAUSE[0]
+    while not attempt():
+        told = refused(told)
+        time.sleep(pause)
+        pause = min(2 * pause, _PAUSE[1])
+
+
+class _Turn:
+    """Whose turn it is among the threads of this process, and their lock against others."""
+
+    def __init__(self) -> None:
+        self._threads = threading.RLock()
+        self._held: FileLock | None = None
+        self._made: list[Path] = []
+        self.depth = 0
+
+    def take(self, *, again: bool) -> bool:
+        """Let this thread in if no other one is; ``again`` if it is in already."""
+        if not self._threads.acquire(blocking=False):
+            return False
+        if self.depth and not again:
+            self._threads.release()
+            return False
+        self.depth += 1
+        return True
+
+    def lock(self, file: Path, path: str | Path) -> bool:
+        """Lock the file against other processes, unless one of them has it."""
+        require_plain_tree(file, inside=True)  # opening it would empty what a link leads to
+        lock = FileLock(file, thread_local=False, **_HARD)
+        try:
+            made = [place for place in file.parents if not place.exists()]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+            if not _is_there(lock, file):  # its owner removed it as we were opening it
+                lock.release()
+                return self.lock(file, path)
+            with suppress(OSError):  # the name of the owner is a courtesy
+                file.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        except Timeout:
+            return False
+        except FileNotFoundError:  # another one failed, and removed the folder it had made
+            return self.lock(file, path)
+        except NotImplementedError:
+            raise OutputFailed(_no_locks(path)) from None
+        except OSError as error:
+            raise _failed(error, path) from error
+        self._held, self._made = lock, made
+        return True
+
+    def leave(self, file: Path) -> None:
+        """Let the next one in; the last to leave removes the file, while it is still ours."""
+        self.depth -= 1
+        if not self.depth and self._held is not None:
+            held, self._held = self._held, None
+            if _is_there(held, file):
+                with suppress(OSError):  # open files can't be removed everywhere
+                    file.unlink()
+            held.release()
+            with suppress(OSError):  # as soon as there is something in one of them
+                for place in self._made:
+                    place.rmdir()
+        self._threads.release()
+
+
+_turns: dict[Path, _Turn] = {}
+_choosing = threading.Lock()
+
+
+def _turn(file: Path) -> _Turn:
+    with _choosing:
+        return _turns.setdefault(file, _Turn())
+
+
+def _is_there(lock: FileLock, file: Path) -> bool:
+    """Return True if the file that is locked is the one that others will find."""
+    handle = lock._context.lock_file_fd
+    try:
+        return handle is not None and os.path.samestat(os.fstat(handle), os.stat(file))
+    except OSError:
+        return False
+
+
+def _failed(error: OSError, path: str | Path) -> OSError:
+    if error.errno in _NO_LOCKS:
+        return OutputFailed(_no_locks(path))
+    if error.errno in _NO_WRITING:
+        return OutputFailed(
+            f"{path} cannot be written: {error.strerror}. Make room or give access to its folder, "
+            "then run the same command again."
+        )
+    return error
+
+
+def _no_locks(path: str | Path) -> str:
+    return (
+        f"the file system of {path} has no file locks, by which hmx keeps two commands from "
+        "writing one product. Name a place on another file system, or mount this one with locks "
+        "(NFS: without nolock)."
+    )
+
+
+def _who(file: Path) -> str:
+    """Name the owner of a lock as far as it is known."""
+    try:
+        owner: dict[str, Any] = json.loads(file.read_bytes())
+        return f" (process {int(owner['pid'])} on {owner['host']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _busy(path: str | Path, file: Path) -> str:
+    return (
+        f"{path} is being written by another job{_who(file)}. Wait until it has finished, or "
+        "stop it and run this command again: it goes on where that one was."
+    )

@@ -1,0 +1,1 @@
+"""Backtest: score forecasts on steps and blocks that the model has not seen."""

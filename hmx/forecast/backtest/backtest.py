@@ -1,0 +1,399 @@
+"""Backtest: what a model, and the way it is made, are worth on truth they never saw.
+
+Check -> fit -> score -> report. Without a model, one is fitted anew at each origin (and
+fold) and judged by what came later (on the blocks left out); with one, only what it
+records as held out is scored. Tiles are scored by the runner of forecast jobs, and
+their sums added in one order, so a scorecard is the same whoever computes it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hmx.bundles.folder import DESCRIPTION, ensure_saved
+from hmx.cube.cube import Cubelike
+from hmx.cube.integrity.seal import reopen
+from hmx.cube.store import empty, sweep
+from hmx.engine.options import DaskSection
+from hmx.errors import BadArgument, NotEnoughData, OutputExists
+from hmx.files.durable import Folder
+from hmx.files.jsontext import as_json
+from hmx.files.lock import building
+from hmx.files.paths import absolute, is_url
+from hmx.forecast.backtest.case import Case, described
+from hmx.forecast.backtest.forecasters import fit_baselines
+from hmx.forecast.backtest.handover import Fitted, let_go
+from hmx.forecast.backtest.held_out import Ready, held_out_from, how, truth_of
+from hmx.forecast.backtest.judging import Judging
+from hmx.forecast.backtest.rounds import Round, lead_names, when
+from hmx.forecast.backtest.scorecard import Scorecard
+from hmx.forecast.backtest.scoring import score_round
+from hmx.forecast.backtest.skillmap import SkillMap, finish_maps, make_maps, remains
+from hmx.forecast.bundle import Bundle, fits_means
+from hmx.forecast.options import BacktestOptions, split_fitting
+from hmx.forecast.train.recipe import Recipe
+from hmx.forecast.train.train import train
+from hmx.forecast.window import Request
+from hmx.independent import independent
+from hmx.progress import QUIET, Talk
+from hmx.provenance import code_version, fingerprint
+from hmx.scores import Tally
+from hmx.settings import parse
+
+__all__ = ["backtest", "evaluate"]
+
+CARD, MAPS, MARK = "scorecard.json", "skill.zarr", "backtest.json"
+_ROLES = ("target", "static", "dynamic")
+
+
+@independent
+def backtest(
+    obj: Cubelike,
+    h: int = 3,
+    *,
+    model: Bundle | str | Path | None = None,
+    origins: Sequence[int | str] | int | str | None = None,
+    folds: int | None = None,
+    level: Sequence[float] | float = (50, 80, 95),
+    baselines: Sequence[str] | None = None,
+    zones: Any = None,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    talk: Talk = QUIET,
+    **options: Any,
+) -> Scorecard:
+    """Score a model, or a way to make one, on truth that it has not seen.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        The cube.
+    h : int
+        Leads.
+    model : Bundle or path, optional
+        Scored on what it records as held out. Default: one is fitted anew at each
+        origin, with `options`.
+    origins : label or sequence of labels, optional
+        Steps to forecast from.
+    folds : int, optional
+        Fit so many times at each origin, and score the blocks left out.
+    level : float or sequence of float
+        Central intervals whose coverage is told, percent.
+    baselines : sequence of str, optional
+        Some of :data:`hmx.forecast.backtest.forecasters.NAMES`.
+    zones : path, GeoJSON, GeoDataFrame or array, optional
+        Parts of the map to score apart.
+    out : str or Path, optional
+        Folder for the scorecard, skill maps and refitted models; a backtest that was
+        stopped goes on there.
+    workers : int, optional
+        Worker processes; the cube is then a store.
+    talk : Talk
+        For progress.
+    **options
+        ``target``, ``static``, ``dynamic`` and all options of training.
+
+    Returns
+    -------
+    Scorecard
+        ``print`` it for the table; ``.verdict`` is one sentence.
+
+    Raises
+    ------
+    BadArgument, CubeError, NotEnoughData
+        If options and cube do not fit, or a model holds nothing out.
+    OutputExists
+        If ``out`` holds something else.
+    JobFailed
+        If tiles failed.
+    """
+    given = {"origins": origins, "folds": folds, "baselines": baselines}
+    chosen = {key: value for key, value in given.items() if value is not None}
+    settings = parse(BacktestOptions, {"h": h, "level": level, **chosen})
+    section = parse(DaskSection, {} if workers is None else {"workers": workers})
+    judged = _judged(model, {"h": h, **options})
+    return evaluate(obj, judged, settings, zones=zones, out=out, section=section, talk=talk)
+
+
+def _judged(model: Bundle | str | Path | None, options: dict[str, Any]) -> Bundle | Recipe:
+    """Load a model, or write down how one is made."""
+    if model is None:
+        roles = {name: options.pop(name, None) for name in _ROLES}
+        network, fit = split_fitting(options)
+        return Recipe(**roles, network=network, fit=fit)
+    if extra := sorted({*options} - {"h"}):
+        raise BadArgument(
+            f"{extra[0]}= decides how a model is trained, and model= is trained already. Leave out "
+            f"{extra[0]}=, or model= to refit at each origin."
+        )
+    return model if isinstance(model, Bundle) else Bundle.load(model)
+
+
+def evaluate(
+    obj: Cubelike,
+    model: Bundle | Recipe,
+    options: BacktestOptions,
+    *,
+    zones: Any = None,
+    out: str | Path | None = None,
+    section: DaskSection | None = None,
+    overwrite: bool = False,
+    talk: Talk = QUIET,
+) -> Scorecard:
+    """Run a backtest whose options are parsed.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        The cube.
+    model : Bundle or Recipe
+        What is judged.
+    options : BacktestOptions
+        Leads, origins, folds, levels, baselines.
+    zones, out, talk
+        As in :func:`backtest`.
+    section : DaskSection, optional
+        Who computes; default: this process.
+    overwrite : bool
+        Do all of it again, whatever is in ``out``.
+
+    Returns
+    -------
+    Scorecard
+        Saved, if ``out`` was given.
+    """
+    with _folder(out, talk) as folder:
+        case = Case(obj, model, options, folder, zones, section or DaskSection())
+        try:
+            return _Backtest(case, out is not None, talk).run(overwrite=overwrite)
+        finally:
+            if "source" in vars(case):
+                let_go(case.source)
+
+
+@contextmanager
+def _folder(out: str | Path | None, talk: Talk) -> Iterator[str]:
+    """Lend a folder, which outlives a kill if it was asked for."""
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="hmx-backtest-") as folder:
+            yield folder
+        return
+    place = absolute(out)
+    if is_url(place):
+        raise BadArgument(
+            f"out={str(out)!r} is a URL, and a backtest keeps models and sums on the way, which "
+            "it wants in a folder of this machine. Pass out='scores', and copy it afterwards."
+        )
+    path = Path(place)
+    with building(path, talk.say):
+        if not (path / MARK).is_file() and (path.is_file() or not Folder(place).is_bare()):
+            raise OutputExists(
+                f"{path} holds something that is no scorecard, so it is left alone. Choose another "
+                "place: out='scores', or --output DIR."
+            )
+        yield place
+
+
+@dataclass
+class _Backtest:
+    """One backtest on its way from a case to a scorecard."""
+
+    case: Case
+    kept: bool
+    talk: Talk
+
+    def run(self, *, overwrite: bool) -> Scorecard:
+        """Reuse what is there and current, do the rest, and report."""
+        case = self.case
+        case.require()  # before hours of fitting
+        asked = case.asked()
+        mark, folder = fingerprint(asked), Folder(case.folder)
+        if not overwrite and (card := _finished(folder, mark)):
+            self.talk.say(f"evaluate: {case.folder} is there and current")
+            return card
+        folder.sweep()
+        if overwrite:
+            empty(Path(case.folder), but=MARK)  # a folder without it is somebody else's
+        folder.write(MARK, as_json({"mark": mark, "asked": asked}, indent=1).encode())
+        whole = not self.kept or self._open_maps(asked)
+        ready = [self._ready(round_, mark, reuse=whole) for round_ in case.rounds]
+        if not any(work.judging.leads for work in ready):
+            raise NotEnoughData(
+                f"none of the {case.h} leads has a truth that is held out, from "
+                f"{', '.join(r.when for r in case.rounds)}. Name earlier origins, or add maps."
+            )
+        scores = self._score([work for work in ready if work.judging.leads], folder)
+        card = Scorecard(
+            scores,
+            self._facts(ready, mark),
+            leads=tuple(range(1, case.h + 1)),
+            names=lead_names(case.cube.cadence, case.h),
+        )
+        if self.kept:
+            finish_maps(self._maps)
+            card.save(case.folder)  # last: where it is, all is
+        return card
+
+    @property
+    def _maps(self) -> str:
+        return f"{self.case.folder}/{MAPS}"
+
+    def _open_maps(self, asked: dict[str, Any]) -> bool:
+        """Lay out the skill maps, unless they are there; tell whether they were."""
+        case = self.case
+        if remains(self._maps, asked):
+            reopen(self._maps)  # a seal would be broken by the tiles that follow
+            return True
+        make_maps(self._maps, case.cube, self._origins(), h=case.h, facts=asked, chunk=case.chunk())
+        return False
+
+    def _origins(self) -> list[int]:
+        return sorted({round_.origin for round_ in self.case.rounds})
+
+    def _ready(self, round_: Round, mark: str, *, reuse: bool) -> Ready:
+        """Fit what a round needs: the model, and the baselines unless it is done."""
+        case, bundle = self.case, ensure_saved(self._model(round_))
+        held = case.held or held_out_from(bundle, round_)
+        h = case.h
+        if bundle.spec.network.strategy == "direct":
+            h = min(h, bundle.spec.h)
+        leads = held.leads(round_.origin, case.cube.data.sizes["time"], h)
+        key = fingerprint([mark, bundle.digest, round_.label, list(leads)])
+        work = Judging(
+            source=case.source,
+            run=key,
+            request=self._request(bundle, h),
+            origin=round_.origin,
+            leads=leads,
+            split=held.split,
+            unseen=held.unseen,
+            fitted=Fitted("", ""),
+            zones=case.marks,
+            settings=case.settings,
+            tiles=case.tiles,
+            maps=SkillMap(self._maps, self._origins().index(round_.origin)) if self.kept else None,
+        )
+        done = _stored(Folder(case.folder), round_, key) if reuse else None
+        if done is None and leads:
+            work = replace(work, fitted=self._fitted(round_, work))
+        return Ready(round_, bundle, work, held, key, done)
+
+    def _model(self, round_: Round) -> Bundle:
+        """Return the model of a round: the one that is judged, or one fitted for it."""
+        case, recipe = self.case, self.case.model
+        if isinstance(recipe, Bundle):
+            return recipe
+        fold, folds = round_.fold, case.options.folds
+        wanted = fingerprint([described(recipe), case.data, round_.label, folds])
+        path = Path(case.folder, "models", round_.slug)
+        made = path.with_name(f"{path.name}.json")
+        if (path / DESCRIPTION).is_file() and made.is_file() and wanted in made.read_text():
+            self.talk.say(f"evaluate: {path} is fitted already")
+            sweep(path)
+            return Bundle.load(path)
+        self.talk.say(f"evaluate: fitting a model {round_.label}")
+        update: dict[str, Any] = {"until": when(case.cube, round_.origin)}
+        if folds is not None:
+            update |= {"fold": fold, "folds": folds, "final": False}
+        fit = recipe.fit.model_copy(update=update)
+        bundle = train(
+            case.obj, replace(recipe, fit=fit, track=None), out=path, progress=self.talk.progress()
+        )
+        Folder(str(path.parent)).write(made.name, as_json({"made": wanted}).encode())
+        return bundle
+
+    def _request(self, bundle: Bundle, h: int) -> Request:
+        """Say which bundle forecasts, and how."""
+        case = self.case
+        return Request(
+            bundle=str(bundle.path),
+            digest=bundle.digest,
+            rules=case.cube.rules,
+            h=h,
+            precision=case.options.precision,
+            device=case.fit["device"],
+        )
+
+    def _fitted(self, round_: Round, work: Judging) -> Fitted:
+        """Fit the baselines to what was known at an origin, off the blocks held out."""
+        case = self.case
+        self.talk.say(f"evaluate: fitting {', '.join(case.baselines[1:]) or 'nothing'}")
+        cube = case.source.open()  # without dask: windows are read one by one
+        past = cube.data.isel(time=slice(0, round_.origin + 1))
+        baselines = fit_baselines(
+            replace(cube, data=past),
+            case.baselines,
+            work.leads,
+            split=work.split,
+            seed=int(case.fit["seed"] or 0),
+            span=case.settings.data_range,
+            may_hold=case.inventory.may_hold,
+        )
+        return Fitted.save(baselines, Path(case.folder, "baselines", f"{round_.slug}.bin"))
+
+    def _score(self, ready: Sequence[Ready], folder: Folder) -> dict[str, Tally]:
+        """Score what is not scored yet, round by round, on one set of workers."""
+        from hmx.engine.pool.cluster import connect  # loads distributed
+
+        scores = {work.round.label: work.done for work in ready if work.done is not None}
+        todo = [work for work in ready if work.done is None]
+        if todo:
+            tiles = self.case.tiles.counts[0] * self.case.tiles.counts[1]
+            section, device = self.case.section, self.case.fit["device"]
+            with connect(section, tasks=tiles, device=device) as pool:
+                for work in todo:
+                    tally = score_round(pool, self.case, work.judging, work.round, self.talk)
+                    text = as_json({"key": work.key, "tally": tally.as_dict()})
+                    folder.write(_place(work.round), text.encode())
+                    scores[work.round.label] = tally
+        return {work.round.label: scores[work.round.label] for work in ready}
+
+    def _facts(self, ready: Sequence[Ready], mark: str) -> dict[str, Any]:
+        """Say what was scored, on which truth, in JSON values."""
+        case, first = self.case, ready[0]
+        target = case.cube.data[case.cube.target]
+        splits = [work.held.split or work.held.unseen for work in ready]
+        held = [w.round.label for w in ready if not fits_means(w.bundle)]
+        return {
+            "target": case.cube.target,
+            "units": target.attrs.get("units"),
+            "cadence": str(case.cube.cadence),
+            "scored": how(case, first),
+            "truth": truth_of(ready, lead_names(case.cube.cadence, case.h)),
+            "origins": ", ".join(dict.fromkeys(work.round.when for work in ready)),
+            "folds": case.options.folds or 1,
+            "baselines": ", ".join(case.baselines),
+            "models": ", ".join(dict.fromkeys(work.bundle.digest[:12] for work in ready)),
+            "means held at the last map": ", ".join(held) or "never",
+            "splits": ", ".join(dict.fromkeys(s.digest for s in splits if s)) or "none",
+            "data": case.data,
+            "seed": case.fit["seed"],
+            "hmx": code_version(),
+            "fingerprint": mark,
+        }
+
+
+def _place(round_: Round) -> str:
+    return f"rounds/{round_.slug}.json"
+
+
+def _stored(folder: Folder, round_: Round, key: str) -> Tally | None:
+    """Read the scores of a round that was finished earlier."""
+    data = folder.read(_place(round_))
+    found = json.loads(data) if data else {}
+    return Tally.from_dict(found["tally"]) if found.get("key") == key else None
+
+
+def _finished(folder: Folder, mark: str) -> Scorecard | None:
+    """Read a scorecard that answers the same question."""
+    data = folder.read(CARD)
+    found = json.loads(data) if data else {}
+    if found.get("facts", {}).get("fingerprint") != mark:
+        return None
+    return Scorecard.from_dict(found)

@@ -1,0 +1,233 @@
+"""Case: a cube, what is scored on it and where the results go, checked before any work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmx.cube.cube import CHUNK, Cube, Cubelike, enter
+from hmx.cube.read import in_memory
+from hmx.engine.inventory import Inventory
+from hmx.engine.options import DaskSection
+from hmx.engine.stores import store_of
+from hmx.engine.tile import Source
+from hmx.errors import BadArgument, CubeError
+from hmx.forecast.backtest.forecasters import choose
+from hmx.forecast.backtest.handover import Held, hold
+from hmx.forecast.backtest.rounds import HeldOut, Round, held_out_by, model_rounds, refit_rounds
+from hmx.forecast.backtest.zones import Raster, Zones, zones_of
+from hmx.forecast.bundle import Bundle
+from hmx.forecast.inputs import scan
+from hmx.forecast.options import BacktestOptions
+from hmx.forecast.train.recipe import Recipe
+from hmx.provenance import fingerprint
+from hmx.scores import Settings
+from hmx.settings import HARDWARE
+from hmx.windows import TileGrid, Window
+
+_EVENT = 0.01  # of the range: a change above it is an event
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is scored, on which cube.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        The cube, as its owner has it.
+    model : Bundle or Recipe
+        What is judged: a model, or a way to make one.
+    options : BacktestOptions
+        Leads, origins, folds, levels and baselines.
+    zones : optional
+        As :func:`hmx.forecast.backtest.zones.zones_of` takes them.
+    folder : str
+        Where the results go, and what is needed on the way.
+    section : DaskSection
+        Who computes.
+    """
+
+    obj: Cubelike
+    model: Bundle | Recipe
+    options: BacktestOptions
+    folder: str
+    zones: Any = None
+    section: DaskSection = field(default_factory=DaskSection)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, Bundle):
+            if self.options.folds is not None:
+                raise BadArgument(
+                    f"folds={self.options.folds} with model=: folds are fitted anew, and a model "
+                    "is one fit. Leave out one of them."
+                )
+            self.model.spec.require_fits(self.cube)
+
+    @cached_property
+    def cube(self) -> Cube:
+        """The cube in its inner form, with the variables of the model."""
+        what = self.model.spec if isinstance(self.model, Bundle) else self.model
+        return enter(self.obj, target=what.target, dynamic=what.dynamic, static=what.static)
+
+    @cached_property
+    def store(self) -> str | None:
+        """Path of the store that the cube is, if it is one."""
+        return store_of(self.obj, self.cube)
+
+    @cached_property
+    def source(self) -> Source | Held:
+        """Where workers find the cube."""
+        cube = self.cube
+        if self.store is not None:
+            return Source(self.store, cube.target, cube.dynamic, cube.static)
+        kept = in_memory(cube)
+        section = self.section
+        apart = (section.workers, section.scheduler, section.cluster) != (None, None, None)
+        # not Dataset.chunks, which raises where variables are chunked differently
+        lazy = kept is cube and any(v.chunks for v in cube.data.variables.values())
+        if apart or lazy:
+            why = "other processes read it from disk" if apart else "it is too large for memory"
+            raise CubeError(
+                f"this cube is no store as it was opened, and {why}. Write it first: "
+                "ds.to_zarr('cube.zarr'); ds = hmx.open_cube('cube.zarr')"
+                + ("; or leave out workers=." if apart else ".")
+            )
+        return hold(kept)
+
+    def require(self) -> None:
+        """Refuse what workers could not read, or tiles not write."""
+        _ = self.source, self.chunk()
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """The cube's stored chunks, if it is a store."""
+        return Inventory.of(self.cube, self.store)
+
+    @cached_property
+    def data(self) -> str:
+        """Fingerprint of the cube's pixels, or of the state of its stored chunks."""
+        if self.inventory.variables:
+            return self.inventory.state(Window.of(self.cube.grid.shape))
+        return scan(in_memory(self.cube), CHUNK).digest
+
+    @cached_property
+    def held(self) -> HeldOut | None:
+        """What a given model has not seen."""
+        return held_out_by(self.model, self.cube) if isinstance(self.model, Bundle) else None
+
+    @cached_property
+    def rounds(self) -> list[Round]:
+        """Origins and folds to score."""
+        options, model = self.options, self.model
+        if isinstance(model, Bundle):
+            assert self.held is not None
+            history = model.spec.network.history
+            return model_rounds(self.cube, self.held, options.origins, history=history, h=self.h)
+        return refit_rounds(
+            self.cube, model.network, options.origins, h=self.h, folds=options.folds
+        )
+
+    @property
+    def h(self) -> int:
+        """Leads asked for."""
+        return self.options.h
+
+    @cached_property
+    def baselines(self) -> tuple[str, ...]:
+        """Names of the forecasters beside the model."""
+        return choose(self.options.baselines, self.cube.grid.shape)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What is measured: an event is a change above a hundredth of the range."""
+        span = self._span()
+        return Settings(self.options.level, threshold=_EVENT * span, data_range=span)
+
+    def _span(self) -> float:
+        limits = self.cube.rules[self.cube.target].valid_range
+        if limits is not None:
+            return limits[1] - limits[0]
+        if isinstance(self.model, Bundle):
+            return float(self.model.scaler.std[self.cube.target])
+        first = self.cube.data[self.cube.target].isel(time=0)
+        return float(np.nanstd(first.values)) or 1.0
+
+    @cached_property
+    def marks(self) -> Zones | None:
+        """Zones, ready for windows."""
+        flips = self.cube.door.flips
+        return zones_of(self.zones, self.cube.grid, flips=flips, folder=self.folder)
+
+    @cached_property
+    def tiles(self) -> TileGrid:
+        """Tiles of the cube as its owner has it."""
+        side = self.options.tile
+        return TileGrid(self.cube.grid.shape, (side, side), halo=0)
+
+    def chunk(self) -> int:
+        """Side of a chunk of maps, px, of which tiles are whole numbers.
+
+        Raises
+        ------
+        BadArgument
+            If a tile is none.
+        """
+        side = self.options.tile
+        if side > CHUNK and side % CHUNK and side < max(self.cube.grid.shape):
+            raise BadArgument(
+                f"tile={side} is no whole number of chunks of {CHUNK} px, so two tasks would share "
+                f"one. Pass tile={CHUNK}."
+            )
+        return min(side, CHUNK)
+
+    def asked(self) -> dict[str, Any]:
+        """Write down all that decides the scores, as JSON values."""
+        model = self.model
+        return {
+            "model": model.digest if isinstance(model, Bundle) else described(model),
+            "data": self.data,
+            "target": self.cube.target,
+            "origins": [r.label for r in self.rounds],
+            "h": self.h,
+            "level": list(self.options.level),
+            "baselines": list(self.baselines),
+            "zones": _identity(self.marks),
+        }
+
+    @property
+    def fit(self) -> Mapping[str, Any]:
+        """Seed and device of the model."""
+        if isinstance(self.model, Bundle):
+            return {"seed": self.model.training.get("seed", 0), "device": "auto"}
+        return {"seed": self.model.fit.seed, "device": self.model.fit.device}
+
+
+def described(recipe: Recipe) -> dict[str, Any]:
+    """Write down a recipe; when it ends and what it holds out is the backtest's to say."""
+    ours = {"until", "fold", "folds", *HARDWARE}
+    return {
+        "network": recipe.network.model_dump(mode="json"),
+        "fit": recipe.fit.model_dump(mode="json", exclude=ours),
+        "dynamic": None if recipe.dynamic is None else list(recipe.dynamic),
+        "static": None if recipe.static is None else list(recipe.static),
+        "transforms": dict(recipe.transforms),
+    }
+
+
+def _identity(zones: Zones | None) -> str | None:
+    if zones is None:
+        return None
+    if isinstance(zones, Raster):
+        path = Path(zones.path)
+        if path.suffix == ".npy":
+            return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        stat = path.stat() if path.exists() else None
+        return fingerprint([zones.path, stat and [stat.st_size, stat.st_mtime_ns]])
+    return fingerprint([[name, shape] for name, shape, _ in zones.shapes])

@@ -1,0 +1,113 @@
+"""Handover: how a cube and fitted baselines reach the workers of a backtest."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from hmx.cube.cube import Cube
+from hmx.engine.tile import Source
+from hmx.errors import JobFailed
+from hmx.forecast.backtest.forecasters import Baselines
+
+_cubes: dict[str, Cube] = {}  # of this process, for workers that live in it
+
+
+@dataclass(frozen=True)
+class Held:
+    """A cube of this process, for a worker inside it.
+
+    Parameters
+    ----------
+    token : str
+        Names it, from :func:`hold`.
+    """
+
+    token: str
+
+    def open(self) -> Cube:
+        """Return the cube."""
+        return _cubes[self.token]
+
+
+def hold(cube: Cube) -> Held:
+    """Keep a cube that is no store for the worker of this process.
+
+    Parameters
+    ----------
+    cube : Cube
+        As it entered; :func:`let_go` forgets it.
+    """
+    token = f"cube-{id(cube)}"
+    _cubes[token] = cube
+    return Held(token)
+
+
+def let_go(source: Source | Held) -> None:
+    """Forget a cube that was held."""
+    if isinstance(source, Held):
+        _cubes.pop(source.token, None)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Baselines on disk, written by this very job: trees are too large to travel.
+
+    Parameters
+    ----------
+    path : str
+        Of the file.
+    digest : str
+        Of its bytes; nothing else is ever unpickled.
+    """
+
+    path: str
+    digest: str
+
+    @classmethod
+    def save(cls, baselines: Baselines, path: Path) -> Fitted:
+        """Write baselines for the workers."""
+        data = pickle.dumps(baselines)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return cls(str(path), hashlib.sha256(data).hexdigest())
+
+    def load(self) -> Baselines:
+        """Read them, once per process.
+
+        Raises
+        ------
+        JobFailed
+            If the file is not what was written.
+        """
+        return _baselines(self.path, self.digest)
+
+
+@lru_cache(maxsize=2)
+def _baselines(path: str, digest: str) -> Baselines:
+    data = Path(path).read_bytes()
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise JobFailed(f"{path} has changed since it was written. Run the same command again.")
+    found: Baselines = pickle.loads(data)
+    return found
+
+
+def opened(source: Source | Held, run: str) -> Cube:
+    """Open a cube once per process and round.
+
+    Parameters
+    ----------
+    source : Source or Held
+        Where it lies.
+    run : str
+        Names the round.
+    """
+    return source.open() if isinstance(source, Held) else _opened(source, run)
+
+
+@lru_cache(maxsize=4)
+def _opened(source: Source, run: str) -> Cube:
+    return source.open()

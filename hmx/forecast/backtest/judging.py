@@ -1,0 +1,385 @@
+"""What happens to a tile of a backtest: read, forecast, compare, add up.
+
+A :class:`Judging` is all that travels to a worker. There it reads a tile with all
+that any forecaster looks at around it, up to the origin and no further; forecasts
+with the engine that makes forecasts; calibrates; runs the baselines on the same
+window; reads what came; and returns sums. Distributions are compared lead by lead in
+pieces of a tile, so memory follows neither the raster nor the number of levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmx.cube.cube import Cube
+from hmx.cube.read import read
+from hmx.engine.tile import Source
+from hmx.forecast.backtest.forecasters import HISTORY, PERSISTENCE
+from hmx.forecast.backtest.handover import Fitted, Held, opened
+from hmx.forecast.backtest.skillmap import SkillMap
+from hmx.forecast.backtest.strata import CAP, by_change, by_distance, cut
+from hmx.forecast.backtest.zones import Zones
+from hmx.forecast.bundle import Bundle
+from hmx.forecast.inputs import assemble
+from hmx.forecast.window import Engine, Place, Request, engine, halo
+from hmx.scores import Prediction, Scene, Settings, Tally, crps
+from hmx.scores.structure import HALO
+from hmx.splits import TEST, Split
+from hmx.uncertainty.calibration import PROBABILITIES, memberships
+from hmx.uncertainty.distribution import mean, quantile
+from hmx.windows import Index, Span, TileGrid, Window, with_halo
+
+Floats = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
+
+MODEL = "model"
+UNSEEN = "unseen blocks"
+_PIECE = 256  # px: side of what is compared at a time
+
+
+@dataclass(frozen=True)
+class Judging:
+    """One model, origin and fold, cut into tiles of the owner's grid.
+
+    Parameters
+    ----------
+    source : Source or Held
+        The cube.
+    run : str
+        Names the round, so that a process opens each cube once.
+    request : Request
+        The bundle and how it computes.
+    origin : int
+        Step that forecasts start from; inputs end there.
+    leads : tuple of int
+        Steps ahead that have held-out truth.
+    split : Split, optional
+        Only pixels of its test blocks are held out; ``None``: all are.
+    unseen : Split, optional
+        Its test blocks are a stratum of their own.
+    fitted : Fitted
+        The other forecasters.
+    zones : Polygons or Raster, optional
+        Strata beside those that are always there.
+    settings : Settings
+        What is measured.
+    tiles : TileGrid
+        In pixels of the cube as its owner has it.
+    maps : SkillMap, optional
+        Where errors go, pixel by pixel.
+    """
+
+    source: Source | Held
+    run: str
+    request: Request
+    origin: int
+    leads: tuple[int, ...]
+    split: Split | None
+    unseen: Split | None
+    fitted: Fitted
+    zones: Zones | None
+    settings: Settings
+    tiles: TileGrid
+    maps: SkillMap | None = None
+
+    def __call__(self, index: Index, threads: int | None = None) -> Tally:
+        """Score one tile.
+
+        Parameters
+        ----------
+        index : tuple of int
+            Row and column of the tile.
+        threads : int, optional
+            Torch threads of this process.
+
+        Returns
+        -------
+        Tally
+            Empty where nothing is held out.
+        """
+        cube, outside = opened(self.source, self.run), self.tiles[index].core
+        site = self._site(cube, outside.flip(cube.grid.shape, cube.door.flips))
+        if site is None:
+            return Tally()
+        place = self.request
+        run = engine(place.bundle, place.digest, place.precision, place.device)
+        forecasts = self._forecast(cube, site, run, threads)
+        tally, maps = Tally(), self._blank(site)
+        pieces = TileGrid(site.core.shape, (_PIECE, _PIECE), halo=0)
+        for piece in pieces:
+            for number, lead in enumerate(self.leads):
+                scored, errors = self._compare(site, forecasts, run, piece.core, number)
+                tally += scored
+                for name, layer in errors.items():
+                    maps[name][(lead - 1, *piece.core.slices)] = layer
+        if self.maps is not None:
+            self.maps.write(maps, outside, cube.door.flips)
+        return tally
+
+    def _site(self, cube: Cube, core: Window) -> Site | None:
+        """Read what a tile is judged by; ``None`` if there is nothing to judge."""
+        grid = cube.grid
+        window = with_halo(core, grid.shape, halo=HALO[self.settings.kind], wraps=grid.wraps)
+        inner = core.within(window)
+        held = np.ones(window.shape, bool)
+        if self.split is not None:
+            held = self.split.roles(window) == TEST
+        if not held[inner.slices].any():
+            return None
+        target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.door)
+        times = Span(self.origin, self.origin + max(self.leads) + 1)
+        series = self._cast(read(target, window, times, cube.rules))[cube.target]
+        origin, truth = series[0], series[list(self.leads)]
+        held &= np.isfinite(origin) & np.isfinite(truth).any(axis=0)
+        if not held[inner.slices].any():
+            return None
+        weight = grid.cell_areas()[window.y.slice, None] * held
+        return Site(window, core, origin, truth, weight)
+
+    def _forecast(self, cube: Cube, site: Site, run: Engine, threads: int | None) -> Forecasts:
+        """Let all forecasters see the past of a tile, and no more."""
+        grid, spec, baselines = cube.grid, run.bundle.spec, self.fitted.load()
+        far = max(halo(spec, self.request.h), baselines.halo, CAP)
+        around = with_halo(site.window, grid.shape, halo=far, wraps=grid.wraps)
+        first = self.origin + 1 - max(spec.network.history, min(HISTORY, self.origin + 1))
+        arrays = self._cast(read(cube, around, Span(first, self.origin + 1), cube.rules))
+        history, inner = arrays[cube.target][-HISTORY:], site.window.within(around).slices
+        static = [arrays[name] for name in cube.static]
+        others = baselines.predict(history, np.stack(static) if static else None)
+        strata = {name: mask[inner] for name, mask in by_distance(history).items()}
+        if self.unseen is not None:
+            strata[UNSEEN] = self.unseen.roles(site.window) == TEST
+        if self.zones is not None:
+            strata |= self.zones.masks(site.window)
+        steps = spec.network.history
+        shown = {n: a[-steps:] if a.ndim == 3 else a for n, a in arrays.items()}
+        place = Place.of(site.window, around, grid, spec, h=self.request.h)
+        inputs = assemble(
+            shown, spec, run.bundle.scaler, inner=place.inner, pixel_size=place.pixel_size
+        )
+        knots = run.knots(inputs, self.request.h, place.core, threads=threads)
+        knots[..., ~np.isfinite(site.origin)] = np.nan
+        distance = None if inputs.distance is None else inputs.distance[place.core.slices]
+        return Forecasts(knots, distance, {n: _cut(p, inner) for n, p in others.items()}, strata)
+
+    def _compare(
+        self, site: Site, forecasts: Forecasts, run: Engine, piece: Window, number: int
+    ) -> tuple[Tally, dict[str, Floats]]:
+        """Score a piece of a tile at one lead; maps of its errors only if they are wanted."""
+        lead, span = self.leads[number], self.settings.data_range
+        inner = site.core.within(site.window)
+        at = Window(piece.y.shift(inner.y.start), piece.x.shift(inner.x.start))
+        wide = with_halo(at, site.window.shape, halo=HALO[self.settings.kind], wraps=False)
+        view = wide.slices
+        truth, origin, weight = site.truth[(number, *view)], site.origin[view], site.weight[view]
+        crop = at.within(wide)
+        if not (weight[crop.slices] > 0).any():
+            return Tally(), {}
+        strata = cut(forecasts.strata, view, crop.slices) | by_change(truth, origin, span)
+        scene = Scene(
+            truth[None],
+            origin,
+            (lead,),
+            crop=crop,
+            corner=(site.core.y.start + piece.y.start, site.core.x.start + piece.x.start),
+            weight=weight,
+            strata=strata,
+        )
+        raw = forecasts.knots[(lead - 1, slice(None), *view)]
+        distance = None if forecasts.distance is None else forecasts.distance[view]
+        centre = mean(raw, run.bundle.spec.network.knots)
+        knots, levels = calibrated_knots(
+            run.bundle, raw, origin, distance, lead=lead,
+            levels=levels_of(self.settings.intervals), span=span,
+        )  # fmt: skip
+        ahead = {MODEL: Prediction(centre[None], knots[None], levels)}
+        ahead |= {
+            name: _at(p, lead, view) for name, p in forecasts.others.items() if lead in _leads(p)
+        }
+        tally = Tally.of(scene, ahead, settings=self.settings)
+        if self.maps is None:
+            return tally, {}
+        return tally, _errors(scene, ahead, knots, levels)
+
+    def _blank(self, site: Site) -> dict[str, Floats]:
+        shape = (self.request.h, *site.core.shape)
+        names = () if self.maps is None else ("abs_error", "crps", "abs_error_persistence")
+        return {name: np.full(shape, np.nan, "float32") for name in names}
+
+    def _cast(self, arrays: Mapping[str, Floats]) -> dict[str, Floats]:
+        kind = "float64" if self.request.precision == "float64" else "float32"
+        return {name: array.astype(kind, copy=False) for name, array in arrays.items()}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A tile and the rim that SSIM looks at: where it lies, and what came.
+
+    Parameters
+    ----------
+    window, core : Window
+        With the rim, and without, in pixels of the cube.
+    origin : array (y, x), units of the target
+        The last map known.
+    truth : array (lead, y, x), units of the target
+        What came.
+    weight : array (y, x), m2
+        Area; 0 where nothing is held out.
+    """
+
+    window: Window
+    core: Window
+    origin: Floats
+    truth: Floats
+    weight: Floats
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """What is forecast for a tile and its rim.
+
+    Parameters
+    ----------
+    knots : array (h, q, y, x), units of the target
+        Of the model, settled.
+    distance : array (y, x), px, optional
+        To past change, as the model's context knows it.
+    others : mapping of str to Prediction
+        The baselines.
+    strata : mapping of str to array (y, x), bool
+        Those that are known beforehand.
+    """
+
+    knots: Floats
+    distance: Floats | None
+    others: Mapping[str, Prediction]
+    strata: Mapping[str, Mask]
+
+
+def _cut(prediction: Prediction, place: tuple[slice, slice]) -> Prediction:
+    """Cut a prediction to a window."""
+    knots = None if prediction.knots is None else prediction.knots[(..., *place)]
+    return Prediction(prediction.mean[(..., *place)], knots, prediction.levels, prediction.leads)
+
+
+def _leads(prediction: Prediction) -> tuple[int, ...]:
+    """Leads of a baseline, which names them."""
+    return prediction.leads or ()
+
+
+def _at(prediction: Prediction, lead: int, place: tuple[slice, slice]) -> Prediction:
+    """Take one lead of a prediction, cut to a window."""
+    index = slice(at := _leads(prediction).index(lead), at + 1)
+    knots = None if prediction.knots is None else prediction.knots[index]
+    one = Prediction(prediction.mean[index], knots, prediction.levels, (lead,))
+    return _cut(one, place)
+
+
+def _errors(
+    scene: Scene, ahead: Mapping[str, Prediction], knots: Floats, levels: tuple[float, ...]
+) -> dict[str, Floats]:
+    """Map the errors of the model and of persistence over the core, NaN where not scored."""
+    crop = scene.core.slices
+    truth = scene.truth[0][crop]
+    assert scene.weight is not None
+    held = scene.weight[crop] > 0
+    found = {
+        "abs_error": np.abs(ahead[MODEL].mean[0][crop] - truth),
+        "crps": crps(truth, knots[(slice(None), *crop)], levels),
+        "abs_error_persistence": np.abs(ahead[PERSISTENCE].mean[0][crop] - truth),
+    }
+    return {name: np.where(held, layer, np.nan).astype("float32") for name, layer in found.items()}
+
+
+_STEPS = np.arange(0.01, 0.995, 0.01)
+
+
+_TAILS = (0.0025, 0.005, 0.995, 0.9975)
+
+
+_ROUNDING = 1e-6  # of the range of values: as near as this to the origin is the origin
+
+
+def levels_of(intervals: Sequence[float]) -> tuple[float, ...]:
+    """List the probabilities at which a calibrated distribution is scored.
+
+    Parameters
+    ----------
+    intervals : sequence of float, %
+        Central intervals, whose ends are among them.
+
+    Returns
+    -------
+    tuple of float
+        Each hundredth, the tails, and the ends.
+    """
+    tails = [(1 - level / 100) / 2 for level in intervals]
+    ends = [*tails, *(1 - tail for tail in tails)]
+    inside = [p for p in (*_STEPS, *_TAILS, *ends) if 0 < p < 1]
+    return tuple(float(p) for p in np.unique(np.round(inside, 6)))
+
+
+def calibrated_knots(
+    bundle: Bundle,
+    knots: Floats,
+    origin: Floats,
+    distance: Floats | None,
+    *,
+    lead: int,
+    levels: Sequence[float],
+    span: float,
+) -> tuple[Floats, tuple[float, ...]]:
+    """Read a lead's calibrated distribution at dense levels.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Brings the calibration; without one, the network's own knots come back.
+    knots : array (q, y, x), units of the target
+        Settled knots of the network.
+    origin : array (y, x), units of the target
+        Point masses on it are exact, also after strata are mixed in float32.
+    distance : array (y, x), px, optional
+        To past change.
+    lead : int
+        1 and up.
+    levels : sequence of float
+        Probabilities.
+    span : float, units of the target
+        Range of the target.
+
+    Returns
+    -------
+    values : array (level, y, x), units of the target
+        Ascending.
+    levels : tuple of float
+        Their probabilities.
+    """
+    found, spec = bundle.calibration, bundle.spec
+    own = spec.network.knots
+    if not found.leads:
+        return np.maximum.accumulate(knots, axis=0), tuple(own)
+    known = min(lead, found.leads) - 1
+    near = memberships(distance, found.nodes)
+    weighed = [(w, r) for w, r in zip(near, found.ranks[known], strict=True) if np.any(w)]
+    values = np.empty((len(levels), *origin.shape), knots.dtype)
+    for row, p in zip(values, levels, strict=True):
+        row[:] = sum(
+            w * quantile(knots, own, _stretched(p, ranks), stretch=found.stretch[known])
+            for w, ranks in weighed
+        )
+    low, high = spec.valid_range or (None, None)
+    if low is not None or high is not None:
+        np.clip(values, low, high, out=values)
+    same = np.abs(values - origin) <= _ROUNDING * span
+    values = np.where(same, origin, values)
+    return np.maximum.accumulate(values, axis=0), tuple(levels)
+
+
+def _stretched(p: float, ranks: Floats) -> float:
+    return float(np.interp(p, PROBABILITIES, ranks))

@@ -1,0 +1,160 @@
+"""Skill maps: errors of the model and of persistence, pixel by pixel, in a Zarr store.
+
+Where a backtest has held-out truth, the store says how far the model and persistence
+were off, by lead and by origin, on the cube's grid and in its names. Folds of one
+origin fill one map: each pixel is tested once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from hmx.cube.cube import CHUNK, Cube
+from hmx.cube.store import attributes
+from hmx.engine.output import is_ours, lay_out, require_free, set_status, writing
+from hmx.engine.result import place
+from hmx.files.durable import Folder
+from hmx.provenance import provenance
+from hmx.windows import Window
+
+Floats = NDArray[np.floating[Any]]
+
+NAMES = {
+    "abs_error": "absolute error of the model's mean",
+    "crps": "CRPS of the model's distribution",
+    "abs_error_persistence": "absolute error of persistence",
+}
+
+
+@dataclass(frozen=True)
+class SkillMap:
+    """One origin's place in a store of maps; small enough to travel.
+
+    Parameters
+    ----------
+    path : str
+        Of the store.
+    position : int
+        Of the origin, on the axis ``time``.
+    """
+
+    path: str
+    position: int
+
+    def write(self, maps: Mapping[str, Floats], window: Window, flips: Sequence[str]) -> None:
+        """Write a tile where it has scores; what other folds have written stays.
+
+        Parameters
+        ----------
+        maps : mapping of str to array (lead, y, x)
+            By :data:`NAMES`; NaN where nothing was scored.
+        window : Window
+            In pixels of the store; whole chunks of it.
+        flips : sequence of str
+            Dims that run the other way in the store.
+        """
+        if not any(np.isfinite(layers).any() for layers in maps.values()):
+            return
+        axes = tuple(axis for axis, dim in ((-2, "y"), (-1, "x")) if dim in flips)
+        with writing(self.path):
+            group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+            for name, layers in maps.items():
+                array, turned = group[name], np.flip(layers, axes)
+                assert isinstance(array, zarr.Array)
+                at = (slice(None), slice(None), *window.slices)
+                block = np.asarray(array[at])
+                there = block[:, self.position]
+                block[:, self.position] = np.where(np.isfinite(turned), turned, there)
+                array[at] = block
+
+
+def make_maps(
+    path: str,
+    cube: Cube,
+    origins: Sequence[int],
+    *,
+    h: int,
+    facts: dict[str, Any],
+    chunk: int = CHUNK,
+) -> None:
+    """Lay out an empty store of maps.
+
+    Parameters
+    ----------
+    path : str
+        A place that is free, or holds maps of hmx, which are replaced.
+    cube : Cube
+        Gives grid, CRS and names.
+    origins : sequence of int
+        Steps of the forecast origins, ascending.
+    h : int
+        Leads.
+    facts : dict
+        JSON values, for the store's provenance.
+    chunk : int
+        Rows and columns of a chunk, px.
+
+    Raises
+    ------
+    OutputExists
+        If something else is there.
+    """
+    require_free(path, what="scorecard: --output DIR")
+    Folder(path).remove()
+    shape = (h, len(origins), *cube.grid.shape)
+    units = cube.data[cube.target].attrs.get("units")
+    layers = {
+        name: (
+            ("lead", "time", "y", "x"),
+            da.full(shape, np.nan, chunks=-1, dtype="float32"),
+            {"long_name": title, **({"units": units} if units else {})},
+        )
+        for name, title in NAMES.items()
+    }
+    time = cube.data["time"].isel(time=list(origins))
+    coords = {
+        "lead": ("lead", np.arange(1, h + 1), {"long_name": "steps after the origin"}),
+        "time": ("time", time.values, {"long_name": "forecast origin"}),
+        "y": xr.Variable("y", cube.data["y"].values, cube.data["y"].attrs),
+        "x": xr.Variable("x", cube.data["x"].values, cube.data["x"].attrs),
+    }
+    template = place(xr.Dataset(layers, coords), cube, Window.of(cube.grid.shape))
+    for name in NAMES:
+        template[name].encoding["coordinates"] = "spatial_ref"
+    template.attrs["hmx_provenance"] = provenance(**facts)
+    outside = replace(cube, door=replace(cube.door, dataarray=False)).leave(template)
+    assert isinstance(outside, xr.Dataset)
+    lay_out(outside, path, grid=cube.grid, chunk=chunk)
+
+
+def finish_maps(path: str) -> None:
+    """Say in the store that all tiles are there.
+
+    Parameters
+    ----------
+    path : str
+        Of the store.
+    """
+    set_status(path, complete=True)
+
+
+def remains(path: str, facts: dict[str, Any]) -> bool:
+    """Tell whether a store of the same facts is there, to be gone on with.
+
+    Parameters
+    ----------
+    path : str
+        Of the store.
+    facts : dict
+        As in :func:`make_maps`.
+    """
+    found = attributes(path)
+    return is_ours(found) and found["hmx_provenance"] == provenance(**facts)

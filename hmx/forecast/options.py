@@ -1,0 +1,334 @@
+"""What can be chosen about a model, its training and a forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypedDict
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from hmx.errors import BadArgument, did_you_mean
+from hmx.networks.options import Arch, ModelOptions, Precision, Strategy
+from hmx.settings import (
+    Count,
+    Epochs,
+    Folds,
+    Leads,
+    Members,
+    Numbers,
+    Options,
+    Processes,
+    Rate,
+    Seed,
+    Share,
+    Side,
+    Thresholds,
+    Weight,
+    _as_labels,
+    parse,
+)
+
+__all__ = [ "Count", "Fitting", "ForecastOptions", "Forecasting", "Numbers",
+    "Options", "TrainOptions", "parse", "split_fitting",
+]  # fmt: skip
+
+
+class TrainOptions(Options):
+    """The fit.
+
+    Parameters
+    ----------
+    h : int
+        Leads trained for.
+    until : int or str, optional
+        Last step that may be learnt from; default: all. Everything after it stays
+        unseen, and can be used for scores.
+    epochs, steps : int
+        Epochs at most, and optimizer steps in each.
+    batch : int
+        Chips per step.
+    chip : int
+        Side of a chip, px; the rim that the border could reach is not scored.
+    lr, weight_decay, clip : float
+        Peak learning rate and decay of AdamW, and the largest gradient norm.
+    squared : float
+        Weight of the squared error of the mean beside the CRPS, both in ordinary
+        changes.
+    ema : float
+        Decay per step of the running average of the weights that is judged and
+        kept; 0 for none.
+    jitter : float
+        Spread of what is added to each static covariate of a chip, standard
+        deviations: the network learns what lies around a pixel, and not its place.
+    focus : float
+        Share of the chips that are drawn around past change; the loss is weighted
+        so that it stays that of chips drawn anywhere.
+    patience : int
+        Epochs without a better validation score before stopping.
+    validation, calibration, test : float
+        Share of the spatial blocks kept for early stopping, for intervals and for
+        scores.
+    fold, folds : int, optional
+        Keep fold number ``fold`` of ``folds`` for scores, in place of ``test``.
+    block : int, optional
+        Side of a spatial block, px. Default: decided from the cube.
+    buffer : int, optional
+        Distance from held-out blocks within which nothing is learnt, px. Default:
+        the reach of the network and its context, from test blocks.
+    final : bool
+        Whether to fit once more on all blocks but those kept for scores, for as many
+        epochs as were best.
+    runs : int
+        Models to train, with seeds ``seed``, ``seed + 1`` ...
+    ensemble : bool
+        Whether to keep all of them, whose forecast is the mixture of theirs, or
+        the one that did best on the validation blocks.
+    seed : int
+        Decides initial weights, blocks and chips.
+    precision : {"float32", "bfloat16"}
+        Of the convolutions in training.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    parallel : str
+        How several processes train one model: a strategy of Lightning, e.g. ``ddp``.
+    devices, num_nodes : int
+        Processes per node and nodes, for distributed training.
+    """
+
+    h: Leads = 4
+    until: int | str | None = None
+    epochs: Epochs = 20
+    steps: Count = 25
+    batch: Side = 4
+    chip: Annotated[int, Field(ge=8, le=8192)] = 96
+    lr: Rate = 2e-3
+    weight_decay: Weight = 1e-2
+    clip: Annotated[float, Field(gt=0, le=1e9)] = 1.0
+    squared: Weight = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    jitter: Annotated[float, Field(ge=0, le=1e3)] = 2.0
+    focus: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Count = 5
+    validation: Share = 0.1
+    calibration: Share = 0.1
+    test: Share = 0.0
+    fold: Annotated[int, Field(ge=0, lt=1000)] | None = None
+    folds: Folds | None = None
+    block: Annotated[int, Field(ge=8, le=65_536)] | None = None
+    buffer: Annotated[int, Field(ge=0, le=65_536)] | None = None
+    final: bool = True
+    runs: Members = 1
+    ensemble: bool = False
+    seed: Seed = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "auto"
+    parallel: str = "auto"
+    devices: Processes = 1
+    num_nodes: Processes = 1
+
+
+class ForecastOptions(Options):
+    """A forecast.
+
+    Parameters
+    ----------
+    h : int
+        Leads to forecast.
+    level : tuple of float
+        Central prediction intervals, percent.
+    quantiles : tuple of float
+        Quantiles of the predictive distribution, between 0 and 1.
+    exceed : tuple of float
+        Thresholds, native units: the probability of more than each is forecast.
+    tile : int, optional
+        Side of a tile, the piece that one task computes, px. Default: decided from
+        the device and the chunk.
+    chunk : int, optional
+        Side of an output chunk, px; a tile is a whole number of chunks, so that no
+        two tasks share one. Default: 512, or a whole part of the tile.
+    precision : str
+        ``float32``, ``bfloat16``, ``auto`` or, for proofs, ``float64``.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+
+    h: Leads = 4
+    level: Numbers = ()
+    quantiles: Numbers = ()
+    exceed: Thresholds = ()
+    tile: Side | None = None
+    chunk: Side | None = None
+    precision: Precision = "float32"
+    device: str = "auto"
+
+    @field_validator("level")
+    @classmethod
+    def _percent(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < level < 100 for level in levels):
+            raise ValueError("a level is a percentage between 0 and 100. Try 80.")
+        return tuple(sorted(set(levels)))
+
+    @field_validator("quantiles")
+    @classmethod
+    def _share(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < quantile < 1 for quantile in quantiles):
+            raise ValueError("a quantile lies between 0 and 1. Try 0.5.")
+        return tuple(sorted(set(quantiles)))
+
+    @field_validator("exceed")
+    @classmethod
+    def _ordered(cls, thresholds: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(thresholds)))
+
+    @model_validator(mode="after")
+    def _whole_chunks(self) -> ForecastOptions:
+        if self.tile and self.chunk and self.tile % self.chunk:
+            whole = self.chunk * max(1, round(self.tile / self.chunk))
+            raise ValueError(
+                f"tile={self.tile} is no whole number of chunks (chunk={self.chunk}), so two tasks "
+                f"would share one. Try tile={whole}."
+            )
+        return self
+
+
+class Fitting(TypedDict, total=False):
+    """Keyword options of ``train`` beside its named ones; see the classes above."""
+
+    arch: Arch
+    strategy: Strategy
+    heads: Literal["shared", "separate"]
+    anchor: bool
+    width: int
+    trunk: Sequence[int]
+    hidden: int
+    layers: int
+    kernel: int
+    dilation: Sequence[int]
+    context: Sequence[int]
+    maxima: bool
+    terrain: Sequence[str]
+    knots: Sequence[float]
+    until: int | str
+    epochs: int
+    steps: int
+    batch: int
+    chip: int
+    lr: float
+    weight_decay: float
+    clip: float
+    squared: float
+    ema: float
+    jitter: float
+    focus: float
+    patience: int
+    validation: float
+    calibration: float
+    test: float
+    fold: int
+    folds: int
+    block: int
+    buffer: int
+    final: bool
+    runs: int
+    ensemble: bool
+    precision: Literal["float32", "bfloat16"]
+    device: str
+    parallel: str
+    devices: int
+    num_nodes: int
+
+
+class Forecasting(TypedDict, total=False):
+    """Keyword options of a planned or stored forecast; see :class:`ForecastOptions`."""
+
+    level: Numbers | float
+    quantiles: Numbers | float
+    exceed: Numbers | float
+    tile: int
+    chunk: int
+    precision: Precision
+    device: str
+
+
+def split_fitting(options: Mapping[str, Any]) -> tuple[ModelOptions, TrainOptions]:
+    """Tell options of the network from options of the fit, and validate both.
+
+    Parameters
+    ----------
+    options : mapping
+        By field name.
+
+    Raises
+    ------
+    BadArgument
+        If one is unknown or impossible.
+    """
+    known = [*ModelOptions.model_fields, *TrainOptions.model_fields]
+    for name in options:
+        if name not in known:
+            raise BadArgument(
+                f"unknown option {name!r} (known: {', '.join(known)}).{did_you_mean(name, known)}"
+            )
+    network = {k: v for k, v in options.items() if k in ModelOptions.model_fields}
+    fit = {k: v for k, v in options.items() if k in TrainOptions.model_fields}
+    return parse(ModelOptions, network), parse(TrainOptions, fit)
+
+
+# forecasters beside the model, in the order in which they are told
+BASELINES = ("persistence", "linear trend", "damped trend", "ridge", "gradient boosting")
+
+
+class BacktestOptions(Options):
+    """What a backtest scores.
+
+    Parameters
+    ----------
+    h : int
+        Leads to score, as far as there is truth.
+    origins : tuple of int or str, optional
+        Steps to forecast from, as labels of the time axis. Default: the last that
+        leaves a target and, with enough history, the one that leaves most leads.
+    folds : int, optional
+        Folds of spatial cross-validation: each origin is refitted so often, and
+        scored on the blocks that were left out.
+    level : tuple of float
+        Central intervals whose coverage is told, percent.
+    baselines : tuple of str, optional
+        Forecasters beside the model. Default: all, or persistence and trends alone
+        on a grid of 4 Mpx and more.
+    tile : int
+        Side of the pieces that tasks score, px; it changes no score.
+    precision : str
+        Of the forecasts: ``float32``, or ``float64`` for proofs.
+    """
+
+    h: Leads = 3
+    origins: Annotated[tuple[int | str, ...], BeforeValidator(_as_labels)] | None = None
+    folds: Folds | None = None
+    level: Numbers = (50.0, 80.0, 95.0)
+    baselines: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] | None = None
+    tile: Side = 256
+    precision: Literal["float32", "float64"] = "float32"
+
+    @field_validator("baselines")
+    @classmethod
+    def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in names or ():
+            if name not in BASELINES:
+                raise ValueError(
+                    f"{name!r} is none of these: {', '.join(BASELINES)}."
+                    f"{did_you_mean(name, BASELINES)}"
+                )
+        return names
+
+    @field_validator("level")
+    @classmethod
+    def _percent(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if not levels or any(not 0 < level < 100 for level in levels):
+            raise ValueError("a level is a percentage between 0 and 100. Try 80.")
+        return tuple(sorted(set(levels)))

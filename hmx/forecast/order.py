@@ -1,0 +1,274 @@
+"""Order: a forecast that is asked for, checked and complete, before any pixel.
+
+Whoever runs it (the lazy graph, a job, a plan, an audit) starts from here, so
+that all of them mean the same forecast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hmx.bundles.folder import as_model, ensure_saved
+from hmx.cube.cube import CHUNK, Cube, Cubelike, enter
+from hmx.cube.dates import time_label
+from hmx.cube.grid import Grid
+from hmx.engine.order import BaseOrder, Frame, sides
+from hmx.engine.region import Region, window_of
+from hmx.engine.tile import Source
+from hmx.errors import BadArgument
+from hmx.forecast.bundle import Bundle
+from hmx.forecast.options import ForecastOptions
+from hmx.forecast.precision import resolve
+from hmx.forecast.result import describe
+from hmx.forecast.spec import Spec
+from hmx.forecast.window import Place, Request, forecast_window, halo
+from hmx.hardware import choose_device
+from hmx.networks.cost import best_tile, footprint
+from hmx.networks.forecaster import Forecaster, reach
+from hmx.windows import Span, TileGrid, Window
+
+# of the value range. float32: rounding. bfloat16: a value that lies between two of
+# its numbers may be rounded either way, eight bits of the change.
+TOLERANCE = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 1e-2}
+
+
+@dataclass(frozen=True)
+class ForecastFrame(Frame):
+    """How windows of a forecast are computed."""
+
+    spec: Spec
+    request: Request
+
+    work = staticmethod(forecast_window)
+
+    @property
+    def halo(self) -> int:
+        """True pixels read around a window: of network and context."""
+        return halo(self.spec, self.request.h)
+
+    def steps(self, cube: Cube) -> dict[str, Span]:
+        """Say which steps are read: the history, and what is known ahead."""
+        count = cube.data.sizes["time"]
+        times = Span(count - self.spec.network.history, count)
+        known, h = self.spec.future, self.request.h
+        names = (cube.target, *cube.dynamic)
+        return {name: cube.span(name, times, known=known, h=h) for name in names}
+
+    def place(self, core: Window, read: Window, grid: Grid) -> Place:
+        """Find the place of a core in what is read for it, both in pixels of the cube."""
+        return Place.of(core, read, grid, self.spec, h=self.request.h)
+
+
+@dataclass(frozen=True)
+class Order(BaseOrder):
+    """Everything about a forecast but its pixels.
+
+    Parameters
+    ----------
+    cube : Cube
+        What is continued.
+    bundle : Bundle
+        With what; on disk.
+    options : ForecastOptions
+        Leads, levels, and the sides of tile and chunk, both decided.
+    window : Window
+        The part of the cube that is asked for.
+    request : Request
+        What is asked of each window.
+    """
+
+    cube: Cube
+    bundle: Bundle
+    options: ForecastOptions
+    window: Window
+    request: Request
+
+    job = "forecast"
+    option_type = ForecastOptions
+    decides = (
+        "bundle", "data", "origin", "h", "level", "quantiles", "exceed", "region", "precision",
+    )  # fmt: skip
+
+    @classmethod
+    def of(
+        cls,
+        obj: Cubelike,
+        model: Bundle | str | Path,
+        options: ForecastOptions,
+        *,
+        region: Region = None,
+    ) -> Order:
+        """Check a wish and complete it.
+
+        Parameters
+        ----------
+        obj : Dataset or DataArray
+            A cube with the model's variables, on pixels of the model's size.
+        model : Bundle or path
+            From ``train`` or :func:`hmx.load`.
+        options : ForecastOptions
+            As the user gave them.
+        region : box, slices, GeoJSON or GeoDataFrame, optional
+            Part to forecast.
+
+        Raises
+        ------
+        BadArgument, BundleError, CubeError, MissingVariable
+            If options, model and cube do not fit.
+        """
+        bundle = as_model(Bundle, model)
+        spec = bundle.spec
+        cube = enter(obj, target=spec.target, dynamic=spec.dynamic, static=spec.static)
+        _check(options, bundle, cube)
+        best = best_tile(choose_device(options.device).type)
+        options = options.model_copy(update=sides(options, best))
+        bundle = ensure_saved(bundle)
+        window = window_of(region, cube)
+        tiles = _tiles(cube, bundle, options)
+        request = Request(
+            bundle=str(bundle.path),
+            digest=bundle.digest,
+            rules=cube.rules,
+            h=options.h,
+            level=options.level,
+            quantiles=options.quantiles,
+            exceed=options.exceed,
+            precision=resolve(options.precision, options.device, bundle, cube, tiles, options.h),
+            device=options.device,
+        )
+        return cls(cube, bundle, options, window, request)
+
+    @property
+    def tiles(self) -> TileGrid:
+        """Tiles of the whole cube, anchored to it whatever the region."""
+        return _tiles(self.cube, self.bundle, self.options)
+
+    @property
+    def frame(self) -> ForecastFrame:
+        """How windows of the result are forecast from the cube."""
+        return ForecastFrame(self.window, self.cube.door.flips, self.bundle.spec, self.request)
+
+    def source(self, path: str) -> Source:
+        """Name a stored cube for workers."""
+        spec = self.bundle.spec
+        return Source(path, spec.target, spec.dynamic, spec.static)
+
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """The target: without it, nothing is forecast."""
+        return (self.cube.target,)
+
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """Name the arrays a window gives, with their leading shape."""
+        ends = [f"{end}_{level:g}" for level in self.request.level for end in ("lo", "hi")]
+        outputs: dict[str, tuple[int, ...]] = dict.fromkeys(["mean", *ends], (self.request.h,))
+        if self.request.quantiles:
+            outputs["quantile"] = (len(self.request.quantiles), self.request.h)
+        if self.request.exceed:
+            outputs["exceedance"] = (len(self.request.exceed), self.request.h)
+        return {**outputs, "quality": ()}
+
+    def dtype(self, output: str) -> np.dtype[Any]:
+        """Tell the type of one output's pixels."""
+        if output == "quality":
+            return np.dtype("uint8")
+        return np.dtype("float64" if self.request.precision == "float64" else "float32")
+
+    def dressed(self, arrays: Mapping[str, Any]) -> xr.Dataset:
+        """Put names, coordinates and attributes around the arrays of the window."""
+        return describe(dict(arrays), self.cube, self.window, self.bundle, self.options)
+
+    def facts(self) -> dict[str, Any]:
+        """Say how the result comes about, in JSON values."""
+        return {
+            "bundle": self.bundle.digest,
+            "data": self.cube.data.attrs.get("hmx_fingerprint"),
+            "origin": self.cube.origin_label(),
+            "h": self.options.h,
+            "level": list(self.options.level),
+            "quantiles": list(self.options.quantiles),
+            "exceed": list(self.options.exceed),
+            "region": self.region(),
+            "seed": self.bundle.training.get("seed"),
+            "tile": self.options.tile,
+            "halo": self.halo,
+            "precision": self.request.precision,
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Write down the options for another job; any device will do then."""
+        chosen = {"precision": self.request.precision, "device": "auto"}
+        return {**self.options.model_dump(mode="json"), **chosen}
+
+    def summary(self) -> str:
+        """Say in words what is forecast."""
+        times = self.cube.cadence.extend(self.cube.data["time"], self.options.h)
+        return f"{self.options.h} steps, {time_label(times[0])} to {time_label(times[-1])}"
+
+    def tolerance(self, name: str = "") -> float:
+        """Return what a variable may differ by, native units; of a probability, in 1."""
+        if name == "quality":
+            return 0.0
+        low, high = self.bundle.spec.valid_range or (None, None)
+        if name.endswith("_exceedance"):
+            scale = 100.0  # where quantiles lie close, probabilities climb fast
+        elif low is None or high is None:
+            scale = self.bundle.scaler.std[self.bundle.spec.target]
+        else:
+            scale = high - low
+        return TOLERANCE[self.request.precision] * scale
+
+    def working_bytes(self) -> int:
+        """Bound the working memory of the network on one window."""
+        side, spec = self.output_tiles.tile[0], self.bundle.spec
+        far = reach(spec.network, self.request.h)
+        rows, columns = (min(side, size) + 2 * far for size in self.window.shape)
+        return footprint(
+            spec.network,
+            spec.channels,
+            (rows, columns),
+            h=self.request.h,
+            precision=self.request.precision,
+            device=choose_device(self.request.device).type,
+        )
+
+    def inner_bytes(self) -> int:
+        """Bound what the distributions of one tile need: settled, members sorted."""
+        side, spec = self.output_tiles.tile[0], self.bundle.spec
+        pixels = math.prod(min(side, size) for size in self.window.shape)
+        values = pixels * self.request.h * len(spec.network.knots) * 4
+        return (4 + 64 * (spec.members > 1)) * values
+
+
+def _tiles(cube: Cube, bundle: Bundle, options: ForecastOptions) -> TileGrid:
+    side = options.tile or CHUNK
+    return TileGrid(
+        cube.grid.shape,
+        (side, side),
+        halo=halo(bundle.spec, options.h),
+        wraps=cube.grid.wraps,
+    )
+
+
+def _check(options: ForecastOptions, bundle: Bundle, cube: Cube) -> None:
+    """Refuse early what a tile would only find out late."""
+    bundle.spec.require_fits(cube)
+    bundle.spec.require_leads(options.h)
+    if options.level or options.quantiles:
+        bundle.calibration.require()
+    if cube.door.dataarray and (options.level or options.quantiles or options.exceed):
+        raise BadArgument(
+            "level=, quantiles= and exceed= give several variables, and a DataArray is one. "
+            "Use a Dataset: da.to_dataset(name='hm').hm.forecast(..., level=80)."
+        )
+    choose_device(options.device)
+    # a weight that does not fit is told here, not by the first tile
+    for member in range(bundle.spec.members):
+        Forecaster.load(bundle, member)

@@ -1,0 +1,128 @@
+"""Describe: put names, coordinates and attributes around a forecast's arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from hmx.cube.cube import Cube
+from hmx.cube.declarations import DECLARATIONS
+from hmx.cube.geozarr import without
+from hmx.engine.flags import QUALITY
+from hmx.engine.result import bare, place, variable_of
+from hmx.files.jsontext import as_json
+from hmx.forecast.bundle import Bundle
+from hmx.forecast.options import ForecastOptions
+from hmx.windows import Span, Window
+
+# attributes of the input that speak of its storage or its past, not of the quantity
+_STORAGE = DECLARATIONS | {"hmx_role", "hmx_scale", "grid_mapping", "transform", "res"}
+
+
+def describe(
+    arrays: dict[str, da.Array],
+    cube: Cube,
+    window: Window,
+    bundle: Bundle,
+    options: ForecastOptions,
+) -> xr.Dataset:
+    """Build the Dataset of a forecast, in the inner form.
+
+    Parameters
+    ----------
+    arrays : dict of dask array
+        By output: ``mean``, ``lo_80``, ``hi_80``, ..., ``quantile``, ``exceedance``, ``quality``.
+    cube : Cube
+        Source of coordinates, CRS and attributes.
+    window : Window
+        The part of the cube that the arrays cover.
+    bundle : Bundle
+        Its target names the variables.
+    options : ForecastOptions
+        Leads, levels and quantiles.
+    """
+    target = cube.target
+    attrs = {k: v for k, v in without(cube.data[target].attrs).items() if k not in _STORAGE}
+    if (limits := cube.rules[target].valid_range) is not None:
+        attrs["valid_range"] = list(limits)  # in the units of the forecast, whatever it was in
+    variables: dict[str, Any] = {}
+    for output, array in arrays.items():
+        if output == "quality":
+            variables[output] = (("y", "x"), array, _quality_attrs())
+        elif output == "quantile":
+            dims = ("quantile", "time", "y", "x")
+            variables[variable_of(output, target)] = (dims, array, _named(attrs, "quantile"))
+        elif output == "exceedance":
+            dims = ("threshold", "time", "y", "x")
+            title = {"long_name": f"probability that {target} is above the threshold", "units": "1"}
+            variables[variable_of(output, target)] = (dims, array, title)
+        else:
+            name = variable_of(output, target)
+            role = {"hmx_role": "target"} if output == "mean" else {}
+            named = {**_named(attrs, _title(output)), **role}
+            variables[name] = (("time", "y", "x"), array, named)
+    result = xr.Dataset(variables, coords=_coords(cube, window, options))
+    _mark_uncalibrated(result, bundle, options.h)
+    kept = without(cube.data.attrs)
+    result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
+    result.attrs |= _held(cube, bundle, options.h)
+    return place(result, cube, window)
+
+
+def _coords(cube: Cube, window: Window, options: ForecastOptions) -> dict[str, Any]:
+    time = cube.data["time"]
+    coords: dict[str, Any] = {
+        "time": ("time", cube.cadence.extend(time, options.h), time.attrs),
+        "lead": ("time", np.arange(1, options.h + 1), {"long_name": "steps after the origin"}),
+        "forecast_reference_time": (
+            (),
+            time.values[-1],
+            {"standard_name": "forecast_reference_time"},
+        ),
+        "y": bare(cube.data["y"].isel(y=window.y.slice)),
+        "x": bare(cube.data["x"].isel(x=window.x.slice)),
+    }
+    if options.quantiles:
+        coords["quantile"] = ("quantile", list(options.quantiles))
+    if options.exceed:
+        coords["threshold"] = ("threshold", list(options.exceed))
+    return coords
+
+
+def _named(attrs: dict[str, Any], title: str) -> dict[str, Any]:
+    name = attrs.get("long_name")
+    return {**attrs, "long_name": f"{name}, {title}" if name else title}
+
+
+def _title(output: str) -> str:
+    if output == "mean":
+        return "forecast mean"
+    end, level = output.split("_")
+    return f"{'lower' if end == 'lo' else 'upper'} end of the central {level} % interval"
+
+
+def _quality_attrs() -> dict[str, Any]:
+    return {
+        "long_name": "what a forecast pixel had to do without",
+        "flag_masks": np.array(list(QUALITY.values()), "uint8"),
+        "flag_meanings": " ".join(QUALITY),
+    }
+
+
+def _mark_uncalibrated(result: xr.Dataset, bundle: Bundle, h: int) -> None:
+    """Name the leads whose intervals rest on extrapolation, on each interval."""
+    beyond = list(range(bundle.calibration.leads + 1, h + 1))
+    for name, variable in result.data_vars.items():
+        if beyond and "_" in str(name).removeprefix(bundle.spec.target) and "time" in variable.dims:
+            variable.attrs["uncalibrated_leads"] = beyond
+
+
+def _held(cube: Cube, bundle: Bundle, h: int) -> dict[str, str]:
+    """Name the leads at which a covariate that should be known ahead is not, as JSON."""
+    times, future = Span(0, cube.data.sizes["time"]), bundle.spec.future
+    known = {n: cube.span(n, times, known=future, h=h).stop - times.stop for n in future}
+    leads = {name: list(range(last + 1, h + 1)) for name, last in known.items() if last < h}
+    return {"held_leads": as_json(leads)} if leads else {}

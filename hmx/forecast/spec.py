@@ -1,0 +1,116 @@
+"""Spec: what a network is and what it must be fed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hmx.cube.cube import Cube
+from hmx.errors import BadArgument, BundleError
+from hmx.features.context import Context
+from hmx.features.transforms import Transform
+from hmx.networks.options import ModelOptions
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a network is and what it must be fed.
+
+    Parameters
+    ----------
+    target : str
+        Variable that is predicted.
+    dynamic, static : tuple of str
+        Covariates with and without time.
+    network : ModelOptions
+        History, width, depth, kernel and dilation.
+    h : int
+        Leads trained for; a recursive network can go beyond.
+    context : Context
+        Channels that are derived from the target and the static covariates.
+    future : tuple of str
+        Dynamic covariates that are known at the leads; they come first in ``dynamic``.
+    transforms : mapping of str to str
+        What covariates go through before they are scaled.
+    members : int
+        Networks of an ensemble.
+    cadence : str
+        Calendar step between maps, in words.
+    pixel_size_m : tuple of float
+        Width and height of a pixel on the ground, metres.
+    valid_range : tuple of float, optional
+        Bounds of the target, native units.
+    units : str, optional
+        Of the target.
+    """
+
+    target: str
+    dynamic: tuple[str, ...]
+    static: tuple[str, ...]
+    network: ModelOptions
+    h: int
+    cadence: str
+    pixel_size_m: tuple[float, float]
+    valid_range: tuple[float, float] | None = None
+    units: str | None = None
+    context: Context = field(default=Context(radii=(), distance=False))
+    future: tuple[str, ...] = ()
+    transforms: Mapping[str, Transform] = field(default_factory=dict)
+    members: int = 1
+
+    @property
+    def channels(self) -> tuple[int, int, int]:
+        """Dynamic, static and known-ahead channels; the first two bring their validity."""
+        derived = len(self.context.names(self.target))
+        return (
+            len(self.dynamic) + bool(self.dynamic),
+            len(self.static) + bool(self.static) + derived,
+            len(self.future),
+        )
+
+    def static_names(self) -> list[str]:
+        """Name the static channels: covariates, their validity, context."""
+        known = ["known"] if self.static else []
+        return [*self.static, *known, *self.context.names(self.target)]
+
+    def require_leads(self, h: int) -> None:
+        """Raise :class:`BadArgument` if the network cannot look so far ahead."""
+        if self.network.strategy == "direct" and h > self.h:
+            raise BadArgument(
+                f"h={h}, and this model has a head for each of {self.h} leads and no more "
+                f"(strategy='direct'). Pass h={self.h}, train with h={h}, or train with "
+                "strategy='recursive', which goes as far as asked."
+            )
+
+    def require_fits(self, cube: Cube) -> None:
+        """Raise :class:`BundleError` naming what of a cube is not as in training.
+
+        Parameters
+        ----------
+        cube : Cube
+            Entered with this spec's variables.
+        """
+        if str(cube.cadence) != self.cadence:
+            raise BundleError(
+                f"the model steps by {self.cadence} and the cube by {cube.cadence}. "
+                "Train on a cube of this cadence, or select steps with ds.sel(time=...)."
+            )
+        size = cube.grid.pixel_size_m
+        if not np.allclose(size, self.pixel_size_m, rtol=0.1):
+            raise BundleError(
+                f"the model was trained on pixels of {_metres(self.pixel_size_m)} and the cube has "
+                f"{_metres(size)}. Resample the cube, or train on its own pixels."
+            )
+        units = cube.data[self.target].attrs.get("units")
+        if None not in (units, self.units) and units != self.units:
+            raise BundleError(
+                f"the model predicts {self.target!r} in {self.units!r} and the cube holds it in "
+                f"{units!r}. Convert it, and set ds[{self.target!r}].attrs['units']."
+            )
+        cube.require_history(self.network.history)
+
+
+def _metres(size: tuple[float, float]) -> str:
+    return f"{size[0]:.0f} x {size[1]:.0f} m"

@@ -1,0 +1,1 @@
+"""Train: a cube to a forecaster."""

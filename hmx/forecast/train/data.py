@@ -1,0 +1,378 @@
+"""Chips and held-out windows: what a network is trained and judged on.
+
+A chip carries true pixels around the ones it is scored on: those that the
+chip's border could reach at a lead are masked at that lead, except at the true
+edges of the cube. What a chip is shown is cut out of *fields*: squares of storage
+chunks, or all of a small cube, read and derived once and kept for a while. Chips are
+a function of seed, epoch and number alone, so a run is the same whatever the number
+of processes and after any resumption.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from hmx.cube.cube import Cube
+from hmx.features.scaling import Scaler
+from hmx.features.terrain import turn
+from hmx.forecast.inputs import Inputs
+from hmx.forecast.spec import Spec
+from hmx.forecast.train.fields import Fields
+from hmx.networks.forecaster import Seen, reach
+from hmx.splits import TRAIN, Split, interior
+from hmx.windows import Span, Window, with_halo
+
+_TRIES = 20  # positions tried for a chip before one without scoreable pixels is taken
+
+
+class Batch(NamedTuple):
+    """Tensors of some windows: ``b`` windows, ``t`` history steps, ``h`` leads.
+
+    ``seen`` is what the network is shown; ``truth`` (b, h, y, x) is in native units,
+    0 where ``weight`` is 0; ``weight`` is above 0 where a lead is scored, and there
+    the area of the pixel relative to the mean, times what makes up for chips drawn
+    more often; ``inner`` (b, y, x) likewise where the lead-1 border cannot reach a
+    pixel of the right role; ``distance`` (b, y, x) is to past change, px.
+    """
+
+    seen: Seen
+    truth: Tensor
+    weight: Tensor
+    inner: Tensor
+    distance: Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One window as numpy arrays; a :class:`Batch` without ``b``."""
+
+    inputs: Inputs
+    truth: np.ndarray
+    weight: np.ndarray
+    inner: np.ndarray
+
+    @property
+    def distance(self) -> np.ndarray:
+        """Distance to past change, px, or 0 where the context does not know it."""
+        known = self.inputs.distance
+        return np.zeros(self.inner.shape, "float32") if known is None else known
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Cuts training samples out of a cube.
+
+    Parameters
+    ----------
+    cube : Cube
+        Only the years training may see.
+    spec : Spec
+        What the network is fed.
+    scaler : Scaler
+        Fitted on the training blocks.
+    split : Split
+        Roles of the blocks.
+    """
+
+    cube: Cube
+    spec: Spec
+    scaler: Scaler
+    split: Split
+
+    @cached_property
+    def fields(self) -> Fields:
+        """What windows are cut from."""
+        return Fields(self.cube, self.spec, self.scaler)
+
+    @property
+    def origins(self) -> range:
+        """Steps that have a whole history before them and a truth after."""
+        return range(self.spec.network.history - 1, self.cube.data.sizes["time"] - 1)
+
+    def sample(
+        self, window: Window, origin: int, role: int, *, core: Window | None = None
+    ) -> Sample:
+        """Cut one window.
+
+        Parameters
+        ----------
+        window : Window
+            What the network is shown.
+        origin : int
+            Step of the forecast origin.
+        role : int
+            Pixels of other roles are not scored.
+        core : Window, optional
+            Nor are pixels outside it.
+        """
+        inputs, truth = self.fields.cut(window, origin)
+        place = self._place(window, role, core)
+        scored = self._unreached(window, place)
+        known = np.isfinite(truth) & (inputs.valid[-1] > 0)
+        area = self.fields.areas(window)
+        return Sample(
+            inputs=inputs,
+            truth=np.where(scored & known, truth, 0).astype("float32"),
+            weight=(scored & known) * area,
+            inner=scored[0] * area,
+        )
+
+    def _place(self, window: Window, role: int, core: Window | None) -> np.ndarray:
+        """Where a role may be scored, bool (y, x)."""
+        place = self.split.roles(window) == role
+        if core is not None:
+            kept = np.zeros_like(place)
+            kept[core.within(window).slices] = True
+            place &= kept
+        return place
+
+    def _unreached(self, window: Window, place: np.ndarray) -> np.ndarray:
+        """Where the window's border cannot reach a lead, bool (h, y, x)."""
+        scored = np.zeros((self.spec.h, *window.shape), bool)
+        for lead in range(1, self.spec.h + 1):
+            margin = reach(self.spec.network, lead)
+            inside = interior(window, self.cube.grid.shape, margin, wraps=self.cube.grid.wraps)
+            scored[(lead - 1, *inside.slices)] = place[inside.slices]
+        return scored
+
+
+def batch_of(samples: list[Sample]) -> Batch:
+    """Stack windows of one shape into tensors."""
+
+    def stack(arrays: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(np.stack(arrays), "float32"))
+
+    shown = zip(*(sample.inputs.tensors() for sample in samples), strict=True)
+    return Batch(
+        seen=Seen(*(stack(list(arrays)) for arrays in shown)),
+        truth=stack([sample.truth for sample in samples]),
+        weight=stack([sample.weight for sample in samples]),
+        inner=stack([sample.inner for sample in samples]),
+        distance=stack([sample.distance for sample in samples]),
+    )
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where chips are drawn: blocks, how often, and what makes up for it.
+
+    Parameters
+    ----------
+    blocks : list of Window
+        Blocks that are learnt from.
+    odds : ndarray
+        Probability of each, (n,).
+    weights : ndarray
+        What a chip of each counts in the loss, (n,): its share of the pixels over
+        its odds.
+    """
+
+    blocks: list[Window]
+    odds: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, reader: Reader, changed: np.ndarray, focus: float) -> Draw:
+        """Draw a share ``focus`` of the chips where the target has changed.
+
+        Parameters
+        ----------
+        reader : Reader
+            Brings the blocks.
+        changed : ndarray
+            Pixels that changed in each block, (block rows, block columns).
+        focus : float
+            Between 0, anywhere alike, and 1, by change alone.
+        """
+        blocks = reader.split.windows(TRAIN)
+        at = [(b.y.start // reader.split.block, b.x.start // reader.split.block) for b in blocks]
+        moved = np.array([changed[index] for index in at], "float64")
+        alike = np.full(len(blocks), 1 / max(1, len(blocks)))
+        share = moved / moved.sum() if moved.sum() else alike
+        odds = (1 - focus) * alike + focus * share
+        return cls(blocks, odds, alike / odds)
+
+
+class Chips(IterableDataset):
+    """One epoch of training chips, read ahead by a thread.
+
+    Parameters
+    ----------
+    reader : Reader
+        Where chips come from.
+    draw : Draw
+        Where they lie.
+    side : int
+        Of a chip, px; at most the cube's.
+    batch, steps : int
+        Chips per step and steps per epoch, over all processes together.
+    key : tuple of int
+        Seed and epoch, which decide the chips.
+    jitter : float
+        Spread of what is added to each static covariate of a chip, scaled.
+    rank, world : int
+        This process takes every ``world``-th chip.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        draw: Draw,
+        side: int,
+        *,
+        batch: int,
+        steps: int,
+        key: tuple[int, int],
+        jitter: float = 0.0,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        super().__init__()
+        self.reader, self.draw, self.batch, self.steps = reader, draw, batch, steps
+        self.key, self.jitter, self.rank, self.world = key, jitter, rank, world
+        shape = reader.cube.grid.shape
+        self.side = (min(side, shape[0]), min(side, shape[1]))
+        self.waited = Waiting()
+
+    def __iter__(self) -> Iterator[Batch]:
+        each = max(1, self.batch // self.world)
+        with ThreadPoolExecutor(1, thread_name_prefix="hmx-chips") as pool:
+            ahead = pool.submit(self._batch, 0, each)
+            for step in range(self.steps):
+                with self.waited:
+                    ready = ahead.result()
+                if step + 1 < self.steps:
+                    ahead = pool.submit(self._batch, step + 1, each)
+                yield ready
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def _batch(self, step: int, each: int) -> Batch:
+        slots = [self.rank + index * self.world for index in range(each)]
+        return batch_of([self.chip(step, slot) for slot in slots])
+
+    def chip(self, step: int, slot: int) -> Sample:
+        """Draw one chip of this epoch, turned and mirrored at random.
+
+        Parameters
+        ----------
+        step, slot : int
+            Which of the epoch's steps, and which chip of it. Where fields are read
+            from a store, a slot stays in one field for some steps.
+        """
+        rng = np.random.default_rng([*self.key, step, slot])
+        stay = self.reader.fields.patience
+        held = np.random.default_rng([*self.key, step // stay, slot, 1]) if stay > 1 else rng
+        origin = int(held.choice(self.reader.origins))
+        block = int(held.choice(len(self.draw.blocks), p=self.draw.odds))
+        for _ in range(_TRIES):
+            sample = self.reader.sample(self._window(rng, block), origin, TRAIN)
+            if sample.weight.any():
+                break
+            block = int(rng.choice(len(self.draw.blocks), p=self.draw.odds))
+        weight = self.draw.weights[block]
+        turned = _turn(sample, self.reader.spec, int(rng.integers(4)), bool(rng.integers(2)))
+        turned = _shaken(turned, rng.normal(0, self.jitter, len(self.reader.spec.static)))
+        return replace(turned, weight=turned.weight * weight, inner=turned.inner * weight)
+
+    def _window(self, rng: np.random.Generator, block: int) -> Window:
+        """Put a chip around a random pixel of a block."""
+        spans = []
+        at = self.draw.blocks[block]
+        for span, side, size in zip(
+            (at.y, at.x), self.side, self.reader.cube.grid.shape, strict=True
+        ):
+            centre = int(rng.integers(span.start, span.stop))
+            start = min(max(0, centre - side // 2), size - side)
+            spans.append(Span(start, start + side))
+        return Window(*spans)
+
+
+@dataclass
+class Waiting:
+    """Adds up the seconds spent waiting for data."""
+
+    seconds: float = 0.0
+    _began: float = field(default_factory=time.perf_counter, repr=False)
+    _since: float = field(default=0.0, repr=False)
+
+    def share(self) -> float:
+        """Return the share of the time since the start that was spent waiting."""
+        return self.seconds / max(time.perf_counter() - self._began, 1e-9)
+
+    def __enter__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds += time.perf_counter() - self._since
+
+
+def _shaken(sample: Sample, offsets: np.ndarray) -> Sample:
+    """Add an offset to each static covariate, where it is known."""
+    if not offsets.any():
+        return sample
+    static = sample.inputs.static.copy()
+    known = static[len(offsets)]  # the channel of their validity
+    static[: len(offsets)] += offsets.astype(static.dtype)[:, None, None] * known
+    return replace(sample, inputs=replace(sample.inputs, static=static))
+
+
+def _turn(sample: Sample, spec: Spec, quarters: int, mirror: bool) -> Sample:
+    """Apply one of the eight symmetries of a square (four for an oblong)."""
+    square = sample.inner.shape[0] == sample.inner.shape[1]
+    quarters = quarters if square else 2 * (quarters // 2)
+
+    def moved(array: np.ndarray) -> np.ndarray:
+        turned = np.rot90(array, quarters, axes=(-2, -1))
+        return np.ascontiguousarray(turned[..., ::-1] if mirror else turned)
+
+    static = turn(sample.inputs.static, spec.static_names(), quarters, mirror)
+    inputs = replace(sample.inputs.mapped(moved), static=static)
+    return Sample(inputs, *(moved(a) for a in (sample.truth, sample.weight, sample.inner)))
+
+
+class HeldOut(Dataset):
+    """Windows around held-out blocks, each with its whole reach of true pixels.
+
+    Parameters
+    ----------
+    reader : Reader
+        Where windows come from.
+    role : int
+        Whose blocks.
+    most : int
+        At most so many pairs of block and origin, drawn by ``seed``.
+    seed : int
+        Of the draw.
+    """
+
+    def __init__(self, reader: Reader, role: int, *, most: int, seed: int):
+        self.reader, self.role = reader, role
+        pairs = [(core, o) for core in reader.split.windows(role) for o in reader.origins]
+        if len(pairs) > most:
+            drawn = np.random.default_rng([seed, role]).choice(len(pairs), most, replace=False)
+            pairs = [pairs[index] for index in np.sort(drawn)]
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.at(*self.pairs[index])
+
+    def at(self, core: Window, origin: int) -> Batch:
+        """Read the window around a block, forecast from one origin."""
+        far = reach(self.reader.spec.network, self.reader.spec.h)
+        window = with_halo(core, self.reader.cube.grid.shape, halo=far, wraps=False)
+        return batch_of([self.reader.sample(window, origin, self.role, core=core)])

@@ -1,0 +1,278 @@
+"""Recipe: what to fit, and the plan of it: split, scales and spec, before any fitting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from hmx.cube.cube import Cube
+from hmx.cube.observed import KNOWN_UNTIL, OBSERVED_UNTIL
+from hmx.cube.read import in_memory
+from hmx.cube.steps import Holdout
+from hmx.cube.values import Rules
+from hmx.errors import BadArgument
+from hmx.features.context import Context
+from hmx.features.scaling import Scaler, fit_scaler
+from hmx.features.transforms import check_transforms
+from hmx.forecast.inputs import Scan, scan, training_blocks
+from hmx.forecast.options import TrainOptions
+from hmx.forecast.spec import Spec
+from hmx.forecast.train.data import Reader
+from hmx.networks.forecaster import reach
+from hmx.networks.options import ModelOptions
+from hmx.splits import (
+    BLOCK,
+    CALIBRATION,
+    TEST,
+    TRAIN,
+    UNUSED,
+    VALIDATION,
+    Folds,
+    Split,
+    block_side,
+    deal,
+)
+
+_LEAST_CORE = 8  # px of a chip that must be scored at the farthest lead
+_HEIGHTS = ("elevation", "dem", "dtm", "altitude")
+_SLOPE = 0.1  # rad: a usual slope
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a trained model, beside the data.
+
+    Parameters
+    ----------
+    target : str, optional
+        Variable to predict.
+    dynamic, static : sequence of str, optional
+        Covariates.
+    future : sequence of str, optional
+        Dynamic covariates that are known ahead. Default: those that say up to when
+        they are known (``known_until``), as a catalog's ``future: true`` makes them.
+    network : ModelOptions
+        The network.
+    fit : TrainOptions
+        The fit.
+    track : mapping
+        Arguments of :func:`hmx.training.tracking.loggers`.
+    transforms : mapping of str to str
+        What covariates go through before they are scaled.
+    """
+
+    target: str | None = None
+    dynamic: Sequence[str] | None = None
+    static: Sequence[str] | None = None
+    network: ModelOptions = field(default_factory=ModelOptions)
+    fit: TrainOptions = field(default_factory=TrainOptions)
+    track: Mapping[str, Any] | None = None
+    transforms: Mapping[str, str] = field(default_factory=dict)
+    future: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A reader of training samples, and what was found on the way to it.
+
+    Parameters
+    ----------
+    reader : Reader
+        Cuts training samples.
+    scanned : Scan
+        Valid and changed pixels of each block, and a hash of all that training
+        may read.
+    """
+
+    reader: Reader
+    scanned: Scan
+
+    def whole(self) -> Reader:
+        """Return a reader to which every block is one to learn from, but for the test's."""
+        split = self.reader.split
+        table = np.where(np.isin(split.table, (UNUSED, TEST)), split.table, TRAIN)
+        rows = tuple(tuple(int(role) for role in row) for row in table)
+        buffer = split.buffer if (table == TEST).any() else 0
+        return replace(self.reader, split=replace(split, blocks=rows, buffer=buffer))
+
+
+def plan(cube: Cube, recipe: Recipe) -> Plan:
+    """Split, scale and describe a cube for training, without fitting anything.
+
+    Parameters
+    ----------
+    cube : Cube
+        Entered.
+    recipe : Recipe
+        Its options decide the split and the network.
+
+    Raises
+    ------
+    BadArgument, NotEnoughData
+        If recipe and cube do not fit.
+    """
+    cube.require_history(recipe.network.history + 1)
+    seen = Holdout(recipe.fit.until).seen(cube.data["time"], history=recipe.network.history)
+    spec = describe(replace(cube, data=cube.data.isel(time=seen.slice)), recipe)
+    cube = in_memory(_seen(cube, seen.stop, spec))
+    _check_chip(cube, recipe)
+    block = block_of(cube, recipe, spec)
+    scanned = scan(cube, block, known=spec.future, h=spec.h - 1)
+    split = split_of(cube, recipe, spec, scanned.valid, block=block)
+    scaler = fit_scaler(training_blocks(cube, split, spec.transforms), cube.target, spec.h)
+    return Plan(Reader(cube, spec, with_context(scaler, spec), split), scanned)
+
+
+def describe(cube: Cube, recipe: Recipe) -> Spec:
+    """Write down what a network of a recipe is fed from a cube.
+
+    Leads beyond the last one with a truth cannot be learnt and are left out, unless
+    the network is recursive.
+    """
+    network, steps = recipe.network, cube.data.sizes["time"]
+    h, future = recipe.fit.h, _future(cube, recipe.future)
+    if network.strategy == "direct":
+        h = min(h, steps - network.history)
+    return Spec(
+        target=cube.target,
+        dynamic=(*future, *(name for name in cube.dynamic if name not in future)),
+        static=cube.static,
+        network=network,
+        h=h,
+        cadence=str(cube.cadence),
+        pixel_size_m=cube.grid.pixel_size_m,
+        valid_range=Rules.of(cube.data[cube.target]).valid_range,
+        units=cube.data[cube.target].attrs.get("units"),
+        context=context_of(cube, network),
+        future=future,
+        transforms=check_transforms(recipe.transforms),
+    )
+
+
+def _seen(cube: Cube, steps: int, spec: Spec) -> Cube:
+    """Cut a cube to what training may read.
+
+    That is the first steps, and of covariates known ahead also those after them that
+    are leads of the last origin with a truth: that they are known is what they say.
+    """
+    ahead = None
+    if spec.future:
+        known = (cube.data if cube.whole is None else cube.whole)[list(spec.future)]
+        ahead = known.isel(time=slice(steps + spec.h - 1))
+    return replace(cube, data=cube.data.isel(time=slice(steps)), whole=ahead)
+
+
+def _future(cube: Cube, names: Sequence[str] | None) -> tuple[str, ...]:
+    """Check which covariates are known ahead; by default those that say so."""
+    if names is None:
+        said = (name for name in cube.dynamic if KNOWN_UNTIL in cube.data[name].attrs)
+        return () if cube.whole is None else tuple(said)
+    for name in names:
+        if name not in cube.dynamic:
+            raise BadArgument(
+                f"future={name!r} is no covariate with time of this model (these are: "
+                f"{', '.join(cube.dynamic) or 'none'}). Pass dynamic=[{name!r}] too, or "
+                "leave it out of future."
+            )
+    if names and cube.whole is None:
+        raise BadArgument(
+            f"future={list(names)} goes on beyond the last map of {cube.target!r}, and the cube "
+            f"does not say which that is. Write it: ds[{cube.target!r}].attrs["
+            f"{OBSERVED_UNTIL!r}] = {cube.origin_label()!r}, or another step of the time axis."
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def context_of(cube: Cube, network: ModelOptions) -> Context:
+    """Decide which channels are derived for a network."""
+    terrain = network.terrain
+    if terrain is None:
+        terrain = tuple(name for name in cube.static if name.lower() in _HEIGHTS)
+    for name in terrain:
+        if name not in cube.static:
+            raise BadArgument(
+                f"terrain={name!r} is no static covariate of this model (these are: "
+                f"{', '.join(cube.static) or 'none'}). Pass static=[{name!r}], or terrain=[]."
+            )
+    radii = tuple(sorted(set(network.context)))
+    return Context(
+        radii, maxima=network.maxima and bool(radii), distance=bool(radii), terrain=terrain
+    )
+
+
+def with_context(scaler: Scaler, spec: Spec) -> Scaler:
+    """Add the scales of derived channels, which follow from those of what they derive from.
+
+    Means of states are in standard deviations of the target, those of changes in usual
+    changes, distances in the largest one. To scale each by its own spread would make
+    coordinates of the widest means, by which a network learns places by heart.
+    """
+    mean, std, target = dict(scaler.mean), dict(scaler.std), spec.target
+    for name in spec.context.names(target):
+        part = name.removeprefix(f"{target}_")
+        if part.startswith(("mean_", "max_")):
+            mean[name], std[name] = scaler.mean[target], scaler.std[target]
+        elif part == "distance":
+            mean[name], std[name] = 0.0, float(max(spec.context.radii))
+        elif "change" in part:
+            mean[name], std[name] = 0.0, scaler.change[0]
+        else:
+            mean[name], std[name] = 0.0, _SLOPE if name.endswith("_slope") else 1.0
+    return replace(scaler, mean=mean, std=std)
+
+
+def block_of(cube: Cube, recipe: Recipe, spec: Spec) -> int:
+    """Choose the side of a block, px: twice what a pixel can see, where there is room."""
+    wanted = recipe.fit.block or max(BLOCK, 2 * _sight(spec))
+    return block_side(cube.grid.shape, wanted)
+
+
+def split_of(cube: Cube, recipe: Recipe, spec: Spec, counts: np.ndarray, *, block: int) -> Split:
+    """Deal the blocks to their roles, with buffers between them."""
+    fit = recipe.fit
+    buffer = min(_sight(spec), block // 2) if fit.buffer is None else fit.buffer
+    shares = {VALIDATION: fit.validation, CALIBRATION: fit.calibration}
+    how: dict[str, Any] = {
+        "block": block,
+        "seed": fit.seed,
+        "buffer": buffer,
+        "wraps": cube.grid.wraps,
+    }
+    if fit.fold is not None and fit.folds is not None:
+        return Folds.deal(counts, cube.grid.shape, k=fit.folds, shares=shares, **how)[fit.fold]
+    if fit.test:
+        shares = {TEST: fit.test, **shares}
+    return deal(counts, cube.grid.shape, shares=shares, **how)
+
+
+def sight(cube: Cube, network: ModelOptions, h: int) -> int:
+    """How far a pixel sees, through the network and the context, px.
+
+    Parameters
+    ----------
+    cube : Cube
+        Its static covariates decide the context.
+    network : ModelOptions
+        The network.
+    h : int
+        Leads.
+    """
+    return reach(network, h) + context_of(cube, network).halo
+
+
+def _sight(spec: Spec) -> int:
+    """As :func:`sight`."""
+    return reach(spec.network, spec.h) + spec.context.halo
+
+
+def _check_chip(cube: Cube, recipe: Recipe) -> None:
+    """Refuse a chip whose far leads could not be scored anywhere inside the cube."""
+    rim, side = reach(recipe.network, recipe.fit.h), recipe.fit.chip
+    if side - 2 * rim < _LEAST_CORE and side < min(cube.grid.shape):
+        raise BadArgument(
+            f"chip={side} does not fit a network that reaches {rim} px in {recipe.fit.h} leads: "
+            f"a chip must exceed twice the reach. Pass chip={2 * rim + 4 * _LEAST_CORE}."
+        )

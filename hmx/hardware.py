@@ -1,0 +1,179 @@
+"""Hardware: devices, threads, and float32 that is float32."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from dask.system import CPU_COUNT
+
+from hmx.errors import BadArgument
+
+_computing = threading.Lock()
+
+
+@contextmanager
+def computing(threads: int | None = None) -> Iterator[None]:
+    """Compute one window at a time, exactly, and without what training needs.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Torch threads to compute with; default: as torch has them.
+    """
+    plain = torch.device("cpu")  # for what is made here, whatever the session's default is
+    with _computing, _threads(threads), torch.inference_mode(), exact_float32(), plain:
+        yield
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads, which OpenMP counts in each thread; then as before."""
+    before = torch.get_num_threads()
+    if count is None or count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def is_computing() -> bool:
+    """Tell whether some thread of this process is in the middle of a window."""
+    return _computing.locked()
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn a device option into a torch device that exists here.
+
+    Parameters
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+    count = torch.cuda.device_count()
+    if device == "auto":
+        return torch.device("cuda" if count else "cpu")
+    name, _, index = device.partition(":")
+    if name == "cpu" and not index:
+        return torch.device("cpu")
+    if name == "cuda" and (not index or index.isdigit()) and int(index or 0) < count:
+        return torch.device(device)
+    found = ", ".join(["cpu", *(f"cuda:{i}" for i in range(count))])
+    raise BadArgument(f"device={device!r} is not here (found: {found}). Pass device='auto'.")
+
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def visible_gpus() -> list[str]:
+    """Name the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` does."""
+    import torch
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return given.split(",")[:count] if given else [str(number) for number in range(count)]
+
+
+def torch_threads() -> int:
+    """Return the threads that torch uses in this process."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def threads_each(count: int) -> int:
+    """Share this machine's cores out to processes, none above ``OMP_NUM_THREADS``."""
+    share: int = max(1, CPU_COUNT // count)
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, max(1, int(given))) if given.isdigit() else share
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Keep TF32 out of the convolutions on a GPU, whatever the process has chosen.
+
+    Products have no such switch that is safe beside torch's older ones, so
+    nothing here multiplies matrices on a GPU.
+    """
+    cudnn = torch.backends.cudnn
+    if not hasattr(cudnn, "conv"):  # torch before 2.9
+        kept = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark}
+        with cudnn.flags(**kept, deterministic=cudnn.deterministic, allow_tf32=False):
+            yield
+        return
+    chosen = cudnn.conv.fp32_precision
+    cudnn.conv.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        cudnn.conv.fp32_precision = chosen
+
+
+_SEEDS = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # what Lightning leaves in the environment
+
+
+class _Float32:
+    """The default type is one for all threads: the first in changes it, the last out back."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, torch.float32
+
+    def enter(self) -> None:
+        """Make float32 the default."""
+        with self._lock:
+            if not self._inside:
+                self._before = torch.get_default_dtype()
+                torch.set_default_dtype(torch.float32)
+            self._inside += 1
+
+    def leave(self) -> None:
+        """Give back the session's default, if nobody else needs float32."""
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.set_default_dtype(self._before)
+
+
+_float32 = _Float32()
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Build networks in float32 on the CPU, whatever the defaults are."""
+    _float32.enter()
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        _float32.leave()
+
+
+@contextmanager
+def for_training() -> Iterator[None]:
+    """Build and fit in float32, with gradients and with seeds of its own."""
+    numbers, draws = np.random.get_state(), random.getstate()  # noqa: NPY002
+    seeds = {name: os.environ.get(name) for name in _SEEDS}
+    try:
+        with (
+            torch.random.fork_rng(),
+            plain_torch(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
+            yield
+    finally:
+        np.random.set_state(numbers)  # noqa: NPY002
+        random.setstate(draws)
+        for name, value in seeds.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

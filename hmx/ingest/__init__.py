@@ -1,0 +1,1 @@
+"""Ingest: rasters to a cube on disk."""

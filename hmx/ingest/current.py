@@ -1,0 +1,53 @@
+"""Current: whether the cube that is there is the one that a catalog asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hmx.cube.integrity.reading import damage_of
+from hmx.cube.store import attributes, finished
+from hmx.ingest.manifest import Recipe, is_older, rasters_gone, recipe_of, settled
+from hmx.ingest.options import CubeCatalog
+
+
+def is_current(catalog: CubeCatalog) -> bool:
+    """Tell whether the cube is complete, not seen to be damaged and made of the catalog's files.
+
+    Parameters
+    ----------
+    catalog : CubeCatalog
+        Its sources are stamped, not opened, but for files whose bands are steps.
+    """
+    if damage_of(catalog.cube.path) is not None:
+        return False
+    known = known_of(catalog, attributes(catalog.cube.path))
+    return bool(known) and recipe_of(catalog, known) == known
+
+
+def known_of(catalog: CubeCatalog, attrs: dict[str, Any]) -> Recipe:
+    """Return the recipe of the cube that is there, by the rules of today; empty without one.
+
+    Parameters
+    ----------
+    catalog : CubeCatalog
+        Names the sources.
+    attrs : dict
+        Of the cube.
+    """
+    return settled(catalog, finished(attrs))
+
+
+def note_of(catalog: CubeCatalog) -> str | None:
+    """Say what becomes of a cube that an older hmx made; nothing of others."""
+    known = finished(attributes(catalog.cube.path))
+    if not is_older(known):
+        return None
+    gone = rasters_gone(catalog, known)
+    rules = "which read scale tags, masks and ranges by other rules"
+    if not gone:
+        return f"it was made by an older hmx, {rules}, and its rasters are there: built anew"
+    shown = ", ".join(gone[:3]) + (f" and {len(gone) - 3} more" if len(gone) > 3 else "")
+    return (
+        f"it was made by an older hmx, {rules}, and rasters of it are gone ({shown}): kept as it "
+        "is. To build it anew, bring them back"
+    )

@@ -1,0 +1,386 @@
+"""Ingest: the rasters a catalog names -> one cube on disk (Zarr v3).
+
+Check, plan, write, swap. Everything that headers can tell is checked before a
+byte is written. The store grows in a draft beside its place (:mod:`hmx.cube.store`),
+a window of whole chunks at a time, and is renamed when it is complete, so that a
+run that dies never leaves something that looks like a cube. Of several runs at once
+one writes, and the others wait for it (:mod:`hmx.files.lock`). The cube remembers each file:
+
+- nothing changed: nothing is done. A file that is gone counts as unchanged, so
+  rasters may be archived once they are in the cube.
+- steps were added at the end: chunks hold all times, so the new store takes the
+  old steps from the old cube and only the new files are read. A NetCDF that
+  carries its own time axis is one file, and is read again.
+- anything else changed: the cube is built anew. Only what hmx wrote is replaced.
+
+Covariates that are known ahead (``future: true``) carry the time axis on beyond the
+target's last map, which ``observed_until`` names; there the target has no chunks.
+A cube on a remote store is read, never written: ingest locally, then copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import dask.array
+import numpy as np
+import rasterio
+import xarray as xr
+import zarr
+
+from hmx.cube.cadence import Cadence
+from hmx.cube.census import Census, report
+from hmx.cube.cube import CHUNK
+from hmx.cube.geozarr import group_attributes
+from hmx.cube.grid import Grid
+from hmx.cube.integrity.reading import damage_of, open_checked
+from hmx.cube.integrity.seal import COMPRESSORS, finish
+from hmx.cube.observed import KNOWN_UNTIL, OBSERVED_UNTIL, steps_until
+from hmx.cube.store import drafted, recover, require_ours
+from hmx.cube.values import Rules
+from hmx.errors import BadArgument, NotEnoughData
+from hmx.files.jsontext import as_json, finite
+from hmx.files.lock import building
+from hmx.files.paths import is_url
+from hmx.independent import independent
+from hmx.ingest.current import is_current, known_of
+from hmx.ingest.manifest import (
+    Recipe,
+    kept_steps,
+    label,
+    recipe_of,
+    require_files,
+    short,
+    steps_of,
+)
+from hmx.ingest.options import CubeCatalog, Source
+from hmx.ingest.sources import Lazy, Part
+from hmx.ingest.timeline import (
+    axis_of,
+    extended,
+    in_kind,
+    labels_ahead,
+    later_steps,
+    open_step,
+    open_steps,
+    require_steps,
+)
+from hmx.ingest.warping import aligned
+from hmx.progress import Progress, silent
+from hmx.provenance import fingerprint
+from hmx.windows import TileGrid, Window
+
+_BLOCK_BYTES = 2**28  # of one variable, all times, held at once
+_GDAL_CACHE = 2**28  # bytes
+_LEADING = {"static": (), "monthly": ("month",)}  # dims before (y, x), by role
+
+
+@independent
+def ingest(
+    catalog: CubeCatalog,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Build the cube of a catalog, or bring it up to date.
+
+    Eager, and out of core: memory does not follow the size of the rasters.
+
+    Parameters
+    ----------
+    catalog : CubeCatalog
+        Its ``cube`` names the sources and the store.
+    overwrite : bool
+        Build anew even if the store is current. What hmx did not write is never
+        replaced.
+    progress : callable, optional
+        Called with (windows done, windows in all, text).
+    say : callable
+        Given lines on what was read of each source, and what each rule took of it.
+
+    Returns
+    -------
+    Path
+        The store: ``hmx_status`` is ``complete`` and the sources' roles
+        (``target``, ``dynamic``, ``static``) are in ``hmx_role``.
+
+    Raises
+    ------
+    SourceError
+        If a file is missing or cannot be read, or a source lacks a step.
+    GridMismatch, MissingCRS
+        If a raster is on another grid than the target's first, or on none.
+    IrregularTime, NotEnoughData
+        If the target's steps are irregular or hold no data.
+    OutputExists
+        If the store's path holds something else.
+    BadArgument
+        If the store is remote.
+
+    Examples
+    --------
+    >>> from hmx.catalog import Catalog
+    >>> ingest(Catalog.load("catalogs/demo.yaml"))  # doctest: +SKIP
+    """
+    path = _local(catalog)
+    with building(path), rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE):
+        recover(path)
+        old = require_ours(path)
+        if overwrite or not is_current(catalog):
+            fresh = overwrite or damage_of(catalog.cube.path) is not None
+            plan = _plan(catalog, {} if fresh else known_of(catalog, old))
+            with drafted(path) as draft:
+                _write(plan, draft, progress or silent, say)
+    return path
+
+
+def _local(catalog: CubeCatalog) -> Path:
+    path = catalog.cube.path
+    if is_url(path):
+        raise BadArgument(
+            f"cube.path = {path!r} is remote, and a cube is written to a local folder. "
+            "Give a local cube.path, then copy the folder to where it shall be read."
+        )
+    return Path(path)
+
+
+@dataclass(frozen=True)
+class _Variable:
+    name: str
+    source: Source
+    role: str  # target, dynamic, static, or monthly: months beside a calendar
+    parts: tuple[Part, ...]
+
+    @property
+    def files(self) -> list[str]:
+        """Where each step comes from."""
+        return [part.name for part in self.parts for _ in range(part.steps)]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    grid: Grid
+    time: xr.DataArray  # of the target, then on to what is known ahead
+    variables: tuple[_Variable, ...]
+    attrs: dict[str, Any]
+
+    @property
+    def axes(self) -> dict[str, xr.DataArray]:
+        """The axis of time, and that of months beside a calendar, if there is one."""
+        time = {"time": self.time} if self.time.size else {}
+        for variable in (v for v in self.variables if v.role == "monthly"):  # they agree
+            months = [int(key) for key in steps_of(variable.source)]
+            attrs = {"long_name": "month of year"}
+            time["month"] = xr.DataArray(months, dims="month", attrs=attrs)
+        return time
+
+    def windows(self, variable: _Variable) -> list[Window]:
+        """Cut rows of one chunk, as many columns of chunks as the byte bound allows."""
+        chunk_bytes = len(variable.files) * CHUNK * CHUNK * 4
+        width = CHUNK * max(1, _BLOCK_BYTES // chunk_bytes)
+        return [tile.core for tile in TileGrid(self.grid.shape, (CHUNK, width), 0)]
+
+    def chunks(self, variable: _Variable) -> tuple[int, ...]:
+        """Shape of a chunk in storage: all times of a square that the variable has."""
+        square = tuple(min(CHUNK, side) for side in self.grid.shape)
+        return square if variable.role == "static" else (len(variable.files), *square)
+
+    def marks(self, variable: _Variable) -> dict[str, str]:
+        """Say in a variable's attributes how far the axis is observed, or it is known."""
+        ahead = any(other.source.future for other in self.variables)
+        if not ahead:
+            return {}
+        said = {KNOWN_UNTIL: variable.source.future, OBSERVED_UNTIL: variable.role == "target"}
+        last = label(self.time.values[len(variable.files) - 1])
+        if Cadence.infer(self.time).unit == "months":  # a day is one step, and says enough
+            last = last.removesuffix("T00:00:00")
+        return {mark: last for mark, it_is in said.items() if it_is}
+
+
+def _plan(catalog: CubeCatalog, known: Recipe) -> _Plan:
+    """Check all that headers can tell, and say what is read from where."""
+    sources, lead = catalog.cube.sources, catalog.cube.lead
+    recipe = recipe_of(catalog, known)
+    kept = kept_steps(known, recipe)
+    recipe = recipe if kept else recipe_of(catalog, {})
+    require_files(catalog, recipe)
+    time = axis_of(catalog.cube)
+    observed = time.size
+    names = [lead, *(name for name in sources if name != lead)]
+    store = open_checked(catalog.cube.path, chunks=None) if kept else None
+    done = {n: _stored(store, n, lead) for n in names} if store is not None else {}
+    future = [name for name in names if sources[name].future]
+    have = {n: labels_ahead(n, sources[n], done.get(n)) for n in future}
+    have = {name: in_kind(found, label(time.values[-1])) for name, found in have.items()}
+    ahead = {name: later_steps(name, found, time) for name, found in have.items()}
+    time = extended(time, max(ahead.values(), default=0))
+    keys = [label(value) for value in time.values]
+    own = {name: keys[: observed + ahead.get(name, 0)] for name in names}
+    own |= {name: list(steps_of(sources[name])) for name in catalog.cube.monthly}
+    roles = dict.fromkeys(catalog.cube.monthly, "monthly")
+    roles |= {} if catalog.cube.target is None else {lead: "target"}
+    variables = [_variable(n, sources[n], keys=own[n], done=done.get(n)) for n in names]
+    variables = [replace(v, role=roles.get(v.name, v.role)) for v in variables]
+    grid = variables[0].parts[0].grid
+    _require_grid(grid, variables)
+    return _Plan(grid, time, tuple(variables), _about(catalog, recipe))
+
+
+def _stored(store: xr.Dataset, name: str, target: str) -> Lazy:
+    """Take the steps that a variable has in the old cube."""
+    variable, mark = store[name], KNOWN_UNTIL
+    if "month" in variable.dims:
+        variable = variable.rename(month="time")
+    elif "time" in variable.dims:
+        ends = variable if mark in variable.attrs else store[target]
+        mark = mark if mark in variable.attrs else OBSERVED_UNTIL
+        variable = variable.isel(time=slice(steps_until(ends, mark, store["time"])))
+    return Lazy(f"{name} of the cube", Grid.from_xarray(store), variable, Rules())
+
+
+def _variable(name: str, source: Source, *, keys: Sequence[str], done: Lazy | None) -> _Variable:
+    """Say where each step comes from; ``done`` holds the first ones, in the old cube."""
+    if done is None:
+        return _Variable(name, source, *_open_all(name, source, keys))
+    if done.time is None:
+        return _Variable(name, source, "static", (done,))
+    if len(keys) <= done.steps:
+        return _Variable(name, source, "dynamic", (done.at(range(len(keys))),))
+    role, new = _open_all(name, source, keys[done.steps :])
+    return _Variable(name, source, role, (done, *new))
+
+
+def _open_all(name: str, source: Source, keys: Sequence[str]) -> tuple[str, tuple[Part, ...]]:
+    """Open what holds the steps; give its role, static or dynamic, and the parts."""
+    if source.axis is not None:
+        return "dynamic", open_steps(name, source, keys)
+    part = open_step(source, "")
+    if not isinstance(part, Lazy) or part.time is None:
+        return "static", (part,)
+    have = [label(value) for value in part.time.values]
+    found = require_steps(name, keys, have=have)
+    return "dynamic", (part.at([have.index(found[key]) for key in keys]),)
+
+
+def _require_grid(grid: Grid, variables: Sequence[_Variable]) -> None:
+    for variable in variables:
+        for part in variable.parts:
+            aligned(part, grid, variable.source)
+
+
+def _about(catalog: CubeCatalog, recipe: Recipe) -> dict[str, Any]:
+    return {
+        "title": catalog.name,
+        "Conventions": "CF-1.11",
+        "hmx_status": "incomplete",
+        "hmx_fingerprint": fingerprint(recipe),
+        "hmx_sources": as_json(recipe),
+    }
+
+
+def _write(plan: _Plan, draft: Path, progress: Progress, say: Callable[[str], None]) -> None:
+    """Write the template, then the pixels, then that it is complete."""
+    _write_template(plan, draft)
+    group = zarr.open_group(draft, mode="r+")
+    windows = {variable.name: plan.windows(variable) for variable in plan.variables}
+    total, done = sum(map(len, windows.values())), 0
+    for variable in plan.variables:
+        parts = [aligned(part, plan.grid, variable.source) for part in variable.parts]
+        censuses = [Census(part.name, part.notes) for part in parts]
+        array = cast(zarr.Array[Any], group[variable.name])
+        valid = np.zeros(len(variable.files), dtype="int64")
+        for window in windows[variable.name]:
+            block = _read(parts, window, censuses)
+            # windows are whole chunks, so no chunk is ever written twice
+            steps = () if variable.role == "static" else (slice(len(block)),)
+            array[(*steps, *window.slices)] = block if steps else block[0]
+            valid += np.isfinite(block).sum(axis=(1, 2))
+            done += 1
+            progress(done, total, f"ingest: {variable.name}")
+        for line in report(variable.name, variable.source, censuses):
+            say(line)
+        _require_pixels(variable, valid, plan.time)
+    finish(str(draft))
+
+
+def _read(parts: Sequence[Part], window: Window, censuses: Sequence[Census]) -> np.ndarray:
+    """Read all steps of a window, shape (steps, rows, columns)."""
+    block = np.empty((sum(part.steps for part in parts), *window.shape), dtype="float32")
+    at = 0
+    for part, census in zip(parts, censuses, strict=True):
+        block[at : at + part.steps] = part.read(window, census)
+        census.keep(block[at : at + part.steps])
+        at += part.steps
+    return block
+
+
+def _require_pixels(variable: _Variable, valid: np.ndarray, time: xr.DataArray) -> None:
+    """Refuse a variable without data, and a target with an empty map."""
+    empty = np.flatnonzero(valid == 0)
+    if len(empty) == 0 or (variable.role != "target" and len(empty) < len(valid)):
+        return
+    if len(empty) == len(valid):
+        where = f"any file ({variable.files[0]}{', ...' * (len(valid) > 1)})"
+    else:
+        where = ", ".join(f"{short(label(time.values[i]))} ({variable.files[i]})" for i in empty)
+    raise NotEnoughData(
+        f"{variable.name} has no valid pixel in {where}: all is nodata or outside valid_range. "
+        f"Check valid_range, nodata, scale and offset of sources.{variable.name} in the catalog."
+    )
+
+
+def _write_template(plan: _Plan, draft: Path) -> None:
+    """Write coordinates, attributes and empty arrays."""
+    template = _template(plan)
+    for variable in template.variables.values():
+        variable.attrs = finite(variable.attrs)
+    template.to_zarr(draft, mode="w-", compute=False, zarr_format=3, consolidated=False)
+
+
+def _template(plan: _Plan) -> xr.Dataset:
+    import rioxarray  # noqa: F401  (registers .rio)
+
+    grid, time = plan.grid, plan.time
+    coords = {"y": ("y", grid.y), "x": ("x", grid.x), **plan.axes}
+    data = xr.Dataset(coords=coords, attrs={**plan.attrs, **group_attributes(grid)})
+    for variable in plan.variables:
+        dims = (*_LEADING.get(variable.role, ("time",)), "y", "x")
+        shape = tuple(data.sizes[dim] for dim in dims)
+        array = dask.array.zeros(shape, chunks=plan.chunks(variable), dtype="float32")
+        data[variable.name] = (dims, array, {**_attrs(variable, grid), **plan.marks(variable)})
+    data = data.rio.write_crs(grid.crs.to_wkt()).rio.write_transform(grid.transform)
+    data = data.rio.write_coordinate_system()
+    for name in data.coords:
+        data[name].encoding["compressors"] = COMPRESSORS
+    data.coords.get("time", time).encoding["dtype"] = "int64"
+    for variable in plan.variables:
+        data[variable.name].encoding = _encoding(plan.chunks(variable))
+    return cast(xr.Dataset, data)
+
+
+def _encoding(chunks: tuple[int, ...]) -> dict[str, Any]:
+    # NaN also as Zarr's own fill value: GDAL takes that for nodata, and 0 is a value
+    nan = np.float32("nan")
+    return {
+        "chunks": chunks,
+        "compressors": COMPRESSORS,
+        "_FillValue": nan,
+        "fill_value": nan,
+        "grid_mapping": "spatial_ref",
+        # listed, so that a plain open_zarr makes it a coordinate, where .rio looks
+        "coordinates": "spatial_ref",
+    }
+
+
+def _attrs(variable: _Variable, grid: Grid) -> dict[str, Any]:
+    source = variable.source
+    attrs: dict[str, Any] = {"hmx_role": variable.role}
+    if source.valid_range is not None:
+        attrs["valid_range"] = list(source.valid_range)
+    attrs |= {"units": source.units, "long_name": source.long_name}
+    attrs["hmx_scale"] = source.scale if source.scale != 1 else None
+    return {key: value for key, value in attrs.items() if value is not None}

@@ -1,0 +1,336 @@
+"""Recipe: which files a cube is made of, and what of them has changed.
+
+A recipe is plain JSON: for each source its options, and for each step the stamps of
+its files (:mod:`hmx.ingest.stamps`). The cube carries it in ``hmx_sources``, so a
+later run can tell what to do from stamps alone, without opening a raster.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from hmx.cube.cadence import Cadence
+from hmx.cube.dates import first_date, read_date
+from hmx.errors import CatalogError, SourceError
+from hmx.files.paths import is_url
+from hmx.ingest.mosaic import band_names, reading
+from hmx.ingest.options import BandRun, CubeCatalog, Source
+from hmx.ingest.stamps import Stamp, stamp
+
+Recipe = dict[str, Any]
+
+_DATE = re.compile(r"\d{4}-")
+_MAGIC = re.compile(r"([?[])")  # of glob, and no pattern of ours
+_SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".tifw", ".wld", ".prj", ".xml", ".json")
+_FORMAT = 2  # raise it when the same rasters would give another store
+
+
+def recipe_of(catalog: CubeCatalog, known: Recipe) -> Recipe:
+    """Write the recipe of a catalog's cube from the files as they are now.
+
+    Parameters
+    ----------
+    catalog : CubeCatalog
+        Names the sources.
+    known : dict
+        Recipe of the cube that is there, or empty: a file that is gone counts
+        as it was when it went into that cube.
+    """
+    cube = catalog.cube
+    lead = cube.sources[cube.lead]
+    before = known.get("sources", {})
+    wanted = set(steps_of(lead) or before.get(cube.lead, {}).get("files", ())) or None
+    wanted = wanted if lead.axis else None
+    facts = {
+        n: _facts(
+            s,
+            None if n in cube.monthly else wanted,
+            before.get(n),
+            ahead=_ahead(s, wanted if s.future else None),
+        )
+        for n, s in cube.sources.items()
+    }
+    led = {} if cube.target else {"lead": cube.lead}  # covariates alone
+    return {"format": _FORMAT, "target": cube.target, **led, "sources": facts}
+
+
+def _facts(
+    source: Source, wanted: set[str] | None, known: Recipe | None, *, ahead: set[str]
+) -> Recipe:
+    # future alters no step that is there
+    told = {"path", "years", "months", "times", "bands", "future"}
+    options = source.model_dump(mode="json", exclude=told)
+    before = known["files"] if known and known["options"] == options else {}
+    files: dict[str, list[Any]] = {}
+    seen: dict[str, Stamp] = {}  # bands are many steps of one file
+    for key, step in (steps_of(source) or dict.fromkeys(before, "")).items():
+        if wanted is None or source.axis is None or key in wanted | ahead:
+            known_as = {text: rest for text, *rest in before.get(key, [])}
+            found = []
+            for file in find_files(source.path_of(step)):
+                name = os.path.basename(file)
+                if file not in seen:
+                    seen[file] = stamp(file, [name, *known_as.get(name, [])])
+                found.append(seen[file])
+            found += [["band", step]] if found and source.in_bands else []
+            files[key] = found or before.get(key, [])
+    return {"options": options, "files": files, **({"future": True} if source.future else {})}
+
+
+def settled(catalog: CubeCatalog, known: Recipe) -> Recipe:
+    """Take the recipe of a cube that an older hmx made for one of today, if its rasters are gone.
+
+    Where they are all there the cube is built anew, by the rules of today. Where one is
+    missing that cannot be: the cube is all there is, and it is kept.
+
+    Parameters
+    ----------
+    catalog : CubeCatalog
+        Names the sources.
+    known : dict
+        Recipe of the cube that is there, or empty.
+    """
+    if known.get("format", _FORMAT) == _FORMAT or not rasters_gone(catalog, known):
+        return known
+    sources = {
+        name: {**facts, "options": _as_today(facts["options"])}
+        for name, facts in known["sources"].items()
+    }
+    return {**known, "format": _FORMAT, "sources": sources}
+
+
+def rasters_gone(catalog: CubeCatalog, known: Recipe) -> list[str]:
+    """List the files of a cube that are no longer where the catalog looks for them."""
+    gone = []
+    for name, facts in known.get("sources", {}).items():
+        source = catalog.cube.sources.get(name)
+        if source is None:
+            continue
+        steps = steps_of(source) or dict.fromkeys(facts["files"], "")
+        there = {key for key in steps if find_files(source.path_of(steps[key]))}
+        gone += [f"{name} {short(key)}".strip() for key in facts["files"] if key not in there]
+    return gone
+
+
+def is_older(known: Recipe) -> bool:
+    """Return True for the recipe of a cube that an older hmx made."""
+    return bool(known.get("format", _FORMAT) != _FORMAT)
+
+
+def _as_today(options: Recipe) -> Recipe:
+    """Write the options of format 1, whose scale and offset had numbers for none."""
+    plain = {"scale": 1.0, "offset": 0.0}
+    return {k: None if k in plain and v == plain[k] else v for k, v in options.items()}
+
+
+def _ahead(source: Source, wanted: set[str] | None) -> set[str]:
+    """Find the steps of a covariate known ahead that lie after the target's."""
+    if not wanted or source.axis is None or not all(map(_DATE.match, wanted)):
+        return set()
+    time = xr.DataArray(np.array(sorted(wanted), "datetime64[ns]"), dims="time")
+    return set(labels_on(time, list(steps_of(source))))
+
+
+def labels_on(time: xr.DataArray, have: Sequence[str]) -> list[str]:
+    """Continue the labels of a time axis in its cadence, as far as others go.
+
+    Parameters
+    ----------
+    time : DataArray
+        The axis.
+    have : sequence of str
+        Labels of other steps, ascending.
+    """
+    later = [key for key in have if key > label(time.values[-1])]
+    ahead = map(label, Cadence.infer(time).extend(time, len(later)))
+    return [key for key in ahead if later and key <= later[-1]]
+
+
+def steps_of(source: Source) -> dict[str, int | str]:
+    """Map labels of time, ascending, to what the path says of them.
+
+    Parameters
+    ----------
+    source : Source
+        Without a mark in its path it has one step, labelled ``""``.
+
+    Returns
+    -------
+    dict
+        ISO dates or month numbers, to years, months or texts; where bands are steps, to
+        the numbers of the bands, and nothing if the file that says so is gone.
+
+    Raises
+    ------
+    CatalogError
+        If two steps are one date, or bands and steps are not one each.
+    SourceError
+        If the file that says what its bands are cannot be read.
+    """
+    if source.axis is None:
+        return {"": ""}
+    given: dict[Any, Any] = {step: step for step in source.steps()}
+    given = _band_steps(source) if source.in_bands else given
+    if source.axis == "month":
+        return {str(month): given[month] for month in sorted(given, key=int)}
+    steps: dict[str, int | str] = {}
+    for step, stands in given.items():
+        key = _date(step)
+        if key in steps:
+            raise CatalogError(
+                f"{step!r} and {steps[key]!r} of {source.path} are one date, {short(key)}: each "
+                "step has one map. Take one out."
+            )
+        steps[key] = stands
+    return dict(sorted(steps.items()))
+
+
+def _band_steps(source: Source) -> dict[int | str, int]:
+    """Map steps to the numbers of the bands that they are."""
+    files = find_files(source.path)
+    if not files:  # a list says its steps by itself
+        listed: list[Any] = list(source.steps())
+        return {step: band for band, step in enumerate(listed, 1)}
+    said = band_names(files[0])
+    if isinstance(source.bands, BandRun):
+        steps: list[Any] = list(source.bands.values(len(said)))
+    else:
+        steps = source.steps() or _described(files[0], said)
+    if len(steps) != len(said):
+        raise CatalogError(
+            f"{files[0]} has {len(said)} bands, and the catalog lists {len(steps)} steps: where "
+            "the path has no mark, each band is one. List one for each band, or write bands: "
+            "{start: 1990, step: 5}."
+        )
+    return {step: band for band, step in enumerate(steps, 1)}
+
+
+def _described(file: str, said: Sequence[str]) -> list[str]:
+    """Read the first year or date in each band's description; all must differ."""
+    dates = [first_date(text) for text in said]
+    if None in dates or len(set(dates)) < len(dates):
+        shown = ", ".join(repr(text) for text in said[:4]) + (", ..." if len(said) > 4 else "")
+        raise CatalogError(
+            f"the bands of {file} are described as {shown}, and bands: description takes the first "
+            "year or ISO date of each, which must all differ. List them: bands: [1990, 1995, ...]."
+        )
+    return [date for date in dates if date is not None]
+
+
+def _date(step: int | str) -> str:
+    try:
+        date = pd.Timestamp(f"{step:04d}-01-01") if isinstance(step, int) else read_date(step)
+        return str(date.as_unit("ns").isoformat())
+    except ValueError:
+        raise CatalogError(
+            f"{step!r} in years or times is no date: years lie between 1678 and 2261, and times "
+            "are ISO dates. Write times: ['2020-01-31', ...]."
+        ) from None
+
+
+def label(value: Any) -> str:
+    """Label a value of a time axis as :func:`steps_of` does."""
+    if isinstance(value, np.integer):
+        return str(int(value))
+    date = pd.Timestamp(value) if isinstance(value, np.datetime64) else value
+    return str(date.isoformat())
+
+
+def kept_steps(old: Recipe, new: Recipe) -> int:
+    """Count the steps that a new cube can take from the old one.
+
+    Parameters
+    ----------
+    old, new : dict
+        Recipes; ``old`` may be empty.
+
+    Returns
+    -------
+    int
+        0 unless all that changed are steps added at the end, of the target or of what
+        is known ahead, or what is said to be known ahead.
+    """
+    if not old or any(old.get(k) != new.get(k) for k in ("format", "target", "lead")):
+        return 0
+    before, after = old["sources"], new["sources"]
+    if set(before) != set(after) or not all(_grew(before[n], after[n]) for n in before):
+        return 0
+    lead = new["target"] or new["lead"]
+    have, want = (len(sources[lead]["files"]) for sources in (before, after))
+    return have if want >= have and old != new else 0
+
+
+def _grew(old: Recipe, new: Recipe) -> bool:
+    """Tell whether a source is as it was, but for steps at its end."""
+    first = dict(list(new["files"].items())[: len(old["files"])])
+    same = list(first) == list(old["files"]) and first == old["files"]
+    return bool(same and old["options"] == new["options"])
+
+
+def require_files(catalog: CubeCatalog, recipe: Recipe) -> None:
+    """Raise :class:`SourceError` naming every step whose file is missing."""
+    lines = []
+    for name, facts in recipe["sources"].items():
+        source = catalog.cube.sources[name]
+        gone = [key for key, files in facts["files"].items() if not files]
+        if gone or (source.in_bands and not facts["files"]):
+            steps = {"": ""} if source.in_bands else steps_of(source)
+            gone = [""] if source.in_bands else gone
+            paths = ", ".join(source.path_of(steps[key]) for key in gone)
+            lines.append(
+                f"{name} has no file{_for(gone)}: {paths}. Every step needs its file: add it, "
+                f"or list the steps there are under sources.{name}."
+                + " Only * is a pattern: [, ] and ? are read as they stand."
+                * ("[" in paths or "?" in paths)
+            )
+    if lines:
+        raise SourceError("\n".join(lines))
+
+
+def _for(keys: Sequence[str]) -> str:
+    return " for " + ", ".join(map(short, keys)) if any(keys) else ""
+
+
+def short(key: str) -> str:
+    """Shorten the label of a year or a day."""
+    return key.removesuffix("T00:00:00").removesuffix("-01-01")
+
+
+def find_files(path: str) -> tuple[str, ...]:
+    """List the files of a path or pattern, sorted; URLs without ``*`` are trusted."""
+    if is_url(path) and "*" not in path:
+        return (path,)
+    if "://" in path:
+        return _find_remote(path)
+    if Path(path).exists() or "*" not in path:
+        return (path,) if Path(path).exists() else ()
+    found = sorted(glob.glob(_pattern(path)))
+    return tuple(file for file in found if not file.lower().endswith(_SIDECARS))
+
+
+def _pattern(path: str) -> str:
+    """Write a path for glob: only ``*`` is a pattern, and no folder that is really named so."""
+    literal, parts = "", []
+    for part in Path(path).parts:
+        literal = os.path.join(literal, part)
+        plain = "*" not in part or os.path.isdir(literal)
+        parts.append(glob.escape(part) if plain else _MAGIC.sub(r"[\1]", part))
+    return os.path.join(*parts)
+
+
+def _find_remote(path: str) -> tuple[str, ...]:
+    import fsspec
+
+    with reading(path):
+        system, inner = fsspec.core.url_to_fs(path)
+        found = system.glob(_MAGIC.sub(r"[\1]", inner))
+        return tuple(sorted(system.unstrip_protocol(file) for file in found))

@@ -1,0 +1,365 @@
+"""Options: the cube of a catalog, and where its variables come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Protocol
+
+import pandas as pd
+from pydantic import (
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from hmx.cube.dates import read_date
+from hmx.cube.names import storable
+from hmx.errors import did_you_mean
+from hmx.features.transforms import Transform
+from hmx.settings import (
+    YEARS,
+    Factor,
+    FilePath,
+    Nodata,
+    Options,
+    Shift,
+    unique,
+)
+
+LAZY = (".nc", ".nc4", ".cdf", ".zarr")  # endings of files that xarray opens, not GDAL
+
+
+class Steps(Options):
+    """A run of years or months: ``start`` to ``stop`` inclusive, every ``step``."""
+
+    start: Annotated[int, Field(ge=0, le=9999, strict=True)]
+    stop: Annotated[int, Field(ge=0, le=9999, strict=True)]
+    step: Annotated[int, Field(ge=1, le=9999, strict=True)] = 1
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Steps:
+        if self.stop < self.start:
+            raise ValueError(
+                f"stop={self.stop} comes before start={self.start}, and steps ascend. "
+                f"Try start: {self.stop}, stop: {self.start}"
+            )
+        return self
+
+    def values(self) -> list[int]:
+        """List the years or months."""
+        return list(range(self.start, self.stop + 1, self.step))
+
+
+class BandRun(Options):
+    """Steps of as many bands as a file has: from ``start``, every ``step``.
+
+    A year steps by years, ``"2000-01"`` by months and ``"2000-01-31"`` by days.
+    """
+
+    start: int | str
+    step: Annotated[int, Field(ge=1, le=9999, strict=True)] = 1
+
+    @field_validator("start")
+    @classmethod
+    def _is_a_date(cls, start: int | str) -> int | str:
+        year = isinstance(start, int)
+        if year and not YEARS[0] <= int(start) <= YEARS[1]:
+            raise ValueError(f"the year {start} is none: years are {YEARS[0]} to {YEARS[1]}")
+        if not year and "T" in _iso(str(start)):
+            raise ValueError("bands step by years, months or days. List the others under times")
+        return start
+
+    def values(self, count: int) -> list[int] | list[str]:
+        """List the years or dates of a number of bands."""
+        if isinstance(self.start, int):
+            return [self.start + self.step * band for band in range(count)]
+        unit = "days" if len(self.start.replace("-", "")) > 6 else "months"
+        unit = "years" if len(self.start) == 4 else unit
+        first = read_date(self.start)
+        ahead = (pd.DateOffset(**{unit: self.step * band}) for band in range(count))
+        return [str((first + offset).date()) for offset in ahead]
+
+
+def _branch(value: Any) -> str:
+    return "[run]" if isinstance(value, dict | Steps | BandRun) else "[list]"
+
+
+def _band_branch(value: Any) -> str:
+    return "[word]" if isinstance(value, str) else _branch(value)
+
+
+def _iso(text: str) -> str:
+    """Take the text of a date, which must be ISO."""
+    try:
+        read_date(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no ISO date, and others are read differently from country to country. "
+            "Write '2000-02-01', '20000201' or '2000-02-01T06:00'"
+        ) from None
+    return text
+
+
+Numbered = Annotated[
+    Annotated[Steps, Tag("[run]")] | Annotated[list[int], Field(min_length=1), Tag("[list]")],
+    Discriminator(_branch),
+]
+
+
+Banded = Annotated[
+    Annotated[BandRun, Tag("[run]")]
+    | Annotated[list[int | str], Field(min_length=1), Tag("[list]")]
+    | Annotated[Literal["description"], Tag("[word]")],
+    Discriminator(_band_branch),
+]
+
+
+Axis = Literal["year", "month", "time"]
+
+
+class Source(Options):
+    """Where one variable comes from.
+
+    Parameters
+    ----------
+    path : str
+        File or URL; ``{year}``, ``{month}`` or ``{time}`` stand for the step, and ``*``
+        for what differs between the tiles of a mosaic. No other character is a pattern.
+    years, months : list of int or {start, stop, step}
+        The steps that ``{year}`` or ``{month}`` takes, or of the bands, one each.
+    times : list of str
+        ISO dates that ``{time}`` takes, or of the bands.
+    bands : list, {start, step} or "description", optional
+        Years or ISO dates of the bands of a raster, one each, from a start on, or as
+        the first year or ISO date in each band's description.
+    variable : str, optional
+        Name in a NetCDF or Zarr file.
+    valid_range : tuple of float, optional
+        Smallest and largest valid value, in the units of the cube (after ``scale``).
+    nodata : float, optional
+        A number of the file, before ``scale``, that means missing, beside what the file
+        declares.
+    scale, offset : float, optional
+        Stored in the cube: file value x scale + offset. Default: the file's own tags; a
+        NetCDF or Zarr variable is unpacked by its attributes first.
+    units, long_name : str, optional
+        Written to the cube.
+    transform : {"none", "log"}
+        What a covariate goes through before it is scaled: ``log`` suits population or
+        GDP.
+    align : {"average", "bilinear", "nearest"}, optional
+        How to bring a raster on another grid to the target's; default: an error.
+    future : bool
+        Whether a covariate is known ahead: it may have steps after the target's last
+        one, which forecasts then read at their leads.
+    """
+
+    path: FilePath
+    years: Numbered | None = None
+    months: Numbered | None = None
+    times: Annotated[list[str], Field(min_length=1)] | None = None
+    bands: Banded | None = None
+    variable: str | None = None
+    valid_range: tuple[float, float] | None = None
+    nodata: Nodata | None = None
+    scale: Factor | None = None
+    offset: Shift | None = None
+    units: str | None = None
+    long_name: str | None = None
+    align: Literal["average", "bilinear", "nearest"] | None = None
+    transform: Transform = "none"
+    future: bool = False
+
+    @field_validator("valid_range")
+    @classmethod
+    def _ascending(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+        if limits is not None and limits[0] >= limits[1]:
+            raise ValueError(f"the range ascends. Try [{limits[1]:g}, {limits[0]:g}]")
+        return limits
+
+    @field_validator("years", "months")
+    @classmethod
+    def _in_the_calendar(cls, given: Any, info: ValidationInfo) -> Any:
+        low, high = YEARS if info.field_name == "years" else (1, 12)
+        what = str(info.field_name).removesuffix("s")
+        steps = given.values() if isinstance(given, Steps) else unique(given or [], f"the {what}")
+        for step in steps:
+            if not low <= step <= high:
+                raise ValueError(f"the {what} {step} is none: {what}s are {low} to {high}")
+        return given
+
+    @field_validator("times")
+    @classmethod
+    def _each_once(cls, times: list[str] | None) -> list[str] | None:
+        return None if times is None else unique([_iso(time) for time in times], "the time")
+
+    @field_validator("times", mode="before")
+    @classmethod
+    def _texts(cls, times: Any) -> Any:
+        return [str(time) for time in times] if isinstance(times, list) else times
+
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _dates(cls, bands: Any) -> Any:
+        """Take dates of YAML for their texts."""
+        if isinstance(bands, dict) and hasattr(bands.get("start"), "isoformat"):
+            return {**bands, "start": str(bands["start"])}
+        if isinstance(bands, list):
+            return [str(band) if hasattr(band, "isoformat") else band for band in bands]
+        return bands
+
+    @field_validator("bands")
+    @classmethod
+    def _one_kind(cls, bands: Any) -> Any:
+        if not isinstance(bands, list):
+            return bands
+        texts = [band for band in bands if isinstance(band, str)]
+        if texts and len(texts) < len(bands):
+            raise ValueError("bands are all years, or all dates. Write all as ISO texts")
+        years = [band for band in bands if isinstance(band, int)]
+        if any(not YEARS[0] <= year <= YEARS[1] for year in years):
+            raise ValueError(f"years are {YEARS[0]} to {YEARS[1]}. For months write months: [...]")
+        return unique([_iso(text) for text in texts] if texts else years, "the band")
+
+    @model_validator(mode="after")
+    def _one_axis(self) -> Source:
+        axes = {"{year}": self.years, "{month}": self.months, "{time}": self.times}
+        for mark, steps in axes.items():
+            key = mark.strip("{}") + "s"
+            if mark in self.path and steps is None:
+                raise ValueError(f"the path has {mark}, so it needs {key}: [...]")
+        given = [key for key in ("years", "months", "times", "bands") if getattr(self, key)]
+        if len(given) > 1:
+            raise ValueError("give one of years, months, times and bands")
+        if self.in_bands:
+            self._require_bands(given[0])
+        if self.future and self.months is not None:
+            raise ValueError(
+                "months go round, so none lies ahead. Leave out future: true, or give years"
+            )
+        return self
+
+    def _require_bands(self, key: str) -> None:
+        """Refuse bands as steps where the file can have none, or one band is chosen."""
+        if self.path.rstrip("/").lower().endswith(LAZY):
+            mark = "{" + key.removesuffix("s") + "}"
+            raise ValueError(
+                f"{key} is given, but the path has no {mark}, and NetCDF and Zarr have times of "
+                "their own, not bands. Leave it out, or put the mark in the path"
+            )
+        if self.variable is not None:
+            raise ValueError(
+                f"{key} makes each band a step, and variable: {self.variable!r} chooses one band. "
+                "Leave out one of them"
+            )
+
+    @property
+    def axis(self) -> Axis | None:
+        """What the steps are, or ``None`` for a single map or a file with its own time."""
+        if self.years is not None:
+            return "year"
+        if self.months is not None:
+            return "month"
+        if isinstance(self.bands, BandRun | list):
+            first = self.bands.start if isinstance(self.bands, BandRun) else self.bands[0]
+            return "year" if isinstance(first, int) else "time"
+        return None if self.times is None and self.bands is None else "time"
+
+    @property
+    def in_bands(self) -> bool:
+        """Whether the steps are bands, and not files."""
+        return self.axis is not None and (
+            self.bands is not None or "{" + self.axis + "}" not in self.path
+        )
+
+    def steps(self) -> list[int] | list[str]:
+        """List the steps of the source's axis, in the order given; none that a file has to say."""
+        found: Any = self.years or self.months or self.times or self.bands or []
+        if isinstance(found, Steps):
+            return found.values()
+        return found if isinstance(found, list) else []
+
+    def path_of(self, step: int | str) -> str:
+        """Fill the step into the path; months have two digits, and bands one path."""
+        if self.in_bands:
+            return self.path
+        if self.axis == "month":
+            return self.path.replace("{month}", f"{int(step):02d}")
+        return self.path.replace("{" + str(self.axis) + "}", str(step))
+
+
+class CubeSection(Options):
+    """The cube: where it lies and what it is made of."""
+
+    path: FilePath
+    sources: dict[str, Source] = Field(min_length=1)
+    target: str | None = "hm"
+
+    @property
+    def lead(self) -> str:
+        """Source whose steps are the time axis: the target, or the first with a calendar."""
+        axes = {name: source.axis for name, source in self.sources.items()}
+        dated = [name for name, axis in axes.items() if axis in ("year", "time")]
+        timed = [name for name, axis in axes.items() if axis is not None]
+        return self.target or next(iter((*dated, *timed, *self.sources)))
+
+    @property
+    def monthly(self) -> tuple[str, ...]:
+        """Covariates of a map with months of their own, beside a calendar."""
+        if self.target is not None or self.sources[self.lead].axis == "month":
+            return ()
+        return tuple(name for name, source in self.sources.items() if source.axis == "month")
+
+    @field_validator("sources")
+    @classmethod
+    def _are_names(cls, sources: dict[str, Source]) -> dict[str, Source]:
+        for name in sources:
+            if problem := storable(name):
+                raise ValueError(f"the name {name[:60]!r} {problem}. Call the source otherwise")
+        return sources
+
+    @model_validator(mode="after")
+    def _months_agree(self) -> CubeSection:
+        for name in self.monthly:
+            first, own = (sorted(self.sources[n].steps()) for n in (self.monthly[0], name))
+            if own != first:
+                raise ValueError(
+                    f"months of {name} are {own}, and those of {self.monthly[0]} {first}: a cube "
+                    f"has one axis of months. List the same under sources.{name}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _target_is_a_source(self) -> CubeSection:
+        if self.target is None:
+            ahead = [name for name, source in self.sources.items() if source.future]
+            if ahead:
+                raise ValueError(
+                    "future: true belongs to forecasts, and a map of points looks at what is "
+                    f"past. Leave it out of sources.{ahead[0]}"
+                )
+            return self
+        if self.target not in self.sources:
+            names = ", ".join(self.sources)
+            near = did_you_mean(self.target, self.sources)
+            raise ValueError(f"target {self.target!r} is not among the sources ({names}).{near}")
+        if self.sources[self.target].future:
+            raise ValueError(
+                f"future: true belongs to covariates, and {self.target} is what is forecast. "
+                f"Leave it out of sources.{self.target}"
+            )
+        return self
+
+
+class CubeCatalog(Protocol):
+    """What ingest asks of a catalog, of either job."""
+
+    @property
+    def name(self) -> str:
+        """Title of the cube."""
+
+    @property
+    def cube(self) -> CubeSection:
+        """Where the cube lies and what it is made of."""

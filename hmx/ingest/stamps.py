@@ -1,0 +1,133 @@
+"""Stamps: by which a later run sees that a file is as it was, without reading it.
+
+A file of a source is seldom alone: a VRT stands for its sources, a GeoTIFF has sidecars
+(statistics, masks, overviews, world files), and a Zarr store is a folder of chunks. A
+stamp covers all of them:
+
+- name, size and time of change, which a copy that preserves times keeps;
+- ``contents``, a hash of what is in them: all of it up to 64 MiB, and evenly spread
+  samples of what is more;
+- ``state``, a hash of inodes and times of change of status, which no program can set.
+
+If the state is the same, nothing was touched and nothing is read. If it is not, the
+contents decide: an archive that was copied or touched is as it was, and a file that was
+rewritten with its old size and time is not. Samples alone prove it only together with
+the time of change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hmx.files.paths import is_url
+from hmx.redact import identity
+
+Stamp = list[Any]
+
+_SIDECARS = (".aux.xml", ".ovr", ".msk", ".msk.ovr", ".aux")
+_WORLD = (".tfw", ".tifw", ".wld", ".prj", ".TFW", ".aux")
+_BEHIND = re.compile(
+    r"<(?:SourceFilename|SourceDataset)([^>]*)>([^<]*)</(?:SourceFilename|SourceDataset)>"
+)
+_MOST_READ = 2**26  # bytes of a step that are hashed
+_SAMPLES = 16  # of a file that is not hashed as a whole
+
+
+def stamp(file: str, known: Sequence[Any] = ()) -> Stamp:
+    """Identify a file and all that belongs to it; a URL by itself.
+
+    Parameters
+    ----------
+    file : str
+        Path of a file or of a Zarr store, or a URL.
+    known : sequence, optional
+        An earlier stamp, which is returned if the file is as it was.
+
+    Returns
+    -------
+    list
+        Name, size (bytes), time of change (ns), contents and state.
+    """
+    if is_url(file):
+        return [identity(file)]
+    members = _members(file)
+    facts = [(os.path.basename(member), os.stat(member)) for member in members]
+    size, changed = sum(f.st_size for _, f in facts), max(f.st_mtime_ns for _, f in facts)
+    plain: Stamp = [os.path.basename(file.rstrip("/")), size, changed]
+    state = _hash([[n, f.st_size, f.st_mtime_ns, f.st_ctime_ns, f.st_ino] for n, f in facts])
+    before = list(known)
+    if before == plain or (before[:3] == plain and before[4:] == [state]):
+        return before  # the first is of a cube that knew no more
+    contents = _contents(members, size)
+    whole = contents.startswith("whole")
+    if len(before) == 5 and before[3] == contents and (whole or before[:3] == plain):
+        return before
+    return [*plain, contents, state]
+
+
+def _members(file: str) -> list[str]:
+    """List the files that a source consists of: itself, its sidecars, what a VRT names."""
+    if os.path.isdir(file):
+        found = (str(path) for path in Path(file).rglob("*") if path.is_file())
+        return sorted(found) or [file]
+    seen: dict[str, None] = {}
+    _follow(file, seen)
+    return list(seen)
+
+
+def _follow(file: str, seen: dict[str, None]) -> None:
+    if file in seen or not os.path.isfile(file):
+        return
+    seen[file] = None
+    stem = os.path.splitext(file)[0]
+    for other in (*(file + end for end in _SIDECARS), *(stem + end for end in _WORLD)):
+        if os.path.isfile(other):
+            seen[other] = None
+    if file.lower().endswith(".vrt"):
+        for source in _behind(file):
+            _follow(source, seen)
+
+
+def _behind(vrt: str) -> Iterator[str]:
+    """Name the files that a VRT is made of."""
+    text = Path(vrt).read_text(encoding="utf-8", errors="replace")
+    for attributes, name in _BEHIND.findall(text):
+        source = html.unescape(name.strip())
+        relative = re.search(r"relativeToVRT\s*=\s*[\"']1[\"']", attributes)
+        yield os.path.join(os.path.dirname(vrt), source) if relative else source
+
+
+def _contents(members: Sequence[str], size: int) -> str:
+    """Hash what is in some files, or samples of it where they are large."""
+    total, whole = hashlib.blake2b(digest_size=16), size <= _MOST_READ
+    share = max(2**16, _MOST_READ // len(members))
+    for member in members:
+        total.update(f"{os.path.basename(member)}\n".encode())
+        if not os.path.isfile(member):
+            continue
+        with open(member, "rb") as file:
+            for piece in _pieces(file, os.path.getsize(member), None if whole else share):
+                total.update(piece)
+    return f"{'whole' if whole else 'samples'} {total.hexdigest()}"
+
+
+def _pieces(file: Any, size: int, share: int | None) -> Iterator[bytes]:
+    if share is None or size <= share:
+        while piece := file.read(2**22):
+            yield piece
+        return
+    length = share // _SAMPLES
+    for sample in range(_SAMPLES):
+        file.seek((size - length) * sample // (_SAMPLES - 1))
+        yield file.read(length)
+
+
+def _hash(facts: Any) -> str:
+    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()

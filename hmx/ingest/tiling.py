@@ -1,0 +1,197 @@
+"""Tiling: tiles of a mosaic lie beside each other, and each step has all of them.
+
+A pattern finds what it finds: also an older version, a map of changes or half a
+download. Two files for one place and time are no mosaic, and so they are refused. A rim
+that neighbours share is fine as long as both say the same there; who knows better
+which of them is right joins them first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hmx.cube.grid import Grid
+from hmx.errors import SourceError
+from hmx.ingest.manifest import short
+from hmx.ingest.mosaic import Tile
+from hmx.ingest.options import Source
+from hmx.ingest.sources import Part, Raster
+from hmx.windows import Span, TileGrid, Window
+
+_RIM = 0.5  # of a tile: what covers more of it is no neighbour, but another file for its place
+_SQUARE = 1024  # px of a rim that are compared at once
+_ROUNDING = 1e-6  # of a value: what float32 and a resampling may differ by
+_NAMED = 6  # files in an error
+
+
+@dataclass(frozen=True)
+class _Rect:
+    """Rows and columns of a tile on the lattice of a grid."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @classmethod
+    def of(cls, tile: Grid, lattice: Grid) -> _Rect:
+        west, south, east, north = tile.bounds
+        corners = [lattice.locate(x, y) for x in (west, east) for y in (south, north)]
+        rows, columns = ([round(at[i]) for at in corners] for i in (0, 1))
+        return cls(min(rows), min(columns), max(rows), max(columns))
+
+    @property
+    def area(self) -> int:
+        return max(0, self.bottom - self.top) * max(0, self.right - self.left)
+
+    def meet(self, other: _Rect) -> _Rect:
+        """Return what both cover; its area may be 0."""
+        return _Rect(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
+
+    def within(self, others: Sequence[_Rect]) -> bool:
+        """Return True if others cover it together."""
+        parts = [part for part in map(self.meet, others) if part.area]
+        rows = sorted({self.top, self.bottom, *(n for p in parts for n in (p.top, p.bottom))})
+        columns = sorted({self.left, self.right, *(n for p in parts for n in (p.left, p.right))})
+        covered = np.zeros((len(rows) - 1, len(columns) - 1), bool)
+        for part in parts:
+            down = slice(rows.index(part.top), rows.index(part.bottom))
+            covered[down, columns.index(part.left) : columns.index(part.right)] = True
+        return bool(covered.all())
+
+    def place(self, lattice: Grid) -> str:
+        """Say where it lies: west, south, east, north."""
+        west, north = lattice.corner(self.top, self.left)
+        east, south = lattice.corner(self.bottom, self.right)
+        return ", ".join(f"{edge:.10g}" for edge in (west, south, east, north))
+
+
+def require_apart(source: Source, tiles: Sequence[Tile], pattern: str) -> None:
+    """Refuse tiles that are several files for one place, or differ where they meet.
+
+    Parameters
+    ----------
+    source : Source
+        Has the path as the catalog writes it.
+    tiles : sequence of Tile
+        What the pattern of one step found.
+    pattern : str
+        How the message calls it.
+
+    Raises
+    ------
+    SourceError
+        Naming the files.
+    """
+    lattice = tiles[0].grid
+    rects = [_Rect.of(tile.grid, lattice) for tile in tiles]
+    rims, stacked = [], set()
+    for i, j in _meeting(rects):
+        common = rects[i].meet(rects[j])
+        if common.area > _RIM * min(rects[i].area, rects[j].area):
+            stacked |= {i, j}
+        else:
+            rims.append((tiles[i], tiles[j], common))
+    if stacked:
+        raise _stacked(source, [tiles[i].file for i in sorted(stacked)], pattern)
+    for one, other, common in rims:
+        _require_equal(one, other, common, lattice)
+
+
+def _meeting(rects: Sequence[_Rect]) -> list[tuple[int, int]]:
+    """Find the pairs of tiles that share pixels."""
+    top, left, bottom, right = np.array(
+        [(rect.top, rect.left, rect.bottom, rect.right) for rect in rects]
+    ).T
+    pairs = []
+    for i in range(len(rects)):
+        rows = (top[i + 1 :] < bottom[i]) & (bottom[i + 1 :] > top[i])
+        columns = (left[i + 1 :] < right[i]) & (right[i + 1 :] > left[i])
+        pairs += [(i, int(j) + i + 1) for j in np.flatnonzero(rows & columns)]
+    return pairs
+
+
+def _stacked(source: Source, files: Sequence[str], pattern: str) -> SourceError:
+    names = [file.rpartition("/")[2] for file in files]
+    shown = ", ".join(files[:_NAMED]) + (f" and {len(files) - _NAMED} more" * (len(files) > _NAMED))
+    plain = source.path.replace("*", "").rpartition("/")[2]
+    is_one = any(name in pattern.replace("*", "") for name in names)
+    advice = f"such as path: {plain}, " if is_one else ""
+    return SourceError(
+        f"{pattern} finds {len(files)} files for one place and time: {shown}. Tiles of a mosaic "
+        "lie beside each other, and each place has one. Write a path that finds one of them, "
+        f"{advice}or move the others away."
+    )
+
+
+def _require_equal(one: Tile, other: Tile, rim: _Rect, lattice: Grid) -> None:
+    """Raise :class:`SourceError` if two tiles have other values where both have some."""
+    corners = [_Rect.of(tile.grid, lattice) for tile in (one, other)]
+    worst = 0.0
+    for square in TileGrid((rim.bottom - rim.top, rim.right - rim.left), (_SQUARE, _SQUARE), 0):
+        first, second = (
+            tile.read(_moved(square.core, rim.top - at.top, rim.left - at.left))
+            for tile, at in zip((one, other), corners, strict=True)
+        )
+        with np.errstate(invalid="ignore"):
+            off = np.abs(first - second)
+            off[off <= _ROUNDING * np.maximum(np.abs(first), np.abs(second))] = 0
+        worst = max(worst, float(np.nanmax(off, initial=0.0)))
+    if worst:
+        raise SourceError(
+            f"{one.file} and {other.file} both cover {rim.place(lattice)} (west, south, east, "
+            f"north), with values that differ by up to {worst:.4g} there: which of them is right? "
+            f"Join them as you want, e.g. gdalbuildvrt joined.vrt {one.file} {other.file} (the "
+            "last one wins), and name that file in the path."
+        )
+
+
+def _moved(window: Window, rows: int, columns: int) -> Window:
+    return Window(
+        Span(window.y.start + rows, window.y.stop + rows),
+        Span(window.x.start + columns, window.x.stop + columns),
+    )
+
+
+def require_complete(name: str, parts: Mapping[str, Part]) -> None:
+    """Refuse a step that lacks a tile which another step has.
+
+    Parameters
+    ----------
+    name : str
+        Of the variable.
+    parts : mapping
+        What was opened, by label of time.
+
+    Raises
+    ------
+    SourceError
+        Naming the step, the place and the file of the other step.
+    """
+    rasters = {key: p for key, p in parts.items() if isinstance(p, Raster) and p.tiles}
+    if not rasters or max(len(part.tiles) for part in rasters.values()) < 2:
+        return
+    lattice = next(iter(rasters.values())).grid
+    mosaics = {key: part for key, part in rasters.items() if part.grid.crs == lattice.crs}
+    rects = {
+        key: {_Rect.of(tile.grid, lattice): tile for tile in part.tiles}
+        for key, part in mosaics.items()
+    }
+    every = {rect: (key, tile) for key, found in rects.items() for rect, tile in found.items()}
+    for key, found in rects.items():
+        for rect, (other, tile) in every.items():
+            if rect not in found and not rect.within(list(found)):
+                raise SourceError(
+                    f"{name} lacks a tile in {short(key)} that {short(other)} has, at "
+                    f"{rect.place(lattice)} (west, south, east, north): {tile.file} has no "
+                    f"counterpart among {mosaics[key].name}. Add the missing tile, or leave out "
+                    f"the step {short(key)}."
+                )

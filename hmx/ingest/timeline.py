@@ -1,0 +1,212 @@
+"""Timeline: the time axis of a cube that is ingested, and who knows what of it.
+
+The target's steps come first. Covariates that are known ahead carry the axis on, in
+the target's own cadence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from hmx.cube.cadence import Cadence
+from hmx.cube.dates import matched
+from hmx.errors import CatalogError, NotEnoughData, SourceError
+from hmx.ingest.manifest import find_files, label, labels_on, short, steps_of
+from hmx.ingest.options import CubeSection, Source
+from hmx.ingest.sources import Lazy, Raster, open_part
+from hmx.ingest.tiling import require_apart, require_complete
+
+_TIME = {"standard_name": "time", "axis": "T"}
+
+
+def time_of(name: str, source: Source) -> xr.DataArray:
+    """Lay out the time axis of a cube, that of its target or first source with time.
+
+    Raises
+    ------
+    NotEnoughData
+        If that source is a single map.
+    """
+    if source.axis is None:
+        own = own_time(open_step(source, ""))
+        if own is None:
+            raise NotEnoughData(
+                f"{name!r} has no time: {source.path} is a single map, and its steps would be "
+                "those of the cube. Give its years: path: HM_{year}.tif, years: [1990, 1995, ...], "
+                "or, if its bands are steps, bands: {start: 1990, step: 5}."
+            )
+        return xr.DataArray(own.values, dims="time", attrs=_TIME)
+    keys = list(steps_of(source))
+    months = source.axis == "month"
+    values = np.array([int(key) for key in keys]) if months else np.array(keys, "datetime64[ns]")
+    attrs = {"long_name": "month of year", "axis": "T"} if months else _TIME
+    return xr.DataArray(values, dims="time", attrs=attrs)
+
+
+def axis_of(cube: CubeSection) -> xr.DataArray:
+    """Lay out the time axis of a cube; of covariates none of which has time, it is empty.
+
+    Raises
+    ------
+    NotEnoughData
+        If the target is a single map.
+    """
+    sources, lead = cube.sources, cube.lead
+    if cube.target is None and all(source.axis is None for source in sources.values()):
+        timed = (n for n, source in sources.items() if own_time(open_step(source, "")) is not None)
+        lead = next(timed, "")
+        if not lead:
+            return xr.DataArray(np.zeros(0, "int64"), dims="time")
+    return time_of(lead, sources[lead])
+
+
+def open_step(source: Source, step: int | str) -> Raster | Lazy:
+    """Open what holds a step, headers only.
+
+    Raises
+    ------
+    CatalogError
+        If one file of many has a time axis of its own.
+    """
+    path = source.path_of(step)
+    files = find_files(path)
+    name = files[0] if len(files) == 1 else path
+    if source.in_bands:
+        source = source.model_copy(update={"variable": str(step)})
+    part = open_part(source, files, name)
+    if len(files) > 1 and isinstance(part, Raster):
+        require_apart(source, part.tiles, name)
+    if source.axis is not None and own_time(part) is not None:
+        raise CatalogError(
+            f"{part.name} holds {part.steps} times, and stands for one: a path with a mark names "
+            f"one file per {source.axis}. Give the whole file's path and no {source.axis}s."
+        )
+    return part
+
+
+def open_steps(name: str, source: Source, keys: Sequence[str]) -> tuple[Raster | Lazy, ...]:
+    """Open what holds some steps; a tile that one lacks and another has is named.
+
+    Parameters
+    ----------
+    name : str
+        Of the variable.
+    source : Source
+        Has an axis.
+    keys : sequence of str
+        Labels of the target's axis.
+
+    Raises
+    ------
+    SourceError
+        If a step or a tile is missing.
+    """
+    steps = steps_of(source)
+    found = require_steps(name, keys, have=list(steps))
+    parts = {found[key]: open_step(source, steps[found[key]]) for key in keys}
+    earlier = [key for key in steps if key not in parts and "*" in source.path][-1:]
+    known = {
+        k: open_step(source, steps[k]) for k in earlier if find_files(source.path_of(steps[k]))
+    }
+    require_complete(name, known | parts)
+    return tuple(parts.values())
+
+
+def own_time(part: Raster | Lazy) -> xr.DataArray | None:
+    """Return the time axis that a file brings, if it does."""
+    return part.time if isinstance(part, Lazy) else None
+
+
+def labels_ahead(name: str, source: Source, done: Lazy | None) -> list[str]:
+    """List the steps of a covariate that is known ahead.
+
+    Parameters
+    ----------
+    name : str
+        Of the covariate.
+    source : Source
+        Its file may be gone, if its steps are in the old cube.
+    done : Lazy, optional
+        These steps.
+
+    Raises
+    ------
+    CatalogError
+        If it has no time.
+    """
+    if source.axis is not None:
+        return list(steps_of(source))
+    there = done is None or find_files(source.path)
+    time = own_time(open_step(source, "") if there or done is None else done)
+    if time is None:
+        raise CatalogError(
+            f"{name} has future: true, and {source.path} is a single map without time. Give it "
+            "years, or leave out future: true."
+        )
+    return [label(value) for value in time.values]
+
+
+def in_kind(labels: Sequence[str], like: str) -> list[str]:
+    """Write years as dates of an axis, or dates as its years, where that is what it has."""
+    years = all(len(text) == 4 for text in labels)
+    if years and len(like) > 4:
+        return [f"{year}{like[4:]}" for year in labels]
+    return [text[:4] for text in labels] if len(like) == 4 and not years else list(labels)
+
+
+def extended(time: xr.DataArray, steps: int) -> xr.DataArray:
+    """Carry a time axis on, in its own cadence."""
+    if not time.size:  # of covariates without time
+        return time
+    later = Cadence.infer(time).extend(time, steps)
+    return xr.DataArray(np.concatenate([time.values, later]), dims="time", attrs=time.attrs)
+
+
+def later_steps(name: str, have: Sequence[str], time: xr.DataArray) -> int:
+    """Count the steps that a covariate known ahead has after the target's last one.
+
+    Parameters
+    ----------
+    name : str
+        Of the covariate.
+    have : sequence of str
+        Labels of its steps, ascending.
+    time : DataArray
+        The target's axis, whose cadence goes on.
+
+    Raises
+    ------
+    SourceError
+        If a step is missing before its last one.
+    """
+    wanted = labels_on(time, have)
+    gone = [short(key) for key in wanted if key not in have]
+    if gone:
+        raise SourceError(
+            f"{name} has no {', '.join(gone)}, and goes on to {short(have[-1])}: what is known "
+            f"ahead goes on in steps of {Cadence.infer(time)}, as the target does. Add the missing "
+            f"maps, or list only the years before them under sources.{name}."
+        )
+    return len(wanted)
+
+
+def require_steps(name: str, keys: Sequence[str], *, have: Sequence[str]) -> dict[str, str]:
+    """Match the steps of the target to those of a source, which must have them all."""
+    found = matched(keys, have)
+    gone = [short(key) for key in keys if key not in found]
+    if gone:
+        kinds = {len(text) == 4 for text in (*keys, *have)}
+        more = (
+            ""
+            if len(kinds) == 1
+            else (" Integer years and dates match only where each year has one map.")
+        )
+        raise SourceError(
+            f"{name} has no {', '.join(gone)} (it has {', '.join(map(short, have))}): what has "
+            "time covers every step of the target. Add the missing maps, or shorten the target."
+            f"{more}"
+        )
+    return found

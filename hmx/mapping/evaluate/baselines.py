@@ -1,0 +1,106 @@
+"""What a network of the map job must beat, on the same folds: null rows.
+
+All of them see the values of the centre pixel at every step. The mean of the training
+samples, ridge regression (Hoerl and Kennard 1970), gradient boosting (histogram-based,
+Ke et al. 2017) and a random forest (:mod:`hmx.mapping.forest`), through scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import RidgeCV
+
+from hmx.mapping.evaluate.rounds import FitPredict, Guess, Rows
+from hmx.mapping.forest import fit_forest
+from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
+from hmx.mapping.spec import MapSpec
+
+Array = NDArray[np.float64]
+Features = NDArray[np.float32]
+
+_ALPHAS = np.logspace(-1, 5, 13)  # penalties, chosen by leave-one-out on the training rows
+_BOOSTING = {
+    "max_iter": 150, "learning_rate": 0.06, "max_leaf_nodes": 15, "min_samples_leaf": 10,
+    "l2_regularization": 1.0, "max_features": 0.3, "early_stopping": False,
+}  # fmt: skip
+
+
+def null_rows(raw: RawWindows, truth: Array, spec: MapSpec) -> dict[str, FitPredict]:
+    """Build the null rows of a scorecard.
+
+    Parameters
+    ----------
+    raw : RawWindows
+        Around all samples.
+    truth : ndarray, (n,)
+        Transformed units.
+    spec : MapSpec
+        Names of the bands.
+
+    Returns
+    -------
+    dict of str to callable
+        ``forest``, ``boosting``, ``linear``, ``mean``; each fits its scales and itself
+        on the training rows alone.
+    """
+    middle = centre_of(raw)
+
+    def with_features(predict: Callable[[Features, Array, Features, int], Guess]) -> FitPredict:
+        def fit_predict(train: Rows, test: Rows, seed: int) -> Guess:
+            x = features(middle, train, spec)
+            return predict(x[train], truth[train], x[test], seed)
+
+        return fit_predict
+
+    fits = {"forest": _forest, "boosting": _boosting, "linear": _linear, "mean": _mean}
+    return {name: with_features(predict) for name, predict in fits.items()}
+
+
+def centre_of(raw: RawWindows) -> RawWindows:
+    """Cut windows down to their centre pixel, (.., 1, 1)."""
+    at = raw.dynamic.shape[-1] // 2
+    one = (..., slice(at, at + 1), slice(at, at + 1))
+    return RawWindows(raw.dynamic[one], raw.static[one])
+
+
+def features(middle: RawWindows, train: Rows, spec: MapSpec) -> Features:
+    """Scale centre values by the training rows; missing ones are 0, the mean.
+
+    Parameters
+    ----------
+    middle : RawWindows
+        From :func:`centre_of`.
+    train : ndarray of int
+        Training rows.
+    spec : MapSpec
+        Names of the bands.
+
+    Returns
+    -------
+    ndarray of float32, (n, f)
+        In the order of ``MapSpec.features``.
+    """
+    return centre(scaled(middle, spec, fit_band_scaler(middle, train, spec)))
+
+
+def _mean(_x: Features, y: Array, new: Features, _seed: int) -> Guess:
+    return Guess(np.full((1, len(new)), y.mean()))
+
+
+def _linear(x: Features, y: Array, new: Features, _seed: int) -> Guess:
+    fitted = RidgeCV(alphas=_ALPHAS).fit(x.astype(np.float64), y)
+    return Guess(fitted.predict(new.astype(np.float64))[None])
+
+
+def _boosting(x: Features, y: Array, new: Features, seed: int) -> Guess:
+    fitted = HistGradientBoostingRegressor(random_state=seed, **_BOOSTING).fit(x, y)
+    return Guess(fitted.predict(new)[None])
+
+
+def _forest(x: Features, y: Array, new: Features, seed: int) -> Guess:
+    mean, spread = fit_forest(x, y, seed).moments(new)
+    return Guess(mean[None], spread)

@@ -1,0 +1,302 @@
+"""What can be chosen about the fit of a mapper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from hmx.errors import BadArgument, did_you_mean
+from hmx.networks.options import MapperOptions
+from hmx.settings import (
+    Count,
+    Epochs,
+    Folds,
+    Members,
+    Numbers,
+    Options,
+    Processes,
+    Rate,
+    Seed,
+    Share,
+    Side,
+    Weight,
+    parse,
+)
+from hmx.splits.options import SplitMethod
+
+_NAMES_OF_THE_STUDY = {
+    "loss_type": "loss",
+    "loss_alpha": "alpha",
+    "target_transform": "transform",
+    "num_runs": "runs",
+}
+
+
+Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
+TargetTransform = Literal["none", "log", "log1p", "normalize"]
+
+
+class MapTrainOptions(Options):
+    """The fit of a mapper.
+
+    The names of an earlier study are taken too: ``loss_type``, ``loss_alpha``,
+    ``target_transform`` and ``num_runs``.
+
+    Parameters
+    ----------
+    loss : str
+        ``l1``, ``mse``, ``composite_l1``, ``composite_l2``, ``huber`` or ``quantile``;
+        see :mod:`hmx.mapping.train.losses`. Default: ``huber``, or ``quantile`` of a
+        network with knots.
+    alpha : float
+        Share of the plain loss in a composite one; the rest is chi-squared.
+    sigma : float, optional
+        Standard error of a measurement near 0 for chi-squared, target units. Default:
+        half the standard deviation of the training values.
+    sigma_relative : float
+        Standard error of a large measurement, as a share of it.
+    transform : {"none", "log", "log1p", "normalize"}
+        What the target goes through.
+    bias_correction : {"none", "ratio"}
+        Whether the central estimate is multiplied by the sum of the truths over the sum
+        of the predictions on inner folds.
+    balance : int
+        Bins of the target that batches are drawn from equally: the lower half, the next
+        quarter, the next eighth ... 0 draws each sample once an epoch.
+    augment : bool
+        Whether windows are turned and mirrored.
+    epochs, batch : int
+        Epochs, and samples per step.
+    lr, weight_decay, clip : float
+        Peak learning rate and decay of AdamW, and the largest gradient norm.
+    validation : float
+        Share of the groups kept to stop early and to choose the best weights. 0 keeps
+        none: all epochs are run, and nothing is lost to validation.
+    patience : int
+        Epochs without a better validation loss before stopping.
+    inner : int
+        Folds of groups within the training samples, for what must come from predictions
+        of samples that a network has not seen.
+    blend : float
+        Weight of a random forest beside the networks, 0 to 1; 0 for none.
+    runs : int
+        Networks to train, with seeds ``seed``, ``seed + 1`` ...
+    ensemble : bool
+        Whether to keep all of them, or the one that did best on the validation groups.
+    seed : int
+        Decides initial weights, groups and batches.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    parallel : str
+        How several processes train one network: a strategy of Lightning, e.g. ``ddp``.
+    devices, num_nodes : int
+        Processes per node and nodes.
+    """
+
+    loss: Loss | None = None
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    sigma: Annotated[float, Field(gt=0, le=1e30)] | None = None
+    sigma_relative: Weight = 0.1
+    transform: TargetTransform = "log1p"
+    bias_correction: Literal["none", "ratio"] = "none"
+    balance: Annotated[int, Field(ge=0, le=1000)] = 0
+    augment: bool = True
+    epochs: Epochs = 12
+    batch: Count = 128
+    lr: Rate = 2e-3
+    weight_decay: Weight = 0.3
+    clip: Annotated[float, Field(gt=0, le=1e9)] = 1.0
+    validation: Share = 0.0
+    patience: Count = 5
+    inner: Folds = 5
+    blend: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    runs: Members = 5
+    ensemble: bool = True
+    seed: Seed = 0
+    device: str = "auto"
+    parallel: str = "auto"
+    devices: Processes = 1
+    num_nodes: Processes = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_in_the_study(cls, values: Any) -> Any:
+        return renamed(values, _NAMES_OF_THE_STUDY)
+
+    @model_validator(mode="after")
+    def _possible(self) -> MapTrainOptions:
+        if self.balance == 1:
+            raise ValueError("balance=1 is one bin, which balances nothing. Try 4, or 0 for none.")
+        if self.runs > 1 and not self.ensemble and not self.validation:
+            raise ValueError(
+                f"the best of runs={self.runs} is chosen on validation groups, and validation=0 "
+                "keeps none. Try validation=0.1, or ensemble=True to keep all."
+            )
+        return self
+
+
+def renamed(values: Any, names: Mapping[str, str]) -> Any:
+    """Give options that came under other names their own.
+
+    Parameters
+    ----------
+    values : mapping
+        What the user gave; anything else is returned as it is.
+    names : mapping of str to str
+        Other name to own name.
+
+    Raises
+    ------
+    ValueError
+        If an option came under both.
+    """
+    if not isinstance(values, Mapping):
+        return values
+    for other, own in names.items():
+        if other in values and own in values:
+            raise ValueError(
+                f"{other} is another name of {own}, and both are given. Leave one out."
+            )
+    return {names.get(name, name): value for name, value in values.items()}
+
+
+def split_mapping(options: Mapping[str, Any]) -> tuple[MapperOptions, MapTrainOptions]:
+    """Tell options of the network from options of the fit, and validate both.
+
+    Parameters
+    ----------
+    options : mapping
+        By field name, or the name of the earlier study.
+
+    Raises
+    ------
+    BadArgument
+        If one is unknown or impossible, or loss and network do not fit.
+    """
+    known = [*MapperOptions.model_fields, *MapTrainOptions.model_fields, *_NAMES_OF_THE_STUDY]
+    for name in options:
+        if name not in known:
+            raise BadArgument(
+                f"unknown option {name!r} (known: {', '.join(known)}).{did_you_mean(name, known)}"
+            )
+    network = {k: v for k, v in options.items() if k in MapperOptions.model_fields}
+    fit = {k: v for k, v in options.items() if k not in MapperOptions.model_fields}
+    chosen = parse(MapperOptions, network), parse(MapTrainOptions, fit)
+    loss_of(*chosen)
+    return chosen
+
+
+def loss_of(network: MapperOptions, fit: MapTrainOptions) -> Loss:
+    """Return the loss that a network is trained on.
+
+    Raises
+    ------
+    BadArgument
+        If a loss of one number is asked for of a quantile head, or the other way round.
+    """
+    loss = fit.loss or ("quantile" if network.knots else "huber")
+    if (loss == "quantile") != bool(network.knots):
+        told = f"knots={list(network.knots)}" if network.knots else "knots=[]"
+        raise BadArgument(
+            f"loss={loss!r} does not fit {told}: a quantile head is trained on loss='quantile', "
+            "and a head of one number on another. Try loss='quantile' with "
+            "knots=[0.05, 0.25, 0.5, 0.75, 0.95], or leave both out."
+        )
+    return loss
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_label(value: Any) -> Any:
+    """Write a date as text: YAML reads 2015-06-30 as one."""
+    return value.isoformat()[:10] if hasattr(value, "isoformat") else value
+
+
+class MapOptions(Options):
+    """A map.
+
+    Parameters
+    ----------
+    level : tuple of float
+        Central prediction intervals, percent.
+    time : int or str, optional
+        Date of the map: a year or an ISO date; ``year`` means the same. Default: the
+        last step. The steps up to it are what the network sees.
+    tile : int, optional
+        Side of a tile, the piece that one task computes, px. Default: decided from
+        the chunk.
+    chunk : int, optional
+        Side of an output chunk, px; a tile is a whole number of chunks, so that no
+        two tasks share one. Default: 512, or a whole part of the tile.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+
+    level: Numbers = ()
+    time: Annotated[int | str | None, BeforeValidator(_as_label)] = None
+    tile: Side | None = None
+    chunk: Side | None = None
+    device: str = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _year(cls, values: Any) -> Any:
+        return renamed(values, {"year": "time"})
+
+    @field_validator("level")
+    @classmethod
+    def _percent(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < level < 100 for level in levels):
+            raise ValueError("a level is a percentage between 0 and 100. Try 90.")
+        return tuple(sorted(set(levels)))
+
+    @model_validator(mode="after")
+    def _whole_chunks(self) -> MapOptions:
+        if self.tile and self.chunk and self.tile % self.chunk:
+            whole = self.chunk * max(1, round(self.tile / self.chunk))
+            raise ValueError(
+                f"tile={self.tile} is no whole number of chunks (chunk={self.chunk}), so two tasks "
+                f"would share one. Try tile={whole}."
+            )
+        return self
+
+
+class MapScoreOptions(Options):
+    """What a mapper is scored on, beside the split of its training.
+
+    Parameters
+    ----------
+    beside : tuple of str
+        Other methods of splitting, each told beside the one that is judged by.
+    level : tuple of float
+        Central intervals whose coverage is told, percent.
+    inner : int
+        Inner folds of each training part that intervals are learnt from; 0 for the
+        other outer folds, at no cost.
+    """
+
+    beside: Annotated[tuple[SplitMethod, ...], BeforeValidator(_as_list)] = ("random",)
+    level: Numbers = (50.0, 80.0, 90.0)
+    inner: Annotated[int, Field(ge=0, le=1000)] = 0
+
+    @field_validator("beside")
+    @classmethod
+    def _possible(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        for method in methods:
+            if method in ("distance", "regions"):
+                raise ValueError(
+                    f"{method!r} needs more than its name. Judge by it: train.split: "
+                    f"{{method: {method}, ...}}."
+                )
+        return methods
+
+    @field_validator("level")
+    @classmethod
+    def _percent(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if not levels or any(not 0 < level < 100 for level in levels):
+            raise ValueError("a level is a percentage between 0 and 100. Try 90.")
+        return tuple(sorted(set(levels)))

@@ -1,0 +1,88 @@
+"""Describe: put names, coordinates and attributes around a map's arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hmx.cube.bands import Bands
+from hmx.cube.geozarr import without
+from hmx.engine.flags import QUALITY
+from hmx.engine.result import bare, place, variable_of
+from hmx.mapping.spec import MapSpec
+from hmx.mapping.window import INSIDE, OUTSIDE, UNKNOWN
+from hmx.windows import Span, Window
+
+_FLAGS = ("covariate_missing", "no_data")  # of quality, that a map can raise
+
+
+def describe_map(
+    arrays: Mapping[str, Any], bands: Bands, window: Window, spec: MapSpec, steps: Span
+) -> xr.Dataset:
+    """Build the Dataset of a map, in the inner form.
+
+    Parameters
+    ----------
+    arrays : mapping of str to dask array
+        By output: ``mean``, ``lo_90``, ``hi_90`` ..., ``dissimilarity``, ``applicable``,
+        ``quality``.
+    bands : Bands
+        Source of coordinates and CRS.
+    window : Window
+        The part of the cube that the arrays cover.
+    spec : MapSpec
+        Of the model.
+    steps : Span
+        That the map is made from; the last of a calendar is its date.
+    """
+    variables = {
+        variable_of(output, spec.target): (("y", "x"), array, _attrs(output, spec))
+        for output, array in arrays.items()
+    }
+    time = bands.data["time"]
+    coords: dict[str, Any] = {
+        "y": bare(bands.data["y"].isel(y=window.y.slice)),
+        "x": bare(bands.data["x"].isel(x=window.x.slice)),
+    }
+    if not spec.climatology:
+        coords["time"] = ((), time.values[steps.stop - 1], time.attrs)
+    result = xr.Dataset(variables, coords=coords)
+    kept = without(bands.data.attrs)
+    result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
+    listed = "spatial_ref" if spec.climatology else "time spatial_ref"
+    return place(result, bands, window, listed=listed)
+
+
+def _attrs(output: str, spec: MapSpec) -> dict[str, Any]:
+    """Say what an output is, in CF attributes."""
+    if output == "quality":
+        return {
+            "long_name": "what a mapped pixel had to do without",
+            "flag_masks": np.array([QUALITY[name] for name in _FLAGS], "uint8"),
+            "flag_meanings": " ".join(_FLAGS),
+        }
+    if output == "applicable":
+        return {
+            "long_name": "whether a pixel is like what was trained on (area of applicability)",
+            "flag_values": np.array([OUTSIDE, INSIDE, UNKNOWN], "uint8"),
+            "flag_meanings": "outside inside no_data",
+        }
+    if output == "dissimilarity":
+        title = "dissimilarity from what was trained on (Meyer & Pebesma 2021)"
+        return {"long_name": title, "units": "1"}
+    attrs: dict[str, Any] = {"long_name": f"{spec.target}, {_title(output)}"}
+    if spec.units is not None:
+        attrs["units"] = spec.units
+    if spec.valid_range is not None:
+        attrs["valid_range"] = list(spec.valid_range)
+    return attrs | ({"hmx_role": "target"} if output == "mean" else {})
+
+
+def _title(output: str) -> str:
+    if output == "mean":
+        return "central estimate"
+    end, level = output.split("_")
+    return f"{'lower' if end == 'lo' else 'upper'} end of the central {level} % interval"

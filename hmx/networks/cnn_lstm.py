@@ -1,0 +1,279 @@
+"""Mapper: from a window of bands around a point, over time, to the quantity there.
+
+``cnn_lstm`` is a CNN of valid convolutions that turns each step of a window into
+features, and an LSTM (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735)
+that reads them. A linear function of the centre pixel's values and of the window's means
+is added: most of what bands say of soil is linear, and the network learns the rest.
+Nothing of it is padded, so a tile can be mapped in one go: :meth:`CnnLstm.see` takes
+rasters of any size, and :meth:`CnnLstm.read` the features of any pixels.
+
+``refitted_covlstm`` is the network of an earlier study as it was, which pads with zeros
+around its window and so needs a window for each pixel.
+
+Tensors: ``n`` windows or tiles, ``t`` steps, ``c`` dynamic and ``s`` static channels,
+``f`` features, ``q`` outputs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hmx.bundles.folder import check_weights
+from hmx.hardware import plain_torch
+from hmx.networks.options import MapperOptions
+
+if TYPE_CHECKING:
+    from hmx.networks.base import MapperModel
+
+
+class Mapper(nn.Module):
+    """A network of the map job.
+
+    Parameters
+    ----------
+    options : MapperOptions
+        What it is made of.
+    """
+
+    def __init__(self, options: MapperOptions):
+        super().__init__()
+        self.options = options
+
+    @property
+    def outputs(self) -> int:
+        """Numbers it gives for each pixel: one, or one for each knot."""
+        return len(self.options.knots) or 1
+
+    def forward(self, dynamic: Tensor, static: Tensor) -> Tensor:
+        """Tell the quantity at the centre of windows.
+
+        Parameters
+        ----------
+        dynamic, static : Tensor
+            Scaled windows, (n, t, c, w, w) and (n, s, w, w).
+
+        Returns
+        -------
+        Tensor
+            In scaled transformed units, (n, q); ascending over knots.
+        """
+        raise NotImplementedError
+
+    def finish(self, raw: Tensor) -> Tensor:
+        """Turn raw outputs, (n, q), into one number or ascending quantiles."""
+        if not self.options.knots:
+            return raw
+        middle = self.options.knots.index(0.5)
+        gaps, centre = functional.softplus(raw), raw[:, middle : middle + 1]
+        below = gaps[:, :middle].flip(1).cumsum(1).flip(1)
+        return torch.cat((centre - below, centre, centre + gaps[:, middle + 1 :].cumsum(1)), 1)
+
+
+class CnnLstm(Mapper):
+    """Valid convolutions for each step, an LSTM over the steps, and a linear skip.
+
+    Parameters
+    ----------
+    options : MapperOptions
+        Of ``arch="cnn_lstm"``.
+    dynamic, static : int
+        Channels of a step, and of what does not change.
+    steps : int
+        Of time.
+    """
+
+    def __init__(self, options: MapperOptions, *, dynamic: int, static: int, steps: int):
+        super().__init__(options)
+        self.dynamic = dynamic
+        inputs = (dynamic + static, *options.widths[:-1])
+        self.convs = nn.ModuleList(
+            nn.Conv2d(before, after, side)
+            for before, after, side in zip(inputs, options.widths, options.kernels(), strict=True)
+        )
+        spatial = options.widths[:-1] if "spatial" in options.attention else ()
+        self.gates = nn.ModuleList(nn.Conv2d(width, 1, 1) for width in spatial)
+        self.lstm = nn.LSTM(
+            options.widths[-1],
+            options.hidden,
+            options.layers,
+            batch_first=True,
+            bidirectional=options.bidirectional,
+        )
+        states = options.hidden * (2 if options.bidirectional else 1)
+        weighed = "temporal" in options.attention
+        self.weigh = nn.Linear(states, 1) if weighed else None
+        self.dropout = nn.Dropout(options.dropout)
+        self.head = nn.Linear(states * (2 if weighed else 1) + options.widths[-1], self.outputs)
+        values = 2 * (steps * dynamic + static)
+        self.skip = nn.Linear(values, self.outputs) if options.skip else None
+        if self.skip is not None:
+            nn.init.zeros_(self.skip.weight)
+            nn.init.zeros_(self.skip.bias)
+
+    def forward(self, dynamic: Tensor, static: Tensor) -> Tensor:
+        """See :meth:`Mapper.forward`."""
+        features = self.see(dynamic, static)[..., 0, 0]
+        return self.read(features, self.centre(dynamic, static)[..., 0, 0])
+
+    def see(self, dynamic: Tensor, static: Tensor, *, dense: bool = False) -> Tensor:
+        """Turn each step into features.
+
+        Parameters
+        ----------
+        dynamic, static : Tensor
+            (n, t, c, y, x) and (n, s, y, x): windows, or tiles with their margins.
+        dense : bool
+            Whether every pixel of a tile is wanted. Pools then go on by one pixel, and
+            what follows them is dilated, which gives each pixel what its own window
+            would (Giusti et al. 2013, arXiv:1302.1700).
+
+        Returns
+        -------
+        Tensor
+            (n, t, f, y - w + 1, x - w + 1).
+        """
+        x, step = self._enter(dynamic, static), 1
+        for number in range(1, len(self.convs) + 1):
+            x = (self._convolve(number, x, step) if number > 1 else x).relu()
+            if number <= len(self.gates):
+                x = x * (2 * torch.sigmoid(self.gates[number - 1](x)))  # 1 at first, about
+            if number in self.options.pool:
+                x = functional.max_pool2d(x, 2, stride=1 if dense else 2, dilation=step)
+                step *= 2 if dense else 1
+        return x.unflatten(0, dynamic.shape[:2])
+
+    def _convolve(self, number: int, x: Tensor, step: int) -> Tensor:
+        conv: Any = self.convs[number - 1]
+        return functional.conv2d(x, conv.weight, conv.bias, dilation=step)
+
+    def _enter(self, dynamic: Tensor, static: Tensor) -> Tensor:
+        """Convolve bands, with static ones as bands of every step, but once for all."""
+        conv: Any = self.convs[0]
+        if not self.dynamic:
+            steps = dynamic.shape[1]
+            return functional.conv2d(static, conv.weight, conv.bias).repeat_interleave(steps, 0)
+        seen = functional.conv2d(dynamic.flatten(0, 1), conv.weight[:, : self.dynamic], conv.bias)
+        if static.shape[1]:
+            steps = seen.unflatten(0, dynamic.shape[:2])
+            fixed = functional.conv2d(static, conv.weight[:, self.dynamic :])
+            seen = (steps + fixed.unsqueeze(1)).flatten(0, 1)
+        return seen
+
+    def centre(self, dynamic: Tensor, static: Tensor) -> Tensor:
+        """Take what the skip sees: values of the centre pixels, and means of their windows.
+
+        Returns
+        -------
+        Tensor
+            (n, 2 * (t * c + s), y - w + 1, x - w + 1).
+        """
+        side = self.options.window
+        bands = torch.cat((dynamic.flatten(1, 2), static), dim=1)
+        y, x = (slice(side // 2, size - side // 2) for size in bands.shape[-2:])
+        means = functional.avg_pool2d(functional.avg_pool2d(bands, (side, 1), 1), (1, side), 1)
+        return torch.cat((bands[..., y, x], means), dim=1)
+
+    def read(self, features: Tensor, centre: Tensor) -> Tensor:
+        """Tell the quantity from features, (n, t, f), and what the skip sees, (n, k).
+
+        Returns
+        -------
+        Tensor
+            (n, q).
+        """
+        states, (last, _) = self.lstm(features)
+        ways = 2 if self.options.bidirectional else 1
+        parts = [*last[-ways:], features[:, -1]]
+        if self.weigh is not None:
+            parts.append((states * self.weigh(states).softmax(dim=1)).sum(dim=1))
+        raw = self.head(self.dropout(torch.cat(parts, dim=1)))
+        return self.finish(raw if self.skip is None else raw + self.skip(centre))
+
+
+class CovLstm(Mapper):
+    """The network of the earlier study: zero-padded convolutions in a window.
+
+    Two 3 x 3 convolutions, each with ReLU and max-pooling by 2; a fully connected layer;
+    a two-layer LSTM; its last state and the last step's features of the convolutions
+    enter a head of 64, 32 and 1. Static bands are bands of every step.
+
+    Parameters
+    ----------
+    options : MapperOptions
+        Of ``arch="refitted_covlstm"``.
+    bands : int
+        Channels of a step, static ones among them.
+    """
+
+    def __init__(self, options: MapperOptions, *, bands: int):
+        super().__init__(options)
+        narrow, wide = options.widths
+        self.convs = nn.Sequential(
+            nn.Conv2d(bands, narrow, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(narrow, wide, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        )  # fmt: skip
+        seen = wide * (options.window // 4) ** 2
+        self.flat = nn.Sequential(nn.Linear(seen, 128), nn.ReLU(), nn.Dropout(options.dropout))
+        self.lstm = nn.LSTM(
+            128, options.hidden, options.layers, batch_first=True, dropout=options.dropout
+        )
+        self.head = nn.Sequential(
+            nn.Linear(options.hidden + seen, 64), nn.ReLU(), nn.Dropout(options.dropout),
+            nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, self.outputs),
+        )  # fmt: skip
+
+    def forward(self, dynamic: Tensor, static: Tensor) -> Tensor:
+        """See :meth:`Mapper.forward`."""
+        steps = dynamic.shape[1]
+        bands = torch.cat((dynamic, static.unsqueeze(1).expand(-1, steps, -1, -1, -1)), dim=2)
+        features = self.convs(bands.flatten(0, 1))
+        states, _ = self.lstm(self.flat(features).unflatten(0, (-1, steps)))
+        last = features.unflatten(0, (-1, steps))[:, -1]
+        return self.finish(self.head(torch.cat((states[:, -1], last), dim=1)))
+
+
+def build(options: MapperOptions, *, dynamic: int, static: int, steps: int) -> Mapper:
+    """Make an untrained network.
+
+    Parameters
+    ----------
+    options : MapperOptions
+        Of the network.
+    dynamic, static : int
+        Channels of a step and of what does not change, those of validity included.
+    steps : int
+        Of time.
+    """
+    if options.arch == "refitted_covlstm":
+        return CovLstm(options, bands=dynamic + static)
+    return CnnLstm(options, dynamic=dynamic, static=static, steps=steps)
+
+
+def load(bundle: MapperModel, member: int = 0) -> Mapper:
+    """Make a trained network, on the CPU and in evaluation mode.
+
+    Parameters
+    ----------
+    bundle : MapperModel
+        Where its weights are.
+    member : int
+        Which of an ensemble.
+
+    Raises
+    ------
+    BundleError
+        If the weights are not those of such a network.
+    """
+    spec, weights = bundle.spec, bundle.member(member)
+    dynamic, static = spec.channels
+    with torch.device("meta"):  # of shapes alone: a spec may ask for any amount of memory
+        plan = build(spec.network, dynamic=dynamic, static=static, steps=spec.steps).state_dict()
+    check_weights({k: w.shape for k, w in weights.items()}, {k: w.shape for k, w in plan.items()})
+    with plain_torch():
+        network = build(spec.network, dynamic=dynamic, static=static, steps=spec.steps)
+    network.load_state_dict({name: torch.from_numpy(w.copy()) for name, w in weights.items()})
+    return network.eval()

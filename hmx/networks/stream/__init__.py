@@ -1,0 +1,1 @@
+"""Stream: a second executor of the recursive ConvLSTM, which streams rows."""

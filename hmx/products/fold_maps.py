@@ -1,0 +1,141 @@
+"""Fold map: which part of a map is learned from, and which is held out.
+
+Colours are those of Okabe and Ito (2008), told apart by colour-blind readers;
+pixels that buffers take are hatched, and missing data has a grey of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from hmx.cube.grid import Grid
+from hmx.forecast.folds import MOST, thin
+from hmx.products.forecast_maps import MISSING
+from hmx.products.mapframe import dress, stretch
+from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION, Split
+
+COLOURS = {TRAIN: "#56B4E9", VALIDATION: "#F0E442", CALIBRATION: "#009E73", TEST: "#D55E00"}
+BUFFER = "0.95"  # beneath the hatches
+_COLUMNS = 3  # of maps
+_BUFFERED = 254  # in a picture: in a block with a role, but within a buffer
+
+
+def draw_folds(
+    splits: Split | Sequence[Split],
+    grid: Grid,
+    *,
+    valid: np.ndarray | None = None,
+    pixels: Sequence[Mapping[int, int]] | None = None,
+    width: float = 6.0,
+) -> Figure:
+    """Draw the roles of pixels on the map, one map per split.
+
+    Parameters
+    ----------
+    splits : Split or sequence of Split
+        At most 1,200 rows and columns of each are drawn, however large the grid.
+    grid : Grid
+        Where its pixels lie; gives axes in units of the CRS and the scale.
+    valid : ndarray of bool, optional
+        Which of the pixels drawn hold data, as in :class:`hmx.forecast.folds.FoldPlan`.
+    pixels : sequence of mapping, optional
+        Pixels with data of each role, for the legends. Default: counted by
+        place, with data or without.
+    width : float
+        Of one map, inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not shown, and known to no backend: ``figure.savefig("folds.png")``.
+    """
+    splits = (splits,) if isinstance(splits, Split) else tuple(splits)
+    counts = pixels or [_by_place(split) for split in splits]
+    columns = min(_COLUMNS, math.ceil(math.sqrt(len(splits))))
+    rows = math.ceil(len(splits) / columns)
+    west, south, east, north = grid.bounds
+    height = width * stretch(grid) * (north - south) / (east - west)
+    figure = Figure(
+        figsize=(columns * width, rows * (min(max(height, 2.0), 2.5 * width) + 1.6)),
+        layout="compressed",
+    )
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(splits) :]:
+        axis.set_axis_off()
+    for number, (axis, split, count) in enumerate(zip(axes, splits, counts, strict=False), 1):
+        _map(axis, split, grid, valid)
+        title = f"fold {number} of {len(splits)}: " if len(splits) > 1 else ""
+        title += f"blocks of {split.block} px, buffer {split.buffer} px"
+        axis.set_title(f"{title} (split {split.digest})", fontsize=9)
+        _legend(axis, split, count)
+    return figure
+
+
+def _by_place(split: Split) -> dict[int, int]:
+    """Count the pixels of each role by place alone, and those that buffers take."""
+    empty = replace(split, buffer=0).areas()[UNUSED]
+    areas = split.areas()
+    return {**areas, UNUSED: areas[UNUSED] - empty}
+
+
+def _map(axis: Axes, split: Split, grid: Grid, valid: np.ndarray | None) -> None:
+    """Paint the roles of one split, with hatches, axes and scale."""
+    shape = (MOST, MOST) if valid is None else valid.shape
+    rows, cols = (thin(size, most) for size, most in zip(split.shape, shape, strict=True))
+    roles = split.roles_at(rows, cols)
+    owned = split.table[np.ix_(rows // split.block, cols // split.block)] != UNUSED
+    roles = np.where(owned & (roles == UNUSED), np.uint8(_BUFFERED), roles)
+    if valid is not None:
+        roles = np.where(valid, roles, np.uint8(UNUSED))
+    palette = np.ones((256, 3))
+    for role, colour in {**COLOURS, _BUFFERED: BUFFER, UNUSED: MISSING}.items():
+        palette[role] = to_rgb(colour)
+    west, south, east, north = grid.bounds
+    axis.imshow(
+        palette[roles],
+        interpolation="nearest",
+        extent=(west, east, south, north),
+        aspect=stretch(grid),
+    )
+    buffered = roles == _BUFFERED
+    if buffered.any() and min(buffered.shape) > 1:
+        axis.contourf(
+            grid.x[cols], grid.y[rows], buffered, levels=[0.5, 1.5], colors="none", hatches=["////"]
+        )
+    dress(axis, grid)
+
+
+def _legend(axis: Axes, split: Split, pixels: Mapping[int, int]) -> None:
+    """Name colours with the blocks and pixels they stand for, below the map."""
+    handles = []
+    for role, name in ROLES.items():
+        if blocks := int((split.table == role).sum()):
+            label = f"{name}: {blocks:,} block{'s' * (blocks > 1)}, {pixels.get(role, 0):,} px"
+            handles.append(_patch(COLOURS[role], label))
+    if split.buffer:
+        label = f"in buffers: {pixels.get(UNUSED, 0):,} px"
+        handles.append(
+            Patch(facecolor=BUFFER, edgecolor="black", hatch="////", lw=0.5, label=label)
+        )
+    handles.append(Patch(facecolor=MISSING, edgecolor="black", lw=0.5, label="no data"))
+    axis.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        borderaxespad=6,  # below the axis labels
+        ncols=2,
+        fontsize=7,
+        frameon=False,
+    )
+
+
+def _patch(colour: str, label: str, *, hatch: str | None = None) -> Patch:
+    return Patch(facecolor=colour, edgecolor="black", hatch=hatch, linewidth=0.5, label=label)

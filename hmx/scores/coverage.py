@@ -1,0 +1,183 @@
+"""Calibration as sums: coverage of intervals, histogram of the PIT."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hmx.errors import BadArgument
+from hmx.scores.sums import Array, Sums, pick, spread_weights
+
+BINS = 20  # of the PIT, each 5 % of probability wide
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage(Sums):
+    """Hold the sums that tell how often a central interval holds the truth.
+
+    Attributes
+    ----------
+    weight : float, units of the weights
+        Sum over the pixels counted.
+    held : float, units of the weights
+        ... over those whose truth is inside.
+    wide, penalised : float, weight x units of the target
+        Weighted sums of the width and of the interval score.
+
+    Examples
+    --------
+    >>> half = Coverage.of([1.0, 5.0], [0.0, 0.0], [2.0, 2.0], pit=[0.5, 0.99], level=80)
+    >>> half.share, half.width, round(half.interval_score, 3)
+    (0.5, 2.0, 17.0)
+    """
+
+    weight: float = 0.0
+    held: float = 0.0
+    wide: float = 0.0
+    penalised: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        truth: ArrayLike,
+        lower: ArrayLike,
+        upper: ArrayLike,
+        *,
+        pit: ArrayLike,
+        level: float,
+        weight: ArrayLike | None = None,
+    ) -> Coverage:
+        """Count truths inside the central interval of a level.
+
+        A truth is inside if its randomised PIT is at most ``level / 2`` away
+        from one half. Closed intervals would count every tie: where half of the
+        pixels never change, an interval that ends at "no change" would seem to
+        hold far more than its level says.
+
+        Parameters
+        ----------
+        truth, lower, upper : array_like, any shape, units of the target
+            Truth and the interval's ends. A pixel missing from any is left out.
+        pit : array_like, shape of `truth`
+            From :func:`hmx.scores.pit`.
+        level : float, %
+            Between 0 and 100.
+        weight : array_like, broadcastable to `truth`, >= 0, optional
+            For example cell areas in m2.
+
+        Returns
+        -------
+        Coverage
+            The interval score is that of Gneiting and Raftery (2007, eq. 43).
+
+        Raises
+        ------
+        BadArgument
+            If `level` is no percentage, or a weight is negative or infinite.
+        """
+        if not 0 < level < 100:
+            raise BadArgument(
+                f"level={level}: a level is a percentage between 0 and 100. Try level=80."
+            )
+        miss = 1 - level / 100
+        y, low, high, z = (np.asarray(a, dtype=np.float64) for a in (truth, lower, upper, pit))
+        weights = spread_weights(weight, y.shape)
+        with np.errstate(invalid="ignore"):  # infinite less infinite is not finite either
+            keep = (weights > 0) & np.isfinite(y + low + high + z)
+        y, low, high, z, w = pick(keep, y, low, high, z, weights)
+        width = high - low
+        outside = np.maximum(low - y, 0.0) + np.maximum(y - high, 0.0)
+        return cls(
+            weight=float(w.sum()),
+            held=float(w[np.abs(z - 0.5) <= 0.5 - miss / 2].sum()),
+            wide=float((w * width).sum()),
+            penalised=float((w * (width + 2 / miss * outside)).sum()),
+        )
+
+    @property
+    def share(self) -> float:
+        """Weighted share of truths inside, 0 to 1."""
+        return self._mean(self.held)
+
+    @property
+    def width(self) -> float:
+        """Mean width, in units of the target."""
+        return self._mean(self.wide)
+
+    @property
+    def interval_score(self) -> float:
+        """Mean interval score, in units of the target; smaller is better."""
+        return self._mean(self.penalised)
+
+    def _mean(self, total: float) -> float:
+        return total / self.weight if self.weight else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class PitHistogram(Sums):
+    """Hold the weight of the PIT in 20 bins of equal width.
+
+    A calibrated forecast fills all bins alike; a U says that intervals are too
+    narrow, a hump that they are too wide, a slope that there is a bias.
+
+    Attributes
+    ----------
+    weights : tuple of float, units of the weights
+        Weight of each bin, from PIT 0 to 1.
+    """
+
+    weights: tuple[float, ...] = field(default=(0.0,) * BINS)
+
+    @classmethod
+    def of(cls, pit: ArrayLike, *, weight: ArrayLike | None = None) -> PitHistogram:
+        """Sort the PIT of pixels into bins.
+
+        Parameters
+        ----------
+        pit : array_like, any shape, within [0, 1]
+            From :func:`hmx.scores.pit`; NaN is left out.
+        weight : array_like, broadcastable to `pit`, >= 0, optional
+            For example cell areas in m2.
+
+        Returns
+        -------
+        PitHistogram
+            1 counts in the last bin.
+
+        Raises
+        ------
+        BadArgument
+            If a weight is negative or infinite.
+        """
+        values = np.asarray(pit, dtype=np.float64)
+        weights = spread_weights(weight, values.shape)
+        keep = np.isfinite(values) & (weights > 0)
+        values, weights = (kept.ravel() for kept in pick(keep, values, weights))
+        bins = np.minimum((values * BINS).astype(np.int64), BINS - 1)
+        counted = np.bincount(bins, weights=weights, minlength=BINS)
+        return cls(tuple(counted.tolist()))
+
+    def __add__(self, other: PitHistogram) -> PitHistogram:
+        """Join two states into the state of the union of their pixels."""
+        pairs = zip(self.weights, other.weights, strict=True)
+        return PitHistogram(tuple(ours + theirs for ours, theirs in pairs))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the sums as JSON values, all digits kept."""
+        return {"weights": list(self.weights)}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> PitHistogram:
+        """Make the state again from the values of :meth:`as_dict`."""
+        return cls(tuple(facts["weights"]))
+
+    @property
+    def shares(self) -> Array:
+        """Share of each bin, shape (20,); 0.05 each if calibrated, NaN if empty."""
+        total = sum(self.weights)
+        return np.array(self.weights) / total if total else np.full(BINS, np.nan)

@@ -1,0 +1,151 @@
+"""Structural similarity (SSIM) as a sum, exact across tiles, with missing data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter, uniform_filter
+
+from hmx.errors import BadArgument
+from hmx.scores.sums import Array, Sums, pick, spread_weights
+from hmx.windows import Window
+
+Kind = Literal["uniform", "gaussian"]
+HALO: dict[Kind, int] = {"uniform": 3, "gaussian": 5}  # px that a pixel's window reaches
+_SIGMA = 1.5  # px, of the Gaussian window (Wang et al., 2004)
+
+
+def ssim_map(
+    truth: ArrayLike, forecast: ArrayLike, *, data_range: float, kind: Kind = "uniform"
+) -> Array:
+    """Compare the surroundings of each pixel in two maps.
+
+    SSIM of Wang et al. (2004, eq. 13; C1 = (0.01 L)², C2 = (0.03 L)²), with
+    population variances. Where data is missing, and beyond the edge, means are
+    masked: only pixels known in both maps count, and the window's weights are
+    divided by their sum over those.
+
+    Parameters
+    ----------
+    truth, forecast : array_like (y, x), units of the target
+        NaN is missing.
+    data_range : float, > 0, units of the target
+        L, the span between the smallest and the largest possible value.
+    kind : {'uniform', 'gaussian'}
+        Window of 7 x 7 equal weights, or of 11 x 11 Gaussian ones (sigma 1.5).
+
+    Returns
+    -------
+    array (y, x), float64, -1 to 1
+        NaN where either map is missing.
+
+    Raises
+    ------
+    BadArgument
+        If the shapes differ or are not (y, x), or `data_range` is not positive.
+    """
+    x, y = np.asarray(truth), np.asarray(forecast)
+    _check(x.shape, y.shape, data_range)
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = (np.where(known, a, 0).astype(np.float64) for a in (x, y))
+    share = np.where(known, _blur(known.astype(np.float64), kind), 1.0)
+    mean_x, mean_y = _blur(x, kind) / share, _blur(y, kind) / share
+    # Of variances only the sum is needed, so one filter does for both.
+    spread = _blur(x * x + y * y, kind) / share - mean_x**2 - mean_y**2
+    shared = _blur(x * y, kind) / share - mean_x * mean_y
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    like = (2 * mean_x * mean_y + c1) * (2 * shared + c2)
+    like /= (mean_x**2 + mean_y**2 + c1) * (np.maximum(spread, 0.0) + c2)
+    return np.where(known, like, np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Structure(Sums):
+    """Hold the sums that a mean SSIM is made of.
+
+    Attributes
+    ----------
+    weight : float, units of the weights
+        Sum over the pixels counted.
+    total : float, units of the weights
+        Weighted sum of the SSIM map.
+    """
+
+    weight: float = 0.0
+    total: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        truth: ArrayLike,
+        forecast: ArrayLike,
+        data_range: float,
+        *,
+        crop: Window | None = None,
+        weight: ArrayLike | None = None,
+        kind: Kind = "uniform",
+    ) -> Structure:
+        """Sum the SSIM map of a tile over its core.
+
+        Parameters
+        ----------
+        truth, forecast : array_like (y, x), units of the target
+            NaN is missing. Tiles add up to the whole if each comes with ``HALO[kind]``
+            true pixels around its core, or ends at the raster's edge.
+        data_range : float, > 0, units of the target
+            Span between the smallest and the largest possible value.
+        crop : Window, optional
+            The core, in pixels of the arrays; all of them by default.
+        weight : array_like, broadcastable to the core, >= 0, optional
+            For example cell areas in m2.
+        kind : {'uniform', 'gaussian'}
+            Window of :func:`ssim_map`.
+
+        Returns
+        -------
+        Structure
+            Over the pixels known in both maps.
+
+        Raises
+        ------
+        BadArgument
+            As :func:`ssim_map`, or if a weight is negative or infinite.
+        """
+        found = ssim_map(truth, forecast, data_range=data_range, kind=kind)
+        return cls.sums(found if crop is None else found[crop.slices], weight=weight)
+
+    @classmethod
+    def sums(cls, ssim: Array, *, weight: ArrayLike | None = None) -> Structure:
+        """Sum SSIM values of pixels, any shape; NaN is left out."""
+        weights = spread_weights(weight, ssim.shape)
+        keep = np.isfinite(ssim) & (weights > 0)
+        values, w = pick(keep, ssim, weights)
+        return cls(weight=float(w.sum()), total=float((w * values).sum()))
+
+    @property
+    def ssim(self) -> float:
+        """Mean SSIM, -1 to 1; 1 for equal maps."""
+        return self.total / self.weight if self.weight else math.nan
+
+
+def _blur(layer: Array, kind: Kind) -> NDArray[Any]:
+    if kind == "uniform":
+        return np.asarray(uniform_filter(layer, 2 * HALO[kind] + 1, mode="constant"))
+    return np.asarray(gaussian_filter(layer, _SIGMA, mode="constant", radius=HALO[kind]))
+
+
+def _check(truth: tuple[int, ...], forecast: tuple[int, ...], data_range: float) -> None:
+    if truth != forecast or len(truth) != 2:
+        raise BadArgument(
+            f"truth {truth} and forecast {forecast}: SSIM compares two maps (y, x) of one shape. "
+            "Select one lead and the same window of both."
+        )
+    if not 0 < data_range < math.inf:
+        raise BadArgument(
+            f"data_range={data_range}: it is the span of possible values, above 0. "
+            "Try data_range=1.0 for a target between 0 and 1."
+        )

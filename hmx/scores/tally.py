@@ -1,0 +1,250 @@
+"""Tally: cells of all forecasters, leads and strata, which add up across tiles.
+
+A scene is a window of truth; forecasts of it are predictions. All forecasters
+of a lead are scored on the same pixels: those that truth, origin and each of
+them know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmx.errors import BadArgument
+from hmx.scores.cell import Cell, Mask, Plane, Settings, common_mask, measure
+from hmx.scores.quantile import uniforms
+from hmx.scores.sums import spread_weights
+from hmx.windows import Span, Window
+
+Floats = NDArray[np.floating[Any]]
+Key = tuple[str, int, str]  # forecaster, lead, stratum
+ALL = "all"  # the stratum of every pixel
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The forecast of one forecaster over a scene.
+
+    Parameters
+    ----------
+    mean : array (lead, y, x), units of the target
+        Central estimate; NaN is missing.
+    knots : array (lead, q, y, x), units of the target, optional
+        Quantiles of each lead at `levels`; without them, a point mass at `mean`.
+    levels : tuple of float, optional
+        Probabilities of the knots, ascending.
+    leads : tuple of int, optional
+        Leads it forecasts, by default those of the scene. At others it has no
+        score, and leaves no pixel out.
+    """
+
+    mean: Floats
+    knots: Floats | None = None
+    levels: tuple[float, ...] | None = None
+    leads: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.knots is None) != (self.levels is None):
+            raise BadArgument(
+                "knots and levels come together: a knot is the quantile at its level. Pass both, "
+                "or none for a forecast without a distribution."
+            )
+
+    def at(self, index: int) -> tuple[Floats, Floats | None]:
+        """Return the mean (y, x) and the knots (q, y, x) of its lead number `index`."""
+        return self.mean[index], None if self.knots is None else self.knots[index]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a window of forecasts is judged by.
+
+    Parameters
+    ----------
+    truth : array (lead, y, x), units of the target
+        What came; NaN is missing, also a whole lead without truth.
+    origin : array (y, x), units of the target
+        The last map the forecasters knew.
+    leads : tuple of int
+        Steps ahead of the origin, one for each plane of `truth`.
+    crop : Window, optional
+        The core that is scored, in pixels of the arrays; around it lies the halo
+        that SSIM looks at (:data:`hmx.scores.structure.HALO`). All by default.
+    corner : (int, int)
+        Row and column of the core's first pixel in the raster.
+    weight : array, broadcastable to (y, x), optional
+        For example cell areas in m2. Pixels of weight 0 are left out, also of the
+        windows of SSIM.
+    strata : mapping of str to array (y, x) or (lead, y, x), bool
+        Zones to score apart. They may overlap, and "all" is always there.
+    """
+
+    truth: Floats
+    origin: Floats
+    leads: tuple[int, ...]
+    crop: Window | None = None
+    corner: tuple[int, int] = (0, 0)
+    weight: Floats | None = None
+    strata: Mapping[str, Mask] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.truth) != len(self.leads):
+            raise BadArgument(
+                f"truth has {len(self.truth)} planes for {len(self.leads)} leads: each lead has "
+                "its own plane. Fill a lead without truth with NaN."
+            )
+        if ALL in self.strata:
+            raise BadArgument(
+                f"a stratum is called {ALL!r}: that name stands for every pixel. Rename yours."
+            )
+
+    @property
+    def core(self) -> Window:
+        """The core, in pixels of the arrays."""
+        return self.crop or Window.of((self.origin.shape[0], self.origin.shape[1]))
+
+    @property
+    def place(self) -> Window:
+        """The core, in pixels of the raster."""
+        rows, cols = self.core.shape
+        top, left = self.corner
+        return Window(Span(top, top + rows), Span(left, left + cols))
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Hold a cell for each forecaster, lead and stratum.
+
+    ``Tally()`` is the empty state, and ``+`` joins two: tiles add up to the
+    raster, rasters to all.
+
+    Attributes
+    ----------
+    cells : mapping of (str, int, str) to Cell
+        By forecaster, lead and stratum.
+    """
+
+    cells: Mapping[Key, Cell] = field(default_factory=dict)
+
+    @classmethod
+    def zero(cls) -> Tally:
+        """Return the empty state, the start of a sum."""
+        return cls()
+
+    @classmethod
+    def of(
+        cls,
+        scene: Scene,
+        predictions: Mapping[str, Prediction],
+        *,
+        settings: Settings | None = None,
+    ) -> Tally:
+        """Score forecasters over a scene, lead by lead.
+
+        Parameters
+        ----------
+        scene : Scene
+            Truth, origin, weights and strata of a window.
+        predictions : mapping of str to Prediction
+            By forecaster. A pixel that one of them does not know at a lead is
+            left out of all at that lead.
+        settings : Settings, optional
+            What is measured.
+
+        Returns
+        -------
+        Tally
+            A cell for each forecaster, lead and stratum, also empty ones.
+
+        Raises
+        ------
+        BadArgument
+            If shapes, levels or weights do not fit.
+        """
+        wanted = settings or Settings()
+        cells: dict[Key, Cell] = {}
+        for index, lead in enumerate(scene.leads):
+            for name, stratum, cell in _score(scene, predictions, index, wanted):
+                cells[name, lead, stratum] = cell
+        return cls(cells)
+
+    def __add__(self, other: Tally) -> Tally:
+        """Join two states into the state of the union of their pixels."""
+        keys = dict.fromkeys([*self.cells, *other.cells])
+        none = Cell()
+        return Tally({k: self.cells.get(k, none) + other.cells.get(k, none) for k in keys})
+
+    def __getitem__(self, key: Key) -> Cell:
+        """Return the cell of a forecaster, lead and stratum; an empty one if not there."""
+        return self.cells.get(key, Cell())
+
+    @property
+    def forecasters(self) -> tuple[str, ...]:
+        """Names of the forecasters, in the order they came."""
+        return tuple(dict.fromkeys(name for name, _, _ in self.cells))
+
+    @property
+    def leads(self) -> tuple[int, ...]:
+        """Leads, ascending."""
+        return tuple(sorted({lead for _, lead, _ in self.cells}))
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """Names of the strata, in the order they came, "all" first."""
+        return tuple(dict.fromkeys(stratum for _, _, stratum in self.cells))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the sums as JSON values, all digits kept."""
+        return {
+            "cells": [
+                {"forecaster": name, "lead": lead, "stratum": stratum, **cell.as_dict()}
+                for (name, lead, stratum), cell in self.cells.items()
+            ]
+        }
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Tally:
+        """Make the state again from the values of :meth:`as_dict`."""
+        return cls(
+            {
+                (row["forecaster"], int(row["lead"]), row["stratum"]): Cell.from_dict(row)
+                for row in facts["cells"]
+            }
+        )
+
+
+def _score(
+    scene: Scene, predictions: Mapping[str, Prediction], index: int, settings: Settings
+) -> Iterator[tuple[str, str, Cell]]:
+    """Score one lead: forecaster, stratum, cell."""
+    lead, truth = scene.leads[index], scene.truth[index]
+    known = {n: p.leads or scene.leads for n, p in predictions.items()}
+    ahead = {n: p.at(known[n].index(lead)) for n, p in predictions.items() if lead in known[n]}
+    weights = spread_weights(scene.weight, scene.origin.shape)
+    layers = [part for pair in ahead.values() for part in pair if part is not None]
+    keep = common_mask(truth, scene.origin, *layers) & (weights > 0)
+    plane = Plane(truth, scene.origin, scene.core, keep)
+    if not plane.core(keep).any():
+        yield from ((name, part, Cell()) for name in ahead for part in (ALL, *scene.strata))
+        return
+    draws, weight = uniforms(scene.place, seed=lead), plane.core(weights)
+    parts = {name: plane.core(_plane(mask, index)) for name, mask in scene.strata.items()}
+    for name, (mean, knots) in ahead.items():
+        maps = measure(plane, mean, knots, predictions[name].levels, draws, settings)
+        yield name, ALL, maps.cell(weight, settings)
+        for part, mask in parts.items():
+            yield name, part, maps.cell(weight, settings, mask)
+
+
+def _plane(mask: Mask, index: int) -> Mask:
+    """Take a lead's plane of a stratum, which may be the same at all leads."""
+    return mask if mask.ndim == 2 else mask[index]
+
+
+def pooled(tallies: Mapping[str, Tally]) -> Tally:
+    """Add up the tallies of folds, origins or tiles, whatever their labels."""
+    return sum(tallies.values(), Tally())

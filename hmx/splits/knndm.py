@@ -1,0 +1,189 @@
+"""kNNDM: folds as far from their training sites as the map is from the samples.
+
+Cross-validation judges a map if a tested site is as far from the sites trained on as a
+pixel of the map is from the samples: nearest-neighbour distance matching (Mila et al.
+2022, doi:10.1111/2041-210X.13851), for k folds by Linnenbrink et al. (2024,
+doi:10.5194/gmd-17-5897-2024). Sites are clustered into k, k + 1, ... clusters, which are
+merged into k folds; kept is what comes nearest to the map, measured by W, the area
+between the two distributions of distances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial import cKDTree
+from scipy.stats import ks_2samp, wasserstein_distance
+
+from hmx.errors import BadArgument, NotEnoughData
+from hmx.points.samples import Samples
+from hmx.splits.distances import Array, earth_centred, metres, nearest
+from hmx.splits.methods import FEWEST, checked, random_folds
+from hmx.splits.site_folds import SiteFolds
+from hmx.splits.sites import Places
+
+_TRIED = 100  # numbers of clusters
+_ALPHA = 0.05  # of the test whether samples are clustered
+_LARGEST = 0.5  # share of the sites that one fold may hold
+_KNOWN = 64  # sites around each, itself among them
+_LINKED = 5_000  # sites that are clustered; memory grows with the square
+
+
+@dataclass(frozen=True, eq=False)
+class MappingDistances:
+    """Distances to the nearest sample: of samples, of the map and of tested sites.
+
+    Parameters
+    ----------
+    sample : ndarray of float64, (m,)
+        Of each site to the nearest other, m.
+    map : ndarray of float64, (p,)
+        Of each pixel drawn to the nearest site, m.
+    test : ndarray of float64, (m,)
+        Of each site to the nearest that it is predicted from, m.
+    """
+
+    sample: Array
+    map: Array
+    test: Array
+
+    @property
+    def w(self) -> float:
+        """Wasserstein distance between those of tested sites and of the map, m; 0 is best."""
+        return _apart(self.test, self.map)
+
+
+def mapping_distances(folds: SiteFolds, domain: Array) -> MappingDistances:
+    """Measure how far folds test a model from its samples, and how far the map is.
+
+    Parameters
+    ----------
+    folds : SiteFolds
+        Dealt by any method.
+    domain : ndarray of float64, (p, 2)
+        Places to predict, degrees: :func:`hmx.splits.distances.domain`.
+    """
+    sites = folds.places.sites
+    return MappingDistances(nearest(sites), nearest(domain, sites), folds.test_distances())
+
+
+def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) -> SiteFolds:
+    """Deal sites into folds that match the map's distances to its samples.
+
+    Where samples are no nearer to each other than the map is to them, folds are random.
+
+    Parameters
+    ----------
+    samples : Samples
+        To deal.
+    domain : ndarray of float64, (p, 2)
+        Places to predict, degrees: :func:`hmx.splits.distances.domain`.
+    k : int
+        Folds. Fewer can match more strongly clustered samples.
+    seed : int
+        Of what is drawn: random folds, and the sites that are clustered of more than
+        5,000.
+
+    Returns
+    -------
+    SiteFolds
+        Their parameters tell the number of clusters (0: random) and W, m. Folds differ
+        in size: pool their predictions before scoring.
+
+    Raises
+    ------
+    BadArgument
+        If there are fewer than two folds.
+    NotEnoughData
+        If a fold has fewer than 5 sites.
+    """
+    places = Places.of(samples)
+    sites = places.sites
+    if k < 2:
+        raise BadArgument(f"k={k}: cross-validation has at least 2 folds. Pass k=5.")
+    target = nearest(domain, sites)
+    clustered = ks_2samp(nearest(sites), target, alternative="greater", method="asymp")
+    if clustered.pvalue >= _ALPHA:
+        folds = random_folds(samples, k=k, seed=seed)
+        return _told(folds, folds.group, 0, _apart(folds.test_distances(), target))
+    at = earth_centred(sites)
+    known = cKDTree(at).query(at, k=min(len(at), _KNOWN))[1]
+    tried = [
+        (_apart(_test_distances(sites, fold, known), target), cluster.max() + 1, cluster, fold)
+        for cluster, fold in _candidates(at, k, np.random.default_rng(seed))
+    ]
+    if not tried:
+        raise NotEnoughData(
+            f"{len(sites)} sites cannot be clustered into k={k} folds of {FEWEST} sites or more, "
+            f"none with over {_LARGEST:.0%} of them. Pass fewer folds."
+        )
+    w, clusters, cluster, fold = min(tried, key=lambda one: one[:2])
+    dealt = SiteFolds(places, fold[places.back], cluster[places.back], "knndm", seed)
+    return checked(_told(dealt, dealt.group, int(clusters), w))
+
+
+def _told(folds: SiteFolds, group: np.ndarray, clusters: int, w: float) -> SiteFolds:
+    """Say by which clusters folds came about, and how well they match."""
+    options = {"clusters": clusters, "w_m": round(w, 3)}
+    return SiteFolds(folds.places, folds.fold, group, "knndm", folds.seed, parameters=options)
+
+
+def _apart(one: Array, other: Array) -> float:
+    return float(wasserstein_distance(one, other))
+
+
+def _test_distances(sites: Array, fold: np.ndarray, known: np.ndarray) -> Array:
+    """Measure from each site to the nearest one of another fold, m.
+
+    `known` are the numbers of the sites around each, (m, n), nearest first: where one of
+    them is of another fold, nothing need be searched.
+    """
+    other = fold[known] != fold[:, None]
+    at = np.take_along_axis(known, other.argmax(axis=1)[:, None], axis=1)[:, 0]
+    found, deep = metres(sites, sites[at]), ~other.any(axis=1)
+    for number in np.unique(fold[deep]):
+        tested = deep & (fold == number)
+        found[tested] = nearest(sites[tested], sites[fold != number])
+    return found
+
+
+def _candidates(
+    at: Array, k: int, draw: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the cluster and fold of each site for numbers of clusters, few ones densely."""
+    kept = np.arange(len(at))
+    if len(at) > _LINKED:
+        kept = np.sort(draw.choice(len(at), _LINKED, replace=False))
+    joined = cKDTree(at[kept]).query(at)[1]  # others go with the nearest that is clustered
+    tree = linkage(at[kept], method="ward")
+    along = _first_component(at)
+    for number in np.unique(np.geomspace(k, max(k, len(kept) - 2), _TRIED).round().astype(int)):
+        cluster = fcluster(tree, number, criterion="maxclust")[joined] - 1
+        fold = _merge(cluster, along, k)
+        sizes = np.bincount(fold, minlength=k)
+        if sizes.min() >= FEWEST and sizes.max() <= _LARGEST * len(at):
+            yield cluster, fold
+
+
+def _first_component(at: Array) -> Array:
+    """Project places on the line along which they spread most, (n,)."""
+    centred = at - at.mean(axis=0)
+    line = np.linalg.svd(centred, full_matrices=False)[2][0]
+    return np.asarray(centred @ line)
+
+
+def _merge(cluster: np.ndarray, along: Array, k: int) -> np.ndarray:
+    """Merge clusters into k folds: large ones alone, the others dealt in turn along a line.
+
+    Neighbours on the line are thus in different folds (Linnenbrink et al. 2024, 2.2).
+    """
+    sizes = np.bincount(cluster)
+    order = np.argsort(np.bincount(cluster, along) / sizes, kind="stable")
+    large = sizes[order] >= len(cluster) / k
+    fold, alone = np.empty(len(sizes), "int64"), int(large.sum())
+    fold[order[large]] = np.arange(alone)
+    fold[order[~large]] = alone + np.arange((~large).sum()) % max(1, k - alone)
+    return np.asarray(fold[cluster])

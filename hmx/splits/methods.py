@@ -1,0 +1,261 @@
+"""Dealing: samples into folds, in ways that answer different questions.
+
+Which way is right depends on what is asked (Wadoux et al. 2021,
+doi:10.1016/j.ecolmodel.2021.109692; Linnenbrink et al. 2024,
+doi:10.5194/gmd-17-5897-2024): how well a model does beside its samples, in land without
+samples, in another region, or over the map that it is used for (:mod:`hmx.splits.knndm`).
+The same samples and seed give the same folds in every process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from hmx.errors import BadArgument, NotEnoughData
+from hmx.points.samples import Samples
+from hmx.splits import TEST, TRAIN
+from hmx.splits.distances import Array, earth_centred
+from hmx.splits.site_folds import SiteFolds
+from hmx.splits.sites import Places, balance
+
+FEWEST = 5  # sites that a round trains and tests on: scores of fewer say nothing
+_DEGREE_KM = 40_007.863 / 360  # of a meridian of WGS 84, mean
+
+
+def random_folds(samples: Samples, *, k: int = 10, seed: int = 0) -> SiteFolds:
+    """Deal sites into folds at random.
+
+    Tests how a model does among its samples, which flatters it where samples are
+    clustered and the map is not.
+
+    Parameters
+    ----------
+    samples : Samples
+        To deal.
+    k : int
+        Folds.
+    seed : int
+        Of the shuffle.
+
+    Raises
+    ------
+    BadArgument
+        If there are fewer than two folds.
+    NotEnoughData
+        If a fold has fewer than 5 sites.
+    """
+    places = Places.of(samples)
+    fold = balance(places.back, k, seed, method="random")
+    return checked(SiteFolds(places, fold, places.back, "random", seed))
+
+
+def block_folds(
+    samples: Samples, *, side_km: float, k: int = 10, seed: int = 0, buffer_km: float = 0.0
+) -> SiteFolds:
+    """Deal square blocks of land into folds of about as many samples.
+
+    Blocks lie in rows along the parallels, from the equator, and are as wide as high on
+    the ground at every latitude. They do not depend on the samples.
+
+    Parameters
+    ----------
+    samples : Samples
+        To deal.
+    side_km : float
+        Side of a block, km; should exceed the range of residual autocorrelation
+        (Roberts et al. 2017, doi:10.1111/ecog.02881).
+    k, seed
+        As in :func:`random_folds`.
+    buffer_km : float
+        Sites nearer than this to a tested sample are not trained on, km.
+
+    Raises
+    ------
+    BadArgument
+        If a length is not positive, or there are fewer than two folds.
+    NotEnoughData
+        If there are fewer blocks than folds, or a round has fewer than 5 sites to
+        train or to test on.
+    """
+    _positive("side_km", side_km, 20)
+    _buffer(buffer_km)
+    places = Places.of(samples)
+    group = _blocks(places.sites, side_km)[places.back]
+    fold = balance(group, k, seed, method=f"blocks of {side_km:g} km")
+    options = {"side_km": float(side_km)}
+    return checked(SiteFolds(places, fold, group, "blocks", seed, float(buffer_km), options))
+
+
+def distance_folds(samples: Samples, *, distance_km: float, k: int = 5, seed: int = 0) -> SiteFolds:
+    """Deal clumps of sites into folds, and keep a distance around the tested ones.
+
+    A clump is a site drawn at random with those that are within the distance of it and
+    in no other clump: single sites of which most were left out in dense land if they
+    were tested one by one.
+
+    Parameters
+    ----------
+    samples : Samples
+        To deal.
+    distance_km : float
+        Sites nearer than this to a tested sample are not trained on, km.
+    k : int
+        Folds: each tests on a share 1/k.
+    seed : int
+        Of the draws.
+
+    Raises
+    ------
+    BadArgument
+        If the distance is not positive, or there are fewer than two folds.
+    NotEnoughData
+        If there are fewer clumps than folds, or a round has fewer than 5 sites to
+        train or to test on.
+    """
+    _positive("distance_km", distance_km, 5)
+    places = Places.of(samples)
+    group = _clumps(places.sites, distance_km * 1000, np.random.default_rng(seed))[places.back]
+    fold = balance(group, k, seed, method=f"clumps within {distance_km:g} km")
+    return checked(SiteFolds(places, fold, group, "distance", seed, float(distance_km)))
+
+
+def region_folds(
+    samples: Samples,
+    region: Sequence[object] | np.ndarray,
+    *,
+    buffer_km: float = 0.0,
+    side_km: float = 20.0,
+    seed: int = 0,
+) -> SiteFolds:
+    """Make a fold of each region, which a model is then tested on unseen.
+
+    Parameters
+    ----------
+    samples : Samples
+        To deal.
+    region : sequence, (n,)
+        Name of the region of each sample, such as a column of the points at
+        ``samples.source``. A site belongs to the region of its first sample.
+    buffer_km : float
+        Sites nearer than this to a tested sample are not trained on, km.
+    side_km : float
+        Side of the blocks in which other roles are given to the regions left, km.
+    seed : int
+        Of those other roles.
+
+    Raises
+    ------
+    BadArgument
+        If there are not as many regions as samples, fewer than two different ones, or
+        some are missing.
+    NotEnoughData
+        If a round has fewer than 5 sites to train or to test on.
+    """
+    _buffer(buffer_km)
+    _positive("side_km", side_km, 20)
+    names = _names(region, len(samples))
+    places = Places.of(samples)
+    known, fold = np.unique(names[places.first], return_inverse=True)
+    if len(known) < 2:
+        raise BadArgument(
+            f"all sites are in region {str(known[0])!r}: to leave one out takes two. Pass a column "
+            "with several regions, or method='blocks'."
+        )
+    blocks = np.stack([fold.ravel(), _blocks(places.sites, side_km)], axis=1)
+    group = np.unique(blocks, axis=0, return_inverse=True)[1].ravel()
+    return checked(
+        SiteFolds(
+            places,
+            fold.ravel()[places.back],
+            group[places.back],
+            "regions",
+            seed,
+            float(buffer_km),
+            {"side_km": float(side_km)},
+            tuple(known.tolist()),
+        )
+    )
+
+
+def checked(folds: SiteFolds) -> SiteFolds:
+    """Return folds whose rounds all have sites to train and to test on.
+
+    Parameters
+    ----------
+    folds : SiteFolds
+        As dealt.
+
+    Raises
+    ------
+    NotEnoughData
+        If a round has fewer than 5 of either, after the buffer.
+    """
+    for fold in range(len(folds)):
+        split = folds.split(fold)
+        for role, what in ((TEST, "test"), (TRAIN, "train")):
+            if (sites := split.count(role)) < FEWEST:
+                name = f" ({folds.names[fold]})" if folds.names else ""
+                held = f" outside its buffer of {folds.buffer_km:g} km" if folds.buffer_km else ""
+                where = held if role == TRAIN else ""
+                raise NotEnoughData(
+                    f"fold {fold + 1} of {len(folds)}{name} has {sites} sites to {what} on{where}: "
+                    f"a round needs {FEWEST} of both. {_remedy(folds, role)}"
+                )
+    return folds
+
+
+def _remedy(folds: SiteFolds, role: int) -> str:
+    if role == TRAIN and folds.buffer_km:
+        return f"Pass a distance below {folds.buffer_km:g} km, or more folds."
+    if folds.names:
+        return "Merge small regions in that column."
+    return "Pass fewer folds, smaller blocks, or more points."
+
+
+def _blocks(sites: Array, side_km: float) -> np.ndarray:
+    """Tell which block each site lies in: rows along parallels, columns as wide as high."""
+    row = np.floor(sites[:, 1] * _DEGREE_KM / side_km)
+    middle = np.clip((row + 0.5) * side_km / _DEGREE_KM, -90, 90)
+    column = np.floor(sites[:, 0] * np.cos(np.deg2rad(middle)) * _DEGREE_KM / side_km)
+    return np.unique(np.stack([row, column], axis=1), axis=0, return_inverse=True)[1].ravel()
+
+
+def _clumps(sites: Array, radius: float, draw: np.random.Generator) -> np.ndarray:
+    """Gather sites in clumps: each is a site drawn, with what is near and not yet taken."""
+    at, clump = earth_centred(sites), np.full(len(sites), -1)
+    tree = cKDTree(at)
+    for number, site in enumerate(draw.permutation(len(sites))):
+        if clump[site] < 0:
+            near = np.array(tree.query_ball_point(at[site], radius))
+            clump[near[clump[near] < 0]] = number
+    return clump
+
+
+def _names(region: Sequence[object] | np.ndarray, samples: int) -> np.ndarray:
+    """Read the name of the region of each sample, or say why it cannot be."""
+    if len(region) != samples:
+        raise BadArgument(
+            f"{len(region)} regions for {samples} samples: each sample has one. "
+            "Pass points['region'].to_numpy()[samples.source]."
+        )
+    if missing := int(np.sum([pd.isna(name) for name in region])):
+        raise BadArgument(
+            f"{missing} of {samples} samples have no region: each has one. "
+            "Fill the column: points['region'] = points['region'].fillna('other')."
+        )
+    return np.array([str(name) for name in region])
+
+
+def _positive(name: str, length: float, usual: float) -> None:
+    if not 0 < length < math.inf:
+        raise BadArgument(f"{name}={length}: a length is above 0 km. Pass {name}={usual}.")
+
+
+def _buffer(km: float) -> None:
+    if not 0 <= km < math.inf:
+        raise BadArgument(f"buffer_km={km}: a buffer is 0 km or more. Pass buffer_km=0.")

@@ -1,0 +1,83 @@
+"""What can be chosen about how samples are split."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from hmx.settings import Folds, Length, Options
+
+SplitMethod = Literal["random", "blocks", "distance", "regions", "knndm"]
+
+
+class SplitOptions(Options):
+    """How samples are dealt into folds.
+
+    Parameters
+    ----------
+    method : {"random", "blocks", "distance", "regions", "knndm"}
+        By site at random, in blocks of land, in clumps with a distance around the tested
+        ones, a region at a time, or as far apart as the map is from its samples.
+    folds : int
+        Of all methods but regions, which make a fold each.
+    block_km : float
+        Side of a block, km.
+    distance_km : float, optional
+        Sites nearer than this to a tested sample are not trained on, km; of distance,
+        blocks and regions. ``distance_threshold`` is another name of it.
+    region : str, optional
+        Column of the points that names their regions.
+
+    Notes
+    -----
+    ``target_val_ratio=0.2``, the share that is tested, is another way to say ``folds=5``.
+    """
+
+    method: SplitMethod = "blocks"
+    folds: Folds = 10
+    block_km: Length = 20.0
+    distance_km: Length | None = None
+    region: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_names(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        given = dict(given)
+        for name, other in (("distance_km", "distance_threshold"), ("folds", "target_val_ratio")):
+            if other not in given:
+                continue
+            if name in given:
+                raise ValueError(f"{name} and {other} say the same. Pass {name} alone.")
+            given[name] = given.pop(other)
+            if name == "folds":
+                given[name] = _folds(given[name])
+        return given
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SplitOptions:
+        if self.method == "distance" and self.distance_km is None:
+            raise ValueError("method='distance' keeps a distance. Pass distance_km=5.")
+        if self.method in ("random", "knndm") and self.distance_km is not None:
+            raise ValueError(
+                f"method={self.method!r} keeps no distance, but distance_km="
+                f"{self.distance_km:g} was given. Pass method='distance', or no distance_km."
+            )
+        if (self.method == "regions") != (self.region is not None):
+            raise ValueError(
+                "method='regions' and the column that names them go together. "
+                "Pass method='regions', region='name of a column'."
+            )
+        return self
+
+
+def _folds(ratio: Any) -> int:
+    """Turn the share that is tested into a number of folds."""
+    if not isinstance(ratio, int | float) or not 0 < ratio <= 0.5:
+        raise ValueError(
+            f"target_val_ratio={ratio}: the share that is tested is above 0 and at most 0.5. "
+            "Pass target_val_ratio=0.2, or folds=5."
+        )
+    return round(1 / ratio)

@@ -1,0 +1,166 @@
+"""Fold report: how far folds test from their samples, and what that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hmx.splits import UNUSED
+from hmx.splits.distances import Array
+from hmx.splits.knndm import MappingDistances, mapping_distances
+from hmx.splits.site_folds import SiteFolds
+
+_QUESTIONS = {
+    "random": "how well gaps between samples are filled",
+    "blocks": "how well land without samples is predicted",
+    "distance": "how well places that far from any sample are predicted",
+    "regions": "how well a region without samples is predicted",
+    "knndm": "how well the map as a whole is predicted",
+}
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """How far one way of folding tests.
+
+    Parameters
+    ----------
+    name : str
+        Of the folds.
+    method : str
+        How they were dealt.
+    folds : int
+        Rounds.
+    tested : tuple of int
+        Fewest and most samples tested in a round.
+    unused : float
+        Share of the samples that buffers take, mean of the rounds.
+    distance_m : float
+        Median distance from a tested site to the nearest trained on, m.
+    w_m : float
+        Wasserstein distance between those distances and the map's, m.
+    """
+
+    name: str
+    method: str
+    folds: int
+    tested: tuple[int, int]
+    unused: float
+    distance_m: float
+    w_m: float
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """How far several ways of folding test, beside how far the map is from its samples.
+
+    Parameters
+    ----------
+    rows : tuple of FoldRow
+        In the order given.
+    map_m : float
+        Median distance from a pixel of the map to the nearest sample, m.
+    sample_m : float
+        Median distance from a site to the nearest other, m.
+    """
+
+    rows: tuple[FoldRow, ...]
+    map_m: float
+    sample_m: float
+
+    @property
+    def sentence(self) -> str:
+        """Say in one sentence which folds answer which question."""
+        first, *others = self.rows
+        answers = [
+            f"{first.name} (tested {_km(first.distance_m)} from training sites) tell "
+            f"{_QUESTIONS[first.method]}",
+            *(f"{row.name} ({_km(row.distance_m)}) {_QUESTIONS[row.method]}" for row in others),
+        ]
+        best = min(self.rows, key=lambda row: row.w_m)
+        nearest = f"; of these, {best.name} come nearest to the map" if others else ""
+        return (
+            f"Half of the map is within {_km(self.map_m)} of a sample: {_listed(answers)}{nearest}."
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Describe the report in JSON's types."""
+        return {**asdict(self), "sentence": self.sentence}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> FoldReport:
+        """Build one of what :meth:`as_dict` gave, also after a round trip through JSON."""
+        rows = (FoldRow(**{**row, "tested": tuple(row["tested"])}) for row in saved["rows"])
+        return cls(tuple(rows), saved["map_m"], saved["sample_m"])
+
+    def __str__(self) -> str:
+        heads = ("folds", "rounds", "tested", "unused", "distance", "W")
+        cells = [
+            (
+                row.name,
+                str(row.folds),
+                "-".join(f"{n:,}" for n in dict.fromkeys(row.tested)),
+                f"{row.unused:.0%}",
+                _km(row.distance_m),
+                _km(row.w_m),
+            )
+            for row in self.rows
+        ]
+        cells.append(("map to samples", "", "", "", _km(self.map_m), ""))
+        first = max(len(line[0]) for line in cells)
+        lines = [
+            f"{name:<{first}}" + "".join(f"{cell:>12}" for cell in rest)
+            for name, *rest in (heads, *cells)
+        ]
+        return "\n".join(line.rstrip() for line in (*lines, self.sentence))
+
+
+def describe_folds(several: Sequence[SiteFolds], domain: Array) -> FoldReport:
+    """Measure how far several ways of folding test from their samples.
+
+    Parameters
+    ----------
+    several : sequence of SiteFolds
+        Of the same samples.
+    domain : ndarray of float64, (p, 2)
+        Places to predict, degrees: :func:`hmx.splits.distances.domain`.
+    """
+    found = [(folds, mapping_distances(folds, domain)) for folds in several]
+    median = {name: float(np.median(getattr(found[0][1], name))) for name in ("map", "sample")}
+    return FoldReport(tuple(_row(*one) for one in found), median["map"], median["sample"])
+
+
+def name_folds(folds: SiteFolds) -> str:
+    """Name folds by how they were dealt, with lengths."""
+    if folds.method == "blocks":
+        name = f"blocks of {folds.parameters['side_km']:g} km"
+        return name + (f", {folds.buffer_km:g} km apart" if folds.buffer_km else "")
+    if folds.method == "distance":
+        return f"clumps {folds.buffer_km:g} km apart"
+    return {"random": "random folds", "knndm": "kNNDM folds"}.get(folds.method, folds.method)
+
+
+def _row(folds: SiteFolds, distances: MappingDistances) -> FoldRow:
+    sizes = np.bincount(folds.fold)
+    unused = [float(np.mean(folds.split(fold).role == UNUSED)) for fold in range(len(folds))]
+    return FoldRow(
+        name_folds(folds),
+        folds.method,
+        len(folds),
+        (int(sizes.min()), int(sizes.max())),
+        float(np.mean(unused)),
+        float(np.median(distances.test)),
+        distances.w,
+    )
+
+
+def _km(m: float) -> str:
+    return f"{m / 1000:.1f} km" if m >= 100 else f"{m:.0f} m"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    head = ", ".join(parts[:-1])
+    return f"{head}, and {parts[-1]}" if head else parts[-1]

@@ -1,0 +1,344 @@
+"""Splits: which samples play which role, decided site by site.
+
+:class:`SiteFolds` test on every sample once. :class:`SiteSplit` is one round of
+them, or a split without a test, with samples kept for validation and calibration.
+Samples of one site always share a role. Roles are ordered as those of blocks, test >
+calibration > validation > train: a site nearer than the buffer to a sample of a higher
+role is unused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from hmx.errors import BadArgument, NotEnoughData
+from hmx.provenance import fingerprint
+from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION
+from hmx.splits.distances import Array, nearest
+from hmx.splits.sites import Places, balance, one_side
+
+_MARKS = {TRAIN: "t", VALIDATION: "v", CALIBRATION: "c", TEST: "x", UNUSED: "."}
+
+Split = TypeVar("Split", "SiteSplit", "SiteFolds")
+
+
+@dataclass(frozen=True, eq=False)
+class SiteSplit:
+    """The role of each sample.
+
+    Parameters
+    ----------
+    places : Places
+        Of the samples.
+    role : ndarray of uint8, (n,)
+        ``TRAIN``, ``VALIDATION``, ``CALIBRATION``, ``TEST`` or ``UNUSED`` of
+        :mod:`hmx.splits`.
+    buffer_km : float
+        Least distance between samples of two roles, km.
+
+    Raises
+    ------
+    BadArgument
+        If samples of a site have different roles, or the buffer does not hold.
+    """
+
+    places: Places
+    role: np.ndarray
+    buffer_km: float = 0.0
+
+    def __post_init__(self) -> None:
+        one_side(self.places, self.role, "role")
+        for role in (TEST, CALIBRATION, VALIDATION) if self.buffer_km else ():
+            close = self.places.near(self.role == role, self.buffer_km)
+            if (close & (self.role < role)).any():
+                raise BadArgument(
+                    f"samples of two roles are nearer than the buffer of {self.buffer_km:g} km: "
+                    "those of the lower role are to be left out. Call SiteSplit.apart."
+                )
+
+    @classmethod
+    def apart(cls, places: Places, role: np.ndarray, buffer_km: float = 0.0) -> SiteSplit:
+        """Leave out what is too near to a sample of a higher role.
+
+        Parameters
+        ----------
+        places : Places
+            Of the samples.
+        role : ndarray of uint8, (n,)
+            As wished.
+        buffer_km : float
+            Least distance between samples of two roles, km.
+
+        Raises
+        ------
+        NotEnoughData
+            If a role is left without a sample.
+        """
+        kept = role.copy()
+        for above in (TEST, CALIBRATION, VALIDATION) if buffer_km else ():
+            kept[places.near(kept == above, buffer_km) & (kept < above)] = UNUSED
+        for number, name in ROLES.items():
+            if (role == number).any() and not (kept == number).any():
+                raise NotEnoughData(
+                    f"a buffer of {buffer_km:g} km leaves no sample for {name}: sites that near "
+                    f"to one of a higher role are unused. Pass a buffer below {buffer_km:g} km, "
+                    "or fewer folds."
+                )
+        return cls(places, kept, buffer_km)
+
+    def rows(self, role: int) -> np.ndarray:
+        """List the rows that have a role."""
+        return np.flatnonzero(self.role == role)
+
+    def count(self, role: int) -> int:
+        """Count the sites that have a role."""
+        return int((self.role[self.places.first] == role).sum())
+
+    @property
+    def digest(self) -> str:
+        """Hash of places, roles and buffer, the same in every process."""
+        return fingerprint(self._facts())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Describe the split in JSON's types; roles are a text, a letter each."""
+        return {**self._facts(), "digest": self.digest}
+
+    def _facts(self) -> dict[str, Any]:
+        marks = "".join(_MARKS[int(role)] for role in self.role)
+        return {"role": marks, "buffer_km": self.buffer_km, **self.places.as_dict()}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> SiteSplit:
+        """Read what :meth:`as_dict` has written.
+
+        Parameters
+        ----------
+        saved : mapping
+            Also after a round trip through JSON.
+
+        Raises
+        ------
+        BadArgument
+            If it is no split, or not the one its digest was taken of.
+        """
+        numbers = {mark: role for role, mark in _MARKS.items()}
+        try:
+            role = np.array([numbers[mark] for mark in saved["role"]], "uint8")
+            split = cls(Places.from_dict(saved), role, float(saved["buffer_km"]))
+            digest = str(saved["digest"])
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise _unreadable("split", error) from None
+        return _same("split", split, digest)
+
+
+@dataclass(frozen=True, eq=False)
+class SiteFolds:
+    """Samples in folds: each is tested on once, by a model that saw no sample near it.
+
+    Parameters
+    ----------
+    places : Places
+        Of the samples.
+    fold : ndarray of int, (n,)
+        Of each sample, 0 ... k - 1.
+    group : ndarray of int, (n,)
+        What was dealt: samples of a group (a site, a block, a region) share a fold, and
+        share a role in :meth:`split`.
+    method : str
+        How they were dealt.
+    seed : int
+        Of the deal.
+    buffer_km : float
+        Sites nearer than this to a tested sample are not trained on, km.
+    parameters : mapping
+        Of the method, in JSON's types.
+    names : tuple of str
+        Of the folds, where they have any.
+
+    Raises
+    ------
+    BadArgument
+        If samples of a site are in two folds or groups.
+    """
+
+    places: Places
+    fold: np.ndarray
+    group: np.ndarray
+    method: str
+    seed: int = 0
+    buffer_km: float = 0.0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        one_side(self.places, self.fold, "fold")
+        one_side(self.places, self.group, "group")
+
+    def __len__(self) -> int:
+        return int(self.fold.max()) + 1
+
+    def rounds(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the rows to train and to test on, fold by fold.
+
+        Rows of sites within the buffer are in neither.
+        """
+        for fold in range(len(self)):
+            split = self.split(fold)
+            yield split.rows(TRAIN), split.rows(TEST)
+
+    def split(
+        self, fold: int | None = None, shares: Mapping[int, float] | None = None
+    ) -> SiteSplit:
+        """Split the samples of a round, whole groups at a time.
+
+        Parameters
+        ----------
+        fold : int, optional
+            The one that is tested. Default: none is, for a final model.
+        shares : mapping, optional
+            Share of the other sites for validation and calibration, e.g.
+            ``{VALIDATION: 0.1}``; drawn anew for each fold.
+
+        Raises
+        ------
+        NotEnoughData
+            If a role finds no group, or the buffer leaves it without a sample.
+        """
+        role = np.full(len(self.places), TRAIN, "uint8")
+        if fold is not None:
+            role[self.fold == fold] = TEST
+        if shares:
+            draw = np.random.default_rng([self.seed, len(self) if fold is None else fold])
+            self._share_out(role, shares, draw)
+        return SiteSplit.apart(self.places, role, self.buffer_km)
+
+    def inner(self, rows: np.ndarray, k: int, *, seed: int | None = None) -> SiteFolds:
+        """Deal some of the samples anew, in the same groups.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Positions, such as those a round trains on.
+        k : int
+            Inner folds.
+        seed : int, optional
+            Default: that of the folds.
+
+        Returns
+        -------
+        SiteFolds
+            Of these rows alone: its positions count within `rows`.
+
+        Raises
+        ------
+        BadArgument, NotEnoughData
+            As :func:`hmx.splits.sites.balance`.
+        """
+        seed = self.seed if seed is None else seed
+        group, places = self.group[rows], self.places.at(rows)
+        fold = balance(group, k, seed, method=self.method)
+        return replace(self, places=places, fold=fold, group=group, seed=seed, names=())
+
+    def test_distances(self) -> Array:
+        """Measure how far each site is from the nearest it is predicted from.
+
+        Returns
+        -------
+        ndarray of float64, (m,)
+            From each site to the nearest site trained on in its round, m.
+        """
+        first, sites = self.places.first, self.places.sites
+        found = np.full(len(first), np.inf)
+        for fold in range(len(self)):
+            role = self.split(fold).role[first]
+            found[role == TEST] = nearest(sites[role == TEST], sites[role == TRAIN])
+        return found
+
+    @property
+    def digest(self) -> str:
+        """Hash of places, folds and how they were dealt, the same in every process."""
+        return fingerprint(self._facts())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Describe the folds in JSON's types, with the place of each sample."""
+        return {**self._facts(), "digest": self.digest}
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "seed": self.seed,
+            "buffer_km": self.buffer_km,
+            "parameters": dict(self.parameters),
+            "names": list(self.names),
+            "fold": self.fold.tolist(),
+            "group": self.group.tolist(),
+            **self.places.as_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> SiteFolds:
+        """Read what :meth:`as_dict` has written.
+
+        Parameters
+        ----------
+        saved : mapping
+            Also after a round trip through JSON.
+
+        Raises
+        ------
+        BadArgument
+            If they are no folds, or not those the digest was taken of.
+        """
+        try:
+            folds = cls(
+                Places.from_dict(saved),
+                np.array(saved["fold"], "int64"),
+                np.array(saved["group"], "int64"),
+                str(saved["method"]),
+                int(saved["seed"]),
+                float(saved["buffer_km"]),
+                dict(saved["parameters"]),
+                tuple(saved["names"]),
+            )
+            digest = str(saved["digest"])
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise _unreadable("folds", error) from None
+        return _same("folds", folds, digest)
+
+    def _share_out(
+        self, role: np.ndarray, shares: Mapping[int, float], draw: np.random.Generator
+    ) -> None:
+        """Give groups of the training samples to other roles, in place; one stays."""
+        first = self.places.first[role[self.places.first] == TRAIN]
+        groups, sizes = np.unique(self.group[first], return_counts=True)
+        order, asked = draw.permutation(len(groups)), [r for r in shares if shares[r] > 0]
+        if len(groups) <= len(asked):
+            raise NotEnoughData(
+                f"{len(groups)} groups of samples ({self.method}) cannot fill {len(asked) + 1} "
+                "roles: each takes one. Pass smaller blocks, or shares of 0."
+            )
+        for later, number in zip(range(len(asked))[::-1], asked, strict=True):
+            off = np.abs(sizes[order].cumsum() - shares[number] * len(first))
+            take = 1 + int(off[: len(order) - 1 - later].argmin())
+            role[np.isin(self.group, groups[order[:take]])] = number
+            order = order[take:]
+
+
+def _unreadable(what: str, error: Exception) -> BadArgument:
+    return BadArgument(
+        f"cannot read the {what} of samples ({type(error).__name__}: {error}). "
+        "Pass what as_dict() gave, or split again."
+    )
+
+
+def _same(what: str, found: Split, digest: str) -> Split:
+    if found.digest != digest:
+        raise BadArgument(
+            f"the {what} saved as {digest} reads as {found.digest}, so it was changed since. "
+            "Restore the file, or split again."
+        )
+    return found

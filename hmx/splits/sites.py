@@ -1,0 +1,227 @@
+"""Places: where samples lie, and which of them share a site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hmx.errors import BadArgument, NotEnoughData
+from hmx.points.samples import Samples
+from hmx.splits.distances import Array, nearest
+
+_DECIMALS = 7  # of degrees kept: 1 cm
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where samples lie, and which of them share a site.
+
+    Parameters
+    ----------
+    site : ndarray of int, (n,)
+        Site of each row.
+    lonlat : ndarray of float64, (n, 2)
+        Degrees, WGS 84.
+    """
+
+    site: np.ndarray
+    lonlat: Array
+
+    @classmethod
+    def of(cls, samples: Samples) -> Places:
+        """Read the places of samples, to the centimetre."""
+        return cls(samples.site.astype("int64"), np.round(samples.lonlat, _DECIMALS))
+
+    def __len__(self) -> int:
+        return len(self.site)
+
+    @cached_property
+    def _sites(self) -> tuple[np.ndarray, np.ndarray]:
+        _, first, back = np.unique(self.site, return_index=True, return_inverse=True)
+        return first, back.ravel()
+
+    @property
+    def first(self) -> np.ndarray:
+        """First row of each site, (m,)."""
+        return self._sites[0]
+
+    @property
+    def back(self) -> np.ndarray:
+        """Number of the site of each row, 0 ... m - 1, (n,)."""
+        return self._sites[1]
+
+    @property
+    def sites(self) -> Array:
+        """Longitude and latitude of each site: of its first row, (m, 2)."""
+        return np.asarray(self.lonlat[self.first])
+
+    def near(self, rows: np.ndarray, km: float) -> np.ndarray:
+        """Tell which rows are of a site that comes nearer than a distance to some rows.
+
+        Parameters
+        ----------
+        rows : ndarray of bool, (n,)
+            Those to keep away from; they are near themselves.
+        km : float
+            Distance.
+
+        Returns
+        -------
+        ndarray of bool, (n,)
+        """
+        close = nearest(self.lonlat, self.lonlat[rows]) < km * 1000
+        return np.asarray(np.bincount(self.back, close)[self.back] > 0)
+
+    def at(self, rows: np.ndarray) -> Places:
+        """Return some of the places, by position or by mask."""
+        return Places(self.site[rows], self.lonlat[rows])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Describe the places in JSON's types."""
+        lon, lat = self.lonlat.T.tolist()
+        return {"site": self.site.tolist(), "lon": lon, "lat": lat}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Places:
+        """Read what :meth:`as_dict` has written."""
+        lonlat = np.array([saved["lon"], saved["lat"]], "float64").T
+        return cls(np.array(saved["site"], "int64"), lonlat)
+
+
+def one_side(places: Places, numbers: np.ndarray, what: str) -> None:
+    """Refuse numbers that differ within a site.
+
+    Parameters
+    ----------
+    places : Places
+        Of the samples.
+    numbers : ndarray of int, (n,)
+        Such as the fold of each.
+    what : str
+        What the numbers are, as the message should call it.
+
+    Raises
+    ------
+    BadArgument
+        If samples of a site have different numbers.
+    """
+    odd = numbers != numbers[places.first][places.back]
+    if odd.any():
+        raise BadArgument(
+            f"site {places.site[odd.argmax()]} has samples of more than one {what}: replicates of "
+            f"a site stay together. Give all samples of a site one {what}."
+        )
+
+
+def balance(group: np.ndarray, k: int, seed: int, *, method: str) -> np.ndarray:
+    """Deal groups into folds of about as many samples each.
+
+    The largest group left goes to the fold that holds least, so two folds differ by no
+    more than one group (Graham 1969, doi:10.1137/0117039).
+
+    Parameters
+    ----------
+    group : ndarray of int, (n,)
+        Of each sample.
+    k : int
+        Folds, at least 2.
+    seed : int
+        Of the shuffle among groups of one size.
+    method : str
+        What groups are, for the message.
+
+    Returns
+    -------
+    ndarray of int, (n,)
+        Fold of each sample, 0 ... k - 1.
+
+    Raises
+    ------
+    BadArgument
+        If there are fewer than two folds.
+    NotEnoughData
+        If there are fewer groups than folds.
+    """
+    if k < 2:
+        raise BadArgument(f"k={k}: cross-validation has at least 2 folds. Pass k=5.")
+    groups, back, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    if len(groups) < k:
+        raise NotEnoughData(
+            f"samples are in {len(groups)} group{'s' * (len(groups) != 1)} ({method}), and k={k} "
+            "folds need one each. Pass fewer folds, or smaller blocks."
+        )
+    order = np.random.default_rng(seed).permutation(len(groups))
+    fold, held = np.empty(len(groups), "int64"), np.zeros(k)
+    for index in order[np.argsort(-sizes[order], kind="stable")]:
+        fold[index] = held.argmin()
+        held[fold[index]] += sizes[index]
+    return np.asarray(fold[back.ravel()])
+
+
+def deal_groups(groups: np.ndarray, k: int, *, seed: int) -> np.ndarray:
+    """Deal groups to folds of about as many samples each.
+
+    Parameters
+    ----------
+    groups : ndarray of int, (n,)
+        Site or block of each sample.
+    k : int
+        Folds.
+    seed : int
+        Decides which groups of one size come together.
+
+    Returns
+    -------
+    ndarray of int, (n,)
+        Fold of each sample, 0 ... k - 1.
+
+    Raises
+    ------
+    NotEnoughData
+        If there are fewer groups than folds.
+    """
+    _, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(sizes) < k:
+        raise NotEnoughData(
+            f"{len(sizes)} groups of training samples cannot be dealt to {k} inner folds, which "
+            f"take a group each. Add points, or train with inner={max(2, len(sizes))}."
+        )
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]  # large ones first
+    fold, filled = np.empty(len(sizes), int), np.zeros(k, int)
+    for group in order:
+        fold[group] = np.argmin(filled)
+        filled[fold[group]] += sizes[group]
+    return fold[which]
+
+
+def hold_out(groups: np.ndarray, share: float, *, seed: int) -> np.ndarray:
+    """Choose groups for validation.
+
+    Parameters
+    ----------
+    groups : ndarray of int, (n,)
+        Site or block of each sample.
+    share : float
+        Of the samples, about; 0 for none.
+    seed : int
+        Decides which groups.
+
+    Returns
+    -------
+    ndarray of bool, (n,)
+        True for validation.
+
+    Raises
+    ------
+    NotEnoughData
+        If too few groups are left to learn from.
+    """
+    if not share:
+        return np.zeros(len(groups), bool)
+    k = min(round(1 / share), len(np.unique(groups)))
+    return np.asarray(deal_groups(groups, max(2, k), seed=seed) == 0)

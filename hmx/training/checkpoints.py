@@ -1,0 +1,77 @@
+"""Checkpoints: what a killed fit goes on from, each file there whole or not at all.
+
+At the end of each epoch the best weights are saved before the last ones, and the figures
+of all epochs lie in both: whatever moment a run is killed at, the run that goes on has
+the best weights and every figure, once.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+
+from hmx.files.durable import Folder
+
+LAST, BEST = "last", "best"
+Row = Mapping[str, float]
+
+
+class Whole(TorchCheckpointIO):
+    """Writes a checkpoint beside its place; Lightning's own goes through a temporary folder."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Replace a checkpoint by one that is on disk."""
+        data = io.BytesIO()
+        torch.save(checkpoint, data)
+        Folder(str(Path(path).parent)).write(Path(path).name, data.getvalue())
+
+
+class Rows(Checkpoint):
+    """The figures of each epoch, which travel in every checkpoint.
+
+    A ``Checkpoint`` by name only: Lightning calls these last, when all of an epoch is known.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take down what was logged."""
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        at = {"epoch": trainer.current_epoch, "step": trainer.global_step - 1}
+        self.rows.append({**at, **figures})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what a checkpoint has kept."""
+        self.rows = list(state_dict["rows"])
+
+
+def checkpoints(folder: Path, *, judged: bool) -> list[Checkpoint]:
+    """Return what saves at the end of each epoch, in this order; ``judged`` if some are best."""
+    end: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+    best = [ModelCheckpoint(folder, filename=BEST, monitor="val_loss", **end)] if judged else []
+    return [Rows(), *best, ModelCheckpoint(folder, filename=LAST, **end)]
+
+
+def rows_of(trainer: pl.Trainer) -> list[Row]:
+    """Return the figures of all epochs of a fit, also of those before it was killed."""
+    return next(c.rows for c in trainer.checkpoint_callbacks if isinstance(c, Rows))
+
+
+def best_of(trainer: pl.Trainer) -> str:
+    """Name the checkpoint with the best weights; the last where none was judged."""
+    best = next((c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)), None)
+    return Path(getattr(best, "best_model_path", "") or f"{LAST}.ckpt").name

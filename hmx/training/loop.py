@@ -1,0 +1,111 @@
+"""Loop: how a fit is run, interrupted and silenced."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+
+from hmx.files.lock import building
+from hmx.hardware import choose_device
+
+
+class FitOptions(Protocol):
+    """Where a fit runs, as the options of either job have it."""
+
+    @property
+    def device(self) -> str:
+        """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+
+    @property
+    def devices(self) -> int:
+        """Devices of a node."""
+
+    @property
+    def parallel(self) -> str:
+        """Strategy of Lightning."""
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes that train one model together."""
+
+
+def hardware(options: FitOptions) -> dict[str, Any]:
+    """Translate device, devices, parallel and num_nodes for Lightning."""
+    place = choose_device(options.device)
+    devices: Any = options.devices
+    if place.type == "cuda" and place.index is not None:
+        devices = [place.index]
+    return {
+        "accelerator": "gpu" if place.type == "cuda" else "cpu",
+        "devices": devices,
+        "strategy": options.parallel,
+        "num_nodes": options.num_nodes,
+    }
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C be Ctrl-C: Lightning ends the process instead, and ignores the next one."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's advice on settings that are ours from the user's terminal."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            warnings.filterwarnings("ignore", module="torch.optim.lr_scheduler")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def leads_processes() -> bool:
+    """Tell whether this is the process that writes, of those that train one model."""
+    apart = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not apart or torch.distributed.get_rank() == 0
+
+
+def wait() -> None:
+    """Wait for the other processes that train the same model."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def follows(options: FitOptions) -> bool:
+    """Return True for a process that another one has started to train the same model."""
+    return options.devices * options.num_nodes > 1 and bool(getattr(rank_zero_only, "rank", 0))
+
+
+def alone(
+    out: str | Path | None,
+    options: FitOptions,
+    say: Callable[[str], object] | None = None,
+) -> AbstractContextManager[None]:
+    """Be the only run that makes a model; the processes of one run are one."""
+    if out is None or follows(options):
+        return nullcontext()
+    return building(out) if say is None else building(out, say)

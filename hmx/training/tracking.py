@@ -1,0 +1,324 @@
+"""Tracking: where training figures go. A CSV always, Weights & Biases when asked.
+
+Weights & Biases may be absent, offline or broken, and training goes on: what it
+raises is told in one line, and the CSV has everything that can be put in rows.
+:data:`hmx.training.metrics.METRICS` names every figure that is logged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import logging
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from hmx.redact import redact_all
+from hmx.settings import Options
+from hmx.training.metrics import METRICS as METRICS  # what is logged, from one door
+from hmx.training.metrics import metric_table as metric_table
+from hmx.training.metrics import spread as spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LOG = "training.csv"
+PANEL = "panel.png"
+_ATTEMPT = "attempt-"
+_FIRST = ("epoch", "step")
+_STEP = "trainer/global_step"  # the name WandbLogger gives to the x axis of all figures
+_DPI = 100  # 1,200 px for the 12 inches of a panel
+
+Tell = Callable[[str], object]
+
+
+def loggers(
+    folder: Path,
+    *,
+    wandb: Literal["offline", "online", "disabled"] = "disabled",
+    project: str = "hmx",
+    config: Mapping[str, Any] | None = None,
+    group: str | None = None,
+    name: str | None = None,
+    place: Path | None = None,
+    tell: Tell | None = None,
+) -> list[Logger]:
+    """Open the loggers of one run.
+
+    Parameters
+    ----------
+    folder : Path
+        Working folder of the run, for the CSV.
+    wandb : {"offline", "online", "disabled"}
+        Offline runs land in ``wandb/`` in ``place`` and can be synced later.
+    project : str
+        Project at Weights & Biases.
+    config : mapping, optional
+        Options and data of the run.
+    group : str, optional
+        What the runs of one call share, such as the seeds of an ensemble.
+    name : str, optional
+        Of this run.
+    place : Path, optional
+        Folder that outlives the fit; default: that of ``folder``.
+    tell : callable, optional
+        Told in one line if Weights & Biases fails, now or later; default: a
+        warning in the log ``hmx.training.tracking``.
+
+    Returns
+    -------
+    list of Logger
+        The CSV first; it alone if Weights & Biases is not asked for, or failed.
+    """
+    attempt = len(list(folder.glob(f"{_ATTEMPT}*")))  # one log for each time a run was resumed
+    found: list[Logger] = [CSVLogger(folder, name="", version=f"{_ATTEMPT}{attempt}")]
+    if wandb != "disabled" and rank_zero_only.rank == 0:
+        guard = _Guard(tell or logging.getLogger(__name__).warning)
+        about = {"project": project, "group": group, "name": name, "mode": wandb}
+        run = guard(_start, place or folder.parent, about, config or {})
+        if run is not None:
+            found.append(_GuardedLogger(run, guard))
+    return found
+
+
+def _start(place: Path, about: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
+    """Start a run that measures nothing of the machine and prints nothing."""
+    import wandb
+
+    quiet = wandb.Settings(
+        silent=True,
+        console="off",
+        symlink=False,
+        disable_git=True,
+        disable_job_creation=True,
+        save_code=False,
+        init_timeout=30,
+        reinit="create_new",  # a run that the user has open stays theirs
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_save_requirements=False,
+    )
+    with contextlib.redirect_stderr(io.StringIO()):  # where it would ask for a key, and wait
+        run = wandb.init(dir=str(place), config=redact_all(config), settings=quiet, **about)
+    run.define_metric(_STEP)
+    run.define_metric("*", step_metric=_STEP, step_sync=True)
+    return run
+
+
+class _Guard:
+    """Calls that may fail: the first that does is told, and none is made after it."""
+
+    def __init__(self, tell: Tell):
+        self.tell, self.broken = tell, False
+
+    def __call__(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        if self.broken:
+            return None
+        try:
+            return call(*args, **options)
+        except Exception as error:  # whatever it is, a fit of hours is worth more
+            self.broken = True
+            why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            self.tell(
+                f"Weights & Biases failed ({why[:200]}); the CSV goes on without it. "
+                "Log in with wandb login, or write track: {wandb: offline}."
+            )
+            return None
+
+
+class _GuardedLogger(WandbLogger):
+    """Lightning's logger, except that it never fails a fit."""
+
+    def __init__(self, run: Any, guard: _Guard):
+        super().__init__(project=run.project, save_dir=run.settings.root_dir, experiment=run)
+        self.guard = guard
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.guard(super().log_metrics, metrics, step)
+
+    def log_hyperparams(self, params: Any) -> None:
+        self.guard(super().log_hyperparams, params)
+
+
+def _tracked(found: Sequence[Logger]) -> Iterable[_GuardedLogger]:
+    return (logger for logger in found if isinstance(logger, _GuardedLogger))
+
+
+def close(found: Sequence[Logger]) -> None:
+    """Finish the Weights & Biases run, if there is one, also one that broke."""
+    for logger in _tracked(found):
+        if logger.guard.broken:
+            with contextlib.suppress(Exception):  # it was told
+                logger.experiment.finish()
+        else:
+            logger.guard(logger.experiment.finish)
+
+
+def png(figure: Figure) -> bytes:
+    """Draw a figure as a picture, 100 dots per inch.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        From :func:`hmx.pictures.panel.draw_panel`.
+    """
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=_DPI)
+    return picture.getvalue()
+
+
+def log_panel(found: Sequence[Logger], figure: Figure) -> None:
+    """Send a panel to Weights & Biases, as the image ``panel``.
+
+    Parameters
+    ----------
+    found : sequence of Logger
+        From :func:`loggers`, not yet closed.
+    figure : matplotlib.figure.Figure
+        From :func:`hmx.pictures.panel.draw_panel`.
+    """
+    for logger in _tracked(found):
+        logger.guard(_send_panel, logger.experiment, figure)
+
+
+def _send_panel(run: Any, figure: Figure) -> None:
+    import wandb
+
+    with tempfile.TemporaryDirectory(prefix="hmx-panel-") as folder:
+        path = Path(folder, PANEL)
+        path.write_bytes(png(figure))
+        run.log({"panel": wandb.Image(str(path))})
+
+
+def log_bundle(
+    found: Sequence[Logger],
+    bundle: Path,
+    *,
+    name: str,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Send a bundle to Weights & Biases, as an artifact of type ``model``.
+
+    Its files are copied into the run's folder first, so that an offline run is
+    all it takes to sync later, whatever becomes of the bundle. Then
+    ``model: wandb:entity/project/name:v0`` gets it back.
+
+    Parameters
+    ----------
+    found : sequence of Logger
+        From :func:`loggers`, not yet closed.
+    bundle : Path
+        Folder of the bundle.
+    name : str
+        Of the artifact; characters that Weights & Biases does not take become
+        dashes.
+    metadata : mapping, optional
+        JSON values shown beside it.
+    """
+    for logger in _tracked(found):
+        logger.guard(_send_bundle, logger.experiment, bundle, artifact_name(name), metadata or {})
+
+
+def artifact_name(text: str) -> str:
+    """Make a name that an artifact can have: letters, digits, ``-``, ``_`` and ``.``.
+
+    Examples
+    --------
+    >>> artifact_name("Amapá, 5-yearly")
+    'Amap-5-yearly'
+    """
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-.")[:128] or "model"
+
+
+def _send_bundle(run: Any, bundle: Path, name: str, metadata: Mapping[str, Any]) -> None:
+    import wandb
+
+    kept = Path(run.dir).parent / "bundle"  # beside files/, which holds what a run shows
+    shutil.copytree(bundle, kept, dirs_exist_ok=True)
+    artifact = wandb.Artifact(name, type="model", metadata=_plain(metadata))
+    for file in sorted(path for path in kept.rglob("*") if path.is_file()):
+        place = file.relative_to(kept).as_posix()
+        artifact.add_file(str(file), name=place, policy="immutable", skip_cache=True)
+    run.log_artifact(artifact)
+
+
+def log_summary(found: Sequence[Logger], facts: Mapping[str, Any]) -> None:
+    """Write down what a run is: hashes, sizes, costs.
+
+    Parameters
+    ----------
+    found : sequence of Logger
+        From :func:`loggers`, not yet closed.
+    facts : mapping
+        JSON values such as ``split``, ``data``, ``parameters``,
+        ``mflop_per_pixel`` and ``reach``. All go into the run's configuration
+        and ``hparams.yaml`` beside the CSV, plain figures and words also into
+        the run's summary.
+    """
+    plain = _plain(facts)
+    brief = {k: v for k, v in plain.items() if isinstance(v, bool | int | float | str)}
+    for logger in found:
+        if isinstance(logger, _GuardedLogger):
+            logger.guard(logger.experiment.config.update, plain, allow_val_change=True)
+            logger.guard(logger.experiment.summary.update, brief)
+        elif isinstance(logger, CSVLogger):
+            logger.log_hyperparams(plain)
+            logger.save()
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples, paths and numpy scalars into what JSON and YAML know."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    return _plain(value.item()) if hasattr(value, "item") else str(value)
+
+
+def logged_rows(folder: Path) -> list[dict[str, str]]:
+    """Read the CSVs of a run's attempts, one after the other.
+
+    Parameters
+    ----------
+    folder : Path
+        Working folder of the run.
+    """
+    rows: list[dict[str, str]] = []
+    for attempt in sorted(folder.glob(f"{_ATTEMPT}*/metrics.csv")):
+        with attempt.open(newline="", encoding="utf-8") as file:
+            rows += csv.DictReader(file)
+    return rows
+
+
+def table(rows: Iterable[Mapping[str, object]]) -> bytes:
+    """Write figures as the CSV that lies beside a model; epoch and step come first.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Figures by name.
+    """
+    rows = list(rows)
+    names = sorted({name for row in rows for name in row}, key=lambda n: (n not in _FIRST, n))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+class TrackSection(Options):
+    """Where training is logged besides the CSV that is always written."""
+
+    wandb: Literal["offline", "online", "disabled"] = "disabled"
+    project: str = "hmx"

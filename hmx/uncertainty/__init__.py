@@ -1,0 +1,1 @@
+"""Uncertainty: distributions as arrays, their calibration, and where a model applies."""

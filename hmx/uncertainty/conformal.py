@@ -1,0 +1,214 @@
+"""Conformal: prediction intervals of a map, learnt from held-out residuals.
+
+Predictions of models that saw neither a sample nor its surroundings tell how wrong the
+map is where nobody has sampled. Residuals are divided by what the model says of its own
+uncertainty, the spread (normalised conformal prediction, Papadopoulos et al. 2002,
+doi:10.1007/3-540-36755-1_29; Lei et al. 2018, doi:10.1080/01621459.2017.1307116), and
+their quantiles are read back at each pixel. Three things make these intervals more than
+plain ones:
+
+- both tails are learnt apart, as errors of a long-tailed quantity are not symmetric;
+- they are learnt in strata of the prediction (Mondrian conformal prediction, Vovk et al.
+  2005, section 4.5), interpolated between them so that maps have no contours;
+- a spread is believed only as far as it has earned it: the share of it that gives the
+  best interval score (Gneiting and Raftery 2007) on groups left out is kept, and the
+  rest is the same everywhere. A spread that says nothing leaves the plain interval.
+
+A share is promised over places like the calibration's, and near that in each stratum of
+the *prediction*. It is not promised among places where the *truth* is large: nobody knows
+beforehand which these are, and a regression shrinks them to the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmx.errors import BadArgument, NotEnoughData
+from hmx.scores import interval_scores
+from hmx.uncertainty.calibration import PROBABILITIES
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
+
+TRUST = (0.0, 0.25, 0.5, 0.65, 0.8, 0.9)  # shares of the spread that can be believed
+LEVELS = (50, 80, 90)  # percent, by whose scores that share is chosen
+FEWEST = 200  # residuals below which a stratum is a guess, and all are taken
+LEAST = 20  # residuals below which there is no interval worth the name
+_STRATA = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of the prediction that strata are centred at
+_PARTS = 5  # of the groups, left out in turn
+
+
+@dataclass(frozen=True, eq=False)
+class Conformal:
+    """Quantiles of held-out residuals; empty when nothing was kept for it.
+
+    Parameters
+    ----------
+    table : ndarray, (strata, p)
+        Residual, in units of the believed spread, below which a share
+        :data:`hmx.uncertainty.calibration.PROBABILITIES` lay.
+    nodes : tuple of float
+        Predictions at which the strata are centred, ascending, transformed units.
+    trust : float
+        Share of the spread that is believed, 0 to 1.
+    typical : float
+        Mean spread of the calibration, transformed units: the rest of it.
+    count : int
+        Residuals that the least known stratum was learnt from.
+    """
+
+    table: Array = field(default_factory=lambda: np.empty((0, 0)))
+    nodes: tuple[float, ...] = ()
+    trust: float = 0.0
+    typical: float = 1.0
+    count: int = 0
+
+    @classmethod
+    def fit(cls, center: Array, spread: Array, truth: Array, groups: NDArray[Any]) -> Conformal:
+        """Learn from predictions of models that have not seen the truths.
+
+        Parameters
+        ----------
+        center, spread, truth : ndarray, (n,)
+            Prediction, its uncertainty (0 and up) and what was measured, transformed
+            units; finite.
+        groups : ndarray of int, (n,)
+            Block or site of each: what was left out together.
+
+        Raises
+        ------
+        NotEnoughData
+            With fewer than 20 truths.
+        """
+        center, spread, truth = (np.asarray(a, np.float64) for a in (center, spread, truth))
+        if len(truth) < LEAST:
+            raise NotEnoughData(
+                f"{len(truth)} held-out samples are too few for prediction intervals, which "
+                f"take {LEAST}. Add samples, or keep more of them for the calibration."
+            )
+        part = np.unique(groups, return_inverse=True)[1] % _PARTS
+        if len(np.unique(part)) < 2:
+            return cls._learn(center, spread, truth, trust=0.0)
+
+        def score(trust: float) -> float:
+            return _left_out_score(cls, (center, spread, truth), part, trust)
+
+        return cls._learn(center, spread, truth, trust=min(TRUST, key=score))
+
+    @classmethod
+    def _learn(cls, center: Array, spread: Array, truth: Array, *, trust: float) -> Conformal:
+        """Learn with a given trust."""
+        nodes = tuple(sorted(set(np.quantile(center, _STRATA).tolist())))
+        bare = cls(nodes=nodes, trust=trust, typical=float(spread.mean()) or 1.0)
+        residual = (truth - center) / bare._scale(spread)
+        order = np.argsort(residual, kind="stable")
+        residual, weights = residual[order], bare._memberships(center[order])
+        everyone = np.ones(len(residual))
+        used = [np.asarray(w) if w.sum() >= FEWEST else everyone for w in weights]
+        table = np.stack([_quantiles(residual, weight) for weight in used])
+        return replace(bare, table=table, count=int(min(weight.sum() for weight in used)))
+
+    def interval(self, center: Floats, spread: Floats, level: float) -> tuple[Floats, Floats]:
+        """Compute a central prediction interval.
+
+        Parameters
+        ----------
+        center, spread : ndarray, any shape
+            Prediction and its uncertainty, transformed units; NaN is missing.
+        level : float
+            Percent, between 0 and 100.
+
+        Returns
+        -------
+        lower, upper : ndarray, shape of center
+            Transformed units; they never cross, also between levels.
+
+        Raises
+        ------
+        BadArgument
+            If there is no calibration, or it is too small for the level.
+        """
+        self.require()
+        tail, least = (1 - level / 100) / 2, max(1 / (self.count + 1), float(PROBABILITIES[0]))
+        if tail < least - 1e-9:
+            most = int(100 * (1 - 2 * least))
+            raise BadArgument(
+                f"level={level:g} is beyond a calibration of {self.count} residuals, of which next "
+                f"to none lie outside. Ask for level={most} or less, or train on more samples."
+            )
+        return self.quantile(center, spread, tail), self.quantile(center, spread, 1 - tail)
+
+    def quantile(self, center: Floats, spread: Floats, probability: float) -> Floats:
+        """Compute a quantile of the predictive distribution.
+
+        Parameters
+        ----------
+        center, spread : ndarray, any shape
+            Prediction and its uncertainty, transformed units; NaN is missing.
+        probability : float
+            Between 0 and 1.
+        """
+        self.require()
+        at = [float(np.interp(probability, PROBABILITIES, row)) for row in self.table]
+        shift = sum(w * q for w, q in zip(self._memberships(center), at, strict=True))
+        return np.asarray(center + shift * self._scale(spread), center.dtype)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "table": self.table.tolist(),
+            "nodes": list(self.nodes),
+            "trust": self.trust,
+            "typical": self.typical,
+            "count": self.count,
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Conformal:
+        """Build one from JSON values."""
+        rest = {name: raw[name] for name in ("trust", "typical", "count")}
+        return cls(np.array(raw["table"]), tuple(raw["nodes"]), **rest)
+
+    def require(self) -> None:
+        """Raise unless there is something to build intervals from."""
+        if not self.count:
+            raise BadArgument(
+                "this model has no calibration, so it cannot give intervals. Train it anew, which "
+                "holds samples out for one, or leave out level=."
+            )
+
+    def _scale(self, spread: Floats) -> Floats:
+        """Believe a share of the spread."""
+        return self.trust * spread + (1 - self.trust) * self.typical
+
+    def _memberships(self, center: Floats) -> list[Floats]:
+        """Weigh the strata, linear between their nodes; they sum to 1."""
+        at = np.interp(center, self.nodes, np.arange(len(self.nodes)))
+        return [np.clip(1 - np.abs(at - node), 0, 1) for node in range(len(self.nodes))]
+
+
+def _quantiles(residual: Array, weight: Floats) -> Array:
+    """Read weighted quantiles of sorted residuals, with the correction of n to n + 1."""
+    upto = np.cumsum(weight)
+    return np.asarray(np.interp(PROBABILITIES * (upto[-1] + 1), upto, residual))
+
+
+def _left_out_score(
+    kind: type[Conformal], known: tuple[Array, Array, Array], part: NDArray[Any], trust: float
+) -> float:
+    """Score intervals on parts that were left out of learning them."""
+    total = 0.0
+    for number in np.unique(part):
+        out = part == number
+        learnt = kind._learn(*(array[~out] for array in known), trust=trust)
+        center, spread, truth = (array[out] for array in known)
+        for level in LEVELS:
+            tail = (1 - level / 100) / 2
+            bounds = (learnt.quantile(center, spread, p) for p in (tail, 1 - tail))
+            total += out.sum() * interval_scores(truth, *bounds, level=level)["score"]
+    return total

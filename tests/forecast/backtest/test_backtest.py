@@ -1,0 +1,448 @@
+"""Laws of the backtest: only what was not seen is scored, and all of it once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import hmx
+from hmx.errors import BadArgument, CubeError, GridMismatch, NotEnoughData, OutputExists
+from hmx.forecast.backtest import backtest as backtests
+from hmx.forecast.backtest import boosting
+from hmx.forecast.backtest.backtest import backtest, evaluate
+from hmx.forecast.backtest.boosting import Sampler
+from hmx.forecast.backtest.forecasters import NAMES, choose, fit_baselines
+from hmx.forecast.backtest.handover import Fitted
+from hmx.forecast.backtest.judging import calibrated_knots, levels_of
+from hmx.forecast.backtest.scorecard import Scorecard
+from hmx.forecast.backtest.scoring import InOrder
+from hmx.forecast.backtest.strata import by_change, by_distance
+from hmx.forecast.options import BacktestOptions
+from hmx.scores import Tally
+from hmx.uncertainty.calibration import PROBABILITIES, Calibration
+from tests.make.cubes import make_bundle, make_cube
+
+QUICK: dict[str, Any] = {
+    "static": ["elevation"], "history": 2, "width": 4, "trunk": [1], "context": [1, 3],
+    "epochs": 2, "steps": 4, "chip": 32,
+}  # fmt: skip
+RIDGE = ["ridge"]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
+    """A stored cube of seven steps, 1990 to 2020, in chunks that tiles do not share."""
+    path = tmp_path_factory.mktemp("world") / "cube.zarr"
+    ds = make_cube((72, 88), steps=7)
+    for name, role in (("hm", "target"), ("elevation", "static")):
+        ds[name].attrs["hmx_role"] = role
+    ds.to_zarr(path, encoding={"hm": {"chunks": (7, 24, 24)}})
+    return hmx.open_cube(path)
+
+
+@pytest.fixture(scope="session")
+def early(world: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> hmx.Bundle:
+    """A model that has seen nothing after 2010, and at no step its test blocks."""
+    out = tmp_path_factory.mktemp("early") / "model"
+    return world.hm.train(h=2, until=2010, test=0.2, block=16, final=False, out=out, **QUICK)
+
+
+def figures(card: Scorecard) -> dict[Any, dict[str, float]]:
+    """All figures of all cells that hold anything."""
+    cells = card.whole.cells.items()
+    return {key: cell.figures() for key, cell in cells if cell.score.count}
+
+
+def same(one: Scorecard, other: Scorecard) -> None:
+    """Every figure of two scorecards agrees to 1e-9."""
+    found, wanted = figures(one), figures(other)
+    assert found.keys() == wanted.keys()
+    for key, values in wanted.items():
+        assert found[key] == pytest.approx(values, rel=1e-12, abs=1e-9, nan_ok=True), key
+
+
+def scored(world: xr.Dataset, model: hmx.Bundle, **options: Any) -> Scorecard:
+    """In float64: tiles of other sides add up in another order."""
+    wanted = BacktestOptions(h=2, baselines=RIDGE, precision="float64", **options)
+    return evaluate(world, model, wanted)
+
+
+@pytest.fixture(scope="module")
+def card(world: xr.Dataset, early: hmx.Bundle) -> Scorecard:
+    return scored(world, early, tile=128)
+
+
+@pytest.mark.parametrize("tile", [40, 64])
+def test_scores_of_tiles_add_up_to_those_of_the_whole(
+    world: xr.Dataset, early: hmx.Bundle, card: Scorecard, tile: int
+) -> None:
+    same(scored(world, early, tile=tile), card)
+
+
+def test_a_globe_is_scored_across_the_date_line(tmp_path: Path) -> None:
+    ds = make_cube((60, 96), steps=5, crs="EPSG:4326", pixel=3.75, corner=(-180, 85), holes=False)
+    ds = ds.isel(y=slice(0, 44))
+    model = ds.hm.train(h=1, until=2005, out=tmp_path / "model", **QUICK)
+    one, two = (
+        evaluate(ds, model, BacktestOptions(h=1, baselines=RIDGE, tile=tile)) for tile in (128, 40)
+    )
+    same(two, one)
+    cell = one.whole["model", 1, "all"].score
+    assert cell.count == 44 * 96
+    assert cell.weight == pytest.approx(float(ds.hm.grid.cell_areas().sum()) * 96)
+
+
+def test_processes_give_the_scores_of_one(
+    world: xr.Dataset, early: hmx.Bundle, card: Scorecard
+) -> None:
+    apart = backtest(world, 2, model=early, baselines=RIDGE, workers=2)
+    here = backtest(world, 2, model=early, baselines=RIDGE)
+    assert apart.facts["truth"] == card.facts["truth"]
+    same(apart, here)
+
+
+def test_a_model_is_scored_after_what_it_has_seen(
+    world: xr.Dataset, early: hmx.Bundle, card: Scorecard
+) -> None:
+    valid = int(np.isfinite(world["hm"][0]).sum())
+    assert card.facts["origins"] == "2010"
+    assert [card.whole["model", lead, "all"].score.count for lead in (1, 2)] == [valid, valid]
+    unseen = card.whole["model", 1, "unseen blocks"].score.count
+    assert 0 < unseen < valid / 2
+    parts = [card.whole["model", 1, s].score.count for s in ("unchanged", "small", "large")]
+    assert sum(parts) == valid
+
+
+def test_leads_without_truth_are_uncalibrated(world: xr.Dataset, early: hmx.Bundle) -> None:
+    late = scored(world, early, origins=[2015])
+    assert late.uncalibrated == (2,)
+    assert "uncalibrated: +10 years" in late.verdict
+    assert late.facts["truth"] == "+5 years from 2015; +10 years nowhere"
+
+
+def test_targets_that_a_model_has_seen_are_never_scored(
+    world: xr.Dataset, early: hmx.Bundle
+) -> None:
+    older = scored(world, early, origins=[2005])
+    assert older.scored == (2,)  # 2010 was learnt from, 2015 was not
+
+
+def test_a_model_trained_on_everything_is_refused(world: xr.Dataset, early: hmx.Bundle) -> None:
+    fit = {**early.training["fit"], "until": None, "final": True}
+    steps = ["1990-01-01", "2020-01-01", 7]
+    greedy = replace(early, training={**early.training, "fit": fit, "steps": steps, "roles": None})
+    with pytest.raises(BadArgument, match=r"holds nothing out.*final=True.*until='2015'"):
+        scored(world, greedy)
+    unknown = replace(early, training={})
+    with pytest.raises(BadArgument, match="does not record which steps"):
+        scored(world, unknown)
+
+
+def test_a_model_with_test_blocks_alone_is_scored_on_them(
+    world: xr.Dataset, early: hmx.Bundle
+) -> None:
+    fit = {**early.training["fit"], "until": None}
+    steps = ["1990-01-01", "2020-01-01", 7]
+    other = replace(early, training={**early.training, "fit": fit, "steps": steps})
+    found = scored(world, other)
+    assert found.facts["scored"] == "the test blocks of the model"
+    assert found.facts["origins"] == "2010, 2015"
+    once = found.whole["model", 2, "all"].score.count
+    assert found.whole["model", 1, "all"].score.count == 2 * once
+    valid = int(np.isfinite(world["hm"][0]).sum())
+    assert 0 < once < valid / 2
+
+
+def test_what_comes_later_changes_scores_but_no_model_and_no_forecast() -> None:
+    ds = make_cube((48, 56), steps=6)
+    other = ds.copy(deep=True)
+    known = np.isfinite(ds["hm"].values[0])
+    for step, seed in ((4, 1), (5, 2)):
+        values = ds["hm"].values[step][known]
+        other["hm"].values[step][known] = np.random.default_rng(seed).permutation(values)
+    how: dict[str, Any] = {"origins": 2005, "baselines": NAMES[:4], **QUICK}
+    one, two = (backtest(cube, 2, **how) for cube in (ds, other))
+    assert one.facts["models"] == two.facts["models"]
+    assert one.value("rmse", "model", 1) != pytest.approx(two.value("rmse", "model", 1), rel=0.1)
+    for lead in (1, 2):
+        for name in one.forecasters:
+            if name == "ridge" and lead == 2:  # four steps hold no such target after a history
+                continue
+            means = [  # of the forecasts: the truth drops out of a difference of biases
+                c.value("bias", name, lead) - c.value("bias", "persistence", lead)
+                for c in (one, two)
+            ]
+            assert means[0] == pytest.approx(means[1], abs=1e-12)
+        assert one.value("width_80", "model", lead) == pytest.approx(
+            two.value("width_80", "model", lead), abs=1e-12
+        )
+
+
+def test_on_pure_noise_the_verdict_says_persistence() -> None:
+    """Jumps that come anywhere, at any time, either way: nothing can be said of them."""
+    rng = np.random.default_rng(3)
+    ds = make_cube((64, 64), steps=6, static=(), holes=False)
+    jumps = rng.choice([-0.1, 0.0, 0.1], (6, 64, 64), p=[0.002, 0.996, 0.002])
+    ds["hm"].values[:] = np.clip(0.5 + jumps.cumsum(axis=0), 0, 1)
+    found = backtest(ds, 1, baselines=RIDGE, **{**QUICK, "static": []})
+    assert found.verdict.startswith("USE PERSISTENCE, NOT THE MODEL")
+
+
+def test_a_stopped_backtest_goes_on_and_a_finished_one_is_reused(
+    world: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted, judged = [], []
+    train, score = backtests.train, backtests.score_round
+    monkeypatch.setattr(backtests, "train", lambda *a, **k: (fitted.append(1), train(*a, **k))[1])
+
+    def stops(pool: Any, case: Any, work: Any, round_: Any, talk: Any) -> Tally:
+        if stop and judged:
+            raise KeyboardInterrupt
+        judged.append(round_.label)
+        return score(pool, case, work, round_, talk)
+
+    monkeypatch.setattr(backtests, "score_round", stops)
+    how: dict[str, Any] = {"baselines": RIDGE, "out": tmp_path / "scores", **QUICK}
+    stop = True
+    with pytest.raises(KeyboardInterrupt):
+        backtest(world, 2, **how)
+    assert (len(fitted), judged) == (2, ["from 2010"])
+    stop = False
+    done = backtest(world, 2, **how)
+    assert (len(fitted), judged) == (2, ["from 2010", "from 2015"])
+    again = backtest(world, 2, **how)
+    assert (len(fitted), len(judged)) == (2, 2)
+    assert again.as_dict() == done.as_dict()
+    assert {p.name for p in (tmp_path / "scores").glob("*.*")} >= {
+        "scorecard.json", "scores.csv", "skill.zarr", "skill.png"
+    }  # fmt: skip
+    backtest(world, 2, **{**how, "level": 80})  # another question: scored anew, not fitted
+    assert (len(fitted), len(judged)) == (2, 4)
+
+
+def test_a_place_that_holds_something_else_is_left_alone(
+    world: xr.Dataset, early: hmx.Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(OutputExists, match="no scorecard"):
+        backtest(world, 2, model=early, out=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(BadArgument, match="is a URL"):
+        backtest(world, 2, model=early, out="s3://bucket/scores")
+
+
+def test_folds_score_every_pixel_once(world: xr.Dataset) -> None:
+    found = backtest(world, 1, origins=2015, folds=2, baselines=["persistence"], block=24,
+                     buffer=4, **QUICK)  # fmt: skip
+    assert list(found.tallies) == ["fold 1, from 2015", "fold 2, from 2015"]
+    counts = [t["model", 1, "all"].score.count for t in found.tallies.values()]
+    assert sum(counts) == int(np.isfinite(world["hm"][-2:]).all("time").sum())
+    assert min(counts) > 0
+    assert len(found.facts["models"].split(", ")) == 2
+
+
+def test_maps_hold_the_errors_that_are_scored(
+    world: xr.Dataset, early: hmx.Bundle, card: Scorecard, tmp_path: Path
+) -> None:
+    backtest(world, 2, model=early, baselines=RIDGE, out=tmp_path / "a")
+    maps = hmx.open_cube(tmp_path / "a" / "skill.zarr")
+    assert maps.attrs["hmx_status"] == "complete"
+    assert maps.rio.crs == world.rio.crs
+    for lead in (1, 2):
+        at = maps.sel(lead=lead).isel(time=0)
+        for name, metric, who in (
+            ("abs_error", "mae", "model"),
+            ("crps", "crps", "model"),
+            ("abs_error_persistence", "mae", "persistence"),
+        ):
+            mean = float(at[name].mean())  # pixels of a projected grid are of one area
+            assert mean == pytest.approx(card.value(metric, who, lead), rel=1e-5)
+    truth = np.abs(world["hm"].isel(time=5) - world["hm"].isel(time=4))
+    still = maps["abs_error_persistence"].sel(lead=1).isel(time=0)
+    np.testing.assert_allclose(still.values, truth.values, atol=1e-7)
+
+
+def test_maps_lie_as_the_cube_of_their_owner(
+    world: xr.Dataset, early: hmx.Bundle, tmp_path: Path
+) -> None:
+    turned = world.compute().isel(y=slice(None, None, -1)).rename(y="northing")
+    turned["northing"].attrs["axis"] = "Y"
+    backtest(turned, 2, model=early, baselines=["persistence"], out=tmp_path / "b")
+    maps = hmx.open_cube(tmp_path / "b" / "skill.zarr")
+    still = maps["abs_error_persistence"].sel(lead=1).isel(time=0)
+    truth = np.abs(turned["hm"].isel(time=5) - turned["hm"].isel(time=4))
+    assert still.dims == truth.dims == ("northing", "x")
+    np.testing.assert_allclose(still.values, truth.values, atol=1e-7)
+
+
+def corner(world: xr.Dataset) -> dict[str, Any]:
+    """GeoJSON of the western half of a cube, and of nothing in it."""
+    from rasterio.warp import transform_geom
+
+    west, south, east, north = world.rio.bounds()
+    middle = (west + east) / 2
+    ring = [[west, south], [middle, south], [middle, north], [west, north], [west, south]]
+    shape = transform_geom(world.rio.crs, "EPSG:4326", {"type": "Polygon", "coordinates": [ring]})
+    far = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
+    features = [
+        {"type": "Feature", "geometry": shape, "properties": {"name": "west"}},
+        {"type": "Feature", "geometry": far, "properties": {"name": "far away"}},
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def test_zones_are_strata(world: xr.Dataset, early: hmx.Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "zones.geojson"
+    path.write_text(json.dumps(corner(world)), encoding="utf-8")
+    valid = np.isfinite(world["hm"][-1].values)
+    how: dict[str, Any] = {"model": early, "baselines": ["persistence"]}
+    by_shape = backtest(world, 1, zones=path, **how)
+    west = by_shape.whole["model", 1, "zone:west"].score.count
+    assert west == pytest.approx(int(valid[:, :44].sum()), abs=72)
+    assert "zone:far away" not in by_shape.strata
+    classes = np.where(np.arange(88) < 44, 1, 2) * np.ones((72, 1), int)
+    by_value = backtest(world, 1, zones=classes, **how)
+    counts = [by_value.whole["model", 1, f"zone:{n}"].score.count for n in (1, 2)]
+    assert counts == [int(valid[:, :44].sum()), int(valid[:, 44:].sum())]
+    with pytest.raises(GridMismatch, match="an array of zones lies on"):
+        backtest(world, 1, zones=classes[:5], **how)
+
+
+def test_what_cannot_be_asked_is_told(world: xr.Dataset, early: hmx.Bundle) -> None:
+    with pytest.raises(BadArgument, match=r"'ridgge' is none of these.*Did you mean 'ridge'"):
+        backtest(world, model=early, baselines=["ridgge"])
+    with pytest.raises(BadArgument, match="epochs= decides how a model is trained"):
+        backtest(world, model=early, epochs=3)
+    with pytest.raises(BadArgument, match=r"folds=2 with model="):
+        backtest(world, model=early, folds=2)
+    with pytest.raises(BadArgument, match=r"origins=2020 is the last step"):
+        backtest(world, model=early, origins=2020)
+    with pytest.raises(BadArgument, match=r"origins=2007 is not on the time axis"):
+        backtest(world, model=early, origins=2007)
+    with pytest.raises(BadArgument, match=r"but before it\. Pass .* e\.g\. origins='2015"):
+        backtest(world, model=early, origins=1234)
+    with pytest.raises(NotEnoughData, match="none of the 1 leads has a truth"):
+        backtest(world, 1, model=early, origins=2000)
+    with pytest.raises(CubeError, match="Write it first"):
+        backtest(world.compute() + 0, model=early, workers=2)
+
+
+def test_an_unsaved_cube_is_scored_in_this_process(world: xr.Dataset, early: hmx.Bundle) -> None:
+    stored, found = (
+        ds.hm.backtest(2, model=early, baselines=RIDGE) for ds in (world, world.compute())
+    )
+    assert found.whole.as_dict() == stored.whole.as_dict()
+
+
+def test_strata_are_of_distance_and_of_change() -> None:
+    history = np.zeros((3, 1, 80))
+    history[2, 0, 0] = 0.5
+    found = by_distance(history)
+    assert [int(mask.sum()) for mask in found.values()] == [4, 26, 50]
+    sizes = by_change(np.array([[0.2, 0.24, 0.3, np.nan]]), np.full((1, 4), 0.2), 1.0)
+    assert [mask[0].tolist().index(True) for mask in sizes.values()] == [0, 1, 2]
+    assert not any(mask[0, 3] for mask in sizes.values())
+
+
+def test_dense_levels_are_calibrated_and_keep_ties_exact() -> None:
+    ds = make_cube((16, 16), steps=3)
+    bundle = make_bundle(ds)
+    steep = np.stack([PROBABILITIES**0.9, PROBABILITIES**1.1])
+    calibration = Calibration((steep,), (np.full(2, 500.0),), (0.0, 30.0), (0.01,))
+    bundle = replace(bundle, calibration=calibration)
+    own = bundle.spec.network.knots
+    rng = np.random.default_rng(0)
+    origin = rng.random((9, 9)).astype("float32")
+    offsets = np.array([0.05 * max(0, p - 0.6) for p in own], "float32")
+    knots = np.clip(origin + offsets[:, None, None], 0, 1)
+    distance = rng.uniform(0, 30, (9, 9)).astype("float32")
+    values, levels = calibrated_knots(
+        bundle, knots, origin, distance, lead=1, levels=levels_of([80]), span=1.0
+    )
+    assert {0.1, 0.9} <= {*levels}
+    assert (np.diff(values, axis=0) >= 0).all()
+    wanted = calibration.quantile(knots, own, distance, lead=1, probability=0.9)
+    np.testing.assert_allclose(values[levels.index(0.9)], np.clip(wanted, 0, 1), atol=2e-6)
+    assert (values[levels.index(0.3)] == origin).all()
+
+
+def test_a_sample_of_pixels_is_unbiased_and_bounded() -> None:
+    rng = np.random.default_rng(0)
+    sampler = Sampler((1,), seed=0, kept=500)
+    total = 0
+    for _ in range(6):
+        change = np.where(rng.random((40, 50)) < 0.1, rng.random((40, 50)), 0.0)
+        sampler.see(np.stack([change]), change[None])
+        total += int((change != 0).sum())
+    _, y, weight = sampler._joined(1) or pytest.fail("nothing was drawn")
+    assert (len(y), int((y != 0).sum())) == (1000, 500)
+    assert weight[y != 0].sum() == pytest.approx(total)
+    assert weight.sum() == pytest.approx(6 * 2000)
+
+
+def test_boosting_forecasts_a_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boosting, "_TREES", {"max_iter": 10, "early_stopping": False})
+    from hmx.cube.cube import enter
+
+    cube = enter(make_cube((40, 50), steps=5))
+    past = replace(cube, data=cube.data.isel(time=slice(0, 4)))
+    fitted = fit_baselines(past, NAMES, (1, 2), split=None, seed=0, span=1.0)
+    assert fitted.ridge is not None
+    assert fitted.ridge.leads == (1,)  # four steps hold no target of lead 2 after a history of 3
+    ahead = fitted.predict(past.data["hm"].values[-3:])["gradient boosting"]
+    assert ahead.knots is not None
+    assert ahead.leads == (1,)
+    known = np.isfinite(past.data["hm"].values[-1])
+    assert (np.isfinite(ahead.mean[0]) == known).all()
+    assert (np.diff(ahead.knots[0][:, known], axis=0) >= 0).all()
+    truth, still = cube.data["hm"].values[4], past.data["hm"].values[-1]
+    error = np.nanmean((ahead.mean[0] - truth) ** 2)
+    assert error < 0.5 * np.nanmean((still - truth) ** 2)
+
+
+def test_baselines_that_were_changed_on_disk_are_not_loaded(tmp_path: Path) -> None:
+    from hmx.cube.cube import enter
+    from hmx.errors import JobFailed
+
+    cube = enter(make_cube((16, 16), steps=4))
+    fitted = fit_baselines(cube, choose([], (16, 16)), (1,), split=None, seed=0, span=1.0)
+    saved = Fitted.save(fitted, tmp_path / "b.bin")
+    (tmp_path / "b.bin").write_bytes(b"cos\nsystem\n")
+    with pytest.raises(JobFailed, match="has changed since"):
+        saved.load()
+
+
+def test_all_baselines_are_the_default_of_small_grids_alone() -> None:
+    assert choose(None, (1999, 2000)) == NAMES
+    assert choose(None, (2000, 2000)) == NAMES[:3]
+    assert choose(["ridge"], (9000, 9000)) == ("persistence", "ridge")
+
+
+def test_sums_come_in_one_order_whatever_comes_first(card: Scorecard) -> None:
+    places = [(0, n) for n in range(4)]
+    rng = np.random.default_rng(0)
+    parts = {}
+    for place in places:
+        cells = {k: c + c for k, c in card.whole.cells.items() if rng.random() < 0.7}
+        parts[place] = Tally(cells)
+    one, two = InOrder(places), InOrder(places)
+    for place in places:
+        one.add(place, parts[place])
+    for place in reversed(places):
+        two.add(place, parts[place])
+    assert one.total.as_dict() == two.total.as_dict()
+
+
+def test_where_means_are_held_at_the_last_map_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("hmx.forecast.train.anchor.left_out_gain", lambda origins: -0.5)
+    ds = make_cube((96, 96), steps=6)
+    card = ds.hm.backtest(h=1, origins=[2010], out=tmp_path / "scores", **QUICK)
+    assert card.facts["means held at the last map"] == "from 2010"

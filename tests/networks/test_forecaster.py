@@ -1,0 +1,253 @@
+"""Laws of the networks themselves, of every kind."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from hmx.errors import BadArgument, BundleError
+from hmx.networks.forecaster import Channels, Forecaster, Seen, reach
+from hmx.networks.options import ModelOptions
+from hmx.uncertainty.distribution import mean, settle
+from hmx.windows import Span, Window
+from tests.make.cubes import make_bundle, make_cube, make_spec, network_options
+from tests.make.networks import KINDS, changed, network_of, options_of, plain, window
+
+MORE = {
+    "one step of history": ("convlstm, direct, shared", {"history": 1, "layers": 1}),
+    "wide kernel": ("convlstm, recursive, streamed", {"kernel": 5, "dilation": (2, 1)}),
+    "deep": ("convlstm, recursive, streamed", {"layers": 3, "dilation": (2, 1, 1)}),
+    "far": ("dilated, direct, shared", {"trunk": (1, 3)}),
+}
+ALL = {kind: options_of(kind) for kind in KINDS} | {
+    name: options_of(kind, **changes) for name, (kind, changes) in MORE.items()
+}
+each_kind = pytest.mark.parametrize("options", ALL.values(), ids=ALL)
+
+
+def of_strategy(strategy: str) -> pytest.MarkDecorator:
+    chosen = {name: o for name, o in ALL.items() if o.strategy == strategy}
+    return pytest.mark.parametrize("options", chosen.values(), ids=chosen)
+
+
+recursive, direct = of_strategy("recursive"), of_strategy("direct")
+
+
+@each_kind
+@pytest.mark.parametrize("h", [1, 2, 3])
+def test_influence_ends_at_the_reach(options: ModelOptions, h: int) -> None:
+    """By gradients: impulses so small that no rounding can swallow them."""
+    network, far = network_of(options), reach(options, h)
+    size, middle = 2 * far + 5, far + 2
+    seen = window((size, size), options.history, holes=False)
+    past, static = seen.past[None].requires_grad_(), seen.static[None].requires_grad_()
+    batch = Seen(*(tensor[None] for tensor in seen))._replace(past=past, static=static)
+    network(batch, h=h)[0, -1, :, middle, middle].sum().backward()
+    for given in (past, static):
+        assert given.grad is not None
+        touched = given.grad[0].abs().sum(dim=0)
+        rim = torch.nonzero(touched).sub(middle).abs().max()
+        assert int(rim) <= far
+        if given is past:
+            assert int(rim) == far
+            assert float(touched[middle - far, middle]) > 0
+            assert float(touched[middle, middle + far]) > 0
+
+
+@each_kind
+@pytest.mark.parametrize("h", [1, 2])
+def test_a_pixel_at_the_reach_moves_the_forecast_and_one_beyond_does_not(
+    options: ModelOptions, h: int
+) -> None:
+    network, far = network_of(options), reach(options, h)
+    size, middle = 2 * far + 5, far + 2
+    seen = window((size, size), options.history, holes=False)
+    before, moved = plain(network, seen, h)[..., middle, middle], {}
+    for distance in (far, far + 1):
+        past = seen.past.clone()
+        past[0, middle - distance, middle] += 0.5  # oldest step: the longest way
+        after = plain(network, seen._replace(past=past), h)[..., middle, middle]
+        moved[distance] = (after - before).abs()
+    assert moved[far][-1].max() > 0, "a pixel at the reach must move the last lead"
+    assert (moved[far + 1] == 0).all(), "a pixel beyond the reach must not"
+
+
+@recursive
+@pytest.mark.parametrize("lead", [1, 2, 3])
+def test_each_lead_that_is_fed_back_has_its_own_reach(options: ModelOptions, lead: int) -> None:
+    network, far = network_of(options), reach(options, lead)
+    seen = window((2 * far + 5, 2 * far + 5), options.history, holes=False)
+    past = seen.past.clone()
+    past[0, 1, far + 2] += 0.5  # at distance far + 1
+    moved = (plain(network, seen._replace(past=past), 3) - plain(network, seen, 3)).abs()
+    moved = moved[..., far + 2, far + 2].amax(dim=1)
+    assert (moved[:lead] == 0).all()
+    assert lead == 3 or moved[lead] > 0
+
+
+@direct
+def test_direct_leads_share_one_reach(options: ModelOptions) -> None:
+    assert reach(options, 1) == reach(options, 7)
+
+
+@each_kind
+def test_a_crop_is_the_crop_of_the_whole(options: ModelOptions) -> None:
+    network, seen = network_of(options), window((17, 19), options.history)
+    crop = Window(Span(3, 9), Span(5, 19))
+    cut = plain(network, seen, 3, crop)
+    assert float((cut - plain(network, seen, 3)[(..., *crop.slices)]).abs().max()) <= 1e-14
+
+
+@each_kind
+def test_an_untrained_network_is_persistence(options: ModelOptions) -> None:
+    """Its median is the origin exactly; its mean is, but where a bound is nearer than its tail."""
+    network = network_of(options, limits=(0.0, 1.0), weights="untrained")
+    seen = window((20, 20), options.history, dtype=torch.float64)
+    seen.past[-1, :5] = 0.0
+    origin = seen.past[-1].numpy()
+    knots = plain(network, seen, 3).numpy()
+    knots = settle(knots, origin, tolerance=1e-4, valid_range=(0.0, 1.0))
+    np.testing.assert_array_equal(knots[:, network.middle], np.stack([origin] * 3))
+    middle, tail = mean(knots, network.knots), 0.05 * 8 * 0.0182 * 3
+    away = (origin > tail) & (origin < 1 - tail)
+    assert away.mean() > 0.3
+    np.testing.assert_allclose(middle[:, away], np.stack([origin[away]] * 3), rtol=0, atol=1e-12)
+    assert np.abs(middle - origin).max() <= tail
+
+
+@each_kind
+def test_an_untrained_network_stays_put_where_the_data_have_steps(options: ModelOptions) -> None:
+    """A spread of less than half a step of the data is none."""
+    network = network_of(options, limits=(0.0, 1.0), weights="untrained")
+    seen = window((20, 20), options.history)
+    origin = seen.past[-1].numpy()
+    knots = settle(plain(network, seen, 3).numpy(), origin, tolerance=0.05)
+    np.testing.assert_array_equal(knots, np.broadcast_to(origin, knots.shape))
+
+
+@each_kind
+@pytest.mark.parametrize("limits", [(None, None), (0.2, 0.7)])
+@pytest.mark.parametrize("weights", ["positive", "random"])
+def test_knots_never_cross(options: ModelOptions, limits: tuple, weights: str) -> None:
+    network = network_of(options, limits=limits, weights=weights)
+    knots = plain(network, window((15, 14), options.history), 3)
+    assert (knots.diff(dim=1) >= 0).all()
+    if limits[0] is not None:
+        assert float(knots.min()) >= limits[0]
+        assert float(knots.max()) <= limits[1]
+
+
+@each_kind
+def test_a_missing_pixel_hides_its_value(options: ModelOptions) -> None:
+    network = network_of(options)
+    seen = window((15, 15), options.history, holes=False)
+    seen.valid[..., 7, 7] = 0
+    seen.past[:, 7, 7] = torch.linspace(0.9, 0.2, options.history)  # neither value nor change
+    other = seen.past.clone()
+    other[..., 7, 7] = 0.0
+    ahead = [plain(network, seen._replace(past=p), 3) for p in (seen.past, other)]
+    away = torch.ones((15, 15), dtype=torch.bool)
+    away[7, 7] = False
+    assert torch.equal(ahead[0][..., away], ahead[1][..., away])
+
+
+@pytest.mark.parametrize("arch", ["dilated", "convlstm"])
+@pytest.mark.parametrize("trunk", [(), (1,)])
+def test_rehearsals_are_the_forecasts_of_a_shorter_history(arch: str, trunk: tuple) -> None:
+    trunk = trunk or ((1, 2) if arch == "dilated" else ())
+    options = network_options(arch=arch, strategy="recursive", trunk=trunk, history=3)
+    network, seen = network_of(options), window((12, 12), 3)
+    with torch.inference_mode():
+        _, rehearsed = network.rehearse(Seen(*(tensor[None] for tensor in seen)), h=1)
+    assert len(rehearsed) == 2
+    if arch == "convlstm":
+        shorter = seen._replace(past=seen.past[:2], valid=seen.valid[:2], dynamic=seen.dynamic[:2])
+    else:  # sees three steps, the first of which is not there
+        zero = torch.zeros((1, 12, 12), dtype=seen.past.dtype)
+        shorter = seen._replace(
+            past=torch.cat((zero, seen.past[:2])), valid=torch.cat((zero, seen.valid[:2]))
+        )
+    np.testing.assert_allclose(
+        rehearsed[1][0].numpy(), plain(network, shorter, 1)[0].numpy(), rtol=0, atol=1e-14
+    )
+
+
+@direct
+def test_a_direct_network_rehearses_nothing(options: ModelOptions) -> None:
+    network, seen = network_of(options), window((9, 9), options.history)
+    batch = Seen(*(tensor[None] for tensor in seen))
+    with torch.inference_mode():
+        ahead, rehearsed = network.rehearse(batch, h=2)
+        assert torch.equal(ahead, network(batch, h=2))
+    assert rehearsed == []
+
+
+@each_kind
+def test_fewer_leads_are_the_first_of_more(options: ModelOptions) -> None:
+    network, seen = network_of(options), window((12, 11), options.history)
+    longer = plain(network, seen, 3)
+    for h in (1, 2):
+        assert torch.equal(plain(network, seen, h), longer[:h])
+    assert float((longer[1:] - longer[:-1]).abs().max()) > 0, "leads must differ to be compared"
+
+
+@each_kind
+def test_what_is_known_ahead_moves_the_leads_it_can(options: ModelOptions) -> None:
+    """A direct network sees all of it at once; fed back, a step moves its lead and later ones."""
+    channels = Channels(dynamic=2, static=2, ahead=1)
+    network = network_of(options, channels)
+    seen = window((11, 11), options.history, channels)
+    before = plain(network, seen, 3)
+    for step in range(3):
+        ahead = seen.ahead.clone()
+        ahead[step] += 1.0
+        moved = (plain(network, changed(seen, ahead=ahead), 3) - before).abs().amax((1, 2, 3)) > 0
+        first = 0 if options.strategy == "direct" else step
+        assert moved.tolist() == [lead >= first for lead in range(3)]
+
+
+@pytest.mark.parametrize("arch", ["dilated", "convlstm"])
+def test_a_direct_model_says_what_to_type_beyond_its_leads(arch: str) -> None:
+    cube = make_cube()
+    spec = make_spec(cube, network_options(arch=arch), h=2)
+    spec.require_leads(2)
+    with pytest.raises(
+        BadArgument, match=r"h=3, and this model has a head for each of 2 leads"
+    ) as e:
+        spec.require_leads(3)
+    assert "Pass h=2, train with h=3, or train with strategy='recursive'" in str(e.value)
+    with pytest.raises(BadArgument, match="Pass h=2"):
+        cube.hm.forecast(h=3, model=make_bundle(cube, network_options(arch=arch), h=2))
+
+
+@pytest.mark.parametrize("arch", ["dilated", "convlstm"])
+def test_a_recursive_model_goes_beyond_its_leads(arch: str) -> None:
+    cube = make_cube()
+    network = network_options(arch=arch, strategy="recursive")
+    fc = cube.hm.forecast(h=5, model=make_bundle(cube, network, h=2)).load()
+    assert fc.sizes["time"] == 5
+    for early, late in pairwise(fc["hm"].values):
+        assert np.nanmean(late) > np.nanmean(early), "positive weights push upward"
+
+
+def test_dilation_reaches_farther_with_the_same_weights() -> None:
+    near, far = (options_of("convlstm, recursive, streamed", dilation=d) for d in ((1, 1), (1, 4)))
+    assert reach(far, 4) > 2 * reach(near, 4)
+    shapes = [
+        {k: w.shape for k, w in make_bundle(make_cube(), o).weights.items()} for o in (near, far)
+    ]
+    assert shapes[0] == shapes[1]
+
+
+@each_kind
+def test_a_bundle_gives_back_each_member(options: ModelOptions) -> None:
+    bundle = make_bundle(make_cube(), options, weights="random", members=2)
+    for member in (0, 1):
+        network = Forecaster.load(bundle, member)
+        for name, tensor in network.state_dict().items():
+            np.testing.assert_array_equal(tensor.numpy(), bundle.weights[f"{member}.{name}"])
+    with pytest.raises(BundleError, match="lacks the weight"):
+        Forecaster.load(bundle, 2)
