@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import (
-    model_validator,
-)
+from pydantic import model_validator
 
 from hmx.engine.options import PLACES, DaskSection
 from hmx.errors import CatalogError, did_you_mean

@@ -28,14 +28,7 @@ from hmx.engine.ledger import Ledger, Record
 from hmx.engine.mend import drop_chunks, mend, root_is_damaged
 from hmx.engine.options import DaskSection
 from hmx.engine.order import BaseOrder
-from hmx.engine.output import (
-    STORE_FORMAT,
-    lay_out,
-    require_free,
-    set_status,
-    tile_keys,
-    writing,
-)
+from hmx.engine.output import STORE_FORMAT, lay_out, require_free, set_status, tile_keys, writing
 from hmx.engine.plan import plan
 from hmx.engine.pool.runner import Call, Failure, run_windows
 from hmx.engine.tile import TileWork

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import (
-    ConfigDict,
-    ValidationError,
-    model_validator,
-)
+from pydantic import ConfigDict, ValidationError, model_validator
 
 from hmx.settings import FilePath, Options, Processes
 

@@ -14,14 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hmx.bundles.folder import (
-    FORMAT,
-    beneath,
-    digest_of,
-    read_folder,
-    require_floats,
-    write_folder,
-)
+from hmx.bundles.folder import FORMAT, beneath, digest_of, read_folder, require_floats, write_folder
 from hmx.features.scaling import Scaler
 from hmx.forecast.described import read_forecaster
 from hmx.forecast.spec import Spec

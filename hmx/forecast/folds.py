@@ -17,13 +17,7 @@ from hmx.forecast.inputs import scan
 from hmx.forecast.options import TrainOptions
 from hmx.forecast.train.recipe import Recipe, block_of, describe, split_of
 from hmx.networks.options import ModelOptions
-from hmx.splits import (
-    ROLES,
-    UNUSED,
-    Split,
-    block_side,
-    choose_block,
-)
+from hmx.splits import ROLES, UNUSED, Split, block_side, choose_block
 from hmx.splits.correlation import Correlation, residual_correlation
 from hmx.windows import Span, TileGrid, Window
 

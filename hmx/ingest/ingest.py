@@ -47,15 +47,7 @@ from hmx.files.lock import building
 from hmx.files.paths import is_url
 from hmx.independent import independent
 from hmx.ingest.current import is_current, known_of
-from hmx.ingest.manifest import (
-    Recipe,
-    kept_steps,
-    label,
-    recipe_of,
-    require_files,
-    short,
-    steps_of,
-)
+from hmx.ingest.manifest import Recipe, kept_steps, label, recipe_of, require_files, short, steps_of
 from hmx.ingest.options import CubeCatalog, Source
 from hmx.ingest.sources import Lazy, Part
 from hmx.ingest.timeline import (

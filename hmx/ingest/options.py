@@ -5,28 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Protocol
 
 import pandas as pd
-from pydantic import (
-    Discriminator,
-    Field,
-    Tag,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from hmx.cube.dates import read_date
 from hmx.cube.names import storable
 from hmx.errors import did_you_mean
 from hmx.features.transforms import Transform
-from hmx.settings import (
-    YEARS,
-    Factor,
-    FilePath,
-    Nodata,
-    Options,
-    Shift,
-    unique,
-)
+from hmx.settings import YEARS, Factor, FilePath, Nodata, Options, Shift, unique
 
 LAZY = (".nc", ".nc4", ".cdf", ".zarr")  # endings of files that xarray opens, not GDAL
 

@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from hmx.settings import (
-    Channels,
-    Depth,
-    Leads,
-    Numbers,
-    Options,
-    Radius,
-)
+from hmx.settings import Channels, Depth, Leads, Numbers, Options, Radius
 
 Precision = Literal["float32", "bfloat16", "auto", "float64"]
 

@@ -6,9 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from hmx.settings import (
-    Options,
-)
+from hmx.settings import Options
 
 
 def _as_texts(value: Any) -> Any:

@@ -6,16 +6,7 @@ as many as it takes to test on every block once.
 """
 
 from hmx.splits.block_folds import BLOCK, Folds, block_side, choose_block, deal
-from hmx.splits.blocks import (
-    CALIBRATION,
-    ROLES,
-    TEST,
-    TRAIN,
-    UNUSED,
-    VALIDATION,
-    Split,
-    interior,
-)
+from hmx.splits.blocks import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION, Split, interior
 
 __all__ = [
     "BLOCK",

@@ -9,16 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmx.errors import BadArgument
-from hmx.scores import (
-    Coverage,
-    Events,
-    PitHistogram,
-    Score,
-    Structure,
-    pit,
-    quantile_at,
-    ssim_map,
-)
+from hmx.scores import Coverage, Events, PitHistogram, Score, Structure, pit, quantile_at, ssim_map
 from hmx.scores.structure import HALO
 from hmx.windows import TileGrid, Window
 

@@ -36,15 +36,7 @@ from hmx.progress import QUIET, Progress, Talk
 from hmx.provenance import code_version
 from hmx.scores import regression_scores
 from hmx.training.loop import alone, follows, leads_processes, wait
-from hmx.training.tracking import (
-    LOG,
-    close,
-    log_bundle,
-    log_summary,
-    logged_rows,
-    loggers,
-    table,
-)
+from hmx.training.tracking import LOG, close, log_bundle, log_summary, logged_rows, loggers, table
 from hmx.uncertainty.applicability import Applicability
 from hmx.uncertainty.conformal import Conformal
 
