@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command, here, moment, out, worker_flags
+from hmx.cli.shared import Command, CommandCall, catalog_command, here, moment, out, worker_flags
 
 
 @click.command(cls=Command)
@@ -22,7 +22,7 @@ from hmx.cli.shared import Call, Command, catalog_command, here, moment, out, wo
 @click.option("--output", metavar="DIR", help="Folder of the scorecard.")
 @click.option("--overwrite", is_flag=True, help="Score again even if the scorecard is current.")
 def evaluate(
-    call: Call, model: str | None, output: str | None, overwrite: bool, **wanted: Any
+    call: CommandCall, model: str | None, output: str | None, overwrite: bool, **wanted: Any
 ) -> None:
     """Score the model of CATALOG against persistence and other baselines; ingest if need be.
 
@@ -49,7 +49,7 @@ def evaluate(
     out(path)
 
 
-def _of_map(call: Call, output: str | None, *, overwrite: bool, **wanted: object) -> None:
+def _of_map(call: CommandCall, output: str | None, *, overwrite: bool, **wanted: object) -> None:
     """Score the mapper of a catalog with points."""
     from hmx.errors import BadArgument
     from hmx.workflow import evaluate_mapper

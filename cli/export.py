@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command, here, out
+from hmx.cli.shared import Command, CommandCall, catalog_command, here, out
 
 
 @click.command(cls=Command)
@@ -12,7 +12,7 @@ from hmx.cli.shared import Call, Command, catalog_command, here, out
 @click.option(
     "--output", metavar="DIR", help="Folder of the files.  [default: map.cog, or by the store]"
 )
-def export(call: Call, output: str | None) -> None:
+def export(call: CommandCall, output: str | None) -> None:
     """Write the forecast or map of CATALOG as Cloud Optimised GeoTIFFs.
 
     One file for each variable and time, with overviews, for QGIS and every other GIS. In

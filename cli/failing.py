@@ -77,12 +77,14 @@ class Command(click.Command):
             if ctx.params.get("debug"):
                 click.echo(redact(traceback.format_exc()), err=True, nl=False)
             if isinstance(error, HmxError):
-                raise Failure(str(error), error.exit_code) from None
+                raise CommandFailure(str(error), error.exit_code) from None
             text = f"{type(error).__name__}: {error}\nThis is not your catalog's fault as far as "
-            raise Failure(text + "hmx can tell. --debug shows where it happened.", 1) from None
+            raise CommandFailure(
+                text + "hmx can tell. --debug shows where it happened.", 1
+            ) from None
 
 
-class Failure(click.ClickException):
+class CommandFailure(click.ClickException):
     """A message and the exit code that goes with it."""
 
     def __init__(self, message: str, code: int):

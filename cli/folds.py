@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command, here, moment, out
+from hmx.cli.shared import Command, CommandCall, catalog_command, here, moment, out
 
 
 @click.command(cls=Command)
@@ -29,7 +29,7 @@ from hmx.cli.shared import Call, Command, catalog_command, here, moment, out
 @click.option("--until", metavar="TIME", help="Look at no later step.")
 @click.option("--output", metavar="PATH", help="PNG to draw; default: beside the model.")
 def folds(
-    call: Call,
+    call: CommandCall,
     block_m: float | None,
     buffer: int | None,
     k: int | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command, forecast_flags, out, worker_flags
+from hmx.cli.shared import Command, CommandCall, catalog_command, forecast_flags, out, worker_flags
 
 
 @click.command(cls=Command)
@@ -17,7 +17,7 @@ from hmx.cli.shared import Call, Command, catalog_command, forecast_flags, out, 
     default=True,
     help="Go on with what is there, or replace it.  [default: resume]",
 )
-def forecast(call: Call, output: str | None, resume: bool, **wanted: object) -> None:
+def forecast(call: CommandCall, output: str | None, resume: bool, **wanted: object) -> None:
     """Forecast the next steps of CATALOG; ingest and train first if need be.
 
     A job that was stopped goes on where its ledger proves that work is done.

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command, here, out
+from hmx.cli.shared import Command, CommandCall, catalog_command, here, out
 from hmx.errors import HmxError
 
 
 @click.command(cls=Command)
 @catalog_command
-def info(call: Call) -> None:
+def info(call: CommandCall) -> None:
     """Say what CATALOG has made so far, or what a cube, model or forecast is.
 
     In place of a catalog, the path of a Zarr store or of a model works too.

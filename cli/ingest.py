@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command, out
+from hmx.cli.shared import Command, CommandCall, catalog_command, out
 
 
 @click.command(cls=Command)
 @catalog_command
 @click.option("--overwrite", is_flag=True, help="Ingest again even if the cube is current.")
-def ingest(call: Call, overwrite: bool) -> None:
+def ingest(call: CommandCall, overwrite: bool) -> None:
     """Read the rasters of CATALOG into its cube, a Zarr store.
 
     A year added to the sources is appended; nothing else is read again. The points of a

@@ -10,7 +10,7 @@ import click
 
 from hmx.cli.evaluate import evaluate
 from hmx.cli.export import export
-from hmx.cli.failing import Failure, Group
+from hmx.cli.failing import CommandFailure, Group
 from hmx.cli.folds import folds
 from hmx.cli.forecast import forecast
 from hmx.cli.guide import guide
@@ -41,7 +41,7 @@ for command in (ingest, folds, train, evaluate, plan, forecast, map_, export, ve
 
 def _leave_a_window_behind() -> None:
     """End at once if a thread is computing: Python would wait for it, and it is not needed."""
-    step = sys.modules.get("hmx.forecast.window")
+    step = sys.modules.get("hmx.hardware")
     if step is not None and step.is_computing():
         sys.stdout.flush()
         sys.stderr.flush()
@@ -69,6 +69,6 @@ def main() -> None:
         _leave_a_window_behind()
     except OSError as error:  # help, to a full disk
         let_go_of_stdout()
-        _show(Failure(f"standard output cannot be written: {error.strerror}.", 1))
+        _show(CommandFailure(f"standard output cannot be written: {error.strerror}.", 1))
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Call, Command, box, catalog_command, here, moment, out, worker_flags
+from hmx.cli.shared import (
+    Command,
+    CommandCall,
+    box,
+    catalog_command,
+    here,
+    moment,
+    out,
+    worker_flags,
+)
 
 
 @click.command(name="map", cls=Command)
@@ -21,7 +30,7 @@ from hmx.cli.shared import Call, Command, box, catalog_command, here, moment, ou
     help="Go on with what is there, or replace it.  [default: resume]",
 )
 def map_(
-    call: Call,
+    call: CommandCall,
     level: tuple[float, ...],
     time: str | None,
     region: str | None,

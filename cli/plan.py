@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hmx.cli.shared import (
-    Call,
     Command,
+    CommandCall,
     as_json,
     box,
     catalog_command,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @forecast_flags
 @worker_flags
 @click.option("--json", "for_machines", is_flag=True, help="For machines: bytes, seconds, pixels.")
-def plan(call: Call, for_machines: bool, **wanted: object) -> None:
+def plan(call: CommandCall, for_machines: bool, **wanted: object) -> None:
     """Say what a forecast of CATALOG will cost: tiles, halo, bytes, memory, time.
 
     Ingests and trains first if need be, then runs one tile to time it. Nothing
@@ -37,14 +37,14 @@ def plan(call: Call, for_machines: bool, **wanted: object) -> None:
     out(as_json(made.as_dict(), indent=2) if for_machines else str(made))
 
 
-def _of_forecast(call: Call, **wanted: Any) -> Plan:
+def _of_forecast(call: CommandCall, **wanted: Any) -> Plan:
     from hmx.workflow import plan_forecast  # loads xarray's and GDAL's machinery
 
     catalog, region = call.forecast(**wanted)
     return plan_forecast(catalog, call.talk, region=region)
 
 
-def _of_map(call: Call, **wanted: Any) -> Plan:
+def _of_map(call: CommandCall, **wanted: Any) -> Plan:
     from hmx.errors import BadArgument
     from hmx.workflow import plan_catalog_map
 

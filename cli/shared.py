@@ -11,15 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmx.cli.failing import Command, Failure, Group
+from hmx.cli.failing import Command, CommandFailure, Group
 from hmx.cli.streams import out, whisper
 from hmx.errors import BadArgument
 from hmx.files.jsontext import as_json
 from hmx.progress import Progress, Talk, reporter
 
 __all__ = [
-    "Call", "Command", "Failure", "Group", "as_json", "box", "catalog_command", "device_flag",
-    "forecast_flags", "here", "moment", "out", "worker_flags",
+    "Command",
+    "CommandCall",
+    "CommandFailure",
+    "Group",
+    "as_json",
+    "box",
+    "catalog_command",
+    "device_flag",
+    "forecast_flags",
+    "here",
+    "moment",
+    "out",
+    "worker_flags",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -27,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Call:
+class CommandCall:
     """What every command is given.
 
     Parameters
@@ -191,7 +202,7 @@ def box(text: str | None) -> tuple[float, ...] | None:
 
 
 def forecast_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the flags that say which forecast is meant, for :meth:`Call.forecast`."""
+    """Add the flags that say which forecast is meant, for :meth:`CommandCall.forecast`."""
     flags = (
         click.option("--h", type=int, metavar="N", help="Steps to forecast."),
         click.option(
@@ -218,7 +229,7 @@ def device_flag(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def worker_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the flags of commands that compute tiles, for :attr:`Call.workers` and the scheduler."""
+    """Add the flags of commands that compute tiles: workers and scheduler."""
     for flag in (
         click.option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler."),
         click.option("--workers", type=int, metavar="N", help="Dask workers on this machine."),
@@ -228,13 +239,13 @@ def worker_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def catalog_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the catalog argument and the flags that every command has, as a :class:`Call`."""
+    """Add the catalog argument and the flags that every command has, as a :class:`CommandCall`."""
 
     @wraps(function)
     def command(**given: Any) -> None:
-        names = [field.name for field in fields(Call) if field.name in given]
+        names = [field.name for field in fields(CommandCall) if field.name in given]
         shared = {name: given.pop(name) for name in names}
-        function(Call(**shared), **given)
+        function(CommandCall(**shared), **given)
 
     flags = (
         click.argument("catalog", type=click.Path()),

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from hmx.cli.failing import Failure
+from hmx.cli.failing import CommandFailure
 from hmx.redact import redact
 
 
@@ -31,7 +31,7 @@ def out(text: object) -> None:
 
     Raises
     ------
-    Failure
+    CommandFailure
         If it cannot be written.
     """
     try:
@@ -41,7 +41,7 @@ def out(text: object) -> None:
         raise SystemExit(_SIGPIPE) from None
     except OSError as error:
         let_go_of_stdout()
-        raise Failure(
+        raise CommandFailure(
             f"standard output cannot be written: {error.strerror}. What was made is kept; run the "
             "same command again.",
             1,

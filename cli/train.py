@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command, device_flag, out
+from hmx.cli.shared import Command, CommandCall, catalog_command, device_flag, out
 
 
 @click.command(cls=Command)
 @catalog_command
 @device_flag
 @click.option("--overwrite", is_flag=True, help="Train again even if the model is current.")
-def train(call: Call, overwrite: bool) -> None:
+def train(call: CommandCall, overwrite: bool) -> None:
     """Fit the model of CATALOG; ingest first if there is no cube.
 
     A forecaster that was killed goes on from its last epoch. With points in CATALOG, the

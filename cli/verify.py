@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hmx.cli.shared import Call, Command, catalog_command, here, out
+from hmx.cli.shared import Command, CommandCall, catalog_command, here, out
 
 
 @click.command(cls=Command)
@@ -23,7 +23,7 @@ from hmx.cli.shared import Call, Command, catalog_command, here, out
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, metavar="N", help="Where they lie."
 )
-def verify(call: Call, sample: int, seed: int, source: str | None) -> None:
+def verify(call: CommandCall, sample: int, seed: int, source: str | None) -> None:
     """Check the cube and the forecast or map of CATALOG, or a store in its place.
 
     Compares every file with what was written and names each that is lost or damaged, by
@@ -41,7 +41,7 @@ def verify(call: Call, sample: int, seed: int, source: str | None) -> None:
     out(verify_all(stores, lambda at: str(check(at, **asked, progress=talk.progress())), talk))
 
 
-def _stores_of(call: Call) -> dict[str, str]:
+def _stores_of(call: CommandCall) -> dict[str, str]:
     """Name what a catalog makes that can be verified."""
     if call.maps:
         mapped = call.load_map()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Series = TypeVar("Series", xr.Dataset, xr.DataArray)
 
 
-class Held:
+class AccessorBase:
     """An object, its grid and cadence, and the model that was trained on it.
 
     Parameters
@@ -46,16 +46,16 @@ class Held:
     @property
     def grid(self) -> Grid:
         """CRS, transform and shape of the cube, north-up."""
-        from hmx.cube.cube import enter
+        from hmx.cube.cube import as_cube
 
-        return enter(self._obj, dynamic=(), static=()).grid
+        return as_cube(self._obj, dynamic=(), static=()).grid
 
     @property
     def cadence(self) -> Cadence:
         """The calendar step between two maps, as ``5 years``."""
-        from hmx.cube.cube import enter
+        from hmx.cube.cube import as_cube
 
-        return enter(self._obj, dynamic=(), static=()).cadence
+        return as_cube(self._obj, dynamic=(), static=()).cadence
 
     def _trained(self) -> Bundle:
         if self._model is None:
@@ -67,7 +67,7 @@ class Held:
         return self._model
 
 
-class HMAccessor(Held):
+class HMAccessor(AccessorBase):
     """Forecasting for a cube: ``ds.hm`` on a Dataset, ``da.hm`` on a DataArray.
 
     Parameters
@@ -133,12 +133,12 @@ class HMAccessor(Held):
         >>> model = ds.hm.train(static=["elevation"], out="models/demo")  # doctest: +SKIP
         """
         from hmx.forecast.options import split_fitting
-        from hmx.forecast.train.recipe import Recipe
+        from hmx.forecast.train.recipe import TrainSetup
         from hmx.forecast.train.train import train
         from hmx.progress import reporter
 
         network, fit = split_fitting({"history": history, "h": h, "seed": seed, **options})
-        recipe = Recipe(target, dynamic, static, network, fit, future=future)
+        recipe = TrainSetup(target, dynamic, static, network, fit, future=future)
         self._model = train(self._obj, recipe, out=out, progress=reporter())
         return self._model
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hmx.engine.region import Region
     from hmx.mapping.bundle import MapBundle
     from hmx.mapping.evaluate.scorecard import MapScorecard
-    from hmx.mapping.train.recipe import MapRecipe
+    from hmx.mapping.train.recipe import MapTrainSetup
     from hmx.settings import Numbers
 
 _POINTS = (
@@ -329,10 +329,10 @@ class SOCAccessor:
         return self._model
 
 
-def _recipe(options: dict[str, Any], bands: dict[str, Any]) -> MapRecipe:
+def _recipe(options: dict[str, Any], bands: dict[str, Any]) -> MapTrainSetup:
     """Sort options of points, network, fit and split into a recipe."""
     from hmx.mapping.options import split_mapping
-    from hmx.mapping.train.recipe import MapRecipe
+    from hmx.mapping.train.recipe import MapTrainSetup
     from hmx.points.options import PointsOptions
     from hmx.settings import parse
     from hmx.splits.options import SplitOptions
@@ -345,7 +345,7 @@ def _recipe(options: dict[str, Any], bands: dict[str, Any]) -> MapRecipe:
     apart: dict[str, Any] = {"track": track, "init_from": None if start is None else str(start)}
     table = {n: options.pop(n) for n in ("target", *_POINTS) if n in options}
     network, fit = split_mapping(options)
-    return MapRecipe(parse(PointsOptions, table), network, fit, split, **bands, **apart)
+    return MapTrainSetup(parse(PointsOptions, table), network, fit, split, **bands, **apart)
 
 
 def register() -> None:

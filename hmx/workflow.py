@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hmx.bundles.folder import DESCRIPTION, require_bundle_place
 from hmx.bundles.hub import is_remote
 from hmx.catalog import AnyCatalog, BaseCatalog, Catalog, MapCatalog
-from hmx.cube.bands import enter_bands
+from hmx.cube.bands import as_bands
 from hmx.cube.cube import open_cube
 from hmx.cube.integrity.reading import damage_of
 from hmx.cube.store import sweep
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from hmx.engine.plan import Plan
     from hmx.forecast.backtest.scorecard import Scorecard
     from hmx.forecast.folds import FoldPlan
-    from hmx.forecast.train.recipe import Recipe
+    from hmx.forecast.train.recipe import TrainSetup
     from hmx.mapping.evaluate.scorecard import MapScorecard
-    from hmx.mapping.train.recipe import MapRecipe
+    from hmx.mapping.train.recipe import MapTrainSetup
 
 
 def ensure_cube(catalog: BaseCatalog, talk: Talk = QUIET, *, overwrite: bool = False) -> str:
@@ -328,19 +328,19 @@ def _job(catalog: Catalog, bundle: Bundle, *, region: Any = None) -> Job:
     """Put together what a catalog's forecast is."""
     from hmx.engine.header import adopt
     from hmx.engine.job import Job
-    from hmx.forecast.order import Order
+    from hmx.forecast.order import ForecastRun
 
     source, store = catalog.cube.path, catalog.forecast_path
     options = adopt(ForecastOptions(**own_fields(catalog.forecast, ForecastOptions)), store)
-    order = Order.of(open_cube(source, chunks=None), bundle, options, region=region)
+    order = ForecastRun.of(open_cube(source, chunks=None), bundle, options, region=region)
     return Job(order, source, store)
 
 
-def _recipe(catalog: Catalog, cube: Any) -> Recipe:
+def _recipe(catalog: Catalog, cube: Any) -> TrainSetup:
     """Write down how the catalog's model is made."""
-    from hmx.forecast.train.recipe import Recipe
+    from hmx.forecast.train.recipe import TrainSetup
 
-    return Recipe(
+    return TrainSetup(
         target=catalog.cube.target,
         dynamic=_named(cube, "dynamic"),
         static=_named(cube, "static"),
@@ -422,7 +422,7 @@ def describe_points(catalog: MapCatalog) -> str:
     """
     points = _read(catalog)
     if is_url(catalog.cube.path) or Path(catalog.cube.path).exists():
-        bands = enter_bands(open_cube(catalog.cube.path))
+        bands = as_bands(open_cube(catalog.cube.path))
         network, least = catalog.model, catalog.points.min_valid
         samples, report = join(
             points, bands, window=network.window, history=network.history, min_valid=least
@@ -497,7 +497,7 @@ def ensure_mapper(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = 
 
 
 def _found_mapper(
-    path: Path, recipe: MapRecipe, cube: Any, *, overwrite: bool
+    path: Path, recipe: MapTrainSetup, cube: Any, *, overwrite: bool
 ) -> tuple[MapBundle | None, str]:
     """Load a mapper if it is there and current; else say why it is to be trained."""
     if not (path / DESCRIPTION).is_file():
@@ -620,20 +620,20 @@ def _map_job(catalog: MapCatalog, bundle: MapBundle, *, region: Any = None) -> J
     """Put together what a catalog's map is."""
     from hmx.engine.header import adopt
     from hmx.engine.job import Job
-    from hmx.mapping.order import MapOrder
+    from hmx.mapping.order import MapRun
 
     source, store = catalog.cube.path, catalog.map_path
     options = adopt(MapOptions(**own_fields(catalog.map, MapOptions)), store)
-    order = MapOrder.of(open_cube(source, chunks=None), bundle, options, region=region)
+    order = MapRun.of(open_cube(source, chunks=None), bundle, options, region=region)
     return Job(order, source, store)
 
 
-def _map_recipe(catalog: MapCatalog) -> MapRecipe:
+def _map_recipe(catalog: MapCatalog) -> MapTrainSetup:
     """Write down how the catalog's mapper is made."""
-    from hmx.mapping.train.recipe import MapRecipe  # loads torch and Lightning
+    from hmx.mapping.train.recipe import MapTrainSetup  # loads torch and Lightning
 
     path = catalog.points.path
-    return MapRecipe(
+    return MapTrainSetup(
         points=PointsOptions(**own_fields(catalog.points, PointsOptions)),
         network=MapperOptions(**own_fields(catalog.model, MapperOptions)),
         fit=MapTrainOptions(**own_fields(catalog.train, MapTrainOptions)),

@@ -14,7 +14,7 @@ import xarray as xr
 import hmx
 from hmx.engine.job import Job, run
 from hmx.forecast.options import ForecastOptions
-from hmx.forecast.order import Order
+from hmx.forecast.order import ForecastRun
 from hmx.forecast.window import engine
 from hmx.hardware import choose_device
 from hmx.progress import Talk
@@ -121,7 +121,7 @@ def stored(cube: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job_of(stored: Path, trained: hmx.Bundle, store: Path) -> Job:
     options = ForecastOptions(**TIGHT, tile=32, device="cuda")
     opened = hmx.open_cube(stored, chunks=None)
-    return Job(Order.of(opened, trained, options), str(stored), str(store))
+    return Job(ForecastRun.of(opened, trained, options), str(stored), str(store))
 
 
 def test_a_job_that_was_stopped_on_a_gpu_ends_with_the_same_bytes(

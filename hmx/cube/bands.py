@@ -1,6 +1,6 @@
 """Bands: the cube of the map job, covariates alone.
 
-:func:`enter_bands` is its door, as :func:`hmx.cube.cube.enter` is that of forecasts.
+:func:`as_bands` is its door, as :func:`hmx.cube.cube.as_cube` is that of forecasts.
 Inside, every band is ``(time, y, x)`` or ``(y, x)``, north-up and ascending in time.
 A variable with one more dimension (months, seasons, channels of a sensor) is as many
 bands: ``lst(month, y, x)`` beside yearly maps is ``lst[month=1]`` ... ``lst[month=12]``.
@@ -20,7 +20,7 @@ import xarray as xr
 from hmx.cube.axes import crs_as_coordinate, find_axes, runs_against
 from hmx.cube.cadence import Cadence
 from hmx.cube.coordinates import turned
-from hmx.cube.cube import Cubelike, Door
+from hmx.cube.cube import Cubelike, OuterForm
 from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid
 from hmx.cube.steps import until_index
@@ -42,7 +42,7 @@ class Bands:
         Lazy; dynamic bands (time, y, x), static ones (y, x).
     dynamic, static : tuple of str
         Bands with and without time.
-    door : Door
+    door : OuterForm
         Names and orientation of the cube outside.
     climatology : bool
         Whether the steps are months of every year, or a calendar's. Bands without any time
@@ -54,7 +54,7 @@ class Bands:
     data: xr.Dataset
     dynamic: tuple[str, ...]
     static: tuple[str, ...]
-    door: Door
+    door: OuterForm
     climatology: bool
     timeless: bool = False
 
@@ -216,7 +216,7 @@ def _beyond(window: Window, inside: Window) -> list[tuple[int, int]]:
     return [(part.start - all_.start, all_.stop - part.stop) for all_, part in spans]
 
 
-def enter_bands(
+def as_bands(
     obj: Cubelike,
     *,
     dynamic: Sequence[str] | None = None,
@@ -259,7 +259,7 @@ def enter_bands(
     require_order(bands["time"].rename(names["time"]))
     flips = tuple(dim for dim in ("y", "x") if runs_against(bands, dim))
     bands = bands.isel({dim: slice(None, None, -1) for dim in flips})
-    door = Door({name: outer for name, outer in names.items() if outer != name}, flips)
+    door = OuterForm({name: outer for name, outer in names.items() if outer != name}, flips)
     return Bands(
         data=bands.drop_dims([d for d in bands.dims if d not in ("time", "y", "x")]),
         dynamic=tuple(moving),

@@ -35,7 +35,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredLattice:
     """A transform, and where it was found."""
 
     where: str
@@ -47,7 +47,7 @@ class Declared:
         return (at.c, at.a) if dim == "x" else (at.f, at.e)
 
 
-def declared_transform(obj: xr.Dataset | xr.DataArray) -> Declared | None:
+def declared_transform(obj: xr.Dataset | xr.DataArray) -> DeclaredLattice | None:
     """Read the transform that is written beside coordinates, if there is one.
 
     Raises
@@ -70,7 +70,7 @@ def declared_transform(obj: xr.Dataset | xr.DataArray) -> Declared | None:
             f"{where} is {value!r}, which is no transform of a grid whose rows and columns run "
             "along its axes. Write another: ds.rio.write_transform(ds.rio.transform(recalc=True))."
         )
-    return Declared(where, at)
+    return DeclaredLattice(where, at)
 
 
 def _find_transform(obj: xr.Dataset | xr.DataArray) -> tuple[str, Any, bool] | None:
@@ -127,7 +127,7 @@ def turned(data: xr.Dataset, dims: Collection[str]) -> xr.Dataset:
     return result
 
 
-def read_axis(obj: xr.Dataset | xr.DataArray, dim: str, declared: Declared | None) -> Axis:
+def read_axis(obj: xr.Dataset | xr.DataArray, dim: str, declared: DeclaredLattice | None) -> Axis:
     """Read where an axis begins and how it goes on.
 
     Raises
@@ -238,7 +238,7 @@ def _from_whole(number: float) -> float:
 
 
 def require_no_counts(
-    obj: xr.Dataset | xr.DataArray, crs: pyproj.CRS, declared: Declared | None
+    obj: xr.Dataset | xr.DataArray, crs: pyproj.CRS, declared: DeclaredLattice | None
 ) -> None:
     """Raise :class:`CubeError` where coordinates number the pixels, as without a transform."""
     identity = declared is not None and declared.transform == Affine.identity()

@@ -1,6 +1,6 @@
 """What a cube is: one regular grid with ``time``, ``y``, ``x``, and roles of variables.
 
-:func:`enter` is the door. Whatever names, orientation or container a user comes
+:func:`as_cube` is the door. Whatever names, orientation or container a user comes
 with, inside there is one form, a :class:`Cube`: a Dataset with dims
 ``(time, y, x)``, north-up, x ascending. :meth:`Cube.leave` gives a result the
 names, orientation and container that its owner came with.
@@ -36,7 +36,7 @@ CHUNK = 512  # rows and columns of a chunk in storage, px
 
 
 @dataclass(frozen=True)
-class Door:
+class OuterForm:
     """How a cube came in, and so how results go out."""
 
     names: dict[str, str] = field(default_factory=dict)  # inner name -> the user's
@@ -56,7 +56,7 @@ class Cube:
         The variable to predict.
     dynamic, static : tuple of str
         Covariates with and without time.
-    door : Door
+    door : OuterForm
         Names and orientation of the cube outside.
     whole : Dataset, optional
         Where the target says how far it is observed: variables with their later
@@ -68,7 +68,7 @@ class Cube:
     target: str
     dynamic: tuple[str, ...]
     static: tuple[str, ...]
-    door: Door
+    door: OuterForm
     whole: xr.Dataset | None = None
 
     @cached_property
@@ -214,7 +214,7 @@ def warn_if_incomplete(cube: xr.Dataset, path: str | Path) -> None:
         )
 
 
-def enter(
+def as_cube(
     obj: Cubelike,
     *,
     target: str | None = None,
@@ -257,7 +257,7 @@ def enter(
     inner = inner.isel({dim: slice(None, None, -1) for dim in flips})
     back = {name: outer for name, outer in names.items() if outer != name}
     data, whole = _observed(inner, target)
-    door = Door(back, flips, is_array)
+    door = OuterForm(back, flips, is_array)
     return Cube(data, target, tuple(dynamic), tuple(static), door, whole)
 
 

@@ -1,4 +1,4 @@
-"""Field: a cube of either job, as code that reads windows of it sees it."""
+"""CubeView: a cube of either job, as code that reads windows of it sees it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Protocol
 
 import xarray as xr
 
-from hmx.cube.cube import Cubelike, Door
+from hmx.cube.cube import Cubelike, OuterForm
 from hmx.cube.grid import Grid
 from hmx.cube.values import Rules
 
 
-class Field(Protocol):
+class CubeView(Protocol):
     """A cube of either job, as those see it who read windows of it."""
 
     @property
@@ -24,7 +24,7 @@ class Field(Protocol):
         """Where the pixels lie."""
 
     @property
-    def door(self) -> Door:
+    def door(self) -> OuterForm:
         """How it came in."""
 
     @property

@@ -1,4 +1,4 @@
-"""Holdout: which steps may be learned from, and which are kept for the scores.
+"""LearnUntil: which steps may be learned from, and which are kept for the scores.
 
 A label says up to where targets may be seen by anything that learns: weights,
 scaler, context, calibration, correlation lengths.
@@ -27,7 +27,7 @@ _NEAR = 3  # steps named in an error
 
 
 @dataclass(frozen=True)
-class Holdout:
+class LearnUntil:
     """The last step whose target may be seen; later ones are held out.
 
     Parameters
@@ -40,7 +40,7 @@ class Holdout:
     --------
     >>> import xarray as xr
     >>> years = xr.DataArray([1990, 1995, 2000, 2005], dims="time")
-    >>> Holdout(2000).seen(years), Holdout(2000).held_out(years)
+    >>> LearnUntil(2000).seen(years), LearnUntil(2000).held_out(years)
     (Span(start=0, stop=3), Span(start=3, stop=4))
     """
 

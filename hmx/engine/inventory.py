@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from hmx.cube.field import Field
+from hmx.cube.field import CubeView
 from hmx.cube.integrity.reading import guard_of
 from hmx.cube.integrity.seal import Chunks
 from hmx.cube.values import Rules
@@ -76,7 +76,7 @@ class Inventory:
 
     @classmethod
     def of(
-        cls, cube: Field, path: str | None, *, deciding: Sequence[str] | None = None
+        cls, cube: CubeView, path: str | None, *, deciding: Sequence[str] | None = None
     ) -> Inventory:
         """List the store of a cube.
 

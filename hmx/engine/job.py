@@ -27,10 +27,10 @@ from hmx.engine.inventory import Inventory
 from hmx.engine.ledger import Ledger, Record
 from hmx.engine.mend import drop_chunks, mend, root_is_damaged
 from hmx.engine.options import DaskSection
-from hmx.engine.order import BaseOrder
+from hmx.engine.order import Run
 from hmx.engine.output import STORE_FORMAT, lay_out, require_free, set_status, tile_keys, writing
 from hmx.engine.plan import plan
-from hmx.engine.pool.runner import Call, Failure, run_windows
+from hmx.engine.pool.runner import FailedTask, Task, run_windows
 from hmx.engine.tile import TileWork
 from hmx.errors import JobFailed, OutputExists, VerifyFailed
 from hmx.files.durable import Folder
@@ -61,7 +61,7 @@ class Job:
         Path of the result's store.
     """
 
-    order: BaseOrder
+    order: Run
     source: str
     store: str
 
@@ -111,7 +111,7 @@ class Job:
         """Build the job that a ledger describes, with the cube that is given or that it names."""
         said = Header.read(header, store, source)
         module, _, name = JOBS[said.job].partition(":")
-        ordered: type[BaseOrder] = getattr(import_module(module), name)
+        ordered: type[Run] = getattr(import_module(module), name)
         chosen = parse(ordered.option_type, said.options, error=VerifyFailed)
         order = ordered.of(open_cube(said.source, chunks=None), said.bundle, chosen)
         window = said.part(order.cube.grid.shape, store)
@@ -226,7 +226,7 @@ def _is_current(job: Job, talk: Talk) -> bool:
     return True
 
 
-def _start(job: Job, talk: Talk, *, fresh: bool) -> list[Call]:
+def _start(job: Job, talk: Talk, *, fresh: bool) -> list[Task]:
     """Lay out the store, unless it is there; list the tiles that are not proven."""
     # a header that is lost or torn is written again: each record names its run too
     run = job.ledger.job().get("run")
@@ -251,7 +251,7 @@ def _lay_out(job: Job, store: str) -> None:
     lay_out(order.template(), store, grid=grid, chunk=chunk)
 
 
-def _todo(job: Job, talk: Talk, *, read: bool = True) -> list[Call]:
+def _todo(job: Job, talk: Talk, *, read: bool = True) -> list[Task]:
     """List the tiles that the ledger does not prove; unless ``read``, chunks are known for good."""
     states = {tile.index: job.state(tile) for tile in job.work.tiles}
     records = proofs(job)
@@ -263,7 +263,7 @@ def _todo(job: Job, talk: Talk, *, read: bool = True) -> list[Call]:
     with ThreadPoolExecutor(8) as threads:
         done = dict(zip(records, threads.map(proven, records.values()), strict=True))
     calls = [
-        Call(tile.index, (states[tile.index],))
+        Task(tile.index, (states[tile.index],))
         for tile in job.work.tiles
         if not done.get(tile.index) and (tile.index in done or job.may_hold(tile))
     ]
@@ -286,7 +286,7 @@ def proofs(job: Job) -> dict[Index, Record]:
     }
 
 
-def _drop_unproven(job: Job, calls: list[Call]) -> None:
+def _drop_unproven(job: Job, calls: list[Task]) -> None:
     """Remove chunks of tiles that hold nothing: nobody wrote them."""
     keep = [key for record in proofs(job).values() for key in record.chunks]
     group = zarr.open_group(job.store, mode="r", use_consolidated=False)
@@ -305,7 +305,7 @@ def _written(job: Job) -> dict[str, dict[str, int]]:
     return known
 
 
-def _work_off(job: Job, calls: list[Call], section: DaskSection, talk: Talk) -> list[Failure]:
+def _work_off(job: Job, calls: list[Task], section: DaskSection, talk: Talk) -> list[FailedTask]:
     """Run the tiles that are to do, where the section says."""
     if not calls:
         return []
@@ -317,7 +317,7 @@ def _work_off(job: Job, calls: list[Call], section: DaskSection, talk: Talk) -> 
         return run_windows(pool, job.work, calls, on_done=told)
 
 
-def _require_same_input(job: Job, calls: list[Call]) -> None:
+def _require_same_input(job: Job, calls: list[Task]) -> None:
     """Raise if the cube was replaced while it was read: tiles may mix the old and the new."""
     now = Job(job.order, job.source, job.store)  # which lists the cube again
     changed = [c for c in calls if c.arguments != (now.state(job.work.tiles[c.index]),)]
@@ -353,7 +353,7 @@ def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], N
     return told
 
 
-def _report(job: Job, failures: list[Failure]) -> str:
+def _report(job: Job, failures: list[FailedTask]) -> str:
     """Name the tiles that failed, where they lie and why."""
     lines = [f"{job.store} is incomplete: {len(failures)} tiles failed, what is done is kept."]
     for failure in failures[:_SHOWN]:

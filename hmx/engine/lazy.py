@@ -21,12 +21,12 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from hmx.cube.cube import Cubelike
-from hmx.cube.field import Field
-from hmx.engine.order import BaseOrder
+from hmx.cube.field import CubeView
+from hmx.engine.order import Run
 from hmx.windows import Span, Window, pieces
 
 
-def lay(order: BaseOrder) -> Cubelike:
+def lay(order: Run) -> Cubelike:
     """Lay out what is ordered as an xarray object; nothing is read or computed.
 
     Parameters
@@ -37,7 +37,7 @@ def lay(order: BaseOrder) -> Cubelike:
     return order.cube.leave(order.describe(_arrays(order)))
 
 
-def _arrays(order: BaseOrder) -> dict[str, da.Array]:
+def _arrays(order: Run) -> dict[str, da.Array]:
     """Lay out the tasks under a window; return the lazy arrays, cropped to it."""
     cube, tiles, frame = order.cube, order.tiles, order.frame
     sources = {name: _array(cube, name) for name in cube.variables}
@@ -82,7 +82,7 @@ def _as_opened(source: da.Array) -> bool:
     return all(name.startswith(("open_dataset-", "from-zarr-")) for name in names)
 
 
-def _array(cube: Field, name: str) -> da.Array:
+def _array(cube: CubeView, name: str) -> da.Array:
     """Return a variable as dask, all its steps: cut, it is no longer as it was opened."""
     variable = cube.stored(name)
     if variable.chunks is None:
@@ -99,7 +99,7 @@ def _cut(source: da.Array, window: Window, *, times: Span | None, nx: int) -> da
     return joined if joined.npartitions == 1 else joined.rechunk(-1)
 
 
-def _pick(graph: HighLevelGraph, tasks: str, output: str, order: BaseOrder) -> da.Array:
+def _pick(graph: HighLevelGraph, tasks: str, output: str, order: Run) -> da.Array:
     """Make the lazy array of one output from the tile tasks."""
     name, shape = f"{tasks}-{output}", order.outputs()[output]
     covered = list(order.tiles.covering(order.window))

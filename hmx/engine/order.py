@@ -1,4 +1,4 @@
-"""BaseOrder: what jobs, plans, audits and the lazy graph need to know of an order.
+"""Run: what jobs, plans, audits and the lazy graph need to know of an order.
 
 Forecasts and maps are run by the same code: it cuts the output into tiles, and what
 a tile reads, computes and is called is the order's to say.
@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from hmx.cube.cube import CHUNK, Cubelike
-from hmx.cube.field import Field
+from hmx.cube.field import CubeView
 from hmx.cube.grid import Grid
 from hmx.cube.read import cut
 from hmx.engine.inventory import Inventory
@@ -28,7 +28,7 @@ from hmx.windows import Span, TileGrid, Window, with_halo
 
 
 @dataclass(frozen=True)
-class BaseOrder(ABC):
+class Run(ABC):
     """Everything about a result but its pixels.
 
     Parameters
@@ -38,14 +38,14 @@ class BaseOrder(ABC):
     bundle : Bundle or MapBundle
         What computes; on disk.
     options : ForecastOptions or MapOptions
-        As asked, and the sides of tile and chunk, both decided.
+        As asked, and the tile_and_chunk of tile and chunk, both decided.
     window : Window
         The part of the cube that is asked for.
     request : Request or MapRequest
         What is asked of each window.
     """
 
-    cube: Field
+    cube: CubeView
     bundle: Any
     options: Any
     window: Window
@@ -67,7 +67,7 @@ class BaseOrder(ABC):
 
     @property
     @abstractmethod
-    def frame(self) -> Frame:
+    def frame(self) -> WindowRunner:
         """How windows of the result are computed from the cube."""
 
     @property
@@ -158,8 +158,8 @@ class BaseOrder(ABC):
         return result
 
 
-def sides(options: Any, best: int) -> dict[str, int]:
-    """Decide the sides of a tile and of an output chunk, px.
+def tile_and_chunk(options: Any, best: int) -> dict[str, int]:
+    """Decide the tile_and_chunk of a tile and of an output chunk, px.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def sides(options: Any, best: int) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class Frame(ABC):
+class WindowRunner(ABC):
     """An output's place in its cube, and what is asked of each window.
 
     Parameters
@@ -220,12 +220,12 @@ class Frame(ABC):
         turned = part.flip(self.area.shape, self.flips)
         return Window(turned.y.shift(self.area.y.start), turned.x.shift(self.area.x.start))
 
-    def reads(self, part: Window, cube: Field) -> Window:
+    def reads(self, part: Window, cube: CubeView) -> Window:
         """Return what is read of the cube for a window of the output."""
         grid = cube.grid
         return with_halo(self.core(part), grid.shape, halo=self.halo, wraps=grid.wraps)
 
-    def needs(self, part: Window, cube: Field) -> Window:
+    def needs(self, part: Window, cube: CubeView) -> Window:
         """Return the part of the cube without which a window of the output is empty."""
         return self.core(part)
 
@@ -233,7 +233,7 @@ class Frame(ABC):
         """Return the same, computed with so many torch threads."""
         return replace(self, request=replace(self.request, threads=threads))
 
-    def run(self, part: Window, cube: Field) -> dict[str, np.ndarray]:
+    def run(self, part: Window, cube: CubeView) -> dict[str, np.ndarray]:
         """Compute a window of the output from its true neighbours.
 
         Parameters
@@ -256,7 +256,7 @@ class Frame(ABC):
             for output, block in results.items()
         }
 
-    def _read(self, window: Window, cube: Field) -> list[np.ndarray]:
+    def _read(self, window: Window, cube: CubeView) -> list[np.ndarray]:
         """Read a window of each variable as it is stored, its own steps of it."""
         steps, nx = self.steps(cube), cube.grid.shape[1]
         raw = []

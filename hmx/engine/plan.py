@@ -16,7 +16,7 @@ import numpy as np
 
 from hmx.engine.inventory import Inventory
 from hmx.engine.options import DaskSection
-from hmx.engine.order import BaseOrder
+from hmx.engine.order import Run
 from hmx.engine.pool.runner import IN_FLIGHT
 from hmx.errors import BadArgument
 from hmx.hardware import choose_device, threads_each, torch_threads
@@ -119,7 +119,7 @@ class Plan:
 
 @independent
 def plan(
-    order: BaseOrder,
+    order: Run,
     inventory: Inventory,
     section: DaskSection | None = None,
     *,
@@ -199,7 +199,7 @@ def require_memory(made: Plan, job: str = "forecast") -> None:
     )
 
 
-def _seconds_per_pixel(order: BaseOrder, tiles: Sequence[Tile], threads: int) -> float:
+def _seconds_per_pixel(order: Run, tiles: Sequence[Tile], threads: int) -> float:
     """Run a tile with data twice, the most central one; time the second run."""
     if not tiles:
         return float("nan")
@@ -223,12 +223,12 @@ def _workers(section: DaskSection) -> tuple[int, int]:
     return count, threads_each(count) if section.workers else torch_threads()
 
 
-def _ram(order: BaseOrder, *, gpu: bool) -> int:
+def _ram(order: Run, *, gpu: bool) -> int:
     """Bound the memory of a worker: itself, its tiles, its network."""
     return _PROCESS + IN_FLIGHT * _tile_bytes(order) + (0 if gpu else order.working_bytes())
 
 
-def _tile_bytes(order: BaseOrder) -> int:
+def _tile_bytes(order: Run) -> int:
     """Bound what one tile needs beside the network: chunks, arrays, results."""
     side = order.output_tiles.tile[0]
     rows, columns = (min(side, size) for size in order.window.shape)
@@ -244,7 +244,7 @@ def _tile_bytes(order: BaseOrder) -> int:
     return arrays + 2 * rows * columns * _bytes_out(order) + _DECODED_AT_ONCE * decoded
 
 
-def _bytes_in(order: BaseOrder) -> int:
+def _bytes_in(order: Run) -> int:
     """Bytes of all variables at one pixel."""
     steps = order.frame.steps(order.cube)
     return sum(
@@ -253,7 +253,7 @@ def _bytes_in(order: BaseOrder) -> int:
     )
 
 
-def _bytes_out(order: BaseOrder) -> int:
+def _bytes_out(order: Run) -> int:
     """Bytes of all results at one pixel."""
     return sum(
         math.prod(lead) * order.dtype(output).itemsize for output, lead in order.outputs().items()

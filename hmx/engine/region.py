@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hmx.cube.field import Field
+from hmx.cube.field import CubeView
 from hmx.cube.geojson import bounds_of, crs_of, is_shapes, layer_of
 from hmx.cube.grid import crs_name
 from hmx.errors import BadArgument
@@ -21,7 +21,7 @@ from hmx.windows import Span, Window
 Region = Any
 
 
-def window_of(region: Region, cube: Field) -> Window:
+def window_of(region: Region, cube: CubeView) -> Window:
     """Turn a region into the window of the cube that covers it.
 
     Parameters
@@ -46,7 +46,7 @@ def window_of(region: Region, cube: Field) -> Window:
     return _boxed(_bounds(region, cube), cube)
 
 
-def _taken(region: Mapping[str, Any], cube: Field, dim: str) -> Any:
+def _taken(region: Mapping[str, Any], cube: CubeView, dim: str) -> Any:
     known = {dim: cube.door.names.get(dim, dim) for dim in ("y", "x")}
     if unknown := set(region) - {*known, *known.values()}:
         raise BadArgument(
@@ -56,7 +56,7 @@ def _taken(region: Mapping[str, Any], cube: Field, dim: str) -> Any:
     return region.get(known[dim], region.get(dim, slice(None)))
 
 
-def _sliced(parts: list[Any], cube: Field) -> Window:
+def _sliced(parts: list[Any], cube: CubeView) -> Window:
     spans = []
     for dim, part, size in zip(("y", "x"), parts, cube.grid.shape, strict=False):
         if not isinstance(part, slice) or part.step not in (None, 1):
@@ -72,7 +72,7 @@ def _sliced(parts: list[Any], cube: Field) -> Window:
     return Window(*spans)
 
 
-def _bounds(region: Region, cube: Field) -> tuple[float, float, float, float]:
+def _bounds(region: Region, cube: CubeView) -> tuple[float, float, float, float]:
     """Find the box of a region in the cube's CRS."""
     if hasattr(region, "total_bounds") and hasattr(region, "to_crs"):
         if region.crs is None:
@@ -91,7 +91,7 @@ def _bounds(region: Region, cube: Field) -> tuple[float, float, float, float]:
     return west, south, east, north
 
 
-def _shape_bounds(layer: Mapping[str, Any], cube: Field) -> tuple[float, float, float, float]:
+def _shape_bounds(layer: Mapping[str, Any], cube: CubeView) -> tuple[float, float, float, float]:
     import pyproj
 
     box, crs = bounds_of(layer, "region"), crs_of(layer, "region")
@@ -114,7 +114,7 @@ def _clamped(box: tuple[float, float, float, float], crs: Any) -> tuple[float, f
     return west - turn, south, east - turn, north
 
 
-def _turned(west: float, east: float, cube: Field) -> tuple[float, float]:
+def _turned(west: float, east: float, cube: CubeView) -> tuple[float, float]:
     """Count the longitudes of a box from where the cube's begin."""
     left, _, right, _ = cube.grid.bounds
     if not cube.grid.crs.is_geographic:
@@ -132,7 +132,7 @@ def _turned(west: float, east: float, cube: Field) -> tuple[float, float]:
     return west + turn, east + turn
 
 
-def _boxed(box: tuple[float, float, float, float], cube: Field) -> Window:
+def _boxed(box: tuple[float, float, float, float], cube: CubeView) -> Window:
     west, south, east, north = box
     if not (west < east and south < north):
         raise BadArgument(f"region={box} is empty: a box is (west, south, east, north), ascending.")

@@ -7,19 +7,19 @@ from typing import Any
 import xarray as xr
 
 from hmx.cube.cube import Cubelike, open_cube
-from hmx.cube.field import Field
+from hmx.cube.field import CubeView
 from hmx.cube.observed import OBSERVED_UNTIL
 from hmx.engine.inventory import array_of
 from hmx.engine.job import Job, run
 from hmx.engine.options import DaskSection
-from hmx.engine.order import BaseOrder
+from hmx.engine.order import Run
 from hmx.errors import CubeError
 from hmx.progress import QUIET, Talk
 from hmx.settings import parse
 
 
 def run_order(
-    order: BaseOrder,
+    order: Run,
     obj: Cubelike,
     store: str,
     section: DaskSection,
@@ -64,7 +64,7 @@ def section_of(**given: Any) -> DaskSection:
     return parse(DaskSection, {key: value for key, value in given.items() if value is not None})
 
 
-def store_of(obj: Cubelike, cube: Field) -> str | None:
+def store_of(obj: Cubelike, cube: CubeView) -> str | None:
     """Find the one store that an object is, whole and untouched.
 
     The proof is that the store, opened again, gives arrays of the same Dask names:
@@ -76,7 +76,7 @@ def store_of(obj: Cubelike, cube: Field) -> str | None:
     obj : Dataset or DataArray
         As its owner has it.
     cube : Cube or Bands
-        What :func:`hmx.cube.cube.enter` or :func:`hmx.cube.bands.enter_bands` made of it.
+        What :func:`hmx.cube.cube.as_cube` or :func:`hmx.cube.bands.as_bands` made of it.
 
     Returns
     -------

@@ -17,10 +17,10 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from hmx.cube.cube import Cube, enter, open_cube
-from hmx.cube.field import Field
+from hmx.cube.cube import Cube, as_cube, open_cube
+from hmx.cube.field import CubeView
 from hmx.engine.ledger import Ledger, Record
-from hmx.engine.order import Frame
+from hmx.engine.order import WindowRunner
 from hmx.engine.output import write_tile, writing
 from hmx.errors import JobFailed
 from hmx.windows import Index, TileGrid, Window
@@ -29,12 +29,12 @@ from hmx.windows import Index, TileGrid, Window
 class Openable(Hashable, Protocol):
     """A stored cube, named for workers; hashable, for each opens it once."""
 
-    def open(self) -> Field:
+    def open(self) -> CubeView:
         """Open the cube without dask: a task reads its own window."""
 
 
 @dataclass(frozen=True)
-class Source:
+class StoredCube:
     """A stored cube.
 
     Parameters
@@ -55,7 +55,7 @@ class Source:
     def open(self) -> Cube:
         """Open the cube without dask: a task reads its own window."""
         opened: xr.Dataset = open_cube(self.path, chunks=None)
-        return enter(opened, target=self.target, dynamic=self.dynamic, static=self.static)
+        return as_cube(opened, target=self.target, dynamic=self.dynamic, static=self.static)
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class TileWork:
 
     Parameters
     ----------
-    source : Source, or what another order names
+    source : StoredCube, or what another order names
         What is read; ``open`` gives it.
-    frame : Frame
+    frame : WindowRunner
         How windows are computed.
     store : str
         What is written.
@@ -77,7 +77,7 @@ class TileWork:
     """
 
     source: Openable
-    frame: Frame
+    frame: WindowRunner
     store: str
     run: str
     tiles: TileGrid
@@ -112,7 +112,7 @@ class TileWork:
 
 
 @lru_cache(maxsize=4)
-def _opened(source: Openable, run: str) -> Field:
+def _opened(source: Openable, run: str) -> CubeView:
     """Open a cube once per process and job."""
     return source.open()
 

@@ -21,7 +21,7 @@ from hmx.engine.stores import run_order, section_of, store_of
 from hmx.files.paths import absolute
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import ForecastOptions
-from hmx.forecast.order import Order
+from hmx.forecast.order import ForecastRun
 from hmx.independent import independent
 from hmx.progress import QUIET, Talk
 from hmx.settings import parse
@@ -76,7 +76,7 @@ def forecast_to_zarr(
     """
     store = absolute(path)
     chosen = adopt(parse(ForecastOptions, options), store)
-    order = Order.of(obj, model, chosen, region=region)
+    order = ForecastRun.of(obj, model, chosen, region=region)
     section = section_of(workers=workers, scheduler=scheduler)
     return run_order(order, obj, store, section, overwrite=overwrite, talk=talk)
 
@@ -104,7 +104,7 @@ def plan_forecast(
     **options
         Fields of :class:`hmx.forecast.options.ForecastOptions`.
     """
-    order = Order.of(obj, model, parse(ForecastOptions, options), region=region)
+    order = ForecastRun.of(obj, model, parse(ForecastOptions, options), region=region)
     return plan(order, order.inventory(store_of(obj, order.cube)), section_of(workers=workers))
 
 
@@ -137,4 +137,4 @@ def forecast(
     BundleError, CubeError, MissingVariable
         If the model and the cube do not fit.
     """
-    return lay(Order.of(obj, model, parse(ForecastOptions, options), region=region))
+    return lay(ForecastRun.of(obj, model, parse(ForecastOptions, options), region=region))

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from hmx.cube.cube import CHUNK, Cube, Cubelike, enter
+from hmx.cube.cube import CHUNK, Cube, Cubelike, as_cube
 from hmx.cube.grid import Grid
 from hmx.cube.read import in_memory, read
-from hmx.cube.steps import Holdout, Label
+from hmx.cube.steps import Label, LearnUntil
 from hmx.errors import NotEnoughData
 from hmx.forecast.inputs import scan
 from hmx.forecast.options import TrainOptions
-from hmx.forecast.train.recipe import Recipe, block_of, describe, split_of
+from hmx.forecast.train.recipe import TrainSetup, block_of, describe, split_of
 from hmx.networks.options import ModelOptions
 from hmx.splits import ROLES, UNUSED, Split, block_side, choose_block
 from hmx.splits.correlation import Correlation, residual_correlation
@@ -119,7 +119,7 @@ def fold_plan(
         What is trained: how far it sees decides block and buffer where `fit` leaves
         them open.
     target : str, optional
-        As in :func:`hmx.cube.cube.enter`.
+        As in :func:`hmx.cube.cube.as_cube`.
     block_m : float, optional
         Side of a block in place of ``fit.block``, m.
     buffer : int, optional
@@ -144,9 +144,11 @@ def fold_plan(
     if buffer is not None:
         fit = fit.model_copy(update={"buffer": buffer})
     cube = _seen(
-        enter(obj, target=target, dynamic=(), static=()), fit.until if until is None else until
+        as_cube(obj, target=target, dynamic=(), static=()), fit.until if until is None else until
     )
-    splits = _split(cube, enter(obj, target=target), network or ModelOptions(), fit, block_m, folds)
+    splits = _split(
+        cube, as_cube(obj, target=target), network or ModelOptions(), fit, block_m, folds
+    )
     pixels, valid = _count(cube, splits)
     return FoldPlan(splits, cube.grid, pixels, _correlation(cube), valid)
 
@@ -160,7 +162,7 @@ def _split(
     folds: int | None,
 ) -> tuple[Split, ...]:
     """Split as training would; ``whole`` has the covariates, which decide what it sees."""
-    recipe, grid = Recipe(target=cube.target, network=network, fit=fit), cube.grid
+    recipe, grid = TrainSetup(target=cube.target, network=network, fit=fit), cube.grid
     seen = whole.data.isel(time=slice(cube.data.sizes["time"]))
     spec = describe(replace(whole, data=seen), recipe)
     if block_m is None:
@@ -196,7 +198,7 @@ def thin(size: int, most: int) -> np.ndarray:
 
 def _seen(cube: Cube, until: Label | None) -> Cube:
     """Cut a cube to the steps that may be looked at; keep it in memory if it is small."""
-    steps = Holdout(until).seen(cube.data["time"])
+    steps = LearnUntil(until).seen(cube.data["time"])
     data = cube.data.isel(time=steps.slice)
     return in_memory(Cube(data, cube.target, cube.dynamic, cube.static, cube.door))
 

@@ -1,4 +1,4 @@
-"""Order: a forecast that is asked for, checked and complete, before any pixel.
+"""ForecastRun: a forecast that is asked for, checked and complete, before any pixel.
 
 Whoever runs it (the lazy graph, a job, a plan, an audit) starts from here, so
 that all of them mean the same forecast.
@@ -16,19 +16,19 @@ import numpy as np
 import xarray as xr
 
 from hmx.bundles.folder import as_model, ensure_saved
-from hmx.cube.cube import CHUNK, Cube, Cubelike, enter
+from hmx.cube.cube import CHUNK, Cube, Cubelike, as_cube
 from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid
-from hmx.engine.order import BaseOrder, Frame, sides
+from hmx.engine.order import Run, WindowRunner, tile_and_chunk
 from hmx.engine.region import Region, window_of
-from hmx.engine.tile import Source
+from hmx.engine.tile import StoredCube
 from hmx.errors import BadArgument
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import ForecastOptions
 from hmx.forecast.precision import resolve
 from hmx.forecast.result import describe
 from hmx.forecast.spec import Spec
-from hmx.forecast.window import Place, Request, forecast_window, halo
+from hmx.forecast.window import Request, TileGeometry, forecast_window, halo
 from hmx.hardware import choose_device
 from hmx.networks.cost import best_tile, footprint
 from hmx.networks.forecaster import Forecaster, reach
@@ -40,7 +40,7 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 1e-2}
 
 
 @dataclass(frozen=True)
-class ForecastFrame(Frame):
+class ForecastWindows(WindowRunner):
     """How windows of a forecast are computed."""
 
     spec: Spec
@@ -61,13 +61,13 @@ class ForecastFrame(Frame):
         names = (cube.target, *cube.dynamic)
         return {name: cube.span(name, times, known=known, h=h) for name in names}
 
-    def place(self, core: Window, read: Window, grid: Grid) -> Place:
+    def place(self, core: Window, read: Window, grid: Grid) -> TileGeometry:
         """Find the place of a core in what is read for it, both in pixels of the cube."""
-        return Place.of(core, read, grid, self.spec, h=self.request.h)
+        return TileGeometry.of(core, read, grid, self.spec, h=self.request.h)
 
 
 @dataclass(frozen=True)
-class Order(BaseOrder):
+class ForecastRun(Run):
     """Everything about a forecast but its pixels.
 
     Parameters
@@ -77,7 +77,7 @@ class Order(BaseOrder):
     bundle : Bundle
         With what; on disk.
     options : ForecastOptions
-        Leads, levels, and the sides of tile and chunk, both decided.
+        Leads, levels, and the tile_and_chunk of tile and chunk, both decided.
     window : Window
         The part of the cube that is asked for.
     request : Request
@@ -104,7 +104,7 @@ class Order(BaseOrder):
         options: ForecastOptions,
         *,
         region: Region = None,
-    ) -> Order:
+    ) -> ForecastRun:
         """Check a wish and complete it.
 
         Parameters
@@ -125,10 +125,10 @@ class Order(BaseOrder):
         """
         bundle = as_model(Bundle, model)
         spec = bundle.spec
-        cube = enter(obj, target=spec.target, dynamic=spec.dynamic, static=spec.static)
+        cube = as_cube(obj, target=spec.target, dynamic=spec.dynamic, static=spec.static)
         _check(options, bundle, cube)
         best = best_tile(choose_device(options.device).type)
-        options = options.model_copy(update=sides(options, best))
+        options = options.model_copy(update=tile_and_chunk(options, best))
         bundle = ensure_saved(bundle)
         window = window_of(region, cube)
         tiles = _tiles(cube, bundle, options)
@@ -151,14 +151,14 @@ class Order(BaseOrder):
         return _tiles(self.cube, self.bundle, self.options)
 
     @property
-    def frame(self) -> ForecastFrame:
+    def frame(self) -> ForecastWindows:
         """How windows of the result are forecast from the cube."""
-        return ForecastFrame(self.window, self.cube.door.flips, self.bundle.spec, self.request)
+        return ForecastWindows(self.window, self.cube.door.flips, self.bundle.spec, self.request)
 
-    def source(self, path: str) -> Source:
+    def source(self, path: str) -> StoredCube:
         """Name a stored cube for workers."""
         spec = self.bundle.spec
-        return Source(path, spec.target, spec.dynamic, spec.static)
+        return StoredCube(path, spec.target, spec.dynamic, spec.static)
 
     @property
     def deciding(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from hmx.cube.cube import Cube
 from hmx.cube.read import read
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import assemble
-from hmx.forecast.window import Engine, Place
+from hmx.forecast.window import Engine, TileGeometry
 from hmx.hardware import choose_device
 from hmx.networks.options import Precision
 from hmx.uncertainty.distribution import mean
@@ -81,7 +81,7 @@ def audit(device: str, bundle: Bundle, cube: Cube, tiles: TileGrid, h: int) -> f
     tile = tiles[tiles.counts[0] // 2, tiles.counts[1] // 2]
     times, known = Span(steps - history, steps), bundle.spec.future
     arrays = read(cube, tile.read, times, cube.rules, known=known, h=h)
-    place = Place.of(tile.core, tile.read, cube.grid, bundle.spec, h=h)
+    place = TileGeometry.of(tile.core, tile.read, cube.grid, bundle.spec, h=h)
     inputs = assemble(
         arrays, bundle.spec, bundle.scaler, inner=place.inner, pixel_size=place.pixel_size
     )

@@ -8,18 +8,18 @@ import numpy as np
 import xarray as xr
 
 from hmx.cube.axes import find_axes
-from hmx.cube.cube import Cubelike, enter
+from hmx.cube.cube import Cubelike, as_cube
 from hmx.cube.dates import time_label
 from hmx.cube.observed import OBSERVED_UNTIL, steps_until
 from hmx.cube.values import cleaned
 from hmx.errors import CubeError, GridMismatch
 from hmx.independent import independent
 
-Held = TypeVar("Held", xr.Dataset, xr.DataArray)
+Joined = TypeVar("Joined", xr.Dataset, xr.DataArray)
 
 
 @independent
-def with_history(past: Held, forecast: Cubelike) -> Held:
+def with_history(past: Joined, forecast: Cubelike) -> Joined:
     """Join a cube and the forecast made from it, lazily.
 
     Parameters
@@ -100,9 +100,9 @@ def _check(series: xr.DataArray, ahead: xr.Dataset, time: str) -> None:
             f"{time_label(last)}. "
             "Pass the cube it was made from: ds.sel(time=slice(None, origin))."
         )
-    here = enter(series, static=()).grid
+    here = as_cube(series, static=()).grid
     if problem := here.difference(
-        enter(ahead, target=str(series.name), dynamic=(), static=()).grid
+        as_cube(ahead, target=str(series.name), dynamic=(), static=()).grid
     ):
         raise GridMismatch(f"cube and forecast are on different grids: {problem}. Crop both alike.")
 

@@ -24,7 +24,7 @@ from hmx.forecast.inputs import Inputs, PixelSize, assemble
 from hmx.forecast.spec import Spec
 from hmx.hardware import choose_device, computing
 from hmx.networks.cost import streams
-from hmx.networks.forecaster import Forecaster, Seen, channels_last, reach
+from hmx.networks.forecaster import Forecaster, NetworkInputs, channels_last, reach
 from hmx.networks.options import Precision
 from hmx.networks.stream.rollout import Rollout
 from hmx.uncertainty.distribution import mean, mixture, rank, settle
@@ -133,7 +133,7 @@ class Engine:
         spec, scaler = self.bundle.spec, self.bundle.scaler
         crop = crop or Window.of(inputs.past.shape[-2:])
         with computing(threads):
-            seen = Seen(*(self._enter(array) for array in inputs.tensors()))
+            seen = NetworkInputs(*(self._enter(array) for array in inputs.tensors()))
             members = [self._run(network, seen, h, crop) for network in self.networks]
         origin = inputs.past[(-1, *crop.slices)]
         mixed = mixture(members, spec.network.knots)
@@ -141,11 +141,13 @@ class Engine:
         near = None if inputs.distance is None else inputs.distance[crop.slices]
         return self.bundle.calibration.damp(settled, origin, near)
 
-    def _run(self, network: Rollout | Forecaster, seen: Seen, h: int, crop: Window) -> np.ndarray:
+    def _run(
+        self, network: Rollout | Forecaster, seen: NetworkInputs, h: int, crop: Window
+    ) -> np.ndarray:
         if isinstance(network, Rollout):
             found = network(seen, h=h, crop=crop)
         else:
-            batch = Seen(*(tensor[None] for tensor in seen))
+            batch = NetworkInputs(*(tensor[None] for tensor in seen))
             half = self.precision == "bfloat16"
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
                 found = network(batch, h=h, crop=crop.slices)[0]
@@ -179,14 +181,16 @@ def engine(path: str, digest: str, precision: Precision, device: str) -> Engine:
 
 
 @np.errstate(all="ignore")
-def forecast_window(request: Request, place: Place, *raw: np.ndarray) -> dict[str, np.ndarray]:
+def forecast_window(
+    request: Request, place: TileGeometry, *raw: np.ndarray
+) -> dict[str, np.ndarray]:
     """Forecast one window and crop it to its core.
 
     Parameters
     ----------
     request : Request
         What is asked.
-    place : Place
+    place : TileGeometry
         Where the core lies in what was read.
     *raw : ndarray
         The spec's target, dynamic and static variables as stored, in this
@@ -216,7 +220,7 @@ def forecast_window(request: Request, place: Place, *raw: np.ndarray) -> dict[st
 
 
 def _knots(
-    run: Engine, arrays: Mapping[str, np.ndarray], place: Place, request: Request
+    run: Engine, arrays: Mapping[str, np.ndarray], place: TileGeometry, request: Request
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Forecast the knots of a core, NaN without an origin, and its distance to change."""
     spec = run.bundle.spec
@@ -313,7 +317,7 @@ def quality(arrays: Mapping[str, np.ndarray], target: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Place:
+class TileGeometry:
     """A core, inside what a network is shown, inside what is read.
 
     Parameters
@@ -337,7 +341,7 @@ class Place:
         return Window(self.core.y.shift(rows), self.core.x.shift(cols))
 
     @classmethod
-    def of(cls, core: Window, read: Window, grid: Grid, spec: Spec, *, h: int) -> Place:
+    def of(cls, core: Window, read: Window, grid: Grid, spec: Spec, *, h: int) -> TileGeometry:
         """Find the place of a core, both windows in pixels of the cube.
 
         Parameters

@@ -6,7 +6,7 @@ from typing import Any
 
 from hmx.cube.integrity.reading import damage_of
 from hmx.cube.store import attributes, finished
-from hmx.ingest.manifest import Recipe, is_older, rasters_gone, recipe_of, settled
+from hmx.ingest.manifest import SourceManifest, is_older, rasters_gone, recipe_of, settled
 from hmx.ingest.options import CubeCatalog
 
 
@@ -24,7 +24,7 @@ def is_current(catalog: CubeCatalog) -> bool:
     return bool(known) and recipe_of(catalog, known) == known
 
 
-def known_of(catalog: CubeCatalog, attrs: dict[str, Any]) -> Recipe:
+def known_of(catalog: CubeCatalog, attrs: dict[str, Any]) -> SourceManifest:
     """Return the recipe of the cube that is there, by the rules of today; empty without one.
 
     Parameters

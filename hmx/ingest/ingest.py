@@ -47,7 +47,15 @@ from hmx.files.lock import building
 from hmx.files.paths import is_url
 from hmx.independent import independent
 from hmx.ingest.current import is_current, known_of
-from hmx.ingest.manifest import Recipe, kept_steps, label, recipe_of, require_files, short, steps_of
+from hmx.ingest.manifest import (
+    SourceManifest,
+    kept_steps,
+    label,
+    recipe_of,
+    require_files,
+    short,
+    steps_of,
+)
 from hmx.ingest.options import CubeCatalog, Source
 from hmx.ingest.sources import Lazy, Part
 from hmx.ingest.timeline import (
@@ -193,7 +201,7 @@ class _Plan:
         return {mark: last for mark, it_is in said.items() if it_is}
 
 
-def _plan(catalog: CubeCatalog, known: Recipe) -> _Plan:
+def _plan(catalog: CubeCatalog, known: SourceManifest) -> _Plan:
     """Check all that headers can tell, and say what is read from where."""
     sources, lead = catalog.cube.sources, catalog.cube.lead
     recipe = recipe_of(catalog, known)
@@ -264,7 +272,7 @@ def _require_grid(grid: Grid, variables: Sequence[_Variable]) -> None:
             aligned(part, grid, variable.source)
 
 
-def _about(catalog: CubeCatalog, recipe: Recipe) -> dict[str, Any]:
+def _about(catalog: CubeCatalog, recipe: SourceManifest) -> dict[str, Any]:
     return {
         "title": catalog.name,
         "Conventions": "CF-1.11",

@@ -1,4 +1,4 @@
-"""Recipe: which files a cube is made of, and what of them has changed.
+"""SourceManifest: which files a cube is made of, and what of them has changed.
 
 A recipe is plain JSON: for each source its options, and for each step the stamps of
 its files (:mod:`hmx.ingest.stamps`). The cube carries it in ``hmx_sources``, so a
@@ -26,7 +26,7 @@ from hmx.ingest.mosaic import band_names, reading
 from hmx.ingest.options import BandRun, CubeCatalog, Source
 from hmx.ingest.stamps import Stamp, stamp
 
-Recipe = dict[str, Any]
+SourceManifest = dict[str, Any]
 
 _DATE = re.compile(r"\d{4}-")
 _MAGIC = re.compile(r"([?[])")  # of glob, and no pattern of ours
@@ -34,7 +34,7 @@ _SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".tifw", ".wld", ".prj", ".xml"
 _FORMAT = 2  # raise it when the same rasters would give another store
 
 
-def recipe_of(catalog: CubeCatalog, known: Recipe) -> Recipe:
+def recipe_of(catalog: CubeCatalog, known: SourceManifest) -> SourceManifest:
     """Write the recipe of a catalog's cube from the files as they are now.
 
     Parameters
@@ -42,7 +42,7 @@ def recipe_of(catalog: CubeCatalog, known: Recipe) -> Recipe:
     catalog : CubeCatalog
         Names the sources.
     known : dict
-        Recipe of the cube that is there, or empty: a file that is gone counts
+        SourceManifest of the cube that is there, or empty: a file that is gone counts
         as it was when it went into that cube.
     """
     cube = catalog.cube
@@ -64,8 +64,8 @@ def recipe_of(catalog: CubeCatalog, known: Recipe) -> Recipe:
 
 
 def _facts(
-    source: Source, wanted: set[str] | None, known: Recipe | None, *, ahead: set[str]
-) -> Recipe:
+    source: Source, wanted: set[str] | None, known: SourceManifest | None, *, ahead: set[str]
+) -> SourceManifest:
     # future alters no step that is there
     told = {"path", "years", "months", "times", "bands", "future"}
     options = source.model_dump(mode="json", exclude=told)
@@ -86,7 +86,7 @@ def _facts(
     return {"options": options, "files": files, **({"future": True} if source.future else {})}
 
 
-def settled(catalog: CubeCatalog, known: Recipe) -> Recipe:
+def settled(catalog: CubeCatalog, known: SourceManifest) -> SourceManifest:
     """Take the recipe of a cube that an older hmx made for one of today, if its rasters are gone.
 
     Where they are all there the cube is built anew, by the rules of today. Where one is
@@ -97,7 +97,7 @@ def settled(catalog: CubeCatalog, known: Recipe) -> Recipe:
     catalog : CubeCatalog
         Names the sources.
     known : dict
-        Recipe of the cube that is there, or empty.
+        SourceManifest of the cube that is there, or empty.
     """
     if known.get("format", _FORMAT) == _FORMAT or not rasters_gone(catalog, known):
         return known
@@ -108,7 +108,7 @@ def settled(catalog: CubeCatalog, known: Recipe) -> Recipe:
     return {**known, "format": _FORMAT, "sources": sources}
 
 
-def rasters_gone(catalog: CubeCatalog, known: Recipe) -> list[str]:
+def rasters_gone(catalog: CubeCatalog, known: SourceManifest) -> list[str]:
     """List the files of a cube that are no longer where the catalog looks for them."""
     gone = []
     for name, facts in known.get("sources", {}).items():
@@ -121,12 +121,12 @@ def rasters_gone(catalog: CubeCatalog, known: Recipe) -> list[str]:
     return gone
 
 
-def is_older(known: Recipe) -> bool:
+def is_older(known: SourceManifest) -> bool:
     """Return True for the recipe of a cube that an older hmx made."""
     return bool(known.get("format", _FORMAT) != _FORMAT)
 
 
-def _as_today(options: Recipe) -> Recipe:
+def _as_today(options: SourceManifest) -> SourceManifest:
     """Write the options of format 1, whose scale and offset had numbers for none."""
     plain = {"scale": 1.0, "offset": 0.0}
     return {k: None if k in plain and v == plain[k] else v for k, v in options.items()}
@@ -245,7 +245,7 @@ def label(value: Any) -> str:
     return str(date.isoformat())
 
 
-def kept_steps(old: Recipe, new: Recipe) -> int:
+def kept_steps(old: SourceManifest, new: SourceManifest) -> int:
     """Count the steps that a new cube can take from the old one.
 
     Parameters
@@ -269,14 +269,14 @@ def kept_steps(old: Recipe, new: Recipe) -> int:
     return have if want >= have and old != new else 0
 
 
-def _grew(old: Recipe, new: Recipe) -> bool:
+def _grew(old: SourceManifest, new: SourceManifest) -> bool:
     """Tell whether a source is as it was, but for steps at its end."""
     first = dict(list(new["files"].items())[: len(old["files"])])
     same = list(first) == list(old["files"]) and first == old["files"]
     return bool(same and old["options"] == new["options"])
 
 
-def require_files(catalog: CubeCatalog, recipe: Recipe) -> None:
+def require_files(catalog: CubeCatalog, recipe: SourceManifest) -> None:
     """Raise :class:`SourceError` naming every step whose file is missing."""
     lines = []
     for name, facts in recipe["sources"].items():

@@ -1,6 +1,6 @@
 """Tiles: the rasters that a map is made of, one or many, opened as headers.
 
-A :class:`Tile` knows what its numbers mean and which of its pixels are void, so that
+A :class:`RasterTile` knows what its numbers mean and which of its pixels are void, so that
 each is cleaned and unpacked by its own declarations before tiles are joined.
 """
 
@@ -31,7 +31,7 @@ _OFF_LATTICE_PX = 0.01  # as Grid: coordinates may be rounded, pixels may not be
 
 
 @dataclass(frozen=True)
-class Tile:
+class RasterTile:
     """The header of one raster.
 
     Parameters
@@ -89,7 +89,7 @@ def opened(file: str) -> Iterator[Any]:
             yield dataset
 
 
-def probe(file: str, source: Source, variable: str | None = None) -> Tile:
+def probe(file: str, source: Source, variable: str | None = None) -> RasterTile:
     """Read the header of a raster.
 
     Parameters
@@ -119,7 +119,7 @@ def probe(file: str, source: Source, variable: str | None = None) -> Tile:
         stored = _grid(file, dataset)
         grid = _north_up(stored, file)
         flipped = stored.transform.e > 0
-        return Tile(file, band, grid, flipped, rules, next(iter(alphas), None), own, notes)
+        return RasterTile(file, band, grid, flipped, rules, next(iter(alphas), None), own, notes)
 
 
 def band_names(file: str) -> list[str]:
@@ -230,7 +230,7 @@ def reading(name: str) -> Iterator[None]:
         ) from error
 
 
-def union(tiles: Sequence[Tile]) -> Grid:
+def union(tiles: Sequence[RasterTile]) -> Grid:
     """Find the grid that covers all tiles.
 
     Raises
@@ -246,14 +246,14 @@ def union(tiles: Sequence[Tile]) -> Grid:
     return Grid(first.crs, moved, (rows - row, cols - col))
 
 
-def within(grid: Grid, tile: Tile) -> Window:
+def within(grid: Grid, tile: RasterTile) -> Window:
     """Return the part of a mosaic that a tile covers, in pixels of the mosaic."""
     row, col = (round(n) for n in grid.locate(*tile.grid.corner(0, 0)))
     rows, cols = tile.grid.shape
     return Window(Span(row, row + rows), Span(col, col + cols))
 
 
-def _offset(tile: Tile, first: Tile) -> tuple[int, int]:
+def _offset(tile: RasterTile, first: RasterTile) -> tuple[int, int]:
     """Row and column of a tile's corner on the lattice of the first."""
     ours, theirs = first.grid, tile.grid
     near = ~ours.transform * (theirs.transform * (0, 0))

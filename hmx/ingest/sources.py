@@ -24,7 +24,7 @@ from hmx.cube.grid import Grid
 from hmx.cube.timeaxis import undecoded
 from hmx.cube.values import Rules
 from hmx.errors import CatalogError, CubeError, SourceError, missing_variable
-from hmx.ingest.mosaic import Tile, probe, reading, union, within
+from hmx.ingest.mosaic import RasterTile, probe, reading, union, within
 from hmx.ingest.options import Source
 from hmx.windows import Window
 
@@ -55,7 +55,7 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True)
-class Raster:
+class RasterHeader:
     """One step of anything GDAL opens, a raster or the tiles of a mosaic.
 
     Parameters
@@ -64,13 +64,13 @@ class Raster:
         File or glob, as messages call it.
     grid : Grid
         North-up grid that covers all tiles.
-    tiles : tuple of Tile
+    tiles : tuple of RasterTile
         Later ones cover earlier ones where they overlap and hold data.
     """
 
     name: str
     grid: Grid
-    tiles: tuple[Tile, ...]
+    tiles: tuple[RasterTile, ...]
 
     @property
     def steps(self) -> int:
@@ -146,7 +146,7 @@ class Lazy:
         return self.rules.clean(raw.reshape(self.steps, *window.shape), census=census)
 
 
-def open_part(source: Source, files: Sequence[str], name: str) -> Raster | Lazy:
+def open_part(source: Source, files: Sequence[str], name: str) -> RasterHeader | Lazy:
     """Open the file or the tiles of one step, headers only.
 
     Parameters
@@ -172,7 +172,7 @@ def open_part(source: Source, files: Sequence[str], name: str) -> Raster | Lazy:
     if files[0].rstrip("/").lower().endswith(_LAZY):
         return _open_lazy(source, files, name)
     tiles = tuple(probe(file, source) for file in files)
-    return Raster(name, union(tiles), tiles)
+    return RasterHeader(name, union(tiles), tiles)
 
 
 def _open_lazy(source: Source, files: Sequence[str], name: str) -> Lazy:

@@ -16,9 +16,9 @@ import numpy as np
 from hmx.cube.grid import Grid
 from hmx.errors import SourceError
 from hmx.ingest.manifest import short
-from hmx.ingest.mosaic import Tile
+from hmx.ingest.mosaic import RasterTile
 from hmx.ingest.options import Source
-from hmx.ingest.sources import Part, Raster
+from hmx.ingest.sources import Part, RasterHeader
 from hmx.windows import Span, TileGrid, Window
 
 _RIM = 0.5  # of a tile: what covers more of it is no neighbour, but another file for its place
@@ -74,14 +74,14 @@ class _Rect:
         return ", ".join(f"{edge:.10g}" for edge in (west, south, east, north))
 
 
-def require_apart(source: Source, tiles: Sequence[Tile], pattern: str) -> None:
+def require_apart(source: Source, tiles: Sequence[RasterTile], pattern: str) -> None:
     """Refuse tiles that are several files for one place, or differ where they meet.
 
     Parameters
     ----------
     source : Source
         Has the path as the catalog writes it.
-    tiles : sequence of Tile
+    tiles : sequence of RasterTile
         What the pattern of one step found.
     pattern : str
         How the message calls it.
@@ -132,7 +132,7 @@ def _stacked(source: Source, files: Sequence[str], pattern: str) -> SourceError:
     )
 
 
-def _require_equal(one: Tile, other: Tile, rim: _Rect, lattice: Grid) -> None:
+def _require_equal(one: RasterTile, other: RasterTile, rim: _Rect, lattice: Grid) -> None:
     """Raise :class:`SourceError` if two tiles have other values where both have some."""
     corners = [_Rect.of(tile.grid, lattice) for tile in (one, other)]
     worst = 0.0
@@ -176,7 +176,7 @@ def require_complete(name: str, parts: Mapping[str, Part]) -> None:
     SourceError
         Naming the step, the place and the file of the other step.
     """
-    rasters = {key: p for key, p in parts.items() if isinstance(p, Raster) and p.tiles}
+    rasters = {key: p for key, p in parts.items() if isinstance(p, RasterHeader) and p.tiles}
     if not rasters or max(len(part.tiles) for part in rasters.values()) < 2:
         return
     lattice = next(iter(rasters.values())).grid

@@ -16,7 +16,7 @@ from hmx.cube.dates import matched
 from hmx.errors import CatalogError, NotEnoughData, SourceError
 from hmx.ingest.manifest import find_files, label, labels_on, short, steps_of
 from hmx.ingest.options import CubeSection, Source
-from hmx.ingest.sources import Lazy, Raster, open_part
+from hmx.ingest.sources import Lazy, RasterHeader, open_part
 from hmx.ingest.tiling import require_apart, require_complete
 
 _TIME = {"standard_name": "time", "axis": "T"}
@@ -63,7 +63,7 @@ def axis_of(cube: CubeSection) -> xr.DataArray:
     return time_of(lead, sources[lead])
 
 
-def open_step(source: Source, step: int | str) -> Raster | Lazy:
+def open_step(source: Source, step: int | str) -> RasterHeader | Lazy:
     """Open what holds a step, headers only.
 
     Raises
@@ -77,7 +77,7 @@ def open_step(source: Source, step: int | str) -> Raster | Lazy:
     if source.in_bands:
         source = source.model_copy(update={"variable": str(step)})
     part = open_part(source, files, name)
-    if len(files) > 1 and isinstance(part, Raster):
+    if len(files) > 1 and isinstance(part, RasterHeader):
         require_apart(source, part.tiles, name)
     if source.axis is not None and own_time(part) is not None:
         raise CatalogError(
@@ -87,7 +87,7 @@ def open_step(source: Source, step: int | str) -> Raster | Lazy:
     return part
 
 
-def open_steps(name: str, source: Source, keys: Sequence[str]) -> tuple[Raster | Lazy, ...]:
+def open_steps(name: str, source: Source, keys: Sequence[str]) -> tuple[RasterHeader | Lazy, ...]:
     """Open what holds some steps; a tile that one lacks and another has is named.
 
     Parameters
@@ -115,7 +115,7 @@ def open_steps(name: str, source: Source, keys: Sequence[str]) -> tuple[Raster |
     return tuple(parts.values())
 
 
-def own_time(part: Raster | Lazy) -> xr.DataArray | None:
+def own_time(part: RasterHeader | Lazy) -> xr.DataArray | None:
     """Return the time axis that a file brings, if it does."""
     return part.time if isinstance(part, Lazy) else None
 

@@ -21,7 +21,7 @@ from hmx.files.paths import absolute
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.options import MapOptions
-from hmx.mapping.order import MapOrder
+from hmx.mapping.order import MapRun
 from hmx.progress import QUIET, Talk
 from hmx.settings import parse
 
@@ -57,7 +57,7 @@ def soc_map(
     BundleError, CubeError, MissingVariable
         If the model and the cube do not fit.
     """
-    result = lay(MapOrder.of(obj, model, parse(MapOptions, options), region=region))
+    result = lay(MapRun.of(obj, model, parse(MapOptions, options), region=region))
     assert isinstance(result, xr.Dataset)
     return result
 
@@ -111,7 +111,7 @@ def map_to_zarr(
     """
     store = absolute(path)
     chosen = adopt(parse(MapOptions, options), store)
-    order = MapOrder.of(obj, model, chosen, region=region)
+    order = MapRun.of(obj, model, chosen, region=region)
     section = section_of(workers=workers, scheduler=scheduler)
     return run_order(order, obj, store, section, overwrite=overwrite, talk=talk)
 
@@ -139,5 +139,5 @@ def plan_map(
     **options
         Fields of :class:`hmx.mapping.options.MapOptions`.
     """
-    order = MapOrder.of(obj, model, parse(MapOptions, options), region=region)
+    order = MapRun.of(obj, model, parse(MapOptions, options), region=region)
     return plan(order, order.inventory(store_of(obj, order.cube)), section_of(workers=workers))

@@ -1,4 +1,4 @@
-"""MapOrder: a map that is asked for, checked and complete, before any pixel."""
+"""MapRun: a map that is asked for, checked and complete, before any pixel."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 import xarray as xr
 
 from hmx.bundles.folder import as_model, ensure_saved
-from hmx.cube.bands import Bands, enter_bands
+from hmx.cube.bands import Bands, as_bands
 from hmx.cube.cube import Cubelike, open_cube
-from hmx.cube.field import Field
+from hmx.cube.field import CubeView
 from hmx.cube.grid import Grid
-from hmx.engine.order import BaseOrder, Frame, sides
+from hmx.engine.order import Run, WindowRunner, tile_and_chunk
 from hmx.engine.region import Region, window_of
 from hmx.errors import BundleError
 from hmx.mapping.bundle import MapBundle
@@ -24,7 +24,7 @@ from hmx.mapping.options import MapOptions
 from hmx.mapping.result import describe_map
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.target import inverse
-from hmx.mapping.window import MapEngine, MapPlace, MapRequest, map_window
+from hmx.mapping.window import MapEngine, MapRequest, MapTileGeometry, map_window
 from hmx.networks.dense import block_of
 from hmx.windows import Span, TileGrid, Window, with_halo
 
@@ -35,7 +35,7 @@ _COMMON = (-4.0, 4.0)  # scaled units between which nearly all targets lie
 
 
 @dataclass(frozen=True)
-class MapFrame(Frame):
+class MapWindows(WindowRunner):
     """How windows of a map are computed."""
 
     spec: MapSpec
@@ -52,18 +52,18 @@ class MapFrame(Frame):
         """Say which steps are read: those up to the date of the map."""
         return dict.fromkeys(cube.dynamic, self.request.steps)
 
-    def place(self, core: Window, read: Window, grid: Grid) -> MapPlace:
+    def place(self, core: Window, read: Window, grid: Grid) -> MapTileGeometry:
         """Find the place of a core in what is read for it, both in pixels of the cube."""
-        return MapPlace.of(core, read, grid, self.spec)
+        return MapTileGeometry.of(core, read, grid, self.spec)
 
-    def needs(self, part: Window, cube: Field) -> Window:
+    def needs(self, part: Window, cube: CubeView) -> Window:
         """Return the windows around a part: what is known there decides."""
         grid = cube.grid
         return with_halo(self.core(part), grid.shape, halo=self.spec.margin, wraps=grid.wraps)
 
 
 @dataclass(frozen=True)
-class MapSource:
+class StoredBands:
     """A stored cube of covariates.
 
     Parameters
@@ -81,11 +81,11 @@ class MapSource:
     def open(self) -> Bands:
         """Open the cube without dask: a task reads its own window."""
         opened: xr.Dataset = open_cube(self.path, chunks=None)
-        return enter_bands(opened, dynamic=self.dynamic, static=self.static)
+        return as_bands(opened, dynamic=self.dynamic, static=self.static)
 
 
 @dataclass(frozen=True)
-class MapOrder(BaseOrder):
+class MapRun(Run):
     """Everything about a map but its pixels.
 
     Parameters
@@ -95,7 +95,7 @@ class MapOrder(BaseOrder):
     bundle : MapBundle
         What maps; on disk.
     options : MapOptions
-        Levels, date, and the sides of tile and chunk, both decided.
+        Levels, date, and the tile_and_chunk of tile and chunk, both decided.
     window : Window
         The part of the cube that is asked for.
     request : MapRequest
@@ -120,7 +120,7 @@ class MapOrder(BaseOrder):
         options: MapOptions,
         *,
         region: Region = None,
-    ) -> MapOrder:
+    ) -> MapRun:
         """Check a wish and complete it.
 
         Parameters
@@ -141,13 +141,13 @@ class MapOrder(BaseOrder):
         """
         bundle = as_model(MapBundle, model)
         spec = bundle.spec
-        bands = enter_bands(obj, dynamic=spec.dynamic, static=spec.static)
+        bands = as_bands(obj, dynamic=spec.dynamic, static=spec.static)
         require_fits(spec, bands)
         steps = bands.span(options.time, spec.steps)
         if options.level:
             bundle.calibration.require()
         MapEngine.of(bundle, device=options.device)  # what does not fit is told here, not by tiles
-        options = options.model_copy(update=sides(options, TILE))
+        options = options.model_copy(update=tile_and_chunk(options, TILE))
         bundle = ensure_saved(bundle)
         request = MapRequest(
             bundle=str(bundle.path),
@@ -166,18 +166,18 @@ class MapOrder(BaseOrder):
         return TileGrid(grid.shape, (side, side), halo=self.bundle.spec.halo, wraps=grid.wraps)
 
     @property
-    def frame(self) -> MapFrame:
+    def frame(self) -> MapWindows:
         """How windows of the result are computed from the cube."""
-        return MapFrame(self.window, self.cube.door.flips, self.bundle.spec, self.request)
+        return MapWindows(self.window, self.cube.door.flips, self.bundle.spec, self.request)
 
     @property
     def deciding(self) -> tuple[str, ...]:
         """Every band: a window may be mapped from what is known of some."""
         return self.cube.variables
 
-    def source(self, path: str) -> MapSource:
+    def source(self, path: str) -> StoredBands:
         """Name a stored cube for workers."""
-        return MapSource(path, self.cube.dynamic, self.cube.static)
+        return StoredBands(path, self.cube.dynamic, self.cube.static)
 
     def outputs(self) -> dict[str, tuple[int, ...]]:
         """Name the arrays a window gives, with their leading shape."""

@@ -69,7 +69,7 @@ class MapRequest:
 
 
 @dataclass(frozen=True)
-class MapPlace:
+class MapTileGeometry:
     """Where a core lies in what is read, which ends at the edges of the cube.
 
     Parameters
@@ -84,7 +84,7 @@ class MapPlace:
     inner: Window
 
     @classmethod
-    def of(cls, core: Window, read: Window, grid: Grid, spec: MapSpec) -> MapPlace:
+    def of(cls, core: Window, read: Window, grid: Grid, spec: MapSpec) -> MapTileGeometry:
         """Find the place of a core, both windows in pixels of the cube.
 
         Parameters
@@ -193,14 +193,16 @@ def map_engine(path: str, digest: str, device: str) -> MapEngine:
 
 
 @np.errstate(all="ignore")
-def map_window(request: MapRequest, place: MapPlace, *raw: np.ndarray) -> dict[str, np.ndarray]:
+def map_window(
+    request: MapRequest, place: MapTileGeometry, *raw: np.ndarray
+) -> dict[str, np.ndarray]:
     """Map one window and crop it to its core.
 
     Parameters
     ----------
     request : MapRequest
         What is asked.
-    place : MapPlace
+    place : MapTileGeometry
         Where the core lies in what was read.
     *raw : ndarray
         The spec's dynamic and static bands as stored, in this order; those with time
@@ -236,7 +238,7 @@ def map_window(request: MapRequest, place: MapPlace, *raw: np.ndarray) -> dict[s
     return results
 
 
-def _edged(values: np.ndarray, place: MapPlace) -> np.ndarray:
+def _edged(values: np.ndarray, place: MapTileGeometry) -> np.ndarray:
     """Surround an array by what is missing beyond the edges of the cube."""
     lead = ((0, 0),) * (values.ndim - 2)
     return np.pad(values, (*lead, *place.edge), constant_values=np.nan)

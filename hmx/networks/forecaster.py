@@ -42,7 +42,7 @@ Slices = tuple[slice, slice]
 State = Any  # whatever a body remembers
 
 
-class Seen(NamedTuple):
+class NetworkInputs(NamedTuple):
     """What a network is shown.
 
     Parameters
@@ -183,12 +183,12 @@ class Forecaster(nn.Module):
         network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
         return network.eval()
 
-    def forward(self, seen: Seen, *, h: int, crop: Slices | None = None) -> Tensor:
+    def forward(self, seen: NetworkInputs, *, h: int, crop: Slices | None = None) -> Tensor:
         """Forecast the distributions of the next steps.
 
         Parameters
         ----------
-        seen : Seen
+        seen : NetworkInputs
             History and covariates.
         h : int
             Leads; of a direct network, no more than it was built for.
@@ -210,8 +210,8 @@ class Forecaster(nn.Module):
         first = self._head(features)[:, 0]
         return self._roll(seen, state, constant, first, h=h)[(..., *wanted)]
 
-    def rehearse(
-        self, seen: Seen, *, h: int, crop: Slices | None = None
+    def one_step_forecasts(
+        self, seen: NetworkInputs, *, h: int, crop: Slices | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Forecast as :meth:`forward`, and one step ahead from each past step.
 
@@ -230,7 +230,7 @@ class Forecaster(nn.Module):
         return leads[(..., *(crop or (slice(None), slice(None))))], rehearsed
 
     def _look_back(
-        self, seen: Seen, constant: Tensor, *, every: bool = False
+        self, seen: NetworkInputs, constant: Tensor, *, every: bool = False
     ) -> list[tuple[Tensor, State]]:
         """Show the history; return features and state after the last step, or every one."""
         state: State = None
@@ -250,7 +250,9 @@ class Forecaster(nn.Module):
         size = torch.cat((gaps[:, : self.middle], centre, gaps[:, self.middle + 1 :]), dim=1)
         return found * size[:, :, None, None]
 
-    def _direct(self, total: Tensor, seen: Seen, constant: Tensor, wanted: Slices) -> Tensor:
+    def _direct(
+        self, total: Tensor, seen: NetworkInputs, constant: Tensor, wanted: Slices
+    ) -> Tensor:
         """Unfold all leads at once, and tilt them to the anchor's means."""
         origin = seen.past[(slice(None), -1, None, *wanted)]
         values = self._unfold(total, origin)
@@ -265,14 +267,14 @@ class Forecaster(nn.Module):
         """Let an anchor that is not fitted hold all means at the last map."""
         self.most_tilt.fill_(_HELD)
 
-    def anchor(self, seen: Seen, constant: Tensor, wanted: Slices) -> Tensor:
+    def anchor(self, seen: NetworkInputs, constant: Tensor, wanted: Slices) -> Tensor:
         """Forecast one step's change linearly, in ordinary changes, (b, y, x)."""
         linear = self.linear(seen, constant)[(..., *wanted)]
         with torch.autocast(linear.device.type, enabled=False):
             found = torch.einsum("bcyx,co->boyx", linear, self.anchor_weight)[:, 0]
         return found + self.anchor_bias
 
-    def linear(self, seen: Seen, constant: Tensor | None = None) -> Tensor:
+    def linear(self, seen: NetworkInputs, constant: Tensor | None = None) -> Tensor:
         """Collect what an anchor is linear in, (b, c, y, x): all steps and what is constant."""
         constant = self._constant(seen) if constant is None else constant
         frames = [self._past_frame(seen, t) for t in range(seen.past.shape[1])]
@@ -281,7 +283,9 @@ class Forecaster(nn.Module):
     def _unfold(self, total: Tensor, origin: Tensor) -> Tensor:
         return unfold(total, origin, self.scale, self.middle)
 
-    def _roll(self, seen: Seen, state: State, constant: Tensor, total: Tensor, *, h: int) -> Tensor:
+    def _roll(
+        self, seen: NetworkInputs, state: State, constant: Tensor, total: Tensor, *, h: int
+    ) -> Tensor:
         """Go on from the first lead, one step at a time, fed with the mean."""
         origin, alive = seen.past[:, -1], seen.valid[:, -1]
         leads, before = [self._unfold(total, origin)], origin
@@ -293,18 +297,18 @@ class Forecaster(nn.Module):
             leads.append(self._unfold(total, origin))
         return torch.stack(leads, dim=1)
 
-    def _constant(self, seen: Seen) -> Tensor:
+    def _constant(self, seen: NetworkInputs) -> Tensor:
         """Collect the channels that enter once, (b, c, y, x)."""
         if self.options.strategy == "direct" and seen.ahead.shape[2]:
             return torch.cat((seen.static, seen.ahead[:, : self.leads].flatten(1, 2)), dim=1)
         return seen.static
 
-    def _past_frame(self, seen: Seen, t: int) -> Tensor:
+    def _past_frame(self, seen: NetworkInputs, t: int) -> Tensor:
         state, alive, before = seen.past[:, t], seen.valid[:, t], max(t - 1, 0)
         change = (state - seen.past[:, before]) * alive * seen.valid[:, before]
         return self._frame(state, change, alive, self._others(seen, t - seen.past.shape[1] + 1))
 
-    def _others(self, seen: Seen, step: int) -> Tensor:
+    def _others(self, seen: NetworkInputs, step: int) -> Tensor:
         """Take the dynamic covariates of a step, (b, d, y, x); the origin is step 0.
 
         Beyond the origin they are held, but for those that are known ahead, which come

@@ -21,6 +21,34 @@ def _as_crs(value: Any) -> Any:
     return value.to_wkt() if hasattr(value, "to_wkt") else value
 
 
+# Names that a map has already: its other variables, dims and coordinates.
+RESERVED = frozenset({
+    "quality", "applicable", "dissimilarity", "time", "x", "y", "lat", "lon", "latitude",
+    "longitude", "spatial_ref", "quantile", "band",
+})  # fmt: skip
+
+
+def _as_codes(value: Any) -> Any:
+    """Take one code for a list of one."""
+    return [value] if isinstance(value, str | int | float) else value
+
+
+def _as_separator(value: Any) -> Any:
+    """Take the name of a separator for the character."""
+    if not isinstance(value, str):
+        return value
+    value = _SEPARATORS.get(value.lower(), value)
+    if len(value) != 1 or value.isalnum() or value in '\r\n"':
+        raise ValueError("a separator is one character between fields, tab or blank. Try ';'")
+    return value
+
+
+_SEPARATORS = {
+    "tab": "\t", "\\t": "\t", "blank": " ", "blanks": " ", "space": " ", "comma": ",",
+    "semicolon": ";", "bar": "|", "pipe": "|", "\\s+": " ",
+}  # fmt: skip
+
+
 class PointsOptions(Options):
     """A table of samples: what its columns mean, and which rows count.
 
@@ -101,31 +129,3 @@ class PointsOptions(Options):
             given, other = ("x", "y") if self.y is None else ("y", "x")
             raise ValueError(f"{given} is given and {other} is not. Name both columns")
         return self
-
-
-# Names that a map has already: its other variables, dims and coordinates.
-RESERVED = frozenset({
-    "quality", "applicable", "dissimilarity", "time", "x", "y", "lat", "lon", "latitude",
-    "longitude", "spatial_ref", "quantile", "band",
-})  # fmt: skip
-
-
-def _as_codes(value: Any) -> Any:
-    """Take one code for a list of one."""
-    return [value] if isinstance(value, str | int | float) else value
-
-
-def _as_separator(value: Any) -> Any:
-    """Take the name of a separator for the character."""
-    if not isinstance(value, str):
-        return value
-    value = _SEPARATORS.get(value.lower(), value)
-    if len(value) != 1 or value.isalnum() or value in '\r\n"':
-        raise ValueError("a separator is one character between fields, tab or blank. Try ';'")
-    return value
-
-
-_SEPARATORS = {
-    "tab": "\t", "\\t": "\t", "blank": " ", "blanks": " ", "space": " ", "comma": ",",
-    "semicolon": ";", "bar": "|", "pipe": "|", "\\s+": " ",
-}  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 from hmx.cube.axes import find_axes
-from hmx.cube.cube import enter, open_cube
+from hmx.cube.cube import as_cube, open_cube
 from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid, crs_name
 from hmx.cube.integrity.examine import audit_of
@@ -206,7 +206,7 @@ def _first_series(data: xr.Dataset) -> str | None:
 
 def _serial(data: xr.Dataset, series: str) -> tuple[Grid, dict[str, str]]:
     """Find the grid of a cube or a forecast, and say what its steps are."""
-    cube = enter(data, target=series, dynamic=(), static=())
+    cube = as_cube(data, target=series, dynamic=(), static=())
     times = cube.data["time"].values
     return cube.grid, {
         "time": f"{time_label(times[0])} to {time_label(times[-1])}, {len(times)} steps",

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from hmx.cube.cube import Cubelike, enter
+from hmx.cube.cube import Cubelike, as_cube
 from hmx.cube.dates import time_label
 from hmx.errors import CubeError
 
@@ -68,7 +68,7 @@ def plot_forecast(
 
 def _maps(obj: Cubelike, target: str | None = None) -> xr.DataArray:
     """Bring a series into the inner form, thin it and compute it."""
-    cube = enter(obj, target=target, dynamic=(), static=())
+    cube = as_cube(obj, target=target, dynamic=(), static=())
     stride = max(1, -(-max(cube.grid.shape) // _MOST_PIXELS))
     series = cube.data[cube.target].isel(y=slice(None, None, stride), x=slice(None, None, stride))
     drop = [name for name in series.coords if name not in {"time", "y", "x"}]

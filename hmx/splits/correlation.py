@@ -25,7 +25,7 @@ from scipy.optimize import nnls
 from hmx.cube.cube import CHUNK, Cube
 from hmx.cube.grid import Grid
 from hmx.cube.read import read
-from hmx.cube.steps import Holdout
+from hmx.cube.steps import LearnUntil
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.windows import Span, TileGrid, Window
 
@@ -263,7 +263,7 @@ def correlation_length(field: ArrayLike, pixel_size_m: tuple[float, float]) -> C
 
 
 def residual_correlation(
-    cube: Cube, *, holdout: Holdout | None = None, windows: int = 12, seed: int = 0
+    cube: Cube, *, holdout: LearnUntil | None = None, windows: int = 12, seed: int = 0
 ) -> Correlation:
     """Estimate the correlation length of the residuals of persistence.
 
@@ -271,7 +271,7 @@ def residual_correlation(
     ----------
     cube : Cube
         Read lazily, a window of at most 1024 px at a time.
-    holdout : Holdout, optional
+    holdout : LearnUntil, optional
         Changes after its label are not looked at.
     windows : int
         Windows with data to look at; all of them on a small cube.
@@ -289,7 +289,7 @@ def residual_correlation(
     NotEnoughData
         If there is one step only, or nothing changes.
     """
-    steps = (holdout or Holdout()).seen(cube.data["time"])
+    steps = (holdout or LearnUntil()).seen(cube.data["time"])
     steps = Span(max(steps.start, steps.stop - _CHANGES - 1), steps.stop)
     side = [-(-n // -(-n // _SIDE)) for n in cube.grid.shape]
     classes = _classes(side[0], side[1], cube.grid.pixel_size_m)

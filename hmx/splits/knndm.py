@@ -23,7 +23,7 @@ from hmx.points.samples import Samples
 from hmx.splits.distances import Array, earth_centred, metres, nearest
 from hmx.splits.methods import FEWEST, checked, random_folds
 from hmx.splits.site_folds import SiteFolds
-from hmx.splits.sites import Places
+from hmx.splits.sites import Sites
 
 _TRIED = 100  # numbers of clusters
 _ALPHA = 0.05  # of the test whether samples are clustered
@@ -64,7 +64,7 @@ def mapping_distances(folds: SiteFolds, domain: Array) -> MappingDistances:
     folds : SiteFolds
         Dealt by any method.
     domain : ndarray of float64, (p, 2)
-        Places to predict, degrees: :func:`hmx.splits.distances.domain`.
+        Sites to predict, degrees: :func:`hmx.splits.distances.domain`.
     """
     sites = folds.places.sites
     return MappingDistances(nearest(sites), nearest(domain, sites), folds.test_distances())
@@ -80,7 +80,7 @@ def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) 
     samples : Samples
         To deal.
     domain : ndarray of float64, (p, 2)
-        Places to predict, degrees: :func:`hmx.splits.distances.domain`.
+        Sites to predict, degrees: :func:`hmx.splits.distances.domain`.
     k : int
         Folds. Fewer can match more strongly clustered samples.
     seed : int
@@ -100,7 +100,7 @@ def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) 
     NotEnoughData
         If a fold has fewer than 5 sites.
     """
-    places = Places.of(samples)
+    places = Sites.of(samples)
     sites = places.sites
     if k < 2:
         raise BadArgument(f"k={k}: cross-validation has at least 2 folds. Pass k=5.")

@@ -21,7 +21,7 @@ from hmx.points.samples import Samples
 from hmx.splits import TEST, TRAIN
 from hmx.splits.distances import Array, earth_centred
 from hmx.splits.site_folds import SiteFolds
-from hmx.splits.sites import Places, balance
+from hmx.splits.sites import Sites, balance
 
 FEWEST = 5  # sites that a round trains and tests on: scores of fewer say nothing
 _DEGREE_KM = 40_007.863 / 360  # of a meridian of WGS 84, mean
@@ -49,7 +49,7 @@ def random_folds(samples: Samples, *, k: int = 10, seed: int = 0) -> SiteFolds:
     NotEnoughData
         If a fold has fewer than 5 sites.
     """
-    places = Places.of(samples)
+    places = Sites.of(samples)
     fold = balance(places.back, k, seed, method="random")
     return checked(SiteFolds(places, fold, places.back, "random", seed))
 
@@ -84,7 +84,7 @@ def block_folds(
     """
     _positive("side_km", side_km, 20)
     _buffer(buffer_km)
-    places = Places.of(samples)
+    places = Sites.of(samples)
     group = _blocks(places.sites, side_km)[places.back]
     fold = balance(group, k, seed, method=f"blocks of {side_km:g} km")
     options = {"side_km": float(side_km)}
@@ -118,7 +118,7 @@ def distance_folds(samples: Samples, *, distance_km: float, k: int = 5, seed: in
         train or to test on.
     """
     _positive("distance_km", distance_km, 5)
-    places = Places.of(samples)
+    places = Sites.of(samples)
     group = _clumps(places.sites, distance_km * 1000, np.random.default_rng(seed))[places.back]
     fold = balance(group, k, seed, method=f"clumps within {distance_km:g} km")
     return checked(SiteFolds(places, fold, group, "distance", seed, float(distance_km)))
@@ -159,7 +159,7 @@ def region_folds(
     _buffer(buffer_km)
     _positive("side_km", side_km, 20)
     names = _names(region, len(samples))
-    places = Places.of(samples)
+    places = Sites.of(samples)
     known, fold = np.unique(names[places.first], return_inverse=True)
     if len(known) < 2:
         raise BadArgument(

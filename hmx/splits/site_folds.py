@@ -19,7 +19,7 @@ from hmx.errors import BadArgument, NotEnoughData
 from hmx.provenance import fingerprint
 from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION
 from hmx.splits.distances import Array, nearest
-from hmx.splits.sites import Places, balance, one_side
+from hmx.splits.sites import Sites, balance, one_side
 
 _MARKS = {TRAIN: "t", VALIDATION: "v", CALIBRATION: "c", TEST: "x", UNUSED: "."}
 
@@ -32,7 +32,7 @@ class SiteSplit:
 
     Parameters
     ----------
-    places : Places
+    places : Sites
         Of the samples.
     role : ndarray of uint8, (n,)
         ``TRAIN``, ``VALIDATION``, ``CALIBRATION``, ``TEST`` or ``UNUSED`` of
@@ -46,7 +46,7 @@ class SiteSplit:
         If samples of a site have different roles, or the buffer does not hold.
     """
 
-    places: Places
+    places: Sites
     role: np.ndarray
     buffer_km: float = 0.0
 
@@ -61,12 +61,12 @@ class SiteSplit:
                 )
 
     @classmethod
-    def apart(cls, places: Places, role: np.ndarray, buffer_km: float = 0.0) -> SiteSplit:
+    def apart(cls, places: Sites, role: np.ndarray, buffer_km: float = 0.0) -> SiteSplit:
         """Leave out what is too near to a sample of a higher role.
 
         Parameters
         ----------
-        places : Places
+        places : Sites
             Of the samples.
         role : ndarray of uint8, (n,)
             As wished.
@@ -128,7 +128,7 @@ class SiteSplit:
         numbers = {mark: role for role, mark in _MARKS.items()}
         try:
             role = np.array([numbers[mark] for mark in saved["role"]], "uint8")
-            split = cls(Places.from_dict(saved), role, float(saved["buffer_km"]))
+            split = cls(Sites.from_dict(saved), role, float(saved["buffer_km"]))
             digest = str(saved["digest"])
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise _unreadable("split", error) from None
@@ -141,7 +141,7 @@ class SiteFolds:
 
     Parameters
     ----------
-    places : Places
+    places : Sites
         Of the samples.
     fold : ndarray of int, (n,)
         Of each sample, 0 ... k - 1.
@@ -165,7 +165,7 @@ class SiteFolds:
         If samples of a site are in two folds or groups.
     """
 
-    places: Places
+    places: Sites
     fold: np.ndarray
     group: np.ndarray
     method: str
@@ -295,7 +295,7 @@ class SiteFolds:
         """
         try:
             folds = cls(
-                Places.from_dict(saved),
+                Sites.from_dict(saved),
                 np.array(saved["fold"], "int64"),
                 np.array(saved["group"], "int64"),
                 str(saved["method"]),

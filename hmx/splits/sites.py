@@ -1,4 +1,4 @@
-"""Places: where samples lie, and which of them share a site."""
+"""Sites: where samples lie, and which of them share a site."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DECIMALS = 7  # of degrees kept: 1 cm
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class Sites:
     """Where samples lie, and which of them share a site.
 
     Parameters
@@ -32,7 +32,7 @@ class Places:
     lonlat: Array
 
     @classmethod
-    def of(cls, samples: Samples) -> Places:
+    def of(cls, samples: Samples) -> Sites:
         """Read the places of samples, to the centimetre."""
         return cls(samples.site.astype("int64"), np.round(samples.lonlat, _DECIMALS))
 
@@ -76,9 +76,9 @@ class Places:
         close = nearest(self.lonlat, self.lonlat[rows]) < km * 1000
         return np.asarray(np.bincount(self.back, close)[self.back] > 0)
 
-    def at(self, rows: np.ndarray) -> Places:
+    def at(self, rows: np.ndarray) -> Sites:
         """Return some of the places, by position or by mask."""
-        return Places(self.site[rows], self.lonlat[rows])
+        return Sites(self.site[rows], self.lonlat[rows])
 
     def as_dict(self) -> dict[str, Any]:
         """Describe the places in JSON's types."""
@@ -86,18 +86,18 @@ class Places:
         return {"site": self.site.tolist(), "lon": lon, "lat": lat}
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Places:
+    def from_dict(cls, saved: Mapping[str, Any]) -> Sites:
         """Read what :meth:`as_dict` has written."""
         lonlat = np.array([saved["lon"], saved["lat"]], "float64").T
         return cls(np.array(saved["site"], "int64"), lonlat)
 
 
-def one_side(places: Places, numbers: np.ndarray, what: str) -> None:
+def one_side(places: Sites, numbers: np.ndarray, what: str) -> None:
     """Refuse numbers that differ within a site.
 
     Parameters
     ----------
-    places : Places
+    places : Sites
         Of the samples.
     numbers : ndarray of int, (n,)
         Such as the fold of each.

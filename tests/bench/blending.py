@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmx.networks.forecaster import Forecaster, Seen
+from hmx.networks.forecaster import Forecaster, NetworkInputs
 
 Inputs = tuple[np.ndarray, ...]
 
@@ -27,7 +27,7 @@ class PlainForecaster(Forecaster):
 def run(network: Forecaster, inputs: Inputs, *, h: int) -> np.ndarray:
     """Forecast the knots of one window with the network itself, (h, q, y, x)."""
     with torch.inference_mode():
-        seen = Seen(*(torch.from_numpy(array)[None] for array in inputs))
+        seen = NetworkInputs(*(torch.from_numpy(array)[None] for array in inputs))
         ahead: np.ndarray = network(seen, h=h)[0].numpy()
     return ahead
 

@@ -25,7 +25,7 @@ import numpy as np
 import xarray as xr
 
 from hmx.forecast.options import split_fitting
-from hmx.forecast.train.recipe import Recipe
+from hmx.forecast.train.recipe import TrainSetup
 from hmx.forecast.train.train import train
 from hmx.scores import Prediction, Scene, Settings, Tally
 from hmx.uncertainty.distribution import quantile
@@ -37,7 +37,7 @@ from tests.make import worlds
 LEVELS = (50.0, 80.0, 95.0)
 KNOWN, TRUE = "known", "true distribution"
 FAR = 10.0  # px
-Job = tuple[xr.Dataset, Scene, Recipe, Mapping[str, Prediction]]
+Job = tuple[xr.Dataset, Scene, TrainSetup, Mapping[str, Prediction]]
 Row = dict[str, Any]
 
 
@@ -69,7 +69,7 @@ def job(name: str, seed: int, args: argparse.Namespace) -> Job:
     case = CASES[name]
     ds = load(case)
     chosen = {"history": case.history, "h": len(case.leads), "until": case.origin, **options}
-    recipe = Recipe("hm", (), ("elevation",), *split_fitting(chosen))
+    recipe = TrainSetup("hm", (), ("elevation",), *split_fitting(chosen))
     return past_of(ds, case), scene_of(ds, case, far=FAR), recipe, {}
 
 

@@ -35,11 +35,11 @@ from hmx.engine.job import Job, run
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import assemble
 from hmx.forecast.options import ForecastOptions
-from hmx.forecast.order import Order
+from hmx.forecast.order import ForecastRun
 from hmx.forecast.window import Engine, forecast_window
 from hmx.hardware import computing
 from hmx.networks.cost import flops
-from hmx.networks.forecaster import Seen
+from hmx.networks.forecaster import NetworkInputs
 from hmx.networks.options import ModelOptions, Precision
 from hmx.windows import Window
 from tests.make.cubes import make_bundle, make_cube
@@ -183,7 +183,7 @@ def rate(
     inputs = assemble(arrays, bundle.spec, bundle.scaler)
     request, place, raw = window_of(bundle, arrays, precision, args)
     with computing():
-        seen = Seen(*(engine._enter(array) for array in inputs.tensors()))
+        seen = NetworkInputs(*(engine._enter(array) for array in inputs.tensors()))
     seconds = {
         "network": clock(lambda: alone(engine, seen, args.h), device, args.turns),
         "knots": clock(lambda: engine.knots(inputs, args.h), device, args.turns),
@@ -197,7 +197,7 @@ def rate(
     return {"tile": side, "precision": precision, "share": share, "gib": gib, **millions}
 
 
-def alone(engine: Engine, seen: Seen, h: int) -> None:
+def alone(engine: Engine, seen: NetworkInputs, h: int) -> None:
     """Run the network on tensors that are on the device, and leave the result there."""
     network, half = engine.networks[0], engine.precision == "bfloat16"
     whole = Window.of(tuple(seen.past.shape[-2:]))
@@ -206,7 +206,7 @@ def alone(engine: Engine, seen: Seen, h: int) -> None:
             network(seen, h=h, crop=whole)
             return
         with torch.autocast(engine.device.type, torch.bfloat16, enabled=half):
-            network(Seen(*(t[None] for t in seen)), h=h, crop=whole.slices)
+            network(NetworkInputs(*(t[None] for t in seen)), h=h, crop=whole.slices)
 
 
 def window_of(
@@ -216,7 +216,7 @@ def window_of(
     side = arrays["hm"].shape[-1]
     cube = make_cube((side, side), steps=3, holes=False)
     options = ForecastOptions(h=args.h, level=LEVELS, device=args.device, precision=precision)
-    order = Order.of(cube, bundle, options)
+    order = ForecastRun.of(cube, bundle, options)
     whole = Window.of((side, side))
     place = order.frame.place(whole, whole, cube.hm.grid)
     return order.request, place, [arrays["hm"], arrays["elevation"]]
@@ -236,7 +236,7 @@ def job(folder: Path, kind: str, args: argparse.Namespace) -> dict[str, Any]:
         large.chunk(chunks).to_zarr(cube, zarr_format=3, consolidated=False)
     opened: xr.Dataset = hmx.open_cube(cube, chunks=None)
     options = ForecastOptions(h=args.h, level=LEVELS, device=args.device)
-    order = Order.of(opened, folder / kind, options)
+    order = ForecastRun.of(opened, folder / kind, options)
     start = time.perf_counter()
     run(Job(order, str(cube), str(folder / f"{kind}-fc.zarr")))
     whole = time.perf_counter() - start

@@ -27,7 +27,7 @@ import torch
 from hmx.engine.job import Job, run
 from hmx.engine.options import DaskSection
 from hmx.engine.pool.cluster import Pool, connect
-from hmx.engine.pool.runner import Call, run_windows
+from hmx.engine.pool.runner import Task, run_windows
 from hmx.networks.options import ModelOptions
 from tests.bench.world import make_job, make_model, write_world
 
@@ -96,7 +96,7 @@ def measure(folder: Path, args: argparse.Namespace) -> list[Row]:
     ]
 
 
-def lay_out(job: Job) -> list[Call]:
+def lay_out(job: Job) -> list[Task]:
     """Write the empty store, and list its tiles."""
     from hmx.engine import job as jobs
     from hmx.progress import QUIET

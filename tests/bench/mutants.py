@@ -107,7 +107,7 @@ def try_bundles(count: int, seed: int, folder: Path) -> dict[str, Any]:
 
         def act(out: Path = out, digest: str = digest, use: Any = use) -> str:
             bundle = hmx.load(out)
-            describe_bundle(str(out))
+            describe_bundle(hmx.load(out))
             if bundle.digest == digest:
                 return "as it was"
             try:

@@ -183,11 +183,11 @@ def roles_of(bundle: Bundle, past: xr.Dataset) -> np.ndarray:
 def fitted(ds: xr.Dataset, case: Case, options: Mapping[str, Any], costs: Facts) -> Bundle:
     """Train on the steps up to the origin, and note the seconds, on the clock and of CPU."""
     from hmx.forecast.options import split_fitting
-    from hmx.forecast.train.recipe import Recipe
+    from hmx.forecast.train.recipe import TrainSetup
     from hmx.forecast.train.train import train
 
     chosen = {"history": case.history, "h": len(case.leads), "until": case.origin, **options}
-    recipe = Recipe("hm", (), ("elevation",), *split_fitting(chosen))
+    recipe = TrainSetup("hm", (), ("elevation",), *split_fitting(chosen))
     start, used = time.perf_counter(), time.process_time()
     bundle = train(ds, recipe)
     costs["train_seconds"].append(time.perf_counter() - start)

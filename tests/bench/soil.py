@@ -34,7 +34,7 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from hmx.catalog import MapCatalog
-from hmx.cube.bands import Bands, enter_bands
+from hmx.cube.bands import Bands, as_bands
 from hmx.cube.cube import open_cube
 from hmx.ingest.ingest import ingest
 from hmx.mapping.forest import fit_forest
@@ -114,7 +114,7 @@ def macedonia(data: Path, folder: Path) -> Bands:
         "cube": {"path": str(folder / "soil.zarr"), "sources": sources},
         "points": {"path": f"{data}/points.csv", "target": "soc"},
     }
-    return enter_bands(open_cube(ingest(parse(MapCatalog, raw, context={"base": str(folder)}))))
+    return as_bands(open_cube(ingest(parse(MapCatalog, raw, context={"base": str(folder)}))))
 
 
 def samples_of(bands: Bands, data: Path) -> Samples:

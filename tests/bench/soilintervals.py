@@ -25,7 +25,7 @@ import numpy as np
 
 from hmx.mapping.evaluate.baselines import null_rows
 from hmx.mapping.evaluate.networks import networks
-from hmx.mapping.evaluate.rounds import LEVELS, Blend, FitPredict, Played, play
+from hmx.mapping.evaluate.rounds import LEVELS, Blend, CrossValidated, FitPredict, cross_validate
 from hmx.mapping.inputs import RawWindows, gather
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import MapSpec
@@ -46,7 +46,7 @@ def case() -> tuple[RawWindows, Samples, MapSpec]:
         return gather(bands, samples, spec), samples, spec
 
 
-def plain(played: Played, name: str, level: float) -> tuple[np.ndarray, np.ndarray]:
+def plain(played: CrossValidated, name: str, level: float) -> tuple[np.ndarray, np.ndarray]:
     """One symmetric width for all, from the residuals of the other folds."""
     center, folds = played.guesses[name].center, played.folds
     half = np.empty(len(center))
@@ -57,7 +57,7 @@ def plain(played: Played, name: str, level: float) -> tuple[np.ndarray, np.ndarr
     return center - half, center + half
 
 
-def figures(played: Played, name: str, bounds: Any, level: float) -> dict[str, float]:
+def figures(played: CrossValidated, name: str, bounds: Any, level: float) -> dict[str, float]:
     """Score an interval over all samples, by fold, and in the highest tenths."""
     truth, center, fold = played.truth, played.guesses[name].center, played.folds.fold
     inside = (truth >= bounds[0]) & (truth <= bounds[1])
@@ -85,7 +85,7 @@ def run(inner: int, members: int, folds: int, rows: int | None) -> dict[str, Any
     fits["forest"] = null_rows(raw, truth, spec)["forest"]
     blend = Blend() if members else None
     names = [*fits, *(["blend"] if blend else [])]
-    played = play(fits, dealt, truth, blend=blend, calibrate=names, inner=inner)
+    played = cross_validate(fits, dealt, truth, blend=blend, calibrate=names, inner=inner)
     found = []
     for name in names:
         for level in LEVELS:

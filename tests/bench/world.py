@@ -13,7 +13,7 @@ from hmx.cube.cube import open_cube
 from hmx.engine.job import Job
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import ForecastOptions
-from hmx.forecast.order import Order
+from hmx.forecast.order import ForecastRun
 from hmx.networks.options import ModelOptions
 from tests.make.cubes import make_bundle, make_cube, times
 
@@ -93,6 +93,6 @@ def _cadence(ds: xr.Dataset) -> str:
 
 
 def make_job(cube: Path, model: Bundle, store: Path, **options: object) -> Job:
-    """Order a forecast of a stored cube."""
+    """ForecastRun a forecast of a stored cube."""
     chosen = ForecastOptions.model_validate(options)
-    return Job(Order.of(open_cube(cube, chunks=None), model, chosen), str(cube), str(store))
+    return Job(ForecastRun.of(open_cube(cube, chunks=None), model, chosen), str(cube), str(store))

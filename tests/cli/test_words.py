@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hmx.cli.main import hmx
-from hmx.cli.shared import Call, as_json, moment
+from hmx.cli.shared import CommandCall, as_json, moment
 from hmx.errors import BadArgument
 from tests.conftest import ROOT
 from tests.make.cubes import write_catalog
@@ -29,8 +29,8 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(hmx, [str(word) for word in words])
 
 
-def call(folder: Path, **flags: Any) -> Call:
-    return Call(str(write_catalog(folder)), (), quiet=True, debug=False, **flags)
+def call(folder: Path, **flags: Any) -> CommandCall:
+    return CommandCall(str(write_catalog(folder)), (), quiet=True, debug=False, **flags)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_an_address_is_no_yaml(tmp_path: Path, text: str) -> None:
 
 def test_a_flag_does_not_outlive_what_the_file_says_of_another_place(tmp_path: Path) -> None:
     path = write_catalog(tmp_path, dask={"cluster": "slurm", "cores": 4})
-    made = Call(str(path), (), quiet=True, debug=False, workers=3).load()
+    made = CommandCall(str(path), (), quiet=True, debug=False, workers=3).load()
     assert made.dask.model_dump(exclude_none=True) == {"workers": 3}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hmx.cube.bands import enter_bands
+from hmx.cube.bands import as_bands
 from hmx.errors import BadArgument, CubeError, IrregularTime, MissingVariable, NotEnoughData
 from hmx.windows import Span, Window
 from tests.make.pointworlds import make_covariates
@@ -27,18 +27,18 @@ def years():
 @pytest.mark.parametrize("turn", TURNS, ids=str)
 def test_bands_enter_north_up_and_leave_as_they_came(months, names, turn):
     came = months.isel({dim: slice(None, None, -1) for dim in turn}).rename(names)
-    bands = enter_bands(came)
+    bands = as_bands(came)
     assert (bands.dynamic, bands.static) == (("lst", "ndvi"), ("elevation", "slope"))
     for name in bands.variables:
         np.testing.assert_array_equal(bands.stored(name), months[name])
-    assert bands.grid == enter_bands(months).grid
+    assert bands.grid == as_bands(months).grid
     assert bands.climatology
     xr.testing.assert_equal(bands.leave(bands.data[["slope"]])["slope"], came["slope"])
 
 
 def test_time_ascends_whatever_its_order(years):
     for order in ([5, 4, 3, 2, 1, 0], [3, 0, 5, 1, 2, 4]):
-        bands = enter_bands(years.isel(time=order))
+        bands = as_bands(years.isel(time=order))
         xr.testing.assert_equal(bands.data["lst"], years["lst"])
         assert bands.labels == ("1990", "1995", "2000", "2005", "2010", "2015")
 
@@ -50,13 +50,13 @@ def test_entering_reads_nothing(months):
     lazy = months.chunk(x=4).map(
         lambda v: v.copy(data=v.data.map_blocks(forbidden, dtype=v.dtype)) if v.ndim else v
     )
-    bands = enter_bands(lazy.assign_coords(months.coords).isel(y=slice(None, None, -1)))
+    bands = as_bands(lazy.assign_coords(months.coords).isel(y=slice(None, None, -1)))
     assert bands.grid.shape == (6, 8)
 
 
 def test_the_cube_is_never_changed(months):
     before = months.copy(deep=True)
-    bands = enter_bands(months)
+    bands = as_bands(months)
     bands.data["lst"].attrs["mine"] = bands.data.attrs["mine"] = 1
     xr.testing.assert_identical(months, before)
 
@@ -69,7 +69,7 @@ def test_further_dims_become_bands(months, years):
         lst=seasons, rain=months["ndvi"].rename(time="month"), s2=months["lst"].rename(time="band")
     )
     ds = ds.drop_vars("band").transpose("x", "season", ...)
-    bands = enter_bands(ds)
+    bands = as_bands(ds)
     assert bands.dynamic == ("lst[season=DJF]", "lst[season=JJA]", "ndvi")
     rain = tuple(f"rain[month={m}]" for m in range(1, 13))
     assert bands.static == ("elevation", "slope", *rain, *(f"s2[band={m}]" for m in range(12)))
@@ -82,10 +82,10 @@ def test_further_dims_become_bands(months, years):
 
 def test_bands_are_chosen_by_their_own_name_or_that_of_their_variable(months, years):
     ds = years.assign(rain=months["ndvi"].rename(time="month"))
-    bands = enter_bands(ds, dynamic=["ndvi"], static=["rain[month=12]", "slope"])
+    bands = as_bands(ds, dynamic=["ndvi"], static=["rain[month=12]", "slope"])
     assert bands.variables == ("ndvi", "rain[month=12]", "slope")
-    assert len(enter_bands(ds, static=["rain"]).static) == 12
-    assert enter_bands(ds, dynamic=bands.dynamic, static=bands.static).variables == bands.variables
+    assert len(as_bands(ds, static=["rain"]).static) == 12
+    assert as_bands(ds, dynamic=bands.dynamic, static=bands.static).variables == bands.variables
 
 
 def test_bands_that_are_missing_are_all_named(months):
@@ -94,16 +94,16 @@ def test_bands_that_are_missing_are_all_named(months):
         r"Did you mean 'lst'\?.*names that they had in training"
     )
     with pytest.raises(MissingVariable, match=text):
-        enter_bands(months, dynamic=["lts"], static=["slope", "twi"])
+        as_bands(months, dynamic=["lts"], static=["slope", "twi"])
     with pytest.raises(MissingVariable, match="1 band is not in the cube: twi"):
-        enter_bands(months, static=["twi"])
+        as_bands(months, static=["twi"])
 
 
 def test_what_is_no_map_is_no_band(months):
     ds = months.assign(total=("time", np.arange(12)))
-    assert enter_bands(ds).variables == enter_bands(months).variables
+    assert as_bands(ds).variables == as_bands(months).variables
     with pytest.raises(CubeError, match=r"no band among \('total',\).*ds\['elevation'\]"):
-        enter_bands(ds[["total"]].assign_coords(y=months["y"], x=months["x"]))
+        as_bands(ds[["total"]].assign_coords(y=months["y"], x=months["x"]))
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_a_map_of_anything_but_numbers_is_refused_by_name(months, values, what):
     ds = months.assign(geology=(("y", "x"), values))
     text = rf"'geology' holds {what}.*a band holds numbers.*drop_vars\('geology'\)"
     with pytest.raises(CubeError, match=text):
-        enter_bands(ds)
-    chosen = enter_bands(ds, dynamic=["lst"], static=["slope"])
+        as_bands(ds)
+    chosen = as_bands(ds, dynamic=["lst"], static=["slope"])
     assert chosen.variables == ("lst", "slope")
 
 
 def test_a_band_of_yes_and_no_is_one_and_zero(months):
     forest = np.arange(48).reshape(6, 8) % 3 == 0
-    bands = enter_bands(months.assign(forest=(("y", "x"), forest)))
+    bands = as_bands(months.assign(forest=(("y", "x"), forest)))
     read = bands.read(Window.of(bands.grid.shape), Span(0, 1))["forest"]
     flips = bands.door.flips
     assert "forest" in bands.static
@@ -137,7 +137,7 @@ def test_a_band_of_yes_and_no_is_one_and_zero(months):
 def test_bands_without_any_time_are_one_step_of_every_year(months):
     still = months[["slope"]].drop_vars("time", errors="ignore")
     for ds in (still, still.assign_coords(time=np.datetime64("2015-01-01", "ns"))):
-        bands = enter_bands(ds)
+        bands = as_bands(ds)
         assert (bands.dynamic, bands.static) == ((), ("slope",))
         assert (bands.timeless, bands.climatology, len(bands.labels)) == (True, True, 1)
         assert bands.history() == 1
@@ -147,60 +147,60 @@ def test_an_axis_of_dates_under_another_name_is_no_axis_of_bands(months):
     days = np.arange("2015-01-01", "2015-01-13", dtype="M8[D]").astype("M8[ns]")
     ds = months[["lst"]].rename(time="obs").assign_coords(obs=days)
     with pytest.raises(CubeError, match=r"'obs' holds dates.*rename\(\{'obs': 'time'\}\)"):
-        enter_bands(ds)
+        as_bands(ds)
 
 
 def test_a_band_of_the_other_role_is_refused(months):
     with pytest.raises(CubeError, match=r"'slope' is asked for as dynamic, and it has no time"):
-        enter_bands(months, dynamic=["slope"])
+        as_bands(months, dynamic=["slope"])
     with pytest.raises(CubeError, match=r"'lst' is asked for as static, .*Name it under dynamic="):
-        enter_bands(months, static=["lst"])
+        as_bands(months, static=["lst"])
 
 
 def test_a_time_axis_without_labels_is_refused(months):
     with pytest.raises(CubeError, match=r"'time' has no coordinate.*assign_coords\(time=\[2015"):
-        enter_bands(months.drop_vars("time"))
+        as_bands(months.drop_vars("time"))
 
 
 def test_months_of_every_year_are_told_from_years(months, years):
-    assert enter_bands(months).climatology
-    assert not enter_bands(years).climatology
+    assert as_bands(months).climatology
+    assert not as_bands(years).climatology
     some = months.isel(time=slice(3, 9))  # April to September
     some = some.assign_coords(time=some["time"].values)
-    assert not enter_bands(some).climatology
-    assert enter_bands(some.rename(time="month")).climatology
+    assert not as_bands(some).climatology
+    assert as_bands(some.rename(time="month")).climatology
     said = some.assign_coords(time=some["time"].assign_attrs(long_name="month of year"))
-    assert enter_bands(said).climatology
+    assert as_bands(said).climatology
 
 
 def test_one_to_twelve_are_months_of_bands_only_if_something_says_so(months):
     bare = months.assign_coords(time=months["time"].values)
     with pytest.raises(IrregularTime, match=r"time is 1 to 12, .* ds\.rename\(time='month'\)"):
-        enter_bands(bare)
-    assert enter_bands(bare.rename(time="month")).climatology
+        as_bands(bare)
+    assert as_bands(bare.rename(time="month")).climatology
 
 
 def test_a_step_that_comes_twice_is_named(years):
     with pytest.raises(IrregularTime, match=r"comes twice .* ds\.drop_duplicates\('year'\)"):
-        enter_bands(years.isel(time=[0, 1, 1, 2]).rename(time="year"))
+        as_bands(years.isel(time=[0, 1, 1, 2]).rename(time="year"))
 
 
 def test_a_dataarray_with_channels_is_a_cube(months):
     array = months[["lst", "ndvi"]].to_dataarray("band", name="s2")
-    assert enter_bands(array).dynamic == ("s2[band=lst]", "s2[band=ndvi]")
+    assert as_bands(array).dynamic == ("s2[band=lst]", "s2[band=ndvi]")
 
 
 def test_the_history_is_all_of_a_climatology_and_five_steps_of_a_calendar(months, years):
-    assert enter_bands(months).history() == 12
-    assert enter_bands(years).history() == 5
-    assert enter_bands(years.isel(time=slice(3))).history() == 3
-    assert enter_bands(years).history(2) == 2
+    assert as_bands(months).history() == 12
+    assert as_bands(years).history() == 5
+    assert as_bands(years.isel(time=slice(3))).history() == 3
+    assert as_bands(years).history(2) == 2
     with pytest.raises(NotEnoughData, match=r"history=7, and the cube has 6.*Pass history=6"):
-        enter_bands(years).history(7)
+        as_bands(years).history(7)
 
 
 def test_a_date_names_the_last_step_that_is_seen(years):
-    bands = enter_bands(years)
+    bands = as_bands(years)
     assert bands.step_of(2005) == bands.step_of("2005-07-01") == 3
     assert bands.span(2005, 3) == Span(1, 4)
     assert bands.span(None, 5) == Span(1, 6)
@@ -215,12 +215,12 @@ def test_a_date_names_the_last_step_that_is_seen(years):
 
 def test_a_climatology_has_no_date(months):
     with pytest.raises(BadArgument, match=r"time=3, and the cube holds months of every year"):
-        enter_bands(months).step_of(3)
-    assert enter_bands(months).span(None, 12) == Span(0, 12)
+        as_bands(months).step_of(3)
+    assert as_bands(months).span(None, 12) == Span(0, 12)
 
 
 def test_what_is_read_beyond_the_edges_is_missing(months):
-    bands = enter_bands(months)
+    bands = as_bands(months)
     window = Window(Span(-2, 7), Span(5, 11))
     arrays = bands.read(window, Span(3, 6))
     assert arrays["lst"].shape == (3, 9, 6)
@@ -233,6 +233,6 @@ def test_numbers_that_are_no_data_are_missing(months):
     ds = months.copy(deep=True)
     ds["slope"] = ds["slope"].astype("int16").assign_attrs(_FillValue=int(ds["slope"][2, 3]))
     ds["lst"].attrs["valid_range"] = [0.0, 0.5]
-    arrays = enter_bands(ds).read(Window.of((6, 8)), Span(0, 12))
+    arrays = as_bands(ds).read(Window.of((6, 8)), Span(0, 12))
     assert np.isnan(arrays["slope"][2, 3])
     np.testing.assert_array_equal(np.isnan(arrays["lst"]), months["lst"] > 0.5)

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from hmx.cube.axes import find_axes
-from hmx.cube.cube import enter, open_cube
+from hmx.cube.cube import as_cube, open_cube
 from hmx.errors import CatalogError, CubeError, MissingVariable, NotEnoughData, SourceError
 from tests.make.cubes import make_cube, write_catalog
 
@@ -39,10 +39,10 @@ def small():
 @pytest.mark.parametrize("turn", TURNS, ids=str)
 def test_a_cube_enters_north_up_and_leaves_as_it_came(small, names, turn):
     came = turned(small, turn).rename(names)
-    cube = enter(came, dynamic=["population"], static=["elevation"])
+    cube = as_cube(came, dynamic=["population"], static=["elevation"])
     xr.testing.assert_equal(cube.data["hm"], small["hm"])
     assert cube.data["hm"].dims == ("time", "y", "x")
-    assert cube.grid == enter(small).grid
+    assert cube.grid == as_cube(small).grid
     xr.testing.assert_identical(cube.leave(cube.data), came[["hm", "population", "elevation"]])
 
 
@@ -50,7 +50,7 @@ def test_a_cube_enters_north_up_and_leaves_as_it_came(small, names, turn):
 @pytest.mark.parametrize("turn", TURNS, ids=str)
 def test_a_dataarray_enters_north_up_and_leaves_as_it_came(small, names, turn):
     came = as_array(turned(small, turn).rename(names))
-    cube = enter(came)
+    cube = as_cube(came)
     assert (cube.target, cube.dynamic, cube.static) == ("hm", (), ("elevation", "slope"))
     xr.testing.assert_equal(cube.data["elevation"], small["elevation"])
     gone = cube.leave(cube.data[["hm"]])
@@ -64,7 +64,7 @@ def test_the_source_is_never_changed(small, turn, lazy):
     came = came.chunk(lat=3) if lazy else came
     for source in (came, as_array(came)):
         before = copy.deepcopy(source)
-        cube = enter(source, static=["elevation"])
+        cube = as_cube(source, static=["elevation"])
         cube.data["hm"].attrs["mine"] = 1
         cube.data.attrs["mine"] = 1
         cube.leave(cube.data)
@@ -78,7 +78,7 @@ def test_entering_computes_nothing(small):
         raise AssertionError("computed")
 
     lazy = small.chunk(x=4).map(lambda v: v.copy(data=v.data.map_blocks(forbidden, dtype=v.dtype)))
-    cube = enter(turned(lazy.assign_coords(small.coords), ("y",)), static=["elevation"])
+    cube = as_cube(turned(lazy.assign_coords(small.coords), ("y",)), static=["elevation"])
     assert cube.grid.shape == (6, 8)
     assert str(cube.cadence) == "5 years"
 
@@ -105,26 +105,26 @@ def test_the_axis_attribute_comes_before_the_standard_name(small):
 def test_a_dimension_that_cannot_be_told_is_named(small, dim, name):
     text = rf"no {dim} dimension among \(.*'{name}'.*\).*ds\.rename\(\{{'\.\.\.': '{dim}'\}}\)"
     with pytest.raises(CubeError, match=text):
-        enter(small.rename({dim: name}))
+        as_cube(small.rename({dim: name}))
 
 
 def test_the_target_is_hm_or_the_only_variable_with_time(small):
-    assert enter(small).target == "hm"
-    assert enter(small[["population", "elevation"]]).target == "population"
-    assert enter(small, target="population").target == "population"
+    assert as_cube(small).target == "hm"
+    assert as_cube(small[["population", "elevation"]]).target == "population"
+    assert as_cube(small, target="population").target == "population"
 
 
 def test_the_target_is_what_the_catalog_said():
     ds = make_cube((4, 4), dynamic=("hfp",))
     ds["hfp"].attrs["hmx_role"] = "target"
-    assert enter(ds).target == "hfp"
-    assert enter(ds, target="hm").target == "hm"
-    assert enter(ds.rename(hm="other")).target == "hfp"
+    assert as_cube(ds).target == "hfp"
+    assert as_cube(ds, target="hm").target == "hm"
+    assert as_cube(ds.rename(hm="other")).target == "hfp"
 
 
 def test_a_dataarray_is_its_own_target(small):
-    assert enter(small["population"]).target == "population"
-    nameless = enter(small["population"].rename(None))
+    assert as_cube(small["population"]).target == "population"
+    nameless = as_cube(small["population"].rename(None))
     assert nameless.target == "hm"
     assert nameless.leave(nameless.data).name == "hm"
 
@@ -132,24 +132,24 @@ def test_a_dataarray_is_its_own_target(small):
 def test_a_target_that_cannot_be_told_is_asked_for(small):
     two = small.rename(hm="hfp")
     with pytest.raises(CubeError) as caught:
-        enter(two)
+        as_cube(two)
     assert str(caught.value) == (
         "which variable is the target? 2 have time: hfp, population. Pass target='...'."
     )
     with pytest.raises(CubeError, match=r"which variable is the target\? 0 have time: none\."):
-        enter(two[["elevation"]].expand_dims(band=1).assign_coords(time=small["time"]))
+        as_cube(two[["elevation"]].expand_dims(band=1).assign_coords(time=small["time"]))
 
 
 def test_covariates_are_what_the_catalog_or_the_call_names(small):
-    assert (enter(small).dynamic, enter(small).static) == ((), ())
+    assert (as_cube(small).dynamic, as_cube(small).static) == ((), ())
     named = small.copy()
     for name, role in {"hm": "target", "population": "dynamic", "slope": "static"}.items():
         named[name] = named[name].assign_attrs(hmx_role=role)
-    cube = enter(named)
+    cube = as_cube(named)
     assert cube.variables == ("hm", "population", "slope")
-    assert enter(named, dynamic=[], static=["elevation"]).variables == ("hm", "elevation")
+    assert as_cube(named, dynamic=[], static=["elevation"]).variables == ("hm", "elevation")
     assert list(cube.data.data_vars) == ["hm", "population", "slope"]
-    assert enter(named, target="population").variables == ("population", "slope")
+    assert as_cube(named, target="population").variables == ("population", "slope")
 
 
 def test_positions_in_two_dimensions_are_no_covariates(small):
@@ -161,11 +161,11 @@ def test_positions_in_two_dimensions_are_no_covariates(small):
         geo=(*plane, {"standard_name": "latitude"}),
         name=(("y", "x"), np.full((6, 8), "a")),
     )
-    assert enter(da).static == ("elevation", "slope")
+    assert as_cube(da).static == ("elevation", "slope")
 
 
 def test_a_static_covariate_may_be_a_coordinate(small):
-    cube = enter(small.set_coords("elevation"), static=["elevation"])
+    cube = as_cube(small.set_coords("elevation"), static=["elevation"])
     xr.testing.assert_equal(cube.data["elevation"], small["elevation"])
 
 
@@ -173,7 +173,7 @@ def test_a_static_covariate_may_be_a_coordinate(small):
 def test_a_missing_variable_is_named_with_its_nearest(small, role):
     asked = "popuation" if role == "target" else ["popuation"]
     with pytest.raises(MissingVariable) as caught:
-        enter(small, **{role: asked})
+        as_cube(small, **{role: asked})
     assert str(caught.value) == (
         "'popuation' is not in the cube (has: elevation, hm, population, slope). "
         "Did you mean 'population'?"
@@ -192,28 +192,28 @@ def test_a_missing_variable_is_named_with_its_nearest(small, role):
 )
 def test_a_variable_in_the_wrong_role_is_refused(small, roles, name, dims):
     with pytest.raises(CubeError, match=rf"'{name}' has dimensions .* and must have {dims}"):
-        enter(small, **roles)
+        as_cube(small, **roles)
 
 
 def test_a_band_is_to_be_selected(small):
     banded = small.assign(hm=small["hm"].expand_dims(band=2, axis=1))
     with pytest.raises(CubeError) as caught:
-        enter(banded)
+        as_cube(banded)
     assert str(caught.value) == (
         "'hm' has dimensions ('time', 'band', 'y', 'x') and must have ('time', 'y', 'x'). "
         "Select one of the others, e.g. ds.isel(band=0), or give 'hm' its right role."
     )
-    enter(banded.isel(band=0))
+    as_cube(banded.isel(band=0))
 
 
 def test_dims_come_in_any_order(small):
-    cube = enter(small.transpose("x", "time", "y"), static=["elevation"])
+    cube = as_cube(small.transpose("x", "time", "y"), static=["elevation"])
     xr.testing.assert_equal(cube.data["hm"], small["hm"])
     assert cube.data["elevation"].dims == ("y", "x")
 
 
 def test_a_short_history_is_refused(small):
-    cube = enter(small)
+    cube = as_cube(small)
     cube.require_history(5)
     with pytest.raises(NotEnoughData, match=r"5 time steps and this needs 6.*train\(history=2\)"):
         cube.require_history(6)
@@ -221,7 +221,7 @@ def test_a_short_history_is_refused(small):
 
 @pytest.mark.parametrize(("kind", "label"), [("datetime", "2010-01-01"), ("year", "2010")])
 def test_the_origin_is_the_last_observed_time(kind, label):
-    assert enter(make_cube((4, 4), time=kind)).origin_label() == label
+    assert as_cube(make_cube((4, 4), time=kind)).origin_label() == label
 
 
 def test_a_store_opens_as_it_was_written(small, tmp_path):
@@ -234,8 +234,8 @@ def test_a_crs_that_storage_made_a_variable_is_found(small, tmp_path):
     small.to_zarr(tmp_path / "a.zarr")
     plain = xr.open_zarr(tmp_path / "a.zarr")
     assert "spatial_ref" in plain.data_vars
-    assert enter(plain).grid == enter(small).grid
-    assert enter(open_cube(tmp_path / "a.zarr")["hm"]).grid == enter(small).grid
+    assert as_cube(plain).grid == as_cube(small).grid
+    assert as_cube(open_cube(tmp_path / "a.zarr")["hm"]).grid == as_cube(small).grid
 
 
 def test_an_opened_store_is_lazy(small, tmp_path):

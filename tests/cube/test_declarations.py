@@ -244,7 +244,7 @@ def test_zeros_that_xarray_took_for_missing_are_warned_of(tmp_path: Path) -> Non
     path = zarr_2(tmp_path / "a.zarr", np.zeros((3, *SHAPE), "float32"), fill=0)
     ds = xr.open_zarr(path, consolidated=False).set_coords("spatial_ref")
     with pytest.warns(UserWarning, match=r"'hm' .*fill_value is 0.*use_zarr_fill_value_as_mask"):
-        hmx.cube.cube.enter(ds, static=())
+        hmx.cube.cube.as_cube(ds, static=())
 
 
 def test_a_forecast_is_the_same_whatever_its_cube_was_stored_as() -> None:

@@ -14,7 +14,7 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 
 import hmx
-from hmx.cube.cube import enter
+from hmx.cube.cube import as_cube
 from hmx.cube.geojson import bounds_of, crs_of, layer_of
 from hmx.cube.geozarr import group_attributes
 from hmx.cube.grid import Grid
@@ -71,7 +71,7 @@ def test_transform_bounds_and_coordinates_of_a_result_agree_as_it_leaves(
         found = result.rio.transform(recalc=True)
         if result.sizes == fc.sizes or result is series:
             assert declared.almost_equals(found)
-        assert Grid.from_xarray(enter(result, target="hm", static=()).data).bounds
+        assert Grid.from_xarray(as_cube(result, target="hm", static=()).data).bounds
     assert fc.rio.bounds() == pytest.approx(ds.rio.bounds())
     assert fc.rio.transform().almost_equals(ds.rio.transform())
 
@@ -92,7 +92,7 @@ def test_a_product_says_in_spatial_attributes_how_its_axes_run(
 ) -> None:
     ds = turned_cube(turn, names=("lat", "lon"))
     fc = ds.hm.forecast(h=1, model=make_bundle(make_cube((20, 26), static=())))
-    grid = enter(ds, static=()).grid
+    grid = as_cube(ds, static=()).grid
     said = group_attributes(grid, fc)
     assert said["spatial:dimensions"] == ["lat", "lon"]
     at = Affine(*said["spatial:transform"])
@@ -112,14 +112,14 @@ def test_a_transform_gone_stale_by_a_crop_a_flip_or_thinning_is_no_contradiction
     crop: dict[str, slice],
 ) -> None:
     part = placed(axes(), AT).isel(crop)
-    grid = enter(part, static=()).grid
+    grid = as_cube(part, static=()).grid
     np.testing.assert_allclose(np.sort(grid.y), np.sort(part["y"]))
     np.testing.assert_allclose(np.sort(grid.x), np.sort(part["x"]))
 
 
 def test_a_coarser_mean_lies_on_the_lattice_that_is_declared() -> None:
     ds = placed(axes(), AT).coarsen(y=2, x=4).mean()
-    assert enter(ds, static=()).grid.bounds == Grid.from_xarray(placed(axes(), AT)).bounds
+    assert as_cube(ds, static=()).grid.bounds == Grid.from_xarray(placed(axes(), AT)).bounds
 
 
 HALF = Affine.translation(0.5, 0.5)
@@ -365,7 +365,7 @@ def test_a_region_is_the_same_in_any_crs_and_wrapping(
     import json
 
     ds = placed(axes(60, 60, Affine(1000, 0, 500_000, 0, -1000, 5_400_000)))
-    cube = enter(ds, static=())
+    cube = as_cube(ds, static=())
     expected = window_of(POLYGON, cube)
     (tmp_path / "r.geojson").write_text(json.dumps(wrapped), encoding="utf-8")
     for given in (
@@ -403,7 +403,7 @@ def test_shapes_without_coordinates_are_refused(empty: str) -> None:
 
 def globe(west: float) -> Any:
     at = Affine(10.0, 0.0, west, 0.0, -10.0, 90.0)
-    return enter(placed(axes(18, 36, at), crs="EPSG:4326"), static=())
+    return as_cube(placed(axes(18, 36, at), crs="EPSG:4326"), static=())
 
 
 def test_longitudes_of_a_region_go_round() -> None:

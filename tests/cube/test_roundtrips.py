@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hmx
-from hmx.cube.cube import enter
+from hmx.cube.cube import as_cube
 from hmx.ingest.ingest import ingest
 from tests.make.rasters import make_catalog
 
@@ -103,7 +103,7 @@ def check_ingested(world: World, folder: Path, source: dict[str, Any]) -> None:
 
 
 def check_entered(world: World, data: xr.Dataset | xr.DataArray) -> None:
-    cube = enter(data, target="hm", static=(), dynamic=())
+    cube = as_cube(data, target="hm", static=(), dynamic=())
     values = cube.rules["hm"].clean(cube.data["hm"].values)
     np.testing.assert_array_equal(values, world.values.astype("float32"))
     np.testing.assert_allclose(cube.grid.y, world.y, rtol=1e-7)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from hmx.cube.steps import Holdout, until_index
+from hmx.cube.steps import LearnUntil, until_index
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.windows import Span
 from tests.make.cubes import times
@@ -40,8 +40,8 @@ MONTHS = np.arange("2004-01", "2006-01", dtype="datetime64[M]").astype("datetime
 def test_any_kind_of_label_finds_its_step_on_any_kind_of_axis(axis, until):
     time = xr.DataArray(times(axis), dims="time")  # 1990, 1995, ... 2010
     assert until_index(time, until) == until_index(time.values, until) == 2
-    assert Holdout(until).seen(time) == Span(0, 3)
-    assert Holdout(until).held_out(time) == Span(3, 5)
+    assert LearnUntil(until).seen(time) == Span(0, 3)
+    assert LearnUntil(until).held_out(time) == Span(3, 5)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_months_of_a_climatology_are_labels_of_their_own():
 
 def test_nothing_is_held_out_unless_asked_for():
     time = xr.DataArray(times(), dims="time")
-    assert Holdout().seen(time) == Span(0, 5)
-    assert len(Holdout().held_out(time)) == 0
+    assert LearnUntil().seen(time) == Span(0, 5)
+    assert len(LearnUntil().held_out(time)) == 0
 
 
 @pytest.mark.parametrize("axis", AXES)

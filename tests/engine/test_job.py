@@ -28,7 +28,7 @@ from hmx.errors import (
     OutputFailed,
 )
 from hmx.forecast.options import ForecastOptions
-from hmx.forecast.order import Order
+from hmx.forecast.order import ForecastRun
 from hmx.progress import Talk
 from hmx.windows import Span, Window
 from tests.make.cubes import make_cube
@@ -65,7 +65,7 @@ def copy(whole: tuple[Job, dict[str, bytes]], tmp_path: Path, stored: Path, trai
 
 def make_job(cube: Path, model: Any, store: Path, region: Any = None, **options: Any) -> Job:
     chosen = ForecastOptions(**{**OPTIONS, **options})
-    order = Order.of(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
+    order = ForecastRun.of(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
     return Job(order, str(cube), str(store))
 
 

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import hmx
-from hmx.cube.cube import enter
+from hmx.cube.cube import as_cube
 from hmx.engine.stores import store_of
 from hmx.errors import BadArgument, CubeError
 from hmx.files.paths import absolute, is_url
@@ -49,7 +49,7 @@ def test_a_cube_is_its_store_however_its_path_was_typed(
 ) -> None:
     ds = hmx.open_cube(typed(home))
     monkeypatch.chdir("/")
-    found = store_of(ds, enter(ds))
+    found = store_of(ds, as_cube(ds))
     assert found is not None
     assert os.path.realpath(found) == str(home / "cube.zarr")
 
@@ -57,12 +57,12 @@ def test_a_cube_is_its_store_however_its_path_was_typed(
 def test_what_was_edited_cropped_or_written_anew_is_no_store(home: Path) -> None:
     ds = hmx.open_cube("~/cube.zarr")
     cropped, edited = ds.isel(y=slice(4, 20)), ds.assign(hm=ds["hm"] + 0)
-    assert store_of(cropped, enter(cropped)) is None
-    assert store_of(edited, enter(edited)) is None
+    assert store_of(cropped, as_cube(cropped)) is None
+    assert store_of(edited, as_cube(edited)) is None
     make_cube((24, 28), seed=1).to_zarr(
         home / "cube.zarr", mode="w", zarr_format=3, consolidated=False
     )
-    assert store_of(ds, enter(ds)) is None
+    assert store_of(ds, as_cube(ds)) is None
 
 
 def test_a_forecast_is_stored_from_a_cube_that_was_opened_by_a_relative_path(home: Path) -> None:

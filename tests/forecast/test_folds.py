@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import hmx
-from hmx.cube.cube import enter
+from hmx.cube.cube import as_cube
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.forecast import folds as foldplan
 from hmx.forecast.folds import fold_plan, thin
 from hmx.forecast.options import TrainOptions
-from hmx.forecast.train.recipe import Recipe, plan
+from hmx.forecast.train.recipe import TrainSetup, plan
 from hmx.networks.options import ModelOptions
 from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION, Split
 from hmx.windows import Window
@@ -30,7 +30,7 @@ def ds():
 
 def test_the_split_is_the_one_that_training_makes(ds):
     found = fold_plan(ds, FIT)
-    assert found.splits == (plan(enter(ds), Recipe(fit=FIT)).reader.split,)
+    assert found.splits == (plan(as_cube(ds), TrainSetup(fit=FIT)).reader.split,)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_split_is_the_one_that_training_makes(ds):
 )
 def test_options_of_training_and_network_decide_the_split_alike(ds, fit, network):
     found = fold_plan(ds, fit, network=network)
-    assert found.splits == (plan(enter(ds), Recipe(network=network, fit=fit)).reader.split,)
+    assert found.splits == (plan(as_cube(ds), TrainSetup(network=network, fit=fit)).reader.split,)
 
 
 @pytest.mark.parametrize("folds", [None, 3])

@@ -13,7 +13,7 @@ import xarray as xr
 
 import hmx
 from hmx.bundles.folder import ensure_saved
-from hmx.cube.cube import enter, open_cube
+from hmx.cube.cube import as_cube, open_cube
 from hmx.cube.read import read
 from hmx.engine.stores import store_of
 from hmx.engine.verify import verify
@@ -21,8 +21,8 @@ from hmx.errors import BadArgument, CubeError, IrregularTime
 from hmx.forecast.inputs import scan
 from hmx.forecast.options import TrainOptions
 from hmx.forecast.precision import audit
-from hmx.forecast.train.fields import Fields
-from hmx.forecast.train.recipe import Recipe, plan
+from hmx.forecast.train.fields import ChipCache
+from hmx.forecast.train.recipe import TrainSetup, plan
 from hmx.networks.cost import footprint
 from hmx.networks.options import ModelOptions
 from hmx.windows import Span, TileGrid, Window
@@ -89,7 +89,7 @@ def forecast(ds: xr.Dataset, model: hmx.Bundle, h: int = AHEAD, **how: Any) -> n
 @pytest.mark.parametrize("time", ["datetime", "year", "cftime"])
 def test_the_cube_ends_at_the_last_map_and_knows_what_follows(time: str) -> None:
     ds = scenario(time=time)
-    cube = enter(ds, dynamic=["population", "gdp"])
+    cube = as_cube(ds, dynamic=["population", "gdp"])
     assert cube.data.sizes["time"] == OBSERVED
     assert cube.stored("population").sizes["time"] == OBSERVED + AHEAD
     assert cube.origin_label().startswith("2010")
@@ -101,7 +101,7 @@ def test_entering_leaves_the_users_object_as_it_was() -> None:
     for step in (OBSERVED, OBSERVED + AHEAD):
         ds = observed(scenario(), step)
         before = dict(ds["hm"].attrs)
-        enter(ds)
+        as_cube(ds)
         assert ds["hm"].attrs == before
 
 
@@ -122,12 +122,12 @@ def test_the_past_of_a_series_ends_with_the_last_map() -> None:
 
 def test_a_dataarray_ends_at_its_last_map_too() -> None:
     array = scenario()["hm"]
-    assert enter(array).data.sizes["time"] == OBSERVED
+    assert as_cube(array).data.sizes["time"] == OBSERVED
 
 
 def test_an_axis_that_was_cut_short_is_observed_throughout() -> None:
     ds = scenario().isel(time=slice(3))
-    assert enter(ds, dynamic=["population"]).data.sizes["time"] == 3
+    assert as_cube(ds, dynamic=["population"]).data.sizes["time"] == 3
 
 
 @pytest.mark.parametrize("label", ["2012", 1985, "soon"])
@@ -135,7 +135,7 @@ def test_a_last_map_that_is_no_step_says_what_to_type(label: Any) -> None:
     ds = scenario()
     ds["hm"].attrs["observed_until"] = label
     with pytest.raises(CubeError, match=r"no step of the time axis \(1990-01-01 to 2025-01-01\)"):
-        enter(ds)
+        as_cube(ds)
 
 
 def test_a_target_that_lost_its_attributes_is_refused() -> None:
@@ -143,7 +143,7 @@ def test_a_target_that_lost_its_attributes_is_refused() -> None:
     ds["population"].attrs["known_until"] = 2025
     del ds["hm"].attrs["observed_until"]
     with pytest.raises(CubeError, match=r"ds\['hm'\].attrs\['observed_until'\] = '2025-01-01'"):
-        enter(ds, dynamic=["population"])
+        as_cube(ds, dynamic=["population"])
 
 
 def test_a_gap_in_what_is_known_ahead_is_an_irregular_time_axis() -> None:
@@ -275,9 +275,9 @@ def test_a_job_computes_again_where_what_is_known_ahead_has_changed(tmp_path: Pa
 def test_a_cube_whose_last_map_was_moved_is_not_the_store(tmp_path: Path) -> None:
     scenario().chunk().to_zarr(tmp_path / "cube.zarr", zarr_format=3, consolidated=False)
     ds = open_cube(tmp_path / "cube.zarr")
-    assert store_of(ds, enter(ds)) == str(tmp_path / "cube.zarr")
+    assert store_of(ds, as_cube(ds)) == str(tmp_path / "cube.zarr")
     moved = observed(ds, 3)
-    assert store_of(moved, enter(moved)) is None
+    assert store_of(moved, as_cube(moved)) is None
 
 
 @pytest.mark.parametrize("known", [0, 2, AHEAD])
@@ -299,7 +299,7 @@ def test_the_audit_of_precision_reads_what_is_known_ahead() -> None:
     tiles = TileGrid((48, 56), (48, 56), halo=0)
     model = ensure_saved(bundle("direct"))
     one, other = (
-        audit("cpu", model, enter(ds, dynamic=model.spec.dynamic), tiles, AHEAD)
+        audit("cpu", model, as_cube(ds, dynamic=model.spec.dynamic), tiles, AHEAD)
         for ds in (scenario(), changed(scenario(), "population", slice(OBSERVED, None)))
     )
     assert one != other
@@ -312,8 +312,8 @@ def reader_of(ds: xr.Dataset, **how: Any) -> Any:
     fit = TrainOptions(h=how.pop("h", AHEAD), chip=32, until=how.pop("until", None))
     network = replace_context(NETWORKS[how.pop("kind", "direct")])
     dynamic = how.pop("dynamic", ("gdp", "population"))
-    cube = enter(ds, dynamic=dynamic)
-    return plan(cube, Recipe(dynamic=dynamic, network=network, fit=fit, **how))
+    cube = as_cube(ds, dynamic=dynamic)
+    return plan(cube, TrainSetup(dynamic=dynamic, network=network, fit=fit, **how))
 
 
 def replace_context(network: ModelOptions) -> ModelOptions:
@@ -363,7 +363,7 @@ def test_training_cannot_see_beyond_its_last_lead() -> None:
 
 def test_who_is_known_ahead_is_part_of_the_fingerprint() -> None:
     ds = observed(scenario().isel(time=slice(OBSERVED)))
-    cube = enter(ds, dynamic=["population"])
+    cube = as_cube(ds, dynamic=["population"])
     assert scan(cube, 16).digest != scan(cube, 16, known=["population"], h=3).digest
 
 
@@ -378,9 +378,9 @@ def test_covariates_that_say_so_are_known_ahead_by_default() -> None:
 def test_training_and_inference_show_the_same_leads() -> None:
     ds = scenario()
     spec = make_spec(ds, NETWORKS["direct"], **CHANGES, future=("population",))
-    cube, whole = enter(ds, dynamic=spec.dynamic), Window.of((48, 56))
+    cube, whole = as_cube(ds, dynamic=spec.dynamic), Window.of((48, 56))
     scaler = make_scaler(spec)
-    inputs, _ = Fields(cube, spec, scaler).cut(whole, OBSERVED - 1)
+    inputs, _ = ChipCache(cube, spec, scaler).cut(whole, OBSERVED - 1)
     arrays = read(cube, whole, Span(OBSERVED - 2, OBSERVED), cube.rules, known=spec.future, h=AHEAD)
     assert arrays["population"].shape[0] == 2 + AHEAD
     assert arrays["gdp"].shape[0] == arrays["hm"].shape[0] == 2

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 import hmx as library
 from hmx.catalog import Catalog
 from hmx.cli.main import hmx
-from hmx.cube.cube import enter, open_cube
+from hmx.cube.cube import as_cube, open_cube
 from hmx.errors import CatalogError, HmxError, SourceError
 from hmx.ingest.current import is_current
 from hmx.ingest.ingest import ingest
@@ -70,7 +70,7 @@ def test_the_axis_goes_on_and_the_target_ends(tmp_path: Path) -> None:
     assert np.isfinite(ds["hm"].values[:3]).all()
     assert ds["hm"].attrs["observed_until"] == "2000-01-01"
     assert ds["pop"].attrs["known_until"] == "2010-01-01"
-    cube = enter(ds)
+    cube = as_cube(ds)
     assert cube.data.sizes["time"] == 3
     assert cube.stored("pop").sizes["time"] == 5
 
@@ -149,7 +149,7 @@ def test_the_last_map_of_a_day_is_not_taken_for_the_days_last_step(tmp_path: Pat
     hm = {"path": "HM_{time}.tif", "times": hours[:3]}
     ahead = {"path": "HM_{time}.tif", "times": hours, "future": True}
     ds = open_cube(ingest(make_catalog(tmp_path, hm=hm, weather=ahead)))
-    assert enter(ds).data.sizes["time"] == 3
+    assert as_cube(ds).data.sizes["time"] == 3
 
 
 # a year later

@@ -18,7 +18,7 @@ import hmx.cube.store
 import hmx.ingest.ingest
 import hmx.ingest.sources
 from hmx.catalog import Catalog
-from hmx.cube.cube import enter
+from hmx.cube.cube import as_cube
 from hmx.cube.store import attributes
 from hmx.errors import (
     BadArgument,
@@ -102,7 +102,7 @@ def test_the_cube_says_what_it_is(tmp_path: Path) -> None:
     assert [stamp[0] for stamps in files.values() for stamp in stamps] == [
         f"HM_{year}.tif" for year in YEARS
     ]
-    inner = enter(ds)
+    inner = as_cube(ds)
     assert (inner.target, inner.dynamic, inner.static) == ("hm", ("pop",), ("elevation",))
 
 

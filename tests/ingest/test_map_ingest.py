@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from hmx.catalog import Catalog, MapCatalog
-from hmx.cube.bands import enter_bands
+from hmx.cube.bands import as_bands
 from hmx.cube.cube import open_cube
 from hmx.errors import BadArgument, CatalogError, NotEnoughData, SourceError
 from hmx.ingest.current import is_current
@@ -61,7 +61,7 @@ def test_months_are_the_axis_where_nothing_has_years(tmp_path, rasters):
     catalog = catalog_of(tmp_path, slope=SLOPE, rain=RAIN, lst=LST)
     ds = open_cube(ingest(catalog))
     assert ds["rain"].dims == ds["lst"].dims == ("time", "y", "x")
-    bands = enter_bands(ds)
+    bands = as_bands(ds)
     assert bands.climatology
     assert (set(bands.dynamic), bands.static) == ({"rain", "lst"}, ("slope",))
     np.testing.assert_array_equal(bands.stored("rain"), rasters["rain"])
@@ -79,7 +79,7 @@ def test_months_beside_years_are_a_dimension_of_their_own(tmp_path, rasters):
     assert ds["month"].values.tolist() == MONTHS
     np.testing.assert_array_equal(ds["rain"], rasters["rain"])
     np.testing.assert_array_equal(ds["ndvi"], rasters["ndvi"])
-    bands = enter_bands(ds)
+    bands = as_bands(ds)
     assert bands.dynamic == ("ndvi",)
     assert bands.static == (*(f"rain[month={m}]" for m in MONTHS), "slope")
     np.testing.assert_array_equal(bands.stored("rain[month=7]"), rasters["rain"][6])
@@ -154,7 +154,7 @@ def test_covariates_without_time_are_a_cube_without_time(tmp_path, rasters):
     ds = open_cube(ingest(catalog))
     assert ds["slope"].dims == ("y", "x")
     assert "time" not in ds.coords
-    bands = enter_bands(ds)
+    bands = as_bands(ds)
     assert (bands.dynamic, bands.static, bands.timeless) == ((), ("slope",), True)
     np.testing.assert_array_equal(bands.stored("slope"), rasters["slope"])
     assert is_current(catalog)
@@ -173,7 +173,7 @@ def test_a_file_with_its_own_time_leads_covariates_without_any(tmp_path, rasters
     ).rio.write_crs(like.rio.crs)
     wet.to_netcdf(tmp_path / "wet.nc")
     catalog = catalog_of(tmp_path, slope=SLOPE, wet={"path": "wet.nc", "variable": "wet"})
-    bands = enter_bands(open_cube(ingest(catalog)))
+    bands = as_bands(open_cube(ingest(catalog)))
     assert (bands.dynamic, bands.static, len(bands.labels)) == (("wet",), ("slope",), 2)
 
 
@@ -205,7 +205,7 @@ def test_macedonia_is_ingested_and_joined_with_every_point_accounted_for(
     sources = {name: {"path": f"{folder}/{name}_{{month}}.tif", "months": MONTHS} for name in BANDS}
     sources |= {name: {"path": f"{folder}/{name}.tif"} for name in ("elevation", "slope", "twi")}
     catalog = catalog_of(tmp_path, **sources)
-    bands = enter_bands(open_cube(ingest(catalog)))
+    bands = as_bands(open_cube(ingest(catalog)))
     assert bands.climatology
     assert set(bands.dynamic) == set(BANDS)
     assert bands.static == ("elevation", "slope", "twi")
@@ -234,7 +234,7 @@ def test_macedonia_is_ingested_and_joined_with_every_point_accounted_for(
 def test_all_of_macedonia_lies_outside_with_swapped_axes(real_data: Path, tmp_path: Path):
     folder = real_data / "macedonia"
     sources = {"NIR": {"path": f"{folder}/NIR_{{month}}.tif", "months": MONTHS}}
-    bands = enter_bands(open_cube(ingest(catalog_of(tmp_path, **sources))))
+    bands = as_bands(open_cube(ingest(catalog_of(tmp_path, **sources))))
     points = read_points(folder / "points.csv", target="soc", crs="EPSG:4326", x="lat", y="lon")
     with pytest.raises(BadArgument, match=r"all 3887 points lie outside the cube.*x is east"):
         join(points, bands)

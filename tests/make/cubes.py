@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 from affine import Affine
 
-from hmx.cube.cube import enter
+from hmx.cube.cube import as_cube
 from hmx.features.scaling import Scaler
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.spec import Spec
@@ -102,7 +102,7 @@ def make_spec(ds: xr.Dataset, network: ModelOptions | None = None, **changes: An
     """The spec of a model that fits a cube from :func:`make_cube`."""
     static = tuple(str(name) for name, v in ds.data_vars.items() if v.ndim == 2)
     dynamic = tuple(str(n) for n, v in ds.data_vars.items() if v.ndim == 3 and n != "hm")
-    cube = enter(ds, target="hm", dynamic=dynamic, static=static)
+    cube = as_cube(ds, target="hm", dynamic=dynamic, static=static)
     network = network or network_options()
     fields: dict[str, Any] = {
         "target": "hm",

@@ -24,10 +24,10 @@ from hmx.engine.job import Job, run
 from hmx.engine.verify import verify
 from hmx.errors import HmxError
 from hmx.forecast.options import ForecastOptions
-from hmx.forecast.order import Order
+from hmx.forecast.order import ForecastRun
 from hmx.mapping.api import soc_map
 from hmx.mapping.options import MapOptions
-from hmx.mapping.order import MapOrder
+from hmx.mapping.order import MapRun
 from hmx.progress import QUIET
 from tests.make.cubes import make_bundle, make_cube
 from tests.make.mapworlds import make_covariates, make_mapper
@@ -85,11 +85,11 @@ def subjects(folder: Path) -> dict[str, Subject]:
 
     def make_forecast() -> str:
         ds = hmx.open_cube(cube, chunks=None)
-        return run(Job(Order.of(ds, model, ForecastOptions(**FORECAST)), str(cube), forecast))
+        return run(Job(ForecastRun.of(ds, model, ForecastOptions(**FORECAST)), str(cube), forecast))
 
     def make_map() -> str:
         ds = hmx.open_cube(bands, chunks=None)
-        return run(Job(MapOrder.of(ds, mapper, MapOptions(**MAP)), str(bands), soc))
+        return run(Job(MapRun.of(ds, mapper, MapOptions(**MAP)), str(bands), soc))
 
     make_forecast()
     make_map()

@@ -9,7 +9,7 @@ import rioxarray  # noqa: F401  (registers .rio)
 import torch
 import xarray as xr
 
-from hmx.cube.bands import Bands, enter_bands
+from hmx.cube.bands import Bands, as_bands
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.forest import fit_forest
 from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
@@ -76,7 +76,7 @@ def make_mapper(
 ) -> MapBundle:
     """A mapper without training: random weights that matter, statistics about right."""
     options = MapperOptions(**{"widths": (6, 8), "hidden": 5, **network})
-    bands = enter_bands(ds)
+    bands = as_bands(ds)
     steps = bands.history(options.history)
     made = MapSpec(
         **{

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from hmx.networks.forecaster import Channels, Forecaster, Seen
+from hmx.networks.forecaster import Channels, Forecaster, NetworkInputs
 from hmx.networks.options import ModelOptions
 from hmx.networks.quantile import TargetScale
 from hmx.windows import Window
@@ -62,7 +62,7 @@ def window(
     h: int = 3,
     holes: bool = True,
     dtype: torch.dtype = torch.float64,
-) -> Seen:
+) -> NetworkInputs:
     """A window, without ``b``, with holes that differ from step to step."""
     draw = torch.Generator().manual_seed(1)
     past = torch.rand((history, *shape), generator=draw, dtype=dtype)
@@ -71,16 +71,18 @@ def window(
     dynamic = torch.randn((history, channels.dynamic, *shape), generator=draw, dtype=dtype)
     static = torch.randn((channels.static, *shape), generator=draw, dtype=dtype)
     ahead = torch.randn((h, channels.ahead, *shape), generator=draw, dtype=dtype)
-    return Seen(past * valid, valid, dynamic, static, ahead)
+    return NetworkInputs(past * valid, valid, dynamic, static, ahead)
 
 
-def plain(network: Forecaster, seen: Seen, h: int, crop: Window | None = None) -> torch.Tensor:
+def plain(
+    network: Forecaster, seen: NetworkInputs, h: int, crop: Window | None = None
+) -> torch.Tensor:
     """What the network itself says of one window, (h, q, y, x)."""
     place = None if crop is None else crop.slices
     with torch.inference_mode():
-        return network(Seen(*(tensor[None] for tensor in seen)), h=h, crop=place)[0]
+        return network(NetworkInputs(*(tensor[None] for tensor in seen)), h=h, crop=place)[0]
 
 
-def changed(seen: Seen, **tensors: torch.Tensor) -> Seen:
+def changed(seen: NetworkInputs, **tensors: torch.Tensor) -> NetworkInputs:
     """A copy with some tensors replaced."""
-    return Seen(*(tensor.clone() for tensor in seen))._replace(**tensors)
+    return NetworkInputs(*(tensor.clone() for tensor in seen))._replace(**tensors)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hmx.mapping.evaluate.rounds import FitPredict, Guess
+from hmx.mapping.evaluate.rounds import Estimates, FitPredict
 from hmx.mapping.inputs import RawWindows
 from hmx.mapping.spec import MapSpec
 from hmx.networks.options import MapperOptions
@@ -57,8 +57,8 @@ def make_soils(n: int = 400, *, seed: int = 0, missing: float = 0.0) -> Soils:
 def oracle(truth: np.ndarray, *, members: int = 1, noise: float = 0.1) -> FitPredict:
     """A forecaster that peeps: truth and noise, another for each seed and member."""
 
-    def fit_predict(train: Any, test: Any, seed: int) -> Guess:
+    def fit_predict(train: Any, test: Any, seed: int) -> Estimates:
         draw = np.random.default_rng(seed)
-        return Guess(truth[test] + draw.normal(0, noise, (members, len(test))))
+        return Estimates(truth[test] + draw.normal(0, noise, (members, len(test))))
 
     return fit_predict

@@ -19,7 +19,7 @@ from scipy.special import comb, ndtr
 
 from hmx.features.terrain import slope_aspect
 from hmx.forecast.options import split_fitting
-from hmx.forecast.train.recipe import Recipe
+from hmx.forecast.train.recipe import TrainSetup
 from hmx.networks.options import KNOTS
 from hmx.scores import Prediction, Scene, Tally, skill
 from hmx.scores.score import Measure
@@ -72,11 +72,11 @@ class World:
         """The last map a forecaster knows, (y, x)."""
         return np.asarray(self.past["hm"].values[-1])
 
-    def recipe(self, **options: Any) -> Recipe:
+    def recipe(self, **options: Any) -> TrainSetup:
         """What to train, up to the origin, for these leads."""
         until = str(self.past["time"].values[-1])[:4]
         network, fit = split_fitting({"h": len(LEADS), "until": until, **options})
-        return Recipe("hm", self.dynamic, self.static, network, fit, transforms=self.transforms)
+        return TrainSetup("hm", self.dynamic, self.static, network, fit, transforms=self.transforms)
 
     def tally(self, predictions: Mapping[str, Prediction]) -> Tally:
         """Score forecasters beside persistence and the best possible."""

@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 
 import hmx
-from hmx.cube.bands import enter_bands
+from hmx.cube.bands import as_bands
 from hmx.errors import BadArgument, BundleError, MissingVariable, NotEnoughData
 from hmx.mapping.api import soc_map
 from hmx.mapping.bundle import MapBundle
@@ -97,7 +97,7 @@ def test_the_map_at_a_sample_is_the_network_on_its_window(
     rng = np.random.default_rng(0)
     rows, columns = rng.integers(0, 48, 60), rng.integers(0, 61, 60)
     rows[:4], columns[:4] = (0, 0, 47, 47), (0, 60, 0, 60)  # windows that leave the cube
-    bands = enter_bands(covariates, dynamic=DYNAMIC, static=STATIC)
+    bands = as_bands(covariates, dynamic=DYNAMIC, static=STATIC)
     spec, samples = mapper.spec, samples_at(rows, columns, len(bands.labels) - 1)
     windows = scaled(gather(bands, samples, spec), spec, mapper.scaler)
     network = load_network(mapper)
@@ -130,13 +130,13 @@ def test_a_corner_runs_only_the_tiles_under_it(
     from hmx.mapping import order
 
     ran: list[Any] = []
-    real = order.MapFrame.work
+    real = order.MapWindows.work
 
     def counted(*words: Any) -> Any:
         ran.append(words)
         return real(*words)
 
-    monkeypatch.setattr(order.MapFrame, "work", staticmethod(counted))
+    monkeypatch.setattr(order.MapWindows, "work", staticmethod(counted))
     lazy = soc_map(covariates, mapper, tile=16)
     lazy["soc"].isel(y=slice(0, 10), x=slice(0, 20)).compute()
     assert len(ran) == 2
@@ -173,7 +173,7 @@ def test_an_untouched_store_is_read_inside_its_tiles(
 def test_too_little_known_is_missing_by_the_rule_of_samples(
     covariates: xr.Dataset, mapper: MapBundle, whole: xr.Dataset
 ) -> None:
-    bands = enter_bands(covariates, dynamic=DYNAMIC, static=STATIC)
+    bands = as_bands(covariates, dynamic=DYNAMIC, static=STATIC)
     known = np.zeros((48 + 4, 61 + 4), int)
     for name in bands.variables:
         here = np.isfinite(covariates[name].values)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hmx.mapping.train.recipe import MapRecipe, prepare
+from hmx.mapping.train.recipe import MapTrainSetup, prepare
 from hmx.networks.options import MapperOptions
 from hmx.points.options import PointsOptions
 from tests.make.soilworlds import UTM, make_points
@@ -19,7 +19,7 @@ SHAPE = (32, 36)
 
 def warnings(land: xr.Dataset, values: np.ndarray, **attrs: Any) -> tuple[str, ...]:
     ds = land.assign(band=(("y", "x"), values, attrs))
-    recipe = MapRecipe(points=PointsOptions(crs=UTM), network=MapperOptions(window=3))
+    recipe = MapTrainSetup(points=PointsOptions(crs=UTM), network=MapperOptions(window=3))
     return prepare(ds, make_points(land), recipe).warnings
 
 

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import hmx.points.windows
-from hmx.cube.bands import enter_bands
+from hmx.cube.bands import as_bands
 from hmx.errors import BadArgument, MissingVariable, NotEnoughData
 from hmx.mapping.inputs import (
     RawWindows,
@@ -33,7 +33,7 @@ def world(kind, network, **more):
     options = dict(KINDS[kind]) | more
     turn = options.pop("turn", False)
     ds = make_covariates(**options)
-    bands = enter_bands(ds.isel(y=slice(None, None, -1)) if turn else ds)
+    bands = as_bands(ds.isel(y=slice(None, None, -1)) if turn else ds)
     return bands, make_spec(bands, **NETWORKS[network])
 
 
@@ -120,7 +120,7 @@ def test_beyond_the_edge_of_the_cube_all_is_missing():
 
 def test_windows_go_round_a_globe():
     ds = make_covariates((9, 36), crs="EPSG:4326", pixel=10.0, corner=(-180.0, 45.0), gaps=False)
-    bands = enter_bands(ds)
+    bands = as_bands(ds)
     spec, samples = make_spec(bands), make_samples(bands)
     raw = gather(bands, samples, spec)
     lst = ds["lst"].values
@@ -131,7 +131,7 @@ def test_windows_go_round_a_globe():
 def test_a_signal_of_one_year_stands_at_its_step():
     ds = make_covariates(time="year", steps=8, gaps=False)  # 1990, 1995 ... 2025
     ds["lst"] = ds["lst"] * 0 + ds["time"]
-    bands = enter_bands(ds)
+    bands = as_bands(ds)
     spec = make_spec(bands, history=3)
     samples = make_samples(bands, history=3)
     raw = gather(bands, samples, spec)
@@ -143,7 +143,7 @@ def test_months_stand_in_their_order_whatever_that_of_the_file():
     ds = make_covariates(gaps=False)
     ds["lst"] = ds["lst"] * 0 + ds["time"]
     mixed = ds.isel(time=[11, 3, 0, 1, 2, 10, 4, 5, 9, 6, 7, 8])
-    bands = enter_bands(mixed)
+    bands = as_bands(mixed)
     raw = gather(bands, make_samples(bands), make_spec(bands))
     np.testing.assert_array_equal(raw.dynamic[5, :, 0, 2, 2], np.arange(1, 13))
 
@@ -246,13 +246,13 @@ def test_a_missing_band_is_named():
 
 
 def test_a_window_larger_than_the_cube_is_refused():
-    bands = enter_bands(make_covariates((8, 30)))
+    bands = as_bands(make_covariates((8, 30)))
     with pytest.raises(BadArgument, match=r"window=9 is larger .* 8 x 30 px.*Pass window=5"):
         gather(bands, make_samples(bands), make_spec(bands, window=9))
 
 
 def test_a_sample_without_its_history_is_refused():
-    bands = enter_bands(make_covariates(time="year", steps=8))
+    bands = as_bands(make_covariates(time="year", steps=8))
     samples = make_samples(bands, history=2)
     with pytest.raises(NotEnoughData, match=r"history=7.*join\(\.\.\., history=7\)"):
         gather(bands, samples, make_spec(bands, history=7))
@@ -260,7 +260,7 @@ def test_a_sample_without_its_history_is_refused():
 
 def test_only_squares_with_samples_are_read_and_each_once(monkeypatch):
     monkeypatch.setattr(hmx.points.windows, "CHUNK", 16)
-    bands = enter_bands(make_covariates((64, 64)))
+    bands = as_bands(make_covariates((64, 64)))
     samples = make_samples(bands)
     two = samples.at(np.flatnonzero((samples.row < 16) & (samples.column < 32)))
     reads = []
@@ -281,7 +281,7 @@ def test_bands_of_one_chunk_share_its_reading():
     months = ds["lst"].rename(time="month").chunk().copy()
     months = months.copy(data=months.data.map_blocks(count, dtype=months.dtype, meta=np.zeros(0)))
     years = make_covariates((20, 20), time="year", steps=6, gaps=False)
-    bands = enter_bands(years[["ndvi"]].assign(lst=xr.DataArray(months)))
+    bands = as_bands(years[["ndvi"]].assign(lst=xr.DataArray(months)))
     assert len(bands.static) == 12
     bands.read(Window.of((20, 20)), Span(0, 6))
     assert len(counted) == 1

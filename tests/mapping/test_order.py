@@ -24,7 +24,7 @@ from hmx.forecast.bundle import Bundle
 from hmx.mapping.api import map_to_zarr, plan_map, soc_map
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.options import MapOptions
-from hmx.mapping.order import MapOrder
+from hmx.mapping.order import MapRun
 from tests.engine.test_job import Told
 from tests.make.faults import tree
 from tests.make.mapworlds import make_covariates, make_mapper
@@ -51,7 +51,7 @@ def mapper(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> MapBundle:
 
 def make_job(cube: Path, model: Any, store: Path, region: Any = None, **options: Any) -> Job:
     chosen = MapOptions(**{**OPTIONS, **options})
-    order = MapOrder.of(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
+    order = MapRun.of(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
     return Job(order, str(cube), str(store))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hmx.errors import BadArgument, BundleError
-from hmx.networks.forecaster import Channels, Forecaster, Seen, reach
+from hmx.networks.forecaster import Channels, Forecaster, NetworkInputs, reach
 from hmx.networks.options import ModelOptions
 from hmx.uncertainty.distribution import mean, settle
 from hmx.windows import Span, Window
@@ -44,7 +44,7 @@ def test_influence_ends_at_the_reach(options: ModelOptions, h: int) -> None:
     size, middle = 2 * far + 5, far + 2
     seen = window((size, size), options.history, holes=False)
     past, static = seen.past[None].requires_grad_(), seen.static[None].requires_grad_()
-    batch = Seen(*(tensor[None] for tensor in seen))._replace(past=past, static=static)
+    batch = NetworkInputs(*(tensor[None] for tensor in seen))._replace(past=past, static=static)
     network(batch, h=h)[0, -1, :, middle, middle].sum().backward()
     for given in (past, static):
         assert given.grad is not None
@@ -161,7 +161,9 @@ def test_rehearsals_are_the_forecasts_of_a_shorter_history(arch: str, trunk: tup
     options = network_options(arch=arch, strategy="recursive", trunk=trunk, history=3)
     network, seen = network_of(options), window((12, 12), 3)
     with torch.inference_mode():
-        _, rehearsed = network.rehearse(Seen(*(tensor[None] for tensor in seen)), h=1)
+        _, rehearsed = network.one_step_forecasts(
+            NetworkInputs(*(tensor[None] for tensor in seen)), h=1
+        )
     assert len(rehearsed) == 2
     if arch == "convlstm":
         shorter = seen._replace(past=seen.past[:2], valid=seen.valid[:2], dynamic=seen.dynamic[:2])
@@ -178,9 +180,9 @@ def test_rehearsals_are_the_forecasts_of_a_shorter_history(arch: str, trunk: tup
 @direct
 def test_a_direct_network_rehearses_nothing(options: ModelOptions) -> None:
     network, seen = network_of(options), window((9, 9), options.history)
-    batch = Seen(*(tensor[None] for tensor in seen))
+    batch = NetworkInputs(*(tensor[None] for tensor in seen))
     with torch.inference_mode():
-        ahead, rehearsed = network.rehearse(batch, h=2)
+        ahead, rehearsed = network.one_step_forecasts(batch, h=2)
         assert torch.equal(ahead, network(batch, h=2))
     assert rehearsed == []
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmx.cube.bands import enter_bands
+from hmx.cube.bands import as_bands
 from hmx.errors import BadArgument
 from hmx.points.joining import join
 from hmx.points.table import read_points
@@ -41,14 +41,14 @@ def test_a_decimal_year_finds_its_month_and_its_year() -> None:
     months = np.arange("2015-01", "2017-01", dtype="M8[M]").astype("M8[ns]")
     ds = make_covariates((9, 9), gaps=False, time="datetime", steps=24)
     table = pd.DataFrame({"when": [2015.5, 2016.99, 2015.01], "soc": [1.0, 2.0, 3.0]})
-    grid = enter_bands(ds).grid
+    grid = as_bands(ds).grid
     table = table.assign(x=grid.x[4], y=grid.y[4])
     points = read_points(table, target="soc", crs="EPSG:32632", date="when")
-    samples, _ = join(points, enter_bands(ds.assign_coords(time=months)), history=1, min_valid=0)
+    samples, _ = join(points, as_bands(ds.assign_coords(time=months)), history=1, min_valid=0)
     assert samples.step.tolist() == [6, 23, 0]
     years = make_covariates((9, 9), gaps=False, time="datetime", steps=2)
     ends = np.array(["2015-01-01", "2016-01-01"], "M8[ns]")
-    samples, _ = join(points, enter_bands(years.assign_coords(time=ends)), history=1, min_valid=0)
+    samples, _ = join(points, as_bands(years.assign_coords(time=ends)), history=1, min_valid=0)
     assert samples.step.tolist() == [0, 1, 0]
 
 

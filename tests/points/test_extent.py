@@ -9,7 +9,7 @@ import pandas as pd
 import pyproj
 import pytest
 
-from hmx.cube.bands import enter_bands
+from hmx.cube.bands import as_bands
 from hmx.errors import BadArgument
 from hmx.points.joining import join
 from hmx.points.table import read_points
@@ -20,7 +20,7 @@ UTM = "EPSG:32632"
 
 @pytest.fixture(scope="module")
 def bands() -> Any:
-    return enter_bands(make_covariates((20, 30), gaps=False))
+    return as_bands(make_covariates((20, 30), gaps=False))
 
 
 @pytest.fixture(scope="module")

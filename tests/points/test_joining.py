@@ -8,7 +8,7 @@ import pyproj
 import pytest
 
 import hmx.points.windows
-from hmx.cube.bands import enter_bands
+from hmx.cube.bands import as_bands
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.mapping.inputs import gather
 from hmx.points.joining import join
@@ -31,7 +31,7 @@ def read(table, **options):
 
 @pytest.fixture(scope="module")
 def bands():
-    return enter_bands(make_covariates((20, 30), gaps=False))
+    return as_bands(make_covariates((20, 30), gaps=False))
 
 
 ROW, COLUMN = np.array([0, 3, 3, 19, 7]), np.array([0, 5, 5, 29, 11])
@@ -40,7 +40,7 @@ ROW, COLUMN = np.array([0, 3, 3, 19, 7]), np.array([0, 5, 5, 29, 11])
 @pytest.mark.parametrize("turn", [(), ("y",), ("x",), ("y", "x")], ids=str)
 def test_a_point_is_joined_to_the_pixel_that_holds_it(turn):
     ds = make_covariates((20, 30), gaps=False)
-    bands = enter_bands(ds.isel({dim: slice(None, None, -1) for dim in turn}))
+    bands = as_bands(ds.isel({dim: slice(None, None, -1) for dim in turn}))
     samples, _ = join(read(table_at(bands, ROW, COLUMN)), bands, min_valid=0)
     np.testing.assert_array_equal(samples.row, ROW)
     np.testing.assert_array_equal(samples.column, COLUMN)
@@ -63,7 +63,7 @@ def test_points_in_another_crs_are_reprojected_with_x_as_east(bands):
 
 def test_longitudes_are_brought_to_the_side_of_the_cube():
     ds = make_covariates((10, 20), crs="EPSG:4326", pixel=0.5, corner=(176.0, 5.0), gaps=False)
-    bands = enter_bands(ds)  # 176 to 186 degrees east
+    bands = as_bands(ds)  # 176 to 186 degrees east
     table = pd.DataFrame({"lon": [177.1, -176.9], "lat": [4.9, 4.9], "soc": [1.0, 2.0]})
     samples, _ = join(read(table, crs="EPSG:4326"), bands, min_valid=0)
     assert samples.column.tolist() == [2, 14]
@@ -78,7 +78,7 @@ def test_each_row_is_a_sample_or_counted_once(monkeypatch):
     ds = ds.copy(deep=True)
     ds["lst"][:, 12:, 20:] = lost["lst"]
     ds["ndvi"][:, 12:, 20:] = lost["ndvi"]
-    bands = enter_bands(ds)
+    bands = as_bands(ds)
     n = 60
     rng = np.random.default_rng(4)
     table = table_at(bands, rng.integers(20, size=n), rng.integers(30, size=n), year=2015)
@@ -109,7 +109,7 @@ def test_each_row_is_a_sample_or_counted_once(monkeypatch):
 
 
 def test_a_duplicate_says_the_same_of_place_date_and_value():
-    bands = enter_bands(make_covariates((20, 30), gaps=False, time="year", steps=5))
+    bands = as_bands(make_covariates((20, 30), gaps=False, time="year", steps=5))
     table = table_at(bands, np.full(4, 9), np.full(4, 9), year=[2000, 2005, 2000, 2000])
     table["soc"] = [1.0, 1.0, 1.0, 2.0]
     samples, report = join(read(table, date="year"), bands, history=1)
@@ -194,7 +194,7 @@ AXES = {
 
 @pytest.mark.parametrize("kind", AXES)
 def test_a_date_belongs_to_the_step_whose_period_holds_it(kind):
-    bands = enter_bands(make_covariates((9, 9), gaps=False, steps=5, **AXES[kind][0]))
+    bands = as_bands(make_covariates((9, 9), gaps=False, steps=5, **AXES[kind][0]))
     dates = ["1990-01-01", "1994-12-31", "1995-01-01", "2011-07-01", "2014-12-31"]
     same = np.full(5, 4)
     points = read(table_at(bands, same, same, when=dates), date="when")
@@ -205,7 +205,7 @@ def test_a_date_belongs_to_the_step_whose_period_holds_it(kind):
 def test_years_that_are_labelled_at_their_end_hold_their_whole_year():
     ds = make_covariates((9, 9), gaps=False, time="datetime", steps=3)
     ends = np.array(["2014-12-31", "2015-12-31", "2016-12-31"], "M8[ns]")
-    bands = enter_bands(ds.assign_coords(time=ends))
+    bands = as_bands(ds.assign_coords(time=ends))
     same = np.full(3, 4)
     table = table_at(bands, same, same, when=["2015-03-01", "2016", "2017-01-01"])
     samples, report = join(read(table, date="when"), bands, history=1)
@@ -220,7 +220,7 @@ def test_months_and_shorter_steps_hold_their_own_days():
     same = np.full(4, 4)
     days = ["2015-11-30", "2015", "2015-12-16", "2016-02-01"]
     for axis, steps in ((months, [1, 2, 2]), (weeks, [3, 1])):
-        bands = enter_bands(ds.assign_coords(time=axis))
+        bands = as_bands(ds.assign_coords(time=axis))
         points = read(table_at(bands, same, same, when=days), date="when")
         samples, report = join(points, bands, history=1)
         assert samples.step.tolist() == steps
@@ -234,7 +234,7 @@ def test_a_climatology_needs_no_date(bands):
 
 
 def test_a_date_is_missing_only_where_the_history_needs_it():
-    bands = enter_bands(make_covariates((20, 30), gaps=False, time="year", steps=8))
+    bands = as_bands(make_covariates((20, 30), gaps=False, time="year", steps=8))
     points = read(table_at(bands, ROW, COLUMN))
     text = r"date missing: the cube has 8 time steps and a sample sees 5.*date='year'.*=8"
     with pytest.raises(BadArgument, match=text):
@@ -248,7 +248,7 @@ def test_a_sample_is_left_out_where_too_little_is_known():
     ds = ds.copy(deep=True)
     for name in ("lst", "ndvi", "elevation", "slope"):
         ds[name][..., 10:20] = np.nan
-    bands = enter_bands(ds)
+    bands = as_bands(ds)
     column = np.array([5, 7, 8, 9, 10, 15, 19, 20, 21, 22])
     points = read(table_at(bands, column * 0 + 9, column))
     shares = np.clip((10 - column + 2) / 5, 0, 1)  # columns of 5 that are west of the gap
@@ -269,7 +269,7 @@ def test_beyond_the_edge_nothing_is_missing(bands):
         ds[name][..., 0, 1:3] = np.nan  # 2 of the 9 px of the corner's window
     points = read(table_at(bands, *corner))
     for least, count in ((0.7, 5), (0.8, 4)):
-        assert len(join(points, enter_bands(ds), min_valid=least)[0]) == count
+        assert len(join(points, as_bands(ds), min_valid=least)[0]) == count
 
 
 def test_points_that_all_lie_outside_are_refused_with_both_extents(bands):

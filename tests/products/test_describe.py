@@ -27,7 +27,7 @@ def facts(text: str) -> dict[str, str]:
 
 
 def test_a_model_is_described_by_form_sight_skill_and_calibration(trained: hmx.Bundle) -> None:
-    found = facts(describe_bundle(trained.path))
+    found = facts(describe_bundle(hmx.load(trained.path)))
     assert found["network"].startswith(f"dilated, direct, {trained.spec.h} leads; 8 wide")
     assert found["sees"].startswith("7 px around a pixel: 4 by the network")
     assert found["sees"].endswith("half-width 1, 3")
@@ -39,7 +39,7 @@ def test_a_model_is_described_by_form_sight_skill_and_calibration(trained: hmx.B
 def test_without_calibration_intervals_say_so(trained: hmx.Bundle, tmp_path) -> None:
     path = tmp_path / "plain"
     replace(trained, calibration=Calibration()).save(path)
-    assert "nothing was kept to calibrate on" in facts(describe_bundle(path))["intervals"]
+    assert "nothing was kept to calibrate on" in facts(describe_bundle(hmx.load(path)))["intervals"]
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_what_is_gained_on_steps_left_out_is_told(
 ) -> None:
     anchor = {"left_out_skill": gain, "fitted": fitted}
     replace(trained, training={**trained.training, "anchor": anchor}).save(tmp_path / "model")
-    found = facts(describe_bundle(tmp_path / "model")).get("left out")
+    found = facts(describe_bundle(hmx.load(tmp_path / "model"))).get("left out")
     assert found is None if told is None else told in str(found)
 
 
 def test_persistence_far_from_change_is_told(trained: hmx.Bundle, tmp_path) -> None:
     damped = replace(trained.calibration, far=0.0, nodes=(0.0, 3.0))
     replace(trained, calibration=damped).save(tmp_path / "model")
-    told = facts(describe_bundle(tmp_path / "model"))["intervals"]
+    told = facts(describe_bundle(hmx.load(tmp_path / "model")))["intervals"]
     assert told.endswith("persistence from 3 px on")
 
 
@@ -90,7 +90,7 @@ def test_a_model_that_was_not_scored_says_so(validation: dict[str, object]) -> N
 def test_a_mapper_is_described_by_target_bands_members_scores_and_intervals(
     trained_mapper: hmx.MapBundle,
 ) -> None:
-    found = facts(describe_bundle(trained_mapper.path))
+    found = facts(describe_bundle(hmx.load(trained_mapper.path)))
     assert found["maps"] == "soc in g/kg, 0 to 200, learnt as log1p"
     assert found["from"].startswith("lst, rain x 4 steps of every year")
     assert found["from"].endswith("; elevation, twi")
@@ -107,7 +107,7 @@ def test_a_mapper_is_described_by_target_bands_members_scores_and_intervals(
 def test_a_mapper_that_knows_little_of_itself_says_so(tmp_path) -> None:
     ds = make_covariates((20, 24), years=4)
     plain = make_mapper(ds, history=2, coarse=(3,), knots=(0.1, 0.5, 0.9), spec={"units": None})
-    found = facts(describe_bundle(plain.save(tmp_path / "m").path))
+    found = facts(describe_bundle(hmx.load(plain.save(tmp_path / "m").path)))
     assert found["maps"] == "soc, 0 to 200, learnt as log1p"
     assert found["from"].startswith("lst, rain x 2 steps up to the date")
     assert found["network"].endswith("skip, 3 quantiles")

@@ -9,8 +9,8 @@ import pytest
 import rioxarray
 import xarray as xr
 
-from hmx.cube.cube import enter
-from hmx.cube.steps import Holdout
+from hmx.cube.cube import as_cube
+from hmx.cube.steps import LearnUntil
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.splits import correlation
 from hmx.splits.correlation import Variogram, correlation_length, residual_correlation
@@ -33,7 +33,7 @@ def walk(field_of_step, *, steps: int = 4, crs: str = "EPSG:32632", pixel: float
     hm = np.concatenate([np.zeros((1, *changes.shape[1:])), np.cumsum(changes, axis=0)])
     ds = make_cube(changes.shape[1:], steps=steps, crs=crs, pixel=pixel, static=(), **of)
     ds = ds.drop_vars("hm").assign(hm=(("time", "y", "x"), hm))
-    return enter(ds, target="hm")
+    return as_cube(ds, target="hm")
 
 
 def test_sums_are_those_of_all_pairs_each_counted_once():
@@ -136,7 +136,7 @@ def test_changes_after_the_holdout_are_not_looked_at():
 
     years = times()  # 1990, 1995, 2000, 2005: the change of step 1 ends at 2000
     assert str(years[2])[:4] == "2000"
-    one, other = (residual_correlation(cube(late), holdout=Holdout(2000)) for late in (1, 50))
+    one, other = (residual_correlation(cube(late), holdout=LearnUntil(2000)) for late in (1, 50))
     assert one == other
     assert residual_correlation(cube(1)) != residual_correlation(cube(50))
 
@@ -193,7 +193,7 @@ def test_real_change_correlates_over_some_pixels_and_far_less_than_the_map(real_
     files = [real_data / "amapa" / f"HM_{year}.tif" for year in years]
     planes = [rioxarray.open_rasterio(f, masked=True).squeeze("band", drop=True) for f in files]
     ds = xr.concat(planes, "time").assign_coords(time=years).to_dataset(name="hm")
-    early, late = (residual_correlation(enter(ds), holdout=Holdout(t)) for t in (2005, 2015))
+    early, late = (residual_correlation(as_cube(ds), holdout=LearnUntil(t)) for t in (2005, 2015))
     for found in (early, late):
         assert 1 < found.length_px < 10
         assert 3 * found.length_m < found.range_m < 30_000  # fields, and districts of fields

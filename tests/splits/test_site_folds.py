@@ -21,7 +21,7 @@ from hmx.splits.distances import nearest
 from hmx.splits.knndm import knndm_folds
 from hmx.splits.methods import block_folds, distance_folds, random_folds, region_folds
 from hmx.splits.site_folds import SiteFolds, SiteSplit
-from hmx.splits.sites import Places, balance
+from hmx.splits.sites import Sites, balance
 from tests.make.sites import clustered, make_samples, scattered
 
 SHARES = {VALIDATION: 0.1, CALIBRATION: 0.2}
@@ -213,7 +213,7 @@ def test_a_test_distance_is_to_the_nearest_site_trained_on() -> None:
 
 
 def test_a_site_on_two_sides_is_refused() -> None:
-    places = Places.of(make_samples(np.array([[21.0, 41], [21, 41], [22, 42]]), [4, 4, 7]))
+    places = Sites.of(make_samples(np.array([[21.0, 41], [21, 41], [22, 42]]), [4, 4, 7]))
     with pytest.raises(BadArgument, match=r"site 4 has samples of more than one fold.*together"):
         SiteFolds(places, np.array([0, 1, 1]), np.array([0, 0, 1]), "random")
     with pytest.raises(BadArgument, match=r"site 4 has samples of more than one group"):
@@ -223,7 +223,7 @@ def test_a_site_on_two_sides_is_refused() -> None:
 
 
 def test_a_split_whose_buffer_does_not_hold_is_refused() -> None:
-    places = Places.of(make_samples(np.array([[21.0, 41], [21.001, 41], [22, 42]])))
+    places = Sites.of(make_samples(np.array([[21.0, 41], [21.001, 41], [22, 42]])))
     role = np.array([TRAIN, TEST, TRAIN], "uint8")
     with pytest.raises(BadArgument, match=r"nearer than the buffer of 5 km.*SiteSplit\.apart"):
         SiteSplit(places, role, 5)
@@ -231,7 +231,7 @@ def test_a_split_whose_buffer_does_not_hold_is_refused() -> None:
 
 
 def test_a_buffer_that_takes_all_of_a_role_is_refused() -> None:
-    places = Places.of(make_samples(np.array([[21.0, 41], [21.001, 41]])))
+    places = Sites.of(make_samples(np.array([[21.0, 41], [21.001, 41]])))
     with pytest.raises(NotEnoughData, match=r"5 km leaves no sample for train.*below 5 km"):
         SiteSplit.apart(places, np.array([TRAIN, TEST], "uint8"), 5)
 

@@ -41,7 +41,7 @@ _at_work = threading.BoundedSemaphore(IN_FLIGHT)
 
 
 @dataclass(frozen=True)
-class Call:
+class Task:
     """One window to run.
 
     Parameters
@@ -60,7 +60,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedTask:
     """A window that failed for good, and its last error."""
 
     index: Index
@@ -70,10 +70,10 @@ class Failure:
 def run_windows(
     pool: Pool,
     work: Callable[..., Any],
-    calls: Iterable[Call],
+    calls: Iterable[Task],
     *,
     on_done: Callable[[Index, Any], None] = lambda index, result: None,
-) -> list[Failure]:
+) -> list[FailedTask]:
     """Run every call once, somewhere; survive workers that die.
 
     Parameters
@@ -83,7 +83,7 @@ def run_windows(
     work : callable
         Called as ``work(index, *arguments, threads=...)`` in a worker; small enough
         to travel with every task.
-    calls : iterable of Call
+    calls : iterable of Task
         Drawn as room appears, never all at once.
     on_done : callable
         Told the index of each call that succeeded and what it returned, as calls
@@ -91,7 +91,7 @@ def run_windows(
 
     Returns
     -------
-    list of Failure
+    list of FailedTask
         Calls that failed three times; all others are done.
 
     Raises
@@ -102,7 +102,7 @@ def run_windows(
         If the scheduler went away.
     """
     flight = _Flight(pool, work, calls)
-    failures: list[Failure] = []
+    failures: list[FailedTask] = []
     done = 0
     for call, error, result in flight:
         if error is None:
@@ -111,7 +111,7 @@ def run_windows(
         elif call.tries + 1 < _TRIES and not _killed(error):
             flight.again(call)
         else:
-            failures.append(Failure(call.index, error))
+            failures.append(FailedTask(call.index, error))
             if not done and len(failures) >= _HOPELESS:
                 break
     return failures
@@ -120,19 +120,19 @@ def run_windows(
 class _Flight:
     """Calls under way; iterates over those that land, and starts others."""
 
-    def __init__(self, pool: Pool, work: Callable[..., Any], calls: Iterable[Call]):
+    def __init__(self, pool: Pool, work: Callable[..., Any], calls: Iterable[Task]):
         self._pool, self._work, self._rest = pool, work, iter(calls)
-        self._again: deque[Call] = deque()
-        self._flying: dict[Future, Call] = {}
+        self._again: deque[Task] = deque()
+        self._flying: dict[Future, Task] = {}
         self._landed: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._room, self._looked = 0, float("-inf")
         self._name = f"hmx-{uuid.uuid4().hex[:12]}"  # a scheduler may serve other jobs too
 
-    def again(self, call: Call) -> None:
+    def again(self, call: Task) -> None:
         """Put a call that failed back in the queue."""
         self._again.append(replace(call, tries=call.tries + 1))
 
-    def __iter__(self) -> Iterator[tuple[Call, BaseException | None, Any]]:
+    def __iter__(self) -> Iterator[tuple[Task, BaseException | None, Any]]:
         while True:
             with _in_touch():
                 self._fill()
@@ -155,7 +155,7 @@ class _Flight:
                 return
             self._start(call)
 
-    def _start(self, call: Call) -> None:
+    def _start(self, call: Task) -> None:
         future = self._pool.client.submit(
             _there,
             self._work,
@@ -177,7 +177,7 @@ class _Flight:
                     raise _lost() from None
 
 
-def _there(work: Callable[..., Any], threads: int | None, call: Call) -> Any:
+def _there(work: Callable[..., Any], threads: int | None, call: Task) -> Any:
     """Run a call in a worker; one that somebody else started uses the threads it was given."""
     from distributed import get_worker
 

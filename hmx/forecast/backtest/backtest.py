@@ -26,18 +26,18 @@ from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json
 from hmx.files.lock import building
 from hmx.files.paths import absolute, is_url
-from hmx.forecast.backtest.case import Case, described
+from hmx.forecast.backtest.case import BacktestSetup, described
 from hmx.forecast.backtest.forecasters import fit_baselines
-from hmx.forecast.backtest.handover import Fitted, let_go
-from hmx.forecast.backtest.held_out import Ready, held_out_from, how, truth_of
-from hmx.forecast.backtest.judging import Judging
+from hmx.forecast.backtest.handover import SavedBaselines, let_go
+from hmx.forecast.backtest.held_out import PreparedRound, held_out_from, how, truth_of
+from hmx.forecast.backtest.judging import TileScores
 from hmx.forecast.backtest.rounds import Round, lead_names, when
 from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.forecast.backtest.scoring import score_round
 from hmx.forecast.backtest.skillmap import SkillMap, finish_maps, make_maps, remains
 from hmx.forecast.bundle import Bundle, fits_means
 from hmx.forecast.options import BacktestOptions, split_fitting
-from hmx.forecast.train.recipe import Recipe
+from hmx.forecast.train.recipe import TrainSetup
 from hmx.forecast.train.train import train
 from hmx.forecast.window import Request
 from hmx.independent import independent
@@ -121,12 +121,12 @@ def backtest(
     return evaluate(obj, judged, settings, zones=zones, out=out, section=section, talk=talk)
 
 
-def _judged(model: Bundle | str | Path | None, options: dict[str, Any]) -> Bundle | Recipe:
+def _judged(model: Bundle | str | Path | None, options: dict[str, Any]) -> Bundle | TrainSetup:
     """Load a model, or write down how one is made."""
     if model is None:
         roles = {name: options.pop(name, None) for name in _ROLES}
         network, fit = split_fitting(options)
-        return Recipe(**roles, network=network, fit=fit)
+        return TrainSetup(**roles, network=network, fit=fit)
     if extra := sorted({*options} - {"h"}):
         raise BadArgument(
             f"{extra[0]}= decides how a model is trained, and model= is trained already. Leave out "
@@ -137,7 +137,7 @@ def _judged(model: Bundle | str | Path | None, options: dict[str, Any]) -> Bundl
 
 def evaluate(
     obj: Cubelike,
-    model: Bundle | Recipe,
+    model: Bundle | TrainSetup,
     options: BacktestOptions,
     *,
     zones: Any = None,
@@ -152,7 +152,7 @@ def evaluate(
     ----------
     obj : Dataset or DataArray
         The cube.
-    model : Bundle or Recipe
+    model : Bundle or TrainSetup
         What is judged.
     options : BacktestOptions
         Leads, origins, folds, levels, baselines.
@@ -169,7 +169,7 @@ def evaluate(
         Saved, if ``out`` was given.
     """
     with _folder(out, talk) as folder:
-        case = Case(obj, model, options, folder, zones, section or DaskSection())
+        case = BacktestSetup(obj, model, options, folder, zones, section or DaskSection())
         try:
             return _Backtest(case, out is not None, talk).run(overwrite=overwrite)
         finally:
@@ -204,7 +204,7 @@ def _folder(out: str | Path | None, talk: Talk) -> Iterator[str]:
 class _Backtest:
     """One backtest on its way from a case to a scorecard."""
 
-    case: Case
+    case: BacktestSetup
     kept: bool
     talk: Talk
 
@@ -256,7 +256,7 @@ class _Backtest:
     def _origins(self) -> list[int]:
         return sorted({round_.origin for round_ in self.case.rounds})
 
-    def _ready(self, round_: Round, mark: str, *, reuse: bool) -> Ready:
+    def _ready(self, round_: Round, mark: str, *, reuse: bool) -> PreparedRound:
         """Fit what a round needs: the model, and the baselines unless it is done."""
         case, bundle = self.case, ensure_saved(self._model(round_))
         held = case.held or held_out_from(bundle, round_)
@@ -265,7 +265,7 @@ class _Backtest:
             h = min(h, bundle.spec.h)
         leads = held.leads(round_.origin, case.cube.data.sizes["time"], h)
         key = fingerprint([mark, bundle.digest, round_.label, list(leads)])
-        work = Judging(
+        work = TileScores(
             source=case.source,
             run=key,
             request=self._request(bundle, h),
@@ -273,7 +273,7 @@ class _Backtest:
             leads=leads,
             split=held.split,
             unseen=held.unseen,
-            fitted=Fitted("", ""),
+            fitted=SavedBaselines("", ""),
             zones=case.marks,
             settings=case.settings,
             tiles=case.tiles,
@@ -282,7 +282,7 @@ class _Backtest:
         done = _stored(Folder(case.folder), round_, key) if reuse else None
         if done is None and leads:
             work = replace(work, fitted=self._fitted(round_, work))
-        return Ready(round_, bundle, work, held, key, done)
+        return PreparedRound(round_, bundle, work, held, key, done)
 
     def _model(self, round_: Round) -> Bundle:
         """Return the model of a round: the one that is judged, or one fitted for it."""
@@ -320,7 +320,7 @@ class _Backtest:
             device=case.fit["device"],
         )
 
-    def _fitted(self, round_: Round, work: Judging) -> Fitted:
+    def _fitted(self, round_: Round, work: TileScores) -> SavedBaselines:
         """Fit the baselines to what was known at an origin, off the blocks held out."""
         case = self.case
         self.talk.say(f"evaluate: fitting {', '.join(case.baselines[1:]) or 'nothing'}")
@@ -335,9 +335,9 @@ class _Backtest:
             span=case.settings.data_range,
             may_hold=case.inventory.may_hold,
         )
-        return Fitted.save(baselines, Path(case.folder, "baselines", f"{round_.slug}.bin"))
+        return SavedBaselines.save(baselines, Path(case.folder, "baselines", f"{round_.slug}.bin"))
 
-    def _score(self, ready: Sequence[Ready], folder: Folder) -> dict[str, Tally]:
+    def _score(self, ready: Sequence[PreparedRound], folder: Folder) -> dict[str, Tally]:
         """Score what is not scored yet, round by round, on one set of workers."""
         from hmx.engine.pool.cluster import connect  # loads distributed
 
@@ -354,7 +354,7 @@ class _Backtest:
                     scores[work.round.label] = tally
         return {work.round.label: scores[work.round.label] for work in ready}
 
-    def _facts(self, ready: Sequence[Ready], mark: str) -> dict[str, Any]:
+    def _facts(self, ready: Sequence[PreparedRound], mark: str) -> dict[str, Any]:
         """Say what was scored, on which truth, in JSON values."""
         case, first = self.case, ready[0]
         target = case.cube.data[case.cube.target]

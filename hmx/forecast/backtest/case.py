@@ -1,4 +1,4 @@
-"""Case: a cube, what is scored on it and where the results go, checked before any work."""
+"""BacktestSetup: a cube, what is scored on it and where the results go, checked before any work."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from hmx.cube.cube import CHUNK, Cube, Cubelike, enter
+from hmx.cube.cube import CHUNK, Cube, Cubelike, as_cube
 from hmx.cube.read import in_memory
 from hmx.engine.inventory import Inventory
 from hmx.engine.options import DaskSection
 from hmx.engine.stores import store_of
-from hmx.engine.tile import Source
+from hmx.engine.tile import StoredCube
 from hmx.errors import BadArgument, CubeError
 from hmx.forecast.backtest.forecasters import choose
-from hmx.forecast.backtest.handover import Held, hold
-from hmx.forecast.backtest.rounds import HeldOut, Round, held_out_by, model_rounds, refit_rounds
-from hmx.forecast.backtest.zones import Raster, Zones, zones_of
+from hmx.forecast.backtest.handover import InProcessCube, hold
+from hmx.forecast.backtest.rounds import Round, UnseenTruth, held_out_by, model_rounds, refit_rounds
+from hmx.forecast.backtest.zones import ZoneRaster, Zones, zones_of
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import scan
 from hmx.forecast.options import BacktestOptions
-from hmx.forecast.train.recipe import Recipe
+from hmx.forecast.train.recipe import TrainSetup
 from hmx.provenance import fingerprint
 from hmx.scores import Settings
 from hmx.settings import HARDWARE
@@ -35,14 +35,14 @@ _EVENT = 0.01  # of the range: a change above it is an event
 
 
 @dataclass(frozen=True)
-class Case:
+class BacktestSetup:
     """What is scored, on which cube.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         The cube, as its owner has it.
-    model : Bundle or Recipe
+    model : Bundle or TrainSetup
         What is judged: a model, or a way to make one.
     options : BacktestOptions
         Leads, origins, folds, levels and baselines.
@@ -55,7 +55,7 @@ class Case:
     """
 
     obj: Cubelike
-    model: Bundle | Recipe
+    model: Bundle | TrainSetup
     options: BacktestOptions
     folder: str
     zones: Any = None
@@ -74,7 +74,7 @@ class Case:
     def cube(self) -> Cube:
         """The cube in its inner form, with the variables of the model."""
         what = self.model.spec if isinstance(self.model, Bundle) else self.model
-        return enter(self.obj, target=what.target, dynamic=what.dynamic, static=what.static)
+        return as_cube(self.obj, target=what.target, dynamic=what.dynamic, static=what.static)
 
     @cached_property
     def store(self) -> str | None:
@@ -82,11 +82,11 @@ class Case:
         return store_of(self.obj, self.cube)
 
     @cached_property
-    def source(self) -> Source | Held:
+    def source(self) -> StoredCube | InProcessCube:
         """Where workers find the cube."""
         cube = self.cube
         if self.store is not None:
-            return Source(self.store, cube.target, cube.dynamic, cube.static)
+            return StoredCube(self.store, cube.target, cube.dynamic, cube.static)
         kept = in_memory(cube)
         section = self.section
         apart = (section.workers, section.scheduler, section.cluster) != (None, None, None)
@@ -118,7 +118,7 @@ class Case:
         return scan(in_memory(self.cube), CHUNK).digest
 
     @cached_property
-    def held(self) -> HeldOut | None:
+    def held(self) -> UnseenTruth | None:
         """What a given model has not seen."""
         return held_out_by(self.model, self.cube) if isinstance(self.model, Bundle) else None
 
@@ -209,7 +209,7 @@ class Case:
         return {"seed": self.model.fit.seed, "device": self.model.fit.device}
 
 
-def described(recipe: Recipe) -> dict[str, Any]:
+def described(recipe: TrainSetup) -> dict[str, Any]:
     """Write down a recipe; when it ends and what it holds out is the backtest's to say."""
     ours = {"until", "fold", "folds", *HARDWARE}
     return {
@@ -224,7 +224,7 @@ def described(recipe: Recipe) -> dict[str, Any]:
 def _identity(zones: Zones | None) -> str | None:
     if zones is None:
         return None
-    if isinstance(zones, Raster):
+    if isinstance(zones, ZoneRaster):
         path = Path(zones.path)
         if path.suffix == ".npy":
             return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from hmx.cube.cube import Cube
-from hmx.engine.tile import Source
+from hmx.engine.tile import StoredCube
 from hmx.errors import JobFailed
 from hmx.forecast.backtest.forecasters import Baselines
 
@@ -17,7 +17,7 @@ _cubes: dict[str, Cube] = {}  # of this process, for workers that live in it
 
 
 @dataclass(frozen=True)
-class Held:
+class InProcessCube:
     """A cube of this process, for a worker inside it.
 
     Parameters
@@ -33,7 +33,7 @@ class Held:
         return _cubes[self.token]
 
 
-def hold(cube: Cube) -> Held:
+def hold(cube: Cube) -> InProcessCube:
     """Keep a cube that is no store for the worker of this process.
 
     Parameters
@@ -43,17 +43,17 @@ def hold(cube: Cube) -> Held:
     """
     token = f"cube-{id(cube)}"
     _cubes[token] = cube
-    return Held(token)
+    return InProcessCube(token)
 
 
-def let_go(source: Source | Held) -> None:
+def let_go(source: StoredCube | InProcessCube) -> None:
     """Forget a cube that was held."""
-    if isinstance(source, Held):
+    if isinstance(source, InProcessCube):
         _cubes.pop(source.token, None)
 
 
 @dataclass(frozen=True)
-class Fitted:
+class SavedBaselines:
     """Baselines on disk, written by this very job: trees are too large to travel.
 
     Parameters
@@ -68,7 +68,7 @@ class Fitted:
     digest: str
 
     @classmethod
-    def save(cls, baselines: Baselines, path: Path) -> Fitted:
+    def save(cls, baselines: Baselines, path: Path) -> SavedBaselines:
         """Write baselines for the workers."""
         data = pickle.dumps(baselines)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,19 +95,19 @@ def _baselines(path: str, digest: str) -> Baselines:
     return found
 
 
-def opened(source: Source | Held, run: str) -> Cube:
+def opened(source: StoredCube | InProcessCube, run: str) -> Cube:
     """Open a cube once per process and round.
 
     Parameters
     ----------
-    source : Source or Held
+    source : StoredCube or InProcessCube
         Where it lies.
     run : str
         Names the round.
     """
-    return source.open() if isinstance(source, Held) else _opened(source, run)
+    return source.open() if isinstance(source, InProcessCube) else _opened(source, run)
 
 
 @lru_cache(maxsize=4)
-def _opened(source: Source, run: str) -> Cube:
+def _opened(source: StoredCube, run: str) -> Cube:
     return source.open()

@@ -1,20 +1,20 @@
-"""Ready: a round of a backtest with all it takes to score it, and words for what it is."""
+"""PreparedRound: a round of a backtest with all it takes to score it, and words for what it is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hmx.forecast.backtest.case import Case
-from hmx.forecast.backtest.judging import Judging
-from hmx.forecast.backtest.rounds import HeldOut, Round, when
+from hmx.forecast.backtest.case import BacktestSetup
+from hmx.forecast.backtest.judging import TileScores
+from hmx.forecast.backtest.rounds import Round, UnseenTruth, when
 from hmx.forecast.bundle import Bundle
 from hmx.scores import Tally
 from hmx.splits import TEST, Split
 
 
 @dataclass(frozen=True)
-class Ready:
+class PreparedRound:
     """A round with all it takes to score it, and its scores if they are there.
 
     Parameters
@@ -23,9 +23,9 @@ class Ready:
         Origin and fold.
     bundle : Bundle
         The model.
-    judging : Judging
+    judging : TileScores
         What happens to a tile.
-    held : HeldOut
+    held : UnseenTruth
         What the model has not seen.
     key : str
         Fingerprint of all that decides the scores.
@@ -35,13 +35,13 @@ class Ready:
 
     round: Round
     bundle: Bundle
-    judging: Judging
-    held: HeldOut
+    judging: TileScores
+    held: UnseenTruth
     key: str
     done: Tally | None
 
 
-def held_out_from(bundle: Bundle, round_: Round) -> HeldOut:
+def held_out_from(bundle: Bundle, round_: Round) -> UnseenTruth:
     """Say what a model that was fitted for a round has not seen.
 
     Parameters
@@ -54,20 +54,20 @@ def held_out_from(bundle: Bundle, round_: Round) -> HeldOut:
     saved = bundle.training.get("roles")
     split = Split.from_dict(saved) if saved else None
     if split is None or not (split.table == TEST).any():
-        return HeldOut(round_.origin)
+        return UnseenTruth(round_.origin)
     if round_.fold is None:
-        return HeldOut(round_.origin, unseen=split)
-    return HeldOut(round_.origin, split=split)
+        return UnseenTruth(round_.origin, unseen=split)
+    return UnseenTruth(round_.origin, split=split)
 
 
-def how(case: Case, first: Ready) -> str:
+def how(case: BacktestSetup, first: PreparedRound) -> str:
     """Say what was scored.
 
     Parameters
     ----------
-    case : Case
+    case : BacktestSetup
         What was asked.
-    first : Ready
+    first : PreparedRound
         One of the rounds.
     """
     if not isinstance(case.model, Bundle):
@@ -78,12 +78,12 @@ def how(case: Case, first: Ready) -> str:
     return f"the model as it is, on targets after {when(case.cube, first.held.after)}"
 
 
-def truth_of(ready: Sequence[Ready], names: Mapping[int, str]) -> str:
+def truth_of(ready: Sequence[PreparedRound], names: Mapping[int, str]) -> str:
     """Say from which origins each lead has held-out truth.
 
     Parameters
     ----------
-    ready : sequence of Ready
+    ready : sequence of PreparedRound
         The rounds.
     names : mapping of int to str
         Of the leads.

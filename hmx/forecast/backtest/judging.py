@@ -1,6 +1,6 @@
 """What happens to a tile of a backtest: read, forecast, compare, add up.
 
-A :class:`Judging` is all that travels to a worker. There it reads a tile with all
+A :class:`TileScores` is all that travels to a worker. There it reads a tile with all
 that any forecaster looks at around it, up to the origin and no further; forecasts
 with the engine that makes forecasts; calibrates; runs the baselines on the same
 window; reads what came; and returns sums. Distributions are compared lead by lead in
@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from hmx.cube.cube import Cube
 from hmx.cube.read import read
-from hmx.engine.tile import Source
+from hmx.engine.tile import StoredCube
 from hmx.forecast.backtest.forecasters import HISTORY, PERSISTENCE
-from hmx.forecast.backtest.handover import Fitted, Held, opened
+from hmx.forecast.backtest.handover import InProcessCube, SavedBaselines, opened
 from hmx.forecast.backtest.skillmap import SkillMap
 from hmx.forecast.backtest.strata import CAP, by_change, by_distance, cut
 from hmx.forecast.backtest.zones import Zones
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import assemble
-from hmx.forecast.window import Engine, Place, Request, engine, halo
+from hmx.forecast.window import Engine, Request, TileGeometry, engine, halo
 from hmx.scores import Prediction, Scene, Settings, Tally, crps
 from hmx.scores.structure import HALO
 from hmx.splits import TEST, Split
@@ -43,12 +43,12 @@ _PIECE = 256  # px: side of what is compared at a time
 
 
 @dataclass(frozen=True)
-class Judging:
+class TileScores:
     """One model, origin and fold, cut into tiles of the owner's grid.
 
     Parameters
     ----------
-    source : Source or Held
+    source : StoredCube or InProcessCube
         The cube.
     run : str
         Names the round, so that a process opens each cube once.
@@ -62,7 +62,7 @@ class Judging:
         Only pixels of its test blocks are held out; ``None``: all are.
     unseen : Split, optional
         Its test blocks are a stratum of their own.
-    fitted : Fitted
+    fitted : SavedBaselines
         The other forecasters.
     zones : Polygons or Raster, optional
         Strata beside those that are always there.
@@ -74,14 +74,14 @@ class Judging:
         Where errors go, pixel by pixel.
     """
 
-    source: Source | Held
+    source: StoredCube | InProcessCube
     run: str
     request: Request
     origin: int
     leads: tuple[int, ...]
     split: Split | None
     unseen: Split | None
-    fitted: Fitted
+    fitted: SavedBaselines
     zones: Zones | None
     settings: Settings
     tiles: TileGrid
@@ -158,7 +158,7 @@ class Judging:
             strata |= self.zones.masks(site.window)
         steps = spec.network.history
         shown = {n: a[-steps:] if a.ndim == 3 else a for n, a in arrays.items()}
-        place = Place.of(site.window, around, grid, spec, h=self.request.h)
+        place = TileGeometry.of(site.window, around, grid, spec, h=self.request.h)
         inputs = assemble(
             shown, spec, run.bundle.scaler, inner=place.inner, pixel_size=place.pixel_size
         )

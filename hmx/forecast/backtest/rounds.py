@@ -54,7 +54,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class UnseenTruth:
     """What a model has not seen of a cube.
 
     Parameters
@@ -88,7 +88,7 @@ class HeldOut:
         return tuple(n for n in range(1, h + 1) if first <= origin + n < steps)
 
 
-def held_out_by(bundle: Bundle, cube: Cube) -> HeldOut:
+def held_out_by(bundle: Bundle, cube: Cube) -> UnseenTruth:
     """Find what a bundle records as held out of a cube, or refuse.
 
     Parameters
@@ -106,9 +106,9 @@ def held_out_by(bundle: Bundle, cube: Cube) -> HeldOut:
     steps, last = cube.data.sizes["time"], _last_seen(bundle, cube)
     blocks = _test_blocks(bundle, cube)
     if last < steps - 1:
-        return HeldOut(last, unseen=blocks)
+        return UnseenTruth(last, unseen=blocks)
     if blocks is not None:
-        return HeldOut(last, split=blocks)
+        return UnseenTruth(last, split=blocks)
     fit = bundle.training.get("fit", {})
     how = "on all blocks (final=True)" if fit.get("final") else "without test blocks"
     early = when(cube, max(0, steps - 2))
@@ -143,7 +143,7 @@ def _test_blocks(bundle: Bundle, cube: Cube) -> Split | None:
 
 
 def model_rounds(
-    cube: Cube, held: HeldOut, labels: Sequence[Any] | None, *, history: int, h: int
+    cube: Cube, held: UnseenTruth, labels: Sequence[Any] | None, *, history: int, h: int
 ) -> list[Round]:
     """List the origins from which a trained model is scored.
 
@@ -151,7 +151,7 @@ def model_rounds(
     ----------
     cube : Cube
         To be scored on.
-    held : HeldOut
+    held : UnseenTruth
         What the model has not seen.
     labels : sequence, optional
         Origins asked for. Default: the last step it has seen; with blocks alone held

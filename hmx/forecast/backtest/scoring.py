@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from hmx.engine.pool.runner import Call, Failure, run_windows
+from hmx.engine.pool.runner import FailedTask, Task, run_windows
 from hmx.errors import JobFailed
-from hmx.forecast.backtest.case import Case
-from hmx.forecast.backtest.judging import Judging
+from hmx.forecast.backtest.case import BacktestSetup
+from hmx.forecast.backtest.judging import TileScores
 from hmx.forecast.backtest.rounds import Round
 from hmx.progress import Progress, Talk, counted, duration
 from hmx.scores import Tally
@@ -45,16 +45,18 @@ class InOrder:
             self._next += 1
 
 
-def score_round(pool: Pool, case: Case, work: Judging, round_: Round, talk: Talk) -> Tally:
+def score_round(
+    pool: Pool, case: BacktestSetup, work: TileScores, round_: Round, talk: Talk
+) -> Tally:
     """Score one origin and fold.
 
     Parameters
     ----------
     pool : Pool
         Workers.
-    case : Case
+    case : BacktestSetup
         The cube and its tiles.
-    work : Judging
+    work : TileScores
         What a worker does with a tile.
     round_ : Round
         For the user.
@@ -75,20 +77,20 @@ def score_round(pool: Pool, case: Case, work: Judging, round_: Round, talk: Talk
         sums.add(index, tally)
         told()
 
-    failures = run_windows(pool, work, (Call(place) for place in places), on_done=landed)
+    failures = run_windows(pool, work, (Task(place) for place in places), on_done=landed)
     if failures:
         raise JobFailed(_report(round_, failures))
     return sums.total
 
 
-def tiles_to_score(case: Case, work: Judging) -> Iterator[Index]:
+def tiles_to_score(case: BacktestSetup, work: TileScores) -> Iterator[Index]:
     """List the tiles that can hold held-out pixels with data.
 
     Parameters
     ----------
-    case : Case
+    case : BacktestSetup
         The cube and its tiles.
-    work : Judging
+    work : TileScores
         Says what is held out.
     """
     shape, flips = case.cube.grid.shape, case.cube.door.flips
@@ -112,7 +114,7 @@ def _meter(total: int, label: str, progress: Progress) -> Callable[[], None]:
     return told
 
 
-def _report(round_: Round, failures: list[Failure]) -> str:
+def _report(round_: Round, failures: list[FailedTask]) -> str:
     lines = [f"{len(failures)} tiles of the backtest {round_.label} failed."]
     lines += [
         f"  tile {failure.index}: {type(failure.error).__name__}: {failure.error}"

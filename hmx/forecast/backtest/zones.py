@@ -78,7 +78,7 @@ class Polygons:
 
 
 @dataclass(frozen=True)
-class Raster:
+class ZoneRaster:
     """Zones as a raster of whole numbers on the grid of the cube.
 
     Parameters
@@ -123,7 +123,7 @@ class Raster:
             return np.ma.asarray(file.read(1, window=at, masked=True))
 
 
-Zones = Polygons | Raster
+Zones = Polygons | ZoneRaster
 
 
 @lru_cache(maxsize=2)
@@ -186,7 +186,7 @@ def _name(properties: Mapping[str, Any], number: int) -> str:
     return str(number) if named is None else str(properties[named])
 
 
-def _raster(path: str, grid: Grid) -> Raster:
+def _raster(path: str, grid: Grid) -> ZoneRaster:
     import pyproj
     import rasterio
 
@@ -202,10 +202,10 @@ def _raster(path: str, grid: Grid) -> Raster:
         raise GridMismatch(
             f"zones {path!r} lie on another grid: {difference}. Warp them to the grid of the cube."
         )
-    return Raster(path, grid.shape[1])
+    return ZoneRaster(path, grid.shape[1])
 
 
-def _array(given: Any, grid: Grid, flips: Iterable[str], folder: str) -> Raster:
+def _array(given: Any, grid: Grid, flips: Iterable[str], folder: str) -> ZoneRaster:
     values = np.asarray(given)
     if values.shape != grid.shape:
         raise GridMismatch(
@@ -216,4 +216,4 @@ def _array(given: Any, grid: Grid, flips: Iterable[str], folder: str) -> Raster:
     path = f"{folder.rstrip('/')}/zones.npy"
     Path(folder).mkdir(parents=True, exist_ok=True)
     np.save(path, np.flip(values, axes))
-    return Raster(path, grid.shape[1])
+    return ZoneRaster(path, grid.shape[1])

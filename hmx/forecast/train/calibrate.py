@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from hmx.forecast.train.data import Batch, HeldOut, Reader
+from hmx.forecast.train.data import Batch, HeldOutWindows, Reader
 from hmx.networks.forecaster import Forecaster
 from hmx.scores import crps
 from hmx.splits import CALIBRATION
@@ -44,7 +44,7 @@ def calibrate(
     ranks: list[list[np.ndarray]] = [[] for _ in range(h)]
     near: list[list[np.ndarray]] = [[] for _ in range(h)]
     whose: list[list[np.ndarray]] = [[] for _ in range(h)]
-    windows = HeldOut(reader, CALIBRATION, most=most, seed=seed)
+    windows = HeldOutWindows(reader, CALIBRATION, most=most, seed=seed)
     far = _far_share(networks, reader, windows)
     damping = Calibration(nodes=_nodes(reader), far=far)
     draw = np.random.default_rng([seed, CALIBRATION])
@@ -77,7 +77,7 @@ def _nodes(reader: Reader) -> tuple[float, ...]:
     return strata(float(max(context.radii)) if context.distance else None)
 
 
-def _far_share(networks: Sequence[Forecaster], reader: Reader, windows: HeldOut) -> float:
+def _far_share(networks: Sequence[Forecaster], reader: Reader, windows: HeldOutWindows) -> float:
     """Decide by the last map known whether networks say more than persistence far away.
 
     One step ahead from the last origin alone: how often anything happens far from past

@@ -27,8 +27,8 @@ from hmx.features.scaling import Scaler
 from hmx.features.terrain import turn
 from hmx.forecast.inputs import Inputs
 from hmx.forecast.spec import Spec
-from hmx.forecast.train.fields import Fields
-from hmx.networks.forecaster import Seen, reach
+from hmx.forecast.train.fields import ChipCache
+from hmx.networks.forecaster import NetworkInputs, reach
 from hmx.splits import TRAIN, Split, interior
 from hmx.windows import Span, Window, with_halo
 
@@ -45,7 +45,7 @@ class Batch(NamedTuple):
     pixel of the right role; ``distance`` (b, y, x) is to past change, px.
     """
 
-    seen: Seen
+    seen: NetworkInputs
     truth: Tensor
     weight: Tensor
     inner: Tensor
@@ -90,9 +90,9 @@ class Reader:
     split: Split
 
     @cached_property
-    def fields(self) -> Fields:
+    def fields(self) -> ChipCache:
         """What windows are cut from."""
-        return Fields(self.cube, self.spec, self.scaler)
+        return ChipCache(self.cube, self.spec, self.scaler)
 
     @property
     def origins(self) -> range:
@@ -154,7 +154,7 @@ def batch_of(samples: list[Sample]) -> Batch:
 
     shown = zip(*(sample.inputs.tensors() for sample in samples), strict=True)
     return Batch(
-        seen=Seen(*(stack(list(arrays)) for arrays in shown)),
+        seen=NetworkInputs(*(stack(list(arrays)) for arrays in shown)),
         truth=stack([sample.truth for sample in samples]),
         weight=stack([sample.weight for sample in samples]),
         inner=stack([sample.inner for sample in samples]),
@@ -342,7 +342,7 @@ def _turn(sample: Sample, spec: Spec, quarters: int, mirror: bool) -> Sample:
     return Sample(inputs, *(moved(a) for a in (sample.truth, sample.weight, sample.inner)))
 
 
-class HeldOut(Dataset):
+class HeldOutWindows(Dataset):
     """Windows around held-out blocks, each with its whole reach of true pixels.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Fields: pieces of a cube that are read and derived once, and cut many times.
+"""ChipCache: pieces of a cube that are read and derived once, and cut many times.
 
 A network sees the neighbourhood of a chip in channels that look far beyond it, so to
 derive them for each chip alone would mean reading ten times its pixels. A field is
@@ -27,7 +27,7 @@ _STAY = 16  # chips in a row that a slot takes from one field of a large cube
 _AROUND = 96  # true pixels beyond a square of chunks, so that chips may leave it
 
 
-class Fields:
+class ChipCache:
     """Cuts what a network is shown out of fields, which it keeps for a while.
 
     Parameters

@@ -17,7 +17,7 @@ from hmx.files.jsontext import as_json
 from hmx.forecast.options import TrainOptions
 from hmx.forecast.train.anchor import fit_anchor
 from hmx.forecast.train.data import Draw, Reader
-from hmx.forecast.train.judge import Judge
+from hmx.forecast.train.judge import ValidationScores
 from hmx.forecast.train.module import Fit, validation_windows
 from hmx.networks.forecaster import Forecaster
 from hmx.progress import Progress
@@ -28,7 +28,7 @@ _DONE = "done.json"
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedForecaster:
     """A network with the weights that did best, and what was measured of it.
 
     Parameters
@@ -62,7 +62,7 @@ def fit(
     logs: list[Any],
     progress: Progress,
     what: str = "training",
-) -> Fitted:
+) -> FittedForecaster:
     """Fit one network, from the last checkpoint of a folder if there is one.
 
     Parameters
@@ -164,15 +164,15 @@ def figures_of(folder: Path) -> list[Row]:
     return [{key: float("nan") if x is None else x for key, x in row.items()} for row in rows]
 
 
-def _best(module: Fit, folder: Path, *, judged: bool) -> Fitted:
+def _best(module: Fit, folder: Path, *, judged: bool) -> FittedForecaster:
     """Take the weights that did best, and score them again as they will be stored."""
     done = json.loads((folder / _DONE).read_text(encoding="utf-8"))
     state = torch.load(folder / done["best"], weights_only=True, map_location="cpu")["state_dict"]
     module.load_state_dict(state)
     network = module.best.cpu().eval()
-    judge = Judge(module.reader)
+    judge = ValidationScores(module.reader)
     if judged:
         windows = validation_windows(module.reader, module.options)
         for index in range(len(windows)):
             judge.see(network, windows[index])
-    return Fitted(network, done["epochs"], judge.loss(), judge.leads())
+    return FittedForecaster(network, done["epochs"], judge.loss(), judge.leads())

@@ -1,4 +1,4 @@
-"""Judge: scores of a network on held-out windows, lead by lead, against persistence."""
+"""ValidationScores: scores of a network on held-out windows, lead by lead, against persistence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hmx.uncertainty.distribution import mean, settle
 _WHOLE = 10_000  # sources that are stored as integers up to this
 
 
-class Judge:
+class ValidationScores:
     """Adds up the scores of a network and of persistence, window by window.
 
     Parameters

@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader
 
 from hmx.errors import TrainingFailed
 from hmx.forecast.options import TrainOptions
-from hmx.forecast.train.data import Batch, Chips, Draw, HeldOut, Reader
-from hmx.forecast.train.judge import Judge
+from hmx.forecast.train.data import Batch, Chips, Draw, HeldOutWindows, Reader
+from hmx.forecast.train.judge import ValidationScores
 from hmx.networks.forecaster import Forecaster, channels_last
 from hmx.networks.quantile import crps, mean
 from hmx.splits import VALIDATION
 
-REHEARSAL = 1.0  # weight of one-step forecasts inside the history, beside the leads
+HISTORY_LOSS_WEIGHT = 1.0  # weight of one-step forecasts inside the history, beside the leads
 _MOST_VALIDATION = 24  # windows scored after each epoch: a fifth of its work
 _WARM = 50  # steps in which the learning rate rises
 
@@ -55,7 +55,7 @@ class Fit(pl.LightningModule):
         if self.average is not None:
             self.average.requires_grad_(False)  # or several processes wait for its gradients
         self.reader, self.options, self.draw = reader, options, draw
-        self.judge = Judge(reader)
+        self.judge = ValidationScores(reader)
         self.chips: Chips | None = None
 
     @property
@@ -90,7 +90,7 @@ class Fit(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin to add up scores."""
-        self.judge = Judge(self.reader)
+        self.judge = ValidationScores(self.reader)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Add the scores of one held-out window."""
@@ -158,9 +158,9 @@ class Fit(pl.LightningModule):
         return Batch(seen, *moved)
 
 
-def validation_windows(reader: Reader, options: TrainOptions) -> HeldOut:
+def validation_windows(reader: Reader, options: TrainOptions) -> HeldOutWindows:
     """Choose the windows that decide which weights are best."""
-    return HeldOut(reader, VALIDATION, most=_MOST_VALIDATION, seed=options.seed)
+    return HeldOutWindows(reader, VALIDATION, most=_MOST_VALIDATION, seed=options.seed)
 
 
 def loss(
@@ -188,7 +188,7 @@ def loss(
     known = (batch.weight > 0).sum(dim=(0, 2, 3))
     h = int(known.nonzero().max()) + 1 if known.any() else 1
     crop = _scored(batch.weight)
-    leads, rehearsed = network.rehearse(batch.seen, h=h, crop=crop)
+    leads, rehearsed = network.one_step_forecasts(batch.seen, h=h, crop=crop)
     size = leads.new_tensor(change[:h])[:, None, None]
     truth, weight = (part[:, :h, crop[0], crop[1]] for part in (batch.truth, batch.weight))
     error = _error(network, leads, truth, size, squared) * weight
@@ -197,7 +197,7 @@ def loss(
     for step, ahead in enumerate(rehearsed):
         weight = batch.inner * valid[:, step] * valid[:, step + 1]
         error = _error(network, ahead, past[:, step + 1], size[0], squared) * weight
-        total = total + REHEARSAL * error.sum() / (weight > 0).sum().clamp(min=1)
+        total = total + HISTORY_LOSS_WEIGHT * error.sum() / (weight > 0).sum().clamp(min=1)
     return total
 
 

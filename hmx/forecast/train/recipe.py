@@ -1,4 +1,4 @@
-"""Recipe: what to fit, and the plan of it: split, scales and spec, before any fitting."""
+"""TrainSetup: what to fit, and the plan of it: split, scales and spec, before any fitting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from hmx.cube.cube import Cube
 from hmx.cube.observed import KNOWN_UNTIL, OBSERVED_UNTIL
 from hmx.cube.read import in_memory
-from hmx.cube.steps import Holdout
+from hmx.cube.steps import LearnUntil
 from hmx.cube.values import Rules
 from hmx.errors import BadArgument
 from hmx.features.context import Context
@@ -42,7 +42,7 @@ _SLOPE = 0.1  # rad: a usual slope
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainSetup:
     """Everything that decides a trained model, beside the data.
 
     Parameters
@@ -75,7 +75,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainPlan:
     """A reader of training samples, and what was found on the way to it.
 
     Parameters
@@ -99,14 +99,14 @@ class Plan:
         return replace(self.reader, split=replace(split, blocks=rows, buffer=buffer))
 
 
-def plan(cube: Cube, recipe: Recipe) -> Plan:
+def plan(cube: Cube, recipe: TrainSetup) -> TrainPlan:
     """Split, scale and describe a cube for training, without fitting anything.
 
     Parameters
     ----------
     cube : Cube
         Entered.
-    recipe : Recipe
+    recipe : TrainSetup
         Its options decide the split and the network.
 
     Raises
@@ -115,7 +115,7 @@ def plan(cube: Cube, recipe: Recipe) -> Plan:
         If recipe and cube do not fit.
     """
     cube.require_history(recipe.network.history + 1)
-    seen = Holdout(recipe.fit.until).seen(cube.data["time"], history=recipe.network.history)
+    seen = LearnUntil(recipe.fit.until).seen(cube.data["time"], history=recipe.network.history)
     spec = describe(replace(cube, data=cube.data.isel(time=seen.slice)), recipe)
     cube = in_memory(_seen(cube, seen.stop, spec))
     _check_chip(cube, recipe)
@@ -123,10 +123,10 @@ def plan(cube: Cube, recipe: Recipe) -> Plan:
     scanned = scan(cube, block, known=spec.future, h=spec.h - 1)
     split = split_of(cube, recipe, spec, scanned.valid, block=block)
     scaler = fit_scaler(training_blocks(cube, split, spec.transforms), cube.target, spec.h)
-    return Plan(Reader(cube, spec, with_context(scaler, spec), split), scanned)
+    return TrainPlan(Reader(cube, spec, with_context(scaler, spec), split), scanned)
 
 
-def describe(cube: Cube, recipe: Recipe) -> Spec:
+def describe(cube: Cube, recipe: TrainSetup) -> Spec:
     """Write down what a network of a recipe is fed from a cube.
 
     Leads beyond the last one with a truth cannot be learnt and are left out, unless
@@ -224,13 +224,15 @@ def with_context(scaler: Scaler, spec: Spec) -> Scaler:
     return replace(scaler, mean=mean, std=std)
 
 
-def block_of(cube: Cube, recipe: Recipe, spec: Spec) -> int:
+def block_of(cube: Cube, recipe: TrainSetup, spec: Spec) -> int:
     """Choose the side of a block, px: twice what a pixel can see, where there is room."""
     wanted = recipe.fit.block or max(BLOCK, 2 * _sight(spec))
     return block_side(cube.grid.shape, wanted)
 
 
-def split_of(cube: Cube, recipe: Recipe, spec: Spec, counts: np.ndarray, *, block: int) -> Split:
+def split_of(
+    cube: Cube, recipe: TrainSetup, spec: Spec, counts: np.ndarray, *, block: int
+) -> Split:
     """Deal the blocks to their roles, with buffers between them."""
     fit = recipe.fit
     buffer = min(_sight(spec), block // 2) if fit.buffer is None else fit.buffer
@@ -268,7 +270,7 @@ def _sight(spec: Spec) -> int:
     return reach(spec.network, spec.h) + spec.context.halo
 
 
-def _check_chip(cube: Cube, recipe: Recipe) -> None:
+def _check_chip(cube: Cube, recipe: TrainSetup) -> None:
     """Refuse a chip whose far leads could not be scored anywhere inside the cube."""
     rim, side = reach(recipe.network, recipe.fit.h), recipe.fit.chip
     if side - 2 * rim < _LEAST_CORE and side < min(cube.grid.shape):

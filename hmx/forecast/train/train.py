@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from hmx.bundles.folder import require_bundle_place
-from hmx.cube.cube import Cubelike, enter
+from hmx.cube.cube import Cubelike, as_cube
 from hmx.cube.dates import time_label
 from hmx.cube.store import claim, dismiss, mark, over, require_unreplaced
 from hmx.errors import BadArgument
@@ -30,8 +30,8 @@ from hmx.forecast.bundle import Bundle
 from hmx.forecast.train.anchor import LEAST_GAIN
 from hmx.forecast.train.calibrate import calibrate
 from hmx.forecast.train.data import Draw
-from hmx.forecast.train.fitting import Fitted, figures_of, fit
-from hmx.forecast.train.recipe import Plan, Recipe, plan
+from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit
+from hmx.forecast.train.recipe import TrainPlan, TrainSetup, plan
 from hmx.forecast.train.show import LEVEL, origin_label, panel_rows
 from hmx.hardware import for_training
 from hmx.independent import independent
@@ -55,7 +55,7 @@ from hmx.training.tracking import (
     table,
 )
 
-__all__ = ["Recipe", "plan", "train"]
+__all__ = ["TrainSetup", "plan", "train"]
 
 _RECIPE = "recipe.json"
 
@@ -63,7 +63,7 @@ _RECIPE = "recipe.json"
 @independent
 @for_training()
 def train(
-    obj: Cubelike, recipe: Recipe, *, out: str | Path | None = None, progress: Progress = silent
+    obj: Cubelike, recipe: TrainSetup, *, out: str | Path | None = None, progress: Progress = silent
 ) -> Bundle:
     """Fit a forecaster to a cube.
 
@@ -71,7 +71,7 @@ def train(
     ----------
     obj : Dataset or DataArray
         The cube; its time steps up to ``recipe.fit.until`` may be learnt from.
-    recipe : Recipe
+    recipe : TrainSetup
         What to fit, and how.
     out : str or Path, optional
         Folder for the bundle. While training runs, ``OUT.training`` beside it
@@ -95,7 +95,7 @@ def train(
     if out is not None:
         out = absolute(out)
         require_bundle_place(Path(out))
-    cube = enter(obj, target=recipe.target, dynamic=recipe.dynamic, static=recipe.static)
+    cube = as_cube(obj, target=recipe.target, dynamic=recipe.dynamic, static=recipe.static)
     planned = plan(cube, recipe)
     with (
         alone(out, recipe.fit),
@@ -117,8 +117,8 @@ def train(
 class _Work:
     """One call of :func:`train`, on its way from plan to bundle."""
 
-    plan: Plan
-    recipe: Recipe
+    plan: TrainPlan
+    recipe: TrainSetup
     folder: Path
     progress: Progress
 
@@ -156,7 +156,7 @@ class _Work:
             },
         )
 
-    def _fit(self, index: int) -> Fitted:
+    def _fit(self, index: int) -> FittedForecaster:
         """Fit one network on the training blocks."""
         options = self.recipe.fit
         seeded = options.model_copy(update={"seed": options.seed + index})
@@ -176,7 +176,7 @@ class _Work:
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
         return fit(reader, draw, seeded, place, logs=self.logs, progress=self.progress, what=what)
 
-    def _refit(self, index: int, epochs: int) -> Fitted:
+    def _refit(self, index: int, epochs: int) -> FittedForecaster:
         """Fit a network once more, on all blocks, for the epochs that were best."""
         options = self.recipe.fit
         update = {"seed": options.seed + index, "epochs": epochs}
@@ -219,14 +219,14 @@ class _Work:
         return bundle
 
 
-def _anchor(fitted: Sequence[Fitted]) -> dict[str, Any]:
+def _anchor(fitted: Sequence[FittedForecaster]) -> dict[str, Any]:
     """Say what linear regressions gain on steps left out, and whether means follow them."""
     gains = [one.gain for one in fitted if one.gain is not None]
     fits = all(gain >= LEAST_GAIN for gain in gains)
     return {"left_out_skill": fmean(gains) if gains else None, "fitted": fits}
 
 
-def _best(fitted: Sequence[Fitted]) -> int:
+def _best(fitted: Sequence[FittedForecaster]) -> int:
     return min(range(len(fitted)), key=lambda index: fitted[index].loss)
 
 
@@ -240,7 +240,7 @@ def _weights(networks: Sequence[Forecaster]) -> dict[str, Any]:
     }
 
 
-def _validation(fitted: Sequence[Fitted], kept: Sequence[int]) -> dict[str, Any]:
+def _validation(fitted: Sequence[FittedForecaster], kept: Sequence[int]) -> dict[str, Any]:
     """Sum up the scores on the validation blocks: of what is kept, and over all runs."""
     first = fitted[kept[0]]
     found: dict[str, Any] = {"loss": first.loss, "leads": dict(first.leads)}
@@ -249,13 +249,13 @@ def _validation(fitted: Sequence[Fitted], kept: Sequence[int]) -> dict[str, Any]
     return found
 
 
-def _flat(one: Fitted) -> dict[str, Any]:
+def _flat(one: FittedForecaster) -> dict[str, Any]:
     rows = one.leads.items()
     named = {f"{name}_h{lead}": value for lead, row in rows for name, value in row.items()}
     return {"loss": one.loss, **named}
 
 
-def _held_out(planned: Plan, *, final: bool) -> dict[str, Any]:
+def _held_out(planned: TrainPlan, *, final: bool) -> dict[str, Any]:
     """Say which blocks the weights have not seen: of a final fit, those of the test."""
     split = planned.reader.split
     areas = {ROLES.get(role, "unused"): area for role, area in split.areas().items()}
@@ -265,7 +265,7 @@ def _held_out(planned: Plan, *, final: bool) -> dict[str, Any]:
     return {"roles": seen.as_dict(), "areas": areas}
 
 
-def facts(planned: Plan, recipe: Recipe) -> dict[str, Any]:
+def facts(planned: TrainPlan, recipe: TrainSetup) -> dict[str, Any]:
     """Say what was asked and of which data, in JSON values.
 
     The data's hash covers what training may read and nothing else.
@@ -285,7 +285,7 @@ def facts(planned: Plan, recipe: Recipe) -> dict[str, Any]:
 
 
 @contextmanager
-def _workplace(out: str | Path | None, planned: Plan, recipe: Recipe) -> Iterator[Path]:
+def _workplace(out: str | Path | None, planned: TrainPlan, recipe: TrainSetup) -> Iterator[Path]:
     """Lend a folder for checkpoints; one that outlives a kill, if ``out`` is given."""
     if out is None:
         if recipe.fit.devices * recipe.fit.num_nodes > 1:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import RidgeCV
 
-from hmx.mapping.evaluate.rounds import FitPredict, Guess, Rows
+from hmx.mapping.evaluate.rounds import Estimates, FitPredict, Rows
 from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
 from hmx.mapping.spec import MapSpec
@@ -49,8 +49,8 @@ def null_rows(raw: RawWindows, truth: Array, spec: MapSpec) -> dict[str, FitPred
     """
     middle = centre_of(raw)
 
-    def with_features(predict: Callable[[Features, Array, Features, int], Guess]) -> FitPredict:
-        def fit_predict(train: Rows, test: Rows, seed: int) -> Guess:
+    def with_features(predict: Callable[[Features, Array, Features, int], Estimates]) -> FitPredict:
+        def fit_predict(train: Rows, test: Rows, seed: int) -> Estimates:
             x = features(middle, train, spec)
             return predict(x[train], truth[train], x[test], seed)
 
@@ -87,20 +87,20 @@ def features(middle: RawWindows, train: Rows, spec: MapSpec) -> Features:
     return centre(scaled(middle, spec, fit_band_scaler(middle, train, spec)))
 
 
-def _mean(_x: Features, y: Array, new: Features, _seed: int) -> Guess:
-    return Guess(np.full((1, len(new)), y.mean()))
+def _mean(_x: Features, y: Array, new: Features, _seed: int) -> Estimates:
+    return Estimates(np.full((1, len(new)), y.mean()))
 
 
-def _linear(x: Features, y: Array, new: Features, _seed: int) -> Guess:
+def _linear(x: Features, y: Array, new: Features, _seed: int) -> Estimates:
     fitted = RidgeCV(alphas=_ALPHAS).fit(x.astype(np.float64), y)
-    return Guess(fitted.predict(new.astype(np.float64))[None])
+    return Estimates(fitted.predict(new.astype(np.float64))[None])
 
 
-def _boosting(x: Features, y: Array, new: Features, seed: int) -> Guess:
+def _boosting(x: Features, y: Array, new: Features, seed: int) -> Estimates:
     fitted = HistGradientBoostingRegressor(random_state=seed, **_BOOSTING).fit(x, y)
-    return Guess(fitted.predict(new)[None])
+    return Estimates(fitted.predict(new)[None])
 
 
-def _forest(x: Features, y: Array, new: Features, seed: int) -> Guess:
+def _forest(x: Features, y: Array, new: Features, seed: int) -> Estimates:
     mean, spread = fit_forest(x, y, seed).moments(new)
-    return Guess(mean[None], spread)
+    return Estimates(mean[None], spread)

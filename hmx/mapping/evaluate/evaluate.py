@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hmx.errors import BadArgument
 from hmx.mapping.evaluate.baselines import null_rows
-from hmx.mapping.evaluate.rounds import BLEND, Blend, FitPredict, play
+from hmx.mapping.evaluate.rounds import BLEND, Blend, FitPredict, cross_validate
 from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.inputs import RawWindows
 from hmx.mapping.options import MapScoreOptions, MapTrainOptions
@@ -55,7 +55,7 @@ def evaluate(
         Levels of the intervals, and the inner folds that these are learnt from.
     forecasters : mapping of str to callable, optional
         What is judged, the network first: ``fit_predict(train_rows, test_rows, seed)``
-        gives a :class:`hmx.mapping.evaluate.rounds.Guess`, in transformed units. Default:
+        gives a :class:`hmx.mapping.evaluate.rounds.Estimates`, in transformed units. Default:
         the forest is.
     domain : ndarray of float64, (p, 2), optional
         Places of the map, degrees: adds how far the folds test.
@@ -81,7 +81,7 @@ def evaluate(
     mixed = Blend(first, "forest", blend) if blend and first != "forest" else None
     shown = dict.fromkeys([*([BLEND] if mixed else []), first, "forest"])
     splits = {
-        name_folds(folds): play(
+        name_folds(folds): cross_validate(
             everyone, folds, truth, blend=mixed, calibrate=() if number else tuple(shown),
             inner=options.inner, levels=options.level, seed=fit.seed, progress=progress,
         )

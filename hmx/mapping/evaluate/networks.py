@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmx.mapping.evaluate.rounds import FitPredict, Guess, Rows
+from hmx.mapping.evaluate.rounds import Estimates, FitPredict, Rows
 from hmx.mapping.inputs import RawWindows
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import MapSpec
@@ -43,12 +43,12 @@ def networks(
         lie apart, where there are several.
     """
 
-    def fit_predict(train: Rows, test: Rows, seed: int) -> Guess:
+    def fit_predict(train: Rows, test: Rows, seed: int) -> Estimates:
         own = fit.model_copy(update={"seed": fit.seed + seed})
         learnt = learn(raw, values, train, spec=spec, fit=own, groups=groups)
         said = learnt.predict(raw.at(test))  # (members, n, q), of unit variance
         scaled = np.stack([learnt.centre(one[None]) for one in said])
         members = scaled * learnt.target.std + learnt.target.mean
-        return Guess(members, members.std(axis=0, ddof=1) if len(members) > 1 else None)
+        return Estimates(members, members.std(axis=0, ddof=1) if len(members) > 1 else None)
 
     return fit_predict

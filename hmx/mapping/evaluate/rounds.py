@@ -1,6 +1,6 @@
 """Rounds of a map's cross-validation: every sample predicted once, by models that never saw it.
 
-All forecasters play the same rounds. What is predicted is in transformed units, so that
+All forecasters cross_validate the same rounds. What is predicted is in transformed units, so that
 folds are comparable. Intervals are learnt from residuals of the training part alone:
 inner folds of it, dealt in the same blocks, or, where that is too dear, the other outer
 folds.
@@ -29,7 +29,7 @@ BLEND = "blend"
 
 
 @dataclass(frozen=True, eq=False)
-class Guess:
+class Estimates:
     """What a forecaster says of some samples.
 
     Parameters
@@ -54,12 +54,12 @@ class Guess:
         """Its spread, 0 where it says nothing, (n,)."""
         return np.zeros(self.members.shape[1]) if self.spread is None else self.spread
 
-    def at(self, rows: Rows) -> Guess:
+    def at(self, rows: Rows) -> Estimates:
         """Return what is said of some of the samples."""
-        return Guess(self.members[:, rows], self.told[rows])
+        return Estimates(self.members[:, rows], self.told[rows])
 
 
-FitPredict = Callable[[Rows, Rows, int], Guess]  # rows to train on, rows to predict, seed
+FitPredict = Callable[[Rows, Rows, int], Estimates]  # rows to train on, rows to predict, seed
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,15 @@ class Blend:
     second: str = "forest"
     weight: float = 0.5
 
-    def of(self, guesses: Mapping[str, Guess]) -> Guess:
+    def of(self, guesses: Mapping[str, Estimates]) -> Estimates:
         """Blend what the two say."""
         first, second = (guesses[name] for name in (self.first, self.second))
         center = (1 - self.weight) * first.center + self.weight * second.center
-        return Guess(center[None], second.told)
+        return Estimates(center[None], second.told)
 
 
 @dataclass(frozen=True, eq=False)
-class Played:
+class CrossValidated:
     """What forecasters said of all samples, each in the round that held it out.
 
     Parameters
@@ -95,7 +95,7 @@ class Played:
         The rounds.
     truth : ndarray, (n,)
         Transformed units.
-    guesses : mapping of str to Guess
+    guesses : mapping of str to Estimates
         By forecaster.
     bounds : mapping of str to mapping of float to (lower, upper)
         By forecaster and level (percent): prediction intervals, (n,) each.
@@ -105,12 +105,12 @@ class Played:
 
     folds: SiteFolds
     truth: Array
-    guesses: Mapping[str, Guess]
+    guesses: Mapping[str, Estimates]
     bounds: Mapping[str, Mapping[float, Bounds]] = field(default_factory=dict)
     calibration: str = ""
 
 
-def play(
+def cross_validate(
     forecasters: Mapping[str, FitPredict],
     folds: SiteFolds,
     truth: Array,
@@ -121,13 +121,13 @@ def play(
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
     progress: Progress = silent,
-) -> Played:
+) -> CrossValidated:
     """Let forecasters predict every sample from the folds that it is not in.
 
     Parameters
     ----------
     forecasters : mapping of str to callable
-        ``fit_predict(train_rows, test_rows, seed)`` gives a :class:`Guess` of the test
+        ``fit_predict(train_rows, test_rows, seed)`` gives a :class:`Estimates` of the test
         rows; it must look at truths of the training rows alone.
     folds : SiteFolds
         Outer folds, touched once.
@@ -160,7 +160,7 @@ def play(
     forecasters = _counted(forecasters, fits, progress)
     guesses = _all_held_out(forecasters, folds, seed, blend)
 
-    def residuals(train: Rows, number: int) -> dict[str, Guess]:
+    def residuals(train: Rows, number: int) -> dict[str, Estimates]:
         """Predict the training part of a round, held out."""
         if not inner:
             return {name: guesses[name].at(train) for name in calibrate}
@@ -180,29 +180,29 @@ def play(
             for level, (lower, upper) in bounds[name].items():
                 lower[test], upper[test] = learnt.interval(asked.center, asked.told, level)
     how = f"{inner} inner folds of each training part" if inner else "the other outer folds"
-    return Played(folds, truth, guesses, bounds, how if calibrate else "")
+    return CrossValidated(folds, truth, guesses, bounds, how if calibrate else "")
 
 
 def _all_held_out(
     forecasters: Mapping[str, FitPredict], folds: SiteFolds, seed: int, blend: Blend | None
-) -> dict[str, Guess]:
+) -> dict[str, Estimates]:
     """Let every forecaster predict every sample from the folds that it is not in."""
     rounds = list(folds.rounds())
     found = {name: _held_out(fit, rounds, seed) for name, fit in forecasters.items()}
     return found | {BLEND: blend.of(found)} if blend else found
 
 
-def _held_out(fit: FitPredict, rounds: Sequence[tuple[Rows, Rows]], seed: int) -> Guess:
+def _held_out(fit: FitPredict, rounds: Sequence[tuple[Rows, Rows]], seed: int) -> Estimates:
     said = [fit(train, test, seed + 1000 * at) for at, (train, test) in enumerate(rounds)]
     order = np.argsort(np.concatenate([test for _, test in rounds]))
     members = np.concatenate([guess.members for guess in said], axis=1)[:, order]
-    return Guess(members, np.concatenate([guess.told for guess in said])[order])
+    return Estimates(members, np.concatenate([guess.told for guess in said])[order])
 
 
 def _within(fit: FitPredict, rows: Rows) -> FitPredict:
-    """Let a forecaster of all samples play among some of them."""
+    """Let a forecaster of all samples cross_validate among some of them."""
 
-    def fit_predict(train: Rows, test: Rows, seed: int) -> Guess:
+    def fit_predict(train: Rows, test: Rows, seed: int) -> Estimates:
         return fit(rows[train], rows[test], seed)
 
     return fit_predict
@@ -234,7 +234,7 @@ def _counted(
     done = itertools.count(1)
 
     def telling(name: str, fit: FitPredict) -> FitPredict:
-        def fit_predict(train: Rows, test: Rows, seed: int) -> Guess:
+        def fit_predict(train: Rows, test: Rows, seed: int) -> Estimates:
             guess = fit(train, test, seed)
             progress(next(done), total, name)
             return guess

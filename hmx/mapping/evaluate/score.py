@@ -25,7 +25,7 @@ from hmx.mapping.inputs import centre, fit_band_scaler, scaled
 from hmx.mapping.options import MapScoreOptions
 from hmx.mapping.target import fit_target, forward
 from hmx.mapping.train.importance import Importance, Predict, permuted_importance, with_features
-from hmx.mapping.train.recipe import MapRecipe, Prepared, prepare
+from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
 from hmx.progress import QUIET, Talk
 from hmx.provenance import code_version, fingerprint
 from hmx.settings import HARDWARE
@@ -37,7 +37,7 @@ from hmx.splits.site_folds import SiteFolds
 def score(
     obj: Cubelike,
     points: Any,
-    recipe: MapRecipe,
+    recipe: MapTrainSetup,
     options: MapScoreOptions | None = None,
     *,
     out: str | Path | None = None,
@@ -52,7 +52,7 @@ def score(
         Bands on one grid.
     points : DataFrame, GeoDataFrame or path
         Samples.
-    recipe : MapRecipe
+    recipe : MapTrainSetup
         How a mapper is made; its split is the one that it is judged by.
     options : MapScoreOptions, optional
         Other splits beside it, levels, inner folds.
@@ -94,7 +94,7 @@ def score(
 
 
 def _played(
-    prepared: Prepared, recipe: MapRecipe, options: MapScoreOptions, talk: Talk
+    prepared: Prepared, recipe: MapTrainSetup, options: MapScoreOptions, talk: Talk
 ) -> MapScorecard:
     """Fit and score everyone on all ways of folding."""
     fit = recipe.fit
@@ -115,14 +115,14 @@ def _played(
     return replace(card, importance=_importance(prepared, recipe, several[0]))
 
 
-def _splits(recipe: MapRecipe, options: MapScoreOptions) -> list[SplitOptions]:
+def _splits(recipe: MapTrainSetup, options: MapScoreOptions) -> list[SplitOptions]:
     """List the split that is judged by, and those beside it."""
     own = recipe.split
     others = [method for method in options.beside if method != own.method]
     return [own, *(SplitOptions(method=method, folds=own.folds) for method in others)]
 
 
-def _importance(prepared: Prepared, recipe: MapRecipe, folds: SiteFolds) -> Importance:
+def _importance(prepared: Prepared, recipe: MapTrainSetup, folds: SiteFolds) -> Importance:
     """Tell how much a forest loses on held-out folds without each band."""
     spec, every = prepared.spec, np.arange(len(prepared.samples))
     scaler = fit_band_scaler(prepared.raw, every, spec)  # a forest sees order alone
@@ -138,7 +138,7 @@ def _importance(prepared: Prepared, recipe: MapRecipe, folds: SiteFolds) -> Impo
     return permuted_importance(grown, folds, truth, bands, seed=recipe.fit.seed)
 
 
-def fingerprint_of(prepared: Prepared, recipe: MapRecipe, options: MapScoreOptions) -> str:
+def fingerprint_of(prepared: Prepared, recipe: MapTrainSetup, options: MapScoreOptions) -> str:
     """Hash all that decides a scorecard: samples, what lies around them, and how."""
     digest = hashlib.sha256()
     arrays = (*vars(prepared.raw).values(), prepared.values, prepared.samples.lonlat)

@@ -1,7 +1,7 @@
 """Scorecard of a map: every forecaster on the same held-out samples, and what to use.
 
 For each way of folding it holds what forecasters said of every sample
-(:class:`hmx.mapping.evaluate.rounds.Played`); all figures follow from that.
+(:class:`hmx.mapping.evaluate.rounds.CrossValidated`); all figures follow from that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hmx.errors import BadArgument, SourceError, missing_variable
 from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json, finite
 from hmx.files.paths import absolute
-from hmx.mapping.evaluate.rounds import BLEND, Played
+from hmx.mapping.evaluate.rounds import BLEND, CrossValidated
 from hmx.mapping.evaluate.stored import csv_of, describe, pack, part_of, predictions_csv, unpack
 from hmx.mapping.evaluate.text import as_text
 from hmx.mapping.evaluate.verdict import verdict
@@ -61,7 +61,7 @@ class MapScorecard:
 
     Parameters
     ----------
-    splits : mapping of str to Played
+    splits : mapping of str to CrossValidated
         By name of the folds, such as ``"blocks of 20 km"``; the first is judged by.
     model : str, optional
         The forecaster that is judged. Default: the blend, or the ensemble of the first
@@ -86,7 +86,7 @@ class MapScorecard:
         If model or reference is not among the forecasters.
     """
 
-    splits: Mapping[str, Played]
+    splits: Mapping[str, CrossValidated]
     model: str = ""
     reference: str = "forest"
     scale: str = "transformed"
@@ -113,7 +113,7 @@ class MapScorecard:
         return next(iter(self.splits))
 
     @property
-    def _first(self) -> Played:
+    def _first(self) -> CrossValidated:
         return self.splits[self.main]
 
     @cached_property
@@ -205,7 +205,7 @@ class MapScorecard:
         return scales
 
     def _figures(
-        self, played: Played, name: str, turn: Callable[[Array], Array]
+        self, played: CrossValidated, name: str, turn: Callable[[Array], Array]
     ) -> Iterator[tuple[str, Figures]]:
         """Yield the strata of a forecaster with their figures."""
         base = name.removesuffix(ENSEMBLE)
@@ -387,7 +387,7 @@ def _over_members(truth: Array, members: list[Array]) -> Figures:
     return mean | sd | {"members": float(len(members))}
 
 
-def _by_fold(played: Played, inside: NDArray[np.bool_], level: float) -> Figures:
+def _by_fold(played: CrossValidated, inside: NDArray[np.bool_], level: float) -> Figures:
     """Find the folds with the least and the largest share inside."""
     fold = played.folds.fold
     shares = np.bincount(fold, inside) / np.bincount(fold)

@@ -12,10 +12,10 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from hmx.files.durable import Folder
-from hmx.mapping.evaluate.rounds import Array, Guess, Played
+from hmx.mapping.evaluate.rounds import Array, CrossValidated, Estimates
 from hmx.splits.site_folds import SiteFolds
 
-Rounds = Mapping[str, Played]
+Rounds = Mapping[str, CrossValidated]
 _ENDS = ("lower", "upper")
 
 
@@ -36,7 +36,7 @@ def pack(splits: Rounds) -> bytes:
 
     Parameters
     ----------
-    splits : mapping of str to Played
+    splits : mapping of str to CrossValidated
         By name of the folds.
     """
     arrays: dict[str, Array] = {}
@@ -56,7 +56,7 @@ def pack(splits: Rounds) -> bytes:
 
 def unpack(
     data: bytes, described: Mapping[str, Any], folds: Mapping[str, SiteFolds]
-) -> dict[str, Played]:
+) -> dict[str, CrossValidated]:
     """Build rounds of what :func:`pack` and :func:`describe` gave.
 
     Parameters
@@ -79,7 +79,9 @@ def unpack(
         if len(truth) != known:
             raise ValueError(f"{len(truth)} samples in the rounds, and {known} in their folds")
         guesses = {
-            name: Guess(arrays[f"{number}/{name}/members"], arrays.get(f"{number}/{name}/spread"))
+            name: Estimates(
+                arrays[f"{number}/{name}/members"], arrays.get(f"{number}/{name}/spread")
+            )
             for name in told["guesses"]
         }
         bounds = {
@@ -89,7 +91,7 @@ def unpack(
             }
             for name, levels in told["levels"].items()
         }
-        splits[split] = Played(folds[split], truth, guesses, bounds, told["calibration"])
+        splits[split] = CrossValidated(folds[split], truth, guesses, bounds, told["calibration"])
     return splits
 
 

@@ -21,8 +21,8 @@ from hmx.mapping.inputs import Windows
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import TargetScaler
 from hmx.mapping.target import error_of, forward
-from hmx.mapping.train.module import Lessons, MapperFit, lessons_of
-from hmx.mapping.train.transfer import Taken, take_over
+from hmx.mapping.train.module import MapperFit, TrainingTensors, training_tensors
+from hmx.mapping.train.transfer import Transferred, copy_trunk
 from hmx.networks.cnn_lstm import Mapper, build
 from hmx.networks.options import MapperOptions
 from hmx.progress import Progress, silent
@@ -44,7 +44,7 @@ class FittedMapper:
     history : tuple of mapping
         Figures of each epoch: ``train_loss``, ``lr`` and, with validation samples,
         ``val_loss``.
-    taken : Taken, optional
+    taken : Transferred, optional
         What it took over from another network.
     """
 
@@ -52,7 +52,7 @@ class FittedMapper:
     epochs: int
     loss: float
     history: tuple[Mapping[str, float], ...]
-    taken: Taken | None = None
+    taken: Transferred | None = None
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return the weights by parameter name."""
@@ -108,18 +108,18 @@ def fit_network(
     pl.seed_everything(fit.seed, verbose=False)
     steps, dynamic = windows.dynamic.shape[1:3]
     network = build(options, dynamic=dynamic, static=windows.static.shape[1], steps=steps)
-    taken = None if init_from is None else take_over(network, init_from)
+    taken = None if init_from is None else copy_trunk(network, init_from)
     sigma = 0.5 * float(values[train_rows].std()) if fit.sigma is None else fit.sigma
     sigma = sigma or 1.0  # of a constant target, whose errors weigh alike
 
-    def lessons(rows: np.ndarray) -> Lessons:
+    def lessons(rows: np.ndarray) -> TrainingTensors:
         own = values[rows]
         errors = error_of(own, target, sigma=sigma, relative=fit.sigma_relative)
-        return lessons_of(windows.at(rows), forward(own, target), errors)
+        return training_tensors(windows.at(rows), forward(own, target), errors)
 
     judged = lessons(valid_rows) if valid_rows is not None and len(valid_rows) else None
     module = MapperFit(network, lessons(train_rows), fit, judged=judged)
-    keeper = _Keeper(progress, fit.patience)
+    keeper = _BestWeights(progress, fit.patience)
     with quiet(), interruptible():
         _trainer(fit, keeper, logs).fit(module)
     if keeper.best is not None:
@@ -128,7 +128,7 @@ def fit_network(
     return FittedMapper(network, keeper.epochs, keeper.loss, tuple(keeper.rows), taken)
 
 
-def _trainer(fit: MapTrainOptions, keeper: _Keeper, logs: Sequence[Any]) -> pl.Trainer:
+def _trainer(fit: MapTrainOptions, keeper: _BestWeights, logs: Sequence[Any]) -> pl.Trainer:
     return pl.Trainer(
         **hardware(fit),
         max_epochs=fit.epochs,
@@ -145,7 +145,7 @@ def _trainer(fit: MapTrainOptions, keeper: _Keeper, logs: Sequence[Any]) -> pl.T
     )
 
 
-class _Keeper(Callback):
+class _BestWeights(Callback):
     """Keeps the figures of each epoch and the best weights; tells progress, and when to stop."""
 
     def __init__(self, progress: Progress, patience: int):

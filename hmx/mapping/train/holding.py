@@ -25,7 +25,7 @@ from hmx.splits.site_folds import SiteFolds
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class OutOfFold:
     """What is said of each sample by those that have not seen it.
 
     Parameters
@@ -51,7 +51,7 @@ def hold_out(
     folds: SiteFolds,
     *,
     progress: Progress = silent,
-) -> HeldOut:
+) -> OutOfFold:
     """Fit anew without each fold, and say what the map would have said there.
 
     Parameters
@@ -90,4 +90,4 @@ def hold_out(
 
     bands = dict.fromkeys(spec.features)
     importance = permuted_importance(grown, folds, truth, tuple(bands), seed=fit.seed)
-    return HeldOut(folds, Estimate(center, spread), importance)
+    return OutOfFold(folds, Estimate(center, spread), importance)

@@ -23,7 +23,7 @@ _MOST = 1024  # windows predicted at once
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingTensors:
     """Samples to learn from, in memory, in the network's units.
 
     Parameters
@@ -42,15 +42,15 @@ class Lessons:
     def __len__(self) -> int:
         return len(self.truth)
 
-    def at(self, rows: Tensor) -> Lessons:
+    def at(self, rows: Tensor) -> TrainingTensors:
         """Return some of the samples, by position."""
-        return Lessons(*(part[rows] for part in vars(self).values()))
+        return TrainingTensors(*(part[rows] for part in vars(self).values()))
 
-    def turned(self, rng: np.random.Generator) -> Lessons:
+    def turned(self, rng: np.random.Generator) -> TrainingTensors:
         """Turn and mirror each window at random: one of the eight symmetries of a square."""
         which = torch.from_numpy(rng.integers(8, size=(len(self), 1)))
         pixels = _symmetries(self.dynamic.shape[-1])[which]  # (n, 1, w * w)
-        return Lessons(
+        return TrainingTensors(
             _picked(self.dynamic, pixels), _picked(self.static, pixels), self.truth, self.sigma
         )
 
@@ -72,7 +72,7 @@ class Batches(IterableDataset):
 
     Parameters
     ----------
-    lessons : Lessons
+    lessons : TrainingTensors
         All training samples.
     fit : MapTrainOptions
         Batch, balance and augmentation.
@@ -84,7 +84,7 @@ class Batches(IterableDataset):
 
     def __init__(
         self,
-        lessons: Lessons,
+        lessons: TrainingTensors,
         fit: MapTrainOptions,
         *,
         key: tuple[int, ...],
@@ -96,7 +96,7 @@ class Batches(IterableDataset):
     def __len__(self) -> int:
         return max(1, len(self.lessons) // self.fit.batch)
 
-    def __iter__(self) -> Iterator[Lessons]:
+    def __iter__(self) -> Iterator[TrainingTensors]:
         size = min(self.fit.batch, len(self.lessons))
         values, bins = self.lessons.truth.numpy(), self.fit.balance
         rng = np.random.default_rng((*self.key, self.rank))
@@ -112,27 +112,27 @@ class MapperFit(pl.LightningModule):
     ----------
     network : Mapper
         Untrained, or partly trained.
-    lessons : Lessons
+    lessons : TrainingTensors
         To learn from.
     fit : MapTrainOptions
         Of the fit.
-    judged : Lessons, optional
+    judged : TrainingTensors, optional
         Held out, to choose the best weights.
     """
 
     def __init__(
         self,
         network: Mapper,
-        lessons: Lessons,
+        lessons: TrainingTensors,
         fit: MapTrainOptions,
         *,
-        judged: Lessons | None = None,
+        judged: TrainingTensors | None = None,
     ):
         super().__init__()
         self.network, self.lessons, self.fit, self.judged = network, lessons, fit, judged
         self.loss = scorer(network.options, fit)
 
-    def training_step(self, batch: Lessons, index: int) -> Tensor:
+    def training_step(self, batch: TrainingTensors, index: int) -> Tensor:
         """Return the loss of one batch."""
         value = self.loss(self.network(batch.dynamic, batch.static), batch.truth, batch.sigma)
         if not torch.isfinite(value):
@@ -175,7 +175,7 @@ class MapperFit(pl.LightningModule):
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Move a batch to a device."""
-        return Lessons(*(part.to(device) for part in vars(batch).values()))
+        return TrainingTensors(*(part.to(device) for part in vars(batch).values()))
 
 
 def predict(network: Mapper, dynamic: Tensor, static: Tensor) -> Tensor:
@@ -202,9 +202,9 @@ def predict(network: Mapper, dynamic: Tensor, static: Tensor) -> Tensor:
     return torch.cat(parts) if parts else torch.zeros(0, network.outputs)
 
 
-def lessons_of(windows: Windows, truth: np.ndarray, sigma: np.ndarray) -> Lessons:
+def training_tensors(windows: Windows, truth: np.ndarray, sigma: np.ndarray) -> TrainingTensors:
     """Put windows, targets and errors, in the network's units, into tensors."""
-    return Lessons(
+    return TrainingTensors(
         torch.from_numpy(windows.dynamic),
         torch.from_numpy(windows.static),
         torch.as_tensor(truth, dtype=torch.float32),

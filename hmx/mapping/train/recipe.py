@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hmx.cube.bands import Bands, enter_bands
+from hmx.cube.bands import Bands, as_bands
 from hmx.cube.cube import Cubelike
 from hmx.features.transforms import check_transforms
 from hmx.mapping.classes import class_notes
@@ -36,7 +36,7 @@ _LOOKED_AT = 1 << 24  # pixels of a grid up to which places without data are lef
 
 
 @dataclass(frozen=True)
-class MapRecipe:
+class MapTrainSetup:
     """What a mapper is made of.
 
     Parameters
@@ -162,7 +162,7 @@ class Prepared:
         return domain(self.bands.grid, known, seed=seed)
 
 
-def prepare(obj: Cubelike, source: Any, recipe: MapRecipe) -> Prepared:
+def prepare(obj: Cubelike, source: Any, recipe: MapTrainSetup) -> Prepared:
     """Read points and cube.
 
     Parameters
@@ -171,7 +171,7 @@ def prepare(obj: Cubelike, source: Any, recipe: MapRecipe) -> Prepared:
         Bands on one grid.
     source : DataFrame, GeoDataFrame or path
         Points.
-    recipe : MapRecipe
+    recipe : MapTrainSetup
         Says what of them counts.
 
     Raises
@@ -181,7 +181,7 @@ def prepare(obj: Cubelike, source: Any, recipe: MapRecipe) -> Prepared:
     """
     chosen = recipe.points.model_dump(exclude={"min_valid"})
     points = read_points(source, **chosen)
-    bands = enter_bands(obj, dynamic=recipe.dynamic, static=recipe.static)
+    bands = as_bands(obj, dynamic=recipe.dynamic, static=recipe.static)
     network, least = recipe.network, recipe.points.min_valid
     samples, report = join(
         points, bands, window=network.window, history=network.history, min_valid=least

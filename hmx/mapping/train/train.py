@@ -28,9 +28,9 @@ from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import centre, scaled
 from hmx.mapping.spec import TargetScaler
 from hmx.mapping.target import central, forward, inverse, ratio_of
-from hmx.mapping.train.holding import HeldOut, hold_out
+from hmx.mapping.train.holding import OutOfFold, hold_out
 from hmx.mapping.train.learning import Learnt, learn
-from hmx.mapping.train.recipe import MapRecipe, Prepared, prepare
+from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
 from hmx.mapping.train.transfer import trunk_of
 from hmx.progress import QUIET, Progress, Talk
 from hmx.provenance import code_version
@@ -40,7 +40,7 @@ from hmx.training.tracking import LOG, close, log_bundle, log_summary, logged_ro
 from hmx.uncertainty.applicability import Applicability
 from hmx.uncertainty.conformal import Conformal
 
-__all__ = ["MapRecipe", "train"]
+__all__ = ["MapTrainSetup", "train"]
 
 
 @independent
@@ -48,7 +48,7 @@ __all__ = ["MapRecipe", "train"]
 def train(
     obj: Cubelike,
     points: Any,
-    recipe: MapRecipe,
+    recipe: MapTrainSetup,
     *,
     out: str | Path | None = None,
     talk: Talk = QUIET,
@@ -61,7 +61,7 @@ def train(
         Bands on one grid.
     points : DataFrame, GeoDataFrame or path
         Samples.
-    recipe : MapRecipe
+    recipe : MapTrainSetup
         What to fit, and how.
     out : str or Path, optional
         Folder for the bundle.
@@ -114,7 +114,7 @@ def train(
     return bundle if leads_processes() or out is None else as_model(MapBundle, str(out))
 
 
-def _start(recipe: MapRecipe) -> MapBundle | None:
+def _start(recipe: MapTrainSetup) -> MapBundle | None:
     return None if recipe.init_from is None else as_model(MapBundle, recipe.init_from)
 
 
@@ -123,7 +123,7 @@ def _trunk(start: MapBundle | None, prepared: Prepared) -> Mapping[str, np.ndarr
 
 
 @contextmanager
-def _workplace(out: str | Path | None, recipe: MapRecipe) -> Iterator[Path]:
+def _workplace(out: str | Path | None, recipe: MapTrainSetup) -> Iterator[Path]:
     """Lend a folder for logs; beside ``out``, so that the next run sweeps what a kill leaves."""
     if out is None or follows(recipe.fit):
         with tempfile.TemporaryDirectory(prefix="hmx-training-") as folder:
@@ -151,7 +151,7 @@ def _require_like(start: MapBundle | None, prepared: Prepared) -> None:
 
 
 def _bundle(
-    prepared: Prepared, recipe: MapRecipe, learnt: Learnt, progress: Progress, started: float
+    prepared: Prepared, recipe: MapTrainSetup, learnt: Learnt, progress: Progress, started: float
 ) -> MapBundle:
     """Put together all it takes to map: networks, forest, intervals, applicability."""
     fit, spec = recipe.fit, learnt.spec
@@ -189,7 +189,9 @@ def _bundle(
     )
 
 
-def _scores(prepared: Prepared, target: TargetScaler, held: HeldOut) -> dict[str, dict[str, float]]:
+def _scores(
+    prepared: Prepared, target: TargetScaler, held: OutOfFold
+) -> dict[str, dict[str, float]]:
     """Score what was said of held-out samples, in transformed and in native units."""
     center = held.estimate.center
     scales = {
@@ -204,7 +206,7 @@ def _taken(learnt: Learnt) -> dict[str, list[str]] | None:
     return None if taken is None else {"names": list(taken.names), "left": list(taken.left)}
 
 
-def _facts(prepared: Prepared, recipe: MapRecipe) -> dict[str, Any]:
+def _facts(prepared: Prepared, recipe: MapTrainSetup) -> dict[str, Any]:
     """Say what was asked and of which data, in JSON values."""
     labels = prepared.bands.labels
     return {
@@ -222,7 +224,7 @@ class _Logs:
     def __init__(
         self,
         folder: Path,
-        recipe: MapRecipe,
+        recipe: MapTrainSetup,
         facts: Mapping[str, Any],
         *,
         out: str | Path | None,

@@ -17,7 +17,7 @@ _OF_BANDS = ("convs.0.weight",)  # a column of it is a band
 
 
 @dataclass(frozen=True)
-class Taken:
+class Transferred:
     """What a network took over.
 
     Parameters
@@ -53,7 +53,7 @@ def trunk_of(
     return {name: w for name, w in weights.items() if same or name not in _OF_BANDS}
 
 
-def take_over(network: Mapper, weights: Mapping[str, np.ndarray]) -> Taken:
+def copy_trunk(network: Mapper, weights: Mapping[str, np.ndarray]) -> Transferred:
     """Copy the trunk of a trained network into another, by name and shape.
 
     The head and the skip stay as they are: they say how features become the quantity,
@@ -80,4 +80,4 @@ def take_over(network: Mapper, weights: Mapping[str, np.ndarray]) -> Taken:
             "network options of the model that you start from: hmx info MODEL shows them."
         )
     network.load_state_dict({**own, **{n: torch.from_numpy(weights[n].copy()) for n in fits}})
-    return Taken(tuple(fits), tuple(name for name in trunk if name not in fits))
+    return Transferred(tuple(fits), tuple(name for name in trunk if name not in fits))

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from hmx.networks.convlstm import ConvLSTMCell
-from hmx.networks.forecaster import Forecaster, Seen
+from hmx.networks.forecaster import Forecaster, NetworkInputs
 from hmx.networks.stream.kernels import Head, Layer, update
 from hmx.networks.stream.regions import SCALARS, STRIP, Layout, clip, grow
 from hmx.windows import Span, Window
@@ -105,12 +105,12 @@ class Rollout:
             for index, cell in enumerate(network.body.core.cells)
         ]
 
-    def __call__(self, seen: Seen, *, h: int, crop: Window | None = None) -> Tensor:
+    def __call__(self, seen: NetworkInputs, *, h: int, crop: Window | None = None) -> Tensor:
         """Forecast the distributions of the next steps of one window.
 
         Parameters
         ----------
-        seen : Seen
+        seen : NetworkInputs
             Of one window, without ``b``; nothing known ahead.
         h : int
             Leads.
@@ -174,7 +174,7 @@ class _Stream:
     ``series`` (t + h, y, x) starts with the past and ends with the means.
     """
 
-    def __init__(self, rollout: Rollout, plan: Layout, seen: Seen):
+    def __init__(self, rollout: Rollout, plan: Layout, seen: NetworkInputs):
         past, h = seen.past, plan.h
         self.rollout, self.plan, self.history, self.rows = rollout, plan, plan.history, plan.rows
         self.series = torch.cat((past, past.new_empty((h, *past.shape[1:]))))

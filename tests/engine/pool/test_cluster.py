@@ -28,7 +28,7 @@ from distributed import Client, Nanny, SpecCluster, Worker
 from distributed.comm import inproc
 
 from hmx.engine.options import DaskSection
-from hmx.engine.pool import cluster, workers
+from hmx.engine.pool import cluster
 from hmx.engine.pool.cluster import check, connect, require_same
 from hmx.engine.pool.lifecycle import in_one_piece
 from hmx.engine.pool.workers import choose_gpus, worker_specs
@@ -150,7 +150,7 @@ def test_the_client_is_not_dasks_default() -> None:
 def test_workers_are_processes_that_start_with_their_share_of_threads(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "CPU_COUNT", 6)  # Dask's own choice is 1, whatever there is
+    monkeypatch.setattr("hmx.hardware.CPU_COUNT", 6)  # Dask's own choice is 1, whatever there is
     share = str(threads_each(2))
     assert share == "3"
     with connect(section(workers=3), tasks=2, device="cpu") as pool:  # never more than tasks
@@ -170,7 +170,7 @@ def test_workers_are_processes_that_start_with_their_share_of_threads(
 
 
 def test_a_worker_that_dies_is_replaced_by_one_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "CPU_COUNT", 6)
+    monkeypatch.setattr("hmx.hardware.CPU_COUNT", 6)
     with connect(section(workers=1), tasks=2, device="cpu") as pool:
         [pid] = pool.client.run(os.getpid).values()
         os.kill(pid, signal.SIGKILL)
@@ -443,7 +443,7 @@ def test_two_tasks_are_in_flight_on_a_gpu_that_is_theirs(monkeypatch: pytest.Mon
 def test_cores_are_shared_out_and_a_limit_that_is_set_holds(
     cores: int, count: int, given: str, each: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "CPU_COUNT", cores)
+    monkeypatch.setattr("hmx.hardware.CPU_COUNT", cores)
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     assert threads_each(count) == each
 

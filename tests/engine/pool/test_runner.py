@@ -18,7 +18,7 @@ from distributed.comm import CommClosedError
 
 from hmx.engine.options import DaskSection
 from hmx.engine.pool.cluster import Pool, connect
-from hmx.engine.pool.runner import Call, _Flight, _there, run_windows
+from hmx.engine.pool.runner import Task, _Flight, _there, run_windows
 from hmx.errors import BundleError, JobFailed
 
 
@@ -34,7 +34,7 @@ def touch(index: tuple[int, int], folder: str, threads: int | None = None) -> No
 
 def test_every_call_runs_once(pool: Pool, tmp_path: Path) -> None:
     done: list[Any] = []
-    calls = [Call((i, j), (str(tmp_path),)) for i in range(5) for j in range(7)]
+    calls = [Task((i, j), (str(tmp_path),)) for i in range(5) for j in range(7)]
     assert run_windows(pool, touch, calls, on_done=lambda i, _: done.append(i)) == []
     assert sorted(done) == [call.index for call in calls]
     assert len(list(tmp_path.iterdir())) == 35
@@ -43,11 +43,11 @@ def test_every_call_runs_once(pool: Pool, tmp_path: Path) -> None:
 def test_calls_are_drawn_as_room_appears(pool: Pool, tmp_path: Path) -> None:
     drawn, ahead = 0, []
 
-    def calls() -> Iterator[Call]:
+    def calls() -> Iterator[Task]:
         nonlocal drawn
         for i in range(60):
             drawn += 1
-            yield Call((i, 0), (str(tmp_path),))
+            yield Task((i, 0), (str(tmp_path),))
 
     done: list[Any] = []
     run_windows(pool, touch, calls(), on_done=lambda i, _: (done.append(i), ahead.append(drawn)))
@@ -61,7 +61,7 @@ def name(index: tuple[int, int], threads: int | None = None) -> str:
 
 def test_what_a_call_returns_is_told(pool: Pool) -> None:
     told: dict[Any, str] = {}
-    run_windows(pool, name, [Call((i, 0)) for i in range(5)], on_done=told.__setitem__)
+    run_windows(pool, name, [Task((i, 0)) for i in range(5)], on_done=told.__setitem__)
     assert told == {(i, 0): f"call {i}" for i in range(5)}
 
 
@@ -74,7 +74,7 @@ def sometimes(index: tuple[int, int], folder: str, threads: int | None = None) -
 
 def test_a_call_is_tried_three_times_and_the_rest_goes_on(pool: Pool, tmp_path: Path) -> None:
     done: list[Any] = []
-    calls = [Call((i, 0), (str(tmp_path),)) for i in (4, 1, 2, 3, 9)]
+    calls = [Task((i, 0), (str(tmp_path),)) for i in (4, 1, 2, 3, 9)]
     failures = run_windows(pool, sometimes, calls, on_done=lambda i, _: done.append(i))
     assert sorted(done) == [(1, 0), (2, 0), (3, 0)]
     assert sorted(f.index for f in failures) == [(4, 0), (9, 0)]
@@ -91,7 +91,7 @@ def test_a_worker_that_others_started_uses_its_own_threads(
     pool: Pool, tmp_path: Path, given: int | None, used: str
 ) -> None:
     there = replace(pool, threads=given)
-    run_windows(there, remember_threads, [Call((0, 0), (str(tmp_path),))])
+    run_windows(there, remember_threads, [Task((0, 0), (str(tmp_path),))])
     assert [path.name for path in tmp_path.iterdir()] == [used]
 
 
@@ -106,7 +106,7 @@ def test_a_worker_of_many_threads_holds_two_windows_at_a_time() -> None:
         held -= 1
 
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda n: _there(work, 1, Call((n, 0))), range(16)))
+        list(threads.map(lambda n: _there(work, 1, Task((n, 0))), range(16)))
     assert max(most) == 2
     assert len(most) == 16
 
@@ -137,7 +137,7 @@ def test_a_worker_that_dies_before_it_told_is_no_scheduler_that_went_away(
 
         monkeypatch.setattr(_Flight, "_next", next_)
         told: list[Any] = []
-        calls = [Call((0, 0), (str(tmp_path),))]
+        calls = [Task((0, 0), (str(tmp_path),))]
         failures = run_windows(pool, dawdle, calls, on_done=lambda *done: told.append(done))
     assert (failures, told) == ([], [((0, 0), "after 1")])
 
@@ -148,7 +148,7 @@ def hopeless(index: tuple[int, int], threads: int | None = None) -> None:
 
 def test_an_error_of_ours_ends_the_job_at_once(pool: Pool) -> None:
     with pytest.raises(BundleError, match="the model has changed"):
-        run_windows(pool, hopeless, [Call((i, 0)) for i in range(50)])
+        run_windows(pool, hopeless, [Task((i, 0)) for i in range(50)])
 
 
 class Unreachable:
@@ -169,7 +169,7 @@ def test_whichever_request_finds_the_scheduler_gone_the_job_says_so(
 ) -> None:
     lost = replace(pool, client=Unreachable(pool.client, fails=request_))
     with pytest.raises(JobFailed, match="the Dask scheduler has gone away"):
-        run_windows(lost, touch, [Call((0, 0), (str(tmp_path),))])
+        run_windows(lost, touch, [Task((0, 0), (str(tmp_path),))])
 
 
 def test_a_result_that_cannot_be_fetched_any_more_says_so(
@@ -180,4 +180,4 @@ def test_a_result_that_cannot_be_fetched_any_more_says_so(
 
     monkeypatch.setattr(Future, "result", gone)
     with pytest.raises(JobFailed, match="the Dask scheduler has gone away"):
-        run_windows(pool, name, [Call((0, 0))])
+        run_windows(pool, name, [Task((0, 0))])

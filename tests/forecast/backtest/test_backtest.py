@@ -18,7 +18,7 @@ from hmx.forecast.backtest import boosting
 from hmx.forecast.backtest.backtest import backtest, evaluate
 from hmx.forecast.backtest.boosting import Sampler
 from hmx.forecast.backtest.forecasters import NAMES, choose, fit_baselines
-from hmx.forecast.backtest.handover import Fitted
+from hmx.forecast.backtest.handover import SavedBaselines
 from hmx.forecast.backtest.judging import calibrated_knots, levels_of
 from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.forecast.backtest.scoring import InOrder
@@ -388,9 +388,9 @@ def test_a_sample_of_pixels_is_unbiased_and_bounded() -> None:
 
 def test_boosting_forecasts_a_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boosting, "_TREES", {"max_iter": 10, "early_stopping": False})
-    from hmx.cube.cube import enter
+    from hmx.cube.cube import as_cube
 
-    cube = enter(make_cube((40, 50), steps=5))
+    cube = as_cube(make_cube((40, 50), steps=5))
     past = replace(cube, data=cube.data.isel(time=slice(0, 4)))
     fitted = fit_baselines(past, NAMES, (1, 2), split=None, seed=0, span=1.0)
     assert fitted.ridge is not None
@@ -407,12 +407,12 @@ def test_boosting_forecasts_a_distribution(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_baselines_that_were_changed_on_disk_are_not_loaded(tmp_path: Path) -> None:
-    from hmx.cube.cube import enter
+    from hmx.cube.cube import as_cube
     from hmx.errors import JobFailed
 
-    cube = enter(make_cube((16, 16), steps=4))
+    cube = as_cube(make_cube((16, 16), steps=4))
     fitted = fit_baselines(cube, choose([], (16, 16)), (1,), split=None, seed=0, span=1.0)
-    saved = Fitted.save(fitted, tmp_path / "b.bin")
+    saved = SavedBaselines.save(fitted, tmp_path / "b.bin")
     (tmp_path / "b.bin").write_bytes(b"cos\nsystem\n")
     with pytest.raises(JobFailed, match="has changed since"):
         saved.load()

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hmx.cube.cube import enter
+from hmx.cube.cube import as_cube
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.forecast.options import split_fitting
-from hmx.forecast.train.data import Chips, Draw, HeldOut, Reader, Sample, _turn
-from hmx.forecast.train.recipe import Plan, Recipe, plan
+from hmx.forecast.train.data import Chips, Draw, HeldOutWindows, Reader, Sample, _turn
+from hmx.forecast.train.recipe import TrainPlan, TrainSetup, plan
 from hmx.networks.forecaster import reach
 from hmx.splits import TRAIN, VALIDATION
 from hmx.windows import Span, Window
@@ -22,10 +22,10 @@ from tests.make.cubes import make_cube
 SMALL = {"width": 3, "trunk": (1,), "context": (1, 3), "history": 2}
 
 
-def plan_of(ds: xr.Dataset, **options: Any) -> Plan:
+def plan_of(ds: xr.Dataset, **options: Any) -> TrainPlan:
     network, fit = split_fitting({**SMALL, **options})
-    recipe = Recipe("hm", (), ("elevation",), network, fit)
-    return plan(enter(ds, target="hm", dynamic=(), static=("elevation",)), recipe)
+    recipe = TrainSetup("hm", (), ("elevation",), network, fit)
+    return plan(as_cube(ds, target="hm", dynamic=(), static=("elevation",)), recipe)
 
 
 def reader_of(ds: xr.Dataset, **options: Any) -> Reader:
@@ -33,16 +33,16 @@ def reader_of(ds: xr.Dataset, **options: Any) -> Reader:
 
 
 @pytest.fixture(scope="module")
-def made() -> Plan:
+def made() -> TrainPlan:
     return plan_of(make_cube((120, 130)), h=3, chip=64)
 
 
 @pytest.fixture(scope="module")
-def reader(made: Plan) -> Reader:
+def reader(made: TrainPlan) -> Reader:
     return made.reader
 
 
-def chips(made: Plan, *, focus: float = 0.0, **options: Any) -> Chips:
+def chips(made: TrainPlan, *, focus: float = 0.0, **options: Any) -> Chips:
     settings = {"batch": 4, "steps": 2, "key": (0, 0)} | options
     draw = Draw.of(made.reader, made.scanned.changed, focus)
     return Chips(made.reader, draw, 64, **settings)
@@ -52,7 +52,7 @@ def arrays_of(sample: Sample) -> list[np.ndarray]:
     return [*sample.inputs.tensors(), sample.truth, sample.weight, sample.inner, sample.distance]
 
 
-def test_a_chip_is_a_function_of_seed_epoch_and_number(made: Plan) -> None:
+def test_a_chip_is_a_function_of_seed_epoch_and_number(made: TrainPlan) -> None:
     def same(one: Sample, other: Sample) -> bool:
         return all(map(np.array_equal, arrays_of(one), arrays_of(other)))
 
@@ -64,7 +64,7 @@ def test_a_chip_is_a_function_of_seed_epoch_and_number(made: Plan) -> None:
     assert not same(chip, chips(made, key=(1, 0)).chip(0, 3))
 
 
-def test_processes_share_an_epoch_without_overlap(made: Plan) -> None:
+def test_processes_share_an_epoch_without_overlap(made: TrainPlan) -> None:
     alone = [batch.seen.past.numpy() for batch in chips(made)]
     ranks = [[b.seen.past.numpy() for b in chips(made, rank=r, world=2)] for r in (0, 1)]
     for step in range(2):
@@ -122,7 +122,7 @@ def test_leads_without_truth_are_never_scored(reader: Reader) -> None:
 
 
 def test_held_out_blocks_are_scored_whole_and_once(reader: Reader) -> None:
-    held = HeldOut(reader, VALIDATION, most=1000, seed=0)
+    held = HeldOutWindows(reader, VALIDATION, most=1000, seed=0)
     scored = np.zeros(reader.cube.grid.shape, int)
     halo = reach(reader.spec.network, reader.spec.h)
     for index, (core, origin) in enumerate(held.pairs):
@@ -174,7 +174,7 @@ def test_a_turned_sample_is_the_sample_of_the_turned_cube(quarters: int, mirror:
     assert np.abs(want.inputs.static[aspects]).max() > 0.5, "slopes must face somewhere"
 
 
-def test_jitter_moves_known_static_covariates_and_nothing_else(lively: Plan) -> None:
+def test_jitter_moves_known_static_covariates_and_nothing_else(lively: TrainPlan) -> None:
     """By one number per chip; validity, context and aspect stay what they are."""
     cube = make_cube((96, 96), holes=False)
     cube["elevation"].values[:, 30:50] = np.nan
@@ -206,7 +206,7 @@ def test_an_oblong_chip_is_never_laid_on_its_side(reader: Reader) -> None:
 
 
 @pytest.fixture(scope="module")
-def lively() -> Plan:
+def lively() -> TrainPlan:
     """Change in one corner only."""
     cube = make_cube((192, 192), holes=False)
     still = np.ones((192, 192), bool)
@@ -216,7 +216,7 @@ def lively() -> Plan:
 
 
 @pytest.mark.parametrize("focus", [0.0, 0.5, 0.7])
-def test_focus_keeps_the_expected_loss(lively: Plan, focus: float) -> None:
+def test_focus_keeps_the_expected_loss(lively: TrainPlan, focus: float) -> None:
     """What a block counts, times how often it is drawn, is its share of the blocks."""
     draw = Draw.of(lively.reader, lively.scanned.changed, focus)
     assert draw.odds.sum() == pytest.approx(1)
@@ -235,7 +235,7 @@ def test_focus_keeps_the_expected_loss(lively: Plan, focus: float) -> None:
         assert abs(np.mean(scored) - np.mean(sums)) > 0, "weights must matter"
 
 
-def test_focus_draws_change_more_often(lively: Plan) -> None:
+def test_focus_draws_change_more_often(lively: TrainPlan) -> None:
     def share(focus: float) -> float:
         draw = Draw.of(lively.reader, lively.scanned.changed, focus)
         many = Chips(lively.reader, draw, 32, batch=1, steps=1, key=(0, 0))
@@ -249,7 +249,7 @@ def test_focus_draws_change_more_often(lively: Plan) -> None:
     assert focused > 2 * anywhere
 
 
-def test_without_change_focus_draws_anywhere(lively: Plan) -> None:
+def test_without_change_focus_draws_anywhere(lively: TrainPlan) -> None:
     draw = Draw.of(lively.reader, np.zeros_like(lively.scanned.changed), 0.9)
     np.testing.assert_allclose(draw.odds, 1 / len(draw.blocks))
     np.testing.assert_allclose(draw.weights, 1)

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hmx.cube.cube import CHUNK, enter
+from hmx.cube.cube import CHUNK, as_cube
 from hmx.cube.read import read
 from hmx.features.terrain import row_sizes
 from hmx.forecast.inputs import Inputs, assemble
 from hmx.forecast.options import split_fitting
 from hmx.forecast.train import fields as module
 from hmx.forecast.train.data import Chips, Draw
-from hmx.forecast.train.fields import Fields
-from hmx.forecast.train.recipe import Plan, Recipe, plan
-from hmx.forecast.window import Place, halo
+from hmx.forecast.train.fields import ChipCache
+from hmx.forecast.train.recipe import TrainPlan, TrainSetup, plan
+from hmx.forecast.window import TileGeometry, halo
 from hmx.splits import TRAIN
 from hmx.windows import Span, Window, with_halo
 from tests.make.cubes import make_cube
@@ -25,31 +25,33 @@ from tests.make.cubes import make_cube
 SHAPE = (90, 104)
 
 
-def plan_of(ds: xr.Dataset, **options: Any) -> Plan:
+def plan_of(ds: xr.Dataset, **options: Any) -> TrainPlan:
     small = {"width": 3, "trunk": (1, 2), "context": (1, 5), "maxima": True, "history": 2, "h": 2}
     network, fit = split_fitting({**small, "chip": 32, **options})
-    recipe = Recipe("hm", ("roads",), ("elevation",), network, fit)
-    return plan(enter(ds, target="hm", dynamic=("roads",), static=("elevation",)), recipe)
+    recipe = TrainSetup("hm", ("roads",), ("elevation",), network, fit)
+    return plan(as_cube(ds, target="hm", dynamic=("roads",), static=("elevation",)), recipe)
 
 
 @pytest.fixture(scope="module")
-def made() -> Plan:
+def made() -> TrainPlan:
     return plan_of(make_cube(SHAPE, dynamic=("roads",)))
 
 
 @pytest.fixture(params=["whole", "squares"])
-def fields(request: pytest.FixtureRequest, made: Plan, monkeypatch: pytest.MonkeyPatch) -> Fields:
+def fields(
+    request: pytest.FixtureRequest, made: TrainPlan, monkeypatch: pytest.MonkeyPatch
+) -> ChipCache:
     """Of a small cube, and as of one that is too large to be one field."""
     if request.param == "squares":
         monkeypatch.setattr(module, "_WHOLE", 0)
         monkeypatch.setattr(module, "CHUNK", 32)
         monkeypatch.setattr(module, "_AROUND", 12)
-    found = Fields(made.reader.cube, made.reader.spec, made.reader.scaler)
+    found = ChipCache(made.reader.cube, made.reader.spec, made.reader.scaler)
     assert found.whole == (request.param == "whole")
     return found
 
 
-def directly(made: Plan, window: Window, origin: int) -> Inputs:
+def directly(made: TrainPlan, window: Window, origin: int) -> Inputs:
     """As inference does: read a window and its context's halo, and derive."""
     reader = made.reader
     spec, grid = reader.spec, reader.cube.grid
@@ -72,7 +74,7 @@ WINDOWS = {
 @pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
 @pytest.mark.parametrize("origin", [1, 3])
 def test_a_cut_is_what_the_cube_gives(
-    made: Plan, fields: Fields, window: Window, origin: int
+    made: TrainPlan, fields: ChipCache, window: Window, origin: int
 ) -> None:
     inputs, truth = fields.cut(window, origin)
     wanted = directly(made, window, origin)
@@ -88,11 +90,11 @@ def test_a_cut_is_what_the_cube_gives(
         np.testing.assert_array_equal(truth[lead - 1], expected)
 
 
-def test_training_and_inference_see_the_same_channels(made: Plan, fields: Fields) -> None:
+def test_training_and_inference_see_the_same_channels(made: TrainPlan, fields: ChipCache) -> None:
     reader, core = made.reader, Window(Span(40, 56), Span(30, 46))
     spec, grid = reader.spec, reader.cube.grid
     window = with_halo(core, grid.shape, halo=halo(spec, 2), wraps=False)
-    place = Place.of(core, window, grid, spec, h=2)
+    place = TileGeometry.of(core, window, grid, spec, h=2)
     arrays = read(reader.cube, window, Span(0, 2), reader.cube.rules)
     served = assemble(arrays, spec, reader.scaler, inner=place.inner, pixel_size=place.pixel_size)
     shown = Window(place.inner.y.shift(window.y.start), place.inner.x.shift(window.x.start))
@@ -101,7 +103,7 @@ def test_training_and_inference_see_the_same_channels(made: Plan, fields: Fields
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-6)
 
 
-def test_chips_of_squares_are_those_of_the_cube(made: Plan, fields: Fields) -> None:
+def test_chips_of_squares_are_those_of_the_cube(made: TrainPlan, fields: ChipCache) -> None:
     reader = made.reader
     reader.__dict__["fields"] = fields
     try:
@@ -122,26 +124,26 @@ def test_chips_of_squares_are_those_of_the_cube(made: Plan, fields: Fields) -> N
 
 
 def test_a_slot_stays_in_a_field_for_a_while_and_then_leaves(
-    made: Plan, monkeypatch: pytest.MonkeyPatch
+    made: TrainPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_WHOLE", 0)
-    fields = Fields(made.reader.cube, made.reader.spec, made.reader.scaler)
+    fields = ChipCache(made.reader.cube, made.reader.spec, made.reader.scaler)
     assert fields.patience == module._STAY > 1
     monkeypatch.setattr(module, "_WHOLE", 10**9)
-    assert Fields(made.reader.cube, made.reader.spec, made.reader.scaler).patience == 1
+    assert ChipCache(made.reader.cube, made.reader.spec, made.reader.scaler).patience == 1
 
 
 def test_fields_are_read_once_and_forgotten_when_they_are_many(
-    made: Plan, fields: Fields, monkeypatch: pytest.MonkeyPatch
+    made: TrainPlan, fields: ChipCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = []
-    inner = Fields._read
+    inner = ChipCache._read
 
-    def spy(self: Fields, home: Window, origin: int) -> Any:
+    def spy(self: ChipCache, home: Window, origin: int) -> Any:
         reads.append((home, origin))
         return inner(self, home, origin)
 
-    monkeypatch.setattr(Fields, "_read", spy)
+    monkeypatch.setattr(ChipCache, "_read", spy)
     windows = [Window(Span(y, y + 16), Span(x, x + 16)) for y in (0, 60) for x in (0, 80)]
     for _ in range(2):
         for window in windows:
@@ -154,7 +156,7 @@ def test_fields_are_read_once_and_forgotten_when_they_are_many(
     assert len(fields._kept) == 1
 
 
-def test_areas_are_relative_to_the_mean_row(made: Plan, fields: Fields) -> None:
+def test_areas_are_relative_to_the_mean_row(made: TrainPlan, fields: ChipCache) -> None:
     found = fields.areas(Window.of(SHAPE))
     assert found.shape == (SHAPE[0], 1)
     assert float(found.mean()) == pytest.approx(1)

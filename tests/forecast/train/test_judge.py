@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from hmx.forecast.train.data import HeldOut, Reader
-from hmx.forecast.train.judge import Judge
+from hmx.forecast.train.data import HeldOutWindows, Reader
+from hmx.forecast.train.judge import ValidationScores
 from hmx.networks.forecaster import Forecaster
 from hmx.scores.quantile import crps
 from hmx.splits import VALIDATION
@@ -27,12 +27,12 @@ def reader() -> Reader:
 
 @pytest.fixture(scope="module")
 def windows(reader: Reader) -> list[Any]:
-    held = HeldOut(reader, VALIDATION, most=6, seed=0)
+    held = HeldOutWindows(reader, VALIDATION, most=6, seed=0)
     return [held[index] for index in range(len(held))]
 
 
-def judged(reader: Reader, windows: list[Any], network: Any) -> Judge:
-    judge = Judge(reader)
+def judged(reader: Reader, windows: list[Any], network: Any) -> ValidationScores:
+    judge = ValidationScores(reader)
     for window in windows:
         judge.see(network, window)
     return judge
@@ -115,6 +115,6 @@ def test_every_figure_has_a_name_that_is_explained(reader: Reader, windows: list
 
 
 def test_nothing_to_judge_is_as_good_as_persistence(reader: Reader) -> None:
-    judge = Judge(reader)
+    judge = ValidationScores(reader)
     assert judge.loss() == 1.0
     assert judge.figures() == judge.leads() == {}

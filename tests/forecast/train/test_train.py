@@ -20,15 +20,15 @@ import xarray as xr
 from safetensors.numpy import load_file, save_file
 
 import hmx
-from hmx.cube.cube import enter
+from hmx.cube.cube import as_cube
 from hmx.errors import BadArgument, BundleError, OutputExists, TrainingFailed
 from hmx.files.durable import Folder
 from hmx.forecast.bundle import _describe
 from hmx.forecast.options import TrainOptions, split_fitting
 from hmx.forecast.train.data import Batch, Chips, Draw, Reader
-from hmx.forecast.train.judge import Judge
+from hmx.forecast.train.judge import ValidationScores
 from hmx.forecast.train.module import Fit, loss, validation_windows
-from hmx.forecast.train.recipe import Plan, Recipe, plan
+from hmx.forecast.train.recipe import TrainPlan, TrainSetup, plan
 from hmx.forecast.train.train import train
 from hmx.networks.forecaster import Forecaster
 from hmx.splits import CALIBRATION, TEST, TRAIN, UNUSED, VALIDATION
@@ -40,20 +40,20 @@ SMALL = {"width": 3, "trunk": (1,), "hidden": 2, "context": (1, 3)}
 QUICK = {"history": 2, **SMALL, "chip": 32, "h": 2, "final": False}
 
 
-def recipe_of(**options: Any) -> Recipe:
+def recipe_of(**options: Any) -> TrainSetup:
     network, fit = split_fitting({**QUICK, "epochs": 2, "steps": 2, **options})
-    return Recipe("hm", (), ("elevation",), network, fit)
+    return TrainSetup("hm", (), ("elevation",), network, fit)
 
 
-def planned(ds: xr.Dataset, recipe: Recipe) -> Plan:
-    return plan(enter(ds, target="hm", dynamic=(), static=("elevation",)), recipe)
+def planned(ds: xr.Dataset, recipe: TrainSetup) -> TrainPlan:
+    return plan(as_cube(ds, target="hm", dynamic=(), static=("elevation",)), recipe)
 
 
-def reader_of(ds: xr.Dataset, recipe: Recipe) -> Reader:
+def reader_of(ds: xr.Dataset, recipe: TrainSetup) -> Reader:
     return planned(ds, recipe).reader
 
 
-def first_batch(ds: xr.Dataset, recipe: Recipe, side: int = 48) -> tuple[Reader, Batch]:
+def first_batch(ds: xr.Dataset, recipe: TrainSetup, side: int = 48) -> tuple[Reader, Batch]:
     found = planned(ds, recipe)
     draw = Draw.of(found.reader, found.scanned.changed, 0.0)
     return found.reader, next(iter(Chips(found.reader, draw, side, batch=4, steps=1, key=(0, 0))))
@@ -97,8 +97,8 @@ def test_the_stored_score_is_the_stored_weights_score(
     cube: xr.Dataset, trained: hmx.Bundle
 ) -> None:
     fit = TrainOptions(**trained.training["fit"])
-    reader = reader_of(cube, Recipe("hm", (), ("elevation",), trained.spec.network, fit))
-    network, judge = Forecaster.load(hmx.load(trained.path)), Judge(reader)
+    reader = reader_of(cube, TrainSetup("hm", (), ("elevation",), trained.spec.network, fit))
+    network, judge = Forecaster.load(hmx.load(trained.path)), ValidationScores(reader)
     windows = validation_windows(reader, fit)
     for index in range(len(windows)):
         judge.see(network, windows[index])
@@ -147,7 +147,7 @@ def test_the_loss_is_the_weighted_crps_in_usual_changes(cube: xr.Dataset) -> Non
 def test_weights_of_the_epoch_that_validated_best_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def kept(losses: list[float]) -> hmx.Bundle:
         told = iter([*losses, 0.5])  # and once more for what is written down
-        monkeypatch.setattr(Judge, "loss", lambda judge: next(told))
+        monkeypatch.setattr(ValidationScores, "loss", lambda judge: next(told))
         return train(make_cube((64, 64)), recipe_of(epochs=3, lr=1e-2))
 
     first, again, last = kept([0.1, 0.2, 0.3]), kept([0.1, 0.3, 0.2]), kept([0.3, 0.2, 0.1])
@@ -260,7 +260,7 @@ def test_a_final_fit_lasts_as_long_as_was_best(
         seen.append((done, total, text.partition(":")[0]))
 
     told = iter([0.3, 0.1, 0.2, 0.5, *[1.0] * 9])
-    monkeypatch.setattr(Judge, "loss", lambda judge: next(told))
+    monkeypatch.setattr(ValidationScores, "loss", lambda judge: next(told))
     model = train(cube, recipe_of(epochs=3, final=True), progress=tell)
     assert model.training["epochs_run"] == 2
     assert seen[3:] == [(1, 2, "training on all blocks"), (2, 2, "training on all blocks")]
@@ -271,7 +271,7 @@ def test_the_better_of_two_runs_is_kept(best: int, monkeypatch: pytest.MonkeyPat
     cube = make_cube((64, 64))
     alone = [train(cube, recipe_of(epochs=1, seed=best + s)) for s in (0,)]
     told = iter([0.5, 0.5, 0.4, 0.4] if best else [0.4, 0.4, 0.5, 0.5])
-    monkeypatch.setattr(Judge, "loss", lambda judge: next(told))
+    monkeypatch.setattr(ValidationScores, "loss", lambda judge: next(told))
     both = train(cube, recipe_of(epochs=1, runs=2))
     assert both.training["kept"] == [best]
     assert both.spec.members == 1

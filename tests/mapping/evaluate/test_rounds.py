@@ -9,7 +9,7 @@ import pytest
 
 from hmx.errors import MissingVariable
 from hmx.mapping.evaluate.baselines import centre_of, features, null_rows
-from hmx.mapping.evaluate.rounds import Blend, Guess, play
+from hmx.mapping.evaluate.rounds import Blend, Estimates, cross_validate
 from hmx.mapping.inputs import RawWindows
 from hmx.scores import interval_scores, regression_scores
 from tests.make.soils import make_soils, oracle
@@ -19,18 +19,20 @@ TRUTH = SOILS.truth
 
 
 def test_every_sample_is_predicted_once_and_put_where_it_belongs() -> None:
-    played = play({"row": lambda _, test, __: Guess(test[None] * 1.0)}, SOILS.blocks(), TRUTH)
+    played = cross_validate(
+        {"row": lambda _, test, __: Estimates(test[None] * 1.0)}, SOILS.blocks(), TRUTH
+    )
     np.testing.assert_array_equal(played.guesses["row"].center, np.arange(len(TRUTH)))
 
 
 def test_a_forecaster_never_trains_on_a_site_that_it_is_tested_on() -> None:
     site, rounds = SOILS.samples.site, []
 
-    def watch(train: Any, test: Any, seed: int) -> Guess:
+    def watch(train: Any, test: Any, seed: int) -> Estimates:
         rounds.append((set(site[train]), set(site[test])))
-        return Guess(np.zeros((1, len(test))))
+        return Estimates(np.zeros((1, len(test))))
 
-    play({"watch": watch}, SOILS.blocks(), TRUTH, calibrate=["watch"], inner=3)
+    cross_validate({"watch": watch}, SOILS.blocks(), TRUTH, calibrate=["watch"], inner=3)
     assert len(rounds) == 4 + 4 * 3
     assert all(not train & test for train, test in rounds)
 
@@ -38,11 +40,11 @@ def test_a_forecaster_never_trains_on_a_site_that_it_is_tested_on() -> None:
 def test_inner_folds_see_nothing_of_the_outer_one() -> None:
     folds, seen = SOILS.blocks(), []
 
-    def watch(train: Any, test: Any, seed: int) -> Guess:
+    def watch(train: Any, test: Any, seed: int) -> Estimates:
         seen.append({*train, *test})
-        return Guess(np.zeros((1, len(test))))
+        return Estimates(np.zeros((1, len(test))))
 
-    play({"watch": watch}, folds, TRUTH, calibrate=["watch"], inner=3)
+    cross_validate({"watch": watch}, folds, TRUTH, calibrate=["watch"], inner=3)
     for number, (train, _) in enumerate(folds.rounds()):
         for inner in seen[4 + 3 * number : 7 + 3 * number]:
             assert inner == {*train}
@@ -55,7 +57,7 @@ def test_intervals_from_inner_folds_do_not_depend_on_truths_of_the_tested_fold()
 
     def bounds(truth: np.ndarray) -> np.ndarray:
         fits = {"linear": null_rows(SOILS.raw, truth, SOILS.spec)["linear"]}
-        played = play(fits, folds, truth, calibrate=["linear"], inner=3)
+        played = cross_validate(fits, folds, truth, calibrate=["linear"], inner=3)
         return np.array(played.bounds["linear"][90.0])
 
     one, two = bounds(TRUTH), bounds(changed)
@@ -69,7 +71,7 @@ def test_intervals_use_no_residual_of_the_tested_fold() -> None:
     changed[first] += 3
 
     def bounds(truth: np.ndarray) -> np.ndarray:
-        played = play({"told": oracle(TRUTH)}, folds, truth, calibrate=["told"], inner=0)
+        played = cross_validate({"told": oracle(TRUTH)}, folds, truth, calibrate=["told"], inner=0)
         return np.array(played.bounds["told"][90.0])
 
     one, two = bounds(TRUTH), bounds(changed)
@@ -81,7 +83,7 @@ def test_intervals_use_no_residual_of_the_tested_fold() -> None:
 def test_progress_tells_every_fit_once(inner: int) -> None:
     told: list[tuple[int, int, str]] = []
     fits = {"network": oracle(TRUTH), "forest": oracle(TRUTH), "mean": oracle(TRUTH)}
-    play(
+    cross_validate(
         fits, SOILS.random(), TRUTH, blend=Blend(), calibrate=["blend"], inner=inner,
         progress=lambda *words: told.append(words),
     )  # fmt: skip
@@ -94,7 +96,7 @@ def test_progress_tells_every_fit_once(inner: int) -> None:
 def test_intervals_hold_what_they_promise(inner: int) -> None:
     soils = make_soils(800)
     fits = {"forest": null_rows(soils.raw, soils.truth, soils.spec)["linear"]}
-    played = play(fits, soils.blocks(5), soils.truth, calibrate=["forest"], inner=inner)
+    played = cross_validate(fits, soils.blocks(5), soils.truth, calibrate=["forest"], inner=inner)
     for level, (lower, upper) in played.bounds["forest"].items():
         found = interval_scores(soils.truth, lower, upper, level=level)
         assert found["picp"] == pytest.approx(level / 100, abs=0.035)
@@ -103,8 +105,8 @@ def test_intervals_hold_what_they_promise(inner: int) -> None:
 
 
 def test_a_blend_is_the_weighted_mean_and_takes_the_spread_of_its_second() -> None:
-    ones = {"network": Guess(np.array([[0.0, 2.0], [2.0, 4.0]])),
-            "forest": Guess(np.array([[5.0, 7.0]]), np.array([0.1, 0.2]))}  # fmt: skip
+    ones = {"network": Estimates(np.array([[0.0, 2.0], [2.0, 4.0]])),
+            "forest": Estimates(np.array([[5.0, 7.0]]), np.array([0.1, 0.2]))}  # fmt: skip
     mixed = Blend(weight=0.25).of(ones)
     np.testing.assert_allclose(mixed.center, [2.0, 4.0])
     np.testing.assert_array_equal(mixed.told, [0.1, 0.2])
@@ -113,14 +115,18 @@ def test_a_blend_is_the_weighted_mean_and_takes_the_spread_of_its_second() -> No
 def test_a_blend_of_two_that_err_apart_is_better_than_both() -> None:
     fits = {"network": oracle(TRUTH, noise=0.3), "forest": oracle(TRUTH, noise=0.3)}
     fits["forest"] = lambda train, test, seed, f=fits["forest"]: f(train, test, seed + 77)
-    played = play(fits, SOILS.random(), TRUTH, blend=Blend(), calibrate=["blend"], inner=2)
+    played = cross_validate(
+        fits, SOILS.random(), TRUTH, blend=Blend(), calibrate=["blend"], inner=2
+    )
     r2 = {n: regression_scores(TRUTH, g.center)["r2"] for n, g in played.guesses.items()}
     assert r2["blend"] > max(r2["network"], r2["forest"]) + 0.02
 
 
 def test_rounds_are_the_same_for_the_same_seed() -> None:
     one, two, other = (
-        play({"told": oracle(TRUTH)}, SOILS.random(), TRUTH, seed=seed).guesses["told"].center
+        cross_validate({"told": oracle(TRUTH)}, SOILS.random(), TRUTH, seed=seed)
+        .guesses["told"]
+        .center
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(one, two)
@@ -130,15 +136,15 @@ def test_rounds_are_the_same_for_the_same_seed() -> None:
 def test_unknown_names_are_refused() -> None:
     fits = {"network": oracle(TRUTH)}
     with pytest.raises(MissingVariable, match=r"'netwrk' is not in the forecasters"):
-        play(fits, SOILS.random(), TRUTH, calibrate=["netwrk"])
+        cross_validate(fits, SOILS.random(), TRUTH, calibrate=["netwrk"])
     with pytest.raises(MissingVariable, match=r"'forest' is not in the forecasters"):
-        play(fits, SOILS.random(), TRUTH, blend=Blend())
+        cross_validate(fits, SOILS.random(), TRUTH, blend=Blend())
 
 
 def test_null_rows_learn_what_there_is_and_the_mean_learns_nothing() -> None:
     soils = make_soils(missing=0.02)
     fits = null_rows(soils.raw, soils.truth, soils.spec)
-    played = play(fits, soils.blocks(), soils.truth)
+    played = cross_validate(fits, soils.blocks(), soils.truth)
     r2 = {n: regression_scores(soils.truth, g.center)["r2"] for n, g in played.guesses.items()}
     assert list(fits) == ["forest", "boosting", "linear", "mean"]
     assert min(r2["forest"], r2["boosting"], r2["linear"]) > 0.5

@@ -17,7 +17,7 @@ from hmx.mapping.evaluate import score as scoring
 from hmx.mapping.evaluate.score import fingerprint_of, score
 from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.options import MapScoreOptions, MapTrainOptions
-from hmx.mapping.train.recipe import MapRecipe, prepare
+from hmx.mapping.train.recipe import MapTrainSetup, prepare
 from hmx.networks.options import MapperOptions
 from hmx.points.options import PointsOptions
 from hmx.splits.options import SplitOptions
@@ -27,8 +27,8 @@ from tests.make.soilworlds import TINY_FIT, TINY_NETWORK, TINY_SPLIT, UTM, make_
 ALONE = MapScoreOptions(beside=())
 
 
-def recipe_of(**fit: Any) -> MapRecipe:
-    return MapRecipe(
+def recipe_of(**fit: Any) -> MapTrainSetup:
+    return MapTrainSetup(
         points=PointsOptions(crs=UTM, units="g/kg"),
         network=MapperOptions(**TINY_NETWORK),
         fit=MapTrainOptions(**{**TINY_FIT, "epochs": 1, **fit}),
@@ -96,7 +96,7 @@ def test_other_points_options_and_cubes_are_other_scorecards(land: xr.Dataset) -
     def mark(
         ds: xr.Dataset = land,
         table: pd.DataFrame = points,
-        how: MapRecipe = recipe,
+        how: MapTrainSetup = recipe,
         wish: MapScoreOptions = options,
     ) -> str:
         return fingerprint_of(prepare(ds, table, how), how, wish)

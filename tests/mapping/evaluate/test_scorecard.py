@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from hmx.errors import BadArgument, MissingVariable, SourceError
 from hmx.mapping.evaluate.evaluate import evaluate
-from hmx.mapping.evaluate.rounds import Blend, Guess, play
+from hmx.mapping.evaluate.rounds import Blend, Estimates, cross_validate
 from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.train.importance import Importance
@@ -31,7 +31,7 @@ OTHER = save({"0/truth": np.zeros(3)})
 def card_of(noise: float = 0.1, other: float = 0.3, **options: object) -> MapScorecard:
     fits = {"network": oracle(TRUTH, noise=noise), "forest": oracle(TRUTH, noise=other)}
     fits["forest"] = lambda train, test, seed, f=fits["forest"]: f(train, test, seed + 77)
-    played = play(fits, SOILS.blocks(), TRUTH, calibrate=["network"])
+    played = cross_validate(fits, SOILS.blocks(), TRUTH, calibrate=["network"])
     return MapScorecard({"blocks": played}, scale="log1p(soc)", **options)
 
 
@@ -127,7 +127,7 @@ def test_the_verdict_names_the_best_of_all_forecasters() -> None:
     fits = {name: oracle(TRUTH, noise=noise) for name, noise in noises.items()}
     for shift, (name, fit) in enumerate(fits.items()):
         fits[name] = lambda train, test, seed, fit=fit, shift=shift: fit(train, test, seed + shift)
-    played = play(fits, SOILS.blocks(), TRUTH, calibrate=["network"])
+    played = cross_validate(fits, SOILS.blocks(), TRUTH, calibrate=["network"])
     card = MapScorecard({"blocks": played}, scale="log1p(soc)")
     assert card.verdict.startswith("USE LINEAR REGRESSION, NOT THE MODEL: network has R2 0.")
     assert "of linear regression, the best of the others (95 % interval -" in card.verdict
@@ -257,6 +257,9 @@ def test_differences_compare_the_model_with_every_other(card: MapScorecard) -> N
 
 
 def test_a_blend_can_be_weighed() -> None:
-    fits = {"network": oracle(TRUTH), "forest": lambda _, test, __: Guess(np.zeros((1, len(test))))}
-    played = play(fits, SOILS.blocks(), TRUTH, blend=Blend(weight=0.0))
+    fits = {
+        "network": oracle(TRUTH),
+        "forest": lambda _, test, __: Estimates(np.zeros((1, len(test)))),
+    }
+    played = cross_validate(fits, SOILS.blocks(), TRUTH, blend=Blend(weight=0.0))
     np.testing.assert_array_equal(played.guesses["blend"].center, played.guesses["network"].center)

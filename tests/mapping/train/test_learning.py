@@ -19,8 +19,8 @@ from hmx.mapping.target import error_of, fit_target, forward, inverse
 from hmx.mapping.train.fitting import fit_network
 from hmx.mapping.train.learning import cross_fit, learn
 from hmx.mapping.train.losses import score, scorer
-from hmx.mapping.train.module import Lessons, lessons_of, predict
-from hmx.mapping.train.transfer import take_over, trunk_of
+from hmx.mapping.train.module import TrainingTensors, predict, training_tensors
+from hmx.mapping.train.transfer import copy_trunk, trunk_of
 from hmx.networks.cnn_lstm import build
 from hmx.scores import regression_scores
 from hmx.splits.sites import deal_groups, hold_out
@@ -108,7 +108,7 @@ def test_the_best_weights_score_again_what_was_logged_of_them() -> None:
     logged = [row["val_loss"] for row in found.history]
     assert found.epochs == 1 + int(np.argmin(logged)) < len(logged) < 12
     assert found.loss == pytest.approx(min(logged), abs=1e-7)
-    judged = lessons_of(
+    judged = training_tensors(
         windows.at(NEW),
         forward(values[NEW], target),
         error_of(values[NEW], target, sigma=1.0, relative=0.1),
@@ -225,11 +225,11 @@ def test_of_another_network_what_fits_is_taken_and_the_rest_is_told() -> None:
     options = spec_of().network
     other = build(spec_of(hidden=5).network, dynamic=3, static=2, steps=STEPS)
     weights = {name: value.numpy() for name, value in other.state_dict().items()}
-    taken = take_over(build(options, dynamic=3, static=2, steps=STEPS), weights)
+    taken = copy_trunk(build(options, dynamic=3, static=2, steps=STEPS), weights)
     assert taken.names == ("convs.0.weight", "convs.0.bias", "convs.1.weight", "convs.1.bias")
     assert str(taken).startswith("4 weights taken over; lstm.weight_ih_l0, ")
     with pytest.raises(BadArgument, match="init_from has no weight of this network's trunk"):
-        take_over(build(options, dynamic=3, static=2, steps=STEPS), {"head.bias": np.zeros(1)})
+        copy_trunk(build(options, dynamic=3, static=2, steps=STEPS), {"head.bias": np.zeros(1)})
 
 
 def test_other_bands_take_over_all_but_what_sees_them() -> None:
@@ -243,7 +243,7 @@ def test_other_bands_take_over_all_but_what_sees_them() -> None:
 
 def test_windows_are_turned_and_mirrored_whole() -> None:
     square = torch.arange(9.0).reshape(1, 1, 1, 3, 3)
-    many = Lessons(
+    many = TrainingTensors(
         square.expand(200, 2, 3, 3, 3), square[:, 0].expand(200, 2, 3, 3), *torch.zeros(2, 200)
     )
     turned = many.turned(np.random.default_rng(0))

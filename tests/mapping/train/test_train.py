@@ -21,7 +21,7 @@ from hmx.mapping.inputs import centre, scaled
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.target import central
 from hmx.mapping.train import train as training
-from hmx.mapping.train.recipe import MapRecipe, prepare
+from hmx.mapping.train.recipe import MapTrainSetup, prepare
 from hmx.mapping.train.train import train
 from hmx.mapping.window import mixed
 from hmx.networks.cnn_lstm import load as load_network
@@ -35,10 +35,10 @@ from tests.make.wandb_files import records
 from tests.training.test_tracking import items
 
 
-def recipe_of(**options: Any) -> MapRecipe:
+def recipe_of(**options: Any) -> MapTrainSetup:
     """The recipe of the session's mapper; options of the fit, or whole parts."""
     parts = {n: options.pop(n) for n in ("init_from", "network", "split") if n in options}
-    made = MapRecipe(
+    made = MapTrainSetup(
         points=PointsOptions(crs=UTM, units="g/kg", valid_range=(0, 200)),
         network=MapperOptions(**TINY_NETWORK),
         fit=MapTrainOptions(**{**TINY_FIT, **options}),
@@ -47,7 +47,7 @@ def recipe_of(**options: Any) -> MapRecipe:
     return replace(made, **parts)
 
 
-def quick(**options: Any) -> MapRecipe:
+def quick(**options: Any) -> MapTrainSetup:
     """One network, one epoch."""
     return recipe_of(**{"runs": 1, "epochs": 1, **options})
 

@@ -18,7 +18,7 @@ from hmx.forecast.inputs import assemble
 from hmx.forecast.window import Engine
 from hmx.hardware import exact_float32
 from hmx.networks.cost import best_tile, flops, footprint, streams
-from hmx.networks.forecaster import Channels, Forecaster, Seen, reach
+from hmx.networks.forecaster import Channels, Forecaster, NetworkInputs, reach
 from hmx.networks.options import ModelOptions
 from hmx.networks.quantile import TargetScale
 from hmx.networks.stream import rollout
@@ -63,12 +63,12 @@ def inputs(
     channels: tuple[int, int] = (0, 2),
     *,
     dtype: torch.dtype = torch.float64,
-) -> Seen:
+) -> NetworkInputs:
     """A window with holes that differ from step to step; nothing known ahead."""
     return window(shape, history, Channels(*channels), dtype=dtype)
 
 
-def fast(network: Forecaster, seen: Seen, h: int, **how: object) -> torch.Tensor:
+def fast(network: Forecaster, seen: NetworkInputs, h: int, **how: object) -> torch.Tensor:
     crop = how.pop("crop", None)
     with torch.inference_mode():
         return Rollout(network, **how)(seen, h=h, crop=crop)  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ def test_the_halo_is_just_enough(options: dict[str, object]) -> None:
     tensors = inputs((2 * far + 6, 2 * far + 5), chosen.history)
     want = plain(network, tensors, 2)[..., far : far + 6, far : far + 5]
     for short in (0, 1):
-        cut = Seen(*(tensor[..., short:, :] for tensor in tensors))
+        cut = NetworkInputs(*(tensor[..., short:, :] for tensor in tensors))
         crop = Window(Span(far - short, far - short + 6), Span(far, far + 5))
         error = largest(fast(network, cut, 2, crop=crop), want)
         assert error > 1e-13 if short else error <= 1e-14
@@ -357,7 +357,7 @@ def peak(options: ModelOptions, side: int, precision: str, core: int) -> None:
         past = torch.full((3, side, side), 0.5, dtype=kind)
         static, none = torch.full((2, side, side), 0.5, dtype=kind), past.new_zeros
         others = none((3, 0, side, side)), static, none((4, 0, side, side))
-        engine._run(engine.networks[0], Seen(past, past * 2, *others), 4, crop)
+        engine._run(engine.networks[0], NetworkInputs(past, past * 2, *others), 4, crop)
 
     with torch.inference_mode(), exact_float32():
         run(16, Window.of((16, 16)))  # what every process pays once
