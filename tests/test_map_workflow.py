@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import hmx
-from hmx import map_workflow
+from hmx import workflow
 from hmx.catalog import MapCatalog
 from hmx.errors import CatalogError, OutputExists
 from hmx.workflow import ensure_map, ensure_mapper
@@ -84,7 +84,7 @@ def test_a_mapper_is_trained_again_saying_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     spoil(folder)
-    monkeypatch.setattr(map_workflow, "describe_held_out", lambda bundle: "")
+    monkeypatch.setattr(workflow, "describe_held_out", lambda bundle: "")
     trained: list[Any] = []
     monkeypatch.setattr("hmx.mapping.train.train.train", lambda *a, **k: trained.append(a))
     lines = ensure(folder, override)
@@ -151,8 +151,8 @@ def test_catalogs_know_their_job(folder: Path, tmp_path: Path) -> None:
 
 
 def test_held_out_scores_are_told_in_a_line(trained_mapper: hmx.MapBundle) -> None:
-    text = map_workflow.describe_held_out(trained_mapper)
+    text = workflow.describe_held_out(trained_mapper)
     assert text.startswith(f"R2 {trained_mapper.training['held_out']['transformed']['r2']:.3f}, ")
     assert "of log1p(soc); RMSE" in text
     assert text.endswith("(81 samples, 2 folds by blocks)")
-    assert map_workflow.describe_held_out(replace(trained_mapper, training={})) == "not scored"
+    assert workflow.describe_held_out(replace(trained_mapper, training={})) == "not scored"

@@ -80,7 +80,7 @@ class TrainingForm(Options, extra="allow"):
     points: dict[str, Any] = Field(default_factory=dict)
     importance: dict[str, Any] = Field(default_factory=dict)
     steps: list[Any] = Field(default_factory=list)
-    seed: Annotated[int, Field(strict=True)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63, strict=True)] | None = None
 
 
 class _Shapes(Options):

@@ -43,7 +43,7 @@ from hmx.settings import parse
 from hmx.windows import Index, Tile
 
 # by the word that a ledger has for it: where a job is restored from
-JOBS = {"forecast": "hmx.forecast.order:Order", "map": "hmx.mapping.order:MapOrder"}
+JOBS = {"forecast": "hmx.forecast.order:ForecastRun", "map": "hmx.mapping.order:MapRun"}
 _SHOWN = 10  # failed tiles that a message lists
 
 

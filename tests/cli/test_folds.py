@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 import hmx as library
 from hmx.cli.main import hmx
-from hmx.forecast.folds import fold_plan
+from hmx.workflow import plan_folds
 from tests.make.cubes import make_cube, write_catalog
 
 
@@ -32,7 +32,7 @@ def test_folds_ingests_reports_and_draws_beside_the_model(catalog: Path) -> None
     assert Path(lines[-1]).read_bytes().startswith(b"\x89PNG")
     assert Path(lines[-1]).stat().st_size > 10_000
     assert (catalog.parent / "toy.zarr").is_dir()
-    assert result.stdout.startswith(f"{fold_plan(library.Catalog.load(catalog))}\n")
+    assert result.stdout.startswith(f"{plan_folds(library.Catalog.load(catalog))}\n")
     assert "ingest" in result.stderr
     assert "is there and current" in run(catalog).stderr
 
@@ -45,7 +45,7 @@ def test_flags_decide_the_split_and_the_place(catalog: Path, tmp_path: Path) -> 
     assert result.stdout.splitlines()[-1] == str(wanted)
     assert wanted.is_file()
     loaded = library.Catalog.load(catalog)
-    plan = fold_plan(loaded, block_m=3000, buffer=2, folds=3, until="2000")
+    plan = plan_folds(loaded, block_m=3000, buffer=2, folds=3, until="2000")
     assert result.stdout.startswith(f"{plan}\n")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import hmx
 from hmx.cube.axes import find_axes
 from hmx.cube.cube import as_cube, open_cube
 from hmx.errors import CatalogError, CubeError, MissingVariable, NotEnoughData, SourceError
@@ -246,9 +247,9 @@ def test_an_opened_store_is_lazy(small, tmp_path):
 def test_a_catalog_opens_its_cube(tmp_path):
     catalog = write_catalog(tmp_path, make_cube((6, 8)))
     make_cube((6, 8)).to_zarr(tmp_path / "toy.zarr")
-    assert open_cube(catalog).sizes == {"time": 5, "y": 6, "x": 8}
+    assert hmx.open_cube(catalog).sizes == {"time": 5, "y": 6, "x": 8}
     with pytest.raises(CatalogError, match=r"there is no catalog .*Did you mean 'toy\.yaml'\?"):
-        open_cube(tmp_path / "tony.yaml")
+        hmx.open_cube(tmp_path / "tony.yaml")
 
 
 def test_a_path_without_a_store_says_what_to_pass(tmp_path):

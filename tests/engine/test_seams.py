@@ -10,7 +10,7 @@ import xarray as xr
 
 import hmx
 from hmx.features.context import Context
-from hmx.forecast import place
+from hmx.forecast import window as module
 from hmx.networks.options import ModelOptions
 from tests.make.cubes import make_bundle, make_cube
 from tests.make.networks import KINDS, options_of
@@ -88,8 +88,8 @@ def test_a_halo_one_pixel_short_leaves_a_seam(
     coast: xr.Dataset, exact: Made, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, bundle, whole = exact
-    full = place.reach
-    monkeypatch.setattr(place, "reach", lambda options, h: full(options, h) - 1)
+    full = module.reach
+    monkeypatch.setattr(module, "reach", lambda options, h: full(options, h) - 1)
     assert largest(forecast(coast, bundle, tile), whole)[-1] > 1e-11
 
 
@@ -99,7 +99,7 @@ def test_what_is_derived_does_not_depend_on_tile_size(
 ) -> None:
     options, bundle, whole = seeing
     assert bundle.spec.context.halo >= 1
-    assert place.halo(bundle.spec, 2) == place.reach(options, 2) + bundle.spec.context.halo
+    assert module.halo(bundle.spec, 2) == module.reach(options, 2) + bundle.spec.context.halo
     assert (largest(forecast(coast, bundle, tile), whole) <= ROUNDED).all()
 
 

@@ -268,7 +268,7 @@ def test_threads_do_not_change_the_result_and_are_given_back(
 
 def test_tf32_stays_out_and_choices_come_back() -> None:
     code = (
-        "import torch; from hmx.networks.stream.kernels import exact_float32 as exact\n"
+        "import torch; from hmx.hardware import exact_float32 as exact\n"
         "backends = torch.backends; modern = hasattr(backends.cudnn, 'conv')\n"
         "if modern: backends.fp32_precision = backends.cudnn.conv.fp32_precision = 'tf32'\n"
         "read = lambda: (backends.cudnn.conv.fp32_precision if modern else "
