@@ -48,7 +48,7 @@ def case() -> tuple[RawWindows, Samples, MapSpec]:
 
 def plain(played: CrossValidated, name: str, level: float) -> tuple[np.ndarray, np.ndarray]:
     """One symmetric width for all, from the residuals of the other folds."""
-    center, folds = played.guesses[name].center, played.folds
+    center, folds = played.estimates[name].center, played.folds
     half = np.empty(len(center))
     for train, test in folds.rounds():
         residual = np.sort(np.abs(played.truth[train] - center[train]))
@@ -59,7 +59,7 @@ def plain(played: CrossValidated, name: str, level: float) -> tuple[np.ndarray, 
 
 def figures(played: CrossValidated, name: str, bounds: Any, level: float) -> dict[str, float]:
     """Score an interval over all samples, by fold, and in the highest tenths."""
-    truth, center, fold = played.truth, played.guesses[name].center, played.folds.fold
+    truth, center, fold = played.truth, played.estimates[name].center, played.folds.fold
     inside = (truth >= bounds[0]) & (truth <= bounds[1])
     shares = np.bincount(fold, inside) / np.bincount(fold)
     found = interval_scores(truth, *bounds, level=level)
@@ -94,7 +94,7 @@ def run(inner: int, members: int, folds: int, rows: int | None) -> dict[str, Any
                 {"name": name, "way": way, "level": level} | figures(played, name, bounds, level)
                 for way, bounds in ways.items()
             ]
-    r2 = {n: regression_scores(truth, played.guesses[n].center)["r2"] for n in names}
+    r2 = {n: regression_scores(truth, played.estimates[n].center)["r2"] for n in names}
     seconds = time.process_time() - start
     return {"r2": r2, "rows": found, "samples": len(truth), "seconds": seconds}
 

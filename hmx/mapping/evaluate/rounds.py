@@ -50,13 +50,13 @@ class Estimates:
         return np.asarray(self.members.mean(axis=0))
 
     @property
-    def told(self) -> Array:
+    def spread_or_zero(self) -> Array:
         """Its spread, 0 where it says nothing, (n,)."""
         return np.zeros(self.members.shape[1]) if self.spread is None else self.spread
 
     def at(self, rows: Rows) -> Estimates:
         """Return what is said of some of the samples."""
-        return Estimates(self.members[:, rows], self.told[rows])
+        return Estimates(self.members[:, rows], self.spread_or_zero[rows])
 
 
 FitPredict = Callable[[Rows, Rows, int], Estimates]  # rows to train on, rows to predict, seed
@@ -82,7 +82,7 @@ class Blend:
         """Blend what the two say."""
         first, second = (guesses[name] for name in (self.first, self.second))
         center = (1 - self.weight) * first.center + self.weight * second.center
-        return Estimates(center[None], second.told)
+        return Estimates(center[None], second.spread_or_zero)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ class CrossValidated:
         The rounds.
     truth : ndarray, (n,)
         Transformed units.
-    guesses : mapping of str to Estimates
+    estimates : mapping of str to Estimates
         By forecaster.
     bounds : mapping of str to mapping of float to (lower, upper)
         By forecaster and level (percent): prediction intervals, (n,) each.
@@ -105,7 +105,7 @@ class CrossValidated:
 
     folds: SiteFolds
     truth: Array
-    guesses: Mapping[str, Estimates]
+    estimates: Mapping[str, Estimates]
     bounds: Mapping[str, Mapping[float, Bounds]] = field(default_factory=dict)
     calibration: str = ""
 
@@ -176,9 +176,9 @@ def cross_validate(
         told = residuals(train, number)
         for name in calibrate:
             known_of, asked = told[name], guesses[name].at(test)
-            learnt = Conformal.fit(known_of.center, known_of.told, truth[train], folds.group[train])
+            learnt = Conformal.fit(known_of.center, known_of.spread_or_zero, truth[train], folds.group[train])
             for level, (lower, upper) in bounds[name].items():
-                lower[test], upper[test] = learnt.interval(asked.center, asked.told, level)
+                lower[test], upper[test] = learnt.interval(asked.center, asked.spread_or_zero, level)
     how = f"{inner} inner folds of each training part" if inner else "the other outer folds"
     return CrossValidated(folds, truth, guesses, bounds, how if calibrate else "")
 
@@ -196,7 +196,7 @@ def _held_out(fit: FitPredict, rounds: Sequence[tuple[Rows, Rows]], seed: int) -
     said = [fit(train, test, seed + 1000 * at) for at, (train, test) in enumerate(rounds)]
     order = np.argsort(np.concatenate([test for _, test in rounds]))
     members = np.concatenate([guess.members for guess in said], axis=1)[:, order]
-    return Estimates(members, np.concatenate([guess.told for guess in said])[order])
+    return Estimates(members, np.concatenate([guess.spread_or_zero for guess in said])[order])
 
 
 def _within(fit: FitPredict, rows: Rows) -> FitPredict:

@@ -103,7 +103,7 @@ class MapScorecard:
                 raise missing_variable(name, self.forecasters, where="the forecasters")
 
     def _judged(self) -> str:
-        first = next(iter(self._first.guesses))
+        first = next(iter(self._first.estimates))
         names = (BLEND, first + ENSEMBLE, first)
         return next(name for name in names if name in self.forecasters)
 
@@ -120,7 +120,7 @@ class MapScorecard:
     def forecasters(self) -> tuple[str, ...]:
         """Those with members first as the mean of their scores, then as their ensemble."""
         found = []
-        for name, guess in self._first.guesses.items():
+        for name, guess in self._first.estimates.items():
             found += [name, name + ENSEMBLE] if len(guess.members) > 1 else [name]
         return tuple(found)
 
@@ -140,7 +140,7 @@ class MapScorecard:
             Default: the folds judged by.
         """
         played = self.splits[split or self.main]
-        return played.guesses[forecaster.removesuffix(ENSEMBLE)].center
+        return played.estimates[forecaster.removesuffix(ENSEMBLE)].center
 
     def bounds(self, forecaster: str) -> Mapping[float, tuple[Array, Array]]:
         """Return prediction intervals by level, on the folds judged by.
@@ -209,9 +209,9 @@ class MapScorecard:
     ) -> Iterator[tuple[str, Figures]]:
         """Yield the strata of a forecaster with their figures."""
         base = name.removesuffix(ENSEMBLE)
-        guess, truth = played.guesses[base], turn(played.truth)
+        guess, truth = played.estimates[base], turn(played.truth)
         center = turn(guess.center)
-        if name in played.guesses and len(guess.members) > 1:
+        if name in played.estimates and len(guess.members) > 1:
             yield "all", _over_members(truth, [turn(member) for member in guess.members])
             return
         spans = {

@@ -23,7 +23,7 @@ def describe(splits: Rounds) -> dict[str, Any]:
     """Say in JSON's types what :func:`pack` has packed, all but the folds."""
     return {
         split: {
-            "guesses": list(played.guesses),
+            "guesses": list(played.estimates),
             "levels": {name: list(found) for name, found in played.bounds.items()},
             "calibration": played.calibration,
         }
@@ -42,7 +42,7 @@ def pack(splits: Rounds) -> bytes:
     arrays: dict[str, Array] = {}
     for number, played in enumerate(splits.values()):
         arrays[f"{number}/truth"] = played.truth
-        for name, guess in played.guesses.items():
+        for name, guess in played.estimates.items():
             arrays[f"{number}/{name}/members"] = guess.members
             if guess.spread is not None:
                 arrays[f"{number}/{name}/spread"] = guess.spread
@@ -105,11 +105,11 @@ def part_of(place: Folder, name: str) -> bytes:
 
 def predictions_csv(splits: Rounds) -> bytes:
     """Write each sample with what was said of it, split by split."""
-    names = tuple(next(iter(splits.values())).guesses)
+    names = tuple(next(iter(splits.values())).estimates)
     header = ("split", "sample", "site", "fold", "lon", "lat", "truth", *names)
     lines = (
         (split, i, places.site[i], played.folds.fold[i], *places.lonlat[i].tolist(),
-         float(played.truth[i]), *(float(played.guesses[name].center[i]) for name in names))
+         float(played.truth[i]), *(float(played.estimates[name].center[i]) for name in names))
         for split, played in splits.items()
         for places in (played.folds.places,)
         for i in range(len(places))

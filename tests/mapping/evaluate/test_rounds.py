@@ -22,7 +22,7 @@ def test_every_sample_is_predicted_once_and_put_where_it_belongs() -> None:
     played = cross_validate(
         {"row": lambda _, test, __: Estimates(test[None] * 1.0)}, SOILS.blocks(), TRUTH
     )
-    np.testing.assert_array_equal(played.guesses["row"].center, np.arange(len(TRUTH)))
+    np.testing.assert_array_equal(played.estimates["row"].center, np.arange(len(TRUTH)))
 
 
 def test_a_forecaster_never_trains_on_a_site_that_it_is_tested_on() -> None:
@@ -109,7 +109,7 @@ def test_a_blend_is_the_weighted_mean_and_takes_the_spread_of_its_second() -> No
             "forest": Estimates(np.array([[5.0, 7.0]]), np.array([0.1, 0.2]))}  # fmt: skip
     mixed = Blend(weight=0.25).of(ones)
     np.testing.assert_allclose(mixed.center, [2.0, 4.0])
-    np.testing.assert_array_equal(mixed.told, [0.1, 0.2])
+    np.testing.assert_array_equal(mixed.spread_or_zero, [0.1, 0.2])
 
 
 def test_a_blend_of_two_that_err_apart_is_better_than_both() -> None:
@@ -118,14 +118,14 @@ def test_a_blend_of_two_that_err_apart_is_better_than_both() -> None:
     played = cross_validate(
         fits, SOILS.random(), TRUTH, blend=Blend(), calibrate=["blend"], inner=2
     )
-    r2 = {n: regression_scores(TRUTH, g.center)["r2"] for n, g in played.guesses.items()}
+    r2 = {n: regression_scores(TRUTH, g.center)["r2"] for n, g in played.estimates.items()}
     assert r2["blend"] > max(r2["network"], r2["forest"]) + 0.02
 
 
 def test_rounds_are_the_same_for_the_same_seed() -> None:
     one, two, other = (
         cross_validate({"told": oracle(TRUTH)}, SOILS.random(), TRUTH, seed=seed)
-        .guesses["told"]
+        .estimates["told"]
         .center
         for seed in (0, 0, 1)
     )
@@ -145,7 +145,7 @@ def test_null_rows_learn_what_there_is_and_the_mean_learns_nothing() -> None:
     soils = make_soils(missing=0.02)
     fits = null_rows(soils.raw, soils.truth, soils.spec)
     played = cross_validate(fits, soils.blocks(), soils.truth)
-    r2 = {n: regression_scores(soils.truth, g.center)["r2"] for n, g in played.guesses.items()}
+    r2 = {n: regression_scores(soils.truth, g.center)["r2"] for n, g in played.estimates.items()}
     assert list(fits) == ["forest", "boosting", "linear", "mean"]
     assert min(r2["forest"], r2["boosting"], r2["linear"]) > 0.5
     assert -0.05 < r2["mean"] <= 0

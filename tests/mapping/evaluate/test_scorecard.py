@@ -64,12 +64,12 @@ def test_figures_are_those_of_the_held_out_predictions(card: MapScorecard) -> No
         found = regression_scores(TRUTH, card.center(name))
         assert card.value("r2", name) == found["r2"]
         assert card.value("rpiq", name) == found["rpiq"]
-    mixed = (played.guesses["network"].center + played.guesses["forest"].center) / 2
+    mixed = (played.estimates["network"].center + played.estimates["forest"].center) / 2
     np.testing.assert_allclose(card.center("blend"), mixed)
 
 
 def test_members_are_scored_one_by_one_and_their_mean_as_an_ensemble(card: MapScorecard) -> None:
-    members = card.splits["blocks of 20 km"].guesses["network"].members
+    members = card.splits["blocks of 20 km"].estimates["network"].members
     single = [regression_scores(TRUTH, member)["r2"] for member in members]
     assert card.value("r2", "network") == pytest.approx(np.mean(single))
     assert card.value("r2_sd", "network") == pytest.approx(np.std(single, ddof=1))
@@ -190,11 +190,11 @@ def test_a_card_is_read_back_whole(card: MapScorecard, tmp_path: Path) -> None:
     assert read.as_dict() == card.as_dict()
     assert read.rows() == card.rows()
     for split, played in card.splits.items():
-        for name, guess in played.guesses.items():
-            again = read.splits[split].guesses[name]
+        for name, guess in played.estimates.items():
+            again = read.splits[split].estimates[name]
             np.testing.assert_array_equal(again.members, guess.members)
-            np.testing.assert_array_equal(again.told, guess.told)
-    assert card.splits[card.main].guesses["forest"].told.any()
+            np.testing.assert_array_equal(again.spread_or_zero, guess.spread_or_zero)
+    assert card.splits[card.main].estimates["forest"].spread_or_zero.any()
     read.save(str(tmp_path / "again"))
     for name in ("scorecard.json", "scores.csv", "predictions.csv", "rounds.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "card" / name).read_bytes()
@@ -262,4 +262,4 @@ def test_a_blend_can_be_weighed() -> None:
         "forest": lambda _, test, __: Estimates(np.zeros((1, len(test)))),
     }
     played = cross_validate(fits, SOILS.blocks(), TRUTH, blend=Blend(weight=0.0))
-    np.testing.assert_array_equal(played.guesses["blend"].center, played.guesses["network"].center)
+    np.testing.assert_array_equal(played.estimates["blend"].center, played.estimates["network"].center)
