@@ -40,6 +40,12 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+def _percentages(levels: tuple[float, ...]) -> tuple[float, ...]:
+    if any(not 0 < level < 100 for level in levels):
+        raise ValueError("a level is a percentage between 0 and 100. Try 80.")
+    return tuple(sorted(set(levels)))
+
+
 def _not_zero(value: float) -> float:
     if value == 0:
         raise ValueError("all values would be 0. Leave it out, or give the factor")
@@ -87,6 +93,10 @@ Numbers = Annotated[
 ]
 
 
+# central prediction intervals, percent, ascending
+Levels = Annotated[Numbers, AfterValidator(_percentages)]
+
+
 Finite = Annotated[float, Field(ge=-1e30, le=1e30)]
 
 
@@ -112,6 +122,16 @@ Length = Annotated[float, Field(gt=0, le=50_000)]  # km: more is around the Eart
 
 
 Nodata = Annotated[float, Field(allow_inf_nan=True)]  # NaN and infinities are what files have
+
+
+def require_whole_chunks(tile: int | None, chunk: int | None) -> None:
+    """Refuse a tile that is not a whole number of output chunks: two tasks would write one chunk."""
+    if tile and chunk and tile % chunk:
+        whole = chunk * max(1, round(tile / chunk))
+        raise ValueError(
+            f"tile={tile} is no whole number of chunks (chunk={chunk}), so two tasks would share "
+            f"one. Try tile={whole}."
+        )
 
 
 class Verbatim(str):

@@ -197,7 +197,7 @@ def test_a_model_of_the_other_job_is_refused_both_ways(
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"level": 120}, "a level is a percentage between 0 and 100. Try 90"),
+        ({"level": 120}, "a level is a percentage between 0 and 100. Try 80"),
         ({"time": 2013}, "months of every year, so its map has no date. Leave out time="),
         ({"year": 2013, "time": 2013}, "year is another name of time, and both are given"),
         ({"til": 64}, "unknown option 'til' .*Did you mean 'tile'"),

@@ -1,4 +1,4 @@
-"""What can be chosen about the fit of a mapper."""
+"""What can be chosen: how a mapper is fitted, how it maps, how it is scored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hmx.settings import (
     Epochs,
     Folds,
     Members,
-    Numbers,
+    Levels,
     Options,
     Processes,
     Rate,
@@ -23,25 +23,38 @@ from hmx.settings import (
     Side,
     Weight,
     parse,
+    require_whole_chunks,
 )
 from hmx.splits.options import SplitMethod
 
-_NAMES_OF_THE_STUDY = {
+# names of the options in the study that the method comes from; catalogs written for it run
+_STUDY_NAMES = {
     "loss_type": "loss",
     "loss_alpha": "alpha",
     "target_transform": "transform",
     "num_runs": "runs",
 }
 
-
 Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
 TargetTransform = Literal["none", "log", "log1p", "normalize"]
+
+
+def renamed(values: Any, names: Mapping[str, str]) -> Any:
+    """Replace other names of options by their own; `names` maps other name to own name."""
+    if not isinstance(values, Mapping):
+        return values
+    for other, own in names.items():
+        if other in values and own in values:
+            raise ValueError(
+                f"{other} is another name of {own}, and both are given. Leave one out."
+            )
+    return {names.get(name, name): value for name, value in values.items()}
 
 
 class MapTrainOptions(Options):
     """The fit of a mapper.
 
-    The names of an earlier study are taken too: ``loss_type``, ``loss_alpha``,
+    The option names of an earlier study work too: ``loss_type``, ``loss_alpha``,
     ``target_transform`` and ``num_runs``.
 
     Parameters
@@ -51,20 +64,20 @@ class MapTrainOptions(Options):
         see :mod:`hmx.mapping.train.losses`. Default: ``huber``, or ``quantile`` of a
         network with knots.
     alpha : float
-        Share of the plain loss in a composite one; the rest is chi-squared.
+        Share of the plain loss in a composite loss; the rest is chi-squared.
     sigma : float, optional
         Standard error of a measurement near 0 for chi-squared, target units. Default:
         half the standard deviation of the training values.
     sigma_relative : float
         Standard error of a large measurement, as a share of it.
     transform : {"none", "log", "log1p", "normalize"}
-        What the target goes through.
+        Transform of the target before the network.
     bias_correction : {"none", "ratio"}
         Whether the central estimate is multiplied by the sum of the truths over the sum
         of the predictions on inner folds.
     balance : int
-        Bins of the target that batches are drawn from equally: the lower half, the next
-        quarter, the next eighth ... 0 draws each sample once an epoch.
+        Number of bins of the target (the lower half, the next quarter, the next eighth ...);
+        batches draw from all bins equally. 0 draws each sample once an epoch.
     augment : bool
         Whether windows are turned and mirrored.
     epochs, batch : int
@@ -72,19 +85,19 @@ class MapTrainOptions(Options):
     lr, weight_decay, clip : float
         Peak learning rate and decay of AdamW, and the largest gradient norm.
     validation : float
-        Share of the groups kept to stop early and to choose the best weights. 0 keeps
-        none: all epochs are run, and nothing is lost to validation.
+        Share of the groups reserved for early stopping and for the choice of the best weights.
+        0 reserves none: all epochs run, and every sample is trained on.
     patience : int
         Epochs without a better validation loss before stopping.
     inner : int
-        Folds of groups within the training samples, for what must come from predictions
-        of samples that a network has not seen.
+        Folds of groups within the training samples. Intervals, bias correction, importance and
+        the area of applicability come from predictions of the left-out folds.
     blend : float
-        Weight of a random forest beside the networks, 0 to 1; 0 for none.
+        Weight of the random forest in the mean of networks and forest, 0 to 1; 0 for none.
     runs : int
         Networks to train, with seeds ``seed``, ``seed + 1`` ...
     ensemble : bool
-        Whether to keep all of them, or the one that did best on the validation groups.
+        Whether to keep all networks, or only the best one on the validation groups.
     seed : int
         Decides initial weights, groups and batches.
     device : str
@@ -122,8 +135,8 @@ class MapTrainOptions(Options):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_in_the_study(cls, values: Any) -> Any:
-        return renamed(values, _NAMES_OF_THE_STUDY)
+    def _study_names(cls, values: Any) -> Any:
+        return renamed(values, _STUDY_NAMES)
 
     @model_validator(mode="after")
     def _possible(self) -> MapTrainOptions:
@@ -135,85 +148,6 @@ class MapTrainOptions(Options):
                 "keeps none. Try validation=0.1, or ensemble=True to keep all."
             )
         return self
-
-
-def renamed(values: Any, names: Mapping[str, str]) -> Any:
-    """Give options that came under other names their own.
-
-    Parameters
-    ----------
-    values : mapping
-        What the user gave; anything else is returned as it is.
-    names : mapping of str to str
-        Other name to own name.
-
-    Raises
-    ------
-    ValueError
-        If an option came under both.
-    """
-    if not isinstance(values, Mapping):
-        return values
-    for other, own in names.items():
-        if other in values and own in values:
-            raise ValueError(
-                f"{other} is another name of {own}, and both are given. Leave one out."
-            )
-    return {names.get(name, name): value for name, value in values.items()}
-
-
-def split_mapping(options: Mapping[str, Any]) -> tuple[MapperOptions, MapTrainOptions]:
-    """Tell options of the network from options of the fit, and validate both.
-
-    Parameters
-    ----------
-    options : mapping
-        By field name, or the name of the earlier study.
-
-    Raises
-    ------
-    BadArgument
-        If one is unknown or impossible, or loss and network do not fit.
-    """
-    known = [*MapperOptions.model_fields, *MapTrainOptions.model_fields, *_NAMES_OF_THE_STUDY]
-    for name in options:
-        if name not in known:
-            raise BadArgument(
-                f"unknown option {name!r} (known: {', '.join(known)}).{did_you_mean(name, known)}"
-            )
-    network = {k: v for k, v in options.items() if k in MapperOptions.model_fields}
-    fit = {k: v for k, v in options.items() if k not in MapperOptions.model_fields}
-    chosen = parse(MapperOptions, network), parse(MapTrainOptions, fit)
-    loss_of(*chosen)
-    return chosen
-
-
-def loss_of(network: MapperOptions, fit: MapTrainOptions) -> Loss:
-    """Return the loss that a network is trained on.
-
-    Raises
-    ------
-    BadArgument
-        If a loss of one number is asked for of a quantile head, or the other way round.
-    """
-    loss = fit.loss or ("quantile" if network.knots else "huber")
-    if (loss == "quantile") != bool(network.knots):
-        told = f"knots={list(network.knots)}" if network.knots else "knots=[]"
-        raise BadArgument(
-            f"loss={loss!r} does not fit {told}: a quantile head is trained on loss='quantile', "
-            "and a head of one number on another. Try loss='quantile' with "
-            "knots=[0.05, 0.25, 0.5, 0.75, 0.95], or leave both out."
-        )
-    return loss
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _as_label(value: Any) -> Any:
-    """Write a date as text: YAML reads 2015-06-30 as one."""
-    return value.isoformat()[:10] if hasattr(value, "isoformat") else value
 
 
 class MapOptions(Options):
@@ -236,8 +170,12 @@ class MapOptions(Options):
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     """
 
-    level: Numbers = ()
-    time: Annotated[int | str | None, BeforeValidator(_as_label)] = None
+    level: Levels = ()
+    # YAML reads 2015-06-30 as a date
+    time: Annotated[
+        int | str | None,
+        BeforeValidator(lambda v: v.isoformat()[:10] if hasattr(v, "isoformat") else v),
+    ] = None
     tile: Side | None = None
     chunk: Side | None = None
     device: str = "auto"
@@ -247,40 +185,31 @@ class MapOptions(Options):
     def _year(cls, values: Any) -> Any:
         return renamed(values, {"year": "time"})
 
-    @field_validator("level")
-    @classmethod
-    def _percent(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 < level < 100 for level in levels):
-            raise ValueError("a level is a percentage between 0 and 100. Try 90.")
-        return tuple(sorted(set(levels)))
-
     @model_validator(mode="after")
     def _whole_chunks(self) -> MapOptions:
-        if self.tile and self.chunk and self.tile % self.chunk:
-            whole = self.chunk * max(1, round(self.tile / self.chunk))
-            raise ValueError(
-                f"tile={self.tile} is no whole number of chunks (chunk={self.chunk}), so two tasks "
-                f"would share one. Try tile={whole}."
-            )
+        require_whole_chunks(self.tile, self.chunk)
         return self
 
 
 class MapScoreOptions(Options):
-    """What a mapper is scored on, beside the split of its training.
+    """The score of a mapper.
 
     Parameters
     ----------
     beside : tuple of str
-        Other methods of splitting, each told beside the one that is judged by.
+        Further methods of splitting; the scorecard also lists their figures. The verdict
+        comes from the split of the training.
     level : tuple of float
-        Central intervals whose coverage is told, percent.
+        Central intervals whose coverage is reported, percent.
     inner : int
-        Inner folds of each training part that intervals are learnt from; 0 for the
-        other outer folds, at no cost.
+        Inner folds of each training part, whose residuals give the intervals; 0 takes the
+        residuals of the other outer folds, at no cost.
     """
 
-    beside: Annotated[tuple[SplitMethod, ...], BeforeValidator(_as_list)] = ("random",)
-    level: Numbers = (50.0, 80.0, 90.0)
+    beside: Annotated[
+        tuple[SplitMethod, ...], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)
+    ] = ("random",)
+    level: Levels = (50.0, 80.0, 90.0)
     inner: Annotated[int, Field(ge=0, le=1000)] = 0
 
     @field_validator("beside")
@@ -289,14 +218,59 @@ class MapScoreOptions(Options):
         for method in methods:
             if method in ("distance", "regions"):
                 raise ValueError(
-                    f"{method!r} needs more than its name. Judge by it: train.split: "
+                    f"{method!r} needs more than its name. Make it the main split: train.split: "
                     f"{{method: {method}, ...}}."
                 )
         return methods
 
     @field_validator("level")
     @classmethod
-    def _percent(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        if not levels or any(not 0 < level < 100 for level in levels):
-            raise ValueError("a level is a percentage between 0 and 100. Try 90.")
-        return tuple(sorted(set(levels)))
+    def _some(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if not levels:  # the tables of a scorecard have a row for each level
+            raise ValueError("a level is a percentage between 0 and 100. Try 80.")
+        return levels
+
+
+def split_mapping(options: Mapping[str, Any]) -> tuple[MapperOptions, MapTrainOptions]:
+    """Separate options of the network from options of the fit, and validate both.
+
+    Parameters
+    ----------
+    options : mapping
+        By field name, or the name of the earlier study.
+
+    Raises
+    ------
+    BadArgument
+        If one is unknown or impossible, or loss and network do not fit.
+    """
+    known = [*MapperOptions.model_fields, *MapTrainOptions.model_fields, *_STUDY_NAMES]
+    for name in options:
+        if name not in known:
+            raise BadArgument(
+                f"unknown option {name!r} (known: {', '.join(known)}).{did_you_mean(name, known)}"
+            )
+    network = {k: v for k, v in options.items() if k in MapperOptions.model_fields}
+    fit = {k: v for k, v in options.items() if k not in MapperOptions.model_fields}
+    chosen = parse(MapperOptions, network), parse(MapTrainOptions, fit)
+    loss_of(*chosen)
+    return chosen
+
+
+def loss_of(network: MapperOptions, fit: MapTrainOptions) -> Loss:
+    """Return the loss that a network is trained on.
+
+    Raises
+    ------
+    BadArgument
+        If a quantile head has a loss of one number, or a head of one number the quantile loss.
+    """
+    loss = fit.loss or ("quantile" if network.knots else "huber")
+    if (loss == "quantile") != bool(network.knots):
+        given = f"knots={list(network.knots)}" if network.knots else "knots=[]"
+        raise BadArgument(
+            f"loss={loss!r} does not fit {given}: a quantile head is trained on loss='quantile', "
+            "and a head of one number on another. Try loss='quantile' with "
+            "knots=[0.05, 0.25, 0.5, 0.75, 0.95], or leave both out."
+        )
+    return loss

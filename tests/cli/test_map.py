@@ -210,7 +210,7 @@ def test_evaluate_ends_with_the_table_the_verdict_and_the_folder(folder: Path) -
         (("train", "--set", "train.epoch=3"), "Did you mean 'epochs'?"),
         (("train", "--set", "points.wher=a"), "Did you mean 'where'?"),
         (("map", "--set", "map.levle=[80]"), "Did you mean 'level'?"),
-        (("map", "--level", "120"), "a level is a percentage between 0 and 100. Try 90"),
+        (("map", "--level", "120"), "a level is a percentage between 0 and 100. Try 80"),
         (("map", "--time", "2012"), "so its map has no date"),
         (("map", "--level", "60"), "holds another map: its level is [80.0]"),
     ],

@@ -312,7 +312,7 @@ BAD = [
     ({"time": 1999}, BadArgument, r"time=1999 is no step of the cube"),
     ({"time": 2014, "year": 2014}, BadArgument, r"year is another name of time"),
     ({"level": 90}, BadArgument, r"no calibration.*leave out level="),
-    ({"level": 100}, BadArgument, r"a level is a percentage between 0 and 100. Try 90"),
+    ({"level": 100}, BadArgument, r"a level is a percentage between 0 and 100. Try 80"),
     ({"tile": 20, "chunk": 16}, BadArgument, r"no whole number of chunks.*Try tile=16"),
     ({"device": "tpu"}, BadArgument, r"device='tpu' is not here"),
     ({"lvl": 90}, BadArgument, r"unknown option 'lvl'.*Did you mean 'level'"),
