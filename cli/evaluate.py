@@ -43,7 +43,7 @@ def evaluate(
     wanted["origins"] = tuple(moment(str(origin)) for origin in wanted["origins"])
     given = {f"evaluate__{name}": value for name, value in wanted.items()}
     catalog = call.load(evaluate__output=here(output), **given)
-    path, card = score(catalog, call.talk, model=model, overwrite=overwrite)
+    path, card = score(catalog, call.progress, model=model, overwrite=overwrite)
     if not call.quiet:
         out(f"{as_text(card, verdict=False)}\n\n{card.verdict}\n")
     out(path)
@@ -64,7 +64,7 @@ def _of_map(call: CommandCall, output: str | None, *, overwrite: bool, **wanted:
                 "it out; folds of samples are set by --set train.split.folds=10."
             )
     catalog = call.load_map(evaluate__output=here(output), evaluate__level=level)
-    path, card = evaluate_mapper(catalog, call.talk, overwrite=overwrite)
+    path, card = evaluate_mapper(catalog, call.progress, overwrite=overwrite)
     if not call.quiet:
         out(f"{card}\n")
     out(path)

@@ -27,6 +27,6 @@ def export(call: CommandCall, output: str | None) -> None:
     elif store is None:
         store = call.load().forecast_path
     folder = folder or store.rstrip("/").removesuffix(".zarr") + "_cog"
-    files = export_cog(store, folder, progress=call.talk.progress())
-    call.talk.say(f"export: {len(files)} GeoTIFFs")
+    files = export_cog(store, folder, progress=call.progress)
+    call.progress.note(f"export: {len(files)} GeoTIFFs")
     out(folder)

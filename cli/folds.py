@@ -49,7 +49,7 @@ def folds(
     place = _place(catalog.model_path, output)
     require_writable(str(place), "--output")
     plan = plan_folds(
-        catalog, call.talk, block_m=block_m, buffer=buffer, folds=k, until=moment(until)
+        catalog, call.progress, block_m=block_m, buffer=buffer, folds=k, until=moment(until)
     )
     place.parent.mkdir(parents=True, exist_ok=True)
     figure = draw_folds(plan.splits, plan.grid, valid=plan.valid, pixels=plan.pixels)

@@ -25,4 +25,4 @@ def forecast(call: CommandCall, output: str | None, resume: bool, **wanted: obje
     from hmx.workflow import ensure_forecast  # loads xarray's and GDAL's machinery
 
     catalog, region = call.forecast(output=output, **wanted)
-    out(ensure_forecast(catalog, call.talk, region=region, overwrite=not resume))
+    out(ensure_forecast(catalog, call.progress, region=region, overwrite=not resume))

@@ -19,6 +19,6 @@ def ingest(call: CommandCall, overwrite: bool) -> None:
     from hmx.workflow import ensure_cube, ensure_land
 
     if call.maps:
-        out(ensure_land(call.load_map(), call.talk, overwrite=overwrite))
+        out(ensure_land(call.load_map(), call.progress, overwrite=overwrite))
     else:
-        out(ensure_cube(call.load(), call.talk, overwrite=overwrite))
+        out(ensure_cube(call.load(), call.progress, overwrite=overwrite))

@@ -50,4 +50,4 @@ def map_(
         map__output=here(output),
         map__cog=here(cog, "--cog"),
     )
-    out(ensure_map(catalog, call.talk, region=box(region), overwrite=not resume))
+    out(ensure_map(catalog, call.progress, region=box(region), overwrite=not resume))

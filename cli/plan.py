@@ -41,7 +41,7 @@ def _of_forecast(call: CommandCall, **wanted: Any) -> Plan:
     from hmx.workflow import plan_forecast  # loads xarray's and GDAL's machinery
 
     catalog, region = call.forecast(**wanted)
-    return plan_forecast(catalog, call.talk, region=region)
+    return plan_forecast(catalog, call.progress, region=region)
 
 
 def _of_map(call: CommandCall, **wanted: Any) -> Plan:
@@ -55,4 +55,4 @@ def _of_map(call: CommandCall, **wanted: Any) -> Plan:
                 "Leave it out."
             )
     catalog = call.load_map(map__level=wanted["level"])
-    return plan_catalog_map(catalog, call.talk, region=box(wanted["region"]))
+    return plan_catalog_map(catalog, call.progress, region=box(wanted["region"]))

@@ -15,7 +15,7 @@ from hmx.cli.failing import Command, CommandFailure, Group
 from hmx.cli.streams import out, whisper
 from hmx.errors import BadArgument
 from hmx.files.jsontext import as_json
-from hmx.progress import Progress, Talk, reporter
+from hmx.progress import Progress
 
 __all__ = [
     "Command",
@@ -151,16 +151,12 @@ class CommandCall:
         return catalog, box(region)
 
     @property
-    def talk(self) -> Talk:
-        """Speak on standard error, or not at all."""
+    def progress(self) -> Progress:
+        """Progress on standard error, or none if the user asked for quiet."""
         if self.quiet:
-            return Talk()
-        return Talk(say=whisper(lambda line: click.echo(line, err=True)), progress=_progress)
-
-
-def _progress() -> Progress:
-    report: Progress = whisper(reporter())
-    return report
+            return Progress()
+        note = whisper(lambda line: click.echo(line, err=True))
+        return Progress(note, whisper(Progress.console().on_step))
 
 
 def here(path: str | None, flag: str = "--output") -> str | None:

@@ -20,8 +20,8 @@ def train(call: CommandCall, overwrite: bool) -> None:
     if call.maps:
         from hmx.workflow import ensure_mapper
 
-        out(ensure_mapper(call.load_map(), call.talk, overwrite=overwrite).path)
+        out(ensure_mapper(call.load_map(), call.progress, overwrite=overwrite).path)
         return
     from hmx.workflow import ensure_model  # loads xarray's and GDAL's machinery
 
-    out(ensure_model(call.load(), call.talk, overwrite=overwrite).path)
+    out(ensure_model(call.load(), call.progress, overwrite=overwrite).path)

@@ -37,8 +37,8 @@ def verify(call: CommandCall, sample: int, seed: int, source: str | None) -> Non
     from hmx.engine.verify import verify as check  # loads torch
 
     asked: dict[str, Any] = {"sample": sample, "seed": seed, "source": source or stores.get("cube")}
-    talk = call.talk
-    out(verify_all(stores, lambda at: str(check(at, **asked, progress=talk.progress())), talk))
+    progress = call.progress
+    out(verify_all(stores, lambda at: str(check(at, **asked, progress=progress)), progress))
 
 
 def _stores_of(call: CommandCall) -> dict[str, str]:

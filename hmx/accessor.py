@@ -135,11 +135,11 @@ class HMAccessor(AccessorBase):
         from hmx.forecast.options import split_fitting
         from hmx.forecast.train.recipe import TrainSetup
         from hmx.forecast.train.train import train
-        from hmx.progress import reporter
+        from hmx.progress import Progress
 
         network, fit = split_fitting({"history": history, "h": h, "seed": seed, **options})
         recipe = TrainSetup(target, dynamic, static, network, fit, future=future)
-        self._model = train(self._obj, recipe, out=out, progress=reporter())
+        self._model = train(self._obj, recipe, out=out, progress=Progress.console())
         return self._model
 
     def forecast(
@@ -264,7 +264,7 @@ class HMAccessor(AccessorBase):
         >>> fc = ds.hm.forecast_to_zarr("fc.zarr", h=4, level=80)  # doctest: +SKIP
         """
         from hmx.forecast.api import forecast_to_zarr
-        from hmx.progress import aloud
+        from hmx.progress import Progress
 
         return forecast_to_zarr(
             self._obj,
@@ -274,7 +274,7 @@ class HMAccessor(AccessorBase):
             workers=workers,
             scheduler=scheduler,
             overwrite=overwrite,
-            talk=aloud(),
+            progress=Progress.console(),
             h=h,
             **options,
         )
@@ -369,10 +369,15 @@ class HMAccessor(AccessorBase):
         >>> print(ds.hm.backtest(h=3, static=["elevation"], out="scores"))  # doctest: +SKIP
         """
         from hmx.forecast.backtest.backtest import backtest
-        from hmx.progress import aloud
+        from hmx.progress import Progress
 
         wanted = {"baselines": baselines, "zones": zones, "out": out, "workers": workers}
-        wanted |= {"origins": origins, "folds": folds, "level": level, "talk": aloud()}
+        wanted |= {
+            "origins": origins,
+            "folds": folds,
+            "level": level,
+            "progress": Progress.console(),
+        }
         return backtest(self._obj, h, model=model, **wanted, **options)
 
     def with_history(self, past: Series) -> Series:

@@ -1,8 +1,8 @@
-"""Progress: long work says how far it is, on standard error.
+"""Progress: long work reports how far it is, on standard error.
 
-Work reports ``(done, total, text)`` to a callable; what becomes of it is the
-caller's choice. :func:`reporter` draws a bar on a terminal and in notebooks and
-writes a plain line now and then elsewhere.
+Work calls :meth:`Progress.note` with a line and :meth:`Progress.step` with ``(done, total,
+text)``; the caller chooses what becomes of both. :meth:`Progress.console` draws a bar on a
+terminal and in notebooks, and writes a plain line now and then elsewhere.
 """
 
 from __future__ import annotations
@@ -11,105 +11,116 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hmx.redact import redact
 
-Progress = Callable[[int, int, str], None]
+if TYPE_CHECKING:
+    from tqdm.auto import tqdm
 
-_EVERY = 5.0  # seconds between plain lines
+OnStep = Callable[[int, int, str], object]
+
+# seconds between plain lines: a log of a night's job stays readable, and a user still sees
+# within one breath that the work goes on
+_EVERY = 5.0
 
 
 @dataclass(frozen=True)
-class Talk:
-    """How a piece of work speaks.
+class Progress:
+    """Receives what long work reports; ``Progress()`` drops it.
 
     Parameters
     ----------
-    say : callable
-        Told one line before each step.
-    progress : callable
-        Makes a fresh progress callable for each long step.
+    on_note : callable
+        Called with one line of text before each piece of work.
+    on_step : callable
+        Called with (steps done, steps in all, text).
+
+    Examples
+    --------
+    >>> progress = Progress(on_step=lambda done, total, text: print(f"{text}: {done} of {total}"))
+    >>> progress.step(1, 4, "tiles")
+    tiles: 1 of 4
     """
 
-    say: Callable[[str], None] = lambda line: None
-    progress: Callable[[], Progress] = lambda: silent
+    on_note: Callable[[str], object] = lambda text: None
+    on_step: OnStep = lambda done, total, text: None
 
-    def __post_init__(self) -> None:
-        """Let no line say a secret of a URL."""
-        say = self.say
-        object.__setattr__(self, "say", lambda line: say(redact(line)))
+    @classmethod
+    def of(cls, progress: Progress | OnStep | None) -> Progress:
+        """Accept a Progress, a plain callable for steps, or ``None`` for silence."""
+        if isinstance(progress, Progress):
+            return progress
+        return cls() if progress is None else cls(on_step=progress)
+
+    @classmethod
+    def console(cls) -> Progress:
+        """Report on standard error: notes as lines, steps as a bar or as plain lines."""
+        in_notebook = "ipykernel" in sys.modules
+        on_step = _Bars() if sys.stderr.isatty() or in_notebook else _Lines()
+        return cls(lambda text: print(text, file=sys.stderr, flush=True), on_step)
+
+    def note(self, text: str) -> None:
+        """Report one line; secrets of its URLs are left out."""
+        self.on_note(redact(text))
+
+    def step(self, done: int, total: int, text: str) -> None:
+        """Report that ``done`` of ``total`` steps are finished; ``text`` is ``"what: detail"``."""
+        self.on_step(done, total, text)
+
+    def within(self, prefix: str) -> Progress:
+        """Return the same progress with ``"prefix: "`` before the text of each step."""
+        return Progress(
+            self.on_note, lambda done, total, text: self.step(done, total, f"{prefix}: {text}")
+        )
 
 
-def silent(done: int, total: int, text: str) -> None:
-    """Report nothing."""
+class _Bars:
+    """One bar for each piece of work, known by the text before the first colon."""
 
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm[None]] = {}
 
-QUIET = Talk()
+    def __call__(self, done: int, total: int, text: str) -> None:
+        from tqdm.auto import tqdm
 
-
-def aloud() -> Talk:
-    """Speak on standard error: lines, and a bar or plain lines of progress."""
-    return Talk(say=lambda line: print(line, file=sys.stderr, flush=True), progress=reporter)
-
-
-def reporter() -> Progress:
-    """Return a fresh progress reporter for where this process runs."""
-    return _bar() if sys.stderr.isatty() or "ipykernel" in sys.modules else _lines()
-
-
-def _bar() -> Progress:
-    from tqdm.auto import tqdm
-
-    bars: dict[str, tqdm[None]] = {}
-
-    def report(done: int, total: int, text: str) -> None:
         what, _, detail = text.partition(": ")
-        if what not in bars:
-            bars[what] = tqdm(total=total, desc=what, file=sys.stderr)
-        bar = bars[what]
+        if what in self._bars and done < self._bars[what].n:
+            # training may stop early, so its bar never fills: the next fit gets a new bar
+            self._bars.pop(what).close()
+        if what not in self._bars:
+            self._bars[what] = tqdm(total=total, desc=what, file=sys.stderr)
+        bar = self._bars[what]
         bar.total = total
         bar.set_postfix_str(detail, refresh=False)
         bar.update(done - bar.n)
         if done >= total:
-            bars.pop(what).close()
-
-    return report
+            self._bars.pop(what).close()
 
 
-def _lines() -> Progress:
-    said = -_EVERY
+class _Lines:
+    """A line every few seconds for each piece of work, and always its last one."""
 
-    def report(done: int, total: int, text: str) -> None:
-        nonlocal said
-        now = time.monotonic()
-        if done >= total or now - said >= _EVERY:
-            said = now
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[float, int]] = {}  # seconds and steps of the last line
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        what, now = text.partition(": ")[0], time.monotonic()
+        when, steps = self._last.get(what, (-_EVERY, 0))
+        if done >= total or done < steps or now - when >= _EVERY:
+            self._last[what] = (now, done)
             print(f"{text} ({done}/{total})", file=sys.stderr, flush=True)
-
-    return report
+        if done >= total:
+            del self._last[what]
 
 
 def counted(number: int, thing: str) -> str:
-    """Count things in words: ``1 tile``, ``1,204 tiles``.
-
-    Parameters
-    ----------
-    number : int
-        Of them.
-    thing : str
-        What one is called; an ``s`` makes it several.
-    """
+    """Count things in words: ``1 tile``, ``1,204 tiles``."""
     return f"{number:,} {thing}{'s' if number != 1 else ''}"
 
 
 def duration(seconds: float) -> str:
-    """Write a time span in the two units that matter: ``3 h 20 min``.
-
-    Parameters
-    ----------
-    seconds : float
-        Zero or more.
-    """
+    """Write a time span in the two units that matter: ``3 h 20 min``."""
     minutes, hours = seconds / 60, seconds / 3600
     if hours >= 1:
         return f"{int(hours)} h {int(minutes % 60)} min"

@@ -94,11 +94,11 @@ class SOCAccessor:
         >>> model = ds.soc.train("points.csv", crs="EPSG:4326")  # doctest: +SKIP
         """
         from hmx.mapping.train.train import train
-        from hmx.progress import aloud
+        from hmx.progress import Progress
 
         bands = {"dynamic": dynamic, "static": static}
         recipe = _recipe({"target": target, "window": window, "seed": seed, **options}, bands)
-        self._model = train(self._obj, points, recipe, out=out, talk=aloud())
+        self._model = train(self._obj, points, recipe, out=out, progress=Progress.console())
         return self._model
 
     def evaluate(
@@ -147,13 +147,13 @@ class SOCAccessor:
         """
         from hmx.mapping.evaluate.score import score
         from hmx.mapping.options import MapScoreOptions
-        from hmx.progress import aloud
+        from hmx.progress import Progress
         from hmx.settings import parse
 
         bands = {"dynamic": dynamic, "static": static}
         recipe = _recipe({"target": target, "window": window, "seed": seed, **options}, bands)
         wanted = parse(MapScoreOptions, {"beside": beside, "level": level})
-        return score(self._obj, points, recipe, wanted, out=out, talk=aloud())
+        return score(self._obj, points, recipe, wanted, out=out, progress=Progress.console())
 
     def map(
         self,
@@ -248,7 +248,7 @@ class SOCAccessor:
         >>> soc = ds.soc.map_to_zarr("soc.zarr", model="models/soc")  # doctest: +SKIP
         """
         from hmx.mapping.api import map_to_zarr
-        from hmx.progress import aloud
+        from hmx.progress import Progress
 
         return map_to_zarr(
             self._obj,
@@ -258,7 +258,7 @@ class SOCAccessor:
             workers=workers,
             scheduler=scheduler,
             overwrite=overwrite,
-            talk=aloud(),
+            progress=Progress.console(),
             **options,
         )
 

@@ -34,7 +34,7 @@ from hmx.points.options import PointsOptions
 from hmx.points.suspects import require_learnable
 from hmx.points.table import Points, read_points
 from hmx.products.describe import describe_held_out, describe_skill
-from hmx.progress import QUIET, Talk
+from hmx.progress import Progress
 from hmx.settings import HARDWARE, own_fields
 
 if TYPE_CHECKING:
@@ -48,14 +48,16 @@ if TYPE_CHECKING:
     from hmx.mapping.train.recipe import MapTrainSetup
 
 
-def ensure_cube(catalog: BaseCatalog, talk: Talk = QUIET, *, overwrite: bool = False) -> str:
+def ensure_cube(
+    catalog: BaseCatalog, progress: Progress = Progress(), *, overwrite: bool = False
+) -> str:
     """Ingest the catalog's sources, unless their cube is there.
 
     Parameters
     ----------
     catalog : BaseCatalog
         Names sources and cube.
-    talk : Talk
+    progress : Progress
         For progress.
     overwrite : bool
         Ingest again even if the cube is current.
@@ -68,17 +70,17 @@ def ensure_cube(catalog: BaseCatalog, talk: Talk = QUIET, *, overwrite: bool = F
     path = catalog.cube.path
     if overwrite or not is_current(catalog):
         require_writable(path, "cube.path")
-        with building(path, talk.say):  # and looked at again: another run may have made it
+        with building(path, progress):  # and looked at again: another run may have made it
             if overwrite or not is_current(catalog):
                 if (damage := damage_of(path)) is not None:
-                    talk.say(f"cube: {damage}")
+                    progress.note(f"cube: {damage}")
                 if (note := note_of(catalog)) is not None:
-                    talk.say(f"cube: {path}: {note}")
-                talk.say(f"cube: ingesting {', '.join(catalog.cube.sources)} into {path}")
-                ingest(catalog, overwrite=overwrite, progress=talk.progress(), say=talk.say)
+                    progress.note(f"cube: {path}: {note}")
+                progress.note(f"cube: ingesting {', '.join(catalog.cube.sources)} into {path}")
+                ingest(catalog, overwrite=overwrite, progress=progress)
                 return path
     note = note_of(catalog)
-    talk.say(f"cube: {path} is there and current" if note is None else f"cube: {path}: {note}")
+    progress.note(f"cube: {path} is there and current" if note is None else f"cube: {path}: {note}")
     sweep(path)
     return path
 
@@ -113,14 +115,16 @@ def foresee(catalog: AnyCatalog, **outputs: str) -> None:
         check(catalog.dask)
 
 
-def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = False) -> Bundle:
+def ensure_model(
+    catalog: Catalog, progress: Progress = Progress(), *, overwrite: bool = False
+) -> Bundle:
     """Train the catalog's model, unless one with these settings is there.
 
     Parameters
     ----------
     catalog : Catalog
         Names the network, its training and its place.
-    talk : Talk
+    progress : Progress
         For progress.
     overwrite : bool
         Train again even if the model is current.
@@ -131,24 +135,24 @@ def ensure_model(catalog: Catalog, talk: Talk = QUIET, *, overwrite: bool = Fals
         Saved at ``catalog.model_path``.
     """
     if is_remote(catalog.model_path):
-        ensure_cube(catalog, talk)
-        talk.say(f"model: {catalog.model_path}")
+        ensure_cube(catalog, progress)
+        progress.note(f"model: {catalog.model_path}")
         return Bundle.load(catalog.model_path)
     path = Path(catalog.model_path)
     require_bundle_place(path)  # before hours of work for a place that is taken
     require_writable(str(path), "model.path")
-    ensure_cube(catalog, talk)
+    ensure_cube(catalog, progress)
     cube = open_cube(catalog.cube.path)
     bundle, why = _found(catalog, cube, overwrite=overwrite)
     if bundle is None:
         from hmx.training.loop import alone
 
-        with alone(path, catalog.train, talk.say):  # and looked at again
+        with alone(path, catalog.train, progress):  # and looked at again
             bundle, why = _found(catalog, cube, overwrite=overwrite)
             if bundle is None:
-                talk.say(f"model: training {path} ({why})")
-                return _trained(catalog, cube, talk)
-    talk.say(f"model: {path} is there and current")
+                progress.note(f"model: training {path} ({why})")
+                return _trained(catalog, cube, progress)
+    progress.note(f"model: {path} is there and current")
     sweep(path)
     return bundle
 
@@ -167,13 +171,13 @@ def _found(catalog: Catalog, cube: Any, *, overwrite: bool) -> tuple[Bundle | No
     return None, change or "as asked"
 
 
-def _trained(catalog: Catalog, cube: Any, talk: Talk) -> Bundle:
+def _trained(catalog: Catalog, cube: Any, progress: Progress) -> Bundle:
     from hmx.forecast.train.train import train  # loads torch and Lightning
 
-    bundle = train(cube, _recipe(catalog, cube), out=catalog.model_path, progress=talk.progress())
-    talk.say(f"model: skill {describe_skill(bundle.training.get('validation', {}))}")
+    bundle = train(cube, _recipe(catalog, cube), out=catalog.model_path, progress=progress)
+    progress.note(f"model: skill {describe_skill(bundle.training.get('validation', {}))}")
     if not fits_means(bundle):
-        talk.say(
+        progress.note(
             "model: on steps left out, a linear regression does worse than persistence: what one "
             "map shows the next takes back. Means are held at the last map; look at hmx evaluate"
         )
@@ -182,7 +186,7 @@ def _trained(catalog: Catalog, cube: Any, talk: Talk) -> Bundle:
 
 def ensure_forecast(
     catalog: Catalog,
-    talk: Talk = QUIET,
+    progress: Progress = Progress(),
     *,
     region: Any = None,
     overwrite: bool = False,
@@ -193,7 +197,7 @@ def ensure_forecast(
     ----------
     catalog : Catalog
         Names leads, levels and output.
-    talk : Talk
+    progress : Progress
         For progress.
     region : optional
         As in ``ds.hm.forecast``.
@@ -219,13 +223,13 @@ def ensure_forecast(
     from hmx.engine.output import require_free
 
     require_free(path, what="forecast: --output PATH")  # before hours of work for a taken place
-    job = _job(catalog, ensure_model(catalog, talk), region=region)
-    return run(job, catalog.dask, overwrite=overwrite, talk=talk)
+    job = _job(catalog, ensure_model(catalog, progress), region=region)
+    return run(job, catalog.dask, overwrite=overwrite, progress=progress)
 
 
 def evaluate(
     catalog: Catalog,
-    talk: Talk = QUIET,
+    progress: Progress = Progress(),
     *,
     model: str | None = None,
     overwrite: bool = False,
@@ -236,7 +240,7 @@ def evaluate(
     ----------
     catalog : Catalog
         Names leads, origins, folds and the folder of the scorecard.
-    talk : Talk
+    progress : Progress
         For progress.
     model : str, optional
         Folder of a model to score on what it records as held out. Default: the
@@ -264,7 +268,7 @@ def evaluate(
     foresee(catalog, evaluate__output=path)
     from hmx.forecast.backtest.backtest import evaluate as score  # loads torch
 
-    ensure_cube(catalog, talk)
+    ensure_cube(catalog, progress)
     cube = open_cube(catalog.cube.path)
     card = score(
         cube,
@@ -274,19 +278,19 @@ def evaluate(
         out=path,
         section=catalog.dask,
         overwrite=overwrite,
-        talk=talk,
+        progress=progress,
     )
     return path, card
 
 
-def plan_forecast(catalog: Catalog, talk: Talk = QUIET, *, region: Any = None) -> Plan:
+def plan_forecast(catalog: Catalog, progress: Progress = Progress(), *, region: Any = None) -> Plan:
     """Plan the catalog's forecast; ingest and train first if need be.
 
     Parameters
     ----------
     catalog : Catalog
         Names leads, levels, output and workers.
-    talk : Talk
+    progress : Progress
         For progress.
     region : optional
         As in ``ds.hm.forecast``.
@@ -294,14 +298,14 @@ def plan_forecast(catalog: Catalog, talk: Talk = QUIET, *, region: Any = None) -
     foresee(catalog)
     from hmx.engine.plan import plan  # loads torch
 
-    job = _job(catalog, ensure_model(catalog, talk), region=region)
-    talk.say("plan: timing one tile")
+    job = _job(catalog, ensure_model(catalog, progress), region=region)
+    progress.note("plan: timing one tile")
     return plan(job.order, job.inventory, catalog.dask)
 
 
 def plan_folds(
     catalog: Catalog,
-    talk: Talk = QUIET,
+    progress: Progress = Progress(),
     *,
     block_m: float | None = None,
     buffer: int | None = None,
@@ -311,7 +315,7 @@ def plan_folds(
     """Split the cube of a catalog as training would, as :func:`hmx.forecast.folds.fold_plan`."""
     from hmx.forecast.folds import fold_plan
 
-    ensure_cube(catalog, talk)
+    ensure_cube(catalog, progress)
     return fold_plan(
         open_cube(catalog.cube.path),
         catalog.train,
@@ -384,14 +388,16 @@ def _change(had: Any, wants: dict[str, Any]) -> str | None:
     return None if had.get("cube") == wants["cube"] else "the cube has changed since"
 
 
-def ensure_land(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = False) -> str:
+def ensure_land(
+    catalog: MapCatalog, progress: Progress = Progress(), *, overwrite: bool = False
+) -> str:
     """Ingest the catalog's covariates, and look at its points before and after.
 
     Parameters
     ----------
     catalog : MapCatalog
         Names sources, cube and points.
-    talk : Talk
+    progress : Progress
         For progress, and what became of the points.
     overwrite : bool
         Ingest again even if the cube is current.
@@ -402,8 +408,8 @@ def ensure_land(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = Fa
         Path of the cube.
     """
     _read(catalog)
-    path = ensure_cube(catalog, talk, overwrite=overwrite)
-    talk.say(f"points: {describe_points(catalog)}")
+    path = ensure_cube(catalog, progress, overwrite=overwrite)
+    progress.note(f"points: {describe_points(catalog)}")
     return path
 
 
@@ -444,21 +450,23 @@ def _read(catalog: MapCatalog) -> Points:
     return points
 
 
-def _before_work(catalog: MapCatalog, talk: Talk) -> None:
+def _before_work(catalog: MapCatalog, progress: Progress) -> None:
     """Ensure the cube, and read the points first where it is still to be made."""
     if not is_current(catalog):
         _read(catalog)
-    ensure_cube(catalog, talk)
+    ensure_cube(catalog, progress)
 
 
-def ensure_mapper(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = False) -> MapBundle:
+def ensure_mapper(
+    catalog: MapCatalog, progress: Progress = Progress(), *, overwrite: bool = False
+) -> MapBundle:
     """Train the catalog's mapper, unless one with these settings is there.
 
     Parameters
     ----------
     catalog : MapCatalog
         Names points, network, training and place.
-    talk : Talk
+    progress : Progress
         For progress.
     overwrite : bool
         Train again even if the model is current.
@@ -469,29 +477,29 @@ def ensure_mapper(catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = 
         Saved at ``catalog.model_path``.
     """
     if is_remote(catalog.model_path):
-        ensure_cube(catalog, talk)
-        talk.say(f"model: {catalog.model_path}")
+        ensure_cube(catalog, progress)
+        progress.note(f"model: {catalog.model_path}")
         return MapBundle.load(catalog.model_path)
     path = Path(catalog.model_path)
     require_bundle_place(path)
     require_writable(str(path), "model.path")
-    _before_work(catalog, talk)
+    _before_work(catalog, progress)
     recipe, cube = _map_recipe(catalog), open_cube(catalog.cube.path)
     bundle, why = _found_mapper(path, recipe, cube, overwrite=overwrite)
     if bundle is None:
         from hmx.training.loop import alone
 
-        with alone(path, catalog.train, talk.say):  # and looked at again
+        with alone(path, catalog.train, progress):  # and looked at again
             bundle, why = _found_mapper(path, recipe, cube, overwrite=overwrite)
             if bundle is None:
-                talk.say(f"model: training {path} ({why})")
+                progress.note(f"model: training {path} ({why})")
 
                 from hmx.mapping.train.train import train
 
-                bundle = train(cube, catalog.points.path, recipe, out=path, talk=talk)
-                talk.say(f"model: held out {describe_held_out(bundle)}")
+                bundle = train(cube, catalog.points.path, recipe, out=path, progress=progress)
+                progress.note(f"model: held out {describe_held_out(bundle)}")
                 return bundle
-    talk.say(f"model: {path} is there and current")
+    progress.note(f"model: {path} is there and current")
     sweep(path)
     return bundle
 
@@ -509,7 +517,7 @@ def _found_mapper(
 
 def ensure_map(
     catalog: MapCatalog,
-    talk: Talk = QUIET,
+    progress: Progress = Progress(),
     *,
     region: Any = None,
     overwrite: bool = False,
@@ -520,7 +528,7 @@ def ensure_map(
     ----------
     catalog : MapCatalog
         Names levels, date, output and GeoTIFFs.
-    talk : Talk
+    progress : Progress
         For progress.
     region : optional
         As in ``ds.soc.map``.
@@ -545,13 +553,13 @@ def ensure_map(
     from hmx.engine.output import require_free
 
     require_free(catalog.map_path, what="map: --output PATH")
-    job = _map_job(catalog, ensure_mapper(catalog, talk), region=region)
-    store = run(job, catalog.dask, overwrite=overwrite, talk=talk)
+    job = _map_job(catalog, ensure_mapper(catalog, progress), region=region)
+    store = run(job, catalog.dask, overwrite=overwrite, progress=progress)
     if catalog.map.cog is not None:
         from hmx.products.cog import export_cog
 
-        files = export_cog(store, catalog.map.cog, progress=talk.progress())
-        talk.say(f"map: {len(files)} GeoTIFFs in {catalog.map.cog}")
+        files = export_cog(store, catalog.map.cog, progress=progress)
+        progress.note(f"map: {len(files)} GeoTIFFs in {catalog.map.cog}")
     return store
 
 
@@ -560,7 +568,7 @@ def _cogs(catalog: MapCatalog) -> dict[str, str]:
 
 
 def evaluate_mapper(
-    catalog: MapCatalog, talk: Talk = QUIET, *, overwrite: bool = False
+    catalog: MapCatalog, progress: Progress = Progress(), *, overwrite: bool = False
 ) -> tuple[str, MapScorecard]:
     """Score the catalog's way to make a mapper, unless that is done.
 
@@ -568,7 +576,7 @@ def evaluate_mapper(
     ----------
     catalog : MapCatalog
         Names splits, levels and the folder of the scorecard.
-    talk : Talk
+    progress : Progress
         For progress.
     overwrite : bool
         Score again even if the scorecard is current.
@@ -583,7 +591,7 @@ def evaluate_mapper(
     foresee(catalog, evaluate__output=catalog.scorecard_path)
     from hmx.mapping.evaluate.score import score  # loads torch
 
-    _before_work(catalog, talk)
+    _before_work(catalog, progress)
     card = score(
         open_cube(catalog.cube.path),
         catalog.points.path,
@@ -591,19 +599,21 @@ def evaluate_mapper(
         MapScoreOptions(**own_fields(catalog.evaluate, MapScoreOptions)),
         out=catalog.scorecard_path,
         overwrite=overwrite,
-        talk=talk,
+        progress=progress,
     )
     return catalog.scorecard_path, card
 
 
-def plan_catalog_map(catalog: MapCatalog, talk: Talk = QUIET, *, region: Any = None) -> Plan:
+def plan_catalog_map(
+    catalog: MapCatalog, progress: Progress = Progress(), *, region: Any = None
+) -> Plan:
     """Plan the catalog's map; ingest and train first if need be.
 
     Parameters
     ----------
     catalog : MapCatalog
         Names levels, output and workers.
-    talk : Talk
+    progress : Progress
         For progress.
     region : optional
         As in ``ds.soc.map``.
@@ -611,8 +621,8 @@ def plan_catalog_map(catalog: MapCatalog, talk: Talk = QUIET, *, region: Any = N
     foresee(catalog)
     from hmx.engine.plan import plan  # loads torch
 
-    job = _map_job(catalog, ensure_mapper(catalog, talk), region=region)
-    talk.say("plan: timing one tile")
+    job = _map_job(catalog, ensure_mapper(catalog, progress), region=region)
+    progress.note("plan: timing one tile")
     return plan(job.order, job.inventory, catalog.dask)
 
 

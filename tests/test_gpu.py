@@ -17,7 +17,7 @@ from hmx.forecast.options import ForecastOptions
 from hmx.forecast.order import ForecastRun
 from hmx.forecast.window import engine
 from hmx.hardware import choose_device
-from hmx.progress import Talk
+from hmx.progress import Progress
 from tests.make.cubes import make_bundle, make_cube
 from tests.make.faults import tree
 from tests.make.networks import KINDS, options_of
@@ -135,7 +135,7 @@ def test_a_job_that_was_stopped_on_a_gpu_ends_with_the_same_bytes(
 
     halted = job_of(stored, trained, tmp_path / "halted.zarr")
     with pytest.raises(KeyboardInterrupt):
-        run(halted, talk=Talk(progress=lambda: stop))
+        run(halted, progress=Progress(on_step=stop))
     assert tree(run(halted)) == tree(whole)
 
 

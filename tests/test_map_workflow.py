@@ -41,14 +41,14 @@ def folder(done: Path, tmp_path: Path) -> Path:
 
 def ensure(folder: Path, *overrides: str) -> list[str]:
     told = Told()
-    ensure_mapper(MapCatalog.load(folder / "soils.yaml", overrides), told.talk)
+    ensure_mapper(MapCatalog.load(folder / "soils.yaml", overrides), told.progress)
     return told.lines
 
 
 def test_products_lie_beside_the_cube_and_are_reused(folder: Path) -> None:
     catalog, told = MapCatalog.load(folder / "soils.yaml"), Told()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    assert ensure_map(catalog, told.talk) == str(folder / "soils_map.zarr")
+    assert ensure_map(catalog, told.progress) == str(folder / "soils_map.zarr")
     assert [line.rpartition(" is ")[2] for line in told.lines] == ["there and current"] * 3
     assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
 
@@ -111,11 +111,11 @@ def test_a_map_goes_on_where_it_was_stopped(folder: Path) -> None:
     (store / "soc" / "c" / "1" / "0").unlink()
     (folder / "soils_map.zarr.ledger" / "tiles" / "0000-0002").unlink()
     told = Told()
-    ensure_map(catalog, told.talk)
+    ensure_map(catalog, told.progress)
     assert told.done == 2
     assert tree(store) == whole
     told = Told()
-    ensure_map(catalog, told.talk)
+    ensure_map(catalog, told.progress)
     assert told.lines[-1] == f"map: {store} is there and current"
 
 

@@ -6,12 +6,12 @@ import sys
 import pytest
 
 from hmx import progress
-from hmx.progress import QUIET, Talk, counted, reporter, silent
+from hmx.progress import Progress, counted
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until told."""
+    """A clock that a test moves by hand."""
 
     class Clock:
         now = 1000.0
@@ -25,14 +25,14 @@ def clock(monkeypatch):
 
 
 def test_plain_lines_go_to_standard_error(capsys, clock):
-    reporter()(1, 10, "training: epoch 1")
+    Progress.console().step(1, 10, "training: epoch 1")
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "training: epoch 1 (1/10)\n"
 
 
 def test_plain_lines_are_seconds_apart(capsys, clock):
-    report = reporter()
+    report = Progress.console().step
     for done in range(1, 9):
         report(done, 10, "tiles")
         clock.now += 2.0
@@ -41,7 +41,7 @@ def test_plain_lines_are_seconds_apart(capsys, clock):
 
 
 def test_the_last_line_is_always_said(capsys, clock):
-    report = reporter()
+    report = Progress.console().step
     for done in range(1, 11):
         report(done, 10, "tiles")
     assert capsys.readouterr().err.splitlines() == ["tiles (1/10)", "tiles (10/10)"]
@@ -49,7 +49,7 @@ def test_the_last_line_is_always_said(capsys, clock):
 
 def test_reporters_do_not_share_their_clock(capsys, clock):
     for _ in range(2):
-        reporter()(1, 10, "tiles")
+        Progress.console().step(1, 10, "tiles")
     assert capsys.readouterr().err == "tiles (1/10)\n" * 2
 
 
@@ -60,7 +60,7 @@ def test_a_terminal_gets_one_bar_for_each_piece_of_work(monkeypatch):
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    report = reporter()
+    report = Progress.console().step
     for done in range(1, 4):
         report(done, 3, f"training: epoch {done}")
     for done in range(1, 3):
@@ -74,11 +74,23 @@ def test_a_terminal_gets_one_bar_for_each_piece_of_work(monkeypatch):
 
 
 def test_silence_is_silent(capsys):
-    silent(1, 1, "tiles")
-    for talk in (QUIET, Talk()):
-        talk.say("training")
-        talk.progress()(1, 1, "tiles")
+    for silence in (Progress(), Progress.of(None)):
+        silence.note("training")
+        silence.step(1, 1, "tiles")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_plain_callable_gets_the_steps():
+    steps = []
+    Progress.of(lambda *step: steps.append(step)).within("evaluate").step(1, 2, "tiles")
+    assert steps == [(1, 2, "evaluate: tiles")]
+
+
+def test_work_of_the_same_name_that_begins_again_is_reported_at_once(capsys, clock):
+    report = Progress.console().step
+    report(3, 10, "training: epoch 3")  # which stops early
+    report(1, 10, "training: epoch 1")
+    assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 def test_things_are_counted_in_words():

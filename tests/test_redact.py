@@ -8,7 +8,7 @@ import pytest
 
 from hmx.errors import BadArgument, HmxError, SourceError
 from hmx.ingest.stamps import stamp
-from hmx.progress import Talk
+from hmx.progress import Progress
 from hmx.provenance import provenance
 from hmx.redact import identity, redact, redact_all
 
@@ -54,7 +54,7 @@ def test_no_error_has_a_secret(kind: type[HmxError]) -> None:
 
 def test_no_line_and_no_provenance_has_a_secret() -> None:
     said: list[str] = []
-    Talk(say=said.append).say(f"reading {URL}")
+    Progress(on_note=said.append).note(f"reading {URL}")
     assert said == [f"reading {redact(URL)}"]
     assert clean(provenance(source=URL, more={"deep": [URL]}))
     assert json.loads(provenance(n=1.5))["n"] == 1.5

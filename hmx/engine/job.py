@@ -36,7 +36,7 @@ from hmx.errors import JobFailed, OutputExists, VerifyFailed
 from hmx.files.durable import Folder
 from hmx.files.paths import is_url
 from hmx.independent import independent
-from hmx.progress import QUIET, Progress, Talk, duration
+from hmx.progress import Progress, duration
 from hmx.provenance import fingerprint
 from hmx.redact import redact
 from hmx.settings import parse
@@ -132,7 +132,7 @@ def run(
     section: DaskSection | None = None,
     *,
     overwrite: bool = False,
-    talk: Talk = QUIET,
+    progress: Progress = Progress(),
 ) -> str:
     """Bring a store to completion.
 
@@ -144,7 +144,7 @@ def run(
         Who computes; default: one worker in this process.
     overwrite : bool
         Start anew, whatever product of hmx is there.
-    talk : Talk
+    progress : Progress
         For progress.
 
     Returns
@@ -168,8 +168,8 @@ def run(
     word = job.order.job
     require_free(job.store, what=f"{word}: --output PATH")
     found = {} if overwrite else _found(job)
-    if found.get("hmx_status") == "complete" and _is_current(job, talk):
-        talk.say(f"{word}: {job.store} is there and current")
+    if found.get("hmx_status") == "complete" and _is_current(job, progress):
+        progress.note(f"{word}: {job.store} is there and current")
         sweep(job.store)
         return job.store
     section = section or DaskSection()
@@ -178,8 +178,8 @@ def run(
         if not is_url(job.store):
             recover(job.store)
         # looked at again: another job may have finished since
-        calls = _start(job, talk, fresh=overwrite or not _found(job))
-        failures = _work_off(job, calls, section, talk)
+        calls = _start(job, progress, fresh=overwrite or not _found(job))
+        failures = _work_off(job, calls, section, progress)
         if failures:
             raise JobFailed(_report(job, failures))
         _require_same_input(job, calls)
@@ -211,37 +211,41 @@ def _found(job: Job) -> dict[str, Any]:
     return found
 
 
-def _is_current(job: Job, talk: Talk) -> bool:
+def _is_current(job: Job, progress: Progress) -> bool:
     """Return True if nothing of a complete store is damaged, and nothing it was made of changed."""
     found, run = examine(job.store), job.ledger.job().get("run")
     faults = [fault for fault in found.faults if not fault.foreign]
     if faults or (run == job.work.run and not found.sealed):
-        talk.say(f"{job.order.job}: {job.store} is damaged, and made whole:\n{found.lines()}")
+        progress.note(f"{job.order.job}: {job.store} is damaged, and made whole:\n{found.lines()}")
         return False
     if run == job.work.run:
-        return not _todo(job, talk, read=False)
+        return not _todo(job, progress, read=False)
     if run is None:
         proof = "its own checksums" if found.sealed else "nothing (--overwrite makes it anew)"
-        talk.say(f"{job.order.job}: the ledger {job.ledger.path} is gone; what is left is {proof}")
+        progress.note(
+            f"{job.order.job}: the ledger {job.ledger.path} is gone; what is left is {proof}"
+        )
     return True
 
 
-def _start(job: Job, talk: Talk, *, fresh: bool) -> list[Task]:
+def _start(job: Job, progress: Progress, *, fresh: bool) -> list[Task]:
     """Lay out the store, unless it is there; list the tiles that are not proven."""
     # a header that is lost or torn is written again: each record names its run too
     run = job.ledger.job().get("run")
     if not fresh and run in (None, job.work.run):
         job.ledger.begin(job.header(), keep=True)
         mend(job.store, lambda place: _lay_out(job, place))
-        calls = _todo(job, talk)
+        calls = _todo(job, progress)
         set_status(job.store, complete=False)
         _drop_unproven(job, calls)
         return calls
     if not fresh:
-        talk.say(f"{job.order.job}: {job.store} is of another layout or release, and made anew")
+        progress.note(
+            f"{job.order.job}: {job.store} is of another layout or release, and made anew"
+        )
     job.ledger.begin(job.header())
     _lay_out(job, job.store)
-    return _todo(job, talk)
+    return _todo(job, progress)
 
 
 def _lay_out(job: Job, store: str) -> None:
@@ -251,7 +255,7 @@ def _lay_out(job: Job, store: str) -> None:
     lay_out(order.template(), store, grid=grid, chunk=chunk)
 
 
-def _todo(job: Job, talk: Talk, *, read: bool = True) -> list[Task]:
+def _todo(job: Job, progress: Progress, *, read: bool = True) -> list[Task]:
     """List the tiles that the ledger does not prove; unless ``read``, chunks are known for good."""
     states = {tile.index: job.state(tile) for tile in job.work.tiles}
     records = proofs(job)
@@ -269,7 +273,7 @@ def _todo(job: Job, talk: Talk, *, read: bool = True) -> list[Task]:
     ]
     if calls and any(done.values()):
         kept = sum(done.values())
-        talk.say(f"{job.order.job}: {kept} tiles are done and proven, {len(calls)} are to do")
+        progress.note(f"{job.order.job}: {kept} tiles are done and proven, {len(calls)} are to do")
     return calls
 
 
@@ -305,15 +309,19 @@ def _written(job: Job) -> dict[str, dict[str, int]]:
     return known
 
 
-def _work_off(job: Job, calls: list[Task], section: DaskSection, talk: Talk) -> list[FailedTask]:
+def _work_off(
+    job: Job, calls: list[Task], section: DaskSection, progress: Progress
+) -> list[FailedTask]:
     """Run the tiles that are to do, where the section says."""
     if not calls:
         return []
     from hmx.engine.pool.cluster import connect  # loads distributed
 
     with connect(section, tasks=len(calls), device=job.order.options.device) as pool:
-        talk.say(f"{job.order.job}: {_summary(job, len(calls))}, by {pool.where}, into {job.store}")
-        told = _meter(job, len(calls), talk.progress())
+        progress.note(
+            f"{job.order.job}: {_summary(job, len(calls))}, by {pool.where}, into {job.store}"
+        )
+        told = _meter(job, len(calls), progress)
         return run_windows(pool, job.work, calls, on_done=told)
 
 
@@ -339,7 +347,7 @@ def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], N
     """Tell how many tiles are done, how fast, and how long it will take."""
     start, done, pixels = time.monotonic(), 0, 0
     word = job.order.job
-    progress(0, total, f"{word}: starting")
+    progress.step(0, total, f"{word}: starting")
 
     def told(index: Index, _: Any) -> None:
         nonlocal done, pixels
@@ -348,7 +356,7 @@ def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], N
         seconds = time.monotonic() - start
         left = (total - done) * seconds / done
         rate = f"{pixels / seconds / 1e6:.2f} Mpx/s"
-        progress(done, total, f"{word}: {rate}, {duration(left)} left")
+        progress.step(done, total, f"{word}: {rate}, {duration(left)} left")
 
     return told
 

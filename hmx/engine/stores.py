@@ -14,7 +14,7 @@ from hmx.engine.job import Job, run
 from hmx.engine.options import DaskSection
 from hmx.engine.order import Run
 from hmx.errors import CubeError
-from hmx.progress import QUIET, Talk
+from hmx.progress import Progress
 from hmx.settings import parse
 
 
@@ -25,7 +25,7 @@ def run_order(
     section: DaskSection,
     *,
     overwrite: bool = False,
-    talk: Talk = QUIET,
+    progress: Progress = Progress(),
 ) -> xr.Dataset:
     """Run an order of an object that is a store, as a job; open the result.
 
@@ -41,7 +41,7 @@ def run_order(
         Who computes.
     overwrite : bool
         Replace another result of hmx at ``store``.
-    talk : Talk
+    progress : Progress
         For progress.
 
     Raises
@@ -56,7 +56,9 @@ def run_order(
             "edited, cropped, or never stored. Write it first: ds.to_zarr('cube.zarr'); "
             "ds = hmx.open_cube('cube.zarr')."
         )
-    return open_cube(run(Job(order, source, store), section, overwrite=overwrite, talk=talk))
+    return open_cube(
+        run(Job(order, source, store), section, overwrite=overwrite, progress=progress)
+    )
 
 
 def section_of(**given: Any) -> DaskSection:

@@ -24,7 +24,7 @@ from hmx.engine.ledger import Ledger
 from hmx.engine.output import is_ours, writing
 from hmx.errors import VerifyFailed
 from hmx.files.paths import absolute
-from hmx.progress import Progress, counted, silent
+from hmx.progress import OnStep, Progress, counted
 from hmx.provenance import code_version
 from hmx.windows import Span, Window
 
@@ -77,7 +77,7 @@ def verify(
     sample: int = 20,
     seed: int = 0,
     source: str | None = None,
-    progress: Progress = silent,
+    progress: Progress | OnStep | None = None,
 ) -> Audit:
     """Check a stored forecast or map and write the audit into it.
 
@@ -92,8 +92,8 @@ def verify(
     source : str, optional
         Path or URL of the cube. Default: the folder that the store's ledger names; a URL in
         it is not fetched.
-    progress : callable
-        Told (steps done, steps, text).
+    progress : Progress or callable, optional
+        A plain callable gets (steps done, steps, text).
 
     Returns
     -------
@@ -114,7 +114,7 @@ def verify(
     --------
     >>> verify("build/demo_forecast.zarr", sample=5)  # doctest: +SKIP
     """
-    store = absolute(store)
+    store, progress = absolute(store), Progress.of(progress)
     _require_product(store)
     with writing(store), Ledger(store).owned():
         try:
@@ -179,7 +179,7 @@ def _check_ledger(job: Job, progress: Progress) -> tuple[int, int, int]:
             records.values(), threads.map(job.ledger.holds, records.values()), strict=True
         ):
             done += 1
-            progress(done, len(records), "verify: checksums of tiles")
+            progress.step(done, len(records), "verify: checksums of tiles")
             if not holds:
                 torn.append(record.index)
     if torn:
@@ -224,7 +224,7 @@ def _recompute(job: Job, windows: list[Window], progress: Progress) -> float:
             off = _largest(again, _read(group, name, window))
             _require(off <= order.tolerance(name), job, name, window, off)
             worst = max(worst, off)
-        progress(done, len(windows), "verify: windows across tiles")
+        progress.step(done, len(windows), "verify: windows across tiles")
     return worst
 
 

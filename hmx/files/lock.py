@@ -25,11 +25,7 @@ from filelock import FileLock, Timeout
 from hmx.errors import OutputBusy, OutputFailed
 from hmx.files.paths import absolute, is_url
 from hmx.files.regular import require_plain_tree
-from hmx.progress import aloud
-
-Say = Callable[[str], object]
-
-ALOUD: Say = aloud().say
+from hmx.progress import Progress
 
 _PAUSE = (0.05, 0.5)  # seconds between looks at a lock that another one holds: first, longest
 # what a file system without locks says, and what one says that nobody may write to
@@ -52,15 +48,17 @@ def lock_file(path: str | Path) -> Path:
 
 
 @contextmanager
-def building(path: str | Path, say: Say = ALOUD, *, wait: bool = True) -> Iterator[None]:
+def building(
+    path: str | Path, progress: Progress | None = None, *, wait: bool = True
+) -> Iterator[None]:
     """Be the only one, in this process and of all processes, that makes a product.
 
     Parameters
     ----------
     path : str or Path
         Of the product, a file or folder that need not exist.
-    say : callable
-        Told in one line who is waited for; default: standard error.
+    progress : Progress
+        Gets a note naming the process that is waited for; default: standard error.
     wait : bool
         Wait for another one. A thread that waits for itself goes on; without waiting it
         is refused as any other.
@@ -83,7 +81,9 @@ def building(path: str | Path, say: Say = ALOUD, *, wait: bool = True) -> Iterat
         if not wait:
             raise OutputBusy(_busy(path, file))
         if not told:
-            say(f"another hmx command{_who(file)} is building {path}; waiting for it")
+            (progress or Progress.console()).note(
+                f"another hmx command{_who(file)} is building {path}; waiting for it"
+            )
         return True
 
     _keep_trying(lambda: turn.take(again=wait), refused)

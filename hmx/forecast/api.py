@@ -23,7 +23,7 @@ from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import ForecastOptions
 from hmx.forecast.order import ForecastRun
 from hmx.independent import independent
-from hmx.progress import QUIET, Talk
+from hmx.progress import Progress
 from hmx.settings import parse
 
 
@@ -36,7 +36,7 @@ def forecast_to_zarr(
     workers: int | None = None,
     scheduler: str | None = None,
     overwrite: bool = False,
-    talk: Talk = QUIET,
+    progress: Progress = Progress(),
     **options: Any,
 ) -> xr.Dataset:
     """Forecast a stored cube into a store, as a job that can be gone on with.
@@ -57,7 +57,7 @@ def forecast_to_zarr(
         Address of a Dask scheduler.
     overwrite : bool
         Replace another forecast of hmx at ``path``.
-    talk : Talk
+    progress : Progress
         For progress.
     **options
         Fields of :class:`hmx.forecast.options.ForecastOptions`.
@@ -78,7 +78,7 @@ def forecast_to_zarr(
     chosen = adopt(parse(ForecastOptions, options), store)
     order = ForecastRun.of(obj, model, chosen, region=region)
     section = section_of(workers=workers, scheduler=scheduler)
-    return run_order(order, obj, store, section, overwrite=overwrite, talk=talk)
+    return run_order(order, obj, store, section, overwrite=overwrite, progress=progress)
 
 
 def plan_forecast(

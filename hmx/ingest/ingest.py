@@ -20,7 +20,7 @@ A cube on a remote store is read, never written: ingest locally, then copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -69,7 +69,7 @@ from hmx.ingest.timeline import (
     require_steps,
 )
 from hmx.ingest.warping import aligned
-from hmx.progress import Progress, silent
+from hmx.progress import OnStep, Progress
 from hmx.provenance import fingerprint
 from hmx.windows import TileGrid, Window
 
@@ -83,8 +83,7 @@ def ingest(
     catalog: CubeCatalog,
     *,
     overwrite: bool = False,
-    progress: Progress | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    progress: Progress | OnStep | None = None,
 ) -> Path:
     """Build the cube of a catalog, or bring it up to date.
 
@@ -97,10 +96,9 @@ def ingest(
     overwrite : bool
         Build anew even if the store is current. What hmx did not write is never
         replaced.
-    progress : callable, optional
-        Called with (windows done, windows in all, text).
-    say : callable
-        Given lines on what was read of each source, and what each rule took of it.
+    progress : Progress or callable, optional
+        Its steps are windows; a plain callable gets (windows done, windows in all, text). Its
+        notes name what was read of each source, and what each rule took of it.
 
     Returns
     -------
@@ -134,7 +132,7 @@ def ingest(
             fresh = overwrite or damage_of(catalog.cube.path) is not None
             plan = _plan(catalog, {} if fresh else known_of(catalog, old))
             with drafted(path) as draft:
-                _write(plan, draft, progress or silent, say)
+                _write(plan, draft, Progress.of(progress))
     return path
 
 
@@ -282,7 +280,7 @@ def _about(catalog: CubeCatalog, recipe: SourceManifest) -> dict[str, Any]:
     }
 
 
-def _write(plan: _Plan, draft: Path, progress: Progress, say: Callable[[str], None]) -> None:
+def _write(plan: _Plan, draft: Path, progress: Progress) -> None:
     """Write the template, then the pixels, then that it is complete."""
     _write_template(plan, draft)
     group = zarr.open_group(draft, mode="r+")
@@ -300,9 +298,9 @@ def _write(plan: _Plan, draft: Path, progress: Progress, say: Callable[[str], No
             array[(*steps, *window.slices)] = block if steps else block[0]
             valid += np.isfinite(block).sum(axis=(1, 2))
             done += 1
-            progress(done, total, f"ingest: {variable.name}")
+            progress.step(done, total, f"ingest: {variable.name}")
         for line in report(variable.name, variable.source, censuses):
-            say(line)
+            progress.note(line)
         _require_pixels(variable, valid, plan.time)
     finish(str(draft))
 

@@ -22,7 +22,7 @@ from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.options import MapOptions
 from hmx.mapping.order import MapRun
-from hmx.progress import QUIET, Talk
+from hmx.progress import Progress
 from hmx.settings import parse
 
 
@@ -71,7 +71,7 @@ def map_to_zarr(
     workers: int | None = None,
     scheduler: str | None = None,
     overwrite: bool = False,
-    talk: Talk = QUIET,
+    progress: Progress = Progress(),
     **options: Any,
 ) -> xr.Dataset:
     """Map a stored cube into a store, as a job that can be gone on with.
@@ -92,7 +92,7 @@ def map_to_zarr(
         Address of a Dask scheduler.
     overwrite : bool
         Replace another map of hmx at ``path``.
-    talk : Talk
+    progress : Progress
         For progress.
     **options
         Fields of :class:`hmx.mapping.options.MapOptions`.
@@ -113,7 +113,7 @@ def map_to_zarr(
     chosen = adopt(parse(MapOptions, options), store)
     order = MapRun.of(obj, model, chosen, region=region)
     section = section_of(workers=workers, scheduler=scheduler)
-    return run_order(order, obj, store, section, overwrite=overwrite, talk=talk)
+    return run_order(order, obj, store, section, overwrite=overwrite, progress=progress)
 
 
 def plan_map(

@@ -31,7 +31,7 @@ from hmx.files.durable import flush
 from hmx.files.lock import building, followed
 from hmx.files.paths import absolute
 from hmx.independent import independent
-from hmx.progress import Progress, silent
+from hmx.progress import OnStep, Progress
 from hmx.windows import TileGrid
 
 SQUARE = 1024  # side, px, of what is in memory at a time
@@ -43,7 +43,10 @@ _MARK = "HMX"  # tag of every file of ours
 
 @independent
 def export_cog(
-    source: xr.Dataset | str | Path, folder: str | Path, *, progress: Progress = silent
+    source: xr.Dataset | str | Path,
+    folder: str | Path,
+    *,
+    progress: Progress | OnStep | None = None,
 ) -> list[Path]:
     """Write a map or a forecast as Cloud Optimised GeoTIFFs.
 
@@ -55,8 +58,8 @@ def export_cog(
     folder : str or Path
         Gets ``soc.tif``, ``soc_lo_90.tif`` ... or ``hm_2025.tif`` ...; files of hmx that
         are there are replaced.
-    progress : callable
-        Told (files done, files, text).
+    progress : Progress or callable, optional
+        A plain callable gets (files done, files, text).
 
     Returns
     -------
@@ -72,6 +75,7 @@ def export_cog(
     SourceError
         If there is no store.
     """
+    progress = Progress.of(progress)
     data = source if isinstance(source, xr.Dataset) else open_cube(source)
     data = north_up(data)
     grid, folder = Grid.from_xarray(data), Path(absolute(folder))
@@ -86,9 +90,9 @@ def export_cog(
         for path in paths:
             _require_ours(path)
         for done, (path, (name, layer)) in enumerate(zip(paths, layers, strict=True)):
-            progress(done, len(layers), f"export: {name}")
+            progress.step(done, len(layers), f"export: {name}")
             _write(layer, path, desk, grid=grid, tags=_tags(layer, data.attrs))
-    progress(len(layers), len(layers), "export: done")
+    progress.step(len(layers), len(layers), "export: done")
     return paths
 
 

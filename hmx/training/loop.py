@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from hmx.files.lock import building
 from hmx.hardware import choose_device
+from hmx.progress import Progress
 
 
 class FitOptions(Protocol):
@@ -101,11 +102,9 @@ def follows(options: FitOptions) -> bool:
 
 
 def alone(
-    out: str | Path | None,
-    options: FitOptions,
-    say: Callable[[str], object] | None = None,
+    out: str | Path | None, options: FitOptions, progress: Progress | None = None
 ) -> AbstractContextManager[None]:
     """Be the only run that makes a model; the processes of one run are one."""
     if out is None or follows(options):
         return nullcontext()
-    return building(out) if say is None else building(out, say)
+    return building(out, progress)

@@ -31,10 +31,10 @@ SCRIPT = """
 from hmx.forecast.bundle import Bundle
 from hmx.cube.cube import open_cube
 from hmx.forecast.backtest.backtest import backtest
-from hmx.progress import aloud
+from hmx.progress import Progress
 if __name__ == "__main__":
     backtest(open_cube({cube!r}), 2, model=Bundle.load({model!r}), out={out!r}, workers={workers},
-             baselines={baselines!r}, talk=aloud())
+             baselines={baselines!r}, progress=Progress.console())
 """
 
 

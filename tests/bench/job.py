@@ -99,9 +99,9 @@ def measure(folder: Path, args: argparse.Namespace) -> list[Row]:
 def lay_out(job: Job) -> list[Task]:
     """Write the empty store, and list its tiles."""
     from hmx.engine import job as jobs
-    from hmx.progress import QUIET
+    from hmx.progress import Progress
 
-    return jobs._start(job, QUIET, fresh=True)
+    return jobs._start(job, Progress(), fresh=True)
 
 
 def loop(job: Job) -> float:

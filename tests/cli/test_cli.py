@@ -165,7 +165,7 @@ def test_another_forecast_is_replaced_only_when_asked(folder: Path) -> None:
 
 
 def test_a_forecast_that_dies_half_way_says_incomplete_and_is_finished(folder: Path) -> None:
-    from hmx.progress import Talk
+    from hmx.progress import Progress
     from hmx.workflow import ensure_forecast
 
     catalog = library.Catalog.load(folder / "toy.yaml", [f"forecast.output={folder / 'half.zarr'}"])
@@ -175,7 +175,7 @@ def test_a_forecast_that_dies_half_way_says_incomplete_and_is_finished(folder: P
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ensure_forecast(catalog, Talk(progress=lambda: die))
+        ensure_forecast(catalog, Progress(on_step=die))
     with pytest.warns(UserWarning, match="is incomplete"):
         library.open_cube(folder / "half.zarr")
     xr.testing.assert_equal(

@@ -17,6 +17,7 @@ from hmx.ingest.ingest import ingest
 from hmx.ingest.mosaic import probe
 from hmx.ingest.options import Source
 from hmx.ingest.sources import open_part
+from hmx.progress import Progress
 from hmx.windows import Window
 from tests.make.cubes import make_bundle, make_cube
 from tests.make.rasters import CORNER, UTM, field, make_catalog, write_tif
@@ -29,7 +30,7 @@ def told(folder: Path, hm: dict[str, Any], **sources: Any) -> tuple[xr.Dataset, 
     """Ingest three maps; return the cube, and all lines that were said."""
     lines: list[str] = []
     hm = {"path": "HM_{year}.tif", "years": YEARS, **hm}
-    path = ingest(make_catalog(folder, hm=hm, **sources), say=lines.append)
+    path = ingest(make_catalog(folder, hm=hm, **sources), progress=Progress(on_note=lines.append))
     return hmx.open_cube(path), "\n".join(lines)
 
 

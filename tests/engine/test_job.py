@@ -29,7 +29,7 @@ from hmx.errors import (
 )
 from hmx.forecast.options import ForecastOptions
 from hmx.forecast.order import ForecastRun
-from hmx.progress import Talk
+from hmx.progress import Progress
 from hmx.windows import Span, Window
 from tests.make.cubes import make_cube
 from tests.make.faults import tree
@@ -70,17 +70,17 @@ def make_job(cube: Path, model: Any, store: Path, region: Any = None, **options:
 
 
 class Told:
-    """A talk that remembers lines and how many tiles were run."""
+    """Progress that remembers lines and how many tiles were run."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.lines: list[str] = []
         self.done, self.stop_after = 0, stop_after
 
     @property
-    def talk(self) -> Talk:
-        return Talk(say=self.lines.append, progress=lambda: self.progress)
+    def progress(self) -> Progress:
+        return Progress(self.lines.append, self.step)
 
-    def progress(self, done: int, total: int, text: str) -> None:
+    def step(self, done: int, total: int, text: str) -> None:
         self.done = done
         if done == self.stop_after:
             raise KeyboardInterrupt
@@ -169,7 +169,7 @@ def test_a_chunk_that_two_tiles_would_share_is_refused(whole: tuple[Job, Any]) -
 
 def test_a_job_run_again_computes_and_writes_nothing(copy: Job) -> None:
     before, told = tree(copy.store) | tree(copy.ledger.path), Told()
-    assert run(copy, talk=told.talk) == copy.store
+    assert run(copy, progress=told.progress) == copy.store
     assert told.lines == [f"forecast: {copy.store} is there and current"]
     assert tree(copy.store) | tree(copy.ledger.path) == before
 
@@ -180,12 +180,12 @@ def test_a_stopped_job_goes_on_to_the_very_same_bytes(
 ) -> None:
     job = make_job(stored, trained, tmp_path / "fc.zarr")
     with pytest.raises(KeyboardInterrupt):
-        run(job, talk=Told(stop_after=after).talk)
+        run(job, progress=Told(stop_after=after).progress)
     with pytest.warns(UserWarning, match="is incomplete"):
         hmx.open_cube(job.store)
     proven = len(list(job.ledger.records()))
     told = Told()
-    run(job, talk=told.talk)
+    run(job, progress=told.progress)
     assert after <= proven < 12
     assert told.done == 12 - proven, "what was proven was computed again"
     assert tree(job.store) == whole[1]
@@ -217,7 +217,7 @@ def test_a_lost_header_loses_no_tile(copy: Job, whole: tuple[Job, Any], harm: An
     harm(Path(copy.ledger.path, "job.json"))
     (Path(copy.store) / "hm/c/0/0/0").unlink()
     told = Told()
-    run(copy, talk=told.talk)
+    run(copy, progress=told.progress)
     assert told.done == 1
     assert tree(copy.store) == whole[1]
     assert copy.ledger.job()["run"] == copy.work.run
@@ -232,7 +232,7 @@ def test_what_is_torn_or_missing_is_repaired_and_nothing_else(
         zarr.open_group(copy.store, mode="r+").attrs["hmx_status"] = status
     FAULTS[fault](Path(copy.store), Path(copy.ledger.path))
     told = Told()
-    run(copy, talk=told.talk)
+    run(copy, progress=told.progress)
     assert told.done == 1
     assert tree(copy.store) == whole[1]
 
@@ -247,7 +247,7 @@ def test_only_tiles_whose_input_changed_are_computed_again(
     array = zarr.open_group(tmp_path / "c.zarr", mode="r+")["hm"]
     array[:, :24, :24] = array[:, :24, :24] * np.float32(0.5)
     again, told = make_job(tmp_path / "c.zarr", trained, tmp_path / "fc.zarr", h=1, tile=16), Told()
-    run(again, talk=told.talk)
+    run(again, progress=told.progress)
     reach = job.order.halo
     assert told.done == (-(-(24 + reach) // 16)) ** 2
     fresh = make_job(tmp_path / "c.zarr", trained, tmp_path / "fresh.zarr", h=1, tile=16)
@@ -276,7 +276,7 @@ def test_a_corrupt_input_chunk_fails_its_tiles_alone(
     assert np.isfinite(partial["hm"].values[0, 80:, 40:60]).any()
     (path / "hm/c/0/0/0").write_bytes(good)
     told = Told()
-    run(make_job(path, trained, tmp_path / "fc.zarr", h=1, tile=16), talk=told.talk)
+    run(make_job(path, trained, tmp_path / "fc.zarr", h=1, tile=16), progress=told.progress)
     clean = make_job(path, trained, tmp_path / "clean.zarr", h=1, tile=16)
     run(clean)
     assert bad <= told.done < 42
@@ -310,7 +310,7 @@ def test_tiles_without_stored_data_are_skipped_and_read_as_the_lazy_ones(
         encoding={"hm": {"write_empty_chunks": False, "fill_value": np.nan}},
     )  # fmt: skip
     told, job = Told(), make_job(tmp_path / "c.zarr", trained, tmp_path / "fc.zarr", tile=16)
-    run(job, talk=told.talk)
+    run(job, progress=told.progress)
     assert told.done <= 6 * 7 - 3 * 4
     assert not (tmp_path / "fc.zarr/hm/c/0/0/0").exists()
     assert not (tmp_path / "fc.zarr/quality/c/0/0").exists()

@@ -46,7 +46,7 @@ def test_the_plan_counts_what_the_job_does(
 ) -> None:
     job, told = make_job(stored, trained, tmp_path / "fc.zarr", tile=16), Told()
     made = plan(job.order, job.inventory, timed=False)
-    run(job, talk=told.talk)
+    run(job, progress=told.progress)
     assert made.tiles == told.done
     assert made.skipped == 6 * 7 - told.done >= 12
     assert made.grid == (6, 7)

@@ -17,6 +17,7 @@ import pytest
 from hmx.errors import OutputBusy, OutputFailed
 from hmx.files import lock
 from hmx.files.lock import building, followed, lock_file
+from hmx.progress import Progress
 from tests.ingest.test_ingest import YEARS, write_years
 
 HOLD = """
@@ -72,7 +73,7 @@ def test_who_waits_says_for_whom_once_and_then_goes_on(tmp_path: Path) -> None:
             said.append(line)
             process.communicate("")  # which ends it
 
-        with building(tmp_path / "cube.zarr", say):
+        with building(tmp_path / "cube.zarr", Progress(on_note=say)):
             pass
     (line,) = said
     assert line.startswith(f"another hmx command (process {process.pid} on ")

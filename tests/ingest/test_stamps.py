@@ -19,7 +19,7 @@ import hmx
 from hmx.catalog import Catalog
 from hmx.ingest.current import is_current, note_of
 from hmx.ingest.ingest import ingest
-from hmx.progress import Talk
+from hmx.progress import Progress
 from hmx.provenance import fingerprint
 from hmx.workflow import ensure_cube
 from tests.make.rasters import CORNER, UTM, field, make_catalog, write_tif, write_years
@@ -156,7 +156,7 @@ def as_format_1(catalog: Catalog) -> None:
 
 def lines_of(catalog: Catalog) -> list[str]:
     lines: list[str] = []
-    ensure_cube(catalog, Talk(say=lines.append))
+    ensure_cube(catalog, Progress(on_note=lines.append))
     return lines
 
 

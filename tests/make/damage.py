@@ -28,7 +28,7 @@ from hmx.forecast.order import ForecastRun
 from hmx.mapping.api import soc_map
 from hmx.mapping.options import MapOptions
 from hmx.mapping.order import MapRun
-from hmx.progress import QUIET
+from hmx.progress import Progress
 from tests.make.cubes import make_bundle, make_cube
 from tests.make.mapworlds import make_covariates, make_mapper
 
@@ -207,7 +207,7 @@ def undone(folder: Path) -> Iterator[None]:
 def is_found(store: Path) -> bool:
     """Return True if ``hmx verify`` fails."""
     try:
-        verify_all({"store": str(store)}, lambda path: str(verify(path, sample=0)), QUIET)
+        verify_all({"store": str(store)}, lambda path: str(verify(path, sample=0)), Progress())
     except HmxError:
         return True
     return False

@@ -94,9 +94,9 @@ def test_a_stopped_map_goes_on_to_the_very_same_bytes(
 ) -> None:
     job = make_job(stored, mapper, tmp_path / "soc.zarr")
     with pytest.raises(KeyboardInterrupt):
-        run(job, talk=Told(stop_after=after).talk)
+        run(job, progress=Told(stop_after=after).progress)
     proven, told = len(list(job.ledger.records())), Told()
-    run(job, talk=told.talk)
+    run(job, progress=told.progress)
     assert after <= proven < 12
     assert told.done == 12 - proven, "what was proven was computed again"
     assert tree(job.store) == whole[1]
@@ -108,11 +108,11 @@ def test_a_torn_chunk_is_repaired_and_a_finished_map_is_left_alone(
 ) -> None:
     torn, told = Path(copy.store) / "soc_lo_80/c/1/2", Told()
     torn.write_bytes(torn.read_bytes()[:10])
-    run(copy, talk=told.talk)
+    run(copy, progress=told.progress)
     assert told.done == 1
     assert tree(copy.store) == whole[1]
     told = Told()
-    run(copy, talk=told.talk)
+    run(copy, progress=told.progress)
     assert told.lines == [f"map: {copy.store} is there and current"]
 
 
@@ -158,7 +158,7 @@ def test_tiles_without_stored_data_are_skipped_and_read_as_the_lazy_ones(
         tmp_path / "c.zarr", zarr_format=3, consolidated=False, encoding=encoding
     )
     told, job = Told(), make_job(tmp_path / "c.zarr", mapper, tmp_path / "soc.zarr", tile=8)
-    run(job, talk=told.talk)
+    run(job, progress=told.progress)
     skipped = 3 * 4  # what a window of the neighbours reaches is looked at
     assert told.done == 6 * 8 - skipped
     assert plan(job.order, job.inventory, timed=False).skipped == skipped

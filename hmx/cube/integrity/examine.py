@@ -36,7 +36,7 @@ from hmx.cube.integrity.seal import (
 from hmx.errors import HmxError, VerifyFailed
 from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json
-from hmx.progress import Progress, Talk, counted, silent
+from hmx.progress import Progress, counted
 
 _AT_ONCE = 8  # files that are read at the same time
 
@@ -86,7 +86,7 @@ class Examined:
         return "\n".join(f"  {fault.key}: {fault.text}" for fault in self.faults)
 
 
-def examine(store: str, *, progress: Progress = silent) -> Examined:
+def examine(store: str, *, progress: Progress = Progress()) -> Examined:
     """Read every file of a store and compare it with the seal.
 
     Parameters
@@ -99,7 +99,7 @@ def examine(store: str, *, progress: Progress = silent) -> Examined:
     return _Examination(store, progress).run()
 
 
-def require_whole(store: str, *, progress: Progress = silent) -> Examined:
+def require_whole(store: str, *, progress: Progress = Progress()) -> Examined:
     """Raise :class:`VerifyFailed` with all that is damaged in a store.
 
     Parameters
@@ -118,7 +118,9 @@ def require_whole(store: str, *, progress: Progress = silent) -> Examined:
     return found
 
 
-def verify_all(stores: Mapping[str, str], verify_product: Callable[[str], str], talk: Talk) -> str:
+def verify_all(
+    stores: Mapping[str, str], verify_product: Callable[[str], str], progress: Progress
+) -> str:
     """Verify cube and product, those that are there, and say of each what was found.
 
     Parameters
@@ -127,7 +129,7 @@ def verify_all(stores: Mapping[str, str], verify_product: Callable[[str], str], 
         Paths, by the word for each.
     verify_product : callable
         Verifies what is no cube; returns a line.
-    talk : Talk
+    progress : Progress
         For lines and progress.
 
     Returns
@@ -144,8 +146,8 @@ def verify_all(stores: Mapping[str, str], verify_product: Callable[[str], str], 
     wrong = []
     for word, path in (there or stores).items():
         try:
-            line = _cube_line(path, talk) if is_cube(path) else verify_product(path)
-            talk.say(f"verify: {line}")
+            line = _cube_line(path, progress) if is_cube(path) else verify_product(path)
+            progress.note(f"verify: {line}")
         except HmxError as error:
             if len(there) < 2:
                 raise
@@ -153,7 +155,7 @@ def verify_all(stores: Mapping[str, str], verify_product: Callable[[str], str], 
     if wrong:
         raise VerifyFailed("\n".join(wrong))
     for word in stores.keys() - there.keys():
-        talk.say(f"verify: {word} {stores[word]} is not made yet")
+        progress.note(f"verify: {word} {stores[word]} is not made yet")
     return list(there.values())[-1]
 
 
@@ -167,8 +169,8 @@ def is_cube(path: str) -> bool:
     return was("cube", path) or "hmx_sources" in attributes_of(root)
 
 
-def _cube_line(path: str, talk: Talk) -> str:
-    found = require_whole(path, progress=talk.progress())
+def _cube_line(path: str, progress: Progress) -> str:
+    found = require_whole(path, progress=progress)
     if not found.sealed:
         raise VerifyFailed(
             f"{path} carries no checksums: it was written by an older release or saved by "
@@ -285,7 +287,7 @@ class _Examination:
             ordered = sorted(keys)
             texts = threads.map(self.chunk, ordered)
             for done, (key, text) in enumerate(zip(ordered, texts, strict=True), start=1):
-                self.progress(done, len(ordered), "verify: checksums of chunks")
+                self.progress.step(done, len(ordered), "verify: checksums of chunks")
                 if text is not None:
                     yield Fault(key, text)
 

@@ -41,7 +41,7 @@ from hmx.forecast.train.recipe import TrainSetup
 from hmx.forecast.train.train import train
 from hmx.forecast.window import Request
 from hmx.independent import independent
-from hmx.progress import QUIET, Talk
+from hmx.progress import Progress
 from hmx.provenance import code_version, fingerprint
 from hmx.scores import Tally
 from hmx.settings import parse
@@ -65,7 +65,7 @@ def backtest(
     zones: Any = None,
     out: str | Path | None = None,
     workers: int | None = None,
-    talk: Talk = QUIET,
+    progress: Progress = Progress(),
     **options: Any,
 ) -> Scorecard:
     """Score a model, or a way to make one, on truth that it has not seen.
@@ -94,7 +94,7 @@ def backtest(
         stopped goes on there.
     workers : int, optional
         Worker processes; the cube is then a store.
-    talk : Talk
+    progress : Progress
         For progress.
     **options
         ``target``, ``static``, ``dynamic`` and all options of training.
@@ -118,7 +118,7 @@ def backtest(
     settings = parse(BacktestOptions, {"h": h, "level": level, **chosen})
     section = parse(DaskSection, {} if workers is None else {"workers": workers})
     judged = _judged(model, {"h": h, **options})
-    return evaluate(obj, judged, settings, zones=zones, out=out, section=section, talk=talk)
+    return evaluate(obj, judged, settings, zones=zones, out=out, section=section, progress=progress)
 
 
 def _judged(model: Bundle | str | Path | None, options: dict[str, Any]) -> Bundle | TrainSetup:
@@ -144,7 +144,7 @@ def evaluate(
     out: str | Path | None = None,
     section: DaskSection | None = None,
     overwrite: bool = False,
-    talk: Talk = QUIET,
+    progress: Progress = Progress(),
 ) -> Scorecard:
     """Run a backtest whose options are parsed.
 
@@ -156,7 +156,7 @@ def evaluate(
         What is judged.
     options : BacktestOptions
         Leads, origins, folds, levels, baselines.
-    zones, out, talk
+    zones, out, progress
         As in :func:`backtest`.
     section : DaskSection, optional
         Who computes; default: this process.
@@ -168,17 +168,17 @@ def evaluate(
     Scorecard
         Saved, if ``out`` was given.
     """
-    with _folder(out, talk) as folder:
+    with _folder(out, progress) as folder:
         case = BacktestSetup(obj, model, options, folder, zones, section or DaskSection())
         try:
-            return _Backtest(case, out is not None, talk).run(overwrite=overwrite)
+            return _Backtest(case, out is not None, progress).run(overwrite=overwrite)
         finally:
             if "source" in vars(case):
                 let_go(case.source)
 
 
 @contextmanager
-def _folder(out: str | Path | None, talk: Talk) -> Iterator[str]:
+def _folder(out: str | Path | None, progress: Progress) -> Iterator[str]:
     """Lend a folder, which outlives a kill if it was asked for."""
     if out is None:
         with tempfile.TemporaryDirectory(prefix="hmx-backtest-") as folder:
@@ -191,7 +191,7 @@ def _folder(out: str | Path | None, talk: Talk) -> Iterator[str]:
             "it wants in a folder of this machine. Pass out='scores', and copy it afterwards."
         )
     path = Path(place)
-    with building(path, talk.say):
+    with building(path, progress):
         if not (path / MARK).is_file() and (path.is_file() or not Folder(place).is_bare()):
             raise OutputExists(
                 f"{path} holds something that is no scorecard, so it is left alone. Choose another "
@@ -206,7 +206,7 @@ class _Backtest:
 
     case: BacktestSetup
     kept: bool
-    talk: Talk
+    progress: Progress
 
     def run(self, *, overwrite: bool) -> Scorecard:
         """Reuse what is there and current, do the rest, and report."""
@@ -215,7 +215,7 @@ class _Backtest:
         asked = case.asked()
         mark, folder = fingerprint(asked), Folder(case.folder)
         if not overwrite and (card := _finished(folder, mark)):
-            self.talk.say(f"evaluate: {case.folder} is there and current")
+            self.progress.note(f"evaluate: {case.folder} is there and current")
             return card
         folder.sweep()
         if overwrite:
@@ -294,16 +294,16 @@ class _Backtest:
         path = Path(case.folder, "models", round_.slug)
         made = path.with_name(f"{path.name}.json")
         if (path / DESCRIPTION).is_file() and made.is_file() and wanted in made.read_text():
-            self.talk.say(f"evaluate: {path} is fitted already")
+            self.progress.note(f"evaluate: {path} is fitted already")
             sweep(path)
             return Bundle.load(path)
-        self.talk.say(f"evaluate: fitting a model {round_.label}")
+        self.progress.note(f"evaluate: fitting a model {round_.label}")
         update: dict[str, Any] = {"until": when(case.cube, round_.origin)}
         if folds is not None:
             update |= {"fold": fold, "folds": folds, "final": False}
         fit = recipe.fit.model_copy(update=update)
         bundle = train(
-            case.obj, replace(recipe, fit=fit, track=None), out=path, progress=self.talk.progress()
+            case.obj, replace(recipe, fit=fit, track=None), out=path, progress=self.progress
         )
         Folder(str(path.parent)).write(made.name, as_json({"made": wanted}).encode())
         return bundle
@@ -323,7 +323,7 @@ class _Backtest:
     def _fitted(self, round_: Round, work: TileScores) -> SavedBaselines:
         """Fit the baselines to what was known at an origin, off the blocks held out."""
         case = self.case
-        self.talk.say(f"evaluate: fitting {', '.join(case.baselines[1:]) or 'nothing'}")
+        self.progress.note(f"evaluate: fitting {', '.join(case.baselines[1:]) or 'nothing'}")
         cube = case.source.open()  # without dask: windows are read one by one
         past = cube.data.isel(time=slice(0, round_.origin + 1))
         baselines = fit_baselines(
@@ -348,7 +348,7 @@ class _Backtest:
             section, device = self.case.section, self.case.fit["device"]
             with connect(section, tasks=tiles, device=device) as pool:
                 for work in todo:
-                    tally = score_round(pool, self.case, work.judging, work.round, self.talk)
+                    tally = score_round(pool, self.case, work.judging, work.round, self.progress)
                     text = as_json({"key": work.key, "tally": tally.as_dict()})
                     folder.write(_place(work.round), text.encode())
                     scores[work.round.label] = tally

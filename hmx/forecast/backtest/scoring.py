@@ -11,7 +11,7 @@ from hmx.errors import JobFailed
 from hmx.forecast.backtest.case import BacktestSetup
 from hmx.forecast.backtest.judging import TileScores
 from hmx.forecast.backtest.rounds import Round
-from hmx.progress import Progress, Talk, counted, duration
+from hmx.progress import Progress, counted, duration
 from hmx.scores import Tally
 from hmx.splits import TEST
 from hmx.windows import Index
@@ -46,7 +46,7 @@ class InOrder:
 
 
 def score_round(
-    pool: Pool, case: BacktestSetup, work: TileScores, round_: Round, talk: Talk
+    pool: Pool, case: BacktestSetup, work: TileScores, round_: Round, progress: Progress
 ) -> Tally:
     """Score one origin and fold.
 
@@ -60,7 +60,7 @@ def score_round(
         What a worker does with a tile.
     round_ : Round
         For the user.
-    talk : Talk
+    progress : Progress
         For progress.
 
     Raises
@@ -69,9 +69,11 @@ def score_round(
         If tiles failed; scores of other rounds are kept.
     """
     places = list(tiles_to_score(case, work))
-    talk.say(f"evaluate: scoring {round_.label}, {counted(len(places), 'tile')}, by {pool.where}")
+    progress.note(
+        f"evaluate: scoring {round_.label}, {counted(len(places), 'tile')}, by {pool.where}"
+    )
     sums = InOrder(places)
-    told = _meter(len(places), round_.label, talk.progress())
+    told = _meter(len(places), round_.label, progress)
 
     def landed(index: Index, tally: Tally) -> None:
         sums.add(index, tally)
@@ -109,7 +111,7 @@ def _meter(total: int, label: str, progress: Progress) -> Callable[[], None]:
         nonlocal done
         done += 1
         left = (total - done) * (time.monotonic() - start) / done
-        progress(done, total, f"evaluate {label}: {duration(left)} left")
+        progress.step(done, total, f"evaluate {label}: {duration(left)} left")
 
     return told
 

@@ -146,7 +146,7 @@ class _Reporter(Callback):
             text += f", validation CRPS skill at lead 1 {figures['val_crps_skill_h1']:+.3f}"
         if trainer.is_global_zero:
             done, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
-            self.progress(done, epochs, f"{self.what}: {text}")
+            self.progress.step(done, epochs, f"{self.what}: {text}")
 
 
 def _write_down(trainer: pl.Trainer, folder: Path) -> None:

@@ -38,7 +38,7 @@ from hmx.independent import independent
 from hmx.networks.cost import per_pixel
 from hmx.networks.forecaster import Forecaster, reach
 from hmx.pictures.panel import draw_panel
-from hmx.progress import Progress, silent
+from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version, fingerprint
 from hmx.splits import ROLES, TEST
 from hmx.training.loop import alone, follows, leads_processes, quiet, wait
@@ -63,7 +63,11 @@ _RECIPE = "recipe.json"
 @independent
 @for_training()
 def train(
-    obj: Cubelike, recipe: TrainSetup, *, out: str | Path | None = None, progress: Progress = silent
+    obj: Cubelike,
+    recipe: TrainSetup,
+    *,
+    out: str | Path | None = None,
+    progress: Progress | OnStep | None = None,
 ) -> Bundle:
     """Fit a forecaster to a cube.
 
@@ -76,8 +80,8 @@ def train(
     out : str or Path, optional
         Folder for the bundle. While training runs, ``OUT.training`` beside it
         holds the checkpoints from which a killed run goes on.
-    progress : callable
-        Told (epochs done, epochs, text).
+    progress : Progress or callable, optional
+        A plain callable gets (epochs done, epochs, text).
 
     Returns
     -------
@@ -102,7 +106,7 @@ def train(
         _workplace(out, planned, recipe) as folder,
         quiet(),
     ):
-        work = _Work(planned, recipe, folder, progress)
+        work = _Work(planned, recipe, folder, Progress.of(progress))
         bundle = work.run(started)
         require_unreplaced(obj)
         if leads_processes():

@@ -16,7 +16,7 @@ from hmx.mapping.inputs import RawWindows
 from hmx.mapping.options import MapScoreOptions, MapTrainOptions
 from hmx.mapping.spec import MapSpec, TargetScaler
 from hmx.mapping.target import forward
-from hmx.progress import Progress, silent
+from hmx.progress import Progress
 from hmx.splits.report import describe_folds, name_folds
 from hmx.splits.site_folds import SiteFolds
 
@@ -33,7 +33,7 @@ def evaluate(
     options: MapScoreOptions | None = None,
     forecasters: Mapping[str, FitPredict] | None = None,
     domain: Array | None = None,
-    progress: Progress = silent,
+    progress: Progress = Progress(),
 ) -> MapScorecard:
     """Score a mapper beside forest, boosting, linear regression and the mean.
 

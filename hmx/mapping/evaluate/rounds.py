@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmx.errors import missing_variable
-from hmx.progress import Progress, silent
+from hmx.progress import Progress
 from hmx.splits.site_folds import SiteFolds
 from hmx.uncertainty.conformal import Conformal
 
@@ -120,7 +120,7 @@ def cross_validate(
     inner: int = 0,
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Progress = Progress(),
 ) -> CrossValidated:
     """Let forecasters predict every sample from the folds that it is not in.
 
@@ -236,7 +236,7 @@ def _counted(
     def telling(name: str, fit: FitPredict) -> FitPredict:
         def fit_predict(train: Rows, test: Rows, seed: int) -> Estimates:
             guess = fit(train, test, seed)
-            progress(next(done), total, name)
+            progress.step(next(done), total, name)
             return guess
 
         return fit_predict

@@ -26,7 +26,7 @@ from hmx.mapping.options import MapScoreOptions
 from hmx.mapping.target import fit_target, forward
 from hmx.mapping.train.importance import Importance, Predict, permuted_importance, with_features
 from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
-from hmx.progress import QUIET, Talk
+from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version, fingerprint
 from hmx.settings import HARDWARE
 from hmx.splits.options import SplitOptions
@@ -42,7 +42,7 @@ def score(
     *,
     out: str | Path | None = None,
     overwrite: bool = False,
-    talk: Talk = QUIET,
+    progress: Progress | OnStep | None = None,
 ) -> MapScorecard:
     """Score a way to make a mapper on samples that it has not seen.
 
@@ -60,7 +60,7 @@ def score(
         Folder for the scorecard.
     overwrite : bool
         Score again even if the scorecard that is there is current.
-    talk : Talk
+    progress : Progress
         Told what became of the points, and progress.
 
     Returns
@@ -76,16 +76,16 @@ def score(
     OutputExists
         If ``out`` holds something that is no scorecard.
     """
-    options = options or MapScoreOptions()
+    options, progress = options or MapScoreOptions(), Progress.of(progress)
     out = None if out is None else absolute(out)
     prepared = prepare(obj, points, recipe)
-    prepared.introduce(talk)
+    prepared.introduce(progress)
     mark = fingerprint_of(prepared, recipe, options)
-    with nullcontext() if out is None else building(out, talk.say):
+    with nullcontext() if out is None else building(out, progress):
         if out is not None and (had := _found(out, mark)) is not None and not overwrite:
-            talk.say(f"evaluate: {out} is there and current")
+            progress.note(f"evaluate: {out} is there and current")
             return had
-        card = _played(prepared, recipe, options, talk)
+        card = _played(prepared, recipe, options, progress)
         card = replace(card, facts={**card.facts, "fingerprint": mark, "hmx": code_version()})
         if out is not None:
             card.save(out)
@@ -94,12 +94,11 @@ def score(
 
 
 def _played(
-    prepared: Prepared, recipe: MapTrainSetup, options: MapScoreOptions, talk: Talk
+    prepared: Prepared, recipe: MapTrainSetup, options: MapScoreOptions, progress: Progress
 ) -> MapScorecard:
     """Fit and score everyone on all ways of folding."""
     fit = recipe.fit
     several = [prepared.folds(split, seed=fit.seed) for split in _splits(recipe, options)]
-    progress = talk.progress()
     fitted = networks(prepared.raw, prepared.values, prepared.spec, fit, prepared.samples.site)
     card = evaluate(
         prepared.raw,
@@ -110,7 +109,7 @@ def _played(
         options=options,
         forecasters={"network": fitted},
         domain=prepared.domain(seed=fit.seed),
-        progress=lambda done, of, text: progress(done, of, f"evaluate: {text}"),
+        progress=progress.within("evaluate"),
     )
     return replace(card, importance=_importance(prepared, recipe, several[0]))
 

@@ -25,7 +25,7 @@ from hmx.mapping.train.module import MapperFit, TrainingTensors, training_tensor
 from hmx.mapping.train.transfer import Transferred, copy_trunk
 from hmx.networks.cnn_lstm import Mapper, build
 from hmx.networks.options import MapperOptions
-from hmx.progress import Progress, silent
+from hmx.progress import Progress
 from hmx.training.loop import hardware, interruptible, quiet
 
 
@@ -71,7 +71,7 @@ def fit_network(
     valid_rows: np.ndarray | None = None,
     init_from: Mapping[str, np.ndarray] | None = None,
     logs: Sequence[Any] = (),
-    progress: Progress = silent,
+    progress: Progress = Progress(),
 ) -> FittedMapper:
     """Fit one network to samples; the same seed gives the same weights.
 
@@ -170,7 +170,7 @@ class _BestWeights(Callback):
         self.rows.append(row)
         if trainer.is_global_zero:
             text = ", ".join(f"{name} {value:.3g}" for name, value in row.items())
-            self.progress(done, trainer.max_epochs or 0, text)
+            self.progress.step(done, trainer.max_epochs or 0, text)
 
     def _compare(self, loss: float, done: int, network: Mapper) -> None:
         if self.best is None or loss < self.loss:

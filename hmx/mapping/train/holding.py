@@ -20,7 +20,7 @@ from hmx.mapping.train.importance import Importance, Predict, permuted_importanc
 from hmx.mapping.train.learning import cross_fit
 from hmx.mapping.train.recipe import Prepared
 from hmx.mapping.window import Estimate, mixed
-from hmx.progress import Progress, silent
+from hmx.progress import Progress
 from hmx.splits.site_folds import SiteFolds
 
 
@@ -50,7 +50,7 @@ def hold_out(
     fit: MapTrainOptions,
     folds: SiteFolds,
     *,
-    progress: Progress = silent,
+    progress: Progress = Progress(),
 ) -> OutOfFold:
     """Fit anew without each fold, and say what the map would have said there.
 
@@ -82,7 +82,7 @@ def hold_out(
         members = said.transpose(0, 2, 1)  # (members, q, n), as pixels come
         found = mixed(members, spec, forest if spec.blend else None, features[test].T)
         center[test], spread[test] = found.center, found.spread
-        progress(number + 1, len(folds), f"holding out: fold {number + 1} of {len(folds)}")
+        progress.step(number + 1, len(folds), f"holding out: fold {number + 1} of {len(folds)}")
 
     def grown(train: np.ndarray, seed: int) -> Predict:
         """Take the forest that was grown on these samples."""

@@ -19,7 +19,7 @@ from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
 from hmx.mapping.target import central, fit_target, forward, inverse
 from hmx.mapping.train.fitting import FittedMapper, fit_network
 from hmx.mapping.train.module import predict
-from hmx.progress import Progress, silent
+from hmx.progress import Progress
 from hmx.scores import regression_scores
 from hmx.splits.sites import hold_out
 from hmx.training.metrics import Spread, spread
@@ -87,7 +87,7 @@ def learn(
     groups: np.ndarray,
     init_from: Mapping[str, np.ndarray] | None = None,
     logs: LogsOf = lambda run: (),
-    progress: Progress = silent,
+    progress: Progress = Progress(),
 ) -> Learnt:
     """Fit scalers and networks to training samples.
 
@@ -134,7 +134,9 @@ def learn(
             valid_rows=np.flatnonzero(held),
             init_from=init_from,
             logs=logs(run),
-            progress=_of_run(progress, run, fit.runs),
+            progress=progress.within(
+                f"training run {run + 1} of {fit.runs}" if fit.runs > 1 else "training"
+            ),
         )
         for run in range(fit.runs)
     ]
@@ -198,8 +200,3 @@ def _figures(
     guess = centre_of(_ask(one, windows)[None], one.network.options.knots)
     scores = regression_scores(truth, central(guess, target))
     return {**figures, "val_loss": one.loss, **{f"val_{k}": v for k, v in scores.items()}}
-
-
-def _of_run(progress: Progress, run: int, runs: int) -> Progress:
-    what = f"training run {run + 1} of {runs}" if runs > 1 else "training"
-    return lambda done, of, text: progress(done, of, f"{what}: {text}")

@@ -25,7 +25,7 @@ from hmx.points.options import PointsOptions
 from hmx.points.samples import Samples
 from hmx.points.suspects import require_learnable
 from hmx.points.table import Points, read_points
-from hmx.progress import Talk
+from hmx.progress import Progress
 from hmx.splits.choose import fold_samples
 from hmx.splits.distances import domain
 from hmx.splits.options import SplitOptions
@@ -122,11 +122,11 @@ class Prepared:
         """The sampled quantity, native units, (n,)."""
         return self.samples.value
 
-    def introduce(self, talk: Talk) -> None:
+    def introduce(self, progress: Progress) -> None:
         """Say what became of the points, and what should be known of the bands."""
-        talk.say(f"points: {self.report}")
+        progress.note(f"points: {self.report}")
         for warning in self.warnings:
-            talk.say(f"bands: {warning}")
+            progress.note(f"bands: {warning}")
 
     def folds(self, split: SplitOptions, *, seed: int) -> SiteFolds:
         """Deal the samples into folds.

@@ -32,7 +32,7 @@ from hmx.mapping.train.holding import OutOfFold, hold_out
 from hmx.mapping.train.learning import Learnt, learn
 from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
 from hmx.mapping.train.transfer import trunk_of
-from hmx.progress import QUIET, Progress, Talk
+from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version
 from hmx.scores import regression_scores
 from hmx.training.loop import alone, follows, leads_processes, wait
@@ -51,7 +51,7 @@ def train(
     recipe: MapTrainSetup,
     *,
     out: str | Path | None = None,
-    talk: Talk = QUIET,
+    progress: Progress | OnStep | None = None,
 ) -> MapBundle:
     """Fit a mapper to samples of a quantity.
 
@@ -65,7 +65,7 @@ def train(
         What to fit, and how.
     out : str or Path, optional
         Folder for the bundle.
-    talk : Talk
+    progress : Progress
         Told what became of the points, and progress.
 
     Returns
@@ -87,10 +87,10 @@ def train(
     start, prepared = _start(recipe), prepare(obj, points, recipe)
     require_unreplaced(obj)
     _require_like(start, prepared)
-    prepared.introduce(talk)
-    progress = talk.progress()
+    progress = Progress.of(progress)
+    prepared.introduce(progress)
     with (
-        alone(out, recipe.fit, talk.say),
+        alone(out, recipe.fit, progress),
         _workplace(out, recipe) as folder,
         closing(_Logs(folder, recipe, _facts(prepared, recipe), out=out)) as logs,
     ):

@@ -201,11 +201,11 @@ def test_a_stopped_backtest_goes_on_and_a_finished_one_is_reused(
     train, score = backtests.train, backtests.score_round
     monkeypatch.setattr(backtests, "train", lambda *a, **k: (fitted.append(1), train(*a, **k))[1])
 
-    def stops(pool: Any, case: Any, work: Any, round_: Any, talk: Any) -> Tally:
+    def stops(pool: Any, case: Any, work: Any, round_: Any, progress: Any) -> Tally:
         if stop and judged:
             raise KeyboardInterrupt
         judged.append(round_.label)
-        return score(pool, case, work, round_, talk)
+        return score(pool, case, work, round_, progress)
 
     monkeypatch.setattr(backtests, "score_round", stops)
     how: dict[str, Any] = {"baselines": RIDGE, "out": tmp_path / "scores", **QUICK}

@@ -11,6 +11,7 @@ from hmx.errors import MissingVariable
 from hmx.mapping.evaluate.baselines import centre_of, features, null_rows
 from hmx.mapping.evaluate.rounds import Blend, Estimates, cross_validate
 from hmx.mapping.inputs import RawWindows
+from hmx.progress import Progress
 from hmx.scores import interval_scores, regression_scores
 from tests.make.soils import make_soils, oracle
 
@@ -85,7 +86,7 @@ def test_progress_tells_every_fit_once(inner: int) -> None:
     fits = {"network": oracle(TRUTH), "forest": oracle(TRUTH), "mean": oracle(TRUTH)}
     cross_validate(
         fits, SOILS.random(), TRUTH, blend=Blend(), calibrate=["blend"], inner=inner,
-        progress=lambda *words: told.append(words),
+        progress=Progress(on_step=lambda *words: told.append(words)),
     )  # fmt: skip
     total = 4 * (3 + 2 * inner)
     assert [done for done, _, _ in told] == list(range(1, total + 1))

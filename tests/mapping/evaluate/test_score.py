@@ -41,7 +41,7 @@ def score_of(land: xr.Dataset, out: Path, points: pd.DataFrame | None = None, **
     told = Told()
     points = make_points(land) if points is None else points
     recipe = how.pop("recipe", None) or recipe_of()
-    return score(land, points, recipe, out=out, talk=told.talk, **how), told.lines
+    return score(land, points, recipe, out=out, progress=told.progress, **how), told.lines
 
 
 @pytest.fixture(scope="module")

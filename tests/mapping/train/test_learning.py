@@ -22,6 +22,7 @@ from hmx.mapping.train.losses import score, scorer
 from hmx.mapping.train.module import TrainingTensors, predict, training_tensors
 from hmx.mapping.train.transfer import copy_trunk, trunk_of
 from hmx.networks.cnn_lstm import build
+from hmx.progress import Progress
 from hmx.scores import regression_scores
 from hmx.splits.sites import deal_groups, hold_out
 from hmx.training.tracking import loggers
@@ -312,7 +313,7 @@ def test_progress_names_the_run() -> None:
     every = np.arange(64)
     learn(
         raw, values, every, spec=spec_of(), fit=fit, groups=every,
-        progress=lambda *said: told.append(said),
+        progress=Progress(on_step=lambda *said: told.append(said)),
     )  # fmt: skip
     assert [(done, of) for done, of, _ in told] == [(1, 2), (2, 2)] * 2
     assert told[0][2].startswith("training run 1 of 2: train_loss ")
