@@ -130,7 +130,7 @@ def test_threads_of_a_process_wait_for_each_other(tmp_path: Path) -> None:
     inside, order, waits = threading.Event(), [], threading.Event()
 
     def work() -> None:
-        with building(tmp_path / "m", lambda line: waits.set()):
+        with building(tmp_path / "m", Progress(on_note=lambda line: waits.set())):
             order.append("second")
 
     second = threading.Thread(target=work)

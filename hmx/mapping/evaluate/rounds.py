@@ -176,9 +176,13 @@ def cross_validate(
         told = residuals(train, number)
         for name in calibrate:
             known_of, asked = told[name], guesses[name].at(test)
-            learnt = Conformal.fit(known_of.center, known_of.spread_or_zero, truth[train], folds.group[train])
+            learnt = Conformal.fit(
+                known_of.center, known_of.spread_or_zero, truth[train], folds.group[train]
+            )
             for level, (lower, upper) in bounds[name].items():
-                lower[test], upper[test] = learnt.interval(asked.center, asked.spread_or_zero, level)
+                lower[test], upper[test] = learnt.interval(
+                    asked.center, asked.spread_or_zero, level
+                )
     how = f"{inner} inner folds of each training part" if inner else "the other outer folds"
     return CrossValidated(folds, truth, guesses, bounds, how if calibrate else "")
 

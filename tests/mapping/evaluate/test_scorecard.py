@@ -262,4 +262,6 @@ def test_a_blend_can_be_weighed() -> None:
         "forest": lambda _, test, __: Estimates(np.zeros((1, len(test)))),
     }
     played = cross_validate(fits, SOILS.blocks(), TRUTH, blend=Blend(weight=0.0))
-    np.testing.assert_array_equal(played.estimates["blend"].center, played.estimates["network"].center)
+    np.testing.assert_array_equal(
+        played.estimates["blend"].center, played.estimates["network"].center
+    )
