@@ -19,6 +19,15 @@ from tests.make.soilworlds import TINY, UTM, make_points
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run folders of tests on two cores; run a file or a chosen test in this process.
+
+    Each worker loads torch, which takes longer than one test.
+    """
+    chosen = config.option.keyword or any(not Path(name).is_dir() for name in config.args)
+    return 0 if chosen else min(2, os.cpu_count() or 1)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["HMX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
