@@ -15,10 +15,13 @@ from tests.conftest import ROOT
 from tests.make.cubes import make_cube
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = {
+    page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "hmx" / "guide").glob("*.md")
+}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def test_there_are_two_commands_of_one_line_each() -> None:
@@ -63,7 +66,7 @@ def test_the_mapping_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_catalog_of_a_map_is_that_of_the_demo(tmp_path: Path) -> None:
     (tmp_path / "catalogs").mkdir()
     (tmp_path / "data").symlink_to(ROOT / "data")
-    (tmp_path / "catalogs" / "map.yaml").write_text(blocks("yaml")[1])
+    (tmp_path / "catalogs" / "map.yaml").write_text(blocks("yaml", GUIDE["maps"])[0])
     catalog = hmx.MapCatalog.load(tmp_path / "catalogs" / "map.yaml")
     demo = hmx.MapCatalog.load(ROOT / "catalogs" / "demo_soc.yaml")
     assert (catalog.dynamic, catalog.static) == (("ndvi", "lst"), ("precip", "elevation"))
@@ -75,12 +78,12 @@ def test_the_catalog_of_a_map_is_that_of_the_demo(tmp_path: Path) -> None:
     assert catalog.model.model_dump(exclude={"path"}) == demo.model.model_dump(exclude={"path"})
 
 
-def test_keys_of_the_readme_about_maps_exist() -> None:
-    section = README.split("## Map what was sampled")[1].split("\n## ")[0]
-    keys = re.findall(r"`(points|model|train|map)\.(\w+)", section)
-    assert len(keys) > 15
+@pytest.mark.parametrize(("page", "catalog"), [("maps", hmx.MapCatalog), ("training", hmx.Catalog)])
+def test_keys_of_the_guide_exist(page: str, catalog: type[hmx.Catalog] | type[hmx.MapCatalog]):
+    keys = re.findall(r"`(points|model|train|map)\.(\w+)", GUIDE[page])
+    assert len(keys) > 10
     for part, key in keys:
-        section_type = hmx.MapCatalog.model_fields[part].annotation
+        section_type = catalog.model_fields[part].annotation
         assert section_type is not None
         assert key in section_type.model_fields, f"{part}.{key}"
 
@@ -89,8 +92,9 @@ def test_every_command_of_the_readme_exists() -> None:
     listed = re.search(r"`hmx ([a-z |]+) CATALOG`", README)
     assert listed is not None
     assert sorted([*listed[1].split(" | "), "guide"]) == sorted(cli.commands)
-    pages = {page.stem for page in (ROOT / "hmx" / "guide").glob("*.md")}
-    assert set(re.findall(r"^\| `([\w-]+)` \|", README.split("## Guide")[1], re.MULTILINE)) == pages
+    assert set(re.findall(r"^\| `([\w-]+)` \|", README.split("## Guide")[1], re.MULTILINE)) == {
+        *GUIDE
+    }
     typed = re.findall(r"^hmx (\w+) catalogs/(\w+\.yaml)(.*)$", README, flags=re.MULTILINE)
     assert {catalog for _, catalog, _ in typed} == {"demo.yaml", "demo_soc.yaml"}
     for name, catalog, words in typed:
@@ -99,8 +103,12 @@ def test_every_command_of_the_readme_exists() -> None:
         hmx.load_catalog(ROOT / "catalogs" / catalog, re.findall(r"--set (\S+)", words))
 
 
-def test_what_is_logged_is_what_the_readme_lists() -> None:
-    assert f"\n{metric_table()}\n" in README
+def test_what_is_logged_is_what_the_guide_lists() -> None:
+    assert f"\n{metric_table()}\n" in GUIDE["training"]
+
+
+def test_the_readme_is_short() -> None:
+    assert README.count("\n") <= 150
 
 
 def test_every_linked_file_exists() -> None:
