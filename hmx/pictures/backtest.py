@@ -1,86 +1,81 @@
-"""Pictures of a scorecard: skill by lead, calibration, skill by stratum.
+"""Pictures of a forecast's scorecard: skill by lead, calibration, skill by stratum.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell
-apart; line styles and markers say the same once more, for prints in grey.
+Every function returns a figure that is known to no backend and shown nowhere.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-if TYPE_CHECKING:
-    from hmx.forecast.backtest.scorecard import Scorecard
+from hmx.pictures.style import (
+    REFERENCE,
+    finish_axes,
+    finite_or,
+    legend_below,
+    series_style,
+    shift,
+    with_units,
+)  # fmt: skip
+from hmx.scores.card import LeadCard
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
-_REFERENCE = "0.35"  # grey of the line that stands for the reference
 _MEASURES = ("rmse", "crps")
+# rounded: 0.57 * 100 is 56.99999999999999
 _PERCENT = FuncFormatter(lambda share, _: f"{round(100 * share, 6):g}")
 
 
-def draw_skill(card: Scorecard) -> Figure:
-    """Draw the skill of each forecaster against the reference, by lead.
+def draw_skill(card: LeadCard) -> Figure:
+    """Draw the pooled skill of each forecaster against the reference, by lead.
 
-    Parameters
-    ----------
-    card : Scorecard
-        Pooled skills of RMSE and CRPS; bars are one standard deviation over
-        folds and origins, where there are several. A skill too bad for the
-        scale is written at its lower edge.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Not shown, and known to no backend.
+    Bars are one standard deviation over folds and origins, where there are several. A skill
+    below the scale is written at its lower edge.
     """
     figure = Figure(figsize=(9.0, 4.4), layout="constrained")
     axes = figure.subplots(1, 2)
     names = [name for name in card.forecasters if name != card.reference]
     for axis, measure in zip(axes, _MEASURES, strict=True):
-        axis.axhline(0, color=_REFERENCE, linewidth=1.2, label=card.reference)
+        axis.axhline(0, color=REFERENCE, linewidth=1.2, label=card.reference)
+        floor = _floor(card, measure)
         for number, name in enumerate(names):
-            _skill_line(axis, card, measure=measure, name=name, number=number, of=len(names))
-        if (floor := _floor(card, measure)) > -math.inf:
+            _skill_line(
+                axis, card, metric=f"{measure}_skill", name=name, number=number, of=len(names),
+                floor=floor,
+            )  # fmt: skip
+        if floor > -math.inf:
             axis.set_ylim(bottom=floor)
-        _lead_axis(axis, card)
+        labels = [
+            card.lead_name(lead) + ("" if lead in card.scored else "\n(no truth)")
+            for lead in card.leads
+        ]
+        axis.set_xticks(range(len(labels)), labels)
+        axis.set_xlim(-0.4, len(labels) - 0.6)
+        finish_axes(axis, axis="y")
         axis.set(title=f"{measure.upper()} skill", ylabel=f"skill against {card.reference} (%)")
         axis.yaxis.set_major_formatter(_PERCENT)
-    _legend(figure, axes[0])
+    legend_below(figure, axes[0])
     figure.suptitle(_title(card, f"Skill against {card.reference}, higher is better"))
     return figure
 
 
-def draw_reliability(card: Scorecard) -> Figure:
-    """Draw whether the model's probabilities come true, by lead.
+def draw_reliability(card: LeadCard) -> Figure:
+    """Draw the model's coverage against the nominal level and its PIT histogram, by lead.
 
-    Parameters
-    ----------
-    card : Scorecard
-        Its coverage is drawn against the nominal level, and its PIT as a
-        histogram; ties are broken at random in both.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Not shown, and known to no backend.
+    Ties are broken at random in both: half of a raster may never change.
     """
     figure = Figure(figsize=(9.0, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot([0, 1], [0, 1], color=_REFERENCE, linewidth=1.2, label="calibrated")
-    right.axhline(1, color=_REFERENCE, linewidth=1.2)
+    left.plot([0, 1], [0, 1], color=REFERENCE, linewidth=1.2, label="calibrated")
+    right.axhline(1, color=REFERENCE, linewidth=1.2)
     for number, lead in enumerate(card.scored):
-        cell, style = card.whole[card.model, lead, "all"], _style(number)
+        cell, style = card.whole[card.model, lead, "all"], series_style(number)
         levels = [level / 100 for level in cell.coverage]
         shares = [interval.share for interval in cell.coverage.values()]
         left.plot(levels, shares, label=card.lead_name(lead), markersize=6, **style)
-        bins = cell.pit.shares * cell.pit.shares.size
+        bins = cell.pit.shares * cell.pit.shares.size  # density: 1 in every bin if calibrated
         plain = {key: style[key] for key in ("color", "linestyle")}
         right.stairs(bins, np.linspace(0, 1, bins.size + 1), baseline=None, linewidth=1.6, **plain)
     left.set(title="Coverage of central intervals", xlim=(0, 1), ylim=(0, 1))
@@ -89,93 +84,85 @@ def draw_reliability(card: Scorecard) -> Figure:
         axis.set_major_formatter(_PERCENT)
     right.set(title="PIT histogram", xlim=(0, 1), xlabel="probability of the truth (PIT)")
     right.set(ylabel="density (1 = calibrated)")
+    # at least 2: a small ripple around 1 must not fill the panel
     right.set_ylim(0, max(2.0, right.get_ylim()[1]))
-    _finish(left, right)
-    _legend(figure, left)
+    finish_axes(left, right)
+    legend_below(figure, left)
     figure.suptitle(_title(card, f"Calibration of {card.model}"))
     return figure
 
 
-def draw_strata(card: Scorecard) -> Figure:
-    """Draw the model's skill in each stratum, by lead.
+def draw_strata(card: LeadCard) -> Figure:
+    """Draw the model's pooled skill in each stratum, by lead.
 
-    Parameters
-    ----------
-    card : Scorecard
-        Pooled skills of RMSE and CRPS; each stratum is named with the share of
-        the pixels that it holds at the first lead scored.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Not shown, and known to no backend.
+    Each stratum is named with its share of the pixels at the first lead scored.
     """
     strata, height = card.strata, 1.7 + 0.3 * len(card.strata) * max(1, len(card.scored)) ** 0.5
     figure = Figure(figsize=(9.0, max(3.2, height)), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    places = np.arange(len(strata), dtype=float)
+    rows = np.arange(len(strata), dtype=float)
     for axis, measure in zip(axes, _MEASURES, strict=True):
-        axis.axvline(0, color=_REFERENCE, linewidth=1.2, label=card.reference)
+        axis.axvline(0, color=REFERENCE, linewidth=1.2, label=card.reference)
+        metric = f"{measure}_skill"
         for number, lead in enumerate(card.scored):
-            skills, spreads = _strata_skills(card, measure, lead)
-            shift = _shift(number, len(card.scored), 0.5)
-            style = {**_style(number), "linestyle": "none"}
+            skills, spreads = (
+                [card.value(metric, card.model, lead, stratum=part, split=row) for part in strata]
+                for row in ("all", "sd")
+            )
+            style = {**series_style(number), "linestyle": "none"}
             axis.errorbar(
-                skills, places + shift, xerr=spreads, label=card.lead_name(lead), capsize=2, **style
-            )
-        for place in places[_without_error(card, measure)]:
-            axis.annotate(
-                f"{card.reference} makes no error here",
-                (0.5, place),
-                xycoords=("axes fraction", "data"),
-                ha="center",
-                va="center",
-                fontsize=8,
-                color=_REFERENCE,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-            )
+                finite_or(skills, math.nan), rows + shift(number, len(card.scored), 0.5),
+                xerr=finite_or(spreads, 0.0), label=card.lead_name(lead), capsize=2, **style,
+            )  # fmt: skip
+        for row, part in zip(rows, strata, strict=True):
+            skills = [card.value(metric, card.model, n, stratum=part) for n in card.scored]
+            # no lead has a skill here, as the reference is perfect
+            if {*skills} == {-math.inf}:
+                axis.annotate(
+                    f"{card.reference} makes no error here", (0.5, row),
+                    xycoords=("axes fraction", "data"), ha="center", va="center", fontsize=8,
+                    color=REFERENCE, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+                )  # fmt: skip
         axis.set(title=f"{measure.upper()} skill", xlabel=f"skill against {card.reference} (%)")
         axis.xaxis.set_major_formatter(_PERCENT)
         axis.margins(x=0.08)
-    axes[0].set_yticks(places, [_stratum_name(card, name) for name in strata])
+    axes[0].set_yticks(rows, [_stratum_name(card, name) for name in strata])
     axes[0].set_ylim(len(strata) - 0.5, -0.5)
-    _finish(*axes, axis="x")
+    finish_axes(*axes, axis="x")
     for axis in axes:
-        for edge in places[:-1] + 0.5:
+        for edge in rows[:-1] + 0.5:
             axis.axhline(edge, color="0.9", linewidth=0.8)
-    _legend(figure, axes[0])
+    legend_below(figure, axes[0])
     figure.suptitle(_title(card, f"Where {card.model} is better than {card.reference}"))
     return figure
 
 
 def _skill_line(
-    axis: Any, card: Scorecard, *, measure: str, name: str, number: int, of: int
+    axis: Any, card: LeadCard, *, metric: str, name: str, number: int, of: int, floor: float
 ) -> None:
-    """Draw one forecaster's skill; lines of several stand side by side."""
-    metric = f"{measure}_skill"
+    """Draw one forecaster's skill; several are shifted sideways so that bars stay apart."""
     skills = [card.value(metric, name, lead) for lead in card.leads]
     spreads = [card.value(metric, name, lead, split="sd") for lead in card.leads]
-    places = np.arange(len(card.leads)) + _shift(number, of, 0.18)
-    style = _style(number) | {"linewidth": 2.4 if name == card.model else 1.3}
-    floor = _floor(card, measure)
-    seen = [skill if skill >= floor else math.nan for skill in skills]
-    axis.errorbar(places, seen, yerr=_bars(spreads), label=name, capsize=3, **style)
-    for place, skill in zip(places, skills, strict=True):
+    positions = np.arange(len(card.leads)) + shift(number, of, 0.18)
+    style = series_style(number) | {"linewidth": 2.4 if name == card.model else 1.3}
+    drawn = [skill if skill >= floor else math.nan for skill in skills]
+    axis.errorbar(positions, drawn, yerr=finite_or(spreads, 0.0), label=name, capsize=3, **style)
+    for position, skill in zip(positions, skills, strict=True):
         if skill < floor:
             axis.annotate(
-                f"{100 * skill:.0f}",
-                (place, floor),
-                xytext=(0, 16 + 11 * (number % 3)),
-                textcoords="offset points",
-                arrowprops={"arrowstyle": "->", "color": style["color"]},
-                color=style["color"],
-                ha="center",
-                fontsize=8,
-            )
+                f"{100 * skill:.0f}", (position, floor),
+                # three heights: labels of neighbouring series do not cover each other
+                xytext=(0, 16 + 11 * (number % 3)), textcoords="offset points",
+                arrowprops={"arrowstyle": "->", "color": style["color"]}, color=style["color"],
+                ha="center", fontsize=8,
+            )  # fmt: skip
 
 
-def _floor(card: Scorecard, measure: str) -> float:
-    """Lowest skill drawn: room for the model, and as much below zero as above."""
+def _floor(card: LeadCard, measure: str) -> float:
+    """Return the lowest skill drawn: below the model's, and as much below zero as above.
+
+    Without a floor, one hopeless baseline would squeeze all other lines into one.
+    """
     skills = [
         card.value(f"{measure}_skill", name, lead)
         for name in card.forecasters
@@ -188,43 +175,7 @@ def _floor(card: Scorecard, measure: str) -> float:
     return bottom if any(skill < bottom for skill in skills) else -math.inf
 
 
-def _legend(figure: Figure, axis: Any) -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    columns = min(len(labels), 6)
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
-
-
-def _lead_axis(axis: Any, card: Scorecard) -> None:
-    """Name the leads, and say which have no truth."""
-    names = [
-        card.lead_name(lead) + ("" if lead in card.scored else "\n(no truth)")
-        for lead in card.leads
-    ]
-    axis.set_xticks(range(len(names)), names)
-    axis.set_xlim(-0.4, len(names) - 0.6)
-    _finish(axis, axis="y")
-
-
-def _strata_skills(card: Scorecard, measure: str, lead: int) -> tuple[list[float], list[float]]:
-    metric = f"{measure}_skill"
-    pairs = [
-        [card.value(metric, card.model, lead, stratum=part, split=row) for row in ("all", "sd")]
-        for part in card.strata
-    ]
-    return _finite([skill for skill, _ in pairs]), _bars([spread for _, spread in pairs])
-
-
-def _without_error(card: Scorecard, measure: str) -> list[int]:
-    """Find the strata in which no lead has a skill, as the reference is perfect there."""
-    metric = f"{measure}_skill"
-    return [
-        at
-        for at, part in enumerate(card.strata)
-        if {card.value(metric, card.model, n, stratum=part) for n in card.scored} == {-math.inf}
-    ]
-
-
-def _stratum_name(card: Scorecard, name: str) -> str:
+def _stratum_name(card: LeadCard, name: str) -> str:
     if not card.scored:
         return name
     lead = card.scored[0]
@@ -232,38 +183,7 @@ def _stratum_name(card: Scorecard, name: str) -> str:
     return f"{name}: {100 * weight / whole:.0f} %" if name != "all" and whole else name
 
 
-def _style(number: int) -> dict[str, Any]:
-    """Colour, marker and line of the n-th series."""
-    turn = number % len(COLOURS)
-    return {
-        "color": COLOURS[turn],
-        "marker": _MARKERS[turn],
-        "linestyle": _LINES[(number + number // len(COLOURS)) % len(_LINES)],
-    }
-
-
-def _shift(number: int, of: int, room: float) -> float:
-    return room * ((number + 0.5) / of - 0.5) if of > 1 else 0.0
-
-
-def _finite(values: Sequence[float]) -> list[float]:
-    """Leave out what cannot be drawn, such as a skill against a perfect reference."""
-    return [value if math.isfinite(value) else math.nan for value in values]
-
-
-def _bars(spreads: Sequence[float]) -> list[float]:
-    return [spread if math.isfinite(spread) else 0.0 for spread in spreads]
-
-
-def _finish(*axes: Any, axis: str = "both") -> None:
-    for each in axes:
-        each.grid(axis=axis, color="0.88", linewidth=0.8)
-        each.set_axisbelow(True)
-        each.spines[["top", "right"]].set_visible(False)
-
-
-def _title(card: Scorecard, text: str) -> str:
+def _title(card: LeadCard, text: str) -> str:
     target = card.facts.get("target")
-    units = card.facts.get("units")
-    name = f"{target} ({units})" if target and units and units != "1" else target
+    name = target and with_units(target, card.facts.get("units"))
     return f"{name}: {text[0].lower()}{text[1:]}" if name else text

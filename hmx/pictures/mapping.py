@@ -1,58 +1,44 @@
 """Pictures of a map's scorecard: scatter, residual map, bands of the truth, intervals.
 
-Colours are those of Okabe and Ito (2008) and the maps *viridis* and *RdBu*, which
-colour-blind readers can tell apart; markers say the same once more.
+All show the folds that decide the verdict, in transformed units. Every function returns a
+figure that is known to no backend and shown nowhere. The colour maps *viridis* and *RdBu* suit
+colour-blind readers.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hmx.pictures.backtest import COLOURS
+from hmx.pictures.style import COLOURS, MARKERS, REFERENCE, finish_axes, legend_below
+from hmx.scores.card import SampleCard
 
-if TYPE_CHECKING:
-    from hmx.mapping.evaluate.scorecard import MapScorecard
-
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_LINE = "0.35"  # grey of the 1:1 line and of nominal shares
-_SHOWN = 5  # forecasters drawn beside the model, at most
+_SHOWN = 5  # forecasters drawn besides the model, at most: as many as there are colours left
 
 
-def draw_scatter(card: MapScorecard) -> Figure:
-    """Draw held-out predictions against truths with the 1:1 line.
-
-    Parameters
-    ----------
-    card : MapScorecard
-        Model and reference, on the folds judged by, transformed units.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Not shown, and known to no backend.
-    """
+def draw_scatter(card: SampleCard) -> Figure:
+    """Draw held-out predictions of model and reference against truths with the 1:1 line."""
     names = list(dict.fromkeys([card.model, card.reference]))
     figure = Figure(figsize=(4.6 * len(names) + 0.9, 4.9), layout="constrained")
     axes = figure.subplots(1, len(names), squeeze=False, sharex=True, sharey=True)[0]
-    truth = card.splits[card.main].truth
+    truth = card.truth
     centers = [card.center(name) for name in names]
     everything = np.concatenate([truth, *centers])
     low, high = float(everything.min()), float(everything.max())
     drawn: Any = None
     for axis, name, center in zip(axes, names, centers, strict=True):
+        # counts in hexagons: thousands of points would hide each other
         drawn = axis.hexbin(
             center, truth, gridsize=45, extent=(low, high, low, high), mincnt=1, norm=LogNorm(),
             cmap="viridis",
         )  # fmt: skip
-        axis.plot([low, high], [low, high], color=_LINE, linewidth=1.2, label="1:1")
-        edges = np.quantile(center, np.linspace(0, 1, 11))
-        bins = np.clip(np.searchsorted(edges, center, side="right") - 1, 0, 9)
+        axis.plot([low, high], [low, high], color=REFERENCE, linewidth=1.2, label="1:1")
+        bins = _tenths(center)
         means = [(center[bins == i].mean(), truth[bins == i].mean()) for i in np.unique(bins)]
         axis.plot(
             *zip(*means, strict=True), color=COLOURS[1], marker="o", markersize=4,
@@ -64,32 +50,19 @@ def draw_scatter(card: MapScorecard) -> Figure:
         )
         axis.set(title=f"{name}\n{figures}", xlabel=f"predicted {card.scale}", aspect="equal")
     axes[0].set(ylabel=f"measured {card.scale}")
-    _finish(*axes)
+    finish_axes(*axes)
     figure.colorbar(drawn, ax=list(axes), label="samples", shrink=0.8)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    legend_below(figure, axes[0], columns=2)
     figure.suptitle(f"Held-out samples, {card.main}")
     return figure
 
 
-def draw_residuals(card: MapScorecard) -> Figure:
-    """Draw where the model predicts too little and where too much.
-
-    Parameters
-    ----------
-    card : MapScorecard
-        Residuals of the model on the folds judged by; colours end at the 95 % quantile
-        of their size.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Not shown, and known to no backend.
-    """
-    played = card.splits[card.main]
-    lon, lat = played.folds.places.lonlat.T
-    residual = card.center(card.model) - played.truth
+def draw_residuals(card: SampleCard) -> Figure:
+    """Draw the model's residuals as a map; colours end at the 95 % quantile of their size."""
+    lon, lat = card.lonlat.T
+    residual = card.center(card.model) - card.truth
     span = float(np.quantile(np.abs(residual), 0.95)) or 1.0
+    # a degree of longitude is shorter by the cosine of the latitude
     stretch = 1 / math.cos(math.radians(float(lat.mean())))
     shape = float(np.clip(np.ptp(lat) * stretch / (np.ptp(lon) or 1.0), 0.4, 1.4))
     figure = Figure(figsize=(8.0, 6.2 * shape + 1.0), layout="constrained")
@@ -107,63 +80,45 @@ def draw_residuals(card: MapScorecard) -> Figure:
     return figure
 
 
-def draw_bands(card: MapScorecard) -> Figure:
-    """Draw bias and RMSE of each forecaster in bands of the truth.
-
-    Parameters
-    ----------
-    card : MapScorecard
-        On the folds judged by, transformed units.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Not shown, and known to no backend.
-    """
+def draw_bands(card: SampleCard) -> Figure:
+    """Draw bias and RMSE of each forecaster in bands of the truth."""
     figure = Figure(figsize=(9.0, 4.4), layout="constrained")
     axes = figure.subplots(1, 2)
     single = [n for n in card.forecasters if not math.isnan(card.value("r2_corr", n))]
     names = [card.model, *(n for n in single if n != card.model)][: 1 + _SHOWN]
     strata = dict.fromkeys(key[3] for key in card.table if key[3].startswith("truth "))
     for axis, metric in zip(axes, ("bias", "rmse"), strict=True):
+        # members of an ensemble are scored as a whole: they have no bands
         drawn = [n for n in names if not math.isnan(card.value(metric, n, stratum=min(strata)))]
         for number, name in enumerate(drawn):
             values = [card.value(metric, name, stratum=stratum) for stratum in strata]
             axis.plot(
                 range(len(strata)), values, label=name, color=COLOURS[number],
-                marker=_MARKERS[number], linewidth=2.4 if name == card.model else 1.2,
+                marker=MARKERS[number], linewidth=2.4 if name == card.model else 1.2,
             )  # fmt: skip
         labels = [stratum.removeprefix("truth ").removesuffix(" %") for stratum in strata]
         axis.set_xticks(range(len(strata)), labels)
         axis.set(xlabel="quantiles of the truth (%)", ylabel=card.scale)
-    axes[0].axhline(0, color=_LINE, linewidth=1.2)
+    axes[0].axhline(0, color=REFERENCE, linewidth=1.2)
     axes[0].set_title("Bias: predicted - measured")
     axes[1].set_title("RMSE")
     axes[1].set_ylim(bottom=0)
-    _finish(*axes)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
+    finish_axes(*axes)
+    legend_below(figure, axes[0], columns=6)
     figure.suptitle(f"By band of the truth, {card.main}")
     return figure
 
 
-def draw_intervals(card: MapScorecard) -> Figure:
-    """Draw whether prediction intervals hold the truths they promise.
+def draw_intervals(card: SampleCard) -> Figure:
+    """Draw the coverage of prediction intervals: in all, by fold, in the highest tenths.
 
-    Parameters
-    ----------
-    card : MapScorecard
-        Shares inside over all samples, by fold and in the highest tenths, of the model;
-        and by tenth of the predictions at the highest level.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Not shown, and known to no backend.
+    The right panel shows mean bounds and coverage by tenth of the predictions, at the highest
+    level. If the model has no intervals, the first forecaster that has some is drawn.
     """
     figure = Figure(figsize=(9.0, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    name = _with_bounds(card)
+    first, candidates = f"picp_{card.levels[0]:g}", (card.model, *card.forecasters)
+    name = next(n for n in candidates if math.isfinite(card.value(first, n)))
     levels = np.array(card.levels)
 
     def shares(stratum: str) -> list[float]:
@@ -174,7 +129,7 @@ def draw_intervals(card: MapScorecard) -> Figure:
         [100 * card.value(f"picp_{n:g}_{end}_fold", name) for n in levels]
         for end in ("least", "most")
     ]
-    left.plot([0, 100], [0, 100], color=_LINE, linewidth=1.2, label="promised")
+    left.plot([0, 100], [0, 100], color=REFERENCE, linewidth=1.2, label="promised")
     left.errorbar(
         levels, every, yerr=np.abs(np.array(ends) - every), color=COLOURS[0], marker="o",
         linestyle="none", capsize=4, label="all samples (bars: least and most of a fold)",
@@ -182,43 +137,34 @@ def draw_intervals(card: MapScorecard) -> Figure:
     strata = (("top predicted", "highest tenth of predictions"), ("top", "highest tenth of truths"))
     for number, (stratum, label) in enumerate(strata, 1):
         left.plot(
-            levels, shares(stratum), color=COLOURS[number], marker=_MARKERS[number],
+            levels, shares(stratum), color=COLOURS[number], marker=MARKERS[number],
             linestyle="none", label=label,
         )  # fmt: skip
     left.set(xlim=(0, 100), ylim=(0, 100), aspect="equal", title="Truths inside the interval")
     left.set(xlabel="level (%)", ylabel="inside (%)")
     _by_tenth(right, card, name, float(levels.max()))
-    _finish(left, right)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2,
-                  frameon=False)  # fmt: skip
+    finish_axes(left, right)
+    legend_below(figure, left, columns=2)
     figure.suptitle(f"Prediction intervals of {name}, {card.main}")
     return figure
 
 
-def _with_bounds(card: MapScorecard) -> str:
-    """Choose the model, or whatever has intervals."""
-    level = f"picp_{card.levels[0]:g}"
-    names = (card.model, *card.forecasters)
-    return next(name for name in names if math.isfinite(card.value(level, name)))
-
-
-def _by_tenth(axis: Any, card: MapScorecard, name: str, level: float) -> None:
-    """Draw mean bounds and truths by tenth of the predictions."""
-    played, center = card.splits[card.main], card.center(name)
+def _by_tenth(axis: Any, card: SampleCard, name: str, level: float) -> None:
+    """Draw mean bounds and coverage by tenth of the predictions."""
+    truth, center = card.truth, card.center(name)
     lower, upper = card.bounds(name)[level]
-    edges = np.quantile(center, np.linspace(0, 1, 11))
-    tenth = np.clip(np.searchsorted(edges, center, side="right") - 1, 0, 9)
-    inside = (played.truth >= lower) & (played.truth <= upper)
-    places = np.unique(tenth)
-    means = [[float(v[tenth == i].mean()) for i in places] for v in (lower, center, upper)]
+    tenth = _tenths(center)
+    inside = (truth >= lower) & (truth <= upper)
+    known = np.unique(tenth)  # ties in the predictions leave some tenths empty
+    means = [[float(v[tenth == i].mean()) for i in known] for v in (lower, center, upper)]
     axis.fill_between(
-        places + 1, means[0], means[2], color=COLOURS[5], alpha=0.5, linewidth=0,
+        known + 1, means[0], means[2], color=COLOURS[5], alpha=0.5, linewidth=0,
         label=f"mean {level:g} % interval (above: % of truths inside)",
     )  # fmt: skip
-    axis.plot(places + 1, means[1], color=COLOURS[0], marker="o", label="mean prediction")
-    for place, top in zip(places, means[2], strict=True):
-        share = f"{100 * inside[tenth == place].mean():.0f}"
-        axis.annotate(share, (place + 1, top), xytext=(0, 3), textcoords="offset points",
+    axis.plot(known + 1, means[1], color=COLOURS[0], marker="o", label="mean prediction")
+    for number, top in zip(known, means[2], strict=True):
+        share = f"{100 * inside[tenth == number].mean():.0f}"
+        axis.annotate(share, (number + 1, top), xytext=(0, 3), textcoords="offset points",
                       ha="center", fontsize=8)  # fmt: skip
     axis.set(title="Intervals by tenth of the predictions")
     axis.set(xlabel="tenth of the predictions", ylabel=card.scale)
@@ -227,8 +173,7 @@ def _by_tenth(axis: Any, card: MapScorecard, name: str, level: float) -> None:
     axis.legend(loc="upper left", frameon=False, fontsize=8)
 
 
-def _finish(*axes: Any) -> None:
-    for each in axes:
-        each.grid(color="0.88", linewidth=0.8)
-        each.set_axisbelow(True)
-        each.spines[["top", "right"]].set_visible(False)
+def _tenths(center: np.ndarray) -> np.ndarray:
+    """Return the tenth of the predictions, 0 to 9, that each prediction lies in, (n,)."""
+    edges = np.quantile(center, np.linspace(0, 1, 11))
+    return np.clip(np.searchsorted(edges, center, side="right") - 1, 0, 9)

@@ -1,7 +1,6 @@
-"""Pictures of folds of samples: how far they test, and where they lie.
+"""Pictures of folds of samples: how far they test, and where their sites are.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart;
-line styles and markers say the same once more, for prints in grey.
+Every function returns a figure that is known to no backend and shown nowhere.
 """
 
 from __future__ import annotations
@@ -14,36 +13,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hmx.cube.grid import Grid, crs_name
-from hmx.pictures.backtest import COLOURS
+from hmx.pictures.style import COLOURS, MARKERS
 
 if TYPE_CHECKING:
     from hmx.splits.knndm import MappingDistances
     from hmx.splits.site_folds import SiteFolds
 
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_NEAREST = 0.01  # km: replicates lie on a logarithmic axis, too
+_NEAREST = 0.01  # km: a logarithmic axis cannot show the 0 km of replicates
 _WATER = "0.93"  # grey of pixels without data
 _NAMED = 20  # folds that a legend has room for
 
 
 def draw_mapping_distances(distances: MappingDistances, *, title: str = "") -> Figure:
-    """Draw how far the map, the samples and the tested sites are from the nearest sample.
+    """Draw distances to the nearest sample: of the map, the samples and the tested sites.
 
-    Folds judge the map where the curve of tested sites lies on that of the map: left of
-    it they flatter (Mila et al. 2022, doi:10.1111/2041-210X.13851).
-
-    Parameters
-    ----------
-    distances : MappingDistances
-        Of one way of folding.
-    title : str
-        Such as the name of the folds.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Cumulative shares over km, a logarithmic axis; not shown, and known to no
-        backend.
+    Cumulative shares over km, on a logarithmic axis. Folds score the map fairly where the curve
+    of the tested sites follows that of the map; left of it their scores are too good (Mila et
+    al. 2022, doi:10.1111/2041-210X.13851).
     """
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axis = figure.subplots()
@@ -72,21 +58,8 @@ def draw_site_folds(
 ) -> Figure:
     """Draw the sites on the extent of the map, coloured by fold.
 
-    Parameters
-    ----------
-    folds : SiteFolds
-        Dealt by any method.
-    grid : Grid
-        Of the map: extent and CRS.
-    valid : ndarray of bool, (y, x), optional
-        Which pixels hold data, at any resolution; others are grey.
-    width : float
-        Of the figure, inches.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Not shown, and known to no backend.
+    `valid` marks the pixels with data, (y, x) at any resolution; others are grey. `width` is in
+    inches.
     """
     west, south, east, north = grid.bounds
     (across, up), (dx, dy) = grid.pixel_size_m, grid.resolution
@@ -121,9 +94,9 @@ def _scatter(axis: Axes, folds: SiteFolds, grid: Grid) -> None:
     fold, counts = folds.fold[folds.places.first], np.bincount(folds.fold)
     size = min(30.0, max(4.0, 9000 / max(1, len(fold)) ** 0.9))  # pt2: many sites, small marks
     for number, count in enumerate(counts):
-        here, turn = fold == number, number // len(COLOURS)
+        chosen, turn = fold == number, number // len(COLOURS)
         name = folds.names[number] if folds.names else str(number + 1)
         axis.scatter(
-            x[here], y[here], size, COLOURS[number % len(COLOURS)], linewidths=0,
-            marker=_MARKERS[(number + turn) % len(_MARKERS)], label=f"{name}: {count:,}",
+            x[chosen], y[chosen], size, COLOURS[number % len(COLOURS)], linewidths=0,
+            marker=MARKERS[(number + turn) % len(MARKERS)], label=f"{name}: {count:,}",
         )  # fmt: skip

@@ -9,7 +9,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from hmx.forecast.backtest.scorecard import Scorecard
-from hmx.pictures.backtest import COLOURS, draw_reliability, draw_skill, draw_strata
+from hmx.pictures.backtest import draw_reliability, draw_skill, draw_strata
+from hmx.pictures.style import COLOURS
 from hmx.scores import Cell, Prediction, Scene, Tally
 from tests.forecast.backtest.test_scorecard import scenes
 

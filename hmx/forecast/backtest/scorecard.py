@@ -1,65 +1,51 @@
-"""Scorecard: the finished scores of a model and the baselines beside it.
+"""Scorecard: the finished scores of a model and of baselines on the same pixels.
 
-Made of tallies, one for each fold and origin. Figures pool them by adding
-their sums, so every pixel counts once, and their spread over folds and origins
-stands beside each figure.
+It is made of tallies, one for each fold and origin. Pooled figures add their sums, so every
+pixel counts once; the spread of a figure is its standard deviation over folds and origins.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from hmx.errors import BadArgument, missing_variable
-from hmx.files.durable import Folder
-from hmx.files.jsontext import as_json, finite
-from hmx.files.paths import absolute
 from hmx.forecast.backtest.text import as_text
 from hmx.forecast.backtest.verdict import verdict
 from hmx.pictures.backtest import draw_reliability, draw_skill, draw_strata
-from hmx.scores import Cell, Score, Tally, pooled, skill
+from hmx.scores import Tally, pooled, skill
+from hmx.scores.card import Card, Figures, Picture
 from hmx.scores.score import Measure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-POOLED, SPREAD = "all", "sd"  # rows of the table that stand for no single split
+POOLED, SPREAD = "all", "sd"  # splits of the table that stand for all tallies
 MEASURES: tuple[Measure, ...] = ("mae", "rmse", "crps")
-COLUMNS = ("forecaster", "lead", "stratum", "split", "metric", "value")
-_VERSION = 1
-
-Row = dict[str, Any]
-Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Scorecard:
-    """Hold what is known of a model's skill, and say whether to use it.
+class Scorecard(Card):
+    """The measured skill of a model, and whether to use it.
 
     Parameters
     ----------
     tallies : mapping of str to Tally
         By fold and origin, such as ``"fold 1, from 2005"``.
     facts : mapping of str to JSON values
-        What was scored: target, units, cadence, digests of model, data and
-        split, seed.
+        What was scored: target, units, digests of model, data and split, seed.
     model : str
         The forecaster that is judged.
     reference : str
-        The forecaster that skill is told against.
+        The forecaster that skills compare with.
     leads : tuple of int, optional
-        Leads asked for; those without held-out truth are `uncalibrated`. By
-        default the leads of the tallies.
+        Leads asked for; those without held-out truth are `uncalibrated`. Default: the leads
+        of the tallies.
     names : mapping of int to str, optional
-        What leads are called, such as ``{1: "+5 years"}``.
+        Labels of leads, such as ``{1: "+5 years"}``.
 
     Raises
     ------
@@ -80,6 +66,11 @@ class Scorecard:
     >>> card.verdict.partition(":")[0]
     'Use the model'
     """
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "forecaster", "lead", "stratum", "split", "metric", "value",
+    )  # fmt: skip
+    FORMAT: ClassVar[str] = "hmx_scorecard"
 
     tallies: Mapping[str, Tally]
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -107,7 +98,7 @@ class Scorecard:
 
     @property
     def forecasters(self) -> tuple[str, ...]:
-        """The model, the reference, then the other baselines as they came."""
+        """The model, the reference, then the other baselines in their order."""
         return tuple(dict.fromkeys([self.model, self.reference, *self.whole.forecasters]))
 
     @property
@@ -122,7 +113,7 @@ class Scorecard:
 
     @property
     def uncalibrated(self) -> tuple[int, ...]:
-        """Leads without held-out truth: nothing is known of their errors."""
+        """Leads without held-out truth: their errors are unknown."""
         return tuple(lead for lead in self.leads if lead not in self.scored)
 
     @property
@@ -131,7 +122,7 @@ class Scorecard:
         return verdict(self)
 
     def lead_name(self, lead: int) -> str:
-        """Return what a lead is called."""
+        """Return the label of a lead."""
         return self.names.get(lead, f"lead {lead}")
 
     def value(
@@ -142,8 +133,8 @@ class Scorecard:
         Parameters
         ----------
         metric : str
-            Such as ``rmse``, ``crps_skill``, ``rmse_skill_vs_ridge``,
-            ``coverage_80``, ``width_80``, ``pit_07``, ``ssim``, ``f1``.
+            Such as ``rmse``, ``crps_skill``, ``rmse_skill_vs_ridge``, ``coverage_80``,
+            ``width_80``, ``pit_07``, ``ssim``, ``f1``.
         forecaster, lead, stratum
             Which cell.
         split : str
@@ -152,10 +143,10 @@ class Scorecard:
         Returns
         -------
         float
-            Skills and shares as fractions, errors in units of the target; NaN
-            if there is none.
+            Skills and shares as fractions, errors in units of the target; NaN if there is
+            none.
         """
-        return self.table.get((forecaster, lead, stratum, split), {}).get(metric, math.nan)
+        return self.look_up((forecaster, lead, stratum, split), metric)
 
     @cached_property
     def table(self) -> Mapping[tuple[str, int, str, str], Figures]:
@@ -168,55 +159,55 @@ class Scorecard:
                 if tally[name, lead, stratum].score.count
             }
             table[name, lead, stratum, POOLED] = self._figures(self.whole, name, lead, stratum)
-            table[name, lead, stratum, SPREAD] = _spread(parts)
+            spread: Figures = {}
+            for metric in dict.fromkeys(m for figures in parts.values() for m in figures):
+                values = [figures.get(metric, np.nan) for figures in parts.values()]
+                values = [value for value in values if math.isfinite(value)]
+                # n - 1: folds and origins are a sample of those that could be drawn
+                sd = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+                spread[metric] = sd
+            table[name, lead, stratum, SPREAD] = spread
             table |= {(name, lead, stratum, split): found for split, found in parts.items()}
         return table
 
     def _figures(self, tally: Tally, name: str, lead: int, stratum: str) -> Figures:
-        """Finish a cell, and compare it with the reference and, if the model's, with all."""
+        """Finish a cell and its skills: against the reference; the model's also against all."""
         cell = tally[name, lead, stratum]
-        found = cell.figures()
-        others = {other: tally[other, lead, stratum] for other in self.forecasters}
+        figures = cell.figures()
+
+        def compared(other: str, measure: Measure) -> float:
+            # A baseline may lack a lead of some tallies: then the pixels differ.
+            theirs = tally[other, lead, stratum].score
+            same = cell.score.count == theirs.count
+            return skill(cell.score, theirs, measure=measure) if same else math.nan
+
         for measure in MEASURES:
-            found[f"{measure}_skill"] = _skill(cell, others[self.reference].score, measure)
-            if name == self.model:
-                for other in self.forecasters[2:]:
-                    beaten = _skill(cell, others[other].score, measure)
-                    found[f"{measure}_skill_vs_{other}"] = beaten
-        return found
+            figures[f"{measure}_skill"] = compared(self.reference, measure)
+            for other in self.forecasters[2:] if name == self.model else ():
+                figures[f"{measure}_skill_vs_{other}"] = compared(other, measure)
+        return figures
 
-    def rows(self) -> list[Row]:
-        """List every figure: forecaster, lead, stratum, split, metric, value."""
-        return [
-            dict(zip(COLUMNS, (*key, metric, value), strict=True))
-            for key, found in self.table.items()
-            for metric, value in found.items()
-        ]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON values: the verdict, all figures, and the sums they are made of."""
-        scores = [
-            dict(zip(COLUMNS[:4], key, strict=True)) | finite(found)
-            for key, found in self.table.items()
-        ]
+    def contents(self) -> dict[str, Any]:
+        """Return facts, leads, figures, and the sums that the figures are made of."""
+        unscored = "uncalibrated: no held-out truth"
         leads = [
-            {"lead": lead, "name": self.lead_name(lead), "status": self._status(lead)}
+            {
+                "lead": lead,
+                "name": self.lead_name(lead),
+                "status": "scored" if lead in self.scored else unscored,
+            }
             for lead in self.leads
         ]
         return {
-            "hmx_scorecard": _VERSION,
-            "verdict": self.verdict,
-            "model": self.model,
-            "reference": self.reference,
             "facts": dict(self.facts),
             "leads": leads,
-            "scores": scores,
+            "scores": self.scores(),
             "tallies": {label: tally.as_dict() for label, tally in self.tallies.items()},
         }
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Scorecard:
-        """Make the scorecard again from the values of :meth:`as_dict`."""
+        """Restore a scorecard from the values of :meth:`as_dict`."""
         return cls(
             {label: Tally.from_dict(tally) for label, tally in facts["tallies"].items()},
             facts["facts"],
@@ -226,59 +217,15 @@ class Scorecard:
             names={row["lead"]: row["name"] for row in facts["leads"]},
         )
 
-    def save(self, folder: str) -> str:
-        """Write ``scorecard.json``, ``scores.csv`` and the plots.
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        """Yield ``scores.csv``."""
+        yield "scores.csv", self.scores_csv()
 
-        Parameters
-        ----------
-        folder : str
-            Directory or URL; made if it is not there, files of the same names
-            are replaced.
-
-        Returns
-        -------
-        str
-            Path of the JSON file.
-        """
-        place = Folder(absolute(folder))
-        place.write("scores.csv", self._csv().encode())
-        draw: dict[str, Callable[[Scorecard], Figure]] = {"skill.png": draw_skill}
-        draw |= {"reliability.png": draw_reliability, "strata.png": draw_strata}
-        for name, figure in draw.items():
-            picture = io.BytesIO()
-            figure(self).savefig(picture, format="png", dpi=150)
-            place.write(name, picture.getvalue())
-        text = as_json(self.as_dict(), indent=1, default=str)
-        place.write("scorecard.json", text.encode())
-        return f"{folder.rstrip('/')}/scorecard.json"
+    def plots(self) -> Mapping[str, Callable[[], Picture]]:
+        """Return what draws skill, reliability and strata, by file name."""
+        draw = {"skill": draw_skill, "reliability": draw_reliability, "strata": draw_strata}
+        return {f"{name}.png": partial(function, self) for name, function in draw.items()}
 
     def __str__(self) -> str:
         """Write the verdict and the table for a terminal."""
         return as_text(self)
-
-    def _status(self, lead: int) -> str:
-        return "scored" if lead in self.scored else "uncalibrated: no held-out truth"
-
-    def _csv(self) -> str:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in self.rows():
-            value = row["value"]
-            writer.writerow(row | {"value": "" if math.isnan(value) else repr(float(value))})
-        return text.getvalue()
-
-
-def _skill(cell: Cell, reference: Score, measure: Measure) -> float:
-    """Compare, unless one of the two was not scored everywhere."""
-    same = cell.score.count == reference.count
-    return skill(cell.score, reference, measure=measure) if same else math.nan
-
-
-def _spread(parts: Mapping[str, Figures]) -> Figures:
-    """Take the standard deviation (n - 1) of each figure over splits that have it."""
-    spread = {}
-    for name in dict.fromkeys(name for found in parts.values() for name in found):
-        values = [found[name] for found in parts.values() if math.isfinite(found.get(name, np.nan))]
-        spread[name] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    return spread

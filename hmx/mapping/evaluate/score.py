@@ -19,7 +19,7 @@ from hmx.files.paths import absolute
 from hmx.independent import independent
 from hmx.mapping.evaluate.evaluate import evaluate
 from hmx.mapping.evaluate.networks import networks
-from hmx.mapping.evaluate.scorecard import CARD, MapScorecard
+from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import centre, fit_band_scaler, scaled
 from hmx.mapping.options import MapScoreOptions
@@ -28,6 +28,7 @@ from hmx.mapping.train.importance import Importance, Predict, permuted_importanc
 from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version, fingerprint
+from hmx.scores.card import CARD
 from hmx.settings import HARDWARE
 from hmx.splits.options import SplitOptions
 from hmx.splits.site_folds import SiteFolds

@@ -1,18 +1,16 @@
 """Scorecard of a map: every forecaster on the same held-out samples, and what to use.
 
-For each way of folding it holds what forecasters said of every sample
-(:class:`hmx.mapping.evaluate.rounds.CrossValidated`); all figures follow from that.
+It contains the estimates of every sample for each way of folding
+(:class:`hmx.mapping.evaluate.rounds.CrossValidated`); all figures follow from them.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +18,9 @@ from safetensors import SafetensorError
 
 from hmx.errors import BadArgument, SourceError, missing_variable
 from hmx.files.durable import Folder
-from hmx.files.jsontext import as_json, finite
 from hmx.files.paths import absolute
 from hmx.mapping.evaluate.rounds import BLEND, CrossValidated
-from hmx.mapping.evaluate.stored import csv_of, describe, pack, part_of, predictions_csv, unpack
+from hmx.mapping.evaluate.stored import describe, pack, predictions_csv, read_part, unpack
 from hmx.mapping.evaluate.text import as_text
 from hmx.mapping.evaluate.verdict import verdict
 from hmx.mapping.spec import TargetScaler
@@ -37,46 +34,39 @@ from hmx.scores import (
     interval_scores,
     paired_bootstrap,
     regression_scores,
-)
+)  # fmt: skip
+from hmx.scores.card import CARD, Card, Figures, Picture
 from hmx.splits.report import FoldReport
 from hmx.splits.site_folds import SiteFolds
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 Array = NDArray[np.float64]
-Figures = dict[str, float]
-Row = dict[str, Any]
 
 ENSEMBLE = " ensemble"  # after the name of a forecaster with members: their mean
-CARD, ROUNDS = "scorecard.json", "rounds.safetensors"
-COLUMNS = ("split", "forecaster", "scale", "stratum", "metric", "value")
-TOP = 0.9  # quantile above which samples are reported for themselves
-_VERSION = 1
+ROUNDS = "rounds.safetensors"
+TOP = 0.9  # quantile above which samples are a stratum: high stocks matter and are hard
 
 
 @dataclass(frozen=True, eq=False)
-class MapScorecard:
-    """Hold what is known of a mapper's skill, and say whether to use it.
+class MapScorecard(Card):
+    """The measured skill of a mapper, and whether to use it.
 
     Parameters
     ----------
     splits : mapping of str to CrossValidated
-        By name of the folds, such as ``"blocks of 20 km"``; the first is judged by.
+        By name of the folds, such as ``"blocks of 20 km"``; the first decides the verdict.
     model : str, optional
         The forecaster that is judged. Default: the blend, or the ensemble of the first
         forecaster, or that itself.
     reference : str
-        What it is compared with first.
+        The forecaster that the model is compared with first.
     scale : str
         Of the truths, such as ``log1p(soc)``.
     scaler : TargetScaler
-        What was done to the truths. If anything was, all is scored once more in native
-        units.
+        Transform of the truths. If there is one, everything is scored in native units, too.
     facts : mapping of str to JSON values
         What was scored: target, units, digests, options.
     report : FoldReport, optional
-        How far each way of folding tests.
+        Distances that each way of folding tests.
     importance : Importance, optional
         Of the covariates.
 
@@ -85,6 +75,11 @@ class MapScorecard:
     MissingVariable
         If model or reference is not among the forecasters.
     """
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "split", "forecaster", "scale", "stratum", "metric", "value",
+    )  # fmt: skip
+    FORMAT: ClassVar[str] = "hmx_map_scorecard"
 
     splits: Mapping[str, CrossValidated]
     model: str = ""
@@ -97,60 +92,59 @@ class MapScorecard:
 
     def __post_init__(self) -> None:
         if not self.model:
-            object.__setattr__(self, "model", self._judged())
+            first = next(iter(self._main.estimates))
+            names = (BLEND, first + ENSEMBLE, first)
+            model = next(name for name in names if name in self.forecasters)
+            object.__setattr__(self, "model", model)
         for name in (self.model, self.reference):
             if name not in self.forecasters:
                 raise missing_variable(name, self.forecasters, where="the forecasters")
 
-    def _judged(self) -> str:
-        first = next(iter(self._first.estimates))
-        names = (BLEND, first + ENSEMBLE, first)
-        return next(name for name in names if name in self.forecasters)
-
     @property
     def main(self) -> str:
-        """Name of the folds that are judged by."""
+        """Name of the folds that decide the verdict."""
         return next(iter(self.splits))
 
     @property
-    def _first(self) -> CrossValidated:
+    def _main(self) -> CrossValidated:
         return self.splits[self.main]
 
     @cached_property
     def forecasters(self) -> tuple[str, ...]:
-        """Those with members first as the mean of their scores, then as their ensemble."""
-        found = []
-        for name, guess in self._first.estimates.items():
-            found += [name, name + ENSEMBLE] if len(guess.members) > 1 else [name]
-        return tuple(found)
+        """Every name; one with members stands for their mean score, then for their ensemble."""
+        names = []
+        for name, estimates in self._main.estimates.items():
+            names += [name, name + ENSEMBLE] if len(estimates.members) > 1 else [name]
+        return tuple(names)
 
     @property
     def levels(self) -> tuple[float, ...]:
         """Levels of the prediction intervals, percent."""
-        return tuple(dict.fromkeys(n for found in self._first.bounds.values() for n in found))
+        return tuple(dict.fromkeys(n for found in self._main.bounds.values() for n in found))
+
+    @property
+    def truth(self) -> Array:
+        """Truths, transformed units, (n,)."""
+        return self._main.truth
+
+    @property
+    def lonlat(self) -> Array:
+        """Longitude and latitude of the samples, degrees, (n, 2)."""
+        return self._main.folds.places.lonlat
+
+    @property
+    def calibration(self) -> str:
+        """What the intervals were learnt from, in words."""
+        return self._main.calibration
 
     def center(self, forecaster: str, split: str | None = None) -> Array:
-        """Return held-out predictions, transformed units, (n,).
-
-        Parameters
-        ----------
-        forecaster : str
-            A name; of one with members, their mean.
-        split : str, optional
-            Default: the folds judged by.
-        """
-        played = self.splits[split or self.main]
-        return played.estimates[forecaster.removesuffix(ENSEMBLE)].center
+        """Return held-out predictions, transformed units, (n,); of members, their mean."""
+        validated = self.splits[split or self.main]
+        return validated.estimates[forecaster.removesuffix(ENSEMBLE)].center
 
     def bounds(self, forecaster: str) -> Mapping[float, tuple[Array, Array]]:
-        """Return prediction intervals by level, on the folds judged by.
-
-        Parameters
-        ----------
-        forecaster : str
-            A name.
-        """
-        return self._first.bounds.get(forecaster.removesuffix(ENSEMBLE), {})
+        """Return prediction intervals of the main folds by level: lower, upper, (n,) each."""
+        return self._main.bounds.get(forecaster.removesuffix(ENSEMBLE), {})
 
     @property
     def verdict(self) -> str:
@@ -174,8 +168,8 @@ class MapScorecard:
             Such as ``r2``, ``rmse``, ``ccc``; ``r2_sd`` over members; ``picp_90``,
             ``width_90``, ``score_90``, ``picp_90_least_fold``.
         forecaster, split, scale, stratum
-            Which row; by default the model's, on the folds judged by, in transformed
-            units, over all samples. Other strata are ``top`` (decile of the truth),
+            Which row; by default the model's, on the main folds, in transformed units, over
+            all samples. Other strata are ``top`` (highest tenth of the truths),
             ``top predicted`` and ``truth 0-25 %`` ....
 
         Returns
@@ -184,39 +178,39 @@ class MapScorecard:
             NaN if there is none.
         """
         key = (split or self.main, forecaster or self.model, scale or self.scale, stratum)
-        return self.table.get(key, {}).get(metric, math.nan)
+        return self.look_up(key, metric)
 
     @cached_property
     def table(self) -> Mapping[tuple[str, str, str, str], Figures]:
         """Every figure, by (split, forecaster, scale, stratum) and name."""
-        table: dict[tuple[str, str, str, str], Figures] = {}
-        for split, played in self.splits.items():
-            for name in self.forecasters:
-                for scale, turn in self._scales.items():
-                    for stratum, found in self._figures(played, name, turn):
-                        table[split, name, scale, stratum] = found
-        return table
-
-    @cached_property
-    def _scales(self) -> dict[str, Callable[[Array], Array]]:
         scales: dict[str, Callable[[Array], Array]] = {self.scale: lambda values: values}
         if self.scaler.transform != "none":
-            scales["native"] = partial(bounded, scaler=self.scaler, truth=self._first.truth)
-        return scales
+            scales["native"] = partial(bounded, scaler=self.scaler, truth=self.truth)
+        return {
+            (split, name, scale, stratum): figures
+            for split, validated in self.splits.items()
+            for name in self.forecasters
+            for scale, turn in scales.items()
+            for stratum, figures in self._figures(validated, name, turn)
+        }
 
     def _figures(
-        self, played: CrossValidated, name: str, turn: Callable[[Array], Array]
+        self, validated: CrossValidated, name: str, turn: Callable[[Array], Array]
     ) -> Iterator[tuple[str, Figures]]:
-        """Yield the strata of a forecaster with their figures."""
+        """Yield the strata of a forecaster with their figures; `turn` changes the units."""
         base = name.removesuffix(ENSEMBLE)
-        guess, truth = played.estimates[base], turn(played.truth)
-        center = turn(guess.center)
-        if name in played.estimates and len(guess.members) > 1:
-            yield "all", _over_members(truth, [turn(member) for member in guess.members])
+        estimates, truth = validated.estimates[base], turn(validated.truth)
+        if name in validated.estimates and len(estimates.members) > 1:
+            single = [regression_scores(truth, turn(member)) for member in estimates.members]
+            mean = {key: float(np.mean([one[key] for one in single])) for key in single[0]}
+            # n - 1: the members' seeds are a sample of all seeds
+            sd = {f"{k}_sd": float(np.std([one[k] for one in single], ddof=1)) for k in SCORES}
+            yield "all", mean | sd | {"members": float(len(single))}
             return
+        center = turn(estimates.center)
         spans = {
             level: (turn(lower), turn(upper))
-            for level, (lower, upper) in played.bounds.get(base, {}).items()
+            for level, (lower, upper) in validated.bounds.get(base, {}).items()
         }
         strata = {
             "all": np.ones(len(truth), bool),
@@ -224,13 +218,17 @@ class MapScorecard:
             "top predicted": center >= np.quantile(center, TOP),
         }
         for stratum, rows in strata.items():
-            found = regression_scores(truth[rows], center[rows])
+            figures = regression_scores(truth[rows], center[rows])
             for level, (lower, upper) in spans.items():
-                inside = interval_scores(truth[rows], lower[rows], upper[rows], level=level)
-                found |= {f"{key}_{level:g}": value for key, value in inside.items()}
+                scores = interval_scores(truth[rows], lower[rows], upper[rows], level=level)
+                figures |= {f"{key}_{level:g}": value for key, value in scores.items()}
                 if stratum == "all":
-                    found |= _by_fold(played, (truth >= lower) & (truth <= upper), level)
-            yield stratum, found
+                    # A mean over folds hides a region whose intervals fail.
+                    fold, inside = validated.folds.fold, (truth >= lower) & (truth <= upper)
+                    shares = np.bincount(fold, inside) / np.bincount(fold)
+                    figures[f"picp_{level:g}_least_fold"] = float(shares.min())
+                    figures[f"picp_{level:g}_most_fold"] = float(shares.max())
+            yield stratum, figures
         for band in band_scores(truth, center):
             share = f"{100 * band['share_from']:g}-{100 * band['share_to']:g}"
             yield f"truth {share} %", band
@@ -238,7 +236,7 @@ class MapScorecard:
     def difference(
         self, other: str, *, metric: str = "r2", split: str | None = None, seed: int = 0
     ) -> Difference:
-        """Compare the model with another forecaster, drawing what folds were dealt of.
+        """Compare the model with another forecaster, in a bootstrap of the folds' groups.
 
         Parameters
         ----------
@@ -247,15 +245,14 @@ class MapScorecard:
         metric : str
             One of :data:`hmx.scores.SCORES`; transformed units.
         split : str, optional
-            Default: the folds judged by.
+            Default: the main folds.
         seed : int
             Of the bootstrap.
         """
-        played = self.splits[split or self.main]
+        validated = self.splits[split or self.main]
         ours, theirs = (self.center(name, split) for name in (self.model, other))
-        return paired_bootstrap(
-            played.truth, ours, theirs, played.folds.group, metric=metric, seed=seed
-        )
+        groups = validated.folds.group
+        return paired_bootstrap(validated.truth, ours, theirs, groups, metric=metric, seed=seed)
 
     @cached_property
     def differences(self) -> Mapping[tuple[str, str], Difference]:
@@ -271,102 +268,63 @@ class MapScorecard:
         named = [name for name in self.forecasters if name.removesuffix(ENSEMBLE) != base]
         return tuple(name for name in named if name + ENSEMBLE not in named)
 
-    def rows(self) -> list[Row]:
-        """List every figure: split, forecaster, scale, stratum, metric, value."""
-        return [
-            dict(zip(COLUMNS, (*key, metric, value), strict=True))
-            for key, found in self.table.items()
-            for metric, value in found.items()
-        ]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON values: the verdict, all figures, comparisons and folds."""
-        scores = [
-            dict(zip(COLUMNS[:4], key, strict=True)) | finite(found)
-            for key, found in self.table.items()
-        ]
+    def contents(self) -> dict[str, Any]:
+        """Return units, facts, folds, figures, differences, and how to read the rounds."""
         differences = [
             {"split": split, "other": other} | vars(found) | {"sure": found.sure}
             for (split, other), found in self.differences.items()
         ]
         return {
-            "hmx_map_scorecard": _VERSION,
-            "verdict": self.verdict,
-            "model": self.model,
-            "reference": self.reference,
             "scale": self.scale,
             "scaler": asdict(self.scaler),
             "facts": dict(self.facts),
             "folds": self.report.as_dict() if self.report else None,
-            "scores": scores,
+            "scores": self.scores(),
             "differences": differences,
             "importance": self.importance.as_dict() if self.importance else None,
             "rounds": describe(self.splits),
-            "splits": {name: played.folds.as_dict() for name, played in self.splits.items()},
+            "splits": {name: validated.folds.as_dict() for name, validated in self.splits.items()},
         }
 
-    def save(self, folder: str) -> str:
-        """Write the card to a folder, for people and for :meth:`load`.
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the estimates of every sample, the tables and the text."""
+        # The empty card marks the folder as one of hmx, if the process dies halfway.
+        yield CARD, b'{"hmx_map_scorecard": null}'
+        yield ROUNDS, pack(self.splits)
+        yield "scores.csv", self.scores_csv()
+        yield "predictions.csv", predictions_csv(self.splits)
+        yield "scorecard.txt", str(self).encode()
 
-        ``scorecard.json`` and ``.txt``, ``scores.csv``, ``predictions.csv``, the plots, and
-        ``rounds.safetensors``: the estimates of every sample.
-
-        Parameters
-        ----------
-        folder : str
-            Directory or URL, made if need be; files of the same names are replaced.
-
-        Returns
-        -------
-        str
-            Path of the JSON file.
-        """
-        place = Folder(absolute(folder))
-        place.write(CARD, b'{"hmx_map_scorecard": null}')  # known for ours if this dies
-        place.write(ROUNDS, pack(self.splits))
-        place.write("scores.csv", csv_of(COLUMNS, (row.values() for row in self.rows())))
-        place.write("predictions.csv", predictions_csv(self.splits))
-        place.write("scorecard.txt", str(self).encode())
-        draw: dict[str, Callable[[MapScorecard], Figure]] = {"scatter.png": draw_scatter}
-        draw |= {"residuals.png": draw_residuals, "bands.png": draw_bands}
-        draw |= {"intervals.png": draw_intervals} if self._first.bounds else {}
-        for name, figure in draw.items():
-            picture = io.BytesIO()
-            figure(self).savefig(picture, format="png", dpi=150)
-            place.write(name, picture.getvalue())
-        text = as_json(self.as_dict(), indent=1, default=str)
-        place.write(CARD, text.encode())
-        return f"{folder.rstrip('/')}/{CARD}"
+    def plots(self) -> Mapping[str, Callable[[], Picture]]:
+        """Return what draws each plot; the one of intervals only if there are any."""
+        draw = {"scatter": draw_scatter, "residuals": draw_residuals, "bands": draw_bands}
+        draw |= {"intervals": draw_intervals} if self._main.bounds else {}
+        return {f"{name}.png": partial(function, self) for name, function in draw.items()}
 
     @classmethod
     def load(cls, folder: str) -> MapScorecard:
-        """Read the card that :meth:`save` has written.
-
-        Parameters
-        ----------
-        folder : str
-            Directory or URL.
+        """Read the card that :meth:`save` wrote to a directory or URL.
 
         Raises
         ------
         SourceError
             If there is none, or its parts do not belong together.
         """
-        place = Folder(absolute(folder))
+        source = Folder(absolute(folder))
         try:
-            told = json.loads(part_of(place, CARD))
-            if told["hmx_map_scorecard"] != _VERSION:
+            saved = json.loads(read_part(source, CARD))
+            if saved[cls.FORMAT] != cls.VERSION:
                 raise ValueError("not finished, or of another version of hmx")
-            folds = {name: SiteFolds.from_dict(saved) for name, saved in told["splits"].items()}
+            folds = {name: SiteFolds.from_dict(value) for name, value in saved["splits"].items()}
             return cls(
-                unpack(part_of(place, ROUNDS), told["rounds"], folds),
-                model=told["model"],
-                reference=told["reference"],
-                scale=told["scale"],
-                scaler=TargetScaler(**told["scaler"]),
-                facts=told["facts"],
-                report=told["folds"] and FoldReport.from_dict(told["folds"]),
-                importance=told["importance"] and Importance(**told["importance"]),
+                unpack(read_part(source, ROUNDS), saved["rounds"], folds),
+                model=saved["model"],
+                reference=saved["reference"],
+                scale=saved["scale"],
+                scaler=TargetScaler(**saved["scaler"]),
+                facts=saved["facts"],
+                report=saved["folds"] and FoldReport.from_dict(saved["folds"]),
+                importance=saved["importance"] and Importance(**saved["importance"]),
             )
         except (KeyError, TypeError, ValueError, SafetensorError, BadArgument) as error:
             raise SourceError(
@@ -377,19 +335,3 @@ class MapScorecard:
     def __str__(self) -> str:
         """Write the verdict and the tables for a terminal."""
         return as_text(self)
-
-
-def _over_members(truth: Array, members: list[Array]) -> Figures:
-    """Take the mean of each score over members, and its standard deviation (n - 1)."""
-    found = [regression_scores(truth, member) for member in members]
-    mean = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-    sd = {f"{name}_sd": float(np.std([one[name] for one in found], ddof=1)) for name in SCORES}
-    return mean | sd | {"members": float(len(members))}
-
-
-def _by_fold(played: CrossValidated, inside: NDArray[np.bool_], level: float) -> Figures:
-    """Find the folds with the least and the largest share inside."""
-    fold = played.folds.fold
-    shares = np.bincount(fold, inside) / np.bincount(fold)
-    ends = {"least": float(shares.min()), "most": float(shares.max())}
-    return {f"picp_{level:g}_{which}_fold": share for which, share in ends.items()}

@@ -1,0 +1,56 @@
+"""Style: colours, markers and axes that all pictures share.
+
+Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart; line
+styles and markers repeat the distinction for prints in grey.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
+REFERENCE = "0.35"  # grey of the line that series are compared with
+
+
+def series_style(number: int) -> dict[str, Any]:
+    """Return colour, marker and line of the n-th series."""
+    turn = number % len(COLOURS)
+    # The line style shifts after each round of colours, so 49 series differ in the pair.
+    line = LINES[(number + number // len(COLOURS)) % len(LINES)]
+    return {"color": COLOURS[turn], "marker": MARKERS[turn], "linestyle": line}
+
+
+def finish_axes(*axes: Any, axis: str = "both") -> None:
+    """Add a pale grid behind the data and remove the upper and right frame."""
+    for each in axes:
+        each.grid(axis=axis, color="0.88", linewidth=0.8)
+        each.set_axisbelow(True)
+        each.spines[["top", "right"]].set_visible(False)
+
+
+def legend_below(figure: Figure, axis: Any, *, columns: int | None = None) -> None:
+    """Put the legend of an axis under the figure, at most six entries a row by default."""
+    handles, labels = axis.get_legend_handles_labels()
+    columns = min(len(labels), 6) if columns is None else columns
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def with_units(name: str, units: str | None) -> str:
+    """Write a name with its units; a number without units has ``1`` or None."""
+    return f"{name} ({units})" if units and units != "1" else name
+
+
+def shift(number: int, of: int, room: float) -> float:
+    """Return the offset of the n-th of several series that share a position."""
+    return room * ((number + 0.5) / of - 0.5) if of > 1 else 0.0
+
+
+def finite_or(values: Sequence[float], other: float) -> list[float]:
+    """Replace values that are not finite: NaN hides a point, 0 an error bar."""
+    return [value if math.isfinite(value) else other for value in values]

@@ -1,0 +1,325 @@
+"""Card: what any scorecard is, whatever the job that is scored.
+
+A scorecard is a table of figures with a verdict. :class:`Card` writes the table as rows, CSV
+and JSON and saves it with its plots; a job's scorecard adds its columns and facts. Verdicts,
+texts and plots take the protocols :class:`LeadCard` and :class:`SampleCard`, so they import
+no scorecard.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmx.files.durable import Folder
+from hmx.files.jsontext import as_json, finite
+from hmx.files.paths import absolute
+from hmx.scores.regression import Difference
+from hmx.scores.tally import Tally
+
+Array = NDArray[np.float64]
+Figures = dict[str, float]
+Row = dict[str, Any]
+
+CARD = "scorecard.json"
+TEXT_WIDTH = 96  # columns of a line of prose: fits a terminal of 100 with a margin
+
+
+class Picture(Protocol):
+    """A figure that can be saved, such as one of matplotlib."""
+
+    def savefig(self, fname: Any, *, format: str, dpi: int) -> Any:
+        """Write the figure to a file or buffer."""
+
+
+class LeadCard(Protocol):
+    """Scorecard of forecasts by lead, as verdict, text and plots read it."""
+
+    @property
+    def tallies(self) -> Mapping[str, Tally]:
+        """Sums by fold and origin."""
+
+    @property
+    def whole(self) -> Tally:
+        """All tallies, added."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What was scored, in JSON values."""
+
+    @property
+    def model(self) -> str:
+        """Name of the forecaster that is judged."""
+
+    @property
+    def reference(self) -> str:
+        """Name of the forecaster that skills compare with."""
+
+    @property
+    def forecasters(self) -> tuple[str, ...]:
+        """Model, reference, other baselines."""
+
+    @property
+    def leads(self) -> tuple[int, ...]:
+        """Leads asked for."""
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """Leads with held-out truth."""
+
+    @property
+    def uncalibrated(self) -> tuple[int, ...]:
+        """Leads without held-out truth."""
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """Names of the strata, "all" first."""
+
+    @property
+    def table(self) -> Mapping[tuple[str, int, str, str], Figures]:
+        """Figures by (forecaster, lead, stratum, split)."""
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what to use."""
+
+    def lead_name(self, lead: int) -> str:
+        """Return the label of a lead."""
+
+    def value(
+        self, metric: str, forecaster: str, lead: int, *, stratum: str = "all", split: str = "all"
+    ) -> float:
+        """Look up a figure; NaN if there is none."""
+
+
+class SampleCard(Protocol):
+    """Scorecard of predictions at samples, as verdict, text and plots read it."""
+
+    @property
+    def splits(self) -> Mapping[str, object]:
+        """Ways of folding by name; the main one first."""
+
+    @property
+    def main(self) -> str:
+        """Name of the folds that decide the verdict."""
+
+    @property
+    def truth(self) -> Array:
+        """Truths of the main folds, transformed units, (n,)."""
+
+    @property
+    def lonlat(self) -> Array:
+        """Longitude and latitude of the samples, degrees, (n, 2)."""
+
+    @property
+    def calibration(self) -> str:
+        """What the intervals were learnt from, in words."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What was scored, in JSON values."""
+
+    @property
+    def model(self) -> str:
+        """Name of the forecaster that is judged."""
+
+    @property
+    def reference(self) -> str:
+        """Name of the forecaster that the model is compared with first."""
+
+    @property
+    def forecasters(self) -> tuple[str, ...]:
+        """All names that have figures."""
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The other forecasters, without members of ensembles."""
+
+    @property
+    def scale(self) -> str:
+        """Name of the transformed units."""
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Levels of the prediction intervals, percent."""
+
+    @property
+    def table(self) -> Mapping[tuple[str, str, str, str], Figures]:
+        """Figures by (split, forecaster, scale, stratum)."""
+
+    @property
+    def differences(self) -> Mapping[tuple[str, str], Difference]:
+        """The model's R2 less that of each rival, by (split, rival)."""
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what to use."""
+
+    def center(self, forecaster: str) -> Array:
+        """Return held-out predictions of the main folds, transformed units, (n,)."""
+
+    def bounds(self, forecaster: str) -> Mapping[float, tuple[Array, Array]]:
+        """Return prediction intervals of the main folds by level."""
+
+    def difference(self, other: str) -> Difference:
+        """Compare the model's R2 with that of another forecaster."""
+
+    def value(
+        self,
+        metric: str,
+        forecaster: str | None = None,
+        *,
+        split: str | None = None,
+        scale: str | None = None,
+        stratum: str = "all",
+    ) -> float:
+        """Look up a figure; NaN if there is none."""
+
+
+class Card(ABC):
+    """Base of all scorecards; a subclass names its columns and adds its own JSON values.
+
+    Attributes
+    ----------
+    COLUMNS : tuple of str
+        The four parts of a key of the table, then ``metric`` and ``value``.
+    FORMAT : str
+        JSON key of the format's version, which also names the kind of card.
+    VERSION : int
+        Of that format.
+    """
+
+    COLUMNS: ClassVar[tuple[str, ...]]
+    FORMAT: ClassVar[str]
+    VERSION: ClassVar[int] = 1
+
+    model: str
+    reference: str
+
+    @property
+    @abstractmethod
+    def table(self) -> Mapping[Any, Figures]:
+        """Every figure, by key and name."""
+
+    @property
+    @abstractmethod
+    def verdict(self) -> str:
+        """One sentence: what to use."""
+
+    @abstractmethod
+    def contents(self) -> dict[str, Any]:
+        """Return the JSON values of this kind of card, in the order of the file."""
+
+    @abstractmethod
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the files of a saved card beside plots and JSON: name, content."""
+
+    @abstractmethod
+    def plots(self) -> Mapping[str, Callable[[], Picture]]:
+        """Return what draws each plot, by file name."""
+
+    def look_up(self, key: tuple[Any, ...], metric: str) -> float:
+        """Return a figure of the table; NaN if there is none."""
+        return self.table.get(key, {}).get(metric, math.nan)
+
+    def rows(self) -> list[Row]:
+        """List every figure, with the columns of the CSV file."""
+        return [
+            dict(zip(self.COLUMNS, (*key, metric, value), strict=True))
+            for key, figures in self.table.items()
+            for metric, value in figures.items()
+        ]
+
+    def scores(self) -> list[dict[str, Any]]:
+        """List the figures of each key as JSON values."""
+        return [
+            dict(zip(self.COLUMNS[:4], key, strict=True)) | finite(figures)
+            for key, figures in self.table.items()
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values: the verdict, all figures, and what they are made of."""
+        return {
+            self.FORMAT: self.VERSION,
+            "verdict": self.verdict,
+            "model": self.model,
+            "reference": self.reference,
+            **self.contents(),
+        }
+
+    def save(self, folder: str) -> str:
+        """Write ``scorecard.json``, ``scores.csv``, the plots and the other parts of the card.
+
+        Parameters
+        ----------
+        folder : str
+            Directory or URL. It is made if it does not exist; files of the same names are
+            replaced.
+
+        Returns
+        -------
+        str
+            Path of the JSON file.
+        """
+        target = Folder(absolute(folder))
+        for name, data in self.parts():
+            target.write(name, data)
+        for name, draw in self.plots().items():
+            buffer = io.BytesIO()
+            draw().savefig(buffer, format="png", dpi=150)
+            target.write(name, buffer.getvalue())
+        # The JSON file comes last: a folder that has a finished one has all parts.
+        target.write(CARD, as_json(self.as_dict(), indent=1, default=str).encode())
+        return f"{folder.rstrip('/')}/{CARD}"
+
+    def scores_csv(self) -> bytes:
+        """Write every figure as CSV."""
+        # Counts are integers in some cells; one column has one type.
+        rows = ({**row, "value": float(row["value"])}.values() for row in self.rows())
+        return csv_of(self.COLUMNS, rows)
+
+
+def csv_of(header: Sequence[str], lines: Iterable[Iterable[Any]]) -> bytes:
+    """Write CSV whose floats read back exactly; NaN becomes an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for line in lines:
+        # repr is the shortest text that reads back as the same float64
+        writer.writerow(
+            ("" if math.isnan(v) else repr(v)) if isinstance(v, float) else v for v in line
+        )
+    return text.getvalue().encode()
+
+
+def text_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
+) -> list[str]:
+    """Lay out columns, the first `left` ones to the left and numbers to the right.
+
+    A row shorter than the header is a remark: it widens no column. Without rows there is no
+    table.
+    """
+    full = [row for row in (header, *rows) if len(row) == len(header)]
+    widths = [max(len(row[i]) for row in full) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = (
+            text.ljust(width) if i < left or len(row) < len(header) else text.rjust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=False))
+        )
+        return "  ".join(cells).rstrip()
+
+    return [title, *(line(row) for row in (header, *rows))] if rows else []
+
+
+def number(value: float, form: str = ".3f") -> str:
+    """Write a number; a dash if it is not finite."""
+    return format(value, form) if math.isfinite(value) else "-"
