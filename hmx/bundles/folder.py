@@ -16,7 +16,7 @@ import numpy as np
 
 from hmx.bundles.described import read_shapes
 from hmx.bundles.hub import cache_folder, local_folder
-from hmx.cube.store import drafted
+from hmx.cube.store import swap
 from hmx.errors import BundleError, OutputExists, did_you_mean
 from hmx.files.jsontext import as_json
 from hmx.files.lock import building
@@ -102,7 +102,7 @@ def write_folder(
     data[WEIGHTS] = save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
     with building(path):
         require_bundle_place(path)
-        with drafted(path) as draft:
+        with swap(path) as draft:
             draft.mkdir()
             for name, content in data.items():
                 (draft / name).write_bytes(content)

@@ -19,7 +19,7 @@ import xarray as xr
 
 from hmx.cube.axes import crs_as_coordinate, find_axes, runs_against
 from hmx.cube.cadence import Cadence
-from hmx.cube.coordinates import turned
+from hmx.cube.coordinates import flipped
 from hmx.cube.cube import Cubelike, OuterForm
 from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid
@@ -42,7 +42,7 @@ class Bands:
         Lazy; dynamic bands (time, y, x), static ones (y, x).
     dynamic, static : tuple of str
         Bands with and without time.
-    door : OuterForm
+    outer : OuterForm
         Names and orientation of the cube outside.
     climatology : bool
         Whether the steps are months of every year, or a calendar's. Bands without any time
@@ -54,7 +54,7 @@ class Bands:
     data: xr.Dataset
     dynamic: tuple[str, ...]
     static: tuple[str, ...]
-    door: OuterForm
+    outer: OuterForm
     climatology: bool
     timeless: bool = False
 
@@ -69,7 +69,7 @@ class Bands:
         if self.timeless:
             return Cadence(1, "steps")
         time = self.data["time"]
-        return Cadence.infer(time.rename(self.door.names.get("time", "time")))
+        return Cadence.infer(time.rename(self.outer.names.get("time", "time")))
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class Bands:
         """Return a band, lazily."""
         return self.data[name]
 
-    def leave(self, result: xr.Dataset) -> xr.Dataset:
+    def restore(self, result: xr.Dataset) -> xr.Dataset:
         """Give a result the names and orientation of the cube's owner.
 
         Parameters
@@ -98,8 +98,8 @@ class Bands:
         result : Dataset
             In the inner form.
         """
-        result = turned(result, self.door.flips)
-        return result.rename({k: v for k, v in self.door.names.items() if k in result.dims})
+        result = flipped(result, self.outer.flips)
+        return result.rename({k: v for k, v in self.outer.names.items() if k in result.dims})
 
     def history(self, chosen: int | None = None) -> int:
         """Say how many steps are seen.
@@ -259,12 +259,12 @@ def as_bands(
     require_order(bands["time"].rename(names["time"]))
     flips = tuple(dim for dim in ("y", "x") if runs_against(bands, dim))
     bands = bands.isel({dim: slice(None, None, -1) for dim in flips})
-    door = OuterForm({name: outer for name, outer in names.items() if outer != name}, flips)
+    outer = OuterForm({name: outer for name, outer in names.items() if outer != name}, flips)
     return Bands(
         data=bands.drop_dims([d for d in bands.dims if d not in ("time", "y", "x")]),
         dynamic=tuple(moving),
         static=tuple(still),
-        door=door,
+        outer=outer,
         climatology=timeless or months_of_year(bands["time"], names["time"]),
         timeless=timeless,
     )

@@ -101,7 +101,7 @@ def _grid_mapping(obj: xr.Dataset | xr.DataArray) -> str | None:
     return None
 
 
-def turned(data: xr.Dataset, dims: Collection[str]) -> xr.Dataset:
+def flipped(data: xr.Dataset, dims: Collection[str]) -> xr.Dataset:
     """Flip dims ``y`` and ``x``, and the transforms that are declared for them; lazy.
 
     Parameters

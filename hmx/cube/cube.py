@@ -2,7 +2,7 @@
 
 :func:`as_cube` is the door. Whatever names, orientation or container a user comes
 with, inside there is one form, a :class:`Cube`: a Dataset with dims
-``(time, y, x)``, north-up, x ascending. :meth:`Cube.leave` gives a result the
+``(time, y, x)``, north-up, x ascending. :meth:`Cube.restore` gives a result the
 names, orientation and container that its owner came with.
 """
 
@@ -19,9 +19,9 @@ import xarray as xr
 
 from hmx.cube.axes import AXES, crs_as_coordinate, find_axes, runs_against
 from hmx.cube.cadence import Cadence
-from hmx.cube.coordinates import turned
+from hmx.cube.coordinates import flipped
 from hmx.cube.dates import time_label
-from hmx.cube.geozarr import portable, without
+from hmx.cube.geozarr import portable, without_location
 from hmx.cube.grid import Grid
 from hmx.cube.integrity.reading import open_checked
 from hmx.cube.observed import KNOWN_UNTIL, OBSERVED_UNTIL, require_observed, steps_until
@@ -56,7 +56,7 @@ class Cube:
         The variable to predict.
     dynamic, static : tuple of str
         Covariates with and without time.
-    door : OuterForm
+    outer : OuterForm
         Names and orientation of the cube outside.
     whole : Dataset, optional
         Where the target says how far it is observed: variables with their later
@@ -68,7 +68,7 @@ class Cube:
     target: str
     dynamic: tuple[str, ...]
     static: tuple[str, ...]
-    door: OuterForm
+    outer: OuterForm
     whole: xr.Dataset | None = None
 
     @cached_property
@@ -80,7 +80,7 @@ class Cube:
     def cadence(self) -> Cadence:
         """The calendar step between two maps, and on to what is known ahead."""
         time = (self.data if self.whole is None else self.whole)["time"]
-        return Cadence.infer(time.rename(self.door.names.get("time", "time")))
+        return Cadence.infer(time.rename(self.outer.names.get("time", "time")))
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ class Cube:
                 "Add earlier maps, or train with a shorter one: train(history=2)."
             )
 
-    def leave(self, result: xr.Dataset) -> Cubelike:
+    def restore(self, result: xr.Dataset) -> Cubelike:
         """Give a result the names, orientation and container of its owner.
 
         Parameters
@@ -143,9 +143,9 @@ class Cube:
         Dataset or DataArray
             As the cube came in.
         """
-        result = turned(result, self.door.flips)
-        result = result.rename({k: v for k, v in self.door.names.items() if k in result.dims})
-        if not self.door.dataarray:
+        result = flipped(result, self.outer.flips)
+        result = result.rename({k: v for k, v in self.outer.names.items() if k in result.dims})
+        if not self.outer.dataarray:
             return result
         marks = {k: v for k, v in result.attrs.items() if str(k).startswith("hmx_")}
         return result[self.target].assign_attrs(marks)
@@ -197,9 +197,9 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
         ) from error
     cube.encoding["source"] = place
     warn_if_incomplete(cube, path)
-    cube.attrs = without(cube.attrs)
+    cube.attrs = without_location(cube.attrs)
     for variable in cube.variables.values():
-        variable.attrs = without(variable.attrs)
+        variable.attrs = without_location(variable.attrs)
         variable.encoding = portable(variable.encoding)
     return crs_as_coordinate(cube)
 
@@ -257,8 +257,8 @@ def as_cube(
     inner = inner.isel({dim: slice(None, None, -1) for dim in flips})
     back = {name: outer for name, outer in names.items() if outer != name}
     data, whole = _observed(inner, target)
-    door = OuterForm(back, flips, is_array)
-    return Cube(data, target, tuple(dynamic), tuple(static), door, whole)
+    outer = OuterForm(back, flips, is_array)
+    return Cube(data, target, tuple(dynamic), tuple(static), outer, whole)
 
 
 def _observed(inner: xr.Dataset, target: str) -> tuple[xr.Dataset, xr.Dataset | None]:

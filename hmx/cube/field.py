@@ -24,7 +24,7 @@ class CubeView(Protocol):
         """Where the pixels lie."""
 
     @property
-    def door(self) -> OuterForm:
+    def outer(self) -> OuterForm:
         """How it came in."""
 
     @property
@@ -38,5 +38,5 @@ class CubeView(Protocol):
     def stored(self, name: str) -> xr.DataArray:
         """Return a variable with all its steps."""
 
-    def leave(self, result: xr.Dataset) -> Cubelike:
+    def restore(self, result: xr.Dataset) -> Cubelike:
         """Give a result the form of its owner."""

@@ -3,7 +3,7 @@
 xarray, rioxarray and GDAL read CF's ``spatial_ref``, which each array names as its
 ``grid_mapping``; the attributes here speak to the others, by the GeoZarr conventions
 ``proj:`` and ``spatial:`` on the group. They belong to the store, not to the data:
-:func:`without` takes them off what was opened, for a crop would make them lies.
+:func:`without_location` takes them off what was opened, for a crop would make them lies.
 
 GDAL's own ``_CRS`` is written no more. It is an object, which NetCDF has no attribute
 for, so ``xr.open_zarr(product).to_netcdf(...)`` failed; and GDAL needs it no more: 3.12
@@ -51,7 +51,7 @@ def group_attributes(grid: Grid, data: xr.Dataset | None = None) -> dict[str, An
     }
 
 
-def without(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+def without_location(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return attributes without those that a crop would make wrong.
 
     Parameters

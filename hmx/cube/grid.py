@@ -69,7 +69,7 @@ class Grid:
         y, x = axes["y"], axes["x"]
         at = Affine(x.step, 0.0, x.start, 0.0, y.step, y.start)
         grid = cls(crs, at, shape, rounding=max(x.rounding, y.rounding))
-        require_place(grid, "the cube")
+        require_degrees(grid, "the cube")
         return grid
 
     def __repr__(self) -> str:
@@ -203,7 +203,7 @@ def crs_name(crs: pyproj.CRS) -> str:
     return ":".join(authority) if authority else str(crs.name)
 
 
-def require_place(grid: Grid, name: str) -> None:
+def require_degrees(grid: Grid, name: str) -> None:
     """Raise :class:`CubeError` where degrees are none, by more than a pixel.
 
     Parameters

@@ -25,7 +25,7 @@ from typing import Any
 import xarray as xr
 import zarr
 
-from hmx.cube.integrity.seal import ROOT, attributes_of, parsed, was
+from hmx.cube.integrity.seal import ROOT, attributes_of, parse, was_sealed_as
 from hmx.errors import JobFailed, OutputBusy, OutputExists, OutputFailed
 from hmx.files.durable import Folder, flush, flush_tree
 from hmx.files.lock import building, followed, lock_file
@@ -36,7 +36,7 @@ _MARK, _NEW, _OLD = ".hmx", "new", "old"
 _OVER = ".hmx-over"  # what a private folder was for is done: it may go
 
 
-def beside(path: Path, what: str) -> Path:
+def hidden_sibling(path: Path, what: str) -> Path:
     """Name the hidden neighbour of what a path leads to, such as its ``draft``."""
     place = followed(path)
     return place.with_name(f".{place.name}.{what}")
@@ -46,7 +46,7 @@ def attributes(path: str | Path) -> dict[str, Any]:
     """Read the attributes of a Zarr group; none if there is no such group."""
     try:
         # not through zarr, which gives up on a group where what it repeats of its arrays is damaged
-        root = parsed(Folder(str(path)).read(ROOT))
+        root = parse(Folder(str(path)).read(ROOT))
         if root is not None and root.get("zarr_format") == 3:
             return dict(attributes_of(root))
         return dict(zarr.open_group(str(path), mode="r").attrs)
@@ -54,7 +54,7 @@ def attributes(path: str | Path) -> dict[str, Any]:
         return {}
 
 
-def finished(attrs: dict[str, Any]) -> dict[str, Any]:
+def finished_manifest(attrs: dict[str, Any]) -> dict[str, Any]:
     """Return the recipe of a complete cube of ours, or an empty one."""
     complete = set(attrs) >= _MARKS and attrs["hmx_status"] == "complete"
     return dict(json.loads(attrs["hmx_sources"])) if complete else {}
@@ -64,7 +64,7 @@ def require_ours(path: Path) -> dict[str, Any]:
     """Return the attributes of what is there, which must be a cube of ours or nothing."""
     attrs = attributes(path)
     if not _is_empty(path) and not set(attrs) >= _MARKS:
-        if was("cube", str(path)):
+        if was_sealed_as("cube", str(path)):
             return {}  # of what is damaged, nothing is taken over
         raise OutputExists(
             f"{path} holds something that hmx ingest did not write, and only its own cubes are "
@@ -84,10 +84,10 @@ def claim(folder: Path) -> None:
     if os.path.lexists(folder):
         discard(folder)
     folder.mkdir(parents=True)
-    mark(folder)
+    mark_private(folder)
 
 
-def mark(folder: Path) -> None:
+def mark_private(folder: Path) -> None:
     """Say of a folder that it is private."""
     (folder / _MARK).touch()
 
@@ -112,14 +112,14 @@ def discard(folder: Path) -> None:
             f"{folder} holds something that hmx did not write, and hmx needs the name for its "
             "work. Move it away."
         )
-    mark(folder)  # a draft of an older release has none
-    empty(folder, but=_MARK)
+    mark_private(folder)  # a draft of an older release has none
+    clear_folder(folder, but=_MARK)
     (folder / _MARK).unlink(missing_ok=True)
     folder.rmdir()
 
 
 @contextmanager
-def drafted(path: str | Path) -> Iterator[Path]:
+def swap(path: str | Path) -> Iterator[Path]:
     """Lend a place for what is to replace ``path``, and put it there when it is complete.
 
     The caller has the lock of ``path``, and knows that what is there may be replaced.
@@ -130,7 +130,7 @@ def drafted(path: str | Path) -> Iterator[Path]:
     Path
         Of a file or folder that is not there yet.
     """
-    place, desk = followed(path), beside(Path(path), "draft")
+    place, desk = followed(path), hidden_sibling(Path(path), "draft")
     recover(place)
     claim(desk)
     try:
@@ -148,13 +148,13 @@ def drafted(path: str | Path) -> Iterator[Path]:
 
 def recover(path: str | Path) -> None:
     """Finish a swap that died between its two renames; remove what else dead runs left."""
-    place, desk = followed(path), beside(Path(path), "draft")
+    place, desk = followed(path), hidden_sibling(Path(path), "draft")
     if is_private(desk):
         between = (desk / _NEW).exists() and (desk / _OLD).exists()
         if between and not os.path.lexists(place):
             (desk / _NEW).rename(place)
         discard(desk)
-    aside = beside(Path(path), "old")  # where older releases put the cube that is replaced
+    aside = hidden_sibling(Path(path), "old")  # where older releases put the cube that is replaced
     if set(attributes(aside)) >= _MARKS:
         if os.path.lexists(place):
             shutil.rmtree(aside)
@@ -162,15 +162,15 @@ def recover(path: str | Path) -> None:
             aside.rename(place)
 
 
-def dismiss(folder: Path, path: str | Path) -> None:
+def discard_work(folder: Path, path: str | Path) -> None:
     """Remove the folder of a product's work, under a name that any later run sweeps."""
     recover(path)
-    desk = beside(Path(path), "draft")
+    desk = hidden_sibling(Path(path), "draft")
     folder.rename(desk)
     discard(desk)
 
 
-def over(folder: Path) -> None:
+def mark_done(folder: Path) -> None:
     """Mark a private folder as of no use once what it was for is in its place."""
     (folder / _OVER).touch()
 
@@ -183,15 +183,15 @@ def sweep(path: str | Path) -> None:
     """
     if is_url(str(path)):
         return
-    place, desk = followed(path), beside(Path(path), "draft")
-    work = (place.with_name(f"{place.name}.training"), beside(Path(path), "training"))
+    place, desk = followed(path), hidden_sibling(Path(path), "draft")
+    work = (place.with_name(f"{place.name}.training"), hidden_sibling(Path(path), "training"))
     done = [folder for folder in work if is_private(folder) and (folder / _OVER).is_file()]
     if not (done or os.path.lexists(desk) or os.path.lexists(lock_file(path))):
         return
     with suppress(OutputBusy, OutputFailed, PermissionError), building(path, wait=False):
         recover(path)
         for folder in done:
-            dismiss(folder, path)
+            discard_work(folder, path)
 
 
 def require_unreplaced(obj: xr.Dataset | xr.DataArray) -> None:
@@ -216,7 +216,7 @@ def _is_older(folder: Path) -> bool:
     return "hmx_status" in attributes(folder) or names <= {"weights.safetensors", "bundle.json"}
 
 
-def empty(folder: Path, *, but: str) -> None:
+def clear_folder(folder: Path, *, but: str) -> None:
     """Remove all that is in a folder of ours but one file, by which it is known for ours."""
     for path in list(folder.iterdir()) if folder.is_dir() else []:
         if path.name == but:

@@ -91,7 +91,7 @@ class Inventory:
         """
         variables: dict[str, Stored] = {}
         if path is not None:
-            group, rows = zarr.open_group(path, mode="r"), cube.door.names.get("y", "y")
+            group, rows = zarr.open_group(path, mode="r"), cube.outer.names.get("y", "y")
             guard = guard_of(path)
             sealed = {} if guard is None else guard.seal.chunks
             listed: dict[str, Stored | None] = {}
@@ -104,7 +104,7 @@ class Inventory:
             found = {name: listed[array_of(name)] for name in cube.variables}
             variables = {name: stored for name, stored in found.items() if stored is not None}
         deciding = (cube.target,) if deciding is None else tuple(deciding)  # type: ignore[attr-defined]
-        return cls(cube.grid.shape, cube.door.flips, deciding, variables)
+        return cls(cube.grid.shape, cube.outer.flips, deciding, variables)
 
     def may_hold(self, window: Window) -> bool:
         """Tell whether a window of the cube can have data that decides."""

@@ -34,7 +34,7 @@ def lay(order: Run) -> Cubelike:
     order : Order or MapOrder
         Checked and complete.
     """
-    return order.cube.leave(order.describe(_arrays(order)))
+    return order.cube.restore(order.describe(_arrays(order)))
 
 
 def _arrays(order: Run) -> dict[str, da.Array]:

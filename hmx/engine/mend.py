@@ -12,7 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hmx.cube.integrity.seal import ROOT, Seal, digest_of, lasting, parsed, seal_in, was
+from hmx.cube.integrity.seal import (
+    ROOT,
+    Seal,
+    digest_of,
+    parse,
+    read_seal,
+    sealed_metadata,
+    was_sealed_as,
+)
 from hmx.files.durable import Folder
 
 
@@ -31,7 +39,7 @@ def mend(store: str, lay_out: Callable[[str], None]) -> list[str]:
     list of str
         Files that were put back.
     """
-    folder, seal = Folder(store), seal_in(store)
+    folder, seal = Folder(store), read_seal(store)
     mended = []
     for name, data in _fresh(lay_out).items():
         found = folder.read(name)
@@ -51,10 +59,10 @@ def _fresh(lay_out: Callable[[str], None]) -> dict[str, bytes]:
 
 def _is_good(name: str, found: bytes | None, fresh: bytes, seal: Seal | None) -> bool:
     """Whether a file is right although it is not what would be written now."""
-    document = parsed(found)
+    document = parse(found)
     if name == ROOT:
-        sealed = digest_of(lasting(parsed(fresh) or {})) if seal is None else seal.root
-        return document is not None and digest_of(lasting(document)) == sealed
+        sealed = digest_of(sealed_metadata(parse(fresh) or {})) if seal is None else seal.root
+        return document is not None and digest_of(sealed_metadata(document)) == sealed
     if seal is None or found is None:
         return False
     if (chunk := seal.split(name)) is not None:  # of a coordinate
@@ -66,8 +74,8 @@ def _is_good(name: str, found: bytes | None, fresh: bytes, seal: Seal | None) ->
 
 def root_is_damaged(store: str) -> bool:
     """Return True if the root of a store is lost, torn, or not as it was sealed."""
-    torn = parsed(Folder(store).read(ROOT)) is None and not Folder(store).is_bare()
-    return torn or was("product", store)
+    torn = parse(Folder(store).read(ROOT)) is None and not Folder(store).is_bare()
+    return torn or was_sealed_as("product", store)
 
 
 def drop_chunks(store: str, arrays: Collection[str], keep: Collection[str]) -> None:

@@ -153,7 +153,7 @@ class Run(ABC):
             output: da.zeros((*lead, *self.window.shape), chunks=-1, dtype=self.dtype(output))
             for output, lead in self.outputs().items()
         }
-        result = self.cube.leave(self.describe(arrays))
+        result = self.cube.restore(self.describe(arrays))
         assert isinstance(result, xr.Dataset)  # a stored cube is one
         return result
 

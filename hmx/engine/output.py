@@ -20,9 +20,17 @@ import zarr
 
 from hmx.cube.geozarr import group_attributes
 from hmx.cube.grid import Grid
-from hmx.cube.integrity.seal import AUDIT, COMPRESSORS, ROOT, finish, parsed, reopen, was
+from hmx.cube.integrity.seal import (
+    AUDIT,
+    COMPRESSORS,
+    ROOT,
+    parse,
+    seal_store,
+    unseal,
+    was_sealed_as,
+)
 from hmx.cube.names import require_storable
-from hmx.cube.store import attributes, drafted
+from hmx.cube.store import attributes, swap
 from hmx.engine.flags import NO_DATA
 from hmx.engine.ledger import Ledger
 from hmx.errors import BadArgument, OutputExists, OutputFailed
@@ -99,7 +107,7 @@ def lay_out(template: xr.Dataset, path: str, *, grid: Grid, chunk: int) -> None:
 def _replaced(path: str) -> Iterator[str]:
     """Lend a place for a new store: a draft, or where there are none the store's own."""
     if Folder(path).is_local:
-        with drafted(path) as draft:
+        with swap(path) as draft:
             yield str(draft)
     else:
         Folder(path).remove()
@@ -207,9 +215,9 @@ def set_status(
     """
     if complete:
         Folder(path).flush_folders()
-        finish(path, known)
+        seal_store(path, known)
     else:
-        reopen(path, without=[AUDIT])
+        unseal(path, without=[AUDIT])
 
 
 def is_ours(attrs: Mapping[str, Any]) -> bool:
@@ -253,7 +261,7 @@ def require_free(path: str, *, what: str) -> None:
 def _was_ours(path: str) -> bool:
     """Whether a store whose root is lost or torn is a product: its seal or ledger says so."""
     folder = Folder(path)
-    torn = parsed(folder.read(ROOT)) is None and not folder.is_bare()
+    torn = parse(folder.read(ROOT)) is None and not folder.is_bare()
     ledger = Ledger(path)
     signed = bool(ledger.job()) or any(True for _ in ledger.records())
-    return was("product", path) or (torn and signed)
+    return was_sealed_as("product", path) or (torn and signed)

@@ -47,7 +47,7 @@ def window_of(region: Region, cube: CubeView) -> Window:
 
 
 def _taken(region: Mapping[str, Any], cube: CubeView, dim: str) -> Any:
-    known = {dim: cube.door.names.get(dim, dim) for dim in ("y", "x")}
+    known = {dim: cube.outer.names.get(dim, dim) for dim in ("y", "x")}
     if unknown := set(region) - {*known, *known.values()}:
         raise BadArgument(
             f"region names {sorted(unknown)[0]!r}; the cube has {' and '.join(known.values())}. "
@@ -64,7 +64,7 @@ def _sliced(parts: list[Any], cube: CubeView) -> Window:
                 f"region has {part!r} for {dim}: pass a slice of pixels, slice(0, 100)."
             )
         start, stop, _ = part.indices(size)
-        if dim in cube.door.flips:
+        if dim in cube.outer.flips:
             start, stop = size - stop, size - start
         if stop <= start:
             raise BadArgument(f"region slice {part!r} holds no pixel of {dim}, which has {size}.")

@@ -17,7 +17,7 @@ import numpy as np
 import zarr
 
 from hmx.cube.integrity.examine import audit_text, require_whole
-from hmx.cube.integrity.seal import AUDIT, annotate
+from hmx.cube.integrity.seal import AUDIT, set_attribute
 from hmx.cube.store import attributes
 from hmx.engine.job import Job, proofs
 from hmx.engine.ledger import Ledger
@@ -258,4 +258,4 @@ def _write_audit(store: str, audit: Audit | None) -> None:
     if audit is not None:
         when = datetime.now(UTC).isoformat(timespec="seconds")
         text = audit_text({**asdict(audit), "when": when, "hmx": code_version()})
-    annotate(store, AUDIT, text)
+    set_attribute(store, AUDIT, text)

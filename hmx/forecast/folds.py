@@ -200,7 +200,7 @@ def _seen(cube: Cube, until: Label | None) -> Cube:
     """Cut a cube to the steps that may be looked at; keep it in memory if it is small."""
     steps = LearnUntil(until).seen(cube.data["time"])
     data = cube.data.isel(time=steps.slice)
-    return in_memory(Cube(data, cube.target, cube.dynamic, cube.static, cube.door))
+    return in_memory(Cube(data, cube.target, cube.dynamic, cube.static, cube.outer))
 
 
 def _count(cube: Cube, splits: Sequence[Split]) -> tuple[tuple[dict[int, int], ...], np.ndarray]:

@@ -153,7 +153,7 @@ class ForecastRun(Run):
     @property
     def frame(self) -> ForecastWindows:
         """How windows of the result are forecast from the cube."""
-        return ForecastWindows(self.window, self.cube.door.flips, self.bundle.spec, self.request)
+        return ForecastWindows(self.window, self.cube.outer.flips, self.bundle.spec, self.request)
 
     def source(self, path: str) -> StoredCube:
         """Name a stored cube for workers."""
@@ -263,7 +263,7 @@ def _check(options: ForecastOptions, bundle: Bundle, cube: Cube) -> None:
     bundle.spec.require_leads(options.h)
     if options.level or options.quantiles:
         bundle.calibration.require()
-    if cube.door.dataarray and (options.level or options.quantiles or options.exceed):
+    if cube.outer.dataarray and (options.level or options.quantiles or options.exceed):
         raise BadArgument(
             "level=, quantiles= and exceed= give several variables, and a DataArray is one. "
             "Use a Dataset: da.to_dataset(name='hm').hm.forecast(..., level=80)."

@@ -10,7 +10,7 @@ import xarray as xr
 
 from hmx.cube.cube import Cube
 from hmx.cube.declarations import DECLARATIONS
-from hmx.cube.geozarr import without
+from hmx.cube.geozarr import without_location
 from hmx.engine.flags import QUALITY
 from hmx.engine.result import bare, place, variable_of
 from hmx.files.jsontext import as_json
@@ -45,7 +45,9 @@ def describe(
         Leads, levels and quantiles.
     """
     target = cube.target
-    attrs = {k: v for k, v in without(cube.data[target].attrs).items() if k not in _STORAGE}
+    attrs = {
+        k: v for k, v in without_location(cube.data[target].attrs).items() if k not in _STORAGE
+    }
     if (limits := cube.rules[target].valid_range) is not None:
         attrs["valid_range"] = list(limits)  # in the units of the forecast, whatever it was in
     variables: dict[str, Any] = {}
@@ -66,7 +68,7 @@ def describe(
             variables[name] = (("time", "y", "x"), array, named)
     result = xr.Dataset(variables, coords=_coords(cube, window, options))
     _mark_uncalibrated(result, bundle, options.h)
-    kept = without(cube.data.attrs)
+    kept = without_location(cube.data.attrs)
     result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
     result.attrs |= _held(cube, bundle, options.h)
     return place(result, cube, window)

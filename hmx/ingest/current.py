@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hmx.cube.integrity.reading import damage_of
-from hmx.cube.store import attributes, finished
+from hmx.cube.store import attributes, finished_manifest
 from hmx.ingest.manifest import SourceManifest, is_older, rasters_gone, recipe_of, settled
 from hmx.ingest.options import CubeCatalog
 
@@ -34,12 +34,12 @@ def known_of(catalog: CubeCatalog, attrs: dict[str, Any]) -> SourceManifest:
     attrs : dict
         Of the cube.
     """
-    return settled(catalog, finished(attrs))
+    return settled(catalog, finished_manifest(attrs))
 
 
 def note_of(catalog: CubeCatalog) -> str | None:
     """Say what becomes of a cube that an older hmx made; nothing of others."""
-    known = finished(attributes(catalog.cube.path))
+    known = finished_manifest(attributes(catalog.cube.path))
     if not is_older(known):
         return None
     gone = rasters_gone(catalog, known)

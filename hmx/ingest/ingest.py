@@ -37,9 +37,9 @@ from hmx.cube.cube import CHUNK
 from hmx.cube.geozarr import group_attributes
 from hmx.cube.grid import Grid
 from hmx.cube.integrity.reading import damage_of, open_checked
-from hmx.cube.integrity.seal import COMPRESSORS, finish
+from hmx.cube.integrity.seal import COMPRESSORS, seal_store
 from hmx.cube.observed import KNOWN_UNTIL, OBSERVED_UNTIL, steps_until
-from hmx.cube.store import drafted, recover, require_ours
+from hmx.cube.store import recover, require_ours, swap
 from hmx.cube.values import Rules
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.files.jsontext import as_json, finite
@@ -131,8 +131,8 @@ def ingest(
         if overwrite or not is_current(catalog):
             fresh = overwrite or damage_of(catalog.cube.path) is not None
             plan = _plan(catalog, {} if fresh else known_of(catalog, old))
-            with drafted(path) as draft:
-                _write(plan, draft, Progress.of(progress))
+            with swap(path) as partial:
+                _write(plan, partial, Progress.of(progress))
     return path
 
 
@@ -280,10 +280,10 @@ def _about(catalog: CubeCatalog, recipe: SourceManifest) -> dict[str, Any]:
     }
 
 
-def _write(plan: _Plan, draft: Path, progress: Progress) -> None:
+def _write(plan: _Plan, partial: Path, progress: Progress) -> None:
     """Write the template, then the pixels, then that it is complete."""
-    _write_template(plan, draft)
-    group = zarr.open_group(draft, mode="r+")
+    _write_template(plan, partial)
+    group = zarr.open_group(partial, mode="r+")
     windows = {variable.name: plan.windows(variable) for variable in plan.variables}
     total, done = sum(map(len, windows.values())), 0
     for variable in plan.variables:
@@ -302,7 +302,7 @@ def _write(plan: _Plan, draft: Path, progress: Progress) -> None:
         for line in report(variable.name, variable.source, censuses):
             progress.note(line)
         _require_pixels(variable, valid, plan.time)
-    finish(str(draft))
+    seal_store(str(partial))
 
 
 def _read(parts: Sequence[Part], window: Window, censuses: Sequence[Census]) -> np.ndarray:
@@ -331,12 +331,12 @@ def _require_pixels(variable: _Variable, valid: np.ndarray, time: xr.DataArray) 
     )
 
 
-def _write_template(plan: _Plan, draft: Path) -> None:
+def _write_template(plan: _Plan, partial: Path) -> None:
     """Write coordinates, attributes and empty arrays."""
     template = _template(plan)
     for variable in template.variables.values():
         variable.attrs = finite(variable.attrs)
-    template.to_zarr(draft, mode="w-", compute=False, zarr_format=3, consolidated=False)
+    template.to_zarr(partial, mode="w-", compute=False, zarr_format=3, consolidated=False)
 
 
 def _template(plan: _Plan) -> xr.Dataset:

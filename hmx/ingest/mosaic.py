@@ -21,7 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from hmx.cube.census import Census
-from hmx.cube.grid import Grid, require_place
+from hmx.cube.grid import Grid, require_degrees
 from hmx.cube.values import Rules
 from hmx.errors import CatalogError, CubeError, GridMismatch, HmxError, MissingCRS, SourceError
 from hmx.ingest.options import Source
@@ -165,7 +165,7 @@ def _grid(file: str, dataset: Any) -> Grid:
         )
     crs = pyproj.CRS.from_wkt(dataset.crs.to_wkt(version="WKT2_2019"))
     grid = Grid(crs, dataset.transform, dataset.shape)
-    require_place(grid, file)
+    require_degrees(grid, file)
     return grid
 
 

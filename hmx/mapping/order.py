@@ -168,7 +168,7 @@ class MapRun(Run):
     @property
     def frame(self) -> MapWindows:
         """How windows of the result are computed from the cube."""
-        return MapWindows(self.window, self.cube.door.flips, self.bundle.spec, self.request)
+        return MapWindows(self.window, self.cube.outer.flips, self.bundle.spec, self.request)
 
     @property
     def deciding(self) -> tuple[str, ...]:

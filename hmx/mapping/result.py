@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from hmx.cube.bands import Bands
-from hmx.cube.geozarr import without
+from hmx.cube.geozarr import without_location
 from hmx.engine.flags import QUALITY
 from hmx.engine.result import bare, place, variable_of
 from hmx.mapping.spec import MapSpec
@@ -50,7 +50,7 @@ def describe_map(
     if not spec.climatology:
         coords["time"] = ((), time.values[steps.stop - 1], time.attrs)
     result = xr.Dataset(variables, coords=coords)
-    kept = without(bands.data.attrs)
+    kept = without_location(bands.data.attrs)
     result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
     listed = "spatial_ref" if spec.climatology else "time spatial_ref"
     return place(result, bands, window, listed=listed)

@@ -15,7 +15,7 @@ from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid, crs_name
 from hmx.cube.integrity.examine import audit_of
 from hmx.cube.integrity.reading import damage_of
-from hmx.cube.integrity.seal import seal_in
+from hmx.cube.integrity.seal import read_seal
 from hmx.cube.observed import KNOWN_UNTIL
 from hmx.engine.ledger import Ledger
 from hmx.files.paths import absolute
@@ -56,7 +56,7 @@ def describe_store(path: str | Path) -> str:
     }
     if lines["status"] == "incomplete" and (done := Ledger(str(path)).count()):
         lines["status"] = f"incomplete, {done:,} tiles done"
-    if seal_in(str(path)) is not None and lines["status"] == "complete":
+    if read_seal(str(path)) is not None and lines["status"] == "complete":
         damage = damage_of(str(path))
         lines["status"] += ", sealed (hmx verify reads it all)" if damage is None else f", {damage}"
     if (audit := audit_of(data.attrs)) is not None:

@@ -321,6 +321,6 @@ def _drawn(grid: Grid, side: tuple[int, int], seed: int) -> Iterator[Window]:
 
 def _changes(cube: Cube, window: Window, steps: Span) -> Array:
     """Read the changes from step to step of a window, (steps - 1, y, x)."""
-    target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.door)
+    target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.outer)
     series = read(target, window, steps, target.rules)[cube.target]
     return np.diff(series.astype("float64"), axis=0)

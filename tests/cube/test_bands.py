@@ -33,7 +33,7 @@ def test_bands_enter_north_up_and_leave_as_they_came(months, names, turn):
         np.testing.assert_array_equal(bands.stored(name), months[name])
     assert bands.grid == as_bands(months).grid
     assert bands.climatology
-    xr.testing.assert_equal(bands.leave(bands.data[["slope"]])["slope"], came["slope"])
+    xr.testing.assert_equal(bands.restore(bands.data[["slope"]])["slope"], came["slope"])
 
 
 def test_time_ascends_whatever_its_order(years):
@@ -129,7 +129,7 @@ def test_a_band_of_yes_and_no_is_one_and_zero(months):
     forest = np.arange(48).reshape(6, 8) % 3 == 0
     bands = as_bands(months.assign(forest=(("y", "x"), forest)))
     read = bands.read(Window.of(bands.grid.shape), Span(0, 1))["forest"]
-    flips = bands.door.flips
+    flips = bands.outer.flips
     assert "forest" in bands.static
     np.testing.assert_array_equal(read, forest[::-1] if "y" in flips else forest)
 

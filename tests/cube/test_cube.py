@@ -44,7 +44,7 @@ def test_a_cube_enters_north_up_and_leaves_as_it_came(small, names, turn):
     xr.testing.assert_equal(cube.data["hm"], small["hm"])
     assert cube.data["hm"].dims == ("time", "y", "x")
     assert cube.grid == as_cube(small).grid
-    xr.testing.assert_identical(cube.leave(cube.data), came[["hm", "population", "elevation"]])
+    xr.testing.assert_identical(cube.restore(cube.data), came[["hm", "population", "elevation"]])
 
 
 @pytest.mark.parametrize("names", NAMES, ids=str)
@@ -54,7 +54,7 @@ def test_a_dataarray_enters_north_up_and_leaves_as_it_came(small, names, turn):
     cube = as_cube(came)
     assert (cube.target, cube.dynamic, cube.static) == ("hm", (), ("elevation", "slope"))
     xr.testing.assert_equal(cube.data["elevation"], small["elevation"])
-    gone = cube.leave(cube.data[["hm"]])
+    gone = cube.restore(cube.data[["hm"]])
     xr.testing.assert_identical(gone, came.drop_vars(["elevation", "slope"]))
 
 
@@ -68,7 +68,7 @@ def test_the_source_is_never_changed(small, turn, lazy):
         cube = as_cube(source, static=["elevation"])
         cube.data["hm"].attrs["mine"] = 1
         cube.data.attrs["mine"] = 1
-        cube.leave(cube.data)
+        cube.restore(cube.data)
         _ = cube.grid, cube.cadence, cube.rules
         xr.testing.assert_identical(source, before)
         assert source.encoding == before.encoding
@@ -127,7 +127,7 @@ def test_a_dataarray_is_its_own_target(small):
     assert as_cube(small["population"]).target == "population"
     nameless = as_cube(small["population"].rename(None))
     assert nameless.target == "hm"
-    assert nameless.leave(nameless.data).name == "hm"
+    assert nameless.restore(nameless.data).name == "hm"
 
 
 def test_a_target_that_cannot_be_told_is_asked_for(small):

@@ -14,7 +14,7 @@ import xarray as xr
 import zarr
 
 import hmx
-from hmx.cube.integrity.seal import finish
+from hmx.cube.integrity.seal import seal_store
 from hmx.engine.job import Job, run
 from hmx.engine.ledger import Ledger, Record
 from hmx.engine.verify import verify
@@ -96,7 +96,7 @@ def forge(store: str) -> None:
     ledger = Ledger(store)
     old = next(r for r in ledger.records() if r.index == (1, 1))
     ledger.sign(Record((1, 1), job_run, old.source, ledger.checksum(list(old.chunks))))
-    finish(store)
+    seal_store(store)
 
 
 def forge_interval(store: str) -> None:
@@ -105,7 +105,7 @@ def forge_interval(store: str) -> None:
     array[:, 0:32, 0:32] = array[:, 0:32, 0:32] + np.float32(1e-5)
     old = next(r for r in ledger.records() if r.index == (0, 0))
     ledger.sign(Record((0, 0), job_run, old.source, ledger.checksum(list(old.chunks))))
-    finish(store)
+    seal_store(store)
 
 
 def nudge(store: str) -> None:
@@ -115,7 +115,7 @@ def nudge(store: str) -> None:
     array[:, 0:32, 0:32] = array[:, 0:32, 0:32] - np.float32(3e-7)
     old = next(r for r in ledger.records() if r.index == (0, 0))
     ledger.sign(Record((0, 0), job_run, old.source, ledger.checksum(list(old.chunks))))
-    finish(store)
+    seal_store(store)
 
 
 def test_intervals_may_differ_by_rounding_and_no_more(copy: str) -> None:
@@ -137,7 +137,7 @@ def test_exceedance_is_audited_as_well(
     old = next(r for r in ledger.records() if r.index == (0, 0))
     said = ledger.checksum(list(old.chunks))
     ledger.sign(Record((0, 0), ledger.job()["run"], old.source, said))
-    finish(job.store)
+    seal_store(job.store)
     with pytest.raises(VerifyFailed, match=r"hm_exceedance in rows .* is not what"):
         verify(job.store, sample=60)
 

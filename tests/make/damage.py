@@ -19,7 +19,7 @@ import xarray as xr
 
 import hmx
 from hmx.cube.integrity.examine import verify_all
-from hmx.cube.integrity.seal import COMPRESSORS, finish
+from hmx.cube.integrity.seal import COMPRESSORS, seal_store
 from hmx.engine.job import Job, run
 from hmx.engine.verify import verify
 from hmx.errors import HmxError
@@ -50,7 +50,7 @@ def seal_cube(ds: xr.Dataset, path: Path, *, chunk: int = 24) -> Path:
             sides = (*variable.shape[:-2], *(min(chunk, side) for side in variable.shape[-2:]))
             encoding[str(name)] |= {"chunks": sides, "fill_value": np.float32("nan")}
     ds.to_zarr(path, zarr_format=3, consolidated=False, encoding=encoding)
-    finish(str(path))
+    seal_store(str(path))
     return path
 
 

@@ -211,7 +211,7 @@ def test_an_audit_vouches_for_a_map_and_finds_what_is_wrong(copy: Job) -> None:
 
 
 def test_an_audit_finds_a_map_that_its_model_does_not_give(copy: Job) -> None:
-    from hmx.cube.integrity.seal import finish
+    from hmx.cube.integrity.seal import seal_store
     from hmx.engine.ledger import Record
 
     array = zarr.open_group(copy.store, mode="r+")["soc"]
@@ -220,7 +220,7 @@ def test_an_audit_finds_a_map_that_its_model_does_not_give(copy: Job) -> None:
     record = next(r for r in copy.ledger.records() if r.index == (0, 0))
     chunks = copy.ledger.checksum(list(record.chunks))
     copy.ledger.sign(Record(record.index, record.run, record.source, chunks))
-    finish(copy.store)
+    seal_store(copy.store)
     with pytest.raises(VerifyFailed, match=r"soc in rows .* is not what its model and cube give"):
         verify(copy.store, sample=30)
 

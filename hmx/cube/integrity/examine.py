@@ -24,14 +24,14 @@ from hmx.cube.integrity.seal import (
     Document,
     Seal,
     attributes_of,
-    bare,
     canonical,
     consolidated,
     digest_of,
-    lasting,
-    parsed,
-    was,
-    written,
+    parse,
+    sealed_metadata,
+    serialize,
+    was_sealed_as,
+    without_consolidated,
 )
 from hmx.errors import HmxError, VerifyFailed
 from hmx.files.durable import Folder
@@ -165,8 +165,8 @@ def _is_there(path: str) -> bool:
 
 def is_cube(path: str) -> bool:
     """Return True for a cube of hmx ingest, also if its root is damaged."""
-    root = parsed(Folder(path).read(ROOT)) or {}
-    return was("cube", path) or "hmx_sources" in attributes_of(root)
+    root = parse(Folder(path).read(ROOT)) or {}
+    return was_sealed_as("cube", path) or "hmx_sources" in attributes_of(root)
 
 
 def _cube_line(path: str, progress: Progress) -> str:
@@ -194,7 +194,7 @@ class _Examination:
 
     @cached_property
     def root(self) -> Document:
-        return parsed(self.raw) or {}
+        return parse(self.raw) or {}
 
     @cached_property
     def seal_file(self) -> bytes | None:
@@ -204,7 +204,7 @@ class _Examination:
     def seal(self) -> Seal | None:
         """The seal, from its file or from what the root repeats of it."""
         repeated = consolidated(self.root).get(SEAL)
-        return Seal.from_json(parsed(self.seal_file)) or Seal.from_json(repeated)
+        return Seal.from_json(parse(self.seal_file)) or Seal.from_json(repeated)
 
     @cached_property
     def files(self) -> dict[str, bytes | None]:
@@ -221,7 +221,7 @@ class _Examination:
         """The metadata of the arrays, from wherever they are whole."""
         members, found = consolidated(self.root), {}
         for name, sealed in self.seal_of.arrays.items():
-            for document in (parsed(self.files[name]), members.get(name)):
+            for document in (parse(self.files[name]), members.get(name)):
                 if document is not None and digest_of(document) == sealed:
                     found[name] = document
         return found
@@ -243,20 +243,20 @@ class _Examination:
         seal, root, members = self.seal_of, self.root, consolidated(self.root)
         if not root:
             yield Fault(ROOT, "is lost" if self.raw is None else "is damaged: it is no JSON")
-        elif digest_of(lasting(root)) != seal.root:
+        elif digest_of(sealed_metadata(root)) != seal.root:
             yield Fault(ROOT, "holds other attributes than were written")
         elif root["attributes"].get("hmx_status") != "complete":
             yield Fault(ROOT, "does not say that the store is complete")
-        elif self.raw != written(root):
+        elif self.raw != serialize(root):
             yield Fault(ROOT, "has other bytes than were written, which mean the same")
         elif AUDIT in root["attributes"] and not self.audited(root["attributes"]):
             yield Fault(ROOT, f"holds an audit ({AUDIT}) with other values than were written")
         sealed = seal.as_json()
-        if self.seal_file != written(sealed):
+        if self.seal_file != serialize(sealed):
             yield Fault(f"{SEAL}/{ROOT}", _lost(self.seal_file))
         for name, digest in seal.arrays.items():
-            found = parsed(self.files[name])
-            if found is None or digest_of(found) != digest or self.files[name] != written(found):
+            found = parse(self.files[name])
+            if found is None or digest_of(found) != digest or self.files[name] != serialize(found):
                 yield Fault(f"{name}/{ROOT}", f"metadata of {name}: {_lost(self.files[name])}")
         if root:
             yield from self.repeated(members, sealed)
@@ -270,8 +270,9 @@ class _Examination:
         """Compare what the root repeats of the others' metadata."""
         digests = {**self.seal_of.arrays, SEAL: digest_of(sealed)}
         for name in sorted(members.keys() | digests.keys()):
-            document = members.get(name)
-            if not isinstance(document, dict) or digest_of(bare(document)) != digests.get(name):
+            member = members.get(name)
+            document = without_consolidated(member) if isinstance(member, dict) else None
+            if document is None or digest_of(document) != digests.get(name):
                 yield Fault(ROOT, f"repeats other metadata of {name} than were written")
         block = {"kind": "inline", "must_understand": False, "metadata": members}
         if canonical(self.root.get("consolidated_metadata")) != canonical(block):

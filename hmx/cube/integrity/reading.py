@@ -26,11 +26,11 @@ from hmx.cube.integrity.seal import (
     Document,
     Seal,
     attributes_of,
-    bare,
     consolidated,
     digest_of,
-    lasting,
-    parsed,
+    parse,
+    sealed_metadata,
+    without_consolidated,
 )
 from hmx.errors import DamagedStore
 from hmx.files.durable import Folder
@@ -81,7 +81,7 @@ class Guard:
                 )
         elif key.endswith(ROOT):
             self._check_metadata(
-                key.removesuffix(ROOT).rstrip("/"), None if data is None else parsed(bytes(data))
+                key.removesuffix(ROOT).rstrip("/"), None if data is None else parse(bytes(data))
             )
 
     def check_all(self, members: Mapping[str, Document]) -> None:
@@ -96,7 +96,7 @@ class Guard:
         sealed = self.seal.arrays.get(name) if name else self.seal.root
         if sealed is None:  # the seal itself, or what is no part of the store
             return
-        if found is None or digest_of(found if name else lasting(found)) != sealed:
+        if found is None or digest_of(found if name else sealed_metadata(found)) != sealed:
             file = f"{name}/{ROOT}" if name else ROOT
             raise DamagedStore(self._edited(f"the metadata of {name or 'the store'} ({file})"))
 
@@ -225,7 +225,7 @@ def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Gu
     """
     files, top = fsspec.core.url_to_fs(place, **(storage_options or {}))
     data = _read(files, f"{top}/{ROOT}")
-    root = parsed(data)
+    root = parse(data)
     if data is not None and root is None:
         raise DamagedStore(
             f"{place}: {ROOT} is damaged: it is no JSON. {remedy({})} Of a cube: move the folder "
@@ -238,9 +238,10 @@ def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Gu
     data = _read(files, f"{top}/{SEAL}/{ROOT}")
     if data is None and repeated is None:
         return None
-    seal = Seal.from_json(parsed(data))
+    seal = Seal.from_json(parse(data))
     # who consolidates the store again writes the same, and what a group has none of
-    if seal is None or (members and bare(repeated) != bare(parsed(data))):
+    same = without_consolidated(repeated) == without_consolidated(parse(data))
+    if seal is None or (members and not same):
         what = "is lost" if data is None else "is damaged"
         raise DamagedStore(
             f"{place}: its seal ({SEAL}/{ROOT}) {what}, so nothing in it is proven. {remedy(root)}"

@@ -143,7 +143,11 @@ class Seal:
             facts = found["attributes"]
             chunks = {name: Chunks.from_json(table) for name, table in facts["chunks"].items()}
             seal = cls(facts["kind"], facts["root"], facts["arrays"], chunks)
-            return seal if canonical(seal.as_json()) == canonical(bare(found)) else None
+            return (
+                seal
+                if canonical(seal.as_json()) == canonical(without_consolidated(found))
+                else None
+            )
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
@@ -187,7 +191,7 @@ def digest_of(document: Any) -> str:
     return hashlib.blake2b(canonical(document).encode(), digest_size=16).hexdigest()
 
 
-def bare(document: Any) -> Document:
+def without_consolidated(document: Any) -> Document:
     """Return a group's metadata without what it repeats of its members'."""
     whole = document if isinstance(document, dict) else {}
     return {key: value for key, value in whole.items() if key != "consolidated_metadata"}
@@ -199,13 +203,13 @@ def attributes_of(root: Document) -> Document:
     return found if isinstance(found, dict) else {}
 
 
-def lasting(root: Document) -> Document:
+def sealed_metadata(root: Document) -> Document:
     """Return the root's metadata without what is written after the seal."""
     lasts = {key: value for key, value in attributes_of(root).items() if key not in _LATER}
-    return bare(root) | {"attributes": lasts}
+    return without_consolidated(root) | {"attributes": lasts}
 
 
-def parsed(data: bytes | None) -> Document | None:
+def parse(data: bytes | None) -> Document | None:
     """Read a metadata file; ``None`` if it is not a JSON object."""
     try:
         found = json.loads(data or b"")
@@ -232,7 +236,7 @@ def crc_of(data: bytes) -> int:
     return int.from_bytes(data[-_CRC:], "little")
 
 
-def finish(store: str, known: Mapping[str, Mapping[str, int]] | None = None) -> None:
+def seal_store(store: str, known: Mapping[str, Mapping[str, int]] | None = None) -> None:
     """Seal a store and mark it as complete, in this order; each file whole or not at all.
 
     Parameters
@@ -244,7 +248,7 @@ def finish(store: str, known: Mapping[str, Mapping[str, int]] | None = None) -> 
         chunk that is not listed was never written. Other arrays are as they lie on disk.
     """
     folder = Folder(store)
-    root = parsed(folder.read(ROOT))
+    root = parse(folder.read(ROOT))
     assert root is not None, f"{store} has no root"
     arrays = _arrays(folder)
     kept = known or {}
@@ -254,21 +258,21 @@ def finish(store: str, known: Mapping[str, Mapping[str, int]] | None = None) -> 
     }
     digests = {name: digest_of(array) for name, array in arrays.items()}
     kind = "cube" if "hmx_sources" in root["attributes"] else "product"
-    seal = Seal(kind, digest_of(lasting(root)), digests, chunks).as_json()
-    folder.write(f"{SEAL}/{ROOT}", written(seal))
+    seal = Seal(kind, digest_of(sealed_metadata(root)), digests, chunks).as_json()
+    folder.write(f"{SEAL}/{ROOT}", serialize(seal))
     members = dict(sorted({**arrays, SEAL: seal}.items()))
     block = {"kind": "inline", "must_understand": False, "metadata": members}
     attributes = {**root["attributes"], "hmx_status": "complete"}
     done = {"attributes": attributes, "zarr_format": 3, "consolidated_metadata": block}
-    folder.write(ROOT, written({**done, "node_type": "group"}))
+    folder.write(ROOT, serialize({**done, "node_type": "group"}))
 
 
-def seal_in(store: str) -> Seal | None:
+def read_seal(store: str) -> Seal | None:
     """Read the seal of a store, if it has one that is whole."""
-    return Seal.from_json(parsed(Folder(store).read(f"{SEAL}/{ROOT}")))
+    return Seal.from_json(parse(Folder(store).read(f"{SEAL}/{ROOT}")))
 
 
-def was(kind: str, store: str) -> bool:
+def was_sealed_as(kind: str, store: str) -> bool:
     """Return True for a store whose root is damaged and whose seal still says what it was.
 
     Parameters
@@ -278,13 +282,13 @@ def was(kind: str, store: str) -> bool:
     store : str
         Path or URL.
     """
-    root, seal = parsed(Folder(store).read(ROOT)), seal_in(store)
+    root, seal = parse(Folder(store).read(ROOT)), read_seal(store)
     if seal is None or seal.kind != kind:
         return False
-    return root is None or digest_of(lasting(root)) != seal.root
+    return root is None or digest_of(sealed_metadata(root)) != seal.root
 
 
-def reopen(store: str, *, without: Iterable[str] = ()) -> None:
+def unseal(store: str, *, without: Iterable[str] = ()) -> None:
     """Mark a store as incomplete, then take its seal away; attributes ``without`` go, too.
 
     Parameters
@@ -296,35 +300,35 @@ def reopen(store: str, *, without: Iterable[str] = ()) -> None:
     """
     folder = Folder(store)
     before = folder.read(ROOT)
-    had = attributes_of(parsed(before) or {})
+    had = attributes_of(parse(before) or {})
     kept = {key: value for key, value in had.items() if key not in set(without)}
     attributes = {**kept, "hmx_status": "incomplete"}
-    now = written({"attributes": attributes, "zarr_format": 3, "node_type": "group"})
+    now = serialize({"attributes": attributes, "zarr_format": 3, "node_type": "group"})
     if now != before:
         folder.write(ROOT, now)
     Folder(f"{store.rstrip('/')}/{SEAL}").remove()
 
 
-def annotate(store: str, name: str, text: str | None) -> None:
+def set_attribute(store: str, name: str, text: str | None) -> None:
     """Write an attribute that comes after the seal into the root, or take it away."""
     folder = Folder(store)
-    root = parsed(folder.read(ROOT))
+    root = parse(folder.read(ROOT))
     if root is None:
         return  # damaged: it says nothing any more
     had = attributes_of(root)
     kept = {key: value for key, value in had.items() if key != name}
     now = kept if text is None else {**kept, name: text}
     if now != had:
-        folder.write(ROOT, written({**root, "attributes": now}))
+        folder.write(ROOT, serialize({**root, "attributes": now}))
 
 
-def written(document: Document) -> bytes:
+def serialize(document: Document) -> bytes:
     """Write a metadata file as Zarr does."""
     return json.dumps(document, indent=2, allow_nan=False).encode()
 
 
 def _arrays(folder: Folder) -> dict[str, Document]:
-    found = {name: parsed(folder.read(f"{name}/{ROOT}")) for name in folder.names("")}
+    found = {name: parse(folder.read(f"{name}/{ROOT}")) for name in folder.names("")}
     return {n: a for n, a in found.items() if a is not None and a["node_type"] == "array"}
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from hmx.bundles.folder import DESCRIPTION, ensure_saved
 from hmx.cube.cube import Cubelike
-from hmx.cube.integrity.seal import reopen
-from hmx.cube.store import empty, sweep
+from hmx.cube.integrity.seal import unseal
+from hmx.cube.store import clear_folder, sweep
 from hmx.engine.options import DaskSection
 from hmx.errors import BadArgument, NotEnoughData, OutputExists
 from hmx.files.durable import Folder
@@ -219,7 +219,7 @@ class _Backtest:
             return card
         folder.sweep()
         if overwrite:
-            empty(Path(case.folder), but=MARK)  # a folder without it is somebody else's
+            clear_folder(Path(case.folder), but=MARK)  # a folder without it is somebody else's
         folder.write(MARK, as_json({"mark": mark, "asked": asked}, indent=1).encode())
         whole = not self.kept or self._open_maps(asked)
         ready = [self._ready(round_, mark, reuse=whole) for round_ in case.rounds]
@@ -248,7 +248,7 @@ class _Backtest:
         """Lay out the skill maps, unless they are there; tell whether they were."""
         case = self.case
         if remains(self._maps, asked):
-            reopen(self._maps)  # a seal would be broken by the tiles that follow
+            unseal(self._maps)  # a seal would be broken by the tiles that follow
             return True
         make_maps(self._maps, case.cube, self._origins(), h=case.h, facts=asked, chunk=case.chunk())
         return False

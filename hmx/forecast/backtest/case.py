@@ -162,7 +162,7 @@ class BacktestSetup:
     @cached_property
     def marks(self) -> Zones | None:
         """Zones, ready for windows."""
-        flips = self.cube.door.flips
+        flips = self.cube.outer.flips
         return zones_of(self.zones, self.cube.grid, flips=flips, folder=self.folder)
 
     @cached_property

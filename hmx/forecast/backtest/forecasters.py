@@ -202,7 +202,7 @@ def _windows(
     tiles = TileGrid(grid.shape, (_SIDE, _SIDE), halo=max(RADII), wraps=grid.wraps)
     order = np.random.default_rng([seed, 5]).permutation(tiles.counts[0] * tiles.counts[1])
     pixels = looked = 0
-    used = Cube(cube.data[[cube.target, *cube.static]], cube.target, (), cube.static, cube.door)
+    used = Cube(cube.data[[cube.target, *cube.static]], cube.target, (), cube.static, cube.outer)
     for number in order:
         tile = tiles[divmod(int(number), tiles.counts[1])]
         if not may_hold(tile.core) or not (learnt := _learnt(tile, split)).any():

@@ -103,7 +103,7 @@ class TileScores:
             Empty where nothing is held out.
         """
         cube, outside = opened(self.source, self.run), self.tiles[index].core
-        site = self._site(cube, outside.flip(cube.grid.shape, cube.door.flips))
+        site = self._site(cube, outside.flip(cube.grid.shape, cube.outer.flips))
         if site is None:
             return Tally()
         place = self.request
@@ -118,7 +118,7 @@ class TileScores:
                 for name, layer in errors.items():
                     maps[name][(lead - 1, *piece.core.slices)] = layer
         if self.maps is not None:
-            self.maps.write(maps, outside, cube.door.flips)
+            self.maps.write(maps, outside, cube.outer.flips)
         return tally
 
     def _site(self, cube: Cube, core: Window) -> Site | None:
@@ -131,7 +131,7 @@ class TileScores:
             held = self.split.roles(window) == TEST
         if not held[inner.slices].any():
             return None
-        target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.door)
+        target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.outer)
         times = Span(self.origin, self.origin + max(self.leads) + 1)
         series = self._cast(read(target, window, times, cube.rules))[cube.target]
         origin, truth = series[0], series[list(self.leads)]

@@ -95,7 +95,7 @@ def tiles_to_score(case: BacktestSetup, work: TileScores) -> Iterator[Index]:
     work : TileScores
         Says what is held out.
     """
-    shape, flips = case.cube.grid.shape, case.cube.door.flips
+    shape, flips = case.cube.grid.shape, case.cube.outer.flips
     for tile in case.tiles:
         core = tile.core.flip(shape, flips)
         if case.inventory.may_hold(core) and (

@@ -130,7 +130,7 @@ def make_maps(
     for name in NAMES:
         template[name].encoding["coordinates"] = "spatial_ref"
     template.attrs["hmx_provenance"] = provenance(**facts)
-    outside = replace(cube, door=replace(cube.door, dataarray=False)).leave(template)
+    outside = replace(cube, outer=replace(cube.outer, dataarray=False)).restore(template)
     assert isinstance(outside, xr.Dataset)
     lay_out(outside, path, grid=cube.grid, chunk=chunk)
 

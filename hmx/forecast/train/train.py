@@ -21,7 +21,7 @@ from typing import Any
 from hmx.bundles.folder import require_bundle_place
 from hmx.cube.cube import Cubelike, as_cube
 from hmx.cube.dates import time_label
-from hmx.cube.store import claim, dismiss, mark, over, require_unreplaced
+from hmx.cube.store import claim, discard_work, mark_done, mark_private, require_unreplaced
 from hmx.errors import BadArgument
 from hmx.files.durable import Folder
 from hmx.files.lock import followed
@@ -214,7 +214,7 @@ class _Work:
         log_panel(self.logs, figure)
         if out is not None:
             log = table(figures_of(self.folder / f"run-{bundle.training['kept'][0]}"))
-            over(self.folder)
+            mark_done(self.folder)
             bundle = bundle.save(out, files={PANEL: png(figure), LOG: log})
             name = Path(out).name
             log_bundle(self.logs, Path(out), name=name, metadata={"split": reader.split.digest})
@@ -307,12 +307,12 @@ def _workplace(out: str | Path | None, planned: TrainPlan, recipe: TrainSetup) -
     now = fingerprint([facts(planned, recipe), str(planned.reader.scaler)])
     if _recorded(work) != now:
         if _recorded(work):  # ours, but of another recipe: its checkpoints are of no use
-            mark(work)
+            mark_private(work)
         claim(work)
         Folder(str(work)).write(_RECIPE, json.dumps({"fingerprint": now}).encode())
-    mark(work)
+    mark_private(work)
     yield work
-    dismiss(work, out)
+    discard_work(work, out)
 
 
 def _recorded(work: Path) -> str | None:

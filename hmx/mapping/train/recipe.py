@@ -154,7 +154,7 @@ class Prepared:
             self.bands.data[[name]],
             tuple(n for n in self.bands.dynamic if n == name),
             tuple(n for n in self.bands.static if n == name),
-            self.bands.door,
+            self.bands.outer,
             self.bands.climatology,
         )
         layer = one.read(Window.of((rows, columns)), Span(last - 1, last))[name]

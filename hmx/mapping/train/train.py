@@ -18,7 +18,7 @@ import numpy as np
 
 from hmx.bundles.folder import as_model, require_bundle_place
 from hmx.cube.cube import Cubelike
-from hmx.cube.store import beside, claim, dismiss, over, require_unreplaced
+from hmx.cube.store import claim, discard_work, hidden_sibling, mark_done, require_unreplaced
 from hmx.errors import BadArgument
 from hmx.files.paths import absolute
 from hmx.hardware import for_training
@@ -129,13 +129,13 @@ def _workplace(out: str | Path | None, recipe: MapTrainSetup) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="hmx-training-") as folder:
             yield Path(folder)
         return
-    work = beside(Path(out), "training")
+    work = hidden_sibling(Path(out), "training")
     claim(work)
-    over(work)  # a fit of seconds is not gone on with
+    mark_done(work)  # a fit of seconds is not gone on with
     try:
         yield work
     finally:
-        dismiss(work, out)
+        discard_work(work, out)
 
 
 def _require_like(start: MapBundle | None, prepared: Prepared) -> None:

@@ -14,14 +14,14 @@ import xarray as xr
 
 import hmx
 from hmx.cube.store import (
-    beside,
     claim,
     discard,
-    dismiss,
-    drafted,
+    discard_work,
+    hidden_sibling,
     is_private,
-    over,
+    mark_done,
     recover,
+    swap,
     sweep,
 )
 from hmx.engine import job as machine
@@ -40,7 +40,7 @@ def names(folder: Path) -> list[str]:
 
 
 def write(path: Path, text: str) -> None:
-    with drafted(path) as new:
+    with swap(path) as new:
         new.mkdir()
         (new / "data").write_text(text)
 
@@ -56,7 +56,7 @@ def test_a_draft_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     write(tmp_path / "m", "one")
 
     def fail() -> None:
-        with drafted(tmp_path / "m") as new:
+        with swap(tmp_path / "m") as new:
             new.mkdir()
             raise KeyboardInterrupt
 
@@ -84,11 +84,11 @@ def died_discarding(desk: Path) -> None:
 @pytest.mark.parametrize("died", [died_early, died_writing, died_discarding])
 def test_what_a_dead_run_left_is_swept(tmp_path: Path, died: Callable[[Path], None]) -> None:
     write(tmp_path / "m", "one")
-    died(beside(tmp_path / "m", "draft"))
+    died(hidden_sibling(tmp_path / "m", "draft"))
     lock_file(tmp_path / "m").touch()
     sweep(tmp_path / "m")
     assert names(tmp_path) == ["m"]
-    died(beside(tmp_path / "m", "draft"))
+    died(hidden_sibling(tmp_path / "m", "draft"))
     write(tmp_path / "m", "two")
     assert names(tmp_path) == ["m"]
     assert (tmp_path / "m" / "data").read_text() == "two"
@@ -96,7 +96,7 @@ def test_what_a_dead_run_left_is_swept(tmp_path: Path, died: Callable[[Path], No
 
 def test_a_swap_that_died_between_its_renames_is_finished(tmp_path: Path) -> None:
     write(tmp_path / "m", "one")
-    desk = beside(tmp_path / "m", "draft")
+    desk = hidden_sibling(tmp_path / "m", "draft")
     died_writing(desk)
     (tmp_path / "m").rename(desk / "old")
     recover(tmp_path / "m")
@@ -105,14 +105,14 @@ def test_a_swap_that_died_between_its_renames_is_finished(tmp_path: Path) -> Non
 
 
 def test_half_of_what_was_replaced_never_comes_back(tmp_path: Path) -> None:
-    died_discarding(beside(tmp_path / "m", "draft"))
+    died_discarding(hidden_sibling(tmp_path / "m", "draft"))
     recover(tmp_path / "m")
     assert names(tmp_path) == []
 
 
 def test_a_live_run_keeps_its_draft(tmp_path: Path) -> None:
     write(tmp_path / "m", "one")
-    with building(tmp_path / "m"), drafted(tmp_path / "m") as new:
+    with building(tmp_path / "m"), swap(tmp_path / "m") as new:
         new.mkdir()
         thread = threading.Thread(target=sweep, args=[tmp_path / "m"])
         thread.start()
@@ -124,7 +124,7 @@ def test_a_live_run_keeps_its_draft(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
 def test_a_folder_without_the_mark_is_never_touched(tmp_path: Path, kind: str) -> None:
-    desk = beside(tmp_path / "m", "draft")
+    desk = hidden_sibling(tmp_path / "m", "draft")
     (tmp_path / "else").mkdir()
     if kind == "link":
         desk.symlink_to(tmp_path / "else")
@@ -147,7 +147,7 @@ def test_the_work_of_a_model_is_swept_only_when_it_is_over(tmp_path: Path) -> No
     claim(work)
     sweep(tmp_path / "m")
     assert work.is_dir(), "a killed fit goes on from it"
-    over(work)
+    mark_done(work)
     sweep(tmp_path / "m")
     assert names(tmp_path) == []
 
@@ -158,7 +158,7 @@ def test_work_that_is_over_goes_under_a_name_that_is_swept(
     """Its last bit is an empty folder, which by its own name could be anybody's."""
     claim(tmp_path / "m.training")
     monkeypatch.setattr(Path, "rmdir", lambda path: None)  # dies just before
-    dismiss(tmp_path / "m.training", tmp_path / "m")
+    discard_work(tmp_path / "m.training", tmp_path / "m")
     monkeypatch.undo()
     assert names(tmp_path) == [".m.draft"]
     sweep(tmp_path / "m")
