@@ -1,14 +1,198 @@
-"""Base: what a network asks of the model that it is a part of."""
+"""Base: what a network is, what it may not do, and how one is added.
+
+A forecast is computed tile by tile, and must not depend on the tiles. So a network is local
+and the same everywhere: an output pixel depends on the inputs at most ``reach`` px away, and a
+shifted input gives the shifted output. Therefore a network has **no**
+
+- *pooling, striding or upsampling*: a coarse cell starts at the corner of the tile, so
+  each pixel would see where its tile begins;
+- *normalisation over pixels* (BatchNorm, InstanceNorm, GroupNorm, LayerNorm over y or x):
+  the mean of a tile is a property of the tile;
+- *attention over the tile*, global means or coordinates: every pixel would see all of its
+  tile, whatever its size;
+- *circular padding*: a pixel would see the opposite border of the tile.
+
+Dilated convolutions of stride 1 see as far as pooling does, and normalisation over
+channels is allowed. A network that breaks the rule is refused by name when it is built:
+its modules are listed, and networks from outside this package are also run once on a small
+window, which finds what a list of modules cannot show, such as ``functional.max_pool2d``
+(:mod:`hmx.networks.local`).
+
+A network is one file::
+
+    @network("unet")
+    class UNet(Stacked):  # of hmx.networks.dilated: all steps of the history at once
+        def __init__(self, options, frame, constant):
+            super().__init__(options.history, Layers(frame * options.history + constant))
+
+        @staticmethod
+        def reach(options, looks):
+            return 7 * looks
+
+        @staticmethod
+        def cost(options, frame, constant, looks):
+            return BodyCost(multiply_adds=..., outputs=..., channels=..., inputs=...)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from torch import Tensor, nn
 
+from hmx.errors import BadArgument
 from hmx.features.scaling import Scaler
 from hmx.networks.options import MapperOptions, ModelOptions
+from hmx.networks.registry import MAPPERS, NETWORKS
+
+
+class BodyCost(NamedTuple):
+    """What a body takes for one pixel.
+
+    Parameters
+    ----------
+    multiply_adds : int
+        Of all its convolutions, over the whole history and all looks.
+    outputs : int
+        Channels of its features.
+    channels : int
+        Channels of the widest tensor inside.
+    inputs : int
+        Channels of the widest input of a convolution larger than 1 x 1.
+    """
+
+    multiply_adds: int
+    outputs: int
+    channels: int
+    inputs: int
+
+
+class Body(nn.Module):
+    """A network of the forecast job: it reads the history and gives features.
+
+    It is built as ``Body(options, frame, constant)`` with the channels of one step and
+    of what does not change. A head of 1 x 1 layers turns its features into distributions
+    (:class:`hmx.networks.forecaster.Forecaster`). See this module for what it may not do.
+
+    Attributes
+    ----------
+    outputs : int
+        Channels of the features.
+    needs_trunk : bool
+        True if ``trunk=[]`` leaves nothing of the network.
+    """
+
+    outputs: int
+    needs_trunk: bool = False
+
+    def push(self, frame: Tensor, constant: Tensor, state: Any) -> Any:
+        """Add one step to the state.
+
+        Parameters
+        ----------
+        frame : Tensor
+            Target and dynamic covariates of the step, (b, frame, y, x).
+        constant : Tensor
+            Static covariates, (b, constant, y, x).
+        state : object
+            What this method returned for the step before; None at the first step.
+        """
+        raise NotImplementedError
+
+    def features(self, state: Any, constant: Tensor) -> Tensor:
+        """Compute features of the last step, (b, outputs, y, x)."""
+        raise NotImplementedError
+
+    @staticmethod
+    def reach(options: ModelOptions, looks: int) -> int:
+        """Return how far an input pixel can influence an output pixel, px.
+
+        Parameters
+        ----------
+        options : ModelOptions
+            Of the network.
+        looks : int
+            Forecasts in a row, each fed with the one before: ``h`` of a recursive
+            network, 1 of a direct one.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def cost(options: ModelOptions, frame: int, constant: int, looks: int) -> BodyCost:
+        """Count operations and channels; integers only, without building the network."""
+        raise NotImplementedError
+
+    @staticmethod
+    def streams(options: ModelOptions) -> bool:
+        """Return True if :mod:`hmx.networks.stream` can run the network."""
+        del options
+        return False
+
+    @staticmethod
+    def describe(options: ModelOptions) -> list[str]:
+        """Return what decides the network's size, in words for ``hmx info``."""
+        del options
+        return []
+
+
+BodyT = TypeVar("BodyT", bound=type[Body])
+MapperT = TypeVar("MapperT", bound=type[nn.Module])
+
+
+def network(name: str) -> Callable[[BodyT], BodyT]:
+    """Register a network of the forecast job, as a decorator of its class.
+
+    Parameters
+    ----------
+    name : str
+        What ``arch`` names it by. Bundles store the name, so it never changes.
+
+    Raises
+    ------
+    BadArgument
+        If the name is taken, or the class is not a :class:`Body` with all its parts.
+    """
+
+    def register(kind: BodyT) -> BodyT:
+        if not issubclass(kind, Body):
+            raise BadArgument(f"@network({name!r}): {kind.__name__} is not a Body. Derive it.")
+        for part in ("push", "features", "reach", "cost"):
+            if getattr(kind, part) is getattr(Body, part):
+                raise BadArgument(
+                    f"@network({name!r}): {kind.__name__} has no {part}(). Write one as "
+                    f"hmx.networks.base.Body.{part} describes it."
+                )
+        NETWORKS.add(name, kind)
+        return kind
+
+    return register
+
+
+def mapper(name: str) -> Callable[[MapperT], MapperT]:
+    """Register a network of the map job, as a decorator of its class.
+
+    Its windows are cut around each pixel, so it may pool inside them.
+    """
+
+    def register(kind: MapperT) -> MapperT:
+        MAPPERS.add(name, kind)
+        return kind
+
+    return register
+
+
+def body_class(arch: str) -> type[Body]:
+    """Import the class of a network of the forecast job.
+
+    Raises
+    ------
+    BadArgument
+        If there is none, or its package cannot be imported.
+    """
+    found: type[Body] = NETWORKS.find(arch)
+    return found
 
 
 class ForecastSpec(Protocol):
@@ -24,7 +208,7 @@ class ForecastSpec(Protocol):
 
     @property
     def h(self) -> int:
-        """Leads it is trained for."""
+        """Leads the network is trained for."""
 
     @property
     def valid_range(self) -> tuple[float, float] | None:
@@ -32,7 +216,7 @@ class ForecastSpec(Protocol):
 
     @property
     def channels(self) -> tuple[int, int, int]:
-        """Dynamic, static and known-ahead channels, those of validity included."""
+        """Dynamic, static and known-ahead channels, their validity channels included."""
 
 
 class ForecastModel(Protocol):
@@ -59,11 +243,11 @@ class MapperSpec(Protocol):
 
     @property
     def steps(self) -> int:
-        """Steps of time."""
+        """Time steps."""
 
     @property
     def channels(self) -> tuple[int, int]:
-        """Dynamic and static channels, those of validity included."""
+        """Dynamic and static channels, their validity channels included."""
 
 
 class MapperModel(Protocol):

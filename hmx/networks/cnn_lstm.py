@@ -4,11 +4,13 @@
 features, and an LSTM (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735)
 that reads them. A linear function of the centre pixel's values and of the window's means
 is added: most of what bands say of soil is linear, and the network learns the rest.
-Nothing of it is padded, so a tile can be mapped in one go: :meth:`CnnLstm.see` takes
+It pads nothing, so a tile can be mapped in one run: :meth:`CnnLstm.features` takes
 rasters of any size, and :meth:`CnnLstm.read` the features of any pixels.
 
-``refitted_covlstm`` is the network of an earlier study as it was, which pads with zeros
+``refitted_covlstm`` is the network of an earlier study. It pads with zeros
 around its window and so needs a window for each pixel.
+
+Another network is a class of a file of its own: ``@mapper("name") class Net(Mapper)``.
 
 Tensors: ``n`` windows or tiles, ``t`` steps, ``c`` dynamic and ``s`` static channels,
 ``f`` features, ``q`` outputs.
@@ -16,7 +18,7 @@ Tensors: ``n`` windows or tiles, ``t`` steps, ``c`` dynamic and ``s`` static cha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,19 +26,15 @@ from torch.nn import functional
 
 from hmx.bundles.folder import check_weights
 from hmx.hardware import plain_torch
+from hmx.networks.base import MapperModel, mapper
 from hmx.networks.options import MapperOptions
-
-if TYPE_CHECKING:
-    from hmx.networks.base import MapperModel
+from hmx.networks.registry import MAPPERS
 
 
 class Mapper(nn.Module):
-    """A network of the map job.
+    """A network of the map job, built as ``Mapper(options, dynamic=, static=, steps=)``.
 
-    Parameters
-    ----------
-    options : MapperOptions
-        What it is made of.
+    ``dynamic`` and ``static`` count channels, those of validity included.
     """
 
     def __init__(self, options: MapperOptions):
@@ -45,11 +43,11 @@ class Mapper(nn.Module):
 
     @property
     def outputs(self) -> int:
-        """Numbers it gives for each pixel: one, or one for each knot."""
+        """Numbers for each pixel: one, or one for each knot."""
         return len(self.options.knots) or 1
 
     def forward(self, dynamic: Tensor, static: Tensor) -> Tensor:
-        """Tell the quantity at the centre of windows.
+        """Predict the quantity at the centre of windows.
 
         Parameters
         ----------
@@ -73,18 +71,9 @@ class Mapper(nn.Module):
         return torch.cat((centre - below, centre, centre + gaps[:, middle + 1 :].cumsum(1)), 1)
 
 
+@mapper("cnn_lstm")
 class CnnLstm(Mapper):
-    """Valid convolutions for each step, an LSTM over the steps, and a linear skip.
-
-    Parameters
-    ----------
-    options : MapperOptions
-        Of ``arch="cnn_lstm"``.
-    dynamic, static : int
-        Channels of a step, and of what does not change.
-    steps : int
-        Of time.
-    """
+    """Valid convolutions for each step, an LSTM over the steps, and a linear skip."""
 
     def __init__(self, options: MapperOptions, *, dynamic: int, static: int, steps: int):
         super().__init__(options)
@@ -115,76 +104,58 @@ class CnnLstm(Mapper):
             nn.init.zeros_(self.skip.bias)
 
     def forward(self, dynamic: Tensor, static: Tensor) -> Tensor:
-        """See :meth:`Mapper.forward`."""
-        features = self.see(dynamic, static)[..., 0, 0]
+        """Predict windows; see :meth:`Mapper.forward`."""
+        features = self.features(dynamic, static)[..., 0, 0]
         return self.read(features, self.centre(dynamic, static)[..., 0, 0])
 
-    def see(self, dynamic: Tensor, static: Tensor, *, dense: bool = False) -> Tensor:
-        """Turn each step into features.
+    def features(self, dynamic: Tensor, static: Tensor, *, dense: bool = False) -> Tensor:
+        """Compute features of each step, (n, t, f, y - w + 1, x - w + 1).
 
-        Parameters
-        ----------
-        dynamic, static : Tensor
-            (n, t, c, y, x) and (n, s, y, x): windows, or tiles with their margins.
-        dense : bool
-            Whether every pixel of a tile is wanted. Pools then go on by one pixel, and
-            what follows them is dilated, which gives each pixel what its own window
-            would (Giusti et al. 2013, arXiv:1302.1700).
-
-        Returns
-        -------
-        Tensor
-            (n, t, f, y - w + 1, x - w + 1).
+        ``dense`` gives every pixel of a tile the features of its own window: pools advance by
+        one pixel, and the layers after them are dilated (Giusti et al. 2013, arXiv:1302.1700).
         """
-        x, step = self._enter(dynamic, static), 1
+        x, step = self.first_layer(dynamic, static), 1
         for number in range(1, len(self.convs) + 1):
-            x = (self._convolve(number, x, step) if number > 1 else x).relu()
+            if number > 1:
+                conv: Any = self.convs[number - 1]
+                x = functional.conv2d(x, conv.weight, conv.bias, dilation=step)
+            x = x.relu()
             if number <= len(self.gates):
-                x = x * (2 * torch.sigmoid(self.gates[number - 1](x)))  # 1 at first, about
+                # twice a sigmoid is about 1 before training, so that features keep their size
+                x = x * (2 * torch.sigmoid(self.gates[number - 1](x)))
             if number in self.options.pool:
                 x = functional.max_pool2d(x, 2, stride=1 if dense else 2, dilation=step)
                 step *= 2 if dense else 1
         return x.unflatten(0, dynamic.shape[:2])
 
-    def _convolve(self, number: int, x: Tensor, step: int) -> Tensor:
-        conv: Any = self.convs[number - 1]
-        return functional.conv2d(x, conv.weight, conv.bias, dilation=step)
-
-    def _enter(self, dynamic: Tensor, static: Tensor) -> Tensor:
-        """Convolve bands, with static ones as bands of every step, but once for all."""
+    def first_layer(self, dynamic: Tensor, static: Tensor) -> Tensor:
+        """Convolve the bands of every step, (n * t, f, y, x)."""
+        # A convolution is linear, so static bands are convolved once and added to each step.
         conv: Any = self.convs[0]
         if not self.dynamic:
             steps = dynamic.shape[1]
             return functional.conv2d(static, conv.weight, conv.bias).repeat_interleave(steps, 0)
-        seen = functional.conv2d(dynamic.flatten(0, 1), conv.weight[:, : self.dynamic], conv.bias)
+        x = functional.conv2d(dynamic.flatten(0, 1), conv.weight[:, : self.dynamic], conv.bias)
         if static.shape[1]:
-            steps = seen.unflatten(0, dynamic.shape[:2])
+            steps = x.unflatten(0, dynamic.shape[:2])
             fixed = functional.conv2d(static, conv.weight[:, self.dynamic :])
-            seen = (steps + fixed.unsqueeze(1)).flatten(0, 1)
-        return seen
+            x = (steps + fixed.unsqueeze(1)).flatten(0, 1)
+        return x
 
     def centre(self, dynamic: Tensor, static: Tensor) -> Tensor:
-        """Take what the skip sees: values of the centre pixels, and means of their windows.
+        """Collect the inputs of the skip: values of the centre pixels and window means.
 
-        Returns
-        -------
-        Tensor
-            (n, 2 * (t * c + s), y - w + 1, x - w + 1).
+        The result is (n, 2 * (t * c + s), y - w + 1, x - w + 1).
         """
         side = self.options.window
         bands = torch.cat((dynamic.flatten(1, 2), static), dim=1)
         y, x = (slice(side // 2, size - side // 2) for size in bands.shape[-2:])
+        # rows, then columns: a square mean of w x w additions costs only 2 w
         means = functional.avg_pool2d(functional.avg_pool2d(bands, (side, 1), 1), (1, side), 1)
         return torch.cat((bands[..., y, x], means), dim=1)
 
     def read(self, features: Tensor, centre: Tensor) -> Tensor:
-        """Tell the quantity from features, (n, t, f), and what the skip sees, (n, k).
-
-        Returns
-        -------
-        Tensor
-            (n, q).
-        """
+        """Predict, (n, q), from features, (n, t, f), and inputs of the skip, (n, k)."""
         states, (last, _) = self.lstm(features)
         ways = 2 if self.options.bidirectional else 1
         parts = [*last[-ways:], features[:, -1]]
@@ -194,23 +165,19 @@ class CnnLstm(Mapper):
         return self.finish(raw if self.skip is None else raw + self.skip(centre))
 
 
+@mapper("refitted_covlstm")
 class CovLstm(Mapper):
     """The network of the earlier study: zero-padded convolutions in a window.
 
     Two 3 x 3 convolutions, each with ReLU and max-pooling by 2; a fully connected layer;
     a two-layer LSTM; its last state and the last step's features of the convolutions
     enter a head of 64, 32 and 1. Static bands are bands of every step.
-
-    Parameters
-    ----------
-    options : MapperOptions
-        Of ``arch="refitted_covlstm"``.
-    bands : int
-        Channels of a step, static ones among them.
     """
 
-    def __init__(self, options: MapperOptions, *, bands: int):
+    def __init__(self, options: MapperOptions, *, dynamic: int, static: int, steps: int):
         super().__init__(options)
+        del steps  # an LSTM takes any number
+        bands = dynamic + static
         narrow, wide = options.widths
         self.convs = nn.Sequential(
             nn.Conv2d(bands, narrow, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
@@ -227,7 +194,7 @@ class CovLstm(Mapper):
         )  # fmt: skip
 
     def forward(self, dynamic: Tensor, static: Tensor) -> Tensor:
-        """See :meth:`Mapper.forward`."""
+        """Predict windows; see :meth:`Mapper.forward`."""
         steps = dynamic.shape[1]
         bands = torch.cat((dynamic, static.unsqueeze(1).expand(-1, steps, -1, -1, -1)), dim=2)
         features = self.convs(bands.flatten(0, 1))
@@ -237,40 +204,23 @@ class CovLstm(Mapper):
 
 
 def build(options: MapperOptions, *, dynamic: int, static: int, steps: int) -> Mapper:
-    """Make an untrained network.
-
-    Parameters
-    ----------
-    options : MapperOptions
-        Of the network.
-    dynamic, static : int
-        Channels of a step and of what does not change, those of validity included.
-    steps : int
-        Of time.
-    """
-    if options.arch == "refitted_covlstm":
-        return CovLstm(options, bands=dynamic + static)
-    return CnnLstm(options, dynamic=dynamic, static=static, steps=steps)
+    """Build an untrained network of the registry."""
+    kind = MAPPERS.find(options.arch)
+    network: Mapper = kind(options, dynamic=dynamic, static=static, steps=steps)
+    return network
 
 
 def load(bundle: MapperModel, member: int = 0) -> Mapper:
-    """Make a trained network, on the CPU and in evaluation mode.
-
-    Parameters
-    ----------
-    bundle : MapperModel
-        Where its weights are.
-    member : int
-        Which of an ensemble.
+    """Build a trained network, on the CPU and in evaluation mode.
 
     Raises
     ------
     BundleError
-        If the weights are not those of such a network.
+        If the weights do not have the names and shapes of such a network.
     """
     spec, weights = bundle.spec, bundle.member(member)
     dynamic, static = spec.channels
-    with torch.device("meta"):  # of shapes alone: a spec may ask for any amount of memory
+    with torch.device("meta"):  # shapes only: a damaged spec can demand any amount of memory
         plan = build(spec.network, dynamic=dynamic, static=static, steps=spec.steps).state_dict()
     check_weights({k: w.shape for k, w in weights.items()}, {k: w.shape for k, w in plan.items()})
     with plain_torch():

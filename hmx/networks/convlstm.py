@@ -1,9 +1,9 @@
-"""ConvLSTM core (Shi et al. 2015, arXiv:1506.04214), without peepholes.
+"""ConvLSTM (Shi et al. 2015, arXiv:1506.04214), without peepholes, and the network around it.
 
 Tensors are ``(b, c, y, x)`` per step. Every convolution pads with zeros at
 the border of the window it is given, so at a true edge of the cube training
 and inference see the same border, and inside the cube the border's influence
-ends after :meth:`ConvLSTM.reach` pixels.
+ends after the network's reach.
 """
 
 from __future__ import annotations
@@ -14,64 +14,45 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hmx.networks.dilated import Trunk
+from hmx.networks.base import Body, BodyCost, network
+from hmx.networks.dilated import Trunk, describe_trunk, trunk_cost, trunk_reach
+from hmx.networks.options import ModelOptions
 
-State = tuple[Tensor, Tensor]
+State = tuple[Tensor, Tensor]  # hidden and cell state of one layer, (b, hidden, y, x) each
 
 
 class ConvLSTMCell(nn.Module):
-    """One ConvLSTM layer: all four gates from a single convolution.
-
-    Parameters
-    ----------
-    inputs, hidden : int
-        Channels of the input and of the hidden and cell states.
-    kernel : int
-        Odd size of the square kernel, px.
-    dilation : int
-        Spacing of the kernel's taps, px.
-    """
+    """One ConvLSTM layer: all four gates from a single convolution."""
 
     def __init__(self, inputs: int, hidden: int, *, kernel: int = 3, dilation: int = 1):
         super().__init__()
         self.inputs, self.hidden = inputs, hidden
-        self.radius = dilation * (kernel // 2)
+        self.radius = dilation * (kernel // 2)  # px
         self.gates = nn.Conv2d(
             inputs + hidden, 4 * hidden, kernel, padding=self.radius, dilation=dilation
         )
-        with torch.no_grad():  # remember by default: forget gate opens at sigmoid(1) = .73
+        with torch.no_grad():  # remember by default: the forget gate opens at sigmoid(1) = .73
             self.gates.bias[hidden : 2 * hidden] = 1.0  # type: ignore[index]
 
     def forward(self, x: Tensor, state: State | None) -> State:
         """Advance one step; ``x`` is (b, inputs, y, x), ``None`` is a zero state."""
-        gates = self._first(x) if state is None else self.gates(torch.cat((x, state[0]), dim=1))
-        i, f, o, g = gates.to(x.dtype).chunk(4, dim=1)  # the cell state stays in full precision
+        if state is None:  # skip the half of the convolution that would multiply zeros
+            weight, conv = self.gates.weight[:, : self.inputs], self.gates
+            gates = functional.conv2d(
+                x, weight, conv.bias, padding=self.radius, dilation=conv.dilation
+            )
+        else:
+            gates = self.gates(torch.cat((x, state[0]), dim=1))
+        # the cell state stays in full precision: it sums over all steps
+        i, f, o, g = gates.to(x.dtype).chunk(4, dim=1)
         cell = torch.sigmoid(i) * torch.tanh(g)
         if state is not None:
             cell = torch.sigmoid(f) * state[1] + cell
         return torch.sigmoid(o) * torch.tanh(cell), cell
 
-    def _first(self, x: Tensor) -> Tensor:
-        """Skip the half of the convolution that would multiply a zero state."""
-        conv = self.gates
-        weight = conv.weight[:, : self.inputs]
-        return functional.conv2d(x, weight, conv.bias, padding=self.radius, dilation=conv.dilation)
-
 
 class ConvLSTM(nn.Module):
-    """A stack of ConvLSTM layers that carries its state from step to step.
-
-    Parameters
-    ----------
-    inputs, hidden : int
-        Channels of one input step and of each layer's state.
-    layers : int
-        Number of stacked cells.
-    kernel : int
-        Odd kernel size, px.
-    dilation : sequence of int, optional
-        One dilation per layer; default all 1.
-    """
+    """A stack of ConvLSTM layers that carries its state from step to step."""
 
     def __init__(
         self,
@@ -100,45 +81,71 @@ class ConvLSTM(nn.Module):
         return x, after
 
 
-class Recurrent(nn.Module):
-    """A body that is shown the history step by step, and then looks around.
+@network("convlstm")
+class Recurrent(Body):
+    """A body that reads the history step by step, and then looks around with a trunk.
 
-    Parameters
-    ----------
-    frame, constant : int
-        Channels of one step, and of what does not change. With a trunk, the
-        constant channels enter there; without one, they are part of each step.
-    core : ConvLSTM
-        Reads the steps; ``frame`` channels, or with the constant ones.
-    hidden, width : int
-        Channels of its state and of the trunk.
-    dilations : sequence of int
-        Of the trunk; none leaves one 1 x 1 layer.
+    With a trunk, the constant channels enter there; without one, they are part of each step.
     """
 
-    def __init__(
-        self,
-        frame: int,
-        constant: int,
-        *,
-        core: ConvLSTM,
-        hidden: int,
-        width: int,
-        dilations: Sequence[int],
-    ):
+    def __init__(self, options: ModelOptions, frame: int, constant: int):
         super().__init__()
-        self.core = core
-        self.trunk = Trunk(hidden + frame + constant, width, dilations)
+        self.core = ConvLSTM(
+            frame if options.trunk else frame + constant,
+            options.hidden,
+            layers=options.layers,
+            kernel=options.kernel,
+            dilation=options.dilations(),
+        )
+        width = options.width if options.trunk else options.hidden
+        self.trunk = Trunk(options.hidden + frame + constant, width, options.trunk)
+        self.outputs = self.trunk.outputs
 
-    def see(
+    def push(
         self, frame: Tensor, constant: Tensor, state: tuple[Tensor, Tensor, list[State]] | None
     ) -> tuple[Tensor, Tensor, list[State]]:
         """Advance by a step, (b, frame, y, x)."""
-        shown = frame if self.trunk.layers else torch.cat((frame, constant), dim=1)
-        hidden, states = self.core(shown, None if state is None else state[2])
+        x = frame if self.trunk.layers else torch.cat((frame, constant), dim=1)
+        hidden, states = self.core(x, None if state is None else state[2])
         return hidden, frame, states
 
     def features(self, state: tuple[Tensor, Tensor, list[State]], constant: Tensor) -> Tensor:
-        """Compute features of the last step, (b, trunk.outputs, y, x)."""
-        seen = torch.cat((state[0], state[1], constant), dim=1)
-        return self.trunk(seen.contiguous(memory_format=torch.channels_last))
+        """Compute features of the last step, (b, outputs, y, x)."""
+        stacked = torch.cat((state[0], state[1], constant), dim=1)
+        features: Tensor = self.trunk(stacked.contiguous(memory_format=torch.channels_last))
+        return features
+
+    @staticmethod
+    def reach(options: ModelOptions, looks: int) -> int:
+        """Return the widest layer for each step of history, and all layers for each look, px."""
+        radii = [step * (options.kernel // 2) for step in options.dilations()]
+        # A state that is carried passes one layer per step, at worst the widest one.
+        carried = (options.history - 1) * max(radii)
+        return carried + looks * (sum(radii) + trunk_reach(options.trunk))
+
+    @staticmethod
+    def cost(options: ModelOptions, frame: int, constant: int, looks: int) -> BodyCost:
+        """Count the gates once per step, and the trunk once per look."""
+        once = trunk_cost(options, options.hidden + frame + constant)
+        first = frame if options.trunk else frame + constant
+        steps, gates = options.history + looks - 1, 0
+        for layer in range(options.layers):
+            inputs = (options.hidden if layer else first) + options.hidden
+            gates += inputs * options.kernel**2 * 4 * options.hidden
+        return BodyCost(
+            steps * gates + looks * once.multiply_adds,
+            once.outputs,
+            max(once.channels, 4 * options.hidden),
+            max(once.channels, options.history * frame + constant),
+        )
+
+    @staticmethod
+    def streams(options: ModelOptions) -> bool:
+        """Return True without a trunk: rows then pass through all steps and layers at once."""
+        return options.strategy == "recursive" and not options.trunk
+
+    @staticmethod
+    def describe(options: ModelOptions) -> list[str]:
+        """Return the trunk, and number and size of the cells."""
+        size = f"{options.kernel} x {options.kernel}"
+        return [*describe_trunk(options), f"{options.layers} x {options.hidden} cells of {size}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hmx.networks.base import BodyCost, body_class
 from hmx.networks.options import ModelOptions, Precision
 from hmx.networks.stream.regions import SCALARS, STRIP, Layout, padded, radii
 from hmx.windows import Window
@@ -12,49 +13,31 @@ Counts = tuple[int, int, int]  # dynamic, static and known-ahead channels
 
 
 def streams(options: ModelOptions) -> bool:
-    """Tell whether a network runs on the executor that streams rows.
+    """Return True if a network runs on the executor that streams rows."""
+    return body_class(options.arch).streams(options)
 
-    That is the recursive ConvLSTM without a trunk.
-    """
-    return options.arch == "convlstm" and options.strategy == "recursive" and not options.trunk
+
+def body_cost(options: ModelOptions, channels: Counts, *, h: int) -> BodyCost:
+    """Count operations and channels of the body of a network, per pixel."""
+    recursive = options.strategy == "recursive"
+    constant = channels[1] + (0 if recursive else h * channels[2])
+    looks = h if recursive else 1
+    return body_class(options.arch).cost(options, SCALARS + channels[0], constant, looks)
 
 
 def per_pixel(options: ModelOptions, channels: Counts, *, h: int) -> int:
     """Count the operations of a forecast of one pixel, halos not included.
 
-    Parameters
-    ----------
-    options : ModelOptions
-        The network.
-    channels : tuple of int
-        Dynamic, static and known-ahead channels, their validity included.
-    h : int
-        Leads.
-
-    Returns
-    -------
-    int
-        Two per multiply-add of a convolution.
+    Two per multiply-add of a convolution; channels include those of validity.
     """
     recursive = options.strategy == "recursive"
-    looks = h if recursive else 1
-    frame, constant = SCALARS + channels[0], channels[1]
-    constant += 0 if recursive else h * channels[2]
-    trunk, width = bool(options.trunk), options.width if options.trunk else options.hidden
-    total, seen = 0, options.history * frame + constant
-    if options.arch == "convlstm":
-        first = frame if trunk else frame + constant
-        seen = options.hidden + frame + constant
-        steps = options.history + looks - 1
-        for layer in range(options.layers):
-            inputs = (options.hidden if layer else first) + options.hidden
-            total += steps * inputs * options.kernel**2 * 4 * options.hidden
-    entry = seen * (9 if trunk else 1) * width
-    layers = len(options.trunk) * width * width * 9
+    body = body_cost(options, channels, h=h)
     heads = 1 if recursive or options.heads == "shared" else h
-    heads *= (width + seen * trunk) * len(options.knots)
-    anchor = 0 if recursive or not options.anchor else options.history * frame + constant
-    return 2 * (total + looks * (entry + layers + heads) + anchor)
+    heads *= body.outputs * len(options.knots) * (h if recursive else 1)
+    constant = channels[1] + (0 if recursive else h * channels[2])
+    stacked = options.history * (SCALARS + channels[0]) + constant
+    anchor = 0 if recursive or not options.anchor else stacked
+    return 2 * (body.multiply_adds + heads + anchor)
 
 
 def flops(
@@ -194,13 +177,13 @@ def _dense(
     frame, constant = SCALARS + channels[0], channels[1] + h * channels[2]
     stacked = options.history * frame + constant
     held = 2 * options.history + options.history * channels[0] + constant + 2 * stacked
-    width = options.width if options.trunk else options.hidden
-    working = 5 * max(width, 4 * options.hidden * (options.arch == "convlstm"))
+    body = body_cost(options, channels, h=h)
+    working = 5 * body.channels
     knots = len(options.knots)
     leads = window if options.strategy == "recursive" else core
     total = window * (held + working) + leads * 5 * h * knots + core * 2 * h * knots
     if bytes_each == 8:  # convolved by way of all taps side by side
-        total += 3 * window * 9 * max(width, stacked)
+        total += 3 * window * 9 * max(body.inputs, stacked)
     return total * bytes_each * 6 // 5 + _OTHER
 
 

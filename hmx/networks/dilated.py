@@ -1,9 +1,9 @@
-"""A residual trunk of dilated convolutions: far sight for few operations.
+"""A residual trunk of dilated convolutions: a wide view for few operations.
 
 With dilations 1, 2, 4, 8, four 3 x 3 layers see 15 px to each side, and the entry
 one more (Yu & Koltun 2016, arXiv:1511.07122; residual connections: He et al. 2016,
-doi:10.1109/CVPR.2016.90). No normalisation over pixels: what a pixel gets must not
-depend on the tile it is computed in.
+doi:10.1109/CVPR.2016.90). There is no normalisation over pixels: the result at a pixel must
+not depend on the tile it is computed in.
 """
 
 from __future__ import annotations
@@ -14,17 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hmx.networks.base import Body, BodyCost, network
+from hmx.networks.options import ModelOptions
+
 
 class Trunk(nn.Module):
     """Entry convolution and dilated residual layers.
 
-    Parameters
-    ----------
-    inputs, width : int
-        Channels of the input and of all that follows.
-    dilations : sequence of int
-        One 3 x 3 layer each, px; with none, the entry is 1 x 1 and there is
-        nothing else.
+    Without dilations, the entry is 1 x 1 and the only layer.
     """
 
     def __init__(self, inputs: int, width: int, dilations: Sequence[int]):
@@ -38,54 +35,93 @@ class Trunk(nn.Module):
     @property
     def outputs(self) -> int:
         """Channels of the result."""
-        skipped = self.entry.in_channels if self.layers else 0
-        return self.entry.out_channels + skipped
+        # the inputs are appended, so that the head can be linear in them
+        return self.entry.out_channels + (self.entry.in_channels if self.layers else 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute features: (b, inputs, y, x) to (b, outputs, y, x).
-
-        Behind the features come the inputs themselves, for what is linear in them.
-        Convolutions may run in bfloat16; the stream they add to does not.
-        """
-        kept = x.dtype
-        stream = functional.silu(self.entry(x).to(kept))
+        """Compute features: (b, inputs, y, x) to (b, outputs, y, x)."""
+        # Convolutions may run in bfloat16. The residual sum does not: its rounding errors
+        # would add up over the layers.
+        full = x.dtype
+        stream = functional.silu(self.entry(x).to(full))
         for layer in self.layers:
-            stream = stream + functional.silu(layer(stream).to(kept))
+            stream = stream + functional.silu(layer(stream).to(full))
         return torch.cat((stream, x), dim=1) if self.layers else stream
 
 
 def trunk_reach(dilations: Sequence[int]) -> int:
-    """Tell how far a trunk sees, px."""
+    """Return how far a trunk sees, px."""
     return sum(dilations) + 1 if dilations else 0
 
 
-class Stacked(nn.Module):
+def trunk_cost(options: ModelOptions, inputs: int) -> BodyCost:
+    """Count one run of the trunk of a network, as wide as its options have it."""
+    # without a trunk, the 1 x 1 entry is as wide as the ConvLSTM's state
+    trunk, width = bool(options.trunk), options.width if options.trunk else options.hidden
+    entry = inputs * (9 if trunk else 1) * width
+    layers = len(options.trunk) * width * width * 9
+    return BodyCost(entry + layers, width + inputs * trunk, width, max(width, inputs))
+
+
+class Stacked(Body):
     """A body that sees all steps of the history at once.
 
     Parameters
     ----------
-    frame, constant : int
-        Channels of one step, and of what does not change.
     history : int
         Steps.
-    width, dilations : int, sequence of int
-        Of the trunk.
+    trunk : Module
+        From (b, history * frame + constant, y, x) to (b, trunk.outputs, y, x).
     """
 
-    def __init__(
-        self, frame: int, constant: int, *, history: int, width: int, dilations: Sequence[int]
-    ):
+    def __init__(self, history: int, trunk: nn.Module):
         super().__init__()
         self.history = history
-        self.trunk = Trunk(frame * history + constant, width, dilations)
+        self.trunk = trunk
+        self.outputs = int(trunk.outputs)  # type: ignore[arg-type]
 
-    def see(self, frame: Tensor, constant: Tensor, state: list[Tensor] | None) -> list[Tensor]:
-        """Remember a step, (b, frame, y, x), and forget the oldest."""
+    def push(self, frame: Tensor, constant: Tensor, state: list[Tensor] | None) -> list[Tensor]:
+        """Append a step, (b, frame, y, x), and drop the oldest."""
         return [*(state or ()), frame][-self.history :]
 
     def features(self, state: list[Tensor], constant: Tensor) -> Tensor:
-        """Compute features of what was seen, (b, trunk.outputs, y, x)."""
-        missing = self.history - len(state)  # a rehearsal inside the history
+        """Compute features of the last steps, (b, outputs, y, x)."""
+        # a one-step forecast inside the history has fewer steps before it
+        missing = self.history - len(state)
         frames = [torch.zeros_like(state[0])] * missing + state
         stacked = torch.cat((*frames, constant), dim=1)
-        return self.trunk(stacked.contiguous(memory_format=torch.channels_last))
+        features: Tensor = self.trunk(stacked.contiguous(memory_format=torch.channels_last))
+        return features
+
+
+@network("dilated")
+class Dilated(Stacked):
+    """All steps of the history at once through a dilated trunk; the default network."""
+
+    needs_trunk = True
+
+    def __init__(self, options: ModelOptions, frame: int, constant: int):
+        inputs = frame * options.history + constant
+        super().__init__(options.history, Trunk(inputs, options.width, options.trunk))
+
+    @staticmethod
+    def reach(options: ModelOptions, looks: int) -> int:
+        """Return the sum of the dilations for each look, px."""
+        return trunk_reach(options.trunk) * looks
+
+    @staticmethod
+    def cost(options: ModelOptions, frame: int, constant: int, looks: int) -> BodyCost:
+        """Count the trunk once per look."""
+        once = trunk_cost(options, options.history * frame + constant)
+        return once._replace(multiply_adds=looks * once.multiply_adds)
+
+    @staticmethod
+    def describe(options: ModelOptions) -> list[str]:
+        """Return width and dilations."""
+        return describe_trunk(options)
+
+
+def describe_trunk(options: ModelOptions) -> list[str]:
+    """Return width and dilations of a trunk, for ``hmx info``."""
+    layers = ", ".join(map(str, options.trunk))
+    return [f"{options.width} wide, 3 x 3 layers dilated by {layers}"] if layers else []

@@ -29,9 +29,8 @@ from torch import Tensor, nn
 from hmx.bundles.folder import check_weights
 from hmx.features.scaling import Scaler
 from hmx.hardware import plain_torch
-from hmx.networks.base import ForecastModel, ForecastSpec
-from hmx.networks.convlstm import ConvLSTM, Recurrent
-from hmx.networks.dilated import Stacked, trunk_reach
+from hmx.networks.base import ForecastModel, ForecastSpec, body_class
+from hmx.networks.local import build_body
 from hmx.networks.options import ModelOptions
 from hmx.networks.quantile import MOST_TILT, TargetScale, mean, parts, tilt, unfold
 from hmx.networks.stream.regions import SCALARS
@@ -100,13 +99,8 @@ def reach(options: ModelOptions, h: int) -> int:
     h : int
         Largest lead.
     """
-    once = trunk_reach(options.trunk)
-    before = 0
-    if options.arch == "convlstm":
-        radii = [step * (options.kernel // 2) for step in options.dilations()]
-        once += sum(radii)
-        before = (options.history - 1) * max(radii)
-    return before + once * (h if options.strategy == "recursive" else 1)
+    looks = h if options.strategy == "recursive" else 1
+    return body_class(options.arch).reach(options, looks)
 
 
 class Forecaster(nn.Module):
@@ -139,7 +133,7 @@ class Forecaster(nn.Module):
         frame, constant = SCALARS + channels.dynamic, channels.static
         if options.strategy == "direct":
             constant += leads * channels.ahead
-        self.body: Any = _body(options, frame, constant)
+        self.body: Any = build_body(options, frame, constant)
         direct = options.strategy == "direct"
         self.anchored = direct and options.anchor
         if self.anchored:
@@ -150,7 +144,7 @@ class Forecaster(nn.Module):
             self.register_buffer("most_tilt", torch.tensor([MOST_TILT]))
         self.shared = direct and options.heads == "shared"
         heads = 1 if self.shared else self.leads
-        self.head = nn.Conv2d(self.body.trunk.outputs, heads * len(self.knots), 1)
+        self.head = nn.Conv2d(self.body.outputs, heads * len(self.knots), 1)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
         if self.shared:
@@ -236,7 +230,7 @@ class Forecaster(nn.Module):
         state: State = None
         found = []
         for t in range(seen.past.shape[1]):
-            state = self.body.see(self._past_frame(seen, t), constant, state)
+            state = self.body.push(self._past_frame(seen, t), constant, state)
             if every or t == seen.past.shape[1] - 1:
                 found.append((self.body.features(state, constant), state))
         return found
@@ -292,7 +286,7 @@ class Forecaster(nn.Module):
         for lead in range(1, h):
             value = mean(leads[-1], self.knots)
             frame = self._frame(value, (value - before) * alive, alive, self._others(seen, lead))
-            state, before = self.body.see(frame, constant, state), value
+            state, before = self.body.push(frame, constant, state), value
             total = total + self._head(self.body.features(state, constant))[:, 0]
             leads.append(self._unfold(total, origin))
         return torch.stack(leads, dim=1)
@@ -337,33 +331,6 @@ class Forecaster(nn.Module):
             raw = self.head(features)
         raw = raw.unflatten(1, (-1, len(self.knots)))
         return parts(raw, self.middle)
-
-
-def _body(options: ModelOptions, frame: int, constant: int) -> Stacked | Recurrent:
-    """Build what reads the history."""
-    if options.arch == "dilated":
-        return Stacked(
-            frame,
-            constant,
-            history=options.history,
-            width=options.width,
-            dilations=options.trunk,
-        )
-    core = ConvLSTM(
-        frame if options.trunk else frame + constant,
-        options.hidden,
-        layers=options.layers,
-        kernel=options.kernel,
-        dilation=options.dilations(),
-    )
-    return Recurrent(
-        frame,
-        constant,
-        core=core,
-        hidden=options.hidden,
-        width=options.width if options.trunk else options.hidden,
-        dilations=options.trunk,
-    )
 
 
 def channels_last(network: Forecaster) -> Forecaster:

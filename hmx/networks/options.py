@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from hmx.networks.registry import MAPPERS, NETWORKS
 from hmx.settings import Channels, Depth, Leads, Numbers, Options, Radius
 
 Precision = Literal["float32", "bfloat16", "auto", "float64"]
 
-
-Arch = Literal["dilated", "convlstm"]
-
+# names of the registry, so that a network of another package is an option like any other
+Arch = Annotated[str, AfterValidator(NETWORKS.require)]
 
 Strategy = Literal["direct", "recursive"]
-
-
 Dilations = Annotated[tuple[Radius, ...], Field(max_length=64)]
 
 
-# Probabilities at which a network gives its quantile function: dense enough that what is
-# linear between them is close to smooth. Beyond them, maps of a few steps teach nothing.
+# Probabilities at which a network gives its quantile function: dense enough that straight
+# lines between them are close to a smooth curve. Maps of a few steps cannot show the tails
+# beyond 1 and 99 %.
 KNOTS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.975, 0.99)
 
 
@@ -31,19 +30,19 @@ class ModelOptions(Options):
 
     Parameters
     ----------
-    arch : {"dilated", "convlstm"}
-        What reads the history: a residual CNN that sees all steps at once, or a
-        ConvLSTM that is shown them one by one.
+    arch : str
+        Network that reads the history: ``dilated``, a residual CNN that sees all steps at
+        once; ``convlstm``, which reads them one by one; or a registered one
+        (:mod:`hmx.networks.base`).
     strategy : {"direct", "recursive"}
-        One head for each trained lead; or one step at a time, fed with its own
-        mean, for any number of leads.
+        ``direct`` has an output for each trained lead; ``recursive`` goes one step at a
+        time, fed with its own mean, for any number of leads.
     heads : {"shared", "separate"}
-        Of a direct network: one for all leads, which gives each a size of its own,
-        or one for each.
+        Of a direct network: one head that is scaled for each lead, or one head per lead.
     anchor : bool
-        Whether a linear regression says where the means of a direct network lie.
+        Tilt the distributions of a direct network to the means of a linear regression.
     history : int
-        Past steps the model sees, the origin included.
+        Past steps the network reads, the origin included.
     width : int
         Channels of the residual trunk.
     trunk : tuple of int
@@ -58,13 +57,13 @@ class ModelOptions(Options):
         Spacing of the ConvLSTM's kernel taps, one per layer, px. Default: 1 for
         the first layer and 4 for the others.
     context : tuple of int
-        Half-widths, px, of the squares whose means of state and past change the
-        network is shown beside each pixel; ``[]`` for none.
+        Half-widths, px, of squares around each pixel whose means of state and past
+        change are extra inputs; ``[]`` for none.
     maxima : bool
-        Whether it is shown their maxima as well.
+        Add the maxima of these squares.
     terrain : tuple of str, optional
-        Static covariates that get slope and aspect. Default: ``elevation``, ``dem``,
-        ``dtm`` or ``altitude``, where there is one.
+        Static covariates from which slope and aspect are derived. Default: ``elevation``,
+        ``dem``, ``dtm`` or ``altitude``, if the cube has one.
     knots : tuple of float
         Probabilities at which the network gives its quantile function.
     """
@@ -114,21 +113,23 @@ class ModelOptions(Options):
                 f"dilation={list(self.dilation)} has {len(self.dilation)} numbers for "
                 f"layers={self.layers}, and each layer has one. Try {[1] * self.layers}."
             )
-        if self.arch == "dilated" and not self.trunk:
-            raise ValueError("arch='dilated' is its trunk, so trunk cannot be empty. Try [1, 2].")
+        # the class is imported (with torch) only if its answer can matter
+        if not self.trunk and NETWORKS.find(self.arch).needs_trunk:
+            raise ValueError(
+                f"arch={self.arch!r} is its trunk, so trunk cannot be empty. Try [1, 2]."
+            )
         return self
 
 
-# What makes a network the one of the soil carbon study that this job goes back to.
-_REFITTED: dict[str, Any] = {
-    "widths": (32, 64),
-    "hidden": 128,
-    "layers": 2,
-    "bidirectional": False,
-    "attention": (),
-    "pool": (1, 2),
-    "skip": False,
-}
+# Settings that a network of the map job fixes: those of the soil carbon study that the job
+# goes back to. They are data here because parsing a catalog must not load torch.
+_FIXED: dict[str, dict[str, Any]] = {
+    "refitted_covlstm": {
+        "widths": (32, 64), "hidden": 128, "layers": 2, "bidirectional": False,
+        "attention": (), "pool": (1, 2), "skip": False,
+    }
+}  # fmt: skip
+_DEFAULTS: dict[str, dict[str, Any]] = {"refitted_covlstm": {"dropout": 0.25}}
 
 
 class MapperOptions(Options):
@@ -136,38 +137,38 @@ class MapperOptions(Options):
 
     Parameters
     ----------
-    arch : {"cnn_lstm", "refitted_covlstm"}
-        Convolutions for each step, then an LSTM over the steps. The second is the
-        network of an earlier study as it was; its ``widths``, ``hidden``, ``layers``
-        and so on are fixed.
+    arch : str
+        ``cnn_lstm``: convolutions for each step, then an LSTM over the steps.
+        ``refitted_covlstm``: the network of an earlier study, whose ``widths``,
+        ``hidden``, ``layers`` and so on are fixed. Or a registered one.
     window : int
         Odd side of the window around a point, px.
     history : int, optional
-        Steps the network sees, the last of them that of the sample. Default: all of
-        a climatology, 5 of a calendar.
+        Steps the network reads, the sample's step last. Default: all of a climatology,
+        5 of a calendar.
     widths : tuple of int
-        Channels of the convolutions: 3 x 3 as long as the window has room for it, the
-        last as wide as what the others leave of the window.
+        Channels of the convolutions. They are 3 x 3 while the window has room; the last
+        one covers the rest of the window.
     hidden, layers : int
         Channels and layers of the LSTM.
     bidirectional : bool
-        Whether the LSTM reads the steps both ways.
+        Run the LSTM in both directions of time.
     attention : tuple of {"temporal", "spatial"}
-        What is weighed by attention: the LSTM's states, and the pixels of a window.
+        Weigh the LSTM's states, and the pixels of a window.
     pool : tuple of int
-        After which convolutions (1, 2 ...) features are pooled by 2; for wide windows.
+        Numbers of the convolutions (1, 2 ...) after which features are pooled by 2; for
+        wide windows.
     coarse : tuple of int
-        Half-widths, px, of squares whose means the network is shown beside each pixel.
+        Half-widths, px, of squares around each pixel whose means are extra inputs.
     skip : bool
-        Whether a linear function of the centre pixel's values and the window's means is
-        added.
+        Add a linear function of the centre pixel's values and the window's means.
     dropout : float
         Share of features dropped in training.
     knots : tuple of float
         Probabilities of a quantile head; empty for one number.
     """
 
-    arch: Literal["cnn_lstm", "refitted_covlstm"] = "cnn_lstm"
+    arch: Annotated[str, AfterValidator(MAPPERS.require)] = "cnn_lstm"
     window: Annotated[int, Field(ge=1, le=255, strict=True)] = 5
     history: Leads | None = None
     widths: Annotated[tuple[Channels, ...], Field(max_length=64)] = (24, 48, 48)
@@ -183,9 +184,10 @@ class MapperOptions(Options):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_it_was(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("arch") == "refitted_covlstm":
-            return {**_REFITTED, "dropout": 0.25, **values}
+    def _as_published(cls, values: Any) -> Any:
+        name = values.get("arch") if isinstance(values, Mapping) else None
+        if isinstance(name, str) and name in _FIXED:
+            return {**_FIXED[name], **_DEFAULTS[name], **values}
         return values
 
     @field_validator("window")
@@ -197,7 +199,7 @@ class MapperOptions(Options):
 
     @field_validator("widths")
     @classmethod
-    def _some(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+    def _at_least_one(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
         if not widths:
             raise ValueError("a network has at least one convolution. Try [24, 48, 48].")
         return widths
@@ -215,20 +217,20 @@ class MapperOptions(Options):
 
     @model_validator(mode="after")
     def _fits(self) -> MapperOptions:
-        if self.arch == "refitted_covlstm":
-            for name, fixed in _REFITTED.items():
-                if getattr(self, name) != fixed:
-                    raise ValueError(
-                        f"{name} of arch='refitted_covlstm' is {fixed!r} and cannot be chosen. "
-                        f"Leave {name} out, or take arch='cnn_lstm'."
-                    )
-            if self.window < 4:
-                raise ValueError(
-                    f"window={self.window} is pooled twice by arch='refitted_covlstm', which "
-                    "leaves nothing of it. Try window=5."
-                )
-        else:
+        if self.arch not in _FIXED:
             self.kernels()
+            return self
+        for name, fixed in _FIXED[self.arch].items():
+            if getattr(self, name) != fixed:
+                raise ValueError(
+                    f"{name} of arch={self.arch!r} is {fixed!r} and cannot be chosen. "
+                    f"Leave {name} out, or take arch='cnn_lstm'."
+                )
+        if self.window < 4:
+            raise ValueError(
+                f"window={self.window} is pooled twice by arch={self.arch!r}, which "
+                "leaves nothing of it. Try window=5."
+            )
         return self
 
     def kernels(self) -> tuple[int, ...]:

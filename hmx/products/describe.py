@@ -147,15 +147,11 @@ def _spread(found: Mapping[str, float] | None) -> str | None:
 
 def _network(spec: Spec) -> str:
     """Name what decides a network's form and size."""
+    from hmx.networks.base import body_class  # loads torch
+
     options = spec.network
     facts = [f"{options.arch}, {options.strategy}, {spec.h} lead{'s' * (spec.h > 1)}"]
-    if options.trunk:
-        layers = ", ".join(map(str, options.trunk))
-        facts.append(f"{options.width} wide, 3 x 3 layers dilated by {layers}")
-    if options.arch == "convlstm":
-        size = f"{options.kernel} x {options.kernel}"
-        facts.append(f"{options.layers} x {options.hidden} cells of {size}")
-    return "; ".join(facts)
+    return "; ".join([*facts, *body_class(options.arch).describe(options)])
 
 
 def _sees(spec: Spec) -> str:

@@ -9,11 +9,12 @@ import torch
 from hmx.networks.forecaster import Channels, Forecaster, NetworkInputs
 from hmx.networks.options import ModelOptions
 from hmx.networks.quantile import TargetScale
+from hmx.networks.registry import NETWORKS
 from hmx.windows import Window
 from tests.make.cubes import fill, network_options
 
-# Every way to read the history, go ahead and share heads.
-KINDS: dict[str, dict[str, Any]] = {
+# Built-in networks in every way to read the history, go ahead and share heads.
+VARIANTS: dict[str, dict[str, Any]] = {
     "dilated, direct, shared": {"trunk": (1, 2), "history": 2},
     "dilated, direct, separate": {"trunk": (2,), "heads": "separate", "history": 3},
     "dilated, recursive": {"strategy": "recursive", "trunk": (1,), "history": 2},
@@ -29,6 +30,19 @@ KINDS: dict[str, dict[str, Any]] = {
         "history": 3, "layers": 2, "dilation": (1, 2),
     },
 }  # fmt: skip
+
+
+def kinds_of(arch: str) -> dict[str, dict[str, Any]]:
+    """Options of a network that the laws are tested on: its variants, or two that any has."""
+    own = {k: v for k, v in VARIANTS.items() if v.get("arch", "dilated") == arch}
+    return own or {
+        f"{arch}, direct": {"arch": arch, "trunk": (1, 2), "history": 2},
+        f"{arch}, recursive": {"arch": arch, "strategy": "recursive", "trunk": (1,), "history": 2},
+    }
+
+
+# Every network of the registry, so that a new one is tested unasked.
+KINDS = {kind: options for arch in NETWORKS.names() for kind, options in kinds_of(arch).items()}
 
 
 def options_of(kind: str, **changes: Any) -> ModelOptions:

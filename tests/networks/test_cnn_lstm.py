@@ -50,7 +50,7 @@ def test_a_tile_seen_at_once_gives_each_pixel_what_its_window_gives(kind: str) -
     assert isinstance(made, CnnLstm)
     side = made.options.window
     dynamic, static = tile(side + 3, side + 2)
-    features = made.see(dynamic, static, dense=True)[0].permute(2, 3, 0, 1)
+    features = made.features(dynamic, static, dense=True)[0].permute(2, 3, 0, 1)
     centre = made.centre(dynamic, static)[0].permute(1, 2, 0)
     assert features.shape[:2] == centre.shape[:2] == (4, 3)
     at_once = made.read(features.flatten(0, 1), centre.flatten(0, 1))
@@ -85,7 +85,7 @@ def test_static_bands_once_are_static_bands_of_every_step() -> None:
     assert isinstance(made, CnnLstm)
     first = made.convs[0]
     want = torch.nn.functional.conv2d(repeated[0], first.weight, first.bias)
-    torch.testing.assert_close(made._enter(dynamic, static), want)
+    torch.testing.assert_close(made.first_layer(dynamic, static), want)
 
 
 @pytest.mark.parametrize("arch", ["cnn_lstm", "refitted_covlstm"])

@@ -1,0 +1,155 @@
+"""Registry: the networks that ``arch`` can name, known without loading torch.
+
+A network is one file. A built-in one has a line in the tables at the end of this file. A
+network of another package is declared in that package's ``pyproject.toml``::
+
+    [project.entry-points."hmx.networks"]
+    unet = "my_package.unet:UNet"
+
+and any Python session can register one with :func:`hmx.networks.base.network`. Such a
+network is known to that process alone; a Dask worker finds it by its entry point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from hmx.errors import BadArgument, did_you_mean
+
+
+@dataclass
+class Registry:
+    """Classes by name: built in, registered by this process, or of an installed package.
+
+    Parameters
+    ----------
+    group : str
+        Entry-point group that other packages use.
+    built_in : mapping of str to str
+        ``module:Class`` by name. A module is imported when its class is used.
+    registered : dict
+        Classes that :meth:`add` has added.
+
+    Examples
+    --------
+    >>> NETWORKS.require("dilated")
+    'dilated'
+    """
+
+    group: str
+    built_in: Mapping[str, str]
+    registered: dict[str, type[Any]] = field(default_factory=dict)
+
+    @cached_property
+    def offered(self) -> dict[str, EntryPoint]:
+        """Entry points of installed packages by name; read once, as it scans all packages."""
+        # sorted, so that of two packages with one name the same one wins on every machine
+        found = sorted(entry_points(group=self.group), key=_package, reverse=True)
+        return {entry.name: entry for entry in found}
+
+    def names(self) -> tuple[str, ...]:
+        """Return all names, built-in ones first."""
+        return tuple(dict.fromkeys((*self.built_in, *self.registered, *sorted(self.offered))))
+
+    def require(self, name: str) -> str:
+        """Return a name that is known.
+
+        Raises
+        ------
+        ValueError
+            If no network has this name; the message lists those that exist.
+        """
+        # built-in names first: reading entry points takes longer than importing hmx
+        if name in self.built_in or name in self.registered or name in self.offered:
+            return name
+        *others, last = map(repr, self.names())
+        listed = f"{', '.join(others)} or {last}" if others else last
+        raise ValueError(f"must be {listed}.{did_you_mean(name, self.names())}")
+
+    def find(self, name: str) -> type[Any]:
+        """Import the class of a name.
+
+        Raises
+        ------
+        BadArgument
+            If there is none, or its package cannot be imported.
+        """
+        if name in self.registered:
+            return self.registered[name]
+        if name in self.built_in:
+            module, _, attribute = self.built_in[name].partition(":")
+            built: type[Any] = getattr(import_module(module), attribute)
+            return built
+        try:
+            self.require(name)
+        except ValueError as error:
+            raise BadArgument(f"arch={name!r}: {error}") from None
+        entry = self.offered[name]
+        try:
+            found: type[Any] = entry.load()
+        except Exception as error:  # an import runs any code, so it can fail in any way
+            raise BadArgument(
+                f"arch={name!r} comes from the package {_package(entry)!r} ({entry.value}), which "
+                f"cannot be loaded: {type(error).__name__}: {error}. Repair or uninstall "
+                f"{_package(entry)}, or choose another arch ({', '.join(self.built_in)})."
+            ) from error
+        if self.registered.get(name) is not found:
+            raise BadArgument(
+                f"arch={name!r} comes from the package {_package(entry)!r}, and {entry.value} is "
+                f"not registered under this name. Write @network({name!r}) above the class."
+            )
+        return found
+
+    def add(self, name: str, kind: type[Any]) -> None:
+        """Register a class.
+
+        Raises
+        ------
+        BadArgument
+            If another class has the name already.
+        """
+        path = f"{kind.__module__}:{kind.__qualname__}"
+        if name in self.built_in:
+            if self.built_in[name] != path:
+                raise BadArgument(
+                    f"arch={name!r} is built in ({self.built_in[name]}), and a bundle must mean "
+                    f"one network. Give {path} another name."
+                )
+            return
+        before = self.registered.get(name)
+        # a notebook cell that runs again defines the same class anew, and replaces it
+        if before is not None and f"{before.__module__}:{before.__qualname__}" != path:
+            raise BadArgument(
+                f"arch={name!r} is registered by {before.__module__}:{before.__qualname__}. "
+                f"Give {path} another name."
+            )
+        self.registered[name] = kind
+
+
+def _package(entry: EntryPoint) -> str:
+    """Name the installed package that declares an entry point."""
+    return entry.dist.name if entry.dist else entry.value
+
+
+# The networks of the forecast job; ``arch`` of a bundle names one, so a name never changes.
+NETWORKS = Registry(
+    "hmx.networks",
+    {
+        "dilated": "hmx.networks.dilated:Dilated",
+        "convlstm": "hmx.networks.convlstm:Recurrent",
+    },
+)
+
+# The networks of the map job.
+MAPPERS = Registry(
+    "hmx.mappers",
+    {
+        "cnn_lstm": "hmx.networks.cnn_lstm:CnnLstm",
+        "refitted_covlstm": "hmx.networks.cnn_lstm:CovLstm",
+    },
+)
