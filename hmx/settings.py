@@ -125,7 +125,7 @@ Nodata = Annotated[float, Field(allow_inf_nan=True)]  # NaN and infinities are w
 
 
 def require_whole_chunks(tile: int | None, chunk: int | None) -> None:
-    """Refuse a tile that is not a whole number of output chunks: two tasks would write one chunk."""
+    """Refuse a tile that is not a whole number of chunks: two tasks would write one chunk."""
     if tile and chunk and tile % chunk:
         whole = chunk * max(1, round(tile / chunk))
         raise ValueError(

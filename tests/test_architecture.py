@@ -69,18 +69,6 @@ def test_heavy_libraries_stay_at_home(source: Source) -> None:
         assert homes is None or source.room in homes, f"{source.name} imports {module}"
 
 
-@pytest.mark.parametrize("name", ["accessor", "soc_accessor"])
-def test_accessor_methods_are_one_call(name: str) -> None:
-    tree = ast.parse((ROOT / "hmx" / f"{name}.py").read_text(encoding="utf-8"))
-    accessor = next(n for n in tree.body if isinstance(n, ast.ClassDef))
-    for method in accessor.body:
-        if not isinstance(method, ast.FunctionDef) or method.name.startswith("_"):
-            continue
-        body = [n for n in method.body if not isinstance(n, ast.Expr | ast.ImportFrom)]
-        assert len(body) <= 4, f"{method.name} does work of its own"
-        assert not any(isinstance(n, ast.For | ast.While) for n in ast.walk(method)), method.name
-
-
 @every_file
 def test_functions_and_files_stay_small(source: Source) -> None:
     """A function is one thought of at most 60 lines; whoever calls it passes 12 things at most."""

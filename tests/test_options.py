@@ -8,8 +8,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hmx.errors import BadArgument, CatalogError
-from hmx.forecast.options import Fitting, ForecastOptions, TrainOptions, split_fitting
-from hmx.networks.options import ModelOptions
+from hmx.forecast.options import (
+    Backtesting,
+    Fitting,
+    Forecasting,
+    ForecastOptions,
+    TrainOptions,
+    split_fitting,
+)
+from hmx.mapping.options import MapChoices, MapFitting, MapOptions, MapTrainOptions
+from hmx.networks.options import MapperOptions, ModelOptions
+from hmx.points.options import PointsOptions
 from hmx.settings import parse
 
 
@@ -169,6 +178,21 @@ def test_keywords_of_train_are_options_and_their_defaults_hold():
     known = {**ModelOptions.model_fields, **TrainOptions.model_fields}
     assert set(Fitting.__annotations__) <= set(known)
     assert set(known) - set(Fitting.__annotations__) == {"history", "h", "seed"}
+
+
+def test_keywords_of_a_mapper_and_of_maps_are_options_too():
+    kinds = (PointsOptions, MapperOptions, MapTrainOptions)
+    known = {name for kind in kinds for name in kind.model_fields}
+    assert known - set(MapFitting.__annotations__) == {"target", "window", "seed"}
+    other = {"loss_type", "loss_alpha", "target_transform", "num_runs"}
+    assert set(MapFitting.__annotations__) - known == {"split", "track", "init_from"} | other
+    assert set(MapChoices.__annotations__) == {*MapOptions.model_fields, "year"}
+    assert set(Forecasting.__annotations__) == set(ForecastOptions.model_fields) - {"h"}
+    own = {"target", "static", "dynamic", "history", "seed"}
+    assert set(Backtesting.__annotations__) ^ set(Fitting.__annotations__) == own | {
+        "fold",
+        "folds",
+    }
 
 
 @pytest.mark.parametrize("kind", [ModelOptions, TrainOptions, ForecastOptions])

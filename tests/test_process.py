@@ -118,7 +118,7 @@ def products(models: dict[str, Any], folder: Path) -> dict[str, Any]:
         "cube": cube.load(),
         "forecast": fc,
         "series": fc.hm.with_history(ds),
-        "map": soc_map(land, models["soc"], level=80).load(),
+        "map": soc_map(land, model=models["soc"], level=80).load(),
         "files": [file.name for file in export_cog(fc, folder / "cog")],
     }
 

@@ -1,14 +1,15 @@
-"""Jobs and plans for an xarray object in hand, without a catalog.
+"""What ``ds.hm`` does, as plain functions: train, forecast, forecast into a store, plan.
 
-A job reads its cube from the store itself, so the object must *be* a store: as
-opened, whole and untouched. What was edited, cropped or computed is not, and is
-never taken for the store it came from.
+A job reads its cube from the store itself, so the object must *be* a store: as opened,
+whole and unchanged. An object that was edited, cropped or computed is never taken for
+the store that it came from.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import xarray as xr
 
@@ -18,123 +19,265 @@ from hmx.engine.lazy import lay
 from hmx.engine.plan import Plan, plan
 from hmx.engine.region import Region
 from hmx.engine.stores import run_order, section_of, store_of
+from hmx.errors import NotTrained
 from hmx.files.paths import absolute
 from hmx.forecast.bundle import Bundle
-from hmx.forecast.options import ForecastOptions
+from hmx.forecast.options import Fitting, Forecasting, ForecastOptions, split_fitting
 from hmx.forecast.order import ForecastRun
 from hmx.independent import independent
+from hmx.networks.options import Precision
 from hmx.progress import Progress
 from hmx.settings import parse
 
 
-def forecast_to_zarr(
+def train(
     obj: Cubelike,
-    path: str | Path,
-    model: Bundle | str | Path,
+    target: str | None = None,
     *,
-    region: Region = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    overwrite: bool = False,
+    static: Sequence[str] | None = None,
+    dynamic: Sequence[str] | None = None,
+    future: Sequence[str] | None = None,
+    history: int = 3,
+    h: int = 4,
+    seed: int = 0,
+    out: str | Path | None = None,
     progress: Progress = Progress(),
-    **options: Any,
-) -> xr.Dataset:
-    """Forecast a stored cube into a store, as a job that can be gone on with.
-
-    Parameters
-    ----------
-    obj : Dataset
-        From :func:`hmx.open_cube`, untouched.
-    path : str or Path
-        Store to write.
-    model : Bundle or path
-        From ``train`` or :func:`hmx.load`.
-    region : box, slices, GeoJSON or GeoDataFrame, optional
-        Part to forecast.
-    workers : int, optional
-        Worker processes. Default: this process.
-    scheduler : str, optional
-        Address of a Dask scheduler.
-    overwrite : bool
-        Replace another forecast of hmx at ``path``.
-    progress : Progress
-        For progress.
-    **options
-        Fields of :class:`hmx.forecast.options.ForecastOptions`.
-
-    Returns
-    -------
-    Dataset
-        The finished store, opened.
-
-    Raises
-    ------
-    CubeError
-        If ``obj`` is not a store as it was opened.
-    HmxError
-        As :func:`hmx.engine.job.run` and :func:`hmx.forecast.api.forecast`.
-    """
-    store = absolute(path)
-    chosen = adopt(parse(ForecastOptions, options), store)
-    order = ForecastRun.of(obj, model, chosen, region=region)
-    section = section_of(workers=workers, scheduler=scheduler)
-    return run_order(order, obj, store, section, overwrite=overwrite, progress=progress)
-
-
-def plan_forecast(
-    obj: Cubelike,
-    model: Bundle | str | Path,
-    *,
-    region: Region = None,
-    workers: int | None = None,
-    **options: Any,
-) -> Plan:
-    """Plan a forecast of any cube; only of a store can empty tiles be told beforehand.
+    **options: Unpack[Fitting],
+) -> Bundle:
+    """Fit a forecaster to a cube.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         The cube.
-    model : Bundle or path
-        From ``train`` or :func:`hmx.load`.
-    region : box, slices, GeoJSON or GeoDataFrame, optional
-        Part to forecast.
-    workers : int, optional
-        Worker processes of this machine that will share it.
+    target : str, optional
+        Variable to predict. Default: ``hm``, or the only one with time.
+    static, dynamic : sequence of str, optional
+        Covariates without and with time. Default: what the catalog that
+        made the cube names; of a DataArray, its (y, x) coordinates.
+    future : sequence of str, optional
+        Dynamic covariates that are known ahead and read at each lead. The others stay
+        at their last known value, and so do these beyond theirs. Default: those whose
+        catalog has ``future: true``. The cube's time axis may then continue beyond
+        the last map of the target, which ``ds["hm"].attrs["observed_until"]``
+        names (a year or an ISO date).
+    history : int
+        Past steps the model sees, the origin included.
+    h : int
+        Leads trained for.
+    seed : int
+        Same seed and data, same weights.
+    out : str or Path, optional
+        Folder to save the model in.
+    progress : Progress
+        Where progress goes. Default: standard error from ``ds.hm``, else nowhere.
     **options
-        Fields of :class:`hmx.forecast.options.ForecastOptions`.
+        Any field of :class:`hmx.networks.options.ModelOptions` and
+        :class:`hmx.forecast.options.TrainOptions`, such as ``epochs=5``,
+        ``hidden=32`` or ``device="cuda"``.
+
+    Returns
+    -------
+    Bundle
+        The model. ``ds.hm`` remembers it for ``ds.hm.forecast``.
+
+    Raises
+    ------
+    BadArgument, CubeError, MissingVariable, OutputExists
+        With what was given, the rule and what to type.
+
+    Examples
+    --------
+    >>> model = ds.hm.train(static=["elevation"], out="models/demo")  # doctest: +SKIP
     """
-    order = ForecastRun.of(obj, model, parse(ForecastOptions, options), region=region)
-    return plan(order, order.inventory(store_of(obj, order.cube)), section_of(workers=workers))
+    from hmx.forecast.train.recipe import TrainSetup
+    from hmx.forecast.train.train import train as fit_setup  # loads Lightning
+
+    network, fit = split_fitting({"history": history, "h": h, "seed": seed, **options})
+    setup = TrainSetup(target, dynamic, static, network, fit, future=future)
+    return fit_setup(obj, setup, out=out, progress=progress)
 
 
 @independent
 def forecast(
-    obj: Cubelike, model: Bundle | str | Path, *, region: Region = None, **options: Any
+    obj: Cubelike,
+    h: int = 4,
+    *,
+    model: Bundle | str | Path | None = None,
+    level: Sequence[float] | float = (),
+    quantiles: Sequence[float] | float = (),
+    exceed: Sequence[float] | float = (),
+    region: Region = None,
+    tile: int = 512,
+    precision: Precision = "float32",
+    device: str = "auto",
 ) -> Cubelike:
-    """Forecast the next steps of a cube, lazily.
+    """Forecast the next ``h`` steps, lazily.
+
+    Nothing is read or computed until the result is, and then only the tiles under
+    the part that is used.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         A cube with the model's variables, on pixels of the model's size.
-    model : Bundle or path
-        From ``train`` or :func:`hmx.load`.
+    h : int
+        Leads, in steps of the cube's cadence.
+    model : Bundle or path, optional
+        From ``train`` or :func:`hmx.load`. Default: the one that ``ds.hm`` trained.
+    level : float or sequence of float
+        Central prediction intervals, percent, e.g. ``[80, 95]``: adds
+        ``hm_lo_80``, ``hm_hi_80`` ... Only on a Dataset.
+    quantiles : float or sequence of float
+        Between 0 and 1: adds ``hm_quantile`` with a ``quantile`` dimension.
+    exceed : float or sequence of float
+        Thresholds in the target's units: adds ``hm_exceedance``, the probability
+        of more than each, with a ``threshold`` dimension.
     region : box, slices, GeoJSON or GeoDataFrame, optional
-        Part to forecast; equals the crop of the full forecast.
-    **options
-        Fields of :class:`hmx.forecast.options.ForecastOptions`.
+        Part to forecast: equals the crop of the full forecast.
+    tile : int
+        Side of a tile and of the result's chunks, px; does not change the result.
+    precision : {"float32", "bfloat16", "auto", "float64"}
+        ``auto``: bfloat16 where the hardware has it and an audit allows it.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Returns
     -------
     Dataset or DataArray
-        As ``obj`` came; dask-backed, float32, NaN where the origin has no data.
+        ``hm`` (time, y, x): mean of the predictive distribution, float32,
+        in the units, grid, CRS and names of the cube; NaN exactly where the
+        origin has no data. With ``lead(time)`` and
+        ``forecast_reference_time``; a Dataset also has ``quality`` (y, x).
+
+    Raises
+    ------
+    NotTrained
+        Without ``model`` on an object that did not train.
+    BadArgument, BundleError, CubeError, MissingVariable
+        If options, model and cube do not fit.
+
+    Examples
+    --------
+    >>> fc = ds.hm.forecast(h=4, model="models/demo", level=[80, 95])  # doctest: +SKIP
+    """
+    options = {
+        "h": h, "level": level, "quantiles": quantiles, "exceed": exceed, "tile": tile,
+        "precision": precision, "device": device,
+    }  # fmt: skip
+    return lay(_run(obj, model, parse(ForecastOptions, options), region))
+
+
+def forecast_to_zarr(
+    obj: Cubelike,
+    path: str | Path,
+    h: int = 4,
+    *,
+    model: Bundle | str | Path | None = None,
+    region: Region = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = Progress(),
+    **options: Unpack[Forecasting],
+) -> xr.Dataset:
+    """Forecast into a Zarr store, tile by tile, as a job that survives being stopped.
+
+    Run it again after an interruption: the tiles in its ledger are kept.
+
+    Parameters
+    ----------
+    obj : Dataset
+        From :func:`hmx.open_cube`, unchanged.
+    path : str or Path
+        Store to write; its ledger lies beside it.
+    h, model, region
+        As in :func:`forecast`.
+    workers, scheduler : int, str, optional
+        Worker processes, or the address of a Dask scheduler, ``tcp://host:8786``.
+        Default: this process.
+    overwrite : bool
+        Replace another forecast of hmx at ``path``.
+    progress : Progress
+        Where progress goes. Default: standard error from ``ds.hm``, else nowhere.
+    **options
+        ``level``, ``quantiles``, ``exceed``, ``tile``, ``chunk``, ``precision`` and
+        ``device``, as in :class:`hmx.forecast.options.ForecastOptions`.
+
+    Returns
+    -------
+    Dataset
+        The finished store, opened lazily.
+
+    Raises
+    ------
+    CubeError
+        If the object is not a store as :func:`hmx.open_cube` opened it.
+    OutputExists, OutputBusy, OutputFailed, JobFailed
+        If the path is taken, in use or cannot be written, or tiles failed.
+
+    Examples
+    --------
+    >>> fc = ds.hm.forecast_to_zarr("fc.zarr", h=4, level=80)  # doctest: +SKIP
+    """
+    store = absolute(path)
+    wanted = adopt(parse(ForecastOptions, {"h": h, **options}), store)
+    section = section_of(workers=workers, scheduler=scheduler)
+    run = _run(obj, model, wanted, region)
+    return run_order(run, obj, store, section, overwrite=overwrite, progress=progress)
+
+
+def plan_forecast(
+    obj: Cubelike,
+    h: int = 4,
+    *,
+    model: Bundle | str | Path | None = None,
+    region: Region = None,
+    workers: int | None = None,
+    **options: Unpack[Forecasting],
+) -> Plan:
+    """Estimate what a forecast would cost: tiles, halo, bytes, memory and time.
+
+    Runs one tile to time it; print the result to read it. Empty tiles are left out of the
+    estimate only if the cube is a Zarr store.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        The cube.
+    h, model, region
+        As in :func:`forecast`.
+    workers : int, optional
+        Worker processes of this machine that will share it.
+    **options
+        As in :func:`forecast_to_zarr`.
+
+    Returns
+    -------
+    hmx.engine.plan.Plan
+        With ``as_dict()`` for machines.
 
     Raises
     ------
     BadArgument
-        If an option is impossible.
-    BundleError, CubeError, MissingVariable
-        If the model and the cube do not fit.
+        If tiles do not fit into memory, or are not a whole number of chunks.
+
+    Examples
+    --------
+    >>> print(ds.hm.plan(h=4, model="models/demo"))  # doctest: +SKIP
     """
-    return lay(ForecastRun.of(obj, model, parse(ForecastOptions, options), region=region))
+    run = _run(obj, model, parse(ForecastOptions, {"h": h, **options}), region)
+    return plan(run, run.inventory(store_of(obj, run.cube)), section_of(workers=workers))
+
+
+def _run(
+    obj: Cubelike, model: Bundle | str | Path | None, options: ForecastOptions, region: Region
+) -> ForecastRun:
+    """Check a request against its cube; without a model there is nothing to run."""
+    if model is None:
+        raise NotTrained(
+            "this object has not trained a model. Pass one: forecast(h=4, "
+            "model='models/demo'), or call train() on this very object first "
+            "(ds['hm'] is a new object each time)."
+        )
+    return ForecastRun.of(obj, model, options, region=region)

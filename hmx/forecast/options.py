@@ -191,8 +191,8 @@ class ForecastOptions(Options):
         return self
 
 
-class Fitting(TypedDict, total=False):
-    """Keyword options of ``train`` beside its named ones; see the classes above."""
+class Refitting(TypedDict, total=False):
+    """Keyword options of a fit whose folds are decided elsewhere; see the classes above."""
 
     arch: Arch
     strategy: Strategy
@@ -224,8 +224,6 @@ class Fitting(TypedDict, total=False):
     validation: float
     calibration: float
     test: float
-    fold: int
-    folds: int
     block: int
     buffer: int
     final: bool
@@ -236,6 +234,23 @@ class Fitting(TypedDict, total=False):
     parallel: str
     devices: int
     num_nodes: int
+
+
+class Fitting(Refitting, total=False):
+    """Keyword options of ``train`` beside its named ones."""
+
+    fold: int
+    folds: int
+
+
+class Backtesting(Refitting, total=False):
+    """Keyword options of ``backtest`` beside its named ones."""
+
+    target: str
+    static: Sequence[str]
+    dynamic: Sequence[str]
+    history: int
+    seed: int
 
 
 class Forecasting(TypedDict, total=False):

@@ -1,13 +1,14 @@
-"""Maps: lazily as xarray, into a store as a job, and what they will cost.
+"""What ``ds.soc`` does, as plain functions: train, evaluate, map, map into a store, plan.
 
-As :mod:`hmx.engine.lazy` and :mod:`hmx.forecast.api` for forecasts, on the same
-machinery: one task per tile, true pixels around it, nothing read until asked.
+Maps run on the machinery of forecasts (:mod:`hmx.engine`): one task per tile, true pixels
+around it, nothing read until it is used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import xarray as xr
 
@@ -17,18 +18,155 @@ from hmx.engine.lazy import lay
 from hmx.engine.plan import Plan, plan
 from hmx.engine.region import Region
 from hmx.engine.stores import run_order, section_of, store_of
+from hmx.errors import NotTrained
 from hmx.files.paths import absolute
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
-from hmx.mapping.options import MapOptions
+from hmx.mapping.evaluate.scorecard import MapScorecard
+from hmx.mapping.options import (
+    MapChoices,
+    MapFitting,
+    MapOptions,
+    MapScoreOptions,
+    MapTiling,
+    split_mapping,
+)
 from hmx.mapping.order import MapRun
+from hmx.mapping.train.recipe import MapTrainSetup
+from hmx.points.options import PointsOptions
 from hmx.progress import Progress
 from hmx.settings import parse
+from hmx.splits.options import SplitOptions
+
+
+def train(
+    obj: Cubelike,
+    points: Any,
+    target: str = "soc",
+    *,
+    window: int = 5,
+    dynamic: Sequence[str] | None = None,
+    static: Sequence[str] | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: Progress = Progress(),
+    **options: Unpack[MapFitting],
+) -> MapBundle:
+    """Fit a mapper to samples of a quantity.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Bands with and without time on one grid.
+    points : DataFrame, GeoDataFrame, str or Path
+        Samples: a table, or the path of a CSV, GeoPackage or other vector file.
+    target : str
+        Column of the sampled quantity.
+    window : int
+        Odd side of the window around a point, px.
+    dynamic, static : sequence of str, optional
+        Bands with and without time. Default: all.
+    seed : int
+        Same seed, points and cube, same weights.
+    out : str or Path, optional
+        Folder to save the model in.
+    progress : Progress
+        Where progress goes. Default: standard error from ``ds.soc``, else nowhere.
+    **options
+        Of the points: ``x``, ``y``, ``crs``, ``date``, ``site``, ``where``,
+        ``units``, ``valid_range``, ``layer``, ``min_valid``, ``separator``,
+        ``decimal``, ``encoding``, ``missing``, ``id``
+        (:class:`hmx.points.options.PointsOptions`). Of network and fit: fields of
+        :class:`hmx.networks.options.MapperOptions` and
+        :class:`hmx.mapping.options.MapTrainOptions`, such as ``runs=5``,
+        ``blend=0.5`` or ``transform="log1p"``. ``split="random"`` or
+        ``split={"method": "blocks", "block_km": 20}``, fields of
+        :class:`hmx.splits.options.SplitOptions`;
+        ``init_from="models/elsewhere"``; ``track={"wandb": "offline"}``.
+
+    Returns
+    -------
+    MapBundle
+        The model. ``ds.soc`` remembers it for ``ds.soc.map``.
+
+    Raises
+    ------
+    BadArgument, CubeError, MissingVariable, NotEnoughData, SourceError, OutputExists
+        With what was given, the rule and what to type.
+
+    Examples
+    --------
+    >>> model = ds.soc.train("points.csv", crs="EPSG:4326")  # doctest: +SKIP
+    """
+    from hmx.mapping.train.train import train as fit_setup  # loads Lightning
+
+    named = {"target": target, "window": window, "seed": seed}
+    setup = _setup({**named, **options}, dynamic=dynamic, static=static)
+    return fit_setup(obj, points, setup, out=out, progress=progress)
+
+
+def evaluate(
+    obj: Cubelike,
+    points: Any,
+    target: str = "soc",
+    *,
+    window: int = 5,
+    dynamic: Sequence[str] | None = None,
+    static: Sequence[str] | None = None,
+    seed: int = 0,
+    beside: Sequence[str] = ("random",),
+    level: Sequence[float] | float = (50, 80, 90),
+    out: str | Path | None = None,
+    progress: Progress = Progress(),
+    **options: Unpack[MapFitting],
+) -> MapScorecard:
+    """Score a way to make a mapper on samples that it has not seen.
+
+    Parameters
+    ----------
+    obj, points, target, window, dynamic, static, seed, progress
+        As in :func:`train`.
+    beside : sequence of str
+        Ways of splitting the samples that are reported in addition to ``split``.
+    level : float or sequence of float
+        Central intervals whose coverage is reported, percent.
+    out : str or Path, optional
+        Folder of the scorecard.
+    **options
+        As in :func:`train`.
+
+    Returns
+    -------
+    MapScorecard
+        ``print`` it; ``.verdict`` is one sentence on what to use; ``.save`` and
+        ``.load`` keep it. A current scorecard in ``out`` is read, not made again.
+
+    Raises
+    ------
+    BadArgument, CubeError, MissingVariable, NotEnoughData, SourceError, OutputExists
+        With what was given, the rule and what to type.
+
+    Examples
+    --------
+    >>> print(ds.soc.evaluate("points.csv", crs="EPSG:4326"))  # doctest: +SKIP
+    """
+    from hmx.mapping.evaluate.score import score  # loads Lightning
+
+    named = {"target": target, "window": window, "seed": seed}
+    setup = _setup({**named, **options}, dynamic=dynamic, static=static)
+    scored = parse(MapScoreOptions, {"beside": beside, "level": level})
+    return score(obj, points, setup, scored, out=out, progress=progress)
 
 
 @independent
 def soc_map(
-    obj: Cubelike, model: MapBundle | str | Path, *, region: Region = None, **options: Any
+    obj: Cubelike,
+    *,
+    model: MapBundle | str | Path | None = None,
+    level: Sequence[float] | float = (),
+    time: int | str | None = None,
+    region: Region = None,
+    **options: Unpack[MapTiling],
 ) -> xr.Dataset:
     """Map what was sampled, wall to wall, lazily.
 
@@ -36,28 +174,39 @@ def soc_map(
     ----------
     obj : Dataset or DataArray
         A cube with the model's bands, on pixels of the model's size.
-    model : MapBundle or path
-        From ``train`` or :func:`hmx.load`.
+    model : MapBundle or path, optional
+        From ``train`` or :func:`hmx.load`. Default: the one that ``ds.soc`` trained.
+    level : float or sequence of float
+        Central prediction intervals, percent: adds ``soc_lo_90``, ``soc_hi_90`` ...
+    time : int or str, optional
+        Date of the map, of a calendar: a year or an ISO date; ``year`` means the same.
+        Default: the last step.
     region : box, slices, GeoJSON or GeoDataFrame, optional
-        Part to map; equals the crop of the full map.
+        Part to map: equals the crop of the full map.
     **options
-        Fields of :class:`hmx.mapping.options.MapOptions`.
+        ``tile``, ``chunk`` and ``device`` (:class:`hmx.mapping.options.MapOptions`).
 
     Returns
     -------
     Dataset
-        Dask-backed; the target and the ends of its intervals (y, x), float32, NaN where
-        too little is known; ``dissimilarity`` and ``applicable`` where the model knows
-        what it was trained on; ``quality``. A map of a calendar has a scalar ``time``.
+        ``soc`` (y, x), float32, in the units of the points, dask-backed; NaN where too
+        little is known. ``dissimilarity`` and ``applicable`` show where the land is like
+        that of the samples; ``quality`` where covariates are missing. A map of a calendar
+        has a scalar ``time``.
 
     Raises
     ------
-    BadArgument, NotEnoughData
-        If an option is impossible, or the cube lacks the steps up to the date.
-    BundleError, CubeError, MissingVariable
-        If the model and the cube do not fit.
+    NotTrained
+        Without ``model`` on an object that did not train.
+    BadArgument, BundleError, CubeError, MissingVariable, NotEnoughData
+        If options, model and cube do not fit.
+
+    Examples
+    --------
+    >>> soil = ds.soc.map(model="models/soc", level=[90])  # doctest: +SKIP
     """
-    result = lay(MapRun.of(obj, model, parse(MapOptions, options), region=region))
+    given = {"level": level, **options, **({} if time is None else {"time": time})}
+    result = lay(_run(obj, model, parse(MapOptions, given), region))
     assert isinstance(result, xr.Dataset)
     return result
 
@@ -65,79 +214,126 @@ def soc_map(
 def map_to_zarr(
     obj: Cubelike,
     path: str | Path,
-    model: MapBundle | str | Path,
     *,
+    model: MapBundle | str | Path | None = None,
     region: Region = None,
     workers: int | None = None,
     scheduler: str | None = None,
     overwrite: bool = False,
     progress: Progress = Progress(),
-    **options: Any,
+    **options: Unpack[MapChoices],
 ) -> xr.Dataset:
-    """Map a stored cube into a store, as a job that can be gone on with.
+    """Map into a Zarr store, tile by tile, as a job that survives being stopped.
 
     Parameters
     ----------
     obj : Dataset
-        From :func:`hmx.open_cube`, untouched.
+        From :func:`hmx.open_cube`, unchanged.
     path : str or Path
-        Store to write.
-    model : MapBundle or path
-        From ``train`` or :func:`hmx.load`.
-    region : box, slices, GeoJSON or GeoDataFrame, optional
-        Part to map.
-    workers : int, optional
-        Worker processes. Default: this process.
-    scheduler : str, optional
-        Address of a Dask scheduler.
+        Store to write; its ledger lies beside it.
+    model, region
+        As in :func:`soc_map`.
+    workers, scheduler : int, str, optional
+        Worker processes, or the address of a Dask scheduler. Default: this process.
     overwrite : bool
         Replace another map of hmx at ``path``.
     progress : Progress
-        For progress.
+        Where progress goes. Default: standard error from ``ds.soc``, else nowhere.
     **options
-        Fields of :class:`hmx.mapping.options.MapOptions`.
+        ``level``, ``time``, ``tile``, ``chunk`` and ``device``, as in
+        :class:`hmx.mapping.options.MapOptions`.
 
     Returns
     -------
     Dataset
-        The finished store, opened.
+        The finished store, opened lazily.
 
     Raises
     ------
     CubeError
-        If ``obj`` is not a store as it was opened.
-    HmxError
-        As :func:`hmx.engine.job.run` and :func:`soc_map`.
+        If the object is not a store as :func:`hmx.open_cube` opened it.
+    OutputExists, OutputBusy, OutputFailed, JobFailed
+        If the path is taken, in use or cannot be written, or tiles failed.
+
+    Examples
+    --------
+    >>> soil = ds.soc.map_to_zarr("soc.zarr", model="models/soc")  # doctest: +SKIP
     """
     store = absolute(path)
-    chosen = adopt(parse(MapOptions, options), store)
-    order = MapRun.of(obj, model, chosen, region=region)
+    wanted = adopt(parse(MapOptions, options), store)
     section = section_of(workers=workers, scheduler=scheduler)
-    return run_order(order, obj, store, section, overwrite=overwrite, progress=progress)
+    run = _run(obj, model, wanted, region)
+    return run_order(run, obj, store, section, overwrite=overwrite, progress=progress)
 
 
 def plan_map(
     obj: Cubelike,
-    model: MapBundle | str | Path,
     *,
+    model: MapBundle | str | Path | None = None,
     region: Region = None,
     workers: int | None = None,
-    **options: Any,
+    **options: Unpack[MapChoices],
 ) -> Plan:
-    """Plan a map of any cube; only of a store can empty tiles be told beforehand.
+    """Estimate what a map would cost: tiles, halo, bytes, memory and time.
+
+    Empty tiles are left out of the estimate only if the cube is a Zarr store.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         The cube.
-    model : MapBundle or path
-        From ``train`` or :func:`hmx.load`.
-    region : box, slices, GeoJSON or GeoDataFrame, optional
-        Part to map.
+    model, region
+        As in :func:`soc_map`.
     workers : int, optional
         Worker processes of this machine that will share it.
     **options
-        Fields of :class:`hmx.mapping.options.MapOptions`.
+        As in :func:`map_to_zarr`.
+
+    Returns
+    -------
+    hmx.engine.plan.Plan
+        With ``as_dict()`` for machines.
+
+    Examples
+    --------
+    >>> print(ds.soc.plan(model="models/soc"))  # doctest: +SKIP
     """
-    order = MapRun.of(obj, model, parse(MapOptions, options), region=region)
-    return plan(order, order.inventory(store_of(obj, order.cube)), section_of(workers=workers))
+    run = _run(obj, model, parse(MapOptions, options), region)
+    return plan(run, run.inventory(store_of(obj, run.cube)), section_of(workers=workers))
+
+
+def _run(
+    obj: Cubelike, model: MapBundle | str | Path | None, options: MapOptions, region: Region
+) -> MapRun:
+    """Check a request against its cube; without a model there is nothing to run."""
+    if model is None:
+        raise NotTrained(
+            "this object has not trained a mapper. Pass one: map(model='models/soc'), or call "
+            "train() on this very object first."
+        )
+    return MapRun.of(obj, model, options, region=region)
+
+
+def _setup(
+    given: Mapping[str, Any], *, dynamic: Sequence[str] | None, static: Sequence[str] | None
+) -> MapTrainSetup:
+    """Sort keyword options by whose they are: points, split, tracking, network and fit."""
+    from hmx.training.tracking import TrackSection  # loads Lightning
+
+    options = dict(given)
+    split = options.pop("split", {})
+    split = parse(SplitOptions, {"method": split} if isinstance(split, str) else split)
+    track = parse(TrackSection, options.pop("track", {})).model_dump()
+    start = options.pop("init_from", None)
+    table = {name: options.pop(name) for name in PointsOptions.model_fields if name in options}
+    network, fit = split_mapping(options)
+    return MapTrainSetup(
+        parse(PointsOptions, table),
+        network,
+        fit,
+        split,
+        track=track,
+        init_from=None if start is None else str(start),
+        dynamic=dynamic,
+        static=static,
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -229,6 +230,84 @@ class MapScoreOptions(Options):
         if not levels:  # the tables of a scorecard have a row for each level
             raise ValueError("a level is a percentage between 0 and 100. Try 80.")
         return levels
+
+
+class MapFitting(TypedDict, total=False):
+    """Keyword options of a mapper's ``train``: points, network, fit, split."""
+
+    x: str
+    y: str
+    crs: Any
+    date: str
+    site: str
+    where: str | Sequence[str]
+    units: str
+    valid_range: tuple[float, float]
+    layer: str
+    min_valid: float
+    separator: str
+    decimal: Literal[".", ","]
+    encoding: str
+    missing: float | str | Sequence[float | str]
+    id: str
+    arch: Literal["cnn_lstm", "refitted_covlstm"]
+    history: int
+    widths: Sequence[int]
+    hidden: int
+    layers: int
+    bidirectional: bool
+    attention: Sequence[Literal["temporal", "spatial"]]
+    pool: Sequence[int]
+    coarse: Sequence[int]
+    skip: bool
+    dropout: float
+    knots: Sequence[float]
+    loss: Loss
+    alpha: float
+    sigma: float
+    sigma_relative: float
+    transform: TargetTransform
+    bias_correction: Literal["none", "ratio"]
+    balance: int
+    augment: bool
+    epochs: int
+    batch: int
+    lr: float
+    weight_decay: float
+    clip: float
+    validation: float
+    patience: int
+    inner: int
+    blend: float
+    runs: int
+    ensemble: bool
+    device: str
+    parallel: str
+    devices: int
+    num_nodes: int
+    loss_type: Loss
+    loss_alpha: float
+    target_transform: TargetTransform
+    num_runs: int
+    split: str | Mapping[str, Any]
+    track: Mapping[str, Any]
+    init_from: str | Path
+
+
+class MapTiling(TypedDict, total=False):
+    """Keyword options of a lazy map beside its named ones; see :class:`MapOptions`."""
+
+    year: int | str
+    tile: int
+    chunk: int
+    device: str
+
+
+class MapChoices(MapTiling, total=False):
+    """Keyword options of a planned or stored map; see :class:`MapOptions`."""
+
+    level: Sequence[float] | float
+    time: int | str
 
 
 def split_mapping(options: Mapping[str, Any]) -> tuple[MapperOptions, MapTrainOptions]:

@@ -137,7 +137,7 @@ def real_map(*, turns: int) -> dict[str, Any]:
     """Map a real country with one network, from rasters in memory."""
     ds = country()
     model = make_mapper(ds, widths=MapperOptions().widths, hidden=MapperOptions().hidden)
-    took = min(clock(lambda: soc_map(ds, model)["soc"].values) for _ in range(turns))
+    took = min(clock(lambda: soc_map(ds, model=model)["soc"].values) for _ in range(turns))
     return {"pixels": f"{ds.sizes['y']} x {ds.sizes['x']} px", "seconds_per_member": took}
 
 

@@ -32,7 +32,7 @@ def predict(
     target : str
         Variable that is predicted.
     """
-    fc = forecast(past, bundle, h=max(leads), quantiles=FINE)
+    fc = forecast(past, model=bundle, h=max(leads), quantiles=FINE)
     assert isinstance(fc, xr.Dataset)
     done = fc.compute(scheduler="synchronous")
     at = [lead - 1 for lead in leads]

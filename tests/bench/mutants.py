@@ -81,7 +81,7 @@ def _models(folder: Path) -> list[tuple[Path, str, Callable[[Path], object]]]:
         return cube.hm.forecast(h=2, model=path, tile=32).load()
 
     def soil(path: Path) -> object:
-        return soc_map(land, path, level=90).load()
+        return soc_map(land, model=path, level=90).load()
 
     made: list[tuple[Any, Callable[[Path], object]]] = [
         (make_bundle(cube, calibrated=True, members=2), forecast),

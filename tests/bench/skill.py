@@ -222,7 +222,7 @@ def cost_of(past: xr.Dataset, bundle: Bundle, h: int, *, turns: int = 2) -> Fact
     torch.set_num_threads(1)
     for _ in range(turns):
         start = time.process_time()  # one thread does it all, whoever else is at work
-        forecast(past, bundle, h=h)["hm"].compute(scheduler="synchronous")
+        forecast(past, model=bundle, h=h)["hm"].compute(scheduler="synchronous")
         seconds.append(time.process_time() - start)
     torch.set_num_threads(threads)
     rate = pixels / min(seconds)

@@ -106,7 +106,7 @@ def subjects(folder: Path) -> dict[str, Subject]:
             },
         ),
         "bands": Subject(
-            bands, {"map": lambda: values(soc_map(hmx.open_cube(bands), mapper, **MAP))}
+            bands, {"map": lambda: values(soc_map(hmx.open_cube(bands), model=mapper, **MAP))}
         ),
         "forecast": Subject(
             Path(forecast), {"open": lambda: values(hmx.open_cube(forecast))}, make_forecast

@@ -47,7 +47,7 @@ def mapper(covariates: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def whole(covariates: xr.Dataset, mapper: MapBundle) -> xr.Dataset:
-    return soc_map(covariates, mapper, level=[50, 90]).load()
+    return soc_map(covariates, model=mapper, level=[50, 90]).load()
 
 
 def samples_at(rows: Any, columns: Any, step: int) -> Samples:
@@ -74,7 +74,7 @@ def test_a_map_has_the_grid_of_the_cube_and_the_names_of_the_target(
 
 
 def test_nothing_is_computed_until_asked(covariates: xr.Dataset, mapper: MapBundle) -> None:
-    lazy = soc_map(covariates.chunk(), mapper, level=90)
+    lazy = soc_map(covariates.chunk(), model=mapper, level=90)
     assert all(dask.is_dask_collection(v.data) for v in lazy.data_vars.values())
 
 
@@ -82,7 +82,7 @@ def test_nothing_is_computed_until_asked(covariates: xr.Dataset, mapper: MapBund
 def test_tiles_of_any_size_give_the_same_map(
     covariates: xr.Dataset, mapper: MapBundle, whole: xr.Dataset, tile: int
 ) -> None:
-    tiled = soc_map(covariates, mapper, level=[50, 90], tile=tile).load()
+    tiled = soc_map(covariates, model=mapper, level=[50, 90], tile=tile).load()
     for name in whole.data_vars:
         np.testing.assert_allclose(tiled[name], whole[name], rtol=0, atol=1e-5 * RANGE)
     np.testing.assert_array_equal(tiled["quality"], whole["quality"])
@@ -104,7 +104,7 @@ def test_the_map_at_a_sample_is_the_network_on_its_window(
     with torch.inference_mode():
         found = network(torch.from_numpy(windows.dynamic), torch.from_numpy(windows.static))
     expected = np.clip(central(found[:, 0].numpy(), mapper.target), 0, RANGE)
-    mapped = soc_map(covariates, mapper, tile=20)["soc"].values[rows, columns]
+    mapped = soc_map(covariates, model=mapper, tile=20)["soc"].values[rows, columns]
     known = np.isfinite(mapped)
     assert 30 < known.sum() < 60
     np.testing.assert_allclose(mapped[known], expected[known], rtol=0, atol=1e-5 * RANGE)
@@ -117,7 +117,7 @@ def test_a_region_is_the_crop_of_the_whole(
     covariates: xr.Dataset, mapper: MapBundle, whole: xr.Dataset, rows: Any, columns: Any
 ) -> None:
     region = (slice(*rows), slice(*columns))
-    part = soc_map(covariates, mapper, level=[50, 90], region=region, tile=16).load()
+    part = soc_map(covariates, model=mapper, level=[50, 90], region=region, tile=16).load()
     crop = whole.isel(y=region[0], x=region[1])
     for name in whole.data_vars:
         np.testing.assert_allclose(part[name], crop[name], rtol=0, atol=1e-5 * RANGE)
@@ -137,7 +137,7 @@ def test_a_corner_runs_only_the_tiles_under_it(
         return real(*words)
 
     monkeypatch.setattr(order.MapWindows, "work", staticmethod(counted))
-    lazy = soc_map(covariates, mapper, tile=16)
+    lazy = soc_map(covariates, model=mapper, tile=16)
     lazy["soc"].isel(y=slice(0, 10), x=slice(0, 20)).compute()
     assert len(ran) == 2
 
@@ -146,7 +146,7 @@ def test_a_cube_that_runs_the_other_way_gives_the_map_that_way(
     covariates: xr.Dataset, mapper: MapBundle, whole: xr.Dataset
 ) -> None:
     turned = covariates.isel(y=slice(None, None, -1)).rename(y="lat", x="lon")
-    found = soc_map(turned, mapper, tile=16)["soc"]
+    found = soc_map(turned, model=mapper, tile=16)["soc"]
     assert found.dims == ("lat", "lon")
     np.testing.assert_array_equal(found["lat"], turned["lat"])
     expected = whole["soc"].values[::-1]
@@ -154,7 +154,7 @@ def test_a_cube_that_runs_the_other_way_gives_the_map_that_way(
 
 
 def test_the_graph_carries_no_weights(covariates: xr.Dataset, mapper: MapBundle) -> None:
-    graph = dict(soc_map(covariates.chunk(), mapper, tile=16).__dask_graph__())
+    graph = dict(soc_map(covariates.chunk(), model=mapper, tile=16).__dask_graph__())
     tasks = [task for key, task in graph.items() if str(key[0]).startswith("hmx-map-")]
     assert len(tasks) > 12
     assert max(len(pickle.dumps(task)) for task in tasks) < 2_000
@@ -166,7 +166,7 @@ def test_an_untouched_store_is_read_inside_its_tiles(
     covariates.to_zarr(tmp_path / "c.zarr", zarr_format=3, consolidated=False)
     ds = hmx.open_cube(tmp_path / "c.zarr")
     for changed, inside in ((ds, True), (ds.assign(lst=ds["lst"] + 1), False)):
-        keys = [str(key[0]) for key in soc_map(changed, mapper).__dask_graph__()]
+        keys = [str(key[0]) for key in soc_map(changed, model=mapper).__dask_graph__()]
         assert all(key.startswith("hmx-map") for key in keys) is inside
 
 
@@ -200,7 +200,7 @@ def test_a_cube_without_gaps_is_mapped_to_its_corners(window: int) -> None:
     ds = make_covariates((20, 24), holes=False)
     model = make_mapper(ds, window=window, spec={"min_valid": 1.0})
     for options in ({}, {"tile": 16}, {"region": (500_000, 5_995_000, 501_000, 5_999_000)}):
-        made = soc_map(ds, model, **options).load()
+        made = soc_map(ds, model=model, **options).load()
         assert np.isfinite(made["soc"].values).all()
         assert not made["quality"].values.any()
 
@@ -215,7 +215,7 @@ def test_no_bound_lies_below_what_a_logarithm_is_taken_of(
     ds = make_covariates((20, 24), holes=False)
     made = make_mapper(ds, calibrated=True, spec={"valid_range": declared})
     made = replace(made, target=TargetScaler(transform, 0.1, 0.5))  # most values are near 0
-    found = soc_map(ds, made, level=[50, 90]).load()
+    found = soc_map(ds, model=made, level=[50, 90]).load()
     lowest = float(found["soc_lo_90"].min())
     if declared is None and least == 0:
         assert lowest == 0.0
@@ -238,7 +238,7 @@ def test_intervals_nest_and_hold_within_the_valid_range(whole: xr.Dataset) -> No
 
 def test_the_forest_is_blended_by_its_weight(covariates: xr.Dataset, tmp_path: Path) -> None:
     maps = [
-        soc_map(covariates, make_mapper(covariates, forest=True, spec={"blend": blend}))
+        soc_map(covariates, model=make_mapper(covariates, forest=True, spec={"blend": blend}))
         for blend in (0.0, 0.25, 0.999)
     ]
     network, some, most = (np.log1p(m["soc"].values.astype("float64")) for m in maps)
@@ -247,7 +247,7 @@ def test_the_forest_is_blended_by_its_weight(covariates: xr.Dataset, tmp_path: P
     mixed = 0.75 * network + 0.25 * forest
     np.testing.assert_allclose(some[inside], mixed[inside], rtol=0, atol=1e-5)
     assert np.nanmax(np.abs(network - forest)) > 0.1
-    alone = soc_map(covariates, make_mapper(covariates))["soc"]
+    alone = soc_map(covariates, model=make_mapper(covariates))["soc"]
     np.testing.assert_array_equal(maps[0]["soc"], alone)
 
 
@@ -274,7 +274,7 @@ def test_a_map_says_where_it_is_unlike_what_was_trained_on(covariates: xr.Datase
     mapper = make_mapper(covariates, near=True)
     strange = covariates.copy(deep=True)
     strange["elevation"][30:, 30:] += 5000
-    found = soc_map(strange, mapper, tile=16).load()
+    found = soc_map(strange, model=mapper, tile=16).load()
     far, inside = found["dissimilarity"].values, found["applicable"].values
     known = np.isfinite(found["soc"].values)
     np.testing.assert_array_equal(np.isfinite(far), known)
@@ -289,7 +289,9 @@ def test_a_map_says_where_it_is_unlike_what_was_trained_on(covariates: xr.Datase
 
 def test_a_quantile_head_is_mapped_by_its_mean(covariates: xr.Dataset) -> None:
     knots = (0.1, 0.3, 0.5, 0.7, 0.9)
-    found = soc_map(covariates, make_mapper(covariates, knots=knots, calibrated=True), level=80)
+    found = soc_map(
+        covariates, model=make_mapper(covariates, knots=knots, calibrated=True), level=80
+    )
     low, mean, high = (found[name].values for name in ("soc_lo_80", "soc", "soc_hi_80"))
     assert np.isfinite(mean).any()
     assert np.nanmean(high - low) > 0
@@ -298,13 +300,15 @@ def test_a_quantile_head_is_mapped_by_its_mean(covariates: xr.Dataset) -> None:
 def test_a_calendar_is_mapped_at_the_date_that_is_asked_for(tmp_path: Path) -> None:
     cube = make_covariates(years=6)
     mapper = make_mapper(cube, history=3).save(tmp_path / "m")
-    last, before = (soc_map(cube, mapper, **when) for when in ({}, {"year": 2014}))
+    last, before = (soc_map(cube, model=mapper, **when) for when in ({}, {"year": 2014}))
     assert str(last["time"].values)[:10] == "2015-01-01"
     assert str(before["time"].values)[:10] == "2014-01-01"
-    cropped = soc_map(cube.isel(time=slice(None, 5)), mapper)
+    cropped = soc_map(cube.isel(time=slice(None, 5)), model=mapper)
     np.testing.assert_array_equal(before["soc"], cropped["soc"])
     assert not np.array_equal(last["soc"], before["soc"], equal_nan=True)
-    np.testing.assert_array_equal(soc_map(cube, mapper, time="2014-01-01")["soc"], before["soc"])
+    np.testing.assert_array_equal(
+        soc_map(cube, model=mapper, time="2014-01-01")["soc"], before["soc"]
+    )
 
 
 BAD = [
@@ -326,27 +330,27 @@ def test_what_cannot_be_mapped_is_refused_with_what_to_type(
 ) -> None:
     cube = make_covariates((20, 24), years=4, holes=False)
     with pytest.raises(error, match=text):
-        soc_map(cube, make_mapper(cube, history=3), **options)
+        soc_map(cube, model=make_mapper(cube, history=3), **options)
 
 
 def test_a_cube_unlike_that_of_training_is_refused(covariates: xr.Dataset) -> None:
     mapper, years = make_mapper(covariates), make_covariates(years=4)
     with pytest.raises(BadArgument, match="months of every year, so its map has no date"):
-        soc_map(covariates, mapper, time=3)
+        soc_map(covariates, model=mapper, time=3)
     with pytest.raises(BundleError, match="trained on months of every year and the cube holds"):
-        soc_map(years, mapper)
+        soc_map(years, model=mapper)
     with pytest.raises(MissingVariable, match="not in the cube: rain"):
-        soc_map(covariates.drop_vars("rain"), mapper)
+        soc_map(covariates.drop_vars("rain"), model=mapper)
     with pytest.raises(BundleError, match=r"pixels of 250 x 250 m and the cube has 500 x 500 m"):
-        soc_map(make_covariates(pixel=500.0), mapper)
+        soc_map(make_covariates(pixel=500.0), model=mapper)
     other = years.assign_coords(time=np.array([f"{y}-01-01" for y in (2000, 2005, 2010, 2015)],
                                               "datetime64[ns]"))  # fmt: skip
     with pytest.raises(BundleError, match="the model steps by 1 year and the cube by 5 years"):
-        soc_map(other, make_mapper(years))
+        soc_map(other, model=make_mapper(years))
 
 
 def test_a_model_that_changed_on_disk_is_noticed(covariates: xr.Dataset, tmp_path: Path) -> None:
-    lazy = soc_map(covariates, make_mapper(covariates).save(tmp_path / "m"))
+    lazy = soc_map(covariates, model=make_mapper(covariates).save(tmp_path / "m"))
     make_mapper(covariates, hidden=4).save(tmp_path / "m")
     with pytest.raises(BundleError, match=r"has changed since this map was set up\. Call map\(\)"):
         lazy.load()
@@ -354,6 +358,6 @@ def test_a_model_that_changed_on_disk_is_noticed(covariates: xr.Dataset, tmp_pat
 
 def test_a_model_that_was_never_saved_maps_too(covariates: xr.Dataset, mapper: MapBundle) -> None:
     loaded = hmx.load(mapper.path)
-    found = soc_map(covariates, loaded)["soc"]
+    found = soc_map(covariates, model=loaded)["soc"]
     unsaved = make_mapper(covariates, members=2, forest=True, calibrated=True, coarse=(3,))
-    np.testing.assert_array_equal(soc_map(covariates, unsaved)["soc"], found)
+    np.testing.assert_array_equal(soc_map(covariates, model=unsaved)["soc"], found)

@@ -46,7 +46,7 @@ def test_a_mapper_comes_back_as_it_was(made: MapBundle, tmp_path: Path) -> None:
 def test_a_loaded_mapper_maps_the_same(made: MapBundle, tmp_path: Path) -> None:
     cube = make_covariates()
     made.save(tmp_path / "m")
-    maps = [soc_map(cube, model, level=90).load() for model in (made, tmp_path / "m")]
+    maps = [soc_map(cube, model=model, level=90).load() for model in (made, tmp_path / "m")]
     for name in maps[0].data_vars:
         np.testing.assert_array_equal(maps[0][name], maps[1][name])
 
@@ -77,7 +77,7 @@ def test_a_model_of_the_other_job_is_told_which_call_takes_it(
         with pytest.raises(BundleError, match=r"forecasts.*Pass it to ds\.hm\.forecast\(model="):
             as_model(MapBundle, given)
         with pytest.raises(BundleError, match=r"Pass it to ds\.hm\.forecast"):
-            soc_map(make_covariates(), given)
+            soc_map(make_covariates(), model=given)
     assert as_model(MapBundle, mapper) is mapper
     assert as_model(Bundle, forecaster) is forecaster
     assert isinstance(hmx.load(tmp_path / "f"), hmx.Bundle)

@@ -77,14 +77,14 @@ def test_the_stored_map_is_the_lazy_one(
     stored: Path, mapper: MapBundle, whole: tuple[Job, Any], tmp_path: Path
 ) -> None:
     ds = hmx.open_cube(stored)
-    lazy = soc_map(ds, mapper, **OPTIONS)
+    lazy = soc_map(ds, model=mapper, **OPTIONS)
     xr.testing.assert_equal(hmx.open_cube(whole[0].store).load(), lazy.load())
     plain = xr.open_zarr(whole[0].store)
     assert plain.rio.crs == ds.rio.crs
     assert plain["soc"].encoding["chunks"] == (16, 16)
     assert plain["quality"].dtype == "uint8"
     assert plain.attrs["hmx_status"] == "complete"
-    made = map_to_zarr(ds, tmp_path / "again.zarr", mapper, **OPTIONS)
+    made = map_to_zarr(ds, tmp_path / "again.zarr", model=mapper, **OPTIONS)
     xr.testing.assert_equal(made.load(), lazy)
 
 
@@ -139,11 +139,11 @@ def test_a_map_of_another_date_is_another_map(tmp_path: Path) -> None:
     make_covariates(years=5).to_zarr(tmp_path / "c.zarr", zarr_format=3, consolidated=False)
     ds = hmx.open_cube(tmp_path / "c.zarr")
     mapper = make_mapper(ds, history=3).save(tmp_path / "m")
-    made = map_to_zarr(ds, tmp_path / "soc.zarr", mapper, year=2013)
+    made = map_to_zarr(ds, tmp_path / "soc.zarr", model=mapper, year=2013)
     assert str(made["time"].values)[:10] == "2013-01-01"
-    xr.testing.assert_allclose(made.load(), soc_map(ds, mapper, year=2013).load())
+    xr.testing.assert_allclose(made.load(), soc_map(ds, model=mapper, year=2013).load())
     with pytest.raises(OutputExists, match="its date is '2013-01-01' and this one's is '2014"):
-        map_to_zarr(ds, tmp_path / "soc.zarr", mapper, year=2014)
+        map_to_zarr(ds, tmp_path / "soc.zarr", model=mapper, year=2014)
     assert verify(str(tmp_path / "soc.zarr"), sample=1).windows == 1
 
 
@@ -162,7 +162,7 @@ def test_tiles_without_stored_data_are_skipped_and_read_as_the_lazy_ones(
     skipped = 3 * 4  # what a window of the neighbours reaches is looked at
     assert told.done == 6 * 8 - skipped
     assert plan(job.order, job.inventory, timed=False).skipped == skipped
-    lazy = soc_map(hmx.open_cube(tmp_path / "c.zarr"), mapper, level=80, tile=8)
+    lazy = soc_map(hmx.open_cube(tmp_path / "c.zarr"), model=mapper, level=80, tile=8)
     xr.testing.assert_equal(hmx.open_cube(job.store).load(), lazy.load())
 
 
@@ -174,7 +174,7 @@ def test_channels_of_one_array_are_found_in_the_store(tmp_path: Path) -> None:
     job = make_job(tmp_path / "c.zarr", _seasonal(ds), tmp_path / "soc.zarr", level=())
     assert set(job.inventory.variables) == {"lst[season=1]", "lst[season=2]", *STATICS}
     run(job)
-    lazy = soc_map(hmx.open_cube(tmp_path / "c.zarr"), job.order.bundle, tile=16)
+    lazy = soc_map(hmx.open_cube(tmp_path / "c.zarr"), model=job.order.bundle, tile=16)
     xr.testing.assert_equal(hmx.open_cube(job.store).load(), lazy.load())
 
 
@@ -226,7 +226,7 @@ def test_an_audit_finds_a_map_that_its_model_does_not_give(copy: Job) -> None:
 
 
 def test_a_plan_counts_tiles_pixels_and_bytes(stored: Path, mapper: MapBundle) -> None:
-    made = plan_map(hmx.open_cube(stored), mapper, **OPTIONS)
+    made = plan_map(hmx.open_cube(stored), model=mapper, **OPTIONS)
     assert (made.tiles, made.grid, made.halo, made.precision) == (12, (3, 4), 4, "float32")
     assert made.bytes_written == 48 * 61 * (4 * 4 + 2)  # and two flags
     assert made.bytes_read % (4 * (2 * 4 + 2)) == 0
@@ -250,7 +250,7 @@ def test_a_layout_that_was_begun_is_gone_on_with(copy: Job) -> None:
 def test_an_object_that_is_no_store_is_refused(stored: Path, mapper: MapBundle) -> None:
     ds = hmx.open_cube(stored)
     with pytest.raises(CubeError, match="a job reads its cube from disk"):
-        map_to_zarr(ds.isel(x=slice(0, 30)), "nowhere.zarr", mapper)
+        map_to_zarr(ds.isel(x=slice(0, 30)), "nowhere.zarr", model=mapper)
 
 
 def test_forecasts_and_maps_are_no_store_of_each_other(
@@ -260,4 +260,4 @@ def test_forecasts_and_maps_are_no_store_of_each_other(
 
     cube.to_zarr(tmp_path / "hm.zarr", zarr_format=3, consolidated=False)
     with pytest.raises(OutputExists, match="holds another forecast: its"):
-        forecast_to_zarr(hmx.open_cube(tmp_path / "hm.zarr"), copy.store, trained, h=1)
+        forecast_to_zarr(hmx.open_cube(tmp_path / "hm.zarr"), copy.store, model=trained, h=1)

@@ -27,7 +27,7 @@ def soc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_covariates(years=5).to_zarr(folder / "c.zarr", zarr_format=3, consolidated=False)
     ds = hmx.open_cube(folder / "c.zarr")
     mapper = make_mapper(ds, calibrated=True, history=3)
-    map_to_zarr(ds, folder / "soc.zarr", mapper, level=90, year=2014)
+    map_to_zarr(ds, folder / "soc.zarr", model=mapper, level=90, year=2014)
     return folder / "soc.zarr"
 
 
@@ -143,7 +143,7 @@ def test_what_is_no_raster_is_refused(tmp_path: Path) -> None:
 def test_a_lazy_map_is_exported_too(tmp_path: Path) -> None:
     cube = make_covariates()
     mapper = make_mapper(cube).save(tmp_path / "m")
-    lazy = soc_map(cube, mapper, tile=16)
+    lazy = soc_map(cube, model=mapper, tile=16)
     path, _ = export_cog(lazy, tmp_path / "cog")
     assert path.name == "soc.tif"
     with rasterio.open(path) as file:

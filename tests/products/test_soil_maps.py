@@ -33,7 +33,7 @@ def model(covariates: xr.Dataset) -> MapBundle:
 
 @pytest.fixture(scope="module")
 def mapped(covariates: xr.Dataset, model: MapBundle) -> xr.Dataset:
-    found = soc_map(covariates, model, level=[50, 80]).load()
+    found = soc_map(covariates, model=model, level=[50, 80]).load()
     found["applicable"][:8] = 0  # the north is unlike the samples
     return found
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from hmx.bundles.folder import DESCRIPTION, ensure_saved
 from hmx.cube.cube import Cubelike
@@ -36,7 +36,7 @@ from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.forecast.backtest.scoring import score_round
 from hmx.forecast.backtest.skillmap import SkillMap, finish_maps, make_maps, remains
 from hmx.forecast.bundle import Bundle, fits_means
-from hmx.forecast.options import BacktestOptions, split_fitting
+from hmx.forecast.options import Backtesting, BacktestOptions, split_fitting
 from hmx.forecast.train.recipe import TrainSetup
 from hmx.forecast.train.train import train
 from hmx.forecast.window import Request
@@ -66,7 +66,7 @@ def backtest(
     out: str | Path | None = None,
     workers: int | None = None,
     progress: Progress = Progress(),
-    **options: Any,
+    **options: Unpack[Backtesting],
 ) -> Scorecard:
     """Score a model, or a way to make one, on truth that it has not seen.
 
@@ -75,43 +75,47 @@ def backtest(
     obj : Dataset or DataArray
         The cube.
     h : int
-        Leads.
+        Leads, in steps of the cube's cadence.
     model : Bundle or path, optional
-        Scored on what it records as held out. Default: one is fitted anew at each
-        origin, with `options`.
+        Scored on the steps and blocks that it records as held out, and refused if there
+        are none. Default: a model is fitted anew at each origin, with ``options``.
     origins : label or sequence of labels, optional
         Steps to forecast from.
     folds : int, optional
-        Fit so many times at each origin, and score the blocks left out.
+        Fit this many times at each origin, and score the blocks left out.
     level : float or sequence of float
-        Central intervals whose coverage is told, percent.
+        Central intervals whose coverage is reported, percent.
     baselines : sequence of str, optional
-        Some of :data:`hmx.forecast.backtest.forecasters.NAMES`.
+        Names of :data:`hmx.forecast.options.BASELINES`.
     zones : path, GeoJSON, GeoDataFrame or array, optional
-        Parts of the map to score apart.
+        Parts of the map to score separately.
     out : str or Path, optional
-        Folder for the scorecard, skill maps and refitted models; a backtest that was
-        stopped goes on there.
+        Folder for the scorecard, skill maps and refitted models. A backtest that was
+        stopped is resumed there.
     workers : int, optional
         Worker processes; the cube is then a store.
     progress : Progress
-        For progress.
+        Where progress goes. Default: standard error from ``ds.hm``, else nowhere.
     **options
-        ``target``, ``static``, ``dynamic`` and all options of training.
+        ``target``, ``static``, ``dynamic`` and all options of ``train``.
 
     Returns
     -------
     Scorecard
-        ``print`` it for the table; ``.verdict`` is one sentence.
+        ``print`` it for the table; ``.verdict`` is one sentence on what to use.
 
     Raises
     ------
     BadArgument, CubeError, NotEnoughData
         If options and cube do not fit, or a model holds nothing out.
     OutputExists
-        If ``out`` holds something else.
+        If ``out`` is something else.
     JobFailed
         If tiles failed.
+
+    Examples
+    --------
+    >>> print(ds.hm.backtest(h=3, static=["elevation"], out="scores"))  # doctest: +SKIP
     """
     given = {"origins": origins, "folds": folds, "baselines": baselines}
     chosen = {key: value for key, value in given.items() if value is not None}
