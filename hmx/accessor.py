@@ -85,9 +85,7 @@ class Method(Generic[Args, Result]):
 
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> Result:
-            if (
-                "progress" in signature.parameters
-            ):  # a function is silent by default, a method is not
+            if "progress" in signature.parameters:  # silent as a function, not as a method
                 from hmx.progress import Progress
 
                 kwargs.setdefault("progress", Progress.console())
