@@ -1,7 +1,7 @@
-"""MapBundle: all it takes to map again, in a folder, without pickle.
+"""MapBundle: a trained mapper in a folder, without pickle.
 
-As :mod:`hmx.forecast.bundle`, of the other job: ``weights.safetensors`` also holds the arrays of
-the forest and of the area of applicability, where the mapper has them.
+As :mod:`hmx.forecast.bundle`, of the other job: ``weights.safetensors`` also has the arrays of
+the forest and of the area of applicability. The forms at the end check ``bundle.json``.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field, model_validator
 
+from hmx.bundles import described as forms
 from hmx.bundles.folder import (
     FORMAT,
     Arrays,
@@ -23,10 +25,14 @@ from hmx.bundles.folder import (
     write_folder,
 )
 from hmx.errors import BundleError
-from hmx.mapping.described import read_mapper
+from hmx.features.transforms import Transform
 from hmx.mapping.forest import Forest
+from hmx.mapping.options import TargetTransform
 from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
+from hmx.networks.options import MapperOptions
+from hmx.settings import Leads, Options
 from hmx.uncertainty.applicability import Applicability
+from hmx.uncertainty.calibration import PROBABILITIES
 from hmx.uncertainty.conformal import Conformal
 
 _PARTS = ("weights", "forest", "applicability")  # fields of arrays, and prefixes in the file
@@ -39,7 +45,7 @@ class MapBundle:
     Parameters
     ----------
     spec : MapSpec
-        What it is and must be fed.
+        The network and its inputs.
     scaler : BandScaler
         From the bands' units to the network's.
     target : TargetScaler
@@ -47,12 +53,12 @@ class MapBundle:
     weights : mapping of str to ndarray
         Of the networks, by parameter name; of an ensemble, ``0.name``, ``1.name`` ...
     calibration : Conformal
-        Its errors where it had not learnt; if that is empty, there are no intervals.
+        Quantiles of its held-out errors; if empty, there are no intervals.
     forest, applicability : mapping of str to ndarray
-        Arrays of the forest that is blended in, and of the training samples that say how
-        far a map may be trusted; empty where there is none.
+        Arrays of the forest that is blended in, and of the area of applicability; empty if the
+        model has none.
     training : mapping
-        Where it came from: options, seed, data, split, scores. JSON values.
+        Provenance: options, seed, data, split, scores. JSON values.
     path : Path, optional
         Folder it was loaded from or saved to.
     """
@@ -72,8 +78,8 @@ class MapBundle:
     def __repr__(self) -> str:
         spec = self.spec
         form = f"{spec.network.arch}, {spec.network.window} px x {spec.steps} steps"
-        place = "not saved" if self.path is None else str(self.path)
-        return f"MapBundle({spec.target}, {form}, {place})"
+        path = "not saved" if self.path is None else str(self.path)
+        return f"MapBundle({spec.target}, {form}, {path})"
 
     def member(self, index: int) -> Arrays:
         """Return the weights of one network, by parameter name."""
@@ -94,7 +100,7 @@ class MapBundle:
 
     @classmethod
     def load(cls, path: str | Path) -> MapBundle:
-        """Load a model that maps.
+        """Load a mapper.
 
         Parameters
         ----------
@@ -115,13 +121,29 @@ class MapBundle:
         raw, arrays, folder = read_folder(path, "map")
         arrays_of: dict[str, Any] = {part: beneath(f"{part}/", arrays) for part in _PARTS}
         require_floats(arrays_of["weights"])
+        form = forms.read_form(_BundleForm, raw, folder)
+        calibration = dict(form.calibration)
+        calibration["table"] = np.array(calibration["table"] or np.empty((0, 0)))
         bundle = cls(
-            **read_mapper(raw, folder),
+            spec=MapSpec(**dict(form.spec)),
+            scaler=BandScaler(**dict(form.scaler)),
+            target=TargetScaler(**dict(form.target)),
+            calibration=Conformal(**calibration),
             **arrays_of,
             training=raw["training"],
             path=folder.resolve(),
         )
-        _require_parts(bundle)
+        # a forest or an area of applicability of other bands would read past its features
+        features = len(bundle.spec.features)
+        if bundle.spec.blend and not bundle.forest:
+            raise BundleError(
+                f"the model blends in {bundle.spec.blend:g} of a forest, and it has none. Copy the "
+                "model anew, or train it again."
+            )
+        if bundle.forest:
+            Forest.from_arrays(bundle.forest).require_features(features)
+        if bundle.applicability:
+            Applicability.from_arrays(bundle.applicability).require_features(features)
         return bundle
 
     def save(self, path: str | Path, *, files: Mapping[str, bytes] | None = None) -> MapBundle:
@@ -132,38 +154,24 @@ class MapBundle:
         path : str or Path
             A new folder, or one that holds a bundle, which is replaced.
         files : mapping of str to bytes, optional
-            What lies beside it, such as ``training.csv``.
+            Further files for the folder, such as ``training.csv``.
 
         Returns
         -------
         MapBundle
-            The same, knowing its path.
+            The same, with its path.
 
         Raises
         ------
         OutputExists
             If ``path`` holds something that is not a bundle.
         """
-        place = write_folder(path, _describe(self), self.arrays(), files=files)
-        return replace(self, path=place)
-
-
-def _require_parts(bundle: MapBundle) -> None:
-    """Refuse a forest or an area of applicability that is not of the bands of the spec."""
-    features = len(bundle.spec.features)
-    if bundle.spec.blend and not bundle.forest:
-        raise BundleError(
-            f"the model blends in {bundle.spec.blend:g} of a forest, and it has none. Copy the "
-            "model anew, or train it again."
-        )
-    if bundle.forest:
-        Forest.from_arrays(bundle.forest).require_features(features)
-    if bundle.applicability:
-        Applicability.from_arrays(bundle.applicability).require_features(features)
+        folder = write_folder(path, _describe(self), self.arrays(), files=files)
+        return replace(self, path=folder)
 
 
 def _describe(bundle: MapBundle) -> dict[str, Any]:
-    """Put all but the arrays into JSON values."""
+    """Return everything but the arrays as JSON values; the digest hashes them in this order."""
     return {
         "format": FORMAT,
         "job": "map",
@@ -174,3 +182,65 @@ def _describe(bundle: MapBundle) -> dict[str, Any]:
         "weights": {name: list(array.shape) for name, array in sorted(bundle.arrays().items())},
         "training": dict(bundle.training),
     }
+
+
+class _BandScalerForm(Options):
+    mean: dict[str, tuple[forms.Value, ...]]
+    std: dict[str, tuple[forms.Positive, ...]]
+
+
+class _TargetForm(Options):
+    transform: TargetTransform = "none"
+    mean: forms.Value = 0.0
+    std: forms.Positive = 1.0
+    ratio: Annotated[forms.Real, Field(gt=0, le=1e6)] = 1.0
+
+
+class _ConformalForm(Options):
+    table: forms.Rows
+    nodes: tuple[forms.Value, ...]
+    trust: forms.Share
+    typical: forms.Positive
+    count: Annotated[int, Field(ge=0, le=2**53, strict=True)]  # larger, JSON would round it
+
+    @model_validator(mode="after")
+    def _tables(self) -> _ConformalForm:
+        if self.count or self.table:
+            forms.require_ascending(self.nodes, "nodes")
+            forms.require_table(self.table, len(self.nodes), len(PROBABILITIES), "table")
+        if self.count and not self.nodes:
+            raise ValueError("there is a count, and nothing that was counted")
+        return self
+
+
+class _MapSpecForm(forms.VariablesForm):
+    transforms: dict[str, Transform] = Field(default_factory=dict)
+    network: MapperOptions
+    steps: Leads
+    climatology: bool
+    blend: Annotated[forms.Real, Field(ge=0, lt=1)] = 0.0
+    min_valid: forms.Share = 0.5
+
+
+class _MapTrainingForm(forms.TrainingForm):
+    split: dict[str, Any] = Field(default_factory=dict)
+
+
+class _BundleForm(forms.Description):
+    spec: _MapSpecForm
+    scaler: _BandScalerForm
+    target: _TargetForm
+    training: _MapTrainingForm = _MapTrainingForm()
+    calibration: _ConformalForm
+
+    @model_validator(mode="after")
+    def _fit(self) -> _BundleForm:
+        spec = self.spec
+        forms.require_scales((*spec.dynamic, *spec.static), self.scaler.mean, self.scaler.std)
+        for name in (*spec.dynamic, *spec.static):
+            mean, std = self.scaler.mean[name], self.scaler.std[name]
+            # a band of a climatology has its own scale for each month
+            each = spec.steps if spec.climatology and name in spec.dynamic else 1
+            if not len(mean) == len(std) == each:
+                raise ValueError(f"scaler of {name!r} has {len(mean)} numbers and needs {each}")
+        return self

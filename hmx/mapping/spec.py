@@ -1,4 +1,4 @@
-"""MapSpec: what a mapper is and what it must be fed."""
+"""MapSpec: the network of a mapper, its bands and its scales."""
 
 from __future__ import annotations
 
@@ -12,43 +12,29 @@ from hmx.networks.options import MapperOptions
 
 @dataclass(frozen=True)
 class BandScaler:
-    """Mean and spread of each band, taken from training samples alone.
+    """Mean and spread of each band, native units, from training samples alone.
 
-    Parameters
-    ----------
-    mean, std : mapping of str to tuple of float
-        Per band, native units; of a dynamic band of a climatology one number for
-        each step, else one. ``std`` is 1 where a band is constant.
+    A dynamic band of a climatology has one number for each step, other bands have one.
     """
 
     mean: Mapping[str, tuple[float, ...]]
-    std: Mapping[str, tuple[float, ...]]
+    std: Mapping[str, tuple[float, ...]]  # 1 where a band is constant
 
 
 @dataclass(frozen=True)
 class TargetScaler:
-    """What the target goes through before the network, and back.
-
-    Parameters
-    ----------
-    transform : str
-        ``none``, ``log``, ``log1p`` or ``normalize``.
-    mean, std : float
-        Of the transformed training values.
-    ratio : float
-        Factor on the back-transformed values: sum of truths over sum of predictions on
-        inner folds (1: none).
-    """
+    """Transform and scale of the target."""
 
     transform: TargetTransform = "none"
-    mean: float = 0.0
+    mean: float = 0.0  # of the transformed training values
     std: float = 1.0
+    # factor on back-transformed values: sum of truths over sum of predictions on inner folds
     ratio: float = 1.0
 
 
 @dataclass(frozen=True)
 class MapSpec:
-    """What a mapper is and what it must be fed.
+    """The network of a mapper, its bands and its output.
 
     Parameters
     ----------
@@ -59,7 +45,7 @@ class MapSpec:
     network : MapperOptions
         As built.
     steps : int
-        Of time that the network sees.
+        Time steps that the network takes.
     climatology : bool
         Whether the steps are those of every year (months 1-12), or a calendar's.
     cadence : str
@@ -73,12 +59,12 @@ class MapSpec:
     members : int
         Networks of an ensemble.
     blend : float
-        Weight of the forest beside the networks.
+        Weight of the forest in the mean of networks and forest.
     transforms : mapping of str to str
-        What bands go through before they are scaled.
+        Transforms of bands before they are scaled.
     min_valid : float
-        Least share of a window, over bands, steps and pixels, that is known where
-        something is learnt or mapped.
+        Smallest share of a window, over bands, steps and pixels, with data, for a sample to be
+        trained on and a pixel to be mapped.
     """
 
     target: str
@@ -98,25 +84,24 @@ class MapSpec:
 
     @property
     def margin(self) -> int:
-        """Pixels that a window reaches beyond its centre."""
+        """Pixels of a window on each side of its centre."""
         return self.network.window // 2
 
     @property
     def halo(self) -> int:
-        """True pixels read around a pixel: of window and neighbourhood means."""
+        """Pixels read around a pixel, for its window and its neighbourhood means."""
         return self.margin + max(self.network.coarse, default=0)
 
     @property
     def channels(self) -> tuple[int, int]:
-        """Dynamic and static channels that the network is shown."""
-        known = 1  # where all bands are known
-        scales = 1 + len(self.network.coarse)
-        return (len(self.dynamic) * scales + known) if self.dynamic else 0, (
-            len(self.static) * scales + known if self.static else 0
+        """Dynamic and static channels of the network's inputs, with the mask of known pixels."""
+        mask, scales = 1, 1 + len(self.network.coarse)
+        return (len(self.dynamic) * scales + mask) if self.dynamic else 0, (
+            len(self.static) * scales + mask if self.static else 0
         )
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Band of each value that a pixel has: of every step and scale, then static ones."""
+        """Band of each value of a pixel: of every step and scale, then static ones."""
         scales = 1 + len(self.network.coarse)
         return self.dynamic * (scales * self.steps) + self.static * scales

@@ -1,7 +1,7 @@
 """One window of a map: numpy in, numpy out.
 
-Everything else decides which windows, where, and where the result goes. The
-networks and the forest are loaded once per process and device.
+Other modules decide which windows, and where the result goes. The networks and the forest are
+loaded once per process and device.
 """
 
 from __future__ import annotations
@@ -33,139 +33,82 @@ from hmx.uncertainty.distribution import mean, quantile
 from hmx.windows import Span, Window
 
 OUTSIDE, INSIDE, UNKNOWN = 0, 1, NO_DATA["applicable"]  # of the area of applicability
+_SIGMA = 0.1587, 0.8413  # one standard deviation below and above the mean of a normal
 
 
 @dataclass(frozen=True)
 class MapRequest:
-    """What is asked of every window; small, and all that travels to a worker.
+    """The same request for every window; small, because each task of a worker carries it."""
 
-    Parameters
-    ----------
-    bundle : str
-        Folder of the bundle.
-    digest : str
-        The bundle's, to notice when the folder has changed since.
-    rules : mapping
-        Which numbers of each band are data.
-    steps : Span
-        Of the time axis, that the network sees.
-    level : tuple of float
-        Central intervals, percent.
-    device : str
-        As torch names it, or ``auto``.
-    threads : int, optional
-        Torch threads that compute a window; default: as torch has them.
-    """
-
-    bundle: str
-    digest: str
-    rules: Mapping[str, Rules]
-    steps: Span
-    level: tuple[float, ...] = ()
-    device: str = "auto"
-    threads: int | None = None
+    bundle: str  # folder
+    digest: str  # of the bundle, to notice that the folder has changed since
+    rules: Mapping[str, Rules]  # which numbers of each band are data
+    steps: Span  # of the time axis, for the network
+    level: tuple[float, ...] = ()  # central intervals, percent
+    device: str = "auto"  # as torch names it, or auto
+    threads: int | None = None  # torch threads of a window; None: torch's default
 
     precision: ClassVar[str] = "float32"
 
 
 @dataclass(frozen=True)
 class MapTileGeometry:
-    """Where a core lies in what is read, which ends at the edges of the cube.
+    """Position of a core in the pixels read for it, which end at the edges of the cube."""
 
-    Parameters
-    ----------
-    edge : tuple
-        Rows, then columns, that windows reach beyond the cube, before and after.
-    inner : Window
-        What a network is shown, in pixels of what is read and its edge.
-    """
-
+    # rows, then columns, that windows reach beyond the cube, before and after
     edge: tuple[tuple[int, int], tuple[int, int]]
-    inner: Window
+    inner: Window  # pixels of the network's inputs, counted in what is read plus the edge
 
     @classmethod
     def of(cls, core: Window, read: Window, grid: Grid, spec: MapSpec) -> MapTileGeometry:
-        """Find the place of a core, both windows in pixels of the cube.
-
-        Parameters
-        ----------
-        core, read : Window
-            What is wanted and what is read for it.
-        grid : Grid
-            Of the cube.
-        spec : MapSpec
-            Of the model.
-        """
+        """Locate a core, both windows in pixels of the cube."""
         whole = Window(core.y.grow(spec.halo), core.x.grow(spec.halo))
         spans = ((whole.y, read.y), (whole.x, read.x))
         rows, columns = ((part.start - all_.start, all_.stop - part.stop) for all_, part in spans)
-        shown = Window(core.y.grow(spec.margin), core.x.grow(spec.margin))
-        return cls((rows, columns), shown.within(whole))
+        window = Window(core.y.grow(spec.margin), core.x.grow(spec.margin))
+        return cls((rows, columns), window.within(whole))
 
     @property
     def inside(self) -> np.ndarray:
         """Which pixels of ``inner`` lie in the cube, bool, (y, x)."""
         known = []
         for span, (before, after) in zip((self.inner.y, self.inner.x), self.edge, strict=True):
-            at, size = np.arange(span.start, span.stop), span.start + span.stop  # of whole
+            # inner lies in the middle of the whole, so start + stop is the size of the whole
+            at, size = np.arange(span.start, span.stop), span.start + span.stop
             known.append((at >= before) & (at < size - after))
         return np.asarray(known[0][:, None] & known[1])
 
 
 @dataclass(frozen=True)
 class MapEngine:
-    """Networks, and what goes with them, in memory.
-
-    Parameters
-    ----------
-    bundle : MapBundle
-        Where they come from.
-    networks : tuple of Mapper
-        One, or the members of an ensemble, on the device.
-    forest : Forest, optional
-        Beside them.
-    applicability : Applicability, optional
-        Knows what was trained on.
-    device : torch.device
-        Where the networks are.
-    """
+    """The networks of a bundle, its forest and its area of applicability, in memory."""
 
     bundle: MapBundle
-    networks: tuple[Mapper, ...]
+    networks: tuple[Mapper, ...]  # one, or the members of an ensemble, on the device
     forest: Forest | None
     applicability: Applicability | None
     device: torch.device
 
     @classmethod
     def of(cls, bundle: MapBundle, *, device: str = "auto") -> MapEngine:
-        """Build what a bundle describes, and move its networks to a device."""
-        place = choose_device(device)
-        near = bundle.applicability
+        """Build the networks of a bundle, and move them to a device."""
+        chosen, area = choose_device(device), bundle.applicability
         networks = (load_network(bundle, m) for m in range(bundle.spec.members))
         return cls(
             bundle,
-            tuple(network.to(place) for network in networks),
+            tuple(network.to(chosen) for network in networks),
             Forest.from_arrays(bundle.forest) if bundle.forest else None,
-            Applicability.from_arrays(near) if near else None,
-            place,
+            Applicability.from_arrays(area) if area else None,
+            chosen,
         )
 
     def estimate(self, stack: Stack, *, threads: int | None = None) -> Estimate:
-        """Estimate the target at every pixel whose window lies in a stack.
-
-        Parameters
-        ----------
-        stack : Stack
-            Of a core and half a window around it.
-        threads : int, optional
-            Torch threads to compute with; default: as torch has them.
-        """
-        spec = self.bundle.spec
+        """Estimate the target at every pixel whose window lies in a stack."""
         with computing(threads):
             dynamic, static = (torch.from_numpy(a).to(self.device) for a in vars(stack).values())
-            found = [dense(n, dynamic, static).cpu().numpy() for n in self.networks]
-        members = np.stack(found)  # (members, q, y, x)
-        return mixed(members, spec, self.forest, self.features(stack))
+            estimates = [dense(n, dynamic, static).cpu().numpy() for n in self.networks]
+        members = np.stack(estimates)  # (members, q, y, x)
+        return mixed(members, self.bundle.spec, self.forest, self.features(stack))
 
     def features(self, stack: Stack) -> np.ndarray:
         """Return the values of the core's own pixels, (f, y, x)."""
@@ -174,15 +117,9 @@ class MapEngine:
         return stack.features()[:, rows, columns]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=4)  # a worker serves few models; each holds its device memory
 def map_engine(path: str, digest: str, device: str) -> MapEngine:
-    """Load a bundle once per process and device.
-
-    Raises
-    ------
-    BundleError
-        If the folder no longer holds the bundle the map was asked of.
-    """
+    """Load a bundle once per process and device; raise :class:`BundleError` if it has changed."""
     bundle = MapBundle.load(path)
     if bundle.digest != digest:
         raise BundleError(
@@ -192,56 +129,53 @@ def map_engine(path: str, digest: str, device: str) -> MapEngine:
     return MapEngine.of(bundle, device=device)
 
 
-@np.errstate(all="ignore")
+@np.errstate(all="ignore")  # NaN is missing data here, and every result is masked by `known`
 def map_window(
     request: MapRequest, place: MapTileGeometry, *raw: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Map one window and crop it to its core.
+    """Map one window and crop it to its core; `raw` has the bands as stored, in the spec's order.
 
-    Parameters
-    ----------
-    request : MapRequest
-        What is asked.
-    place : MapTileGeometry
-        Where the core lies in what was read.
-    *raw : ndarray
-        The spec's dynamic and static bands as stored, in this order; those with time
-        have the request's steps.
-
-    Returns
-    -------
-    dict of ndarray
-        ``mean``, ``lo_90`` and ``hi_90`` ... (y, x), native units, NaN where too little is
-        known; ``dissimilarity`` likewise, and ``applicable``, uint8, if the model knows
-        what it was trained on; ``quality``, uint8.
+    The result has ``mean``, ``lo_90`` and ``hi_90`` ... (y, x), native units, NaN where too
+    little is known, and ``quality``, uint8; with an area of applicability also
+    ``dissimilarity`` and ``applicable``, uint8.
     """
-    run = map_engine(request.bundle, request.digest, request.device)
-    spec = run.bundle.spec
+    engine = map_engine(request.bundle, request.digest, request.device)
+    spec, target = engine.bundle.spec, engine.bundle.target
+    # pixels beyond the edges of the cube are missing
     arrays = {
-        name: _edged(request.rules[name].clean(values), place)
+        name: np.pad(
+            request.rules[name].clean(values),
+            (*((0, 0),) * (values.ndim - 2), *place.edge),
+            constant_values=np.nan,
+        )
         for name, values in zip((*spec.dynamic, *spec.static), raw, strict=True)
     }
     known, whole = known_pixels(arrays, spec, place.inner, inside=place.inside)
     flags = np.where(whole, 0, QUALITY["covariate_missing"])
     results = {"quality": np.where(known, flags, QUALITY["no_data"]).astype("uint8")}
     if not known.any():  # the sea costs no computing
-        return _nothing(run, request, known.shape) | results
-    stack = assemble_bands(arrays, spec, run.bundle.scaler, inner=place.inner)
-    found = _native(run, run.estimate(stack, threads=request.threads), request)
-    results |= {name: np.where(known, values, np.nan) for name, values in found.items()}
-    if run.applicability is not None:
-        far = np.full(known.shape, np.nan, "float32")
-        far[known] = run.applicability(run.features(stack)[:, known].T)
-        inside = np.where(far <= run.applicability.threshold, INSIDE, OUTSIDE)
-        results["dissimilarity"] = far
+        ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
+        far = ["dissimilarity"] * (engine.applicability is not None)
+        empty = {n: np.full(known.shape, np.nan, "float32") for n in ("mean", *ends, *far)}
+        if far:
+            empty["applicable"] = np.full(known.shape, UNKNOWN, "uint8")
+        return empty | results
+    stack = assemble_bands(arrays, spec, engine.bundle.scaler, inner=place.inner)
+    estimate = engine.estimate(stack, threads=request.threads)
+    values = {"mean": central(estimate.center, target)}
+    for level in request.level:
+        low, high = engine.bundle.calibration.interval(estimate.center, estimate.spread, level)
+        values[f"lo_{level:g}"], values[f"hi_{level:g}"] = (inverse(e, target) for e in (low, high))
+    limits = spec.valid_range or limits_of(target.transform)
+    for name, array in values.items():
+        results[name] = np.where(known, np.clip(array, *limits).astype("float32"), np.nan)
+    if engine.applicability is not None:
+        dissimilarity = np.full(known.shape, np.nan, "float32")
+        dissimilarity[known] = engine.applicability(engine.features(stack)[:, known].T)
+        inside = np.where(dissimilarity <= engine.applicability.threshold, INSIDE, OUTSIDE)
+        results["dissimilarity"] = dissimilarity
         results["applicable"] = np.where(known, inside, UNKNOWN).astype("uint8")
     return results
-
-
-def _edged(values: np.ndarray, place: MapTileGeometry) -> np.ndarray:
-    """Surround an array by what is missing beyond the edges of the cube."""
-    lead = ((0, 0),) * (values.ndim - 2)
-    return np.pad(values, (*lead, *place.edge), constant_values=np.nan)
 
 
 def known_pixels(
@@ -251,106 +185,50 @@ def known_pixels(
     *,
     inside: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tell where enough is known of a pixel and its window to map it.
+    """Return where a pixel can be mapped, and where none of its bands is missing, bool (y, x).
 
-    The rule is that of samples: the pixel itself has a value, and so has a share
-    ``min_valid`` of the part of its window that lies in the cube, over bands, steps and
-    pixels.
-
-    Parameters
-    ----------
-    arrays : mapping of str to ndarray
-        Cleaned bands, NaN where missing.
-    spec : MapSpec
-        Of the model.
-    inner : Window
-        A core and half a window around it, in pixels of the arrays.
-    inside : ndarray of bool, optional
-        Which of these lie in the cube. Default: all.
-
-    Returns
-    -------
-    known, whole : ndarray of bool, (y, x)
-        Of the core: where that is so, and where nothing is missing of the pixel.
+    The rule is that of samples: the pixel itself has a value, and so has a share ``min_valid``
+    of the part of its window that lies in the cube, over bands, steps and pixels. `inner` is the
+    core and half a window around it, in pixels of the cleaned `arrays`; `inside` masks its pixels
+    that lie in the cube (default: all).
     """
     number = len(spec.dynamic) * spec.steps + len(spec.static)
     counts = np.zeros(inner.shape, "int32")
     for values in arrays.values():
-        here = np.isfinite(values[(..., *inner.slices)])
-        counts += here.sum(axis=0) if here.ndim == 3 else here
+        finite = np.isfinite(values[(..., *inner.slices)])
+        counts += finite.sum(axis=0) if finite.ndim == 3 else finite
     side, margin = spec.network.window, spec.margin
     around = sliding_window_view(counts, (side, side)).sum(axis=(-2, -1))
     own = counts[margin : margin + around.shape[0], margin : margin + around.shape[1]]
-    there = np.ones(inner.shape, bool) if inside is None else inside
-    pixels = sliding_window_view(there, (side, side)).sum(axis=(-2, -1))
+    in_cube = np.ones(inner.shape, bool) if inside is None else inside
+    pixels = sliding_window_view(in_cube, (side, side)).sum(axis=(-2, -1))
     share = around / (number * np.maximum(pixels, 1))
     return (share >= spec.min_valid) & (own > 0), own == number
 
 
-def _native(run: MapEngine, found: Estimate, request: MapRequest) -> dict[str, np.ndarray]:
-    """Turn estimates into the target's units, within its valid range."""
-    target, calibration = run.bundle.target, run.bundle.calibration
-    values = {"mean": central(found.center, target)}
-    for level in request.level:
-        low, high = calibration.interval(found.center, found.spread, level)
-        values[f"lo_{level:g}"] = inverse(low, target)
-        values[f"hi_{level:g}"] = inverse(high, target)
-    limits = run.bundle.spec.valid_range or limits_of(target.transform)
-    return {name: np.clip(array, *limits).astype("float32") for name, array in values.items()}
-
-
-def _nothing(run: MapEngine, request: MapRequest, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Return the results of a core in which nothing is known."""
-    ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
-    results = {name: np.full(shape, np.nan, "float32") for name in ("mean", *ends)}
-    if run.applicability is not None:
-        results["dissimilarity"] = np.full(shape, np.nan, "float32")
-        results["applicable"] = np.full(shape, UNKNOWN, "uint8")
-    return results
-
-
-_SIGMA = 0.1587, 0.8413  # one standard deviation below and above the mean of a normal
-
-
 @dataclass(frozen=True)
 class Estimate:
-    """What is thought of the target at some pixels.
+    """The estimated target at some pixels, scaled transformed units, float64."""
 
-    Parameters
-    ----------
-    center : ndarray of float64
-        Mean, scaled transformed units.
-    spread : ndarray of float64
-        How far truths may lie from it, relative to other pixels.
-    """
-
-    center: np.ndarray
-    spread: np.ndarray
+    center: np.ndarray  # mean
+    spread: np.ndarray  # uncertainty, relative to other pixels
 
 
 def mixed(
     members: np.ndarray, spec: MapSpec, forest: Forest | None, features: np.ndarray
 ) -> Estimate:
-    """Mix the networks of an ensemble, and the forest.
+    """Mix the networks of an ensemble, (members, q, ...), and the forest, of features (f, ...).
 
-    Parameters
-    ----------
-    members : ndarray, (members, q, ...)
-        As the networks give them, of pixels in any shape: (n,) or (y, x).
-    spec : MapSpec
-        Its ``blend`` is the weight of the forest, its network has the knots.
-    forest : Forest, optional
-        Knows where the target varies, so that its spread is taken if it is there.
-    features : ndarray, (f, ...)
-        Values of the pixels, for the forest.
+    Pixels have any shape: (n,) or (y, x). The forest's spread is used if there is a forest: it
+    measures where the target varies among similar pixels, which members of a network do not.
     """
     knots, shape = spec.network.knots, members.shape[2:]
     values = members.mean(axis=0, dtype="float64").reshape(members.shape[1], 1, -1)
     center = mean(values, knots) if knots else values[0]
     spread = np.ones_like(center)
     if forest is not None:
-        grown, spread = forest.moments(features.reshape(len(features), -1).T)
-        center = (1 - spec.blend) * center + spec.blend * grown
+        forest_mean, spread = forest.moments(features.reshape(len(features), -1).T)
+        center = (1 - spec.blend) * center + spec.blend * forest_mean
     elif knots:
         low, high = (quantile(values, knots, p) for p in _SIGMA)
         spread = (high - low) / 2

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from hmx.mapping.evaluate.baselines import null_rows
-from hmx.mapping.evaluate.networks import networks
 from hmx.mapping.evaluate.rounds import LEVELS, Blend, CrossValidated, FitPredict, cross_validate
+from hmx.mapping.evaluate.score import networks
 from hmx.mapping.inputs import RawWindows, gather
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import MapSpec

@@ -7,15 +7,8 @@ import xarray as xr
 import hmx.points.windows
 from hmx.cube.bands import as_bands
 from hmx.errors import BadArgument, MissingVariable, NotEnoughData
-from hmx.mapping.inputs import (
-    RawWindows,
-    assemble_bands,
-    box_means,
-    centre,
-    fit_band_scaler,
-    gather,
-    scaled,
-)
+from hmx.features.boxes import box_means
+from hmx.mapping.inputs import RawWindows, assemble_bands, centre, fit_band_scaler, gather, scaled
 from hmx.windows import Span, Window
 from tests.make.pointworlds import make_covariates, make_samples, make_scaler, make_spec
 

@@ -1,4 +1,4 @@
-"""What a network of the map job must beat, on the same folds: null rows.
+"""Baselines of the map job: predictors that a network must beat on the same folds.
 
 All of them see the values of the centre pixel at every step. The mean of the training
 samples, ridge regression (Hoerl and Kennard 1970), gradient boosting (histogram-based,
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import RidgeCV
 
-from hmx.mapping.evaluate.rounds import Estimates, FitPredict, Rows
+from hmx.mapping.evaluate.rounds import Array, Estimates, FitPredict, Rows
 from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
 from hmx.mapping.spec import MapSpec
 
-Array = NDArray[np.float64]
 Features = NDArray[np.float32]
 
 _ALPHAS = np.logspace(-1, 5, 13)  # penalties, chosen by leave-one-out on the training rows
+# small leaves and few features per split: samples are hundreds, features are correlated months
 _BOOSTING = {
     "max_iter": 150, "learning_rate": 0.06, "max_leaf_nodes": 15, "min_samples_leaf": 10,
     "l2_regularization": 1.0, "max_features": 0.3, "early_stopping": False,
@@ -30,34 +30,37 @@ _BOOSTING = {
 
 
 def null_rows(raw: RawWindows, truth: Array, spec: MapSpec) -> dict[str, FitPredict]:
-    """Build the null rows of a scorecard.
+    """Build the baselines of a scorecard: ``forest``, ``boosting``, ``linear``, ``mean``.
 
-    Parameters
-    ----------
-    raw : RawWindows
-        Around all samples.
-    truth : ndarray, (n,)
-        Transformed units.
-    spec : MapSpec
-        Names of the bands.
-
-    Returns
-    -------
-    dict of str to callable
-        ``forest``, ``boosting``, ``linear``, ``mean``; each fits its scales and itself
-        on the training rows alone.
+    Each fits its scales and itself on the training rows alone. `truth` is in transformed units.
     """
     middle = centre_of(raw)
 
-    def with_features(predict: Callable[[Features, Array, Features, int], Estimates]) -> FitPredict:
+    def forest(x: Features, y: Array, new: Features, seed: int) -> Estimates:
+        mean, spread = fit_forest(x, y, seed).moments(new)
+        return Estimates(mean[None], spread)
+
+    def boosting(x: Features, y: Array, new: Features, seed: int) -> Estimates:
+        model = HistGradientBoostingRegressor(random_state=seed, **_BOOSTING).fit(x, y)
+        return Estimates(model.predict(new)[None])
+
+    def linear(x: Features, y: Array, new: Features, _seed: int) -> Estimates:
+        # leave-one-out of an ill-conditioned matrix needs double precision
+        model = RidgeCV(alphas=_ALPHAS).fit(x.astype(np.float64), y)
+        return Estimates(model.predict(new.astype(np.float64))[None])
+
+    def mean(_x: Features, y: Array, new: Features, _seed: int) -> Estimates:
+        return Estimates(np.full((1, len(new)), y.mean()))
+
+    def of_rows(predict: Callable[[Features, Array, Features, int], Estimates]) -> FitPredict:
         def fit_predict(train: Rows, test: Rows, seed: int) -> Estimates:
             x = features(middle, train, spec)
             return predict(x[train], truth[train], x[test], seed)
 
         return fit_predict
 
-    fits = {"forest": _forest, "boosting": _boosting, "linear": _linear, "mean": _mean}
-    return {name: with_features(predict) for name, predict in fits.items()}
+    fits = {"forest": forest, "boosting": boosting, "linear": linear, "mean": mean}
+    return {name: of_rows(predict) for name, predict in fits.items()}
 
 
 def centre_of(raw: RawWindows) -> RawWindows:
@@ -68,39 +71,8 @@ def centre_of(raw: RawWindows) -> RawWindows:
 
 
 def features(middle: RawWindows, train: Rows, spec: MapSpec) -> Features:
-    """Scale centre values by the training rows; missing ones are 0, the mean.
+    """Scale the centre values of :func:`centre_of` by the training rows: (n, f), float32.
 
-    Parameters
-    ----------
-    middle : RawWindows
-        From :func:`centre_of`.
-    train : ndarray of int
-        Training rows.
-    spec : MapSpec
-        Names of the bands.
-
-    Returns
-    -------
-    ndarray of float32, (n, f)
-        In the order of ``MapSpec.features``.
+    The order is that of ``MapSpec.features``; missing values are 0, the mean.
     """
     return centre(scaled(middle, spec, fit_band_scaler(middle, train, spec)))
-
-
-def _mean(_x: Features, y: Array, new: Features, _seed: int) -> Estimates:
-    return Estimates(np.full((1, len(new)), y.mean()))
-
-
-def _linear(x: Features, y: Array, new: Features, _seed: int) -> Estimates:
-    fitted = RidgeCV(alphas=_ALPHAS).fit(x.astype(np.float64), y)
-    return Estimates(fitted.predict(new.astype(np.float64))[None])
-
-
-def _boosting(x: Features, y: Array, new: Features, seed: int) -> Estimates:
-    fitted = HistGradientBoostingRegressor(random_state=seed, **_BOOSTING).fit(x, y)
-    return Estimates(fitted.predict(new)[None])
-
-
-def _forest(x: Features, y: Array, new: Features, seed: int) -> Estimates:
-    mean, spread = fit_forest(x, y, seed).moments(new)
-    return Estimates(mean[None], spread)

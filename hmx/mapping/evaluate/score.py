@@ -1,36 +1,53 @@
-"""Score: a mapper's cross-validation, from points and cube to a scorecard in a folder."""
+"""Score: a mapper's cross-validation, from points and cube to a scorecard in a folder.
+
+:func:`evaluate` runs the same folds for the mapper and for the baselines; :func:`score` reads
+points and cube, adds the networks and the importance of the bands, and stores the scorecard.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hmx.cube.cube import Cubelike
-from hmx.errors import OutputExists, SourceError
+from hmx.errors import BadArgument, OutputExists, SourceError
 from hmx.files.durable import Folder
 from hmx.files.lock import building
 from hmx.files.paths import absolute
 from hmx.independent import independent
-from hmx.mapping.evaluate.evaluate import evaluate
-from hmx.mapping.evaluate.networks import networks
+from hmx.mapping.evaluate.baselines import null_rows
+from hmx.mapping.evaluate.rounds import (
+    BLEND,
+    Array,
+    Blend,
+    Estimates,
+    FitPredict,
+    Rows,
+    cross_validate,
+)
 from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.forest import fit_forest
-from hmx.mapping.inputs import centre, fit_band_scaler, scaled
-from hmx.mapping.options import MapScoreOptions
+from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
+from hmx.mapping.options import MapScoreOptions, MapTrainOptions
+from hmx.mapping.spec import MapSpec, TargetScaler
 from hmx.mapping.target import fit_target, forward
-from hmx.mapping.train.importance import Importance, Predict, permuted_importance, with_features
+from hmx.mapping.train.importance import Predict, permuted_importance, with_features
+from hmx.mapping.train.learning import learn
 from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version, fingerprint
 from hmx.scores.card import CARD
 from hmx.settings import HARDWARE
 from hmx.splits.options import SplitOptions
+from hmx.splits.report import describe_folds, name_folds
 from hmx.splits.site_folds import SiteFolds
 
 
@@ -45,7 +62,7 @@ def score(
     overwrite: bool = False,
     progress: Progress | OnStep | None = None,
 ) -> MapScorecard:
-    """Score a way to make a mapper on samples that it has not seen.
+    """Score a mapper on samples that it did not train on.
 
     Parameters
     ----------
@@ -54,118 +71,197 @@ def score(
     points : DataFrame, GeoDataFrame or path
         Samples.
     recipe : MapTrainSetup
-        How a mapper is made; its split is the one that it is judged by.
+        The setup of the mapper; the verdict comes from its split.
     options : MapScoreOptions, optional
-        Other splits beside it, levels, inner folds.
+        Further splits, levels, inner folds.
     out : str or Path, optional
         Folder for the scorecard.
     overwrite : bool
-        Score again even if the scorecard that is there is current.
+        Score again even if the scorecard in the folder is current.
     progress : Progress
-        Told what became of the points, and progress.
+        Receives the use of the points, and progress.
 
     Returns
     -------
     MapScorecard
-        ``print`` it; ``.verdict`` says in one sentence what to use. One that is there and
-        current is read.
+        ``print`` it; ``.verdict`` recommends in one sentence. A current scorecard in the
+        folder is read, not computed.
 
     Raises
     ------
     BadArgument, CubeError, MissingVariable, NotEnoughData, SourceError
         If points, cube and recipe do not fit.
     OutputExists
-        If ``out`` holds something that is no scorecard.
+        If ``out`` holds something that is not a scorecard.
     """
     options, progress = options or MapScoreOptions(), Progress.of(progress)
     out = None if out is None else absolute(out)
     prepared = prepare(obj, points, recipe)
-    prepared.introduce(progress)
-    mark = fingerprint_of(prepared, recipe, options)
+    prepared.announce(progress)
+    digest = fingerprint_of(prepared, recipe, options)
     with nullcontext() if out is None else building(out, progress):
-        if out is not None and (had := _found(out, mark)) is not None and not overwrite:
+        if out is not None and (stored := _stored_card(out, digest)) and not overwrite:
             progress.note(f"evaluate: {out} is there and current")
-            return had
-        card = _played(prepared, recipe, options, progress)
-        card = replace(card, facts={**card.facts, "fingerprint": mark, "hmx": code_version()})
+            return stored
+        fit, own = recipe.fit, recipe.split
+        methods = [method for method in options.beside if method != own.method]
+        splits = [own, *(SplitOptions(method=method, folds=own.folds) for method in methods)]
+        several = [prepared.folds(split, seed=fit.seed) for split in splits]
+        raw, values, spec = prepared.raw, prepared.values, prepared.spec
+        card = evaluate(
+            raw,
+            values,
+            spec,
+            several,
+            fit=fit,
+            options=options,
+            forecasters={"network": networks(raw, values, spec, fit, prepared.samples.site)},
+            domain=prepared.domain(seed=fit.seed),
+            progress=progress.within("evaluate"),
+        )
+        # a forest splits by order, so scales of all samples leak nothing into its folds
+        features = centre(scaled(raw, spec, fit_band_scaler(raw, np.arange(len(values)), spec)))
+        truth = forward(values, fit_target(values, fit.transform))
+
+        def forest_of(train: np.ndarray, seed: int) -> Predict:
+            forest = fit_forest(features[train], truth[train], seed)
+            return with_features(forest.predict, features, spec.features)
+
+        bands = tuple(dict.fromkeys(spec.features))
+        card = replace(
+            card,
+            importance=permuted_importance(forest_of, several[0], truth, bands, seed=fit.seed),
+            facts={**card.facts, "fingerprint": digest, "hmx": code_version()},
+        )
         if out is not None:
             card.save(out)
             Folder(out).sweep()
     return card
 
 
-def _played(
-    prepared: Prepared, recipe: MapTrainSetup, options: MapScoreOptions, progress: Progress
-) -> MapScorecard:
-    """Fit and score everyone on all ways of folding."""
-    fit = recipe.fit
-    several = [prepared.folds(split, seed=fit.seed) for split in _splits(recipe, options)]
-    fitted = networks(prepared.raw, prepared.values, prepared.spec, fit, prepared.samples.site)
-    card = evaluate(
-        prepared.raw,
-        prepared.values,
-        prepared.spec,
-        several,
-        fit=fit,
-        options=options,
-        forecasters={"network": fitted},
-        domain=prepared.domain(seed=fit.seed),
-        progress=progress.within("evaluate"),
-    )
-    return replace(card, importance=_importance(prepared, recipe, several[0]))
-
-
-def _splits(recipe: MapTrainSetup, options: MapScoreOptions) -> list[SplitOptions]:
-    """List the split that is judged by, and those beside it."""
-    own = recipe.split
-    others = [method for method in options.beside if method != own.method]
-    return [own, *(SplitOptions(method=method, folds=own.folds) for method in others)]
-
-
-def _importance(prepared: Prepared, recipe: MapTrainSetup, folds: SiteFolds) -> Importance:
-    """Tell how much a forest loses on held-out folds without each band."""
-    spec, every = prepared.spec, np.arange(len(prepared.samples))
-    scaler = fit_band_scaler(prepared.raw, every, spec)  # a forest sees order alone
-    features = centre(scaled(prepared.raw, spec, scaler))
-    target = fit_target(prepared.values, recipe.fit.transform)
-    truth = forward(prepared.values, target)
-
-    def grown(train: np.ndarray, seed: int) -> Predict:
-        forest = fit_forest(features[train], truth[train], seed)
-        return with_features(forest.predict, features, spec.features)
-
-    bands = tuple(dict.fromkeys(spec.features))
-    return permuted_importance(grown, folds, truth, bands, seed=recipe.fit.seed)
-
-
 def fingerprint_of(prepared: Prepared, recipe: MapTrainSetup, options: MapScoreOptions) -> str:
-    """Hash all that decides a scorecard: samples, what lies around them, and how."""
+    """Hash everything that decides a scorecard: samples, their windows, setup, options."""
     digest = hashlib.sha256()
-    arrays = (*vars(prepared.raw).values(), prepared.values, prepared.samples.lonlat)
-    for array in arrays:
+    for array in (*vars(prepared.raw).values(), prepared.values, prepared.samples.lonlat):
         digest.update(np.ascontiguousarray(array).data)
+    # the device decides no score, so a scorecard of another machine is current
     fit = recipe.fit.model_dump(mode="json", exclude=set(HARDWARE))
-    told = [fit, *(p.model_dump(mode="json") for p in (recipe.network, recipe.split, options))]
-    return fingerprint([digest.hexdigest(), told, code_version()])
+    settings = [fit, *(p.model_dump(mode="json") for p in (recipe.network, recipe.split, options))]
+    return fingerprint([digest.hexdigest(), settings, code_version()])
 
 
-def _found(out: str, mark: str) -> MapScorecard | None:
-    """Return the scorecard that is there, if it is of this fingerprint."""
+def _stored_card(out: str, digest: str) -> MapScorecard | None:
+    """Return the scorecard in a folder if it has this fingerprint."""
     folder = Folder(out)
     if folder.is_bare():
         return None
     try:
-        had = json.loads(folder.read(CARD) or b"")
-        known = "hmx_map_scorecard" in had
+        content = json.loads(folder.read(CARD) or b"")
+        is_card = "hmx_map_scorecard" in content
     except (ValueError, TypeError):
-        known = False
-    if not known:
+        is_card = False
+    if not is_card:
         raise OutputExists(
-            f"{out} holds something that is no scorecard of a map, so it is left alone. "
-            "Choose another place: --output scores."
+            f"{out} holds something that is not a scorecard of a map, so it is left alone. "
+            "Choose another folder: --output scores."
         )
-    if had.get("facts", {}).get("fingerprint") != mark:
+    if content.get("facts", {}).get("fingerprint") != digest:
         return None
-    with suppress(SourceError):  # it has lost a part: score again
+    with suppress(SourceError):  # a file of the folder is lost: score again
         return MapScorecard.load(out)
     return None
+
+
+def evaluate(
+    raw: RawWindows,
+    values: Array,
+    spec: MapSpec,
+    several: Sequence[SiteFolds],
+    *,
+    fit: MapTrainOptions | None = None,
+    options: MapScoreOptions | None = None,
+    forecasters: Mapping[str, FitPredict] | None = None,
+    domain: Array | None = None,
+    progress: Progress = Progress(),
+) -> MapScorecard:
+    """Score a mapper and the baselines on the same folds.
+
+    Parameters
+    ----------
+    raw : RawWindows
+        Around all samples, from :func:`hmx.mapping.inputs.gather`.
+    values : ndarray, (n,)
+        Measured values, native units.
+    spec : MapSpec
+        The target and its bands.
+    several : sequence of SiteFolds
+        Ways of folding the samples; the first decides the verdict and gets intervals.
+    fit : MapTrainOptions, optional
+        Its ``transform`` is that of all fits and first scores, of the values themselves and not
+        of z-scores, so that folds compare; its ``blend`` is the weight of the forest in a
+        blend with the first predictor, its ``seed`` that of all fits.
+    options : MapScoreOptions, optional
+        Levels of the intervals, and the inner folds that the intervals come from.
+    forecasters : mapping of str to callable, optional
+        Predictors to score, the network first; see
+        :func:`hmx.mapping.evaluate.rounds.cross_validate`. Default: the baselines alone.
+    domain : ndarray of float64, (p, 2), optional
+        Places of the map, degrees: adds the distances that the folds test.
+    progress : Progress
+        Receives (fits done, fits, predictor), anew for each way of folding.
+
+    Raises
+    ------
+    BadArgument
+        If there are no folds.
+    """
+    if not several:
+        raise BadArgument(
+            "folds is empty: a score needs samples that were held out. Pass [block_folds(samples)]."
+        )
+    fit, options = fit or MapTrainOptions(), options or MapScoreOptions()
+    transform = fit.transform if fit.transform in ("log", "log1p") else "none"
+    scaler = TargetScaler(transform)
+    truth = forward(values, scaler)
+    own = dict(forecasters or {})
+    everyone = own | {n: f for n, f in null_rows(raw, truth, spec).items() if n not in own}
+    first = next(iter(everyone))
+    # a forest blended with itself is the forest
+    blend = Blend(first, "forest", fit.blend) if fit.blend and first != "forest" else None
+    calibrate = tuple(dict.fromkeys([*([BLEND] if blend else []), first, "forest"]))
+    splits = {
+        name_folds(folds): cross_validate(
+            everyone, folds, truth, blend=blend, calibrate=() if number else calibrate,
+            inner=options.inner, levels=options.level, seed=fit.seed, progress=progress,
+        )
+        for number, folds in enumerate(several)
+    }  # fmt: skip
+    facts = {"target": spec.target, "units": spec.units, "seed": fit.seed}
+    facts |= {f"digest of {name_folds(folds)}": folds.digest for folds in several}
+    return MapScorecard(
+        splits,
+        scale=spec.target if transform == "none" else f"{transform}({spec.target})",
+        scaler=scaler,
+        facts={name: value for name, value in facts.items() if value is not None},
+        report=None if domain is None else describe_folds(several, domain),
+    )
+
+
+def networks(
+    raw: RawWindows, values: Array, spec: MapSpec, fit: MapTrainOptions, groups: NDArray[Any]
+) -> FitPredict:
+    """Build the predictor that trains networks on the rows of a fold.
+
+    The runs of the fit are its members, in units of the transform; the spread is the standard
+    deviation over members, if there are several. `groups` has the site or block of each sample.
+    """
+
+    def fit_predict(train: Rows, test: Rows, seed: int) -> Estimates:
+        own = fit.model_copy(update={"seed": fit.seed + seed})
+        learnt = learn(raw, values, train, spec=spec, fit=own, groups=groups)
+        predicted = learnt.predict(raw.at(test))  # (members, n, q), of unit variance
+        scaled_members = np.stack([learnt.centre(one[None]) for one in predicted])
+        members = scaled_members * learnt.target.std + learnt.target.mean
+        return Estimates(members, members.std(axis=0, ddof=1) if len(members) > 1 else None)
+
+    return fit_predict

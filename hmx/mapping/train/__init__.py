@@ -1,1 +1,1 @@
-"""Mappers: networks that learn a quantity at sample points."""
+"""Training of a mapper from samples at points."""

@@ -1,7 +1,7 @@
-"""Fitting a mapper: one run of Lightning over samples in memory.
+"""Fit one network of a mapper: one run of Lightning over samples in memory.
 
-Samples are thousands and windows small, so a fit takes seconds and writes no
-checkpoints: a run that was killed is run again.
+Samples are thousands and windows small, so a fit takes seconds and writes no checkpoints: a
+killed run starts again. A fit can start from the trunk of a mapper of another region.
 """
 
 from __future__ import annotations
@@ -14,45 +14,47 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from hmx.mapping.inputs import Windows
+from hmx.errors import BadArgument
+from hmx.mapping.inputs import ScaledWindows
 from hmx.mapping.options import MapTrainOptions
-from hmx.mapping.spec import TargetScaler
+from hmx.mapping.spec import MapSpec, TargetScaler
 from hmx.mapping.target import error_of, forward
 from hmx.mapping.train.module import MapperFit, TrainingTensors, training_tensors
-from hmx.mapping.train.transfer import Transferred, copy_trunk
 from hmx.networks.cnn_lstm import Mapper, build
 from hmx.networks.options import MapperOptions
 from hmx.progress import Progress
 from hmx.training.loop import hardware, interruptible, quiet
 
+# head and skip turn features into the quantity: the new region learns its own
+_OUTPUT_LAYERS = ("head.", "skip.")
+_BAND_LAYERS = ("convs.0.weight",)  # one column per band, so other bands make it useless
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """Names of the trunk's weights that a network copied, and of those that it did not."""
+
+    names: tuple[str, ...]
+    skipped: tuple[str, ...]  # missing in the other network, or of another shape
+
+    def __str__(self) -> str:
+        skipped = f"; {', '.join(self.skipped)} start anew" if self.skipped else ""
+        return f"{len(self.names)} weights copied{skipped}"
+
 
 @dataclass(frozen=True)
 class FittedMapper:
-    """A network with the weights that are kept, and what was measured of it.
+    """A network with its best weights, and its figures."""
 
-    Parameters
-    ----------
-    network : Mapper
-        On the CPU, in evaluation mode.
-    epochs : int
-        Epochs after which it had these weights.
-    loss : float
-        Of these weights on the validation samples; NaN without any.
-    history : tuple of mapping
-        Figures of each epoch: ``train_loss``, ``lr`` and, with validation samples,
-        ``val_loss``.
-    taken : Transferred, optional
-        What it took over from another network.
-    """
-
-    network: Mapper
-    epochs: int
-    loss: float
-    history: tuple[Mapping[str, float], ...]
-    taken: Transferred | None = None
+    network: Mapper  # on the CPU, in evaluation mode
+    epochs: int  # epochs after which it had these weights
+    loss: float  # of these weights on the validation samples; NaN without validation
+    history: tuple[Mapping[str, float], ...]  # per epoch: train_loss, lr, val_loss if measured
+    transferred: Transferred | None = None
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return the weights by parameter name."""
@@ -61,8 +63,8 @@ class FittedMapper:
 
 
 def fit_network(
-    windows: Windows,
-    values: np.ndarray,
+    windows: ScaledWindows,
+    values: np.ndarray,  # (n,), native units
     train_rows: np.ndarray,
     *,
     options: MapperOptions,
@@ -75,96 +77,69 @@ def fit_network(
 ) -> FittedMapper:
     """Fit one network to samples; the same seed gives the same weights.
 
-    Parameters
-    ----------
-    windows : Windows
-        Scaled, of all samples.
-    values : ndarray, (n,)
-        Target of all samples, native units.
-    train_rows : ndarray of int
-        Samples to learn from.
-    options : MapperOptions
-        The network.
-    fit : MapTrainOptions
-        The fit; its seed decides weights and batches.
-    target : TargetScaler
-        What the target goes through, fitted to training samples.
-    valid_rows : ndarray of int, optional
-        Samples that choose the best weights and end the fit early.
-    init_from : mapping of str to ndarray, optional
-        Weights of another network, whose trunk is the start.
-    logs : sequence of Logger
-        Where figures go.
-    progress : callable
-        Told (epochs done, epochs, text).
-
-    Raises
-    ------
-    BadArgument
-        If loss and network do not fit, or the other network is no start.
-    TrainingFailed
-        If the loss is no number.
+    The validation rows choose the best weights and stop the fit early. `init_from` has the
+    weights of another network, whose trunk is the start. Raises :class:`BadArgument` if loss,
+    network and start do not fit, :class:`TrainingFailed` if the loss is not a number.
     """
     pl.seed_everything(fit.seed, verbose=False)
     steps, dynamic = windows.dynamic.shape[1:3]
     network = build(options, dynamic=dynamic, static=windows.static.shape[1], steps=steps)
-    taken = None if init_from is None else copy_trunk(network, init_from)
+    transferred = None if init_from is None else copy_trunk(network, init_from)
     sigma = 0.5 * float(values[train_rows].std()) if fit.sigma is None else fit.sigma
-    sigma = sigma or 1.0  # of a constant target, whose errors weigh alike
+    sigma = sigma or 1.0  # a constant target has no spread: all its errors get equal weight
 
-    def lessons(rows: np.ndarray) -> TrainingTensors:
+    def tensors(rows: np.ndarray) -> TrainingTensors:
         own = values[rows]
         errors = error_of(own, target, sigma=sigma, relative=fit.sigma_relative)
         return training_tensors(windows.at(rows), forward(own, target), errors)
 
-    judged = lessons(valid_rows) if valid_rows is not None and len(valid_rows) else None
-    module = MapperFit(network, lessons(train_rows), fit, judged=judged)
-    keeper = _BestWeights(progress, fit.patience)
+    validation = tensors(valid_rows) if valid_rows is not None and len(valid_rows) else None
+    module = MapperFit(network, tensors(train_rows), fit, validation=validation)
+    best = _BestWeights(progress, fit.patience)
     with quiet(), interruptible():
-        _trainer(fit, keeper, logs).fit(module)
-    if keeper.best is not None:
-        network.load_state_dict(keeper.best)
+        pl.Trainer(
+            **hardware(fit),
+            max_epochs=fit.epochs,
+            gradient_clip_val=fit.clip,
+            callbacks=[best],
+            logger=list(logs) or False,
+            enable_checkpointing=False,
+            limit_val_batches=0,  # the callback measures validation itself, in one pass
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,  # each epoch draws its own batches
+            use_distributed_sampler=False,  # the batches split themselves between processes
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        ).fit(module)
+    if best.weights is not None:
+        network.load_state_dict(best.weights)
     network.cpu().eval()
-    return FittedMapper(network, keeper.epochs, keeper.loss, tuple(keeper.rows), taken)
-
-
-def _trainer(fit: MapTrainOptions, keeper: _BestWeights, logs: Sequence[Any]) -> pl.Trainer:
-    return pl.Trainer(
-        **hardware(fit),
-        max_epochs=fit.epochs,
-        gradient_clip_val=fit.clip,
-        callbacks=[keeper],
-        logger=list(logs) or False,
-        enable_checkpointing=False,
-        limit_val_batches=0,
-        num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    return FittedMapper(network, best.epochs, best.loss, tuple(best.rows), transferred)
 
 
 class _BestWeights(Callback):
-    """Keeps the figures of each epoch and the best weights; tells progress, and when to stop."""
+    """Record the figures of each epoch and the best weights; report progress; stop early."""
 
     def __init__(self, progress: Progress, patience: int):
         self.progress, self.patience = progress, patience
         self.rows: list[Mapping[str, float]] = []
         self.epochs, self.loss = 0, float("nan")
-        self.best: Mapping[str, Tensor] | None = None
+        self.weights: Mapping[str, Tensor] | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loss, done = pl_module.judge(), trainer.current_epoch + 1
+        loss, done = pl_module.validation_loss(), trainer.current_epoch + 1
         row = {
             "train_loss": float(trainer.callback_metrics["train_loss"]),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
         if math.isnan(loss):
             self.epochs = done
-        else:  # each process judges all samples, and finds the same
+        else:  # each process scores all samples, so all stop at the same epoch
             row["val_loss"] = loss
-            self._compare(loss, done, pl_module.network)
+            if self.weights is None or loss < self.loss:
+                self.loss, self.epochs = loss, done
+                # the optimiser changes the tensors in place: without a copy all epochs are one
+                self.weights = copy.deepcopy(pl_module.network.state_dict())
             trainer.should_stop = done - self.epochs >= self.patience
         pl_module.log_dict({name: row[name] for name in row if name != "train_loss"})
         self.rows.append(row)
@@ -172,7 +147,28 @@ class _BestWeights(Callback):
             text = ", ".join(f"{name} {value:.3g}" for name, value in row.items())
             self.progress.step(done, trainer.max_epochs or 0, text)
 
-    def _compare(self, loss: float, done: int, network: Mapper) -> None:
-        if self.best is None or loss < self.loss:
-            self.loss, self.epochs = loss, done
-            self.best = copy.deepcopy(network.state_dict())
+
+def trunk_of(
+    weights: Mapping[str, np.ndarray], other: MapSpec, spec: MapSpec
+) -> dict[str, np.ndarray]:
+    """Drop weights tied to the input bands when the bands of `other` and `spec` differ."""
+    same = (other.dynamic, other.static) == (spec.dynamic, spec.static)
+    same = same and other.network.coarse == spec.network.coarse
+    return {name: w for name, w in weights.items() if same or name not in _BAND_LAYERS}
+
+
+def copy_trunk(network: Mapper, weights: Mapping[str, np.ndarray]) -> Transferred:
+    """Copy the trunk of a trained network into `network`, in place, by name and shape.
+
+    Raises :class:`BadArgument` if no weight fits.
+    """
+    own = network.state_dict()
+    trunk = [name for name in own if not name.startswith(_OUTPUT_LAYERS)]
+    fits = [n for n in trunk if n in weights and weights[n].shape == tuple(own[n].shape)]
+    if not fits:
+        raise BadArgument(
+            "init_from has no weight of this network's trunk by name and shape. Train with the "
+            "network options of the model that you start from: hmx info MODEL shows them."
+        )
+    network.load_state_dict({**own, **{n: torch.from_numpy(weights[n].copy()) for n in fits}})
+    return Transferred(tuple(fits), tuple(name for name in trunk if name not in fits))

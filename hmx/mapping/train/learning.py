@@ -1,7 +1,10 @@
-"""Learning a mapper: from raw windows to networks, and nothing from other samples.
+"""Learning a mapper: from raw windows to networks, without a look at other samples.
 
-:func:`learn` fits scalers and networks to training samples. :func:`cross_fit` does so on
-folds of them, and gives for each sample what networks say that have not seen it.
+:func:`learn` fits scalers and networks to training samples. :func:`cross_fit` repeats that on
+folds, and gives each sample the prediction of networks that did not train on it.
+:func:`out_of_fold` mixes these predictions with a forest's, as the map does. They show how
+wrong a map is where nobody sampled: prediction intervals, scores, the importance of the bands
+and the area of applicability come from them, and from nothing else.
 """
 
 from __future__ import annotations
@@ -13,44 +16,35 @@ from typing import Any
 import numpy as np
 import torch
 
-from hmx.mapping.inputs import RawWindows, Windows, fit_band_scaler, scaled
+from hmx.mapping.forest import Forest, fit_forest
+from hmx.mapping.inputs import RawWindows, ScaledWindows, fit_band_scaler, scaled
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
 from hmx.mapping.target import central, fit_target, forward, inverse
 from hmx.mapping.train.fitting import FittedMapper, fit_network
+from hmx.mapping.train.importance import Importance, Predict, permuted_importance, with_features
 from hmx.mapping.train.module import predict
+from hmx.mapping.train.recipe import Prepared
+from hmx.mapping.window import Estimate, mixed
 from hmx.progress import Progress
 from hmx.scores import regression_scores
+from hmx.splits.site_folds import SiteFolds
 from hmx.splits.sites import hold_out
 from hmx.training.metrics import Spread, spread
 from hmx.uncertainty.distribution import shares
 
-LogsOf = Callable[[int], Sequence[Any]]
+LogsOf = Callable[[int], Sequence[Any]]  # from the number of a run to its loggers
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """What was learnt from training samples.
+    """Networks, scalers and figures from one set of training samples."""
 
-    Parameters
-    ----------
-    spec : MapSpec
-        What the networks are; ``members`` says how many.
-    scaler : BandScaler
-        Of the bands.
-    target : TargetScaler
-        Of the target.
-    kept : mapping of int to FittedMapper
-        One network, or the members of an ensemble, by number of the run.
-    runs : mapping of str to Spread
-        Mean and standard deviation over all runs of their figures.
-    """
-
-    spec: MapSpec
+    spec: MapSpec  # its ``members`` is the number of networks
     scaler: BandScaler
     target: TargetScaler
-    kept: Mapping[int, FittedMapper]
-    runs: Mapping[str, Spread]
+    kept: Mapping[int, FittedMapper]  # by number of the run: one network, or an ensemble
+    runs: Mapping[str, Spread]  # mean and standard deviation of the figures over all runs
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return all weights by name; of several networks as ``0.name``, ``1.name`` ..."""
@@ -62,24 +56,28 @@ class Learnt:
         }
 
     def predict(self, raw: RawWindows) -> np.ndarray:
-        """Say what each network gives, in the network's units, (members, n, q)."""
+        """Predict with each network, in the network's units, (members, n, q)."""
         windows = scaled(raw, self.spec, self.scaler)
-        return np.stack([_ask(one, windows) for one in self.kept.values()])
+        return np.stack([_predict(one, windows) for one in self.kept.values()])
 
     def centre(self, predicted: np.ndarray) -> np.ndarray:
         """Average members, and quantiles if there are any: (members, n, q) to (n,)."""
-        return centre_of(predicted, self.spec.network.knots)
+        return _centre(predicted, self.spec.network.knots)
 
 
-def centre_of(predicted: np.ndarray, knots: Sequence[float]) -> np.ndarray:
-    """Average members and integrate quantile functions: (members, n, q) to (n,)."""
+def _predict(one: FittedMapper, windows: ScaledWindows) -> np.ndarray:
+    dynamic, static = torch.from_numpy(windows.dynamic), torch.from_numpy(windows.static)
+    return predict(one.network, dynamic, static).numpy().astype("float64")
+
+
+def _centre(predicted: np.ndarray, knots: Sequence[float]) -> np.ndarray:
     weights = np.asarray(shares(knots)) if knots else np.ones(1)
     return np.asarray(predicted.mean(axis=0) @ weights)
 
 
 def learn(
     raw: RawWindows,
-    values: np.ndarray,
+    values: np.ndarray,  # (n,), native units
     rows: np.ndarray,
     *,
     spec: MapSpec,
@@ -89,49 +87,27 @@ def learn(
     logs: LogsOf = lambda run: (),
     progress: Progress = Progress(),
 ) -> Learnt:
-    """Fit scalers and networks to training samples.
+    """Fit scalers and networks to the training samples at `rows`; use nothing of the others.
 
-    Parameters
-    ----------
-    raw : RawWindows
-        Of all samples.
-    values : ndarray, (n,)
-        Target of all samples, native units.
-    rows : ndarray of int
-        Training samples; of the others nothing is used. Some of them, if asked for, choose
-        the best weights, and scalers see nothing of these either.
-    spec : MapSpec
-        What the networks are fed.
-    fit : MapTrainOptions
-        The fit.
-    groups : ndarray of int, (n,)
-        Site or block of each sample: one group is never on two sides of an inner split.
-    init_from : mapping of str to ndarray, optional
-        Weights of another network, whose trunk is the start.
-    logs : callable
-        From the number of a run to the loggers that its figures go to.
-    progress : callable
-        Told (epochs done, epochs, text).
-
-    Raises
-    ------
-    BadArgument, NotEnoughData, TrainingFailed
-        If samples, options and start do not fit.
+    A share of the training samples, if the fit has validation, chooses the best weights; the
+    scalers see nothing of that share either. `groups` is the site or block of each sample, (n,):
+    one group is never on both sides of that split. `init_from` has the weights of another
+    network, whose trunk is the start.
     """
     values, rows = np.asarray(values, "float64"), np.asarray(rows)
-    held = hold_out(groups[rows], fit.validation, seed=fit.seed)
-    target = fit_target(values[rows[~held]], fit.transform)
-    scaler = fit_band_scaler(raw, rows[~held], spec)
+    valid = hold_out(groups[rows], fit.validation, seed=fit.seed)
+    target = fit_target(values[rows[~valid]], fit.transform)
+    scaler = fit_band_scaler(raw, rows[~valid], spec)
     windows = scaled(raw.at(rows), spec, scaler)
     fitted = [
         fit_network(
             windows,
             values[rows],
-            np.flatnonzero(~held),
+            np.flatnonzero(~valid),
             options=spec.network,
             fit=fit.model_copy(update={"seed": fit.seed + run}),
             target=target,
-            valid_rows=np.flatnonzero(held),
+            valid_rows=np.flatnonzero(valid),
             init_from=init_from,
             logs=logs(run),
             progress=progress.within(
@@ -140,16 +116,17 @@ def learn(
         )
         for run in range(fit.runs)
     ]
-    kept = _kept(fitted, ensemble=fit.ensemble)
-    figures = [_figures(one, windows.at(held), values[rows][held], target) for one in fitted]
-    own = replace(spec, members=len(kept))
-    return Learnt(own, scaler, target, kept, spread(figures))
-
-
-def _kept(fitted: Sequence[FittedMapper], *, ensemble: bool) -> dict[int, FittedMapper]:
-    """Choose what is kept, by number of its run: all of an ensemble, or the best."""
     best = min(range(len(fitted)), key=lambda run: fitted[run].loss)
-    return dict(enumerate(fitted)) if ensemble else {best: fitted[best]}
+    kept = dict(enumerate(fitted)) if fit.ensemble else {best: fitted[best]}
+    own, truth, figures = replace(spec, members=len(kept)), values[rows][valid], []
+    for one in fitted:
+        figures.append({"train_loss": one.history[-1]["train_loss"]})
+        if len(truth):
+            predicted = _predict(one, windows.at(valid))[None]
+            estimate = central(_centre(predicted, one.network.options.knots), target)
+            scores = regression_scores(truth, estimate)
+            figures[-1] |= {"val_loss": one.loss, **{f"val_{k}": v for k, v in scores.items()}}
+    return Learnt(own, scaler, target, kept, spread(figures))
 
 
 def cross_fit(
@@ -162,22 +139,10 @@ def cross_fit(
     groups: np.ndarray,
     target: TargetScaler,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Fit anew in each round, and say what networks give that have not seen its test.
+    """Yield train rows, test rows and test predictions (members, n, q), fitted anew each round.
 
-    Parameters
-    ----------
-    raw, values, spec, fit, groups
-        As :func:`learn`; in each round scalers are fitted anew.
-    rounds : iterable of (train rows, test rows)
-        Of :meth:`hmx.splits.site_folds.SiteFolds.rounds`.
-    target : TargetScaler
-        In whose units predictions are wanted.
-
-    Yields
-    ------
-    tuple of ndarray
-        Training rows, test rows, and predictions of these, (members, n, q), in the
-        network's units.
+    Each round fits its own scalers, so its predictions are in its own units; `target` gives the
+    common units of the result.
     """
     for train, test in rounds:
         learnt = learn(raw, values, train, spec=spec, fit=fit, groups=groups)
@@ -185,18 +150,44 @@ def cross_fit(
         yield train, test, forward(native, target)
 
 
-def _ask(one: FittedMapper, windows: Windows) -> np.ndarray:
-    dynamic, static = torch.from_numpy(windows.dynamic), torch.from_numpy(windows.static)
-    return predict(one.network, dynamic, static).numpy().astype("float64")
+@dataclass(frozen=True)
+class OutOfFold:
+    """Out-of-fold predictions of every sample."""
+
+    folds: SiteFolds
+    estimate: Estimate  # centre and spread, (n,), scaled transformed units
+    importance: Importance  # of the bands to a forest
 
 
-def _figures(
-    one: FittedMapper, windows: Windows, truth: np.ndarray, target: TargetScaler
-) -> dict[str, float]:
-    """Score a run on its validation samples, native units; without any, say its loss."""
-    figures = {"train_loss": one.history[-1]["train_loss"]}
-    if not len(truth):
-        return figures
-    guess = centre_of(_ask(one, windows)[None], one.network.options.knots)
-    scores = regression_scores(truth, central(guess, target))
-    return {**figures, "val_loss": one.loss, **{f"val_{k}": v for k, v in scores.items()}}
+def out_of_fold(
+    prepared: Prepared,
+    features: np.ndarray,  # (n, f), values of the samples' own pixels
+    target: TargetScaler,
+    fit: MapTrainOptions,
+    folds: SiteFolds,
+    *,
+    progress: Progress = Progress(),
+) -> OutOfFold:
+    """Fit the mapper anew without each fold, and predict that fold as the map would."""
+    spec, values, raw = prepared.spec, prepared.values, prepared.raw
+    truth = forward(values, target)
+    forests: dict[int, Forest] = {}
+    center, spreads = np.empty(len(values)), np.empty(len(values))
+    parts = cross_fit(
+        raw, values, folds.rounds(), spec=spec, fit=fit, groups=folds.group, target=target
+    )
+    for number, (train, test, predicted) in enumerate(parts):
+        forest = fit_forest(features[train], truth[train], fit.seed)
+        forests[fit.seed + 1000 * number] = forest
+        members = predicted.transpose(0, 2, 1)  # (members, q, n), the axes of pixels
+        estimate = mixed(members, spec, forest if spec.blend else None, features[test].T)
+        center[test], spreads[test] = estimate.center, estimate.spread
+        progress.step(number + 1, len(folds), f"holding out: fold {number + 1} of {len(folds)}")
+
+    def forest_of(train: np.ndarray, seed: int) -> Predict:
+        # permuted_importance numbers its rounds by seed, and the same rounds grew the forests
+        return with_features(forests[seed].predict, features, spec.features)
+
+    bands = dict.fromkeys(spec.features)
+    importance = permuted_importance(forest_of, folds, truth, tuple(bands), seed=fit.seed)
+    return OutOfFold(folds, Estimate(center, spreads), importance)

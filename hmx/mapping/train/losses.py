@@ -11,8 +11,8 @@
 ``chi2`` is the mean of ``((prediction - truth) / sigma)^2``, the reduced chi-squared of
 least squares with known errors (Bevington & Robinson 2003, *Data Reduction and Error
 Analysis for the Physical Sciences*, ch. 4). The error of a measurement grows with its
-size (:func:`hmx.mapping.target.error_of`), so ``sigma`` is another number for each sample, and
-chi-squared pulls at other samples than the squared error does: a composite is no
+size (:func:`hmx.mapping.target.error_of`), so ``sigma`` differs between samples, and
+chi-squared weighs other samples than the squared error does: a composite is not a
 multiple of one of its parts, and neither is its gradient.
 """
 
@@ -28,6 +28,7 @@ from hmx.mapping.options import MapTrainOptions, loss_of
 from hmx.networks.options import MapperOptions
 from hmx.networks.quantile import crps
 
+# predictions (n, q), truths (n,) and their standard errors (n,), in the network's units
 Scorer = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 _PLAIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -44,28 +45,10 @@ def chi_squared(predicted: Tensor, truth: Tensor, sigma: Tensor) -> Tensor:
 
 
 def scorer(network: MapperOptions, fit: MapTrainOptions) -> Scorer:
-    """Choose the loss of a network.
-
-    Parameters
-    ----------
-    network : MapperOptions
-        Its knots decide what it gives.
-    fit : MapTrainOptions
-        Loss and share.
-
-    Returns
-    -------
-    callable
-        From predictions (n, q), truths (n,) and their standard errors (n,), all in the
-        network's units, to one number.
-
-    Raises
-    ------
-    BadArgument
-        If loss and network do not fit.
-    """
+    """Choose the loss of a network; raise :class:`BadArgument` if they do not fit."""
     name, alpha = loss_of(network, fit), fit.alpha
     if name == "quantile":
+        # crps takes maps, (n, q, y, x): a sample is a map of one pixel
         return lambda p, y, _: crps(p[..., None, None], y[:, None, None], network.knots).mean()
     base = _PLAIN[name.removeprefix("composite_")]
     if not name.startswith("composite_"):

@@ -1,4 +1,10 @@
-"""The LightningModule of the map job, and the batches it is fed."""
+"""The LightningModule of the map job, and its batches.
+
+Most samples have a small value, and a network that sees few large values learns that there
+are none. So batches can be balanced: bins of the training values are bounded by the quantiles
+1/2, 3/4, 7/8 ..., and each bin is drawn from equally. (Bins of equal counts, drawn from
+equally, would change nothing.) The network then no longer learns the mean of the common values.
+"""
 
 from __future__ import annotations
 
@@ -13,31 +19,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from hmx.errors import TrainingFailed
-from hmx.mapping.inputs import Windows
+from hmx.mapping.inputs import ScaledWindows
 from hmx.mapping.options import MapTrainOptions
-from hmx.mapping.train.balance import draw_epoch
 from hmx.mapping.train.losses import score, scorer
 from hmx.networks.cnn_lstm import Mapper
 
-_MOST = 1024  # windows predicted at once
+_CHUNK = 1024  # windows predicted at once, which bounds the memory
 
 
 @dataclass(frozen=True)
 class TrainingTensors:
-    """Samples to learn from, in memory, in the network's units.
+    """Training samples in memory, in the network's units."""
 
-    Parameters
-    ----------
-    dynamic, static : Tensor
-        (n, t, c, w, w) and (n, s, w, w).
-    truth, sigma : Tensor
-        Target and its standard error, (n,).
-    """
-
-    dynamic: Tensor
-    static: Tensor
-    truth: Tensor
-    sigma: Tensor
+    dynamic: Tensor  # (n, t, c, w, w)
+    static: Tensor  # (n, s, w, w)
+    truth: Tensor  # (n,)
+    sigma: Tensor  # (n,), standard error of the truth
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -48,88 +45,97 @@ class TrainingTensors:
 
     def turned(self, rng: np.random.Generator) -> TrainingTensors:
         """Turn and mirror each window at random: one of the eight symmetries of a square."""
+        side = self.dynamic.shape[-1]
+        numbers = torch.arange(side * side).reshape(side, side)
+        turns = [torch.rot90(way, k) for way in (numbers, numbers.T) for k in range(4)]
+        symmetries = torch.stack([turn.reshape(-1) for turn in turns])  # (8, w * w)
         which = torch.from_numpy(rng.integers(8, size=(len(self), 1)))
-        pixels = _symmetries(self.dynamic.shape[-1])[which]  # (n, 1, w * w)
-        return TrainingTensors(
-            _picked(self.dynamic, pixels), _picked(self.static, pixels), self.truth, self.sigma
-        )
+        pixels = symmetries[which]  # (n, 1, w * w)
+
+        def moved(windows: Tensor) -> Tensor:
+            flat = windows.flatten(-2).flatten(1, -2)  # (n, channels, w * w)
+            return flat.gather(2, pixels.expand(-1, flat.shape[1], -1)).reshape(windows.shape)
+
+        return TrainingTensors(moved(self.dynamic), moved(self.static), self.truth, self.sigma)
 
 
-def _symmetries(side: int) -> Tensor:
-    """Return the numbers of the pixels of a square in its eight positions, (8, w * w)."""
-    pixels = torch.arange(side * side).reshape(side, side)
-    turns = [torch.rot90(way, k) for way in (pixels, pixels.T) for k in range(4)]
-    return torch.stack([turn.reshape(-1) for turn in turns])
+def training_tensors(
+    windows: ScaledWindows, truth: np.ndarray, sigma: np.ndarray
+) -> TrainingTensors:
+    """Put windows, targets and errors, in the network's units, into tensors."""
+    return TrainingTensors(
+        torch.from_numpy(windows.dynamic),
+        torch.from_numpy(windows.static),
+        torch.as_tensor(truth, dtype=torch.float32),
+        torch.as_tensor(sigma, dtype=torch.float32),
+    )
 
 
-def _picked(windows: Tensor, pixels: Tensor) -> Tensor:
-    flat = windows.flatten(-2).flatten(1, -2)  # (n, channels, w * w)
-    return flat.gather(2, pixels.expand(-1, flat.shape[1], -1)).reshape(windows.shape)
+def draw_probabilities(values: np.ndarray, bins: int) -> np.ndarray:
+    """Return each sample's probability of a draw, (n,); 0 bins give equal probabilities."""
+    if not bins:
+        return np.full(len(values), 1 / len(values))
+    edges = np.quantile(values, 1 - 0.5 ** np.arange(1, bins))
+    bin_of = np.searchsorted(edges, values, side="right")  # ties may leave a bin empty
+    counts = np.bincount(bin_of, minlength=bins)
+    weights = 1 / counts[bin_of]
+    return np.asarray(weights / weights.sum())
+
+
+def draw_epoch(values: np.ndarray, bins: int, *, batch: int, key: tuple[int, ...]) -> np.ndarray:
+    """Deal the samples of one epoch to batches: positions, (n // batch, batch).
+
+    With 0 bins no sample comes twice. `key` is seed and epoch.
+    """
+    rng, count = np.random.default_rng(key), len(values) // batch
+    if bins:
+        drawn = rng.choice(len(values), count * batch, p=draw_probabilities(values, bins))
+    else:
+        drawn = rng.permutation(len(values))[: count * batch]
+    return drawn.reshape(count, batch)
 
 
 class Batches(IterableDataset):
-    """The batches of one epoch; every process of several gets its part of each.
-
-    Parameters
-    ----------
-    lessons : TrainingTensors
-        All training samples.
-    fit : MapTrainOptions
-        Batch, balance and augmentation.
-    key : tuple of int
-        Seed and epoch.
-    rank, world : int
-        Of the process.
-    """
+    """The batches of one epoch; each of several processes gets its part of every batch."""
 
     def __init__(
         self,
-        lessons: TrainingTensors,
+        samples: TrainingTensors,
         fit: MapTrainOptions,
         *,
-        key: tuple[int, ...],
+        key: tuple[int, ...],  # seed and epoch
         rank: int = 0,
         world: int = 1,
     ):
-        self.lessons, self.fit, self.key, self.rank, self.world = lessons, fit, key, rank, world
+        self.samples, self.fit, self.key, self.rank, self.world = samples, fit, key, rank, world
 
     def __len__(self) -> int:
-        return max(1, len(self.lessons) // self.fit.batch)
+        return max(1, len(self.samples) // self.fit.batch)
 
     def __iter__(self) -> Iterator[TrainingTensors]:
-        size = min(self.fit.batch, len(self.lessons))
-        values, bins = self.lessons.truth.numpy(), self.fit.balance
+        size = min(self.fit.batch, len(self.samples))
+        values, bins = self.samples.truth.numpy(), self.fit.balance
+        # the draw has one key for all processes, the augmentation one for each: the processes
+        # share the same batches, but do not turn their windows alike
         rng = np.random.default_rng((*self.key, self.rank))
         for rows in draw_epoch(values, bins, batch=size, key=self.key):
-            batch = self.lessons.at(torch.from_numpy(rows[self.rank :: self.world].copy()))
+            batch = self.samples.at(torch.from_numpy(rows[self.rank :: self.world].copy()))
             yield batch.turned(rng) if self.fit.augment else batch
 
 
 class MapperFit(pl.LightningModule):
-    """Train a network on samples, judge it on others.
-
-    Parameters
-    ----------
-    network : Mapper
-        Untrained, or partly trained.
-    lessons : TrainingTensors
-        To learn from.
-    fit : MapTrainOptions
-        Of the fit.
-    judged : TrainingTensors, optional
-        Held out, to choose the best weights.
-    """
+    """Train a network on samples, and measure its loss on validation samples."""
 
     def __init__(
         self,
         network: Mapper,
-        lessons: TrainingTensors,
+        samples: TrainingTensors,
         fit: MapTrainOptions,
         *,
-        judged: TrainingTensors | None = None,
+        validation: TrainingTensors | None = None,
     ):
         super().__init__()
-        self.network, self.lessons, self.fit, self.judged = network, lessons, fit, judged
+        self.network, self.samples, self.fit, self.validation = network, samples, fit, validation
         self.loss = scorer(network.options, fit)
 
     def training_step(self, batch: TrainingTensors, index: int) -> Tensor:
@@ -143,14 +149,14 @@ class MapperFit(pl.LightningModule):
         self.log("train_loss", value.detach(), on_step=False, on_epoch=True, batch_size=len(batch))
         return value
 
-    def judge(self) -> float:
-        """Compute the loss on the samples held out, without dropout; NaN without any."""
-        held = self.judged
-        if held is None:
+    def validation_loss(self) -> float:
+        """Compute the loss on the validation samples, without dropout; NaN without samples."""
+        samples = self.validation
+        if samples is None:
             return float("nan")
-        predicted = predict(self.network.eval(), held.dynamic, held.static)
+        predicted = predict(self.network.eval(), samples.dynamic, samples.static)
         self.network.train()
-        return score(self.loss, predicted, held.truth, held.sigma)
+        return score(self.loss, predicted, samples.truth, samples.sigma)
 
     def configure_optimizers(self) -> Any:
         """AdamW and a one-cycle schedule (Smith & Topin 2019, arXiv:1708.07120)."""
@@ -158,7 +164,7 @@ class MapperFit(pl.LightningModule):
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=fit.lr, weight_decay=fit.weight_decay
         )
-        steps = fit.epochs * len(Batches(self.lessons, fit, key=()))
+        steps = fit.epochs * len(Batches(self.samples, fit, key=()))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, fit.lr, total_steps=steps)
         return {
             "optimizer": optimizer,
@@ -169,44 +175,21 @@ class MapperFit(pl.LightningModule):
         """Draw this epoch's batches."""
         trainer, key = self.trainer, (self.fit.seed, self.current_epoch)
         batches = Batches(
-            self.lessons, self.fit, key=key, rank=trainer.global_rank, world=trainer.world_size
+            self.samples, self.fit, key=key, rank=trainer.global_rank, world=trainer.world_size
         )
         return DataLoader(batches, batch_size=None)
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        """Move a batch to a device."""
+        """Move a batch to a device; Lightning itself does not look into a dataclass."""
         return TrainingTensors(*(part.to(device) for part in vars(batch).values()))
 
 
 def predict(network: Mapper, dynamic: Tensor, static: Tensor) -> Tensor:
-    """Run a network over windows, some at a time.
-
-    Parameters
-    ----------
-    network : Mapper
-        In evaluation mode.
-    dynamic, static : Tensor
-        (n, t, c, w, w) and (n, s, w, w).
-
-    Returns
-    -------
-    Tensor
-        On the CPU, (n, q).
-    """
-    place = next(network.parameters()).device
+    """Run a network in evaluation mode over windows, chunk by chunk: (n, q), on the CPU."""
+    device = next(network.parameters()).device
     with torch.no_grad():
         parts = [
-            network(some.to(place), fixed.to(place)).cpu()
-            for some, fixed in zip(dynamic.split(_MOST), static.split(_MOST), strict=True)
+            network(series.to(device), fixed.to(device)).cpu()
+            for series, fixed in zip(dynamic.split(_CHUNK), static.split(_CHUNK), strict=True)
         ]
     return torch.cat(parts) if parts else torch.zeros(0, network.outputs)
-
-
-def training_tensors(windows: Windows, truth: np.ndarray, sigma: np.ndarray) -> TrainingTensors:
-    """Put windows, targets and errors, in the network's units, into tensors."""
-    return TrainingTensors(
-        torch.from_numpy(windows.dynamic),
-        torch.from_numpy(windows.static),
-        torch.as_tensor(truth, dtype=torch.float32),
-        torch.as_tensor(sigma, dtype=torch.float32),
-    )

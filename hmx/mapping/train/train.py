@@ -1,7 +1,7 @@
-"""Train a mapper: prepare -> learn -> hold out -> judge -> write.
+"""Train a mapper: prepare -> learn -> predict out of fold -> calibrate -> write.
 
-Networks and forest learn from all samples. How wrong they are, and where the map can be
-trusted, is learnt from folds of the samples that are held out in turn.
+Networks and forest learn from all samples. Prediction intervals and the area of applicability
+come from folds of the samples that are held out in turn.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import centre, scaled
-from hmx.mapping.spec import TargetScaler
 from hmx.mapping.target import central, forward, inverse, ratio_of
-from hmx.mapping.train.holding import OutOfFold, hold_out
-from hmx.mapping.train.learning import Learnt, learn
+from hmx.mapping.train.fitting import trunk_of
+from hmx.mapping.train.learning import Learnt, learn, out_of_fold
 from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
-from hmx.mapping.train.transfer import trunk_of
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version
 from hmx.scores import regression_scores
@@ -66,7 +64,7 @@ def train(
     out : str or Path, optional
         Folder for the bundle.
     progress : Progress
-        Told what became of the points, and progress.
+        Receives the use of the points, and progress.
 
     Returns
     -------
@@ -83,16 +81,25 @@ def train(
     started = time.monotonic()
     if out is not None:
         out = absolute(out)
-        require_bundle_place(Path(out))
-    start, prepared = _start(recipe), prepare(obj, points, recipe)
+        require_bundle_place(Path(out))  # before the work: a path in use costs no training
+    start = None if recipe.init_from is None else as_model(MapBundle, recipe.init_from)
+    prepared = prepare(obj, points, recipe)
     require_unreplaced(obj)
-    _require_like(start, prepared)
+    trunk = None
+    if start is not None:
+        had, has = start.spec.units, prepared.spec.units
+        if None not in (had, has) and had != has:
+            raise BadArgument(
+                f"init_from={str(start.path)!r} was trained on {start.spec.target!r} in {had!r}, "
+                f"and the points are in {has!r}. Convert the points, or correct units=."
+            )
+        trunk = trunk_of(start.member(0), start.spec, prepared.spec)
     progress = Progress.of(progress)
-    prepared.introduce(progress)
+    prepared.announce(progress)
     with (
         alone(out, recipe.fit, progress),
-        _workplace(out, recipe) as folder,
-        closing(_Logs(folder, recipe, _facts(prepared, recipe), out=out)) as logs,
+        _log_folder(out, recipe) as folder,
+        closing(_RunLogs(folder, recipe, _facts(prepared, recipe), out=out)) as logs,
     ):
         learnt = learn(
             prepared.raw,
@@ -101,71 +108,56 @@ def train(
             spec=prepared.spec,
             fit=recipe.fit,
             groups=prepared.samples.site,
-            init_from=_trunk(start, prepared),
-            logs=logs.of,
+            init_from=trunk,
+            logs=logs.open_run,
             progress=progress,
         )
-        bundle = _bundle(prepared, recipe, learnt, progress, started)
+        bundle = make_bundle(prepared, recipe, learnt, progress, started)
         if leads_processes() and out is not None:
             log = table(logged_rows(logs.folder_of(next(iter(learnt.kept)))))
             bundle = bundle.save(out, files={LOG: log})
-        logs.tell(bundle)
+        logs.send(bundle)
         wait()
     return bundle if leads_processes() or out is None else as_model(MapBundle, str(out))
 
 
-def _start(recipe: MapTrainSetup) -> MapBundle | None:
-    return None if recipe.init_from is None else as_model(MapBundle, recipe.init_from)
-
-
-def _trunk(start: MapBundle | None, prepared: Prepared) -> Mapping[str, np.ndarray] | None:
-    return None if start is None else trunk_of(start.member(0), start.spec, prepared.spec)
-
-
 @contextmanager
-def _workplace(out: str | Path | None, recipe: MapTrainSetup) -> Iterator[Path]:
-    """Lend a folder for logs; beside ``out``, so that the next run sweeps what a kill leaves."""
+def _log_folder(out: str | Path | None, recipe: MapTrainSetup) -> Iterator[Path]:
+    """Yield a folder for logs; next to `out`, so that the next run removes a killed run's logs."""
     if out is None or follows(recipe.fit):
         with tempfile.TemporaryDirectory(prefix="hmx-training-") as folder:
             yield Path(folder)
         return
     work = hidden_sibling(Path(out), "training")
     claim(work)
-    mark_done(work)  # a fit of seconds is not gone on with
+    mark_done(work)  # a fit takes seconds, so an unfinished one is not resumed
     try:
         yield work
     finally:
         discard_work(work, out)
 
 
-def _require_like(start: MapBundle | None, prepared: Prepared) -> None:
-    """Refuse a start whose target was measured in other units."""
-    if start is None:
-        return
-    had, has = start.spec.units, prepared.spec.units
-    if None not in (had, has) and had != has:
-        raise BadArgument(
-            f"init_from={str(start.path)!r} was trained on {start.spec.target!r} in {had!r}, and "
-            f"the points are in {has!r}. Convert the points, or correct units=."
-        )
-
-
-def _bundle(
+def make_bundle(
     prepared: Prepared, recipe: MapTrainSetup, learnt: Learnt, progress: Progress, started: float
 ) -> MapBundle:
-    """Put together all it takes to map: networks, forest, intervals, applicability."""
-    fit, spec = recipe.fit, learnt.spec
+    """Build the bundle: networks, forest, intervals, area of applicability."""
+    fit, spec, target = recipe.fit, learnt.spec, learnt.target
     features = centre(scaled(prepared.raw, spec, learnt.scaler))
-    truth = forward(prepared.values, learnt.target)
+    truth = forward(prepared.values, target)
     outer = prepared.folds(recipe.split, seed=fit.seed)
+    # folds of the same blocks as the outer ones, so intervals hold at the distances of the map
     folds = outer.inner(np.arange(len(prepared.samples)), fit.inner, seed=fit.seed)
-    held = hold_out(prepared, features, learnt.target, fit, folds, progress=progress)
+    held_out = out_of_fold(prepared, features, target, fit, folds, progress=progress)
     forest = fit_forest(features, truth, fit.seed).arrays() if spec.blend else {}
-    weights = held.importance.weights(spec.features)
-    estimate, target = held.estimate, learnt.target
+    weights, estimate = held_out.importance.weights(spec.features), held_out.estimate
     if fit.bias_correction == "ratio":
-        guessed = inverse(estimate.center, target)
-        target = replace(target, ratio=ratio_of(prepared.values, guessed))
+        predicted = inverse(estimate.center, target)
+        target = replace(target, ratio=ratio_of(prepared.values, predicted))
+    scales = {
+        "transformed": [a * target.std for a in (truth, estimate.center)],
+        "native": [prepared.values, central(estimate.center, target)],
+    }
+    transferred = next(iter(learnt.kept.values())).transferred
     return MapBundle(
         spec=spec,
         scaler=learnt.scaler,
@@ -179,35 +171,20 @@ def _bundle(
             "hmx": code_version(),
             "seed": fit.seed,
             "folds": folds.as_dict(),
-            "held_out": _scores(prepared, target, held),
-            "importance": held.importance.as_dict(),
-            "runs": {name: dict(found) for name, found in learnt.runs.items()},
+            "held_out": {name: dict(regression_scores(*both)) for name, both in scales.items()},
+            "importance": held_out.importance.as_dict(),
+            "runs": {name: dict(figures) for name, figures in learnt.runs.items()},
             "kept": list(learnt.kept),
-            "taken": _taken(learnt),
+            "taken": None
+            if transferred is None
+            else {"names": list(transferred.names), "left": list(transferred.skipped)},
             "seconds": round(time.monotonic() - started, 1),
         },
     )
 
 
-def _scores(
-    prepared: Prepared, target: TargetScaler, held: OutOfFold
-) -> dict[str, dict[str, float]]:
-    """Score what was said of held-out samples, in transformed and in native units."""
-    center = held.estimate.center
-    scales = {
-        "transformed": [a * target.std for a in (forward(prepared.values, target), center)],
-        "native": [prepared.values, central(center, target)],
-    }
-    return {name: dict(regression_scores(*both)) for name, both in scales.items()}
-
-
-def _taken(learnt: Learnt) -> dict[str, list[str]] | None:
-    taken = next(iter(learnt.kept.values())).taken
-    return None if taken is None else {"names": list(taken.names), "left": list(taken.left)}
-
-
 def _facts(prepared: Prepared, recipe: MapTrainSetup) -> dict[str, Any]:
-    """Say what was asked and of which data, in JSON values."""
+    """Return settings and data of the training, in JSON values."""
     labels = prepared.bands.labels
     return {
         **recipe.settings(),
@@ -218,8 +195,8 @@ def _facts(prepared: Prepared, recipe: MapTrainSetup) -> dict[str, Any]:
     }
 
 
-class _Logs:
-    """The loggers of each run, opened as it begins and closed as the next does."""
+class _RunLogs:
+    """The loggers of each run: open while the run trains, closed before the next run."""
 
     def __init__(
         self,
@@ -230,32 +207,33 @@ class _Logs:
         out: str | Path | None,
     ):
         self.folder, self.recipe, self.facts = folder, recipe, facts
-        self.beside = Path.cwd() if out is None else Path(out).resolve().parent
+        self.root = Path.cwd() if out is None else Path(out).resolve().parent
         self.open: list[Any] = []
 
     def folder_of(self, run: int) -> Path:
-        """Name the folder that a run is logged in."""
+        """Return the log folder of a run."""
         return self.folder / f"run-{run}"
 
-    def of(self, run: int) -> list[Any]:
+    def open_run(self, run: int) -> list[Any]:
         """Open the loggers of one run."""
         self.close()
         track, seed = dict(self.recipe.track or {}), self.recipe.fit.seed
-        for place in (self.folder_of(run), self.beside):
-            place.mkdir(parents=True, exist_ok=True)
+        for path in (self.folder_of(run), self.root):
+            path.mkdir(parents=True, exist_ok=True)
         several = self.recipe.fit.runs > 1
         self.open = loggers(
             self.folder_of(run),
             **track,
             config=self.facts,
+            # runs of one mapper stand together in the tracker, and are named by seed
             group=f"{track.get('project', 'hmx')}-{seed}" if several else None,
             name=f"seed-{seed + run}" if several else None,
-            place=self.beside,
+            place=self.root,
         )
         return self.open
 
-    def tell(self, bundle: MapBundle) -> None:
-        """Send scores and bundle to who tracks."""
+    def send(self, bundle: MapBundle) -> None:
+        """Send scores and bundle to the trackers of the last run."""
         scores = bundle.training["held_out"]["transformed"]
         log_summary(self.open, {f"held_out_{name}": value for name, value in scores.items()})
         if bundle.path is not None:
@@ -263,6 +241,6 @@ class _Logs:
             log_bundle(self.open, bundle.path, name=bundle.path.name, metadata=about)
 
     def close(self) -> None:
-        """Close those of the last run."""
+        """Close the loggers of the last run."""
         close(self.open)
         self.open = []

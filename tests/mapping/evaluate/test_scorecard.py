@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from safetensors.numpy import save
 
 from hmx.errors import BadArgument, MissingVariable, SourceError
-from hmx.mapping.evaluate.evaluate import evaluate
 from hmx.mapping.evaluate.rounds import Blend, Estimates, cross_validate
+from hmx.mapping.evaluate.score import evaluate
 from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.train.importance import Importance

@@ -8,14 +8,7 @@ import numpy as np
 
 from hmx.mapping.evaluate.baselines import centre_of, features
 from hmx.mapping.forest import fit_forest
-from hmx.mapping.inputs import Windows, fit_band_scaler, scaled
-from hmx.mapping.train.importance import (
-    Importance,
-    Predict,
-    permuted_importance,
-    with_features,
-    with_windows,
-)
+from hmx.mapping.train.importance import Importance, Predict, permuted_importance, with_features
 from tests.make.soils import BANDS, STATIC, make_soils
 
 SOILS = make_soils()
@@ -26,11 +19,6 @@ def forest(train: Any, seed: int) -> Predict:
     x = features(centre_of(SOILS.raw), train, SOILS.spec)
     grown = fit_forest(x[train], SOILS.truth[train], seed, trees=30)
     return with_features(grown.predict, x, SOILS.spec.features)
-
-
-def windows() -> Windows:
-    everyone = np.arange(len(SOILS.values))
-    return scaled(SOILS.raw, SOILS.spec, fit_band_scaler(SOILS.raw, everyone, SOILS.spec))
 
 
 def test_bands_that_matter_come_first_and_others_matter_nothing() -> None:
@@ -50,33 +38,6 @@ def test_all_steps_of_a_band_are_taken_from_others_together() -> None:
     assert taken.sum() == 3
     np.testing.assert_array_equal(seen[0][:, taken], x[[1, 0]][:, taken])
     np.testing.assert_array_equal(seen[0][:, ~taken], x[[0, 1]][:, ~taken])
-
-
-def test_windows_swap_one_band_and_leave_the_others_and_the_originals() -> None:
-    whole, seen = windows(), []
-    before = whole.dynamic.copy()
-    predict = with_windows(lambda w: seen.append(w) or np.zeros(len(w)), whole, SOILS.spec)
-    here, there = np.arange(5), np.arange(5)[::-1]
-    for band in ("nir", "elevation", None):
-        predict(here, band, there)
-    nir, elevation, plain = seen
-    np.testing.assert_array_equal(nir.dynamic[:, :, 1], before[there][:, :, 1])
-    np.testing.assert_array_equal(nir.dynamic[:, :, [0, 2]], before[here][:, :, [0, 2]])
-    np.testing.assert_array_equal(elevation.static[:, 0], whole.static[there][:, 0])
-    np.testing.assert_array_equal(elevation.static[:, 1:], whole.static[here][:, 1:])
-    np.testing.assert_array_equal(plain.dynamic, before[here])
-    np.testing.assert_array_equal(whole.dynamic, before)
-
-
-def test_a_model_of_windows_has_the_importance_that_it_has() -> None:
-    truth = windows().dynamic[:, -1, 0, 1, 1].astype(float)
-
-    def fit(train: Any, seed: int) -> Predict:
-        return with_windows(lambda w: w.dynamic[:, -1, 0, 1, 1], windows(), SOILS.spec)
-
-    found = permuted_importance(fit, SOILS.random(), truth, EVERY)
-    assert 1.5 < found.mean["lst"] < 2.5  # two draws of one variance differ by twice that
-    assert found.mean["nir"] == found.mean["elevation"] == 0
 
 
 def test_weights_follow_the_bands_and_are_never_negative() -> None:

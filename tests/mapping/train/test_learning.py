@@ -16,11 +16,10 @@ import torch
 from hmx.errors import BadArgument, NotEnoughData, TrainingFailed
 from hmx.mapping.inputs import RawWindows, fit_band_scaler, scaled
 from hmx.mapping.target import error_of, fit_target, forward, inverse
-from hmx.mapping.train.fitting import fit_network
+from hmx.mapping.train.fitting import copy_trunk, fit_network, trunk_of
 from hmx.mapping.train.learning import cross_fit, learn
 from hmx.mapping.train.losses import score, scorer
 from hmx.mapping.train.module import TrainingTensors, predict, training_tensors
-from hmx.mapping.train.transfer import copy_trunk, trunk_of
 from hmx.networks.cnn_lstm import build
 from hmx.progress import Progress
 from hmx.scores import regression_scores
@@ -213,12 +212,12 @@ def test_a_trunk_is_taken_over_and_the_head_is_new() -> None:
     moved = learn(
         raw, values, few, spec=spec_of(), fit=fit, groups=few, init_from=known.weights()
     ).kept[0]
-    assert moved.taken is not None
-    assert not moved.taken.left
+    assert moved.transferred is not None
+    assert not moved.transferred.skipped
     for name, weight in moved.weights().items():
         same = np.allclose(weight, known.weights()[name], atol=1e-5)
         assert same != name.startswith(("head", "skip"))
-        assert (name in moved.taken.names) == same
+        assert (name in moved.transferred.names) == same
 
 
 def test_of_another_network_what_fits_is_taken_and_the_rest_is_told() -> None:
@@ -228,7 +227,7 @@ def test_of_another_network_what_fits_is_taken_and_the_rest_is_told() -> None:
     weights = {name: value.numpy() for name, value in other.state_dict().items()}
     taken = copy_trunk(build(options, dynamic=3, static=2, steps=STEPS), weights)
     assert taken.names == ("convs.0.weight", "convs.0.bias", "convs.1.weight", "convs.1.bias")
-    assert str(taken).startswith("4 weights taken over; lstm.weight_ih_l0, ")
+    assert str(taken).startswith("4 weights copied; lstm.weight_ih_l0, ")
     with pytest.raises(BadArgument, match="init_from has no weight of this network's trunk"):
         copy_trunk(build(options, dynamic=3, static=2, steps=STEPS), {"head.bias": np.zeros(1)})
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hmx.errors import BadArgument
 from hmx.mapping.options import MapTrainOptions, loss_of, split_mapping
-from hmx.mapping.train.balance import chances, draw_epoch
 from hmx.mapping.train.losses import chi_squared, scorer
+from hmx.mapping.train.module import draw_epoch, draw_probabilities
 from hmx.networks.options import MapperOptions
 from hmx.settings import parse
 
@@ -100,8 +100,8 @@ def test_draws_follow_seed_and_epoch() -> None:
     values=st.lists(st.integers(0, 3), min_size=1, max_size=40),
     bins=st.sampled_from([0, 2, 3, 5]),
 )
-def test_chances_add_up_whatever_the_ties(values: list[int], bins: int) -> None:
-    found = chances(np.array(values, float), bins)
+def test_probabilities_add_up_whatever_the_ties(values: list[int], bins: int) -> None:
+    found = draw_probabilities(np.array(values, float), bins)
     assert (found > 0).all()
     assert found.sum() == pytest.approx(1)
 
