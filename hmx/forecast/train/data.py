@@ -1,9 +1,9 @@
-"""Chips and held-out windows: what a network is trained and judged on.
+"""Chips and held-out windows: the samples of training and validation.
 
-A chip carries true pixels around the ones it is scored on: those that the
+A chip carries true pixels around the ones it is scored on: pixels that the
 chip's border could reach at a lead are masked at that lead, except at the true
-edges of the cube. What a chip is shown is cut out of *fields*: squares of storage
-chunks, or all of a small cube, read and derived once and kept for a while. Chips are
+edges of the cube. The inputs of a chip are cut out of *fields* (:mod:`.fields`), which are
+read and derived once and kept for a while. Chips are
 a function of seed, epoch and number alone, so a run is the same whatever the number
 of processes and after any resumption.
 """
@@ -32,17 +32,17 @@ from hmx.networks.forecaster import NetworkInputs, reach
 from hmx.splits import TRAIN, Split, interior
 from hmx.windows import Span, Window, with_halo
 
-_TRIES = 20  # positions tried for a chip before one without scoreable pixels is taken
+_TRIES = 20  # positions tried for a chip; after that, one without a scored pixel is accepted
 
 
 class Batch(NamedTuple):
     """Tensors of some windows: ``b`` windows, ``t`` history steps, ``h`` leads.
 
-    ``seen`` is what the network is shown; ``truth`` (b, h, y, x) is in native units,
-    0 where ``weight`` is 0; ``weight`` is above 0 where a lead is scored, and there
-    the area of the pixel relative to the mean, times what makes up for chips drawn
-    more often; ``inner`` (b, y, x) likewise where the lead-1 border cannot reach a
-    pixel of the right role; ``distance`` (b, y, x) is to past change, px.
+    ``truth`` (b, h, y, x) is in native units, 0 where ``weight`` is 0. ``weight`` is above 0
+    where a lead is scored: the area of the pixel relative to the mean, times a factor that
+    makes up for chips drawn more often. ``inner`` (b, y, x) is the same for pixels of the
+    right role that the border cannot reach at lead 1. ``distance`` (b, y, x) is to past
+    change, px.
     """
 
     seen: NetworkInputs
@@ -63,25 +63,16 @@ class Sample:
 
     @property
     def distance(self) -> np.ndarray:
-        """Distance to past change, px, or 0 where the context does not know it."""
+        """Distance to past change, px; 0 if the context does not include it."""
         known = self.inputs.distance
         return np.zeros(self.inner.shape, "float32") if known is None else known
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Cuts training samples out of a cube.
+    """Cuts training samples out of a cube that is limited to the training years.
 
-    Parameters
-    ----------
-    cube : Cube
-        Only the years training may see.
-    spec : Spec
-        What the network is fed.
-    scaler : Scaler
-        Fitted on the training blocks.
-    split : Split
-        Roles of the blocks.
+    ``scaler`` is fitted on the training blocks of ``split``.
     """
 
     cube: Cube
@@ -91,33 +82,30 @@ class Reader:
 
     @cached_property
     def fields(self) -> ChipCache:
-        """What windows are cut from."""
+        """Pieces of the cube from which windows are cut."""
         return ChipCache(self.cube, self.spec, self.scaler)
 
     @property
     def origins(self) -> range:
-        """Steps that have a whole history before them and a truth after."""
+        """Steps with a whole history before them and a truth after."""
         return range(self.spec.network.history - 1, self.cube.data.sizes["time"] - 1)
 
     def sample(
         self, window: Window, origin: int, role: int, *, core: Window | None = None
     ) -> Sample:
-        """Cut one window.
-
-        Parameters
-        ----------
-        window : Window
-            What the network is shown.
-        origin : int
-            Step of the forecast origin.
-        role : int
-            Pixels of other roles are not scored.
-        core : Window, optional
-            Nor are pixels outside it.
-        """
+        """Cut one window; pixels of other roles, or outside ``core``, are not scored."""
         inputs, truth = self.fields.cut(window, origin)
-        place = self._place(window, role, core)
-        scored = self._unreached(window, place)
+        of_role = self.split.roles(window) == role  # (y, x)
+        if core is not None:
+            inside = np.zeros_like(of_role)
+            inside[core.within(window).slices] = True
+            of_role &= inside
+        # (h, y, x): not where the window's border can reach the lead
+        scored = np.zeros((self.spec.h, *window.shape), bool)
+        for lead in range(1, self.spec.h + 1):
+            margin = reach(self.spec.network, lead)
+            part = interior(window, self.cube.grid.shape, margin, wraps=self.cube.grid.wraps)
+            scored[(lead - 1, *part.slices)] = of_role[part.slices]
         known = np.isfinite(truth) & (inputs.valid[-1] > 0)
         area = self.fields.areas(window)
         return Sample(
@@ -127,24 +115,6 @@ class Reader:
             inner=scored[0] * area,
         )
 
-    def _place(self, window: Window, role: int, core: Window | None) -> np.ndarray:
-        """Where a role may be scored, bool (y, x)."""
-        place = self.split.roles(window) == role
-        if core is not None:
-            kept = np.zeros_like(place)
-            kept[core.within(window).slices] = True
-            place &= kept
-        return place
-
-    def _unreached(self, window: Window, place: np.ndarray) -> np.ndarray:
-        """Where the window's border cannot reach a lead, bool (h, y, x)."""
-        scored = np.zeros((self.spec.h, *window.shape), bool)
-        for lead in range(1, self.spec.h + 1):
-            margin = reach(self.spec.network, lead)
-            inside = interior(window, self.cube.grid.shape, margin, wraps=self.cube.grid.wraps)
-            scored[(lead - 1, *inside.slices)] = place[inside.slices]
-        return scored
-
 
 def batch_of(samples: list[Sample]) -> Batch:
     """Stack windows of one shape into tensors."""
@@ -152,9 +122,9 @@ def batch_of(samples: list[Sample]) -> Batch:
     def stack(arrays: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(np.stack(arrays), "float32"))
 
-    shown = zip(*(sample.inputs.tensors() for sample in samples), strict=True)
+    columns = zip(*(sample.inputs.tensors() for sample in samples), strict=True)
     return Batch(
-        seen=NetworkInputs(*(stack(list(arrays)) for arrays in shown)),
+        seen=NetworkInputs(*(stack(list(arrays)) for arrays in columns)),
         truth=stack([sample.truth for sample in samples]),
         weight=stack([sample.weight for sample in samples]),
         inner=stack([sample.inner for sample in samples]),
@@ -164,35 +134,21 @@ def batch_of(samples: list[Sample]) -> Batch:
 
 @dataclass(frozen=True)
 class Draw:
-    """Where chips are drawn: blocks, how often, and what makes up for it.
+    """Training blocks, the odds of each, and the weight of its chips in the loss.
 
-    Parameters
-    ----------
-    blocks : list of Window
-        Blocks that are learnt from.
-    odds : ndarray
-        Probability of each, (n,).
-    weights : ndarray
-        What a chip of each counts in the loss, (n,): its share of the pixels over
-        its odds.
+    A weight is the block's share of the pixels divided by its odds, so that the expected
+    loss does not depend on the odds.
     """
 
     blocks: list[Window]
-    odds: np.ndarray
-    weights: np.ndarray
+    odds: np.ndarray  # (n,)
+    weights: np.ndarray  # (n,)
 
     @classmethod
     def of(cls, reader: Reader, changed: np.ndarray, focus: float) -> Draw:
-        """Draw a share ``focus`` of the chips where the target has changed.
+        """Draw a share ``focus`` of the chips in proportion to change, and the rest uniformly.
 
-        Parameters
-        ----------
-        reader : Reader
-            Brings the blocks.
-        changed : ndarray
-            Pixels that changed in each block, (block rows, block columns).
-        focus : float
-            Between 0, anywhere alike, and 1, by change alone.
+        ``changed`` counts the changed pixels of each block, (block rows, block columns).
         """
         blocks = reader.split.windows(TRAIN)
         at = [(b.y.start // reader.split.block, b.x.start // reader.split.block) for b in blocks]
@@ -209,9 +165,9 @@ class Chips(IterableDataset):
     Parameters
     ----------
     reader : Reader
-        Where chips come from.
+        Cuts the chips.
     draw : Draw
-        Where they lie.
+        Chooses their blocks.
     side : int
         Of a chip, px; at most the cube's.
     batch, steps : int
@@ -219,7 +175,7 @@ class Chips(IterableDataset):
     key : tuple of int
         Seed and epoch, which decide the chips.
     jitter : float
-        Spread of what is added to each static covariate of a chip, scaled.
+        Standard deviation of the offset of each static covariate of a chip, scaled.
     rank, world : int
         This process takes every ``world``-th chip.
     """
@@ -245,51 +201,50 @@ class Chips(IterableDataset):
         self.waited = Waiting()
 
     def __iter__(self) -> Iterator[Batch]:
+        def read(step: int) -> Batch:
+            slots = range(self.rank, self.rank + each * self.world, self.world)
+            return batch_of([self.chip(step, slot) for slot in slots])
+
         each = max(1, self.batch // self.world)
         with ThreadPoolExecutor(1, thread_name_prefix="hmx-chips") as pool:
-            ahead = pool.submit(self._batch, 0, each)
+            ahead = pool.submit(read, 0)
             for step in range(self.steps):
                 with self.waited:
                     ready = ahead.result()
                 if step + 1 < self.steps:
-                    ahead = pool.submit(self._batch, step + 1, each)
+                    ahead = pool.submit(read, step + 1)
                 yield ready
 
     def __len__(self) -> int:
         return self.steps
 
-    def _batch(self, step: int, each: int) -> Batch:
-        slots = [self.rank + index * self.world for index in range(each)]
-        return batch_of([self.chip(step, slot) for slot in slots])
-
     def chip(self, step: int, slot: int) -> Sample:
-        """Draw one chip of this epoch, turned and mirrored at random.
-
-        Parameters
-        ----------
-        step, slot : int
-            Which of the epoch's steps, and which chip of it. Where fields are read
-            from a store, a slot stays in one field for some steps.
-        """
+        """Draw chip ``slot`` of a step of this epoch, rotated and mirrored at random."""
         rng = np.random.default_rng([*self.key, step, slot])
+        # Where fields are read from a store, a slot takes its chips from one field for some
+        # steps, so origin and first block come from a generator that stays the same so long.
         stay = self.reader.fields.patience
-        held = np.random.default_rng([*self.key, step // stay, slot, 1]) if stay > 1 else rng
-        origin = int(held.choice(self.reader.origins))
-        block = int(held.choice(len(self.draw.blocks), p=self.draw.odds))
+        slow = np.random.default_rng([*self.key, step // stay, slot, 1]) if stay > 1 else rng
+        origin = int(slow.choice(self.reader.origins))
+        block = int(slow.choice(len(self.draw.blocks), p=self.draw.odds))
         for _ in range(_TRIES):
-            sample = self.reader.sample(self._window(rng, block), origin, TRAIN)
+            sample = self.reader.sample(self._around(rng, block), origin, TRAIN)
             if sample.weight.any():
                 break
             block = int(rng.choice(len(self.draw.blocks), p=self.draw.odds))
         weight = self.draw.weights[block]
-        turned = _turn(sample, self.reader.spec, int(rng.integers(4)), bool(rng.integers(2)))
-        turned = _shaken(turned, rng.normal(0, self.jitter, len(self.reader.spec.static)))
-        return replace(turned, weight=turned.weight * weight, inner=turned.inner * weight)
+        moved = rotated(sample, self.reader.spec, int(rng.integers(4)), bool(rng.integers(2)))
+        offsets = rng.normal(0, self.jitter, len(self.reader.spec.static))
+        if offsets.any():
+            static = moved.inputs.static.copy()
+            known = static[len(offsets)]  # the validity channel: a filled gap stays 0
+            static[: len(offsets)] += offsets.astype(static.dtype)[:, None, None] * known
+            moved = replace(moved, inputs=replace(moved.inputs, static=static))
+        return replace(moved, weight=moved.weight * weight, inner=moved.inner * weight)
 
-    def _window(self, rng: np.random.Generator, block: int) -> Window:
-        """Put a chip around a random pixel of a block."""
-        spans = []
-        at = self.draw.blocks[block]
+    def _around(self, rng: np.random.Generator, block: int) -> Window:
+        """Put a chip around a random pixel of a block, inside the cube."""
+        spans, at = [], self.draw.blocks[block]
         for span, side, size in zip(
             (at.y, at.x), self.side, self.reader.cube.grid.shape, strict=True
         ):
@@ -318,17 +273,7 @@ class Waiting:
         self.seconds += time.perf_counter() - self._since
 
 
-def _shaken(sample: Sample, offsets: np.ndarray) -> Sample:
-    """Add an offset to each static covariate, where it is known."""
-    if not offsets.any():
-        return sample
-    static = sample.inputs.static.copy()
-    known = static[len(offsets)]  # the channel of their validity
-    static[: len(offsets)] += offsets.astype(static.dtype)[:, None, None] * known
-    return replace(sample, inputs=replace(sample.inputs, static=static))
-
-
-def _turn(sample: Sample, spec: Spec, quarters: int, mirror: bool) -> Sample:
+def rotated(sample: Sample, spec: Spec, quarters: int, mirror: bool) -> Sample:
     """Apply one of the eight symmetries of a square (four for an oblong)."""
     square = sample.inner.shape[0] == sample.inner.shape[1]
     quarters = quarters if square else 2 * (quarters // 2)
@@ -337,24 +282,16 @@ def _turn(sample: Sample, spec: Spec, quarters: int, mirror: bool) -> Sample:
         turned = np.rot90(array, quarters, axes=(-2, -1))
         return np.ascontiguousarray(turned[..., ::-1] if mirror else turned)
 
+    # static channels include aspects, directions that turn with the map
     static = turn(sample.inputs.static, spec.static_names(), quarters, mirror)
     inputs = replace(sample.inputs.mapped(moved), static=static)
     return Sample(inputs, *(moved(a) for a in (sample.truth, sample.weight, sample.inner)))
 
 
 class HeldOutWindows(Dataset):
-    """Windows around held-out blocks, each with its whole reach of true pixels.
+    """Windows around the blocks of a role, each with its whole reach of true pixels.
 
-    Parameters
-    ----------
-    reader : Reader
-        Where windows come from.
-    role : int
-        Whose blocks.
-    most : int
-        At most so many pairs of block and origin, drawn by ``seed``.
-    seed : int
-        Of the draw.
+    At most ``most`` pairs of block and origin, drawn by ``seed``.
     """
 
     def __init__(self, reader: Reader, role: int, *, most: int, seed: int):
@@ -373,6 +310,6 @@ class HeldOutWindows(Dataset):
 
     def at(self, core: Window, origin: int) -> Batch:
         """Read the window around a block, forecast from one origin."""
-        far = reach(self.reader.spec.network, self.reader.spec.h)
-        window = with_halo(core, self.reader.cube.grid.shape, halo=far, wraps=False)
+        halo = reach(self.reader.spec.network, self.reader.spec.h)
+        window = with_halo(core, self.reader.cube.grid.shape, halo=halo, wraps=False)
         return batch_of([self.reader.sample(window, origin, self.role, core=core)])

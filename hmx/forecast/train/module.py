@@ -1,4 +1,4 @@
-"""The LightningModule: losses, optimizer and validation, no files and no plots."""
+"""The LightningModule: losses, optimizer and validation; no files and no plots."""
 
 from __future__ import annotations
 
@@ -18,33 +18,15 @@ from hmx.networks.forecaster import Forecaster, channels_last
 from hmx.networks.quantile import crps, mean
 from hmx.splits import VALIDATION
 
-HISTORY_LOSS_WEIGHT = 1.0  # weight of one-step forecasts inside the history, beside the leads
-_MOST_VALIDATION = 24  # windows scored after each epoch: a fifth of its work
+HISTORY_LOSS_WEIGHT = 1.0  # weight of one-step forecasts inside the history; a lead has 1
+_MAX_VALIDATION = 24  # windows scored after each epoch: a fifth of its work
 _WARM = 50  # steps in which the learning rate rises
 
 
 class Fit(pl.LightningModule):
-    """Train a network on chips, judge it on held-out blocks.
+    """Train a network on chips, and score it on the validation blocks after each epoch."""
 
-    Parameters
-    ----------
-    network : Forecaster
-        Untrained, or partly trained.
-    reader : Reader
-        Where samples come from.
-    options : TrainOptions
-        Of the fit.
-    draw : Draw
-        Where chips lie.
-    """
-
-    def __init__(
-        self,
-        network: Forecaster,
-        reader: Reader,
-        options: TrainOptions,
-        draw: Draw,
-    ):
+    def __init__(self, network: Forecaster, reader: Reader, options: TrainOptions, draw: Draw):
         super().__init__()
         self.network = channels_last(network)
         self.average = (
@@ -53,14 +35,15 @@ class Fit(pl.LightningModule):
             else None
         )
         if self.average is not None:
-            self.average.requires_grad_(False)  # or several processes wait for its gradients
+            # otherwise, distributed processes wait for gradients that never come
+            self.average.requires_grad_(False)
         self.reader, self.options, self.draw = reader, options, draw
         self.judge = ValidationScores(reader)
         self.chips: Chips | None = None
 
     @property
     def best(self) -> Forecaster:
-        """The network that is judged and kept: the running average, if there is one."""
+        """The network that is scored and saved: the running average, if there is one."""
         kept: Any = self.network if self.average is None else self.average.module
         found: Forecaster = kept
         return found
@@ -83,31 +66,33 @@ class Fit(pl.LightningModule):
             self.average.update_parameters(self.network)
 
     def on_train_epoch_end(self) -> None:
-        """Log how long the network has waited for data."""
+        """Log the share of time spent waiting for data, and the learning rate."""
         if self.chips is not None:
             self.log("wait_share", self.chips.waited.share())
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to add up scores."""
+        """Start new sums of scores."""
         self.judge = ValidationScores(self.reader)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Add the scores of one held-out window."""
-        self.judge.see(self.best, batch)
+        self.judge.update(self.best, batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the errors of each lead, and the one that decides which weights are best."""
+        """Log the loss that chooses the best weights, and the scores of each lead."""
         self.log("val_loss", self.judge.loss(), sync_dist=True)
         for name, value in self.judge.figures().items():
             self.log(name, value, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW; the rate rises and stays, as an average of the weights does the rest.
+        """Return AdamW with a rate that rises and stays.
 
-        Without an average, a one-cycle schedule (Smith & Topin 2019, arXiv:1708.07120).
+        Without a running average of the weights, which replaces a decay of the rate, a
+        one-cycle schedule (Smith & Topin 2019, arXiv:1708.07120).
         """
         options = self.options
+        # Sizes are logarithms of the leads' scales: decay would pull all scales to one.
         sizes = [p for n, p in self.network.named_parameters() if n.endswith("_size")]
         others = [p for n, p in self.network.named_parameters() if not n.endswith("_size")]
         groups = [
@@ -160,39 +145,29 @@ class Fit(pl.LightningModule):
 
 def validation_windows(reader: Reader, options: TrainOptions) -> HeldOutWindows:
     """Choose the windows that decide which weights are best."""
-    return HeldOutWindows(reader, VALIDATION, most=_MOST_VALIDATION, seed=options.seed)
+    return HeldOutWindows(reader, VALIDATION, most=_MAX_VALIDATION, seed=options.seed)
 
 
 def loss(
     network: Forecaster, batch: Batch, change: tuple[float, ...], *, squared: float = 0.0
 ) -> Tensor:
-    """Sum over leads the CRPS in units of the usual change, weighted by area.
+    """Sum the CRPS over leads, in units of the usual ``change`` of each lead, weighted by area.
 
-    Each lead is divided by the pixels of the lead that has most, so that a far lead
-    with few truths pulls no harder than its pixels. A recursive network's one-step
-    forecasts inside the history count as well.
-
-    Parameters
-    ----------
-    network : Forecaster
-        In training mode or not.
-    batch : Batch
-        Leads beyond the last one with truth are not computed.
-    change : tuple of float
-        Of each lead, native units, from the scaler.
-    squared : float
-        Weight of the squared error of the mean. The CRPS feels the tails of a
-        distribution little, and the mean of one that is mostly "no change" is made
-        of its tails.
+    ``squared`` is the weight of the squared error of the mean: the CRPS depends little on
+    the tails of a distribution, and where a distribution is mostly "no change", its mean
+    is made of its tails.
     """
+    # Each lead is divided by the pixel count of the lead that has the largest one: a far
+    # lead with few truths then weighs no more than its pixels.
     known = (batch.weight > 0).sum(dim=(0, 2, 3))
-    h = int(known.nonzero().max()) + 1 if known.any() else 1
-    crop = _scored(batch.weight)
+    h = int(known.nonzero().max()) + 1 if known.any() else 1  # leads with truth
+    crop = scored_area(batch.weight)
     leads, rehearsed = network.one_step_forecasts(batch.seen, h=h, crop=crop)
     size = leads.new_tensor(change[:h])[:, None, None]
     truth, weight = (part[:, :h, crop[0], crop[1]] for part in (batch.truth, batch.weight))
     error = _error(network, leads, truth, size, squared) * weight
     total = error.sum() / known.max().clamp(min=1)
+    # one-step forecasts of a recursive network inside the history
     past, valid = batch.seen.past, batch.seen.valid
     for step, ahead in enumerate(rehearsed):
         weight = batch.inner * valid[:, step] * valid[:, step + 1]
@@ -201,10 +176,10 @@ def loss(
     return total
 
 
-def _scored(weight: Tensor) -> tuple[slice, slice]:
+def scored_area(weight: Tensor) -> tuple[slice, slice]:
     """Bound the pixels that are scored anywhere in a batch: the rest need no distribution."""
-    seen = (weight > 0).any(dim=0).any(dim=0)
-    rows, cols = (seen.any(dim=axis).nonzero() for axis in (1, 0))
+    scored = (weight > 0).any(dim=0).any(dim=0)
+    rows, cols = (scored.any(dim=axis).nonzero() for axis in (1, 0))
     if not len(rows):
         return slice(None), slice(None)
     return slice(int(rows.min()), int(rows.max()) + 1), slice(int(cols.min()), int(cols.max()) + 1)
@@ -213,8 +188,8 @@ def _scored(weight: Tensor) -> tuple[slice, slice]:
 def _error(
     network: Forecaster, knots: Tensor, truth: Tensor, size: Tensor, squared: float
 ) -> Tensor:
-    """Score quantile functions pixel by pixel, in ordinary changes."""
-    found = crps(knots, truth, network.knots) / size
+    """Score quantile functions pixel by pixel, in units of the usual change."""
+    error = crps(knots, truth, network.knots) / size
     if not squared:
-        return found
-    return found + squared * ((mean(knots, network.knots) - truth) / size).square()
+        return error
+    return error + squared * ((mean(knots, network.knots) - truth) / size).square()

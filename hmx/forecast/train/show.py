@@ -1,4 +1,4 @@
-"""Show: what a trained network foretold where the truth is known, as rows of a panel."""
+"""Show: forecasts of a trained network and the truth, as rows of a panel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from hmx.cube.dates import time_label
 from hmx.forecast.train.calibrate import forecast_knots
-from hmx.forecast.train.data import Batch, Reader, batch_of
+from hmx.forecast.train.data import Reader, batch_of
 from hmx.networks.forecaster import Forecaster
 from hmx.pictures.panel import PanelRow
 from hmx.uncertainty.calibration import Calibration
@@ -16,34 +16,45 @@ from hmx.uncertainty.distribution import mean, quantile
 from hmx.windows import Span, Window
 
 LEVEL = 80  # percent, of the intervals shown
-_SIDE = 512  # px: of a larger cube, the square with most change is shown
+_SIDE = 512  # px: of a larger cube, the square with the largest change is shown
 
 
 def panel_rows(
     networks: Sequence[Forecaster], reader: Reader, calibration: Calibration, changed: np.ndarray
 ) -> list[PanelRow]:
-    """Forecast from the last origin at which most leads have a truth, one row per lead.
+    """Forecast from the last origin at which the largest number of leads has a truth.
 
-    Parameters
-    ----------
-    networks : sequence of Forecaster
-        With their final weights.
-    reader : Reader
-        Of the cube they were trained on.
-    calibration : Calibration
-        Of the intervals; if empty, they are the networks' own.
-    changed : ndarray
-        Pixels that changed in each block, (block rows, block columns).
+    ``changed`` counts the changed pixels of each block, (block rows, block columns). If the
+    calibration is empty, the intervals are the networks' own.
     """
-    origin = shown_origin(reader)
-    window = _view(reader, changed)
-    batch = batch_of([reader.sample(window, origin, -1)])
+    spec, origin, window = reader.spec, shown_origin(reader), _view(reader, changed)
+    batch = batch_of([reader.sample(window, origin, -1)])  # -1: no role, so nothing is scored
     inputs, truth = reader.fields.cut(window, origin)
     knots = forecast_knots(networks, reader, batch, calibration)
     start = np.where(inputs.valid[-1] > 0, inputs.past[-1], np.nan)
     knots[..., np.isnan(start)] = np.nan
+    distance = batch.distance[0].numpy() if spec.context.distance else None
+    levels, tail = spec.network.knots, (1 - LEVEL / 100) / 2
+
+    def end(values: np.ndarray, lead: int, probability: float) -> np.ndarray:
+        if not calibration.leads:
+            return quantile(values, levels, probability)
+        found = calibration.quantile(values, levels, distance, lead=lead, probability=probability)
+        return np.clip(found, *(spec.valid_range or (None, None)))
+
+    times = reader.cube.data["time"]
+    dates = reader.cube.cadence.extend(times.isel(time=slice(None, origin + 1)), spec.h)
     return [
-        _row(lead, values, truth[lead - 1], start, batch, reader, calibration)
+        PanelRow(
+            lead=lead,
+            label=f"{time_label(dates[lead - 1]).removesuffix('-01-01')} (+{lead})",
+            truth=truth[lead - 1],
+            forecast=mean(values, levels),
+            lower=end(values, lead, tail),
+            upper=end(values, lead, 1 - tail),
+            origin=start,
+            valid=int(np.isfinite(truth[lead - 1] + start).sum()),
+        )
         for lead, values in enumerate(knots, start=1)
     ]
 
@@ -58,47 +69,8 @@ def origin_label(reader: Reader) -> str:
     return time_label(reader.cube.data["time"].values[shown_origin(reader)]).removesuffix("-01-01")
 
 
-def _row(
-    lead: int,
-    values: np.ndarray,
-    truth: np.ndarray,
-    start: np.ndarray,
-    batch: Batch,
-    reader: Reader,
-    calibration: Calibration,
-) -> PanelRow:
-    levels, tail = reader.spec.network.knots, (1 - LEVEL / 100) / 2
-    distance = batch.distance[0].numpy() if reader.spec.context.distance else None
-
-    def end(probability: float) -> np.ndarray:
-        if not calibration.leads:
-            return quantile(values, levels, probability)
-        found = calibration.quantile(values, levels, distance, lead=lead, probability=probability)
-        return np.clip(found, *(reader.spec.valid_range or (None, None)))
-
-    return PanelRow(
-        lead=lead,
-        label=_label(reader, lead),
-        truth=truth,
-        forecast=mean(values, levels),
-        lower=end(tail),
-        upper=end(1 - tail),
-        origin=start,
-        valid=int(np.isfinite(truth + start).sum()),
-    )
-
-
-def _label(reader: Reader, lead: int) -> str:
-    """Name a lead by its date and how far it is ahead."""
-    time = reader.cube.data["time"]
-    origin = shown_origin(reader)
-    seen = time.isel(time=slice(None, origin + 1))
-    when = time_label(reader.cube.cadence.extend(seen, lead)[-1])
-    return f"{when.removesuffix('-01-01')} (+{lead})"
-
-
 def _view(reader: Reader, changed: np.ndarray) -> Window:
-    """Choose what is shown: all of a small cube, or the square where most has changed."""
+    """Choose the pixels of the panel: all of a small cube, or the square with most change."""
     shape, block = reader.cube.grid.shape, reader.split.block
     if reader.fields.whole:
         return Window.of(shape)

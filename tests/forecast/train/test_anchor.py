@@ -123,7 +123,7 @@ def test_sums_of_blocks_are_drawn_where_there_are_very_many(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every = fitted(reader)
-    monkeypatch.setattr(anchor, "_MOST_BLOCKS", 2)
+    monkeypatch.setattr(anchor, "_MAX_BLOCKS", 2)
     one, same, other = (fitted(reader, seed=seed) for seed in (0, 0, 1))
     for name in ("anchor_weight", "anchor_bias"):
         np.testing.assert_array_equal(one[name], same[name])
@@ -177,9 +177,9 @@ def test_a_far_lead_never_runs_away(reader: Reader) -> None:
         features = np.random.default_rng(0).standard_normal((1, 1, 500))
         both = np.stack([features[0], target * features[0]])
         gram = anchor.NormalEquations.of(features[0], both).gram
-        assert anchor._sizes(gram, np.array([0.0, 1.0])).tolist() == [1.0, want]
+        assert anchor.lead_sizes(gram, np.array([0.0, 1.0])).tolist() == [1.0, want]
     flat = anchor.NormalEquations.zero(2, 1).gram
-    assert anchor._sizes(flat, np.array([0.0, 1.0])).tolist() == [1.0, 1.0]
+    assert anchor.lead_sizes(flat, np.array([0.0, 1.0])).tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("changes", [{"anchor": False}, {"strategy": "recursive"}])

@@ -12,7 +12,7 @@ import xarray as xr
 from hmx.cube.cube import as_cube
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.forecast.options import split_fitting
-from hmx.forecast.train.data import Chips, Draw, HeldOutWindows, Reader, Sample, _turn
+from hmx.forecast.train.data import Chips, Draw, HeldOutWindows, Reader, Sample, rotated
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, plan
 from hmx.networks.forecaster import reach
 from hmx.splits import TRAIN, VALIDATION
@@ -146,7 +146,7 @@ def test_missing_inputs_are_masked_never_nan(reader: Reader) -> None:
 
 @pytest.mark.parametrize("quarters", range(4))
 @pytest.mark.parametrize("mirror", [False, True])
-def test_a_turned_sample_is_the_sample_of_the_turned_cube(quarters: int, mirror: bool) -> None:
+def test_arotateded_sample_is_the_sample_of_therotateded_cube(quarters: int, mirror: bool) -> None:
     """Aspect is a direction, and turns with the map."""
 
     def turned(array: np.ndarray) -> np.ndarray:
@@ -167,7 +167,7 @@ def test_a_turned_sample_is_the_sample_of_the_turned_cube(quarters: int, mirror:
     assert any(name.endswith("aspect_sin") for name in names)
     window = Window.of((64, 64))
     want = two.sample(window, 1, TRAIN)
-    got = _turn(one.sample(window, 1, TRAIN), one.spec, quarters, mirror)
+    got = rotated(one.sample(window, 1, TRAIN), one.spec, quarters, mirror)
     for mine, theirs in zip(arrays_of(got), arrays_of(want), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-5)
     aspects = [i for i, name in enumerate(names) if "aspect" in name]
@@ -202,7 +202,7 @@ def test_jitter_moves_known_static_covariates_and_nothing_else(lively: TrainPlan
 def test_an_oblong_chip_is_never_laid_on_its_side(reader: Reader) -> None:
     sample = reader.sample(Window(Span(0, 40), Span(0, 64)), 1, TRAIN)
     for quarters in range(4):
-        assert _turn(sample, reader.spec, quarters, True).inner.shape == (40, 64)
+        assert rotated(sample, reader.spec, quarters, True).inner.shape == (40, 64)
 
 
 @pytest.fixture(scope="module")

@@ -101,7 +101,7 @@ def test_the_stored_score_is_the_stored_weights_score(
     network, judge = Forecaster.load(hmx.load(trained.path)), ValidationScores(reader)
     windows = validation_windows(reader, fit)
     for index in range(len(windows)):
-        judge.see(network, windows[index])
+        judge.update(network, windows[index])
     assert {"loss": judge.loss(), "leads": judge.leads()} == trained.training["validation"]
 
 
