@@ -289,10 +289,6 @@ def split_fitting(options: Mapping[str, Any]) -> tuple[ModelOptions, TrainOption
     return parse(ModelOptions, network), parse(TrainOptions, fit)
 
 
-# forecasters beside the model, in the order in which they are told
-BASELINES = ("persistence", "linear trend", "damped trend", "ridge", "gradient boosting")
-
-
 class BacktestOptions(Options):
     """What a backtest scores.
 
@@ -328,12 +324,10 @@ class BacktestOptions(Options):
     @field_validator("baselines")
     @classmethod
     def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        from hmx.forecast.backtest.baselines.registry import require_known  # loads scipy
+
         for name in names or ():
-            if name not in BASELINES:
-                raise ValueError(
-                    f"{name!r} is none of these: {', '.join(BASELINES)}."
-                    f"{did_you_mean(name, BASELINES)}"
-                )
+            require_known(name)
         return names
 
     @field_validator("level")

@@ -26,8 +26,8 @@ from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json
 from hmx.files.lock import building
 from hmx.files.paths import absolute, is_url
+from hmx.forecast.backtest.baselines.fitting import fit_baselines
 from hmx.forecast.backtest.case import BacktestSetup, described
-from hmx.forecast.backtest.forecasters import fit_baselines
 from hmx.forecast.backtest.handover import SavedBaselines, let_go
 from hmx.forecast.backtest.held_out import PreparedRound, held_out_from, how, truth_of
 from hmx.forecast.backtest.judging import TileScores
@@ -86,7 +86,7 @@ def backtest(
     level : float or sequence of float
         Central intervals whose coverage is reported, percent.
     baselines : sequence of str, optional
-        Names of :data:`hmx.forecast.options.BASELINES`.
+        Names of :mod:`hmx.forecast.backtest.baselines`.
     zones : path, GeoJSON, GeoDataFrame or array, optional
         Parts of the map to score separately.
     out : str or Path, optional

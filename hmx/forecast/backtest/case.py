@@ -18,7 +18,7 @@ from hmx.engine.options import DaskSection
 from hmx.engine.stores import store_of
 from hmx.engine.tile import StoredCube
 from hmx.errors import BadArgument, CubeError
-from hmx.forecast.backtest.forecasters import choose
+from hmx.forecast.backtest.baselines.registry import choose
 from hmx.forecast.backtest.handover import InProcessCube, hold
 from hmx.forecast.backtest.rounds import Round, UnseenTruth, held_out_by, model_rounds, refit_rounds
 from hmx.forecast.backtest.zones import ZoneRaster, Zones, zones_of

@@ -11,7 +11,7 @@ from pathlib import Path
 from hmx.cube.cube import Cube
 from hmx.engine.tile import StoredCube
 from hmx.errors import JobFailed
-from hmx.forecast.backtest.forecasters import Baselines
+from hmx.forecast.backtest.baselines.fitting import Baselines
 
 _cubes: dict[str, Cube] = {}  # of this process, for workers that live in it
 

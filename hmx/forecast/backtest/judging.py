@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hmx.cube.cube import Cube
 from hmx.cube.read import read
 from hmx.engine.tile import StoredCube
-from hmx.forecast.backtest.forecasters import HISTORY, PERSISTENCE
+from hmx.forecast.backtest.baselines.registry import HISTORY, PERSISTENCE
 from hmx.forecast.backtest.handover import InProcessCube, SavedBaselines, opened
 from hmx.forecast.backtest.skillmap import SkillMap
 from hmx.forecast.backtest.strata import CAP, by_change, by_distance, cut

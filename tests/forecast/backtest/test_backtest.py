@@ -14,10 +14,11 @@ import xarray as xr
 import hmx
 from hmx.errors import BadArgument, CubeError, GridMismatch, NotEnoughData, OutputExists
 from hmx.forecast.backtest import backtest as backtests
-from hmx.forecast.backtest import boosting
 from hmx.forecast.backtest.backtest import backtest, evaluate
-from hmx.forecast.backtest.boosting import Sampler
-from hmx.forecast.backtest.forecasters import NAMES, choose, fit_baselines
+from hmx.forecast.backtest.baselines import boosting
+from hmx.forecast.backtest.baselines.boosting import Sampler
+from hmx.forecast.backtest.baselines.fitting import fit_baselines
+from hmx.forecast.backtest.baselines.registry import choose, names
 from hmx.forecast.backtest.handover import SavedBaselines
 from hmx.forecast.backtest.judging import calibrated_knots, levels_of
 from hmx.forecast.backtest.scorecard import Scorecard
@@ -33,6 +34,7 @@ QUICK: dict[str, Any] = {
     "epochs": 2, "steps": 4, "chip": 32,
 }  # fmt: skip
 RIDGE = ["ridge"]
+NAMES = names()
 
 
 @pytest.fixture(scope="session")
@@ -315,7 +317,7 @@ def test_zones_are_strata(world: xr.Dataset, early: hmx.Bundle, tmp_path: Path) 
 
 
 def test_what_cannot_be_asked_is_told(world: xr.Dataset, early: hmx.Bundle) -> None:
-    with pytest.raises(BadArgument, match=r"'ridgge' is none of these.*Did you mean 'ridge'"):
+    with pytest.raises(BadArgument, match=r"'ridgge' is not a baseline.*Did you mean 'ridge'"):
         backtest(world, model=early, baselines=["ridgge"])
     with pytest.raises(BadArgument, match="epochs= decides how a model is trained"):
         backtest(world, model=early, epochs=3)
@@ -378,9 +380,9 @@ def test_a_sample_of_pixels_is_unbiased_and_bounded() -> None:
     total = 0
     for _ in range(6):
         change = np.where(rng.random((40, 50)) < 0.1, rng.random((40, 50)), 0.0)
-        sampler.see(np.stack([change]), change[None])
+        sampler.add(np.stack([change]), change[None])
         total += int((change != 0).sum())
-    _, y, weight = sampler._joined(1) or pytest.fail("nothing was drawn")
+    _, y, weight = sampler.sample(1) or pytest.fail("nothing was drawn")
     assert (len(y), int((y != 0).sum())) == (1000, 500)
     assert weight[y != 0].sum() == pytest.approx(total)
     assert weight.sum() == pytest.approx(6 * 2000)
@@ -393,9 +395,9 @@ def test_boosting_forecasts_a_distribution(monkeypatch: pytest.MonkeyPatch) -> N
     cube = as_cube(make_cube((40, 50), steps=5))
     past = replace(cube, data=cube.data.isel(time=slice(0, 4)))
     fitted = fit_baselines(past, NAMES, (1, 2), split=None, seed=0, span=1.0)
-    assert fitted.ridge is not None
-    assert fitted.ridge.leads == (1,)  # four steps hold no target of lead 2 after a history of 3
-    ahead = fitted.predict(past.data["hm"].values[-3:])["gradient boosting"]
+    found = fitted.predict(past.data["hm"].values[-3:])
+    assert found["ridge"].leads == (1,)  # four steps: no target of lead 2 after a history of 3
+    ahead = found["gradient boosting"]
     assert ahead.knots is not None
     assert ahead.leads == (1,)
     known = np.isfinite(past.data["hm"].values[-1])
