@@ -52,7 +52,7 @@ def evaluate(
 def _of_map(call: CommandCall, output: str | None, *, overwrite: bool, **wanted: object) -> None:
     """Score the mapper of a catalog with points."""
     from hmx.errors import BadArgument
-    from hmx.workflow import evaluate_mapper
+    from hmx.workflow import evaluate
 
     level = wanted.pop("level")
     wanted |= {"workers": call.workers, "scheduler": call.scheduler}
@@ -64,7 +64,7 @@ def _of_map(call: CommandCall, output: str | None, *, overwrite: bool, **wanted:
                 "it out; folds of samples are set by --set train.split.folds=10."
             )
     catalog = call.load_map(evaluate__output=here(output), evaluate__level=level)
-    path, card = evaluate_mapper(catalog, call.progress, overwrite=overwrite)
+    path, card = evaluate(catalog, call.progress, overwrite=overwrite)
     if not call.quiet:
         out(f"{card}\n")
     out(path)

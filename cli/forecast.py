@@ -22,7 +22,7 @@ def forecast(call: CommandCall, output: str | None, resume: bool, **wanted: obje
 
     A job that was stopped goes on where its ledger proves that work is done.
     """
-    from hmx.workflow import ensure_forecast  # loads xarray's and GDAL's machinery
+    from hmx.workflow import ensure_result  # loads xarray's and GDAL's machinery
 
     catalog, region = call.forecast(output=output, **wanted)
-    out(ensure_forecast(catalog, call.progress, region=region, overwrite=not resume))
+    out(ensure_result(catalog, call.progress, region=region, overwrite=not resume))

@@ -16,9 +16,6 @@ def ingest(call: CommandCall, overwrite: bool) -> None:
     A year added to the sources is appended; nothing else is read again. The points of a
     catalog that maps are looked at first.
     """
-    from hmx.workflow import ensure_cube, ensure_land
+    from hmx.workflow import ensure_inputs
 
-    if call.maps:
-        out(ensure_land(call.load_map(), call.progress, overwrite=overwrite))
-    else:
-        out(ensure_cube(call.load(), call.progress, overwrite=overwrite))
+    out(ensure_inputs(call.load_any(), call.progress, overwrite=overwrite))

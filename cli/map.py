@@ -42,7 +42,7 @@ def map_(
 
     A job that was stopped goes on where its ledger proves that work is done.
     """
-    from hmx.workflow import ensure_map
+    from hmx.workflow import ensure_result
 
     catalog = call.load_map(
         map__level=level,
@@ -50,4 +50,4 @@ def map_(
         map__output=here(output),
         map__cog=here(cog, "--cog"),
     )
-    out(ensure_map(catalog, call.progress, region=box(region), overwrite=not resume))
+    out(ensure_result(catalog, call.progress, region=box(region), overwrite=not resume))

@@ -38,15 +38,15 @@ def plan(call: CommandCall, for_machines: bool, **wanted: object) -> None:
 
 
 def _of_forecast(call: CommandCall, **wanted: Any) -> Plan:
-    from hmx.workflow import plan_forecast  # loads xarray's and GDAL's machinery
+    from hmx.workflow import plan_result  # loads xarray's and GDAL's machinery
 
     catalog, region = call.forecast(**wanted)
-    return plan_forecast(catalog, call.progress, region=region)
+    return plan_result(catalog, call.progress, region=region)
 
 
 def _of_map(call: CommandCall, **wanted: Any) -> Plan:
     from hmx.errors import BadArgument
-    from hmx.workflow import plan_catalog_map
+    from hmx.workflow import plan_result
 
     for name in ("h", "exceed"):
         if wanted[name] not in (None, ()):
@@ -55,4 +55,4 @@ def _of_map(call: CommandCall, **wanted: Any) -> Plan:
                 "Leave it out."
             )
     catalog = call.load_map(map__level=wanted["level"])
-    return plan_catalog_map(catalog, call.progress, region=box(wanted["region"]))
+    return plan_result(catalog, call.progress, region=box(wanted["region"]))

@@ -18,9 +18,9 @@ def train(call: CommandCall, overwrite: bool) -> None:
     model is a mapper.
     """
     if call.maps:
-        from hmx.workflow import ensure_mapper
+        from hmx.workflow import ensure_model
 
-        out(ensure_mapper(call.load_map(), call.progress, overwrite=overwrite).path)
+        out(ensure_model(call.load_map(), call.progress, overwrite=overwrite).path)
         return
     from hmx.workflow import ensure_model  # loads xarray's and GDAL's machinery
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import hmx
-from hmx import workflow
 from hmx.catalog import MapCatalog
 from hmx.errors import CatalogError, OutputExists
-from hmx.workflow import ensure_map, ensure_mapper
+from hmx.products.describe import describe_held_out
+from hmx.workflow import ensure_model, ensure_result
 from tests.engine.test_job import Told
 from tests.make.cubes import write_raster
 from tests.make.faults import tree
@@ -29,7 +29,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a map was made once; one network of one epoch."""
     folder = tmp_path_factory.mktemp("soils")
     path = write_map_catalog(folder, train={"runs": 1, "epochs": 1})
-    ensure_map(MapCatalog.load(path))
+    ensure_result(MapCatalog.load(path))
     return folder
 
 
@@ -41,14 +41,14 @@ def folder(done: Path, tmp_path: Path) -> Path:
 
 def ensure(folder: Path, *overrides: str) -> list[str]:
     told = Told()
-    ensure_mapper(MapCatalog.load(folder / "soils.yaml", overrides), told.progress)
+    ensure_model(MapCatalog.load(folder / "soils.yaml", overrides), told.progress)
     return told.lines
 
 
 def test_products_lie_beside_the_cube_and_are_reused(folder: Path) -> None:
     catalog, told = MapCatalog.load(folder / "soils.yaml"), Told()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    assert ensure_map(catalog, told.progress) == str(folder / "soils_map.zarr")
+    assert ensure_result(catalog, told.progress) == str(folder / "soils_map.zarr")
     assert [line.rpartition(" is ")[2] for line in told.lines] == ["there and current"] * 3
     assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
 
@@ -84,7 +84,7 @@ def test_a_mapper_is_trained_again_saying_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     spoil(folder)
-    monkeypatch.setattr(workflow, "describe_held_out", lambda bundle: "")
+    monkeypatch.setattr("hmx.workflow.steps.describe_held_out", lambda bundle: "")
     trained: list[Any] = []
     monkeypatch.setattr("hmx.mapping.train.train.train", lambda *a, **k: trained.append(a))
     lines = ensure(folder, override)
@@ -111,11 +111,11 @@ def test_a_map_goes_on_where_it_was_stopped(folder: Path) -> None:
     (store / "soc" / "c" / "1" / "0").unlink()
     (folder / "soils_map.zarr.ledger" / "tiles" / "0000-0002").unlink()
     told = Told()
-    ensure_map(catalog, told.progress)
+    ensure_result(catalog, told.progress)
     assert told.done == 2
     assert tree(store) == whole
     told = Told()
-    ensure_map(catalog, told.progress)
+    ensure_result(catalog, told.progress)
     assert told.lines[-1] == f"map: {store} is there and current"
 
 
@@ -126,7 +126,7 @@ def test_a_place_that_is_taken_is_refused_before_training(folder: Path) -> None:
     for key, what in (("model.path", "mine"), ("map.output", "mine")):
         catalog = MapCatalog.load(folder / "soils.yaml", [f"{key}={folder / what}"])
         with pytest.raises(OutputExists, match="mine"):
-            ensure_map(catalog)
+            ensure_result(catalog)
     assert not (folder / "soils.model").exists()
     assert (folder / "mine" / "thesis.txt").read_text() == "years"
 
@@ -151,8 +151,8 @@ def test_catalogs_know_their_job(folder: Path, tmp_path: Path) -> None:
 
 
 def test_held_out_scores_are_told_in_a_line(trained_mapper: hmx.MapBundle) -> None:
-    text = workflow.describe_held_out(trained_mapper)
+    text = describe_held_out(trained_mapper)
     assert text.startswith(f"R2 {trained_mapper.training['held_out']['transformed']['r2']:.3f}, ")
     assert "of log1p(soc); RMSE" in text
     assert text.endswith("(81 samples, 2 folds by blocks)")
-    assert workflow.describe_held_out(replace(trained_mapper, training={})) == "not scored"
+    assert describe_held_out(replace(trained_mapper, training={})) == "not scored"

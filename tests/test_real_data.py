@@ -12,7 +12,7 @@ import xarray as xr
 import yaml
 
 import hmx
-from hmx.workflow import ensure_forecast
+from hmx.workflow import ensure_result
 
 CASES: dict[str, dict[str, Any]] = {
     "amapa": {
@@ -64,7 +64,7 @@ def case(
         "forecast": {"h": 4, "level": [80], "output": "forecast.zarr"},
     }
     (out / "catalog.yaml").write_text(yaml.safe_dump(catalog))
-    ensure_forecast(hmx.Catalog.load(out / "catalog.yaml"))
+    ensure_result(hmx.Catalog.load(out / "catalog.yaml"))
     return facts, folder, out
 
 

@@ -15,7 +15,7 @@ import xarray as xr
 
 import hmx
 from hmx.errors import OutputExists, SourceError
-from hmx.workflow import ensure_cube, ensure_forecast
+from hmx.workflow import ensure_cube, ensure_result
 from tests.make.cubes import write_catalog
 
 
@@ -100,15 +100,15 @@ def test_a_forecast_can_be_written_to_an_object_store(folder: Path) -> None:
         sets = ["forecast.output=memory://bucket/fc.zarr", f"forecast.h={h}"]
         return hmx.Catalog.load(folder / "toy.yaml", sets)
 
-    path = ensure_forecast(catalog(2))
+    path = ensure_result(catalog(2))
     stored = hmx.open_cube(path)
     assert stored.attrs["hmx_status"] == "complete"
     assert np.isfinite(stored["hm"]).any()
     with pytest.raises(OutputExists, match="its h is 2"):
-        ensure_forecast(catalog(1))
-    assert hmx.open_cube(ensure_forecast(catalog(1), overwrite=True)).sizes["time"] == 1
+        ensure_result(catalog(1))
+    assert hmx.open_cube(ensure_result(catalog(1), overwrite=True)).sizes["time"] == 1
     with fsspec.open("memory://bucket/other/thesis.txt", "w") as file:
         file.write("mine")
     foreign = hmx.Catalog.load(folder / "toy.yaml", ["forecast.output=memory://bucket/other"])
     with pytest.raises(OutputExists, match="did not write"):
-        ensure_forecast(foreign, overwrite=True)
+        ensure_result(foreign, overwrite=True)

@@ -166,7 +166,7 @@ def test_another_forecast_is_replaced_only_when_asked(folder: Path) -> None:
 
 def test_a_forecast_that_dies_half_way_says_incomplete_and_is_finished(folder: Path) -> None:
     from hmx.progress import Progress
-    from hmx.workflow import ensure_forecast
+    from hmx.workflow import ensure_result
 
     catalog = library.Catalog.load(folder / "toy.yaml", [f"forecast.output={folder / 'half.zarr'}"])
 
@@ -175,11 +175,11 @@ def test_a_forecast_that_dies_half_way_says_incomplete_and_is_finished(folder: P
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ensure_forecast(catalog, Progress(on_step=die))
+        ensure_result(catalog, Progress(on_step=die))
     with pytest.warns(UserWarning, match="is incomplete"):
         library.open_cube(folder / "half.zarr")
     xr.testing.assert_equal(
-        library.open_cube(ensure_forecast(catalog)).load(),
+        library.open_cube(ensure_result(catalog)).load(),
         library.open_cube(folder / "toy_forecast.zarr").load(),
     )
 
@@ -263,7 +263,7 @@ def test_stopping_says_how_to_go_on(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workflow, "ensure_forecast", stop)
+    monkeypatch.setattr(workflow, "ensure_result", stop)
     monkeypatch.setattr(sys, "argv", ["hmx", "forecast", str(folder / "toy.yaml")])
     with pytest.raises(SystemExit) as exit_info:
         main()
@@ -279,7 +279,7 @@ def test_a_fault_of_our_own_exits_1_and_debug_shows_where(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(workflow, "ensure_forecast", fail)
+    monkeypatch.setattr(workflow, "ensure_result", fail)
     result = run("forecast", folder / "toy.yaml")
     assert result.exit_code == 1
     assert "ZeroDivisionError: ours" in result.stderr

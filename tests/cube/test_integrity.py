@@ -18,7 +18,7 @@ import hmx
 from hmx.cli.main import hmx as command
 from hmx.engine.output import require_free
 from hmx.errors import HmxError, JobFailed, SourceError
-from hmx.workflow import ensure_cube, ensure_forecast
+from hmx.workflow import ensure_cube, ensure_result
 from tests.make.cubes import make_cube, write_catalog
 from tests.make.faults import tree
 
@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     ds = make_cube((72, 80), pixel=300.0)
     ds["hm"][:, :24, :24] = np.nan  # a chunk that is all missing
-    ensure_forecast(hmx.Catalog.load(write_catalog(folder, ds)))
+    ensure_result(hmx.Catalog.load(write_catalog(folder, ds)))
     return folder
 
 

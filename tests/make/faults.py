@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from hmx.workflow import ensure_forecast, ensure_model
+from hmx.workflow import ensure_model, ensure_result
 from tests.make.cubes import make_cube, write_catalog
 
 TILES = 49
@@ -43,7 +43,7 @@ def reference(catalog: Path) -> dict[str, bytes]:
     import hmx
 
     place = catalog.parent / "reference.zarr"
-    return tree(ensure_forecast(hmx.Catalog.load(catalog, [f"forecast.output={place}"])))
+    return tree(ensure_result(hmx.Catalog.load(catalog, [f"forecast.output={place}"])))
 
 
 def tree(store: str | Path) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import hmx
 from hmx.catalog import MapCatalog
 from hmx.cli.main import hmx as cli
-from hmx.workflow import ensure_map
+from hmx.workflow import ensure_result
 from tests.conftest import ROOT
 
 DEMO = ROOT / "data" / "demo_soc"
@@ -41,7 +41,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="session")
 def soc(there: list[str]) -> xr.Dataset:
     """The map of the catalog, by one network and the forest."""
-    return hmx.open_cube(ensure_map(MapCatalog.load(CATALOG, there))).load()
+    return hmx.open_cube(ensure_result(MapCatalog.load(CATALOG, there))).load()
 
 
 def test_the_demo_is_small() -> None:

@@ -1,0 +1,27 @@
+"""Workflow: make what a catalog names, and reuse what exists and is current.
+
+Both jobs have the same products: a cube, a model, a result (a forecast or a map) and a
+scorecard. The command line is these functions with flags.
+"""
+
+from hmx.workflow.ensure import (
+    describe_points,
+    ensure_cube,
+    ensure_inputs,
+    ensure_model,
+    ensure_result,
+    evaluate,
+    plan_folds,
+    plan_result,
+)
+
+__all__ = [
+    "describe_points",
+    "ensure_cube",
+    "ensure_inputs",
+    "ensure_model",
+    "ensure_result",
+    "evaluate",
+    "plan_folds",
+    "plan_result",
+]

@@ -1,0 +1,243 @@
+"""Ensure: make a product and what it depends on, unless it exists and is current.
+
+Each function reports in one line what it builds and why.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from hmx.bundles.folder import DESCRIPTION, require_bundle_place
+from hmx.bundles.hub import is_remote
+from hmx.catalog import AnyCatalog, BaseCatalog, Catalog, MapCatalog
+from hmx.cube.bands import as_bands
+from hmx.cube.cube import open_cube
+from hmx.cube.integrity.reading import damage_of
+from hmx.cube.store import sweep
+from hmx.files.lock import building
+from hmx.files.paths import is_url
+from hmx.files.writable import require_writable
+from hmx.forecast.bundle import Bundle
+from hmx.ingest.current import is_current, note_of
+from hmx.ingest.ingest import ingest
+from hmx.points.joining import join
+from hmx.points.suspects import require_learnable
+from hmx.progress import Progress
+
+if TYPE_CHECKING:
+    from hmx.cube.steps import Label
+    from hmx.engine.job import Job
+    from hmx.engine.plan import Plan
+    from hmx.forecast.backtest.scorecard import Scorecard
+    from hmx.forecast.folds import FoldPlan
+    from hmx.mapping.evaluate.scorecard import MapScorecard
+
+from hmx.workflow.steps import AnyBundle, MapSteps, steps_of
+
+
+def preflight(catalog: AnyCatalog, outputs: dict[str, str] | None = None) -> None:
+    """Refuse before hours of work what could not be computed or written after them.
+
+    Checks the paths in `outputs` (by catalog key), the device and the scheduler.
+    """
+    paths = {"cube.path": catalog.cube.path, "model.path": catalog.model_path}
+    for key, path in (paths | (outputs or {})).items():
+        if not (key == "model.path" and is_remote(path)):
+            require_writable(path, key)
+    section = catalog.map if isinstance(catalog, MapCatalog) else catalog.forecast
+    for device in {catalog.train.device, section.device} - {"auto", "cpu"}:
+        from hmx.hardware import choose_device
+
+        choose_device(device)
+    if catalog.dask.cluster is not None or catalog.dask.scheduler is not None:
+        from hmx.engine.pool.cluster import check  # loads distributed
+
+        check(catalog.dask)
+
+
+def ensure_cube(
+    catalog: BaseCatalog, progress: Progress = Progress(), *, overwrite: bool = False
+) -> str:
+    """Ingest the catalog's sources, unless their cube is current; return the cube's path."""
+    path = catalog.cube.path
+    if overwrite or not is_current(catalog):
+        require_writable(path, "cube.path")
+        with building(path, progress):
+            # checked again under the lock: another run may have made it meanwhile
+            if overwrite or not is_current(catalog):
+                if (damage := damage_of(path)) is not None:
+                    progress.note(f"cube: {damage}")
+                if (note := note_of(catalog)) is not None:
+                    progress.note(f"cube: {path}: {note}")
+                progress.note(f"cube: ingesting {', '.join(catalog.cube.sources)} into {path}")
+                ingest(catalog, overwrite=overwrite, progress=progress)
+                return path
+    note = note_of(catalog)
+    progress.note(f"cube: {path} is there and current" if note is None else f"cube: {path}: {note}")
+    sweep(path)
+    return path
+
+
+def ensure_inputs(
+    catalog: AnyCatalog, progress: Progress = Progress(), *, overwrite: bool = False
+) -> str:
+    """Ingest as :func:`ensure_cube`; check the points of a map before and after."""
+    if not isinstance(catalog, MapCatalog):
+        return ensure_cube(catalog, progress, overwrite=overwrite)
+    MapSteps(catalog).points()
+    path = ensure_cube(catalog, progress, overwrite=overwrite)
+    progress.note(f"points: {describe_points(catalog)}")
+    return path
+
+
+def describe_points(catalog: MapCatalog) -> str:
+    """Describe what becomes of the points: as samples of the cube, or alone if there is none."""
+    points = MapSteps(catalog).points()
+    if is_url(catalog.cube.path) or Path(catalog.cube.path).exists():
+        network, min_valid = catalog.model, catalog.points.min_valid
+        bands = as_bands(open_cube(catalog.cube.path))
+        samples, report = join(
+            points, bands, window=network.window, history=network.history, min_valid=min_valid
+        )
+        value, row, text = samples.value, samples.source, str(report)
+    else:
+        value, row, text = points.value, points.row, points.describe()
+    transform = catalog.train.transform
+    require_learnable(value, row, points.target, points.names, transform=transform)
+    return text
+
+
+def ensure_model(
+    catalog: AnyCatalog, progress: Progress = Progress(), *, overwrite: bool = False
+) -> AnyBundle:
+    """Train the catalog's model, unless one with these settings exists."""
+    steps, path = steps_of(catalog), Path(catalog.model_path)
+    if is_remote(catalog.model_path):
+        ensure_cube(catalog, progress)
+        progress.note(f"model: {catalog.model_path}")
+        loaded: AnyBundle = steps.bundle.load(catalog.model_path)
+        return loaded
+    require_bundle_place(path)  # before hours of work for a path that is taken
+    require_writable(str(path), "model.path")
+    steps.check_inputs()
+    ensure_cube(catalog, progress)
+    cube = open_cube(catalog.cube.path)
+
+    def current() -> tuple[AnyBundle | None, str]:
+        if not (path / DESCRIPTION).is_file():
+            return None, "there is none yet"
+        bundle = steps.bundle.load(path)
+        change = steps.change(bundle, cube)
+        return (bundle, "") if change is None and not overwrite else (None, change or "as asked")
+
+    bundle, why = current()
+    if bundle is None:
+        from hmx.training.loop import alone
+
+        with alone(path, catalog.train, progress):
+            bundle, why = current()  # another run may have trained it meanwhile
+            if bundle is None:
+                progress.note(f"model: training {path} ({why})")
+                trained: AnyBundle = steps.train(cube, progress)
+                return trained
+    progress.note(f"model: {path} is there and current")
+    sweep(path)
+    return bundle
+
+
+def _job(steps: Any, bundle: AnyBundle, region: Any) -> Job:
+    """Return the job that computes a result from the cube's store."""
+    from hmx.engine.job import Job
+
+    source = steps.catalog.cube.path
+    return Job(steps.run(open_cube(source, chunks=None), bundle, region), source, steps.result)
+
+
+def ensure_result(
+    catalog: AnyCatalog,
+    progress: Progress = Progress(),
+    *,
+    region: Any = None,
+    overwrite: bool = False,
+) -> str:
+    """Forecast or map what the catalog names, unless it exists; return the store's path.
+
+    Tiles that an interrupted run has finished are kept.
+    """
+    steps = steps_of(catalog)
+    preflight(catalog, steps.outputs)
+    from hmx.engine.job import run  # loads torch
+    from hmx.engine.output import require_free
+
+    require_free(steps.result, what=f"{steps.name}: --output PATH")  # before hours of work
+    job = _job(steps, ensure_model(catalog, progress), region)
+    store = run(job, catalog.dask, overwrite=overwrite, progress=progress)
+    steps.finish(store, progress)
+    return store
+
+
+def plan_result(
+    catalog: AnyCatalog, progress: Progress = Progress(), *, region: Any = None
+) -> Plan:
+    """Plan the catalog's forecast or map; ingest and train first if need be."""
+    preflight(catalog)
+    from hmx.engine.plan import plan  # loads torch
+
+    job = _job(steps_of(catalog), ensure_model(catalog, progress), region)
+    progress.note("plan: timing one tile")
+    return plan(job.order, job.inventory, catalog.dask)
+
+
+@overload
+def evaluate(
+    catalog: Catalog, progress: Progress = ..., *, model: str | None = ..., overwrite: bool = ...
+) -> tuple[str, Scorecard]: ...
+@overload
+def evaluate(
+    catalog: MapCatalog, progress: Progress = ..., *, overwrite: bool = ...
+) -> tuple[str, MapScorecard]: ...
+def evaluate(
+    catalog: AnyCatalog,
+    progress: Progress = Progress(),
+    *,
+    model: str | None = None,
+    overwrite: bool = False,
+) -> tuple[str, Scorecard | MapScorecard]:
+    """Score the catalog's way to make a model, unless the scorecard is current.
+
+    With `model`, the folder of a forecaster, score that on what it records as held out.
+    Returns the scorecard's folder and the scorecard.
+    """
+    given = None if model is None else Bundle.load(model)
+    preflight(catalog, {"evaluate.output": catalog.scorecard_path})
+    steps = steps_of(catalog)
+    steps.check_inputs()
+    ensure_cube(catalog, progress)
+    cube = open_cube(catalog.cube.path)
+    return catalog.scorecard_path, steps.score(cube, given, overwrite=overwrite, progress=progress)
+
+
+def plan_folds(
+    catalog: Catalog,
+    progress: Progress = Progress(),
+    *,
+    block_m: float | None = None,
+    buffer: int | None = None,
+    folds: int | None = None,
+    until: Label | None = None,
+) -> FoldPlan:
+    """Split the cube of a catalog as training would, as :func:`hmx.forecast.folds.fold_plan`."""
+    from hmx.forecast.folds import fold_plan
+
+    ensure_cube(catalog, progress)
+    return fold_plan(
+        open_cube(catalog.cube.path),
+        catalog.train,
+        network=catalog.model,
+        target=catalog.cube.target,
+        block_m=block_m,
+        buffer=buffer,
+        folds=folds,
+        until=until,
+    )

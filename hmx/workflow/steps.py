@@ -1,0 +1,242 @@
+"""Steps: what one job adds to the workflow, under the same names for both jobs.
+
+``check_inputs``, ``change`` (what differs from an existing model), ``train``, ``run``,
+``finish`` and ``score`` are called by :mod:`hmx.workflow.ensure`, which is written once.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hmx.catalog import AnyCatalog, Catalog, MapCatalog
+from hmx.files.paths import is_url
+from hmx.forecast.bundle import Bundle, fits_means
+from hmx.forecast.options import BacktestOptions, ForecastOptions
+from hmx.ingest.current import is_current
+from hmx.ingest.stamps import stamp
+from hmx.mapping.bundle import MapBundle
+from hmx.mapping.options import MapOptions, MapScoreOptions, MapTrainOptions
+from hmx.networks.options import MapperOptions, ModelOptions
+from hmx.points.joining import require_new
+from hmx.points.options import PointsOptions
+from hmx.points.table import Points, read_points
+from hmx.products.describe import describe_held_out, describe_skill
+from hmx.progress import Progress
+from hmx.settings import HARDWARE, own_fields
+
+if TYPE_CHECKING:
+    from hmx.forecast.backtest.scorecard import Scorecard
+    from hmx.forecast.order import ForecastRun
+    from hmx.forecast.train.recipe import TrainSetup
+    from hmx.mapping.evaluate.scorecard import MapScorecard
+    from hmx.mapping.order import MapRun
+    from hmx.mapping.train.recipe import MapTrainSetup
+
+
+def _changed(
+    had: Any, wanted: Any, sections: dict[str, str], *, absent: Any = (None,)
+) -> str | None:
+    """Return the first setting that differs, by its name in the catalog."""
+    for section, name in sections.items():
+        for key, value in wanted[section].items():
+            before = had.get(section, {}).get(key, value if value in absent else None)
+            if before != value and key not in HARDWARE:
+                return f"{name}.{key} is {value}, and was {before}"
+    return None
+
+
+AnyBundle = Bundle | MapBundle
+
+
+class ForecastSteps:
+    """What the forecast job adds to the workflow: how a model is made, run and scored."""
+
+    name, bundle = "forecast", Bundle
+
+    def __init__(self, catalog: Catalog):
+        self.catalog, self.result = catalog, catalog.forecast_path
+        self.outputs = {"forecast.output": self.result}
+        self.network = ModelOptions(**own_fields(catalog.model, ModelOptions))
+
+    def check_inputs(self) -> None:
+        """Do nothing: rasters are checked as they are ingested."""
+
+    def setup(self, cube: Any) -> TrainSetup:
+        """Return how the catalog's model is made; the cube names the role of each variable."""
+        from hmx.forecast.train.recipe import TrainSetup
+
+        roles = {str(name): v.attrs.get("hmx_role") for name, v in cube.data_vars.items()}
+        return TrainSetup(
+            target=self.catalog.cube.target,
+            dynamic=tuple(name for name, role in roles.items() if role == "dynamic"),
+            static=tuple(name for name, role in roles.items() if role == "static"),
+            network=self.network,
+            fit=self.catalog.train,
+            track=self.catalog.track.model_dump(),
+            transforms=self.catalog.transforms,
+            future=self.catalog.future,
+        )
+
+    def change(self, bundle: Bundle, cube: Any) -> str | None:
+        """Compare with the settings in the bundle, in JSON's own types."""
+        catalog, had = self.catalog, bundle.training
+        if set(bundle.spec.future) != set(catalog.future):
+            return "other covariates are known ahead"
+        settings = {"network": self.network, "fit": catalog.train}
+        wanted = {name: options.model_dump(mode="json") for name, options in settings.items()}
+        # through JSON, where tuples are lists, as in the bundle
+        wanted = json.loads(json.dumps(wanted))
+        if (change := _changed(had, wanted, {"network": "model", "fit": "train"})) is not None:
+            return change
+        if had.get("transforms", {}) != dict(catalog.transforms):
+            return "covariates are transformed otherwise"
+        # a model that learns until a fixed step does not change with the maps after it
+        data = cube.attrs.get("hmx_fingerprint") if catalog.train.until is None else None
+        return None if had.get("cube") == data else "the cube has changed since"
+
+    def train(self, cube: Any, progress: Progress) -> Bundle:
+        """Train; report the skill, and means that are not forecast."""
+        from hmx.forecast.train.train import train  # loads torch and Lightning
+
+        bundle = train(cube, self.setup(cube), out=self.catalog.model_path, progress=progress)
+        progress.note(f"model: skill {describe_skill(bundle.training.get('validation', {}))}")
+        if not fits_means(bundle):
+            progress.note(
+                "model: on steps left out, a linear regression does worse than persistence: what "
+                "one map shows the next takes back. Means are held at the last map; look at hmx "
+                "evaluate"
+            )
+        return bundle
+
+    def run(self, cube: Any, bundle: Bundle, region: Any) -> ForecastRun:
+        """Return the checked forecast; an unfinished store decides options that are unset."""
+        from hmx.engine.header import adopt
+        from hmx.forecast.order import ForecastRun
+
+        options = ForecastOptions(**own_fields(self.catalog.forecast, ForecastOptions))
+        return ForecastRun.of(cube, bundle, adopt(options, self.result), region=region)
+
+    def finish(self, store: str, progress: Progress) -> None:
+        """Do nothing: a forecast is its store."""
+
+    def score(self, cube: Any, model: Any, *, overwrite: bool, progress: Progress) -> Scorecard:
+        """Backtest a model, or the catalog's way to make one."""
+        from hmx.forecast.backtest.backtest import evaluate as backtest  # loads torch
+
+        section = self.catalog.evaluate
+        return backtest(
+            cube,
+            model or self.setup(cube),
+            BacktestOptions(**own_fields(section, BacktestOptions)),
+            zones=section.zones,
+            out=self.catalog.scorecard_path,
+            section=self.catalog.dask,
+            overwrite=overwrite,
+            progress=progress,
+        )
+
+
+class MapSteps:
+    """What the map job adds to the workflow, likewise."""
+
+    name, bundle = "map", MapBundle
+
+    def __init__(self, catalog: MapCatalog):
+        self.catalog, self.result = catalog, catalog.map_path
+        cog = catalog.map.cog
+        self.outputs = {"map.output": self.result} | ({} if cog is None else {"map.cog": cog})
+
+    def points(self) -> Points:
+        """Read the points."""
+        options = PointsOptions(**own_fields(self.catalog.points, PointsOptions))
+        table = options.model_dump(exclude={"min_valid"})
+        points = read_points(self.catalog.points.path, **table)
+        require_new(points.target, self.catalog.cube.sources)
+        return points
+
+    def check_inputs(self) -> None:
+        """Read the points while the cube is not there: a wrong column costs no hours."""
+        if not is_current(self.catalog):
+            self.points()
+
+    @cached_property
+    def setup(self) -> MapTrainSetup:
+        """How the catalog's mapper is made."""
+        from hmx.mapping.train.recipe import MapTrainSetup  # loads torch and Lightning
+
+        catalog, path = self.catalog, self.catalog.points.path
+        return MapTrainSetup(
+            points=PointsOptions(**own_fields(catalog.points, PointsOptions)),
+            network=MapperOptions(**own_fields(catalog.model, MapperOptions)),
+            fit=MapTrainOptions(**own_fields(catalog.train, MapTrainOptions)),
+            split=catalog.train.split,
+            transforms=catalog.transforms,
+            track=catalog.track.model_dump(),
+            init_from=catalog.train.init_from,
+            stamp=None if is_url(path) or not Path(path).is_file() else stamp(path)[:3],
+        )
+
+    def change(self, bundle: MapBundle, cube: Any) -> str | None:
+        """Compare with the settings in the bundle."""
+        had, wanted = bundle.training, self.setup.settings()
+        sections = {"table": "points", "network": "model", "fit": "train", "split": "train.split"}
+        # a setting that a bundle lacks is newer than the bundle: its empty default changes nothing
+        change = _changed(had, wanted, sections, absent=([], None))
+        if change is not None:
+            return change
+        for key, why in (
+            ("transforms", "bands are transformed otherwise"),
+            ("init_from", "it starts from another mapper"),
+            ("stamp", "the points have changed since"),
+        ):
+            if had.get(key) != wanted[key]:
+                return why
+        same = had.get("cube") == cube.attrs.get("hmx_fingerprint")
+        return None if same else "the cube has changed since"
+
+    def train(self, cube: Any, progress: Progress) -> MapBundle:
+        """Train; report the scores on held-out samples."""
+        from hmx.mapping.train.train import train  # loads torch and Lightning
+
+        out, points = Path(self.catalog.model_path), self.catalog.points.path
+        bundle = train(cube, points, self.setup, out=out, progress=progress)
+        progress.note(f"model: held out {describe_held_out(bundle)}")
+        return bundle
+
+    def run(self, cube: Any, bundle: MapBundle, region: Any) -> MapRun:
+        """Return the checked map; an unfinished store decides options that are unset."""
+        from hmx.engine.header import adopt
+        from hmx.mapping.order import MapRun
+
+        options = MapOptions(**own_fields(self.catalog.map, MapOptions))
+        return MapRun.of(cube, bundle, adopt(options, self.result), region=region)
+
+    def finish(self, store: str, progress: Progress) -> None:
+        """Write GeoTIFFs, if the catalog names their folder."""
+        if (folder := self.catalog.map.cog) is not None:
+            from hmx.products.cog import export_cog
+
+            files = export_cog(store, folder, progress=progress)
+            progress.note(f"map: {len(files)} GeoTIFFs in {folder}")
+
+    def score(self, cube: Any, model: Any, *, overwrite: bool, progress: Progress) -> MapScorecard:
+        """Cross-validate the catalog's way to make a mapper."""
+        from hmx.mapping.evaluate.score import score  # loads torch
+
+        return score(
+            cube,
+            self.catalog.points.path,
+            self.setup,
+            MapScoreOptions(**own_fields(self.catalog.evaluate, MapScoreOptions)),
+            out=self.catalog.scorecard_path,
+            overwrite=overwrite,
+            progress=progress,
+        )
+
+
+def steps_of(catalog: AnyCatalog) -> Any:
+    """Return the steps of a catalog's job."""
+    return MapSteps(catalog) if isinstance(catalog, MapCatalog) else ForecastSteps(catalog)
