@@ -1,7 +1,7 @@
-"""What ``ds.soc`` does, as plain functions: train, evaluate, map, map into a store, plan.
+"""Maps: lazily as xarray, into a store as a job, and their cost.
 
-Maps run on the machinery of forecasts (:mod:`hmx.engine`): one task per tile, true pixels
-around it, nothing read until it is used.
+As :mod:`hmx.engine.lazy` and :mod:`hmx.forecast.api` for forecasts, on the same
+machinery: one task per tile, true pixels around it, nothing read before ``compute``.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def soc_map(
     region: Region = None,
     **options: Unpack[MapTiling],
 ) -> xr.Dataset:
-    """Map what was sampled, wall to wall, lazily.
+    """Map the sampled quantity, wall to wall, lazily.
 
     Parameters
     ----------
@@ -274,29 +274,20 @@ def plan_map(
     workers: int | None = None,
     **options: Unpack[MapChoices],
 ) -> Plan:
-    """Estimate what a map would cost: tiles, halo, bytes, memory and time.
-
-    Empty tiles are left out of the estimate only if the cube is a Zarr store.
+    """Plan a map of any cube; empty tiles are left out of the estimate if the cube is a Zarr store.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         The cube.
-    model, region
-        As in :func:`soc_map`.
+    model : MapBundle or path
+        From ``train`` or :func:`hmx.load`.
+    region : box, slices, GeoJSON or GeoDataFrame, optional
+        Part to map.
     workers : int, optional
-        Worker processes of this machine that will share it.
+        Worker processes of this machine that will share the work.
     **options
-        As in :func:`map_to_zarr`.
-
-    Returns
-    -------
-    hmx.engine.plan.Plan
-        With ``as_dict()`` for machines.
-
-    Examples
-    --------
-    >>> print(ds.soc.plan(model="models/soc"))  # doctest: +SKIP
+        Fields of :class:`hmx.mapping.options.MapOptions`.
     """
     run = _run(obj, model, parse(MapOptions, options), region)
     return plan(run, run.inventory(store_of(obj, run.cube)), section_of(workers=workers))

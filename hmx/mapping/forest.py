@@ -1,12 +1,12 @@
 """A random forest as plain arrays: the same trees in training and on the map, no pickle.
 
 scikit-learn grows it (Breiman 2001, doi:10.1023/A:1010933404324) on the values of the
-centre pixel; what is kept of each tree is where it splits and what its leaves say. The
+centre pixel; the arrays hold the splits of each tree and the statistics of its leaves. The
 trees are rebuilt as scikit-learn's own and give the same numbers, bit by bit.
 
-A forest also says how sure it is: the spread of what lies in its leaves, over all trees
-(law of total variance; the second moment of the quantile regression forest of
-Meinshausen 2006). It knows where soils vary, and scales the intervals of
+A forest also measures its uncertainty: the spread of the training values in its leaves, over
+all trees (law of total variance; the second moment of the quantile regression forest of
+Meinshausen 2006). It is large where soils vary, and scales the intervals of
 :mod:`hmx.uncertainty.conformal`.
 """
 
@@ -27,83 +27,44 @@ from hmx.errors import BadArgument, BundleError
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 
-TREES, LEAF, SHARE = 200, 3, 1 / 3  # trees; samples of a leaf; share of features a split sees
-_LEAF = -1  # in place of a feature
+TREES, LEAF, SHARE = 200, 3, 1 / 3  # trees; samples of a leaf; share of features per split
+_LEAF = -1  # feature number of a leaf
 
 
 @dataclass(frozen=True, eq=False)
 class Forest:
-    """Trees of a regression forest.
+    """Trees of a regression forest."""
 
-    Parameters
-    ----------
-    features : int
-        That it is shown.
-    roots : ndarray of int32, (trees + 1,)
-        Where each tree begins among the nodes, and their number.
-    feature : ndarray of int16, (nodes,)
-        That a node splits by; -1 at a leaf.
-    threshold : ndarray of float32, (nodes,)
-        Rows up to it go to the next node; the largest float32 that sends float32
-        features the same way as the float64 of scikit-learn. 0 at a leaf.
-    right : ndarray of int32, (nodes,)
-        Where the others go, counted from the root of the tree; 0 at a leaf.
-    value : ndarray of float64, (leaves,)
-        Mean of the target in each leaf, in the order of the nodes.
-    variance : ndarray of float32, (leaves,)
-        Of the target in each leaf.
-    """
-
-    features: int
-    roots: np.ndarray
-    feature: np.ndarray
+    features: int  # number of features
+    roots: np.ndarray  # int32, (trees + 1,): first node of each tree, then the number of nodes
+    feature: np.ndarray  # int16, (nodes,): feature that a node splits by; -1 at a leaf
+    # float32, (nodes,): rows up to it go to the next node. It is the largest float32 that sends
+    # float32 features the same way as scikit-learn's float64 threshold; 0 at a leaf
     threshold: np.ndarray
-    right: np.ndarray
-    value: np.ndarray
-    variance: np.ndarray
+    right: np.ndarray  # int32, (nodes,): right child, counted from the tree's root; 0 at a leaf
+    value: np.ndarray  # float64, (leaves,): mean of the target, in the order of the nodes
+    variance: np.ndarray  # float32, (leaves,): variance of the target
 
     def __len__(self) -> int:
-        """Count the trees."""
+        """Return the number of trees."""
         return len(self.roots) - 1
 
     def predict(self, x: Floats) -> Array:
-        """Predict the target.
-
-        Parameters
-        ----------
-        x : ndarray, (n, features)
-            Finite, in the order of training.
-
-        Returns
-        -------
-        ndarray of float64, (n,)
-            As scikit-learn's forest would.
-        """
+        """Predict the target from features (n, features), as scikit-learn's forest would: (n,)."""
         return self.moments(x)[0]
 
     def moments(self, x: Floats) -> tuple[Array, Array]:
-        """Predict the target, and how much it varies where features are alike.
+        """Predict mean and standard deviation of the target among similar pixels, (n,) each.
 
-        Parameters
-        ----------
-        x : ndarray, (n, features)
-            Finite, in the order of training.
-
-        Returns
-        -------
-        mean, spread : ndarray of float64, (n,)
-            Mean and standard deviation of the target, units of the target.
-
-        Raises
-        ------
-        BadArgument
-            If the number of features is another.
+        The features are (n, features), finite, in the order of training; results are in units of
+        the target. Raises :class:`BadArgument` if the number of features differs.
         """
         if x.ndim != 2 or x.shape[1] != self.features:
             raise BadArgument(
                 f"features {x.shape} do not fit this forest, which splits by {self.features}. "
                 "Pass (n, features), the centre pixel's values in the order of training."
             )
+        # scikit-learn compares in float32; a float64 row would take other branches
         rows = np.ascontiguousarray(x, dtype=np.float32)
         total, second = np.zeros(len(rows)), np.zeros(len(rows))
         for tree, leaf_of in zip(self._trees, self._leaves, strict=True):
@@ -115,22 +76,16 @@ class Forest:
         return mean, np.sqrt(np.maximum(second / len(self) - mean**2, 0))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return all it is made of, by name."""
+        """Return all arrays by name."""
         named = {name: array for name, array in vars(self).items() if name in _ARRAYS}
         return {"features": np.array([self.features], np.int32), **named}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Forest:
-        """Build one from :meth:`arrays`.
-
-        Raises
-        ------
-        BundleError
-            If the arrays are not those of trees.
-        """
+        """Build a forest from :meth:`arrays`; raise :class:`BundleError` if they are damaged."""
         try:
-            found = cls(int(arrays["features"][0]), **{name: arrays[name] for name in _ARRAYS})
-            sound = found._sound()
+            forest = cls(int(arrays["features"][0]), **{name: arrays[name] for name in _ARRAYS})
+            sound = forest._sound()
         except (KeyError, IndexError, TypeError, ValueError):
             sound = False
         if not sound:
@@ -138,10 +93,10 @@ class Forest:
                 "the forest of this model is damaged: its arrays are not those of trees. Copy the "
                 "bundle anew, or train again."
             )
-        return found
+        return forest
 
     def require_features(self, count: int) -> None:
-        """Raise :class:`BundleError` unless it splits by so many features."""
+        """Raise :class:`BundleError` unless the forest has `count` features."""
         if self.features != count or not len(self):
             raise BundleError(
                 f"the forest of this model has {len(self)} trees of {self.features} features, and "
@@ -149,7 +104,7 @@ class Forest:
             )
 
     def _sound(self) -> bool:
-        """Check that every walk ends in a leaf, inside its tree: C code will walk it."""
+        """Check that every walk ends in a leaf of its own tree: C code walks without checks."""
         whole = all(getattr(self, name).dtype.kind in "iu" for name in (*_ARRAYS[:2], "right"))
         flat = all(getattr(self, name).ndim == 1 for name in _ARRAYS)
         numbers = (self.threshold, self.value, self.variance)
@@ -159,6 +114,7 @@ class Forest:
             return False
         nodes, sizes = len(self.feature), np.diff(self.roots).astype(np.int64)
         leaf = self.feature == _LEAF
+        # children lie behind their node, so a walk always ends
         at = np.arange(nodes) - np.repeat(self.roots[:-1], sizes)
         ahead = (self.right > at + 1) & (self.right < np.repeat(sizes, sizes))
         return bool(
@@ -171,7 +127,7 @@ class Forest:
 
     @cached_property
     def _leaves(self) -> list[np.ndarray]:
-        """For each tree, which leaf of all a node is."""
+        """For each tree, the number of each node among all leaves."""
         return np.split(np.cumsum(self.feature == _LEAF) - 1, self.roots[1:-1])
 
     @cached_property
@@ -185,24 +141,12 @@ _ARRAYS = ("roots", "feature", "threshold", "right", "value", "variance")
 
 
 def fit_forest(x: Floats, y: Floats, seed: int, *, trees: int = TREES) -> Forest:
-    """Grow a random forest.
+    """Grow a random forest on features (n, features) and a target (n,), in the target's units.
 
-    Parameters
-    ----------
-    x : ndarray, (n, features)
-        Finite: the centre pixel's values.
-    y : ndarray, (n,)
-        The target, in the units the forest is to predict.
-    seed : int
-        Of bootstraps and splits.
-    trees : int
-        How many.
-
-    Returns
-    -------
-    Forest
-        Fully grown to leaves of 3 samples, a third of the features at each split.
+    Trees grow to leaves of 3 samples, with a third of the features at each split; the seed decides
+    bootstraps and splits.
     """
+    # one job: parallel trees would add up in another order, and change the last bits
     grown = RandomForestRegressor(
         trees, min_samples_leaf=LEAF, max_features=SHARE, random_state=seed, n_jobs=1
     ).fit(np.asarray(x, np.float32), y)
@@ -210,38 +154,30 @@ def fit_forest(x: Floats, y: Floats, seed: int, *, trees: int = TREES) -> Forest
 
 
 def from_sklearn(grown: RandomForestRegressor) -> Forest:
-    """Take the trees out of scikit-learn's forest.
-
-    Parameters
-    ----------
-    grown : RandomForestRegressor
-        Fitted on one target, of squared errors, without missing values.
-    """
+    """Copy the trees of scikit-learn's forest: one target, squared errors, no missing values."""
     trees = [estimator.tree_ for estimator in grown.estimators_]
     leaf = np.concatenate([tree.children_left for tree in trees]) == _LEAF
 
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(tree, name) for tree in trees])
 
+    # the largest float32 that is not above: a float32 x is <= both thresholds, or neither
+    exact = joined("threshold")
+    below = exact.astype(np.float32)
+    below = np.where(below > exact, np.nextafter(below, np.float32(-np.inf)), below)
     return Forest(
         features=grown.n_features_in_,
         roots=np.cumsum([0, *(tree.node_count for tree in trees)]).astype(np.int32),
         feature=np.where(leaf, _LEAF, joined("feature")).astype(np.int16),
-        threshold=np.where(leaf, np.float32(0), _rounded_down(joined("threshold"))),
+        threshold=np.where(leaf, np.float32(0), below),
         right=np.where(leaf, 0, joined("children_right")).astype(np.int32),
         value=np.concatenate([tree.value[:, 0, 0] for tree in trees])[leaf],
         variance=np.maximum(joined("impurity")[leaf], 0).astype(np.float32),
     )
 
 
-def _rounded_down(threshold: np.ndarray) -> np.ndarray:
-    """Find the largest float32 that is not above: float32 x <= both or neither."""
-    near = threshold.astype(np.float32)
-    return np.where(near > threshold, np.nextafter(near, np.float32(-np.inf)), near)
-
-
 def _grown(features: int, feature: np.ndarray, threshold: np.ndarray, right: np.ndarray) -> Any:
-    """Build scikit-learn's tree; nodes are in depth-first order, so left is next."""
+    """Build scikit-learn's tree; nodes are in depth-first order, so the left child is the next."""
     tree = Tree(features, np.ones(1, np.intp), 1)
     nodes = np.zeros(len(feature), tree.__getstate__()["nodes"].dtype)
     leaf = feature == _LEAF

@@ -1,4 +1,4 @@
-"""MapRun: a map that is asked for, checked and complete, before any pixel."""
+"""MapRun: a requested map, checked and complete, before any pixel."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from hmx.mapping.window import MapEngine, MapRequest, MapTileGeometry, map_windo
 from hmx.networks.dense import block_of
 from hmx.windows import Span, TileGrid, Window, with_halo
 
-TOLERANCE = 1e-5  # of the target's range: other tiles, other orders of float32 sums
-_FAR = 1e-3  # of dissimilarities: roots of differences, where rounding weighs more
-TILE = 256  # side, px: windows reach little beyond it, and many bands of it fit in memory
+TOLERANCE = 1e-5  # of the target's range: other tiles add float32 in other orders
+_DISSIMILARITY = 1e-3  # tolerance: roots of differences, where rounding weighs more
+TILE = 256  # side, px: the halo of a window is small, and many bands fit in memory
 _COMMON = (-4.0, 4.0)  # scaled units between which nearly all targets lie
 
 
 @dataclass(frozen=True)
 class MapWindows(WindowRunner):
-    """How windows of a map are computed."""
+    """The computation of one window of a map."""
 
     spec: MapSpec
     request: MapRequest
@@ -45,34 +45,26 @@ class MapWindows(WindowRunner):
 
     @property
     def halo(self) -> int:
-        """True pixels read around a window: of windows and neighbourhood means."""
+        """True pixels read around a window, for windows and neighbourhood means."""
         return self.spec.halo
 
     def steps(self, cube: Bands) -> dict[str, Span]:
-        """Say which steps are read: those up to the date of the map."""
+        """Return the steps to read: those up to the date of the map."""
         return dict.fromkeys(cube.dynamic, self.request.steps)
 
     def place(self, core: Window, read: Window, grid: Grid) -> MapTileGeometry:
-        """Find the place of a core in what is read for it, both in pixels of the cube."""
+        """Locate a core in the pixels read for it, both in pixels of the cube."""
         return MapTileGeometry.of(core, read, grid, self.spec)
 
     def needs(self, part: Window, cube: CubeView) -> Window:
-        """Return the windows around a part: what is known there decides."""
+        """Return the windows around a part: data in them decide whether it is mapped."""
         grid = cube.grid
         return with_halo(self.core(part), grid.shape, halo=self.spec.margin, wraps=grid.wraps)
 
 
 @dataclass(frozen=True)
 class StoredBands:
-    """A stored cube of covariates.
-
-    Parameters
-    ----------
-    path : str
-        Of the Zarr store.
-    dynamic, static : tuple of str
-        Bands.
-    """
+    """A stored cube of covariates: path of the Zarr store, and its bands."""
 
     path: str
     dynamic: tuple[str, ...]
@@ -86,20 +78,20 @@ class StoredBands:
 
 @dataclass(frozen=True)
 class MapRun(Run):
-    """Everything about a map but its pixels.
+    """A map, checked and complete except for its pixels.
 
     Parameters
     ----------
     cube : Bands
-        What is read.
+        The bands to read.
     bundle : MapBundle
-        What maps; on disk.
+        The mapper, on disk.
     options : MapOptions
-        Levels, date, and the tile_and_chunk of tile and chunk, both decided.
+        Levels and date, with tile and chunk decided.
     window : Window
-        The part of the cube that is asked for.
+        The requested part of the cube.
     request : MapRequest
-        What is asked of each window.
+        The request of each window.
     """
 
     cube: Bands
@@ -121,7 +113,7 @@ class MapRun(Run):
         *,
         region: Region = None,
     ) -> MapRun:
-        """Check a wish and complete it.
+        """Check a request and complete it.
 
         Parameters
         ----------
@@ -146,7 +138,7 @@ class MapRun(Run):
         steps = bands.span(options.time, spec.steps)
         if options.level:
             bundle.calibration.require()
-        MapEngine.of(bundle, device=options.device)  # what does not fit is told here, not by tiles
+        MapEngine.of(bundle, device=options.device)  # raises here what does not fit, not in tiles
         options = options.model_copy(update=tile_and_chunk(options, TILE))
         bundle = ensure_saved(bundle)
         request = MapRequest(
@@ -167,35 +159,35 @@ class MapRun(Run):
 
     @property
     def frame(self) -> MapWindows:
-        """How windows of the result are computed from the cube."""
+        """The computation of a window of the result."""
         return MapWindows(self.window, self.cube.outer.flips, self.bundle.spec, self.request)
 
     @property
     def deciding(self) -> tuple[str, ...]:
-        """Every band: a window may be mapped from what is known of some."""
+        """Every band: a window with data in some of its bands can be mapped."""
         return self.cube.variables
 
     def source(self, path: str) -> StoredBands:
-        """Name a stored cube for workers."""
+        """Return the stored cube for workers."""
         return StoredBands(path, self.cube.dynamic, self.cube.static)
 
     def outputs(self) -> dict[str, tuple[int, ...]]:
-        """Name the arrays a window gives, with their leading shape."""
+        """Return the arrays of a window, with their leading shape."""
         ends = [f"{end}_{level:g}" for level in self.request.level for end in ("lo", "hi")]
-        far = ["dissimilarity", "applicable"] if self.bundle.applicability else []
-        return dict.fromkeys(["mean", *ends, *far, "quality"], ())
+        area = ["dissimilarity", "applicable"] if self.bundle.applicability else []
+        return dict.fromkeys(["mean", *ends, *area, "quality"], ())
 
     def dtype(self, output: str) -> np.dtype[Any]:
-        """Tell the type of one output's pixels."""
+        """Return the type of one output's pixels."""
         return np.dtype("uint8" if output in ("quality", "applicable") else "float32")
 
     def dressed(self, arrays: Mapping[str, Any]) -> xr.Dataset:
-        """Put names, coordinates and attributes around the arrays of the window."""
+        """Add names, coordinates and attributes to the arrays of the window."""
         steps = self.request.steps
         return describe_map(arrays, self.cube, self.window, self.bundle.spec, steps)
 
     def facts(self) -> dict[str, Any]:
-        """Say how the result comes about, in JSON values."""
+        """Return the provenance of the result, in JSON values."""
         return {
             "bundle": self.bundle.digest,
             "data": self.cube.data.attrs.get("hmx_fingerprint"),
@@ -209,31 +201,29 @@ class MapRun(Run):
         }
 
     def date(self) -> str | None:
-        """Return the label of the map's date; none of a climatology."""
+        """Return the label of the map's date; None for a climatology."""
         return None if self.cube.climatology else self.cube.labels[self.request.steps.stop - 1]
 
     def settings(self) -> dict[str, Any]:
-        """Write down the options for another job; any device will do then."""
+        """Return the options for another job; any device will do there."""
         return {**self.options.model_dump(mode="json"), "device": "auto", "time": self.date()}
 
     def summary(self) -> str:
-        """Say in words what is mapped."""
+        """Describe the map in words."""
         spec, date = self.bundle.spec, self.date()
         when = "" if date is None else f" of {date}"
         return f"{spec.target}{when} from {len(self.cube.variables)} bands"
 
     def tolerance(self, name: str = "") -> float:
-        """Return what a variable may differ by, native units."""
-        # inside or outside follows from the dissimilarity; known or not is further apart
-        flags = {"quality": 0.0, "applicable": 1.0, "dissimilarity": _FAR}
-        return flags[name] if name in flags else TOLERANCE * self._range()
-
-    def _range(self) -> float:
+        """Return the largest difference of a variable between two machines, native units."""
+        # rounding can move a pixel across the threshold of the area; known or not is exact
+        limits = {"quality": 0.0, "applicable": 1.0, "dissimilarity": _DISSIMILARITY}
+        if name in limits:
+            return limits[name]
         low, high = self.bundle.spec.valid_range or (None, None)
-        if low is not None and high is not None:
-            return high - low
-        least, most = inverse(np.array(_COMMON), self.bundle.target)
-        return float(most - least)
+        if low is None or high is None:
+            low, high = inverse(np.array(_COMMON), self.bundle.target)
+        return TOLERANCE * float(high - low)
 
     def working_bytes(self) -> int:
         """Bound the working memory of a network: its features of a block, all steps."""
@@ -242,7 +232,7 @@ class MapRun(Run):
         return 8 * 4 * side**2 * spec.steps * max(*spec.network.widths, spec.network.hidden)
 
     def inner_bytes(self) -> int:
-        """Bound what else one tile needs: bands as they are scaled, estimates of members."""
+        """Bound the other memory of one tile: scaled bands, estimates of members."""
         spec, side = self.bundle.spec, self.output_tiles.tile[0]
         shape = [min(side, size) + 2 * spec.halo for size in self.window.shape]
         copies = 8 + 12 * bool(spec.network.coarse)  # sums of squares are in float64
@@ -252,15 +242,7 @@ class MapRun(Run):
 
 
 def require_fits(spec: MapSpec, bands: Bands) -> None:
-    """Raise :class:`BundleError` naming what of a cube is not as in training.
-
-    Parameters
-    ----------
-    spec : MapSpec
-        Of the model.
-    bands : Bands
-        Entered with its bands.
-    """
+    """Raise BundleError if the cube has other steps, cadence or pixel size than in training."""
     kinds = {True: "months of every year", False: "steps of a calendar"}
     if bands.climatology is not spec.climatology:
         raise BundleError(

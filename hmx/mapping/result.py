@@ -1,4 +1,4 @@
-"""Describe: put names, coordinates and attributes around a map's arrays."""
+"""Result: names, coordinates and attributes around a map's arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hmx.mapping.spec import MapSpec
 from hmx.mapping.window import INSIDE, OUTSIDE, UNKNOWN
 from hmx.windows import Span, Window
 
-_FLAGS = ("covariate_missing", "no_data")  # of quality, that a map can raise
+_FLAGS = ("covariate_missing", "no_data")  # bits of quality that a map can set
 
 
 def describe_map(
@@ -24,19 +24,9 @@ def describe_map(
 ) -> xr.Dataset:
     """Build the Dataset of a map, in the inner form.
 
-    Parameters
-    ----------
-    arrays : mapping of str to dask array
-        By output: ``mean``, ``lo_90``, ``hi_90`` ..., ``dissimilarity``, ``applicable``,
-        ``quality``.
-    bands : Bands
-        Source of coordinates and CRS.
-    window : Window
-        The part of the cube that the arrays cover.
-    spec : MapSpec
-        Of the model.
-    steps : Span
-        That the map is made from; the last of a calendar is its date.
+    `arrays` are dask arrays by output: ``mean``, ``lo_90``, ``hi_90`` ..., ``dissimilarity``,
+    ``applicable``, ``quality``, of the part `window` of the cube. The last of the `steps` of a
+    calendar is the date of the map.
     """
     variables = {
         variable_of(output, spec.target): (("y", "x"), array, _attrs(output, spec))
@@ -57,7 +47,7 @@ def describe_map(
 
 
 def _attrs(output: str, spec: MapSpec) -> dict[str, Any]:
-    """Say what an output is, in CF attributes."""
+    """Return the CF attributes of an output."""
     if output == "quality":
         return {
             "long_name": "what a mapped pixel had to do without",
@@ -73,16 +63,13 @@ def _attrs(output: str, spec: MapSpec) -> dict[str, Any]:
     if output == "dissimilarity":
         title = "dissimilarity from what was trained on (Meyer & Pebesma 2021)"
         return {"long_name": title, "units": "1"}
-    attrs: dict[str, Any] = {"long_name": f"{spec.target}, {_title(output)}"}
+    title = "central estimate"
+    if output != "mean":
+        end, level = output.split("_")
+        title = f"{'lower' if end == 'lo' else 'upper'} end of the central {level} % interval"
+    attrs: dict[str, Any] = {"long_name": f"{spec.target}, {title}"}
     if spec.units is not None:
         attrs["units"] = spec.units
     if spec.valid_range is not None:
         attrs["valid_range"] = list(spec.valid_range)
     return attrs | ({"hmx_role": "target"} if output == "mean" else {})
-
-
-def _title(output: str) -> str:
-    if output == "mean":
-        return "central estimate"
-    end, level = output.split("_")
-    return f"{'lower' if end == 'lo' else 'upper'} end of the central {level} % interval"

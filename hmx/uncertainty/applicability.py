@@ -1,9 +1,9 @@
-"""Applicability: where a map asks for what its samples have shown.
+"""Applicability: where a map lies within the range of its samples.
 
 A model's scores hold where the land is like the land it was trained and tested on. The
 dissimilarity index (DI) of a pixel is the distance to the nearest training sample, in
 the space of the features, over the mean distance among training samples; the area of
-applicability ends at the largest DI that cross-validation has tested, outliers left out
+applicability ends at the largest DI that cross-validation has tested, without outliers
 (Meyer and Pebesma 2021, doi:10.1111/2041-210X.13650). Features are standardised and
 weighted by importance, so a band that does not matter does not exclude land.
 """
@@ -25,55 +25,32 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 
 _CHUNK = 2048  # rows compared at once: 2,048 x 4,000 distances are 32 MB
-_PAIRED = 4000  # samples whose pairs tell the mean distance
+_PAIRED = 4000  # samples of the mean distance: 8 million pairs, 64 MB
 
 
 @dataclass(frozen=True, eq=False)
 class Applicability:
-    """Training samples in feature space, and how far from them scores hold.
+    """Training samples in feature space, and the distance up to which scores hold."""
 
-    Parameters
-    ----------
-    samples : ndarray of float32, (n, f)
-        Training samples, each once, standardised and weighted.
-    mean, factor : ndarray of float64, (f,)
-        What features are standardised with: (x - mean) * factor, which is importance
-        over standard deviation.
-    typical : float
-        Mean distance among training samples.
-    threshold : float
-        Largest DI inside the area of applicability.
-    """
-
-    samples: np.ndarray
-    mean: Array
-    factor: Array
-    typical: float
-    threshold: float
+    samples: np.ndarray  # float32, (n, f): distinct samples, standardised and weighted
+    mean: Array  # (f,)
+    factor: Array  # (f,), importance over standard deviation: z = (x - mean) * factor
+    typical: float  # mean distance among training samples
+    threshold: float  # largest DI inside the area
 
     @classmethod
     def fit(
         cls, features: Floats, folds: NDArray[Any], weights: Floats | None = None
     ) -> Applicability:
-        """Learn from training samples.
+        """Build the area from the finite features (n, f) of training samples.
 
-        Parameters
-        ----------
-        features : ndarray, (n, f)
-            Finite.
-        folds : ndarray of int, (n,)
-            Fold of the cross-validation that each was tested in.
-        weights : ndarray, (f,), optional
-            Importance; negative counts as 0. Default: all the same.
-
-        Raises
-        ------
-        NotEnoughData
-            If all are of one fold, or of no difference.
+        `folds` is the fold of the cross-validation of each sample, (n,); `weights` the importance
+        of each feature, (f,), negative counts as 0 (default: equal weights). Raises
+        :class:`NotEnoughData` if all samples are of one fold, or do not differ.
         """
         x = np.asarray(features, np.float64)
         weights = np.ones(x.shape[1]) if weights is None else np.maximum(weights, 0)
-        spread = x.std(axis=0)
+        spread = x.std(axis=0)  # 0 of a constant feature, which separates nothing
         factor = np.where(spread > 0, weights / np.where(spread > 0, spread, 1.0), 0.0)
         mean = x.mean(axis=0)
         z = ((x - mean) * factor).astype(np.float32)
@@ -82,32 +59,24 @@ class Applicability:
         typical = float(pdist(z[draw].astype(np.float64)).mean()) if len(z) > 1 else 0.0
         if len(numbers) < 2 or not typical:
             raise NotEnoughData(
-                f"{len(z)} samples in {len(numbers)} fold(s) do not tell how far a map may go: "
-                "it takes two folds, and features that differ. Add samples, or folds=."
+                f"{len(z)} samples in {len(numbers)} fold(s) do not define an area "
+                "of applicability: it takes two folds, and features that differ. Add samples, or "
+                "folds=."
             )
         tested = np.empty(len(z))
         for number in numbers:
             out = folds == number
             tested[out] = _nearest(z[out], z[~out]) / typical
-        return cls(np.unique(z, axis=0), mean, factor, typical, _whisker(tested))
+        # the upper whisker of a box plot: one outlying sample must not open the area to all land
+        low, high = np.quantile(tested, [0.25, 0.75])
+        threshold = float(tested[tested <= high + 1.5 * (high - low)].max())
+        return cls(np.unique(z, axis=0), mean, factor, typical, threshold)
 
     def __call__(self, features: Floats) -> NDArray[np.float32]:
-        """Compute the dissimilarity index.
+        """Compute the dissimilarity index of features (n, f) or (f, y, x): (n,) or (y, x).
 
-        Parameters
-        ----------
-        features : ndarray, (n, f) or (f, y, x)
-            In the order of training; NaN is missing, also in the result.
-
-        Returns
-        -------
-        ndarray of float32, (n,) or (y, x)
-            0 at a training sample; inside the area of applicability up to `threshold`.
-
-        Raises
-        ------
-        BadArgument
-            If the number of features is another.
+        It is 0 at a training sample, up to `threshold` inside the area, NaN where a feature is
+        missing. Raises :class:`BadArgument` if the number of features differs.
         """
         x = features.reshape(len(features), -1).T if features.ndim == 3 else features
         if x.shape[1] != len(self.mean):
@@ -115,16 +84,16 @@ class Applicability:
                 f"features {features.shape} do not fit this area of applicability, which has "
                 f"{len(self.mean)}. Pass (n, features) or (features, y, x) in their order."
             )
-        found = np.full(len(x), np.nan, np.float32)
+        index = np.full(len(x), np.nan, np.float32)
         known = np.flatnonzero(np.isfinite(x).all(axis=1))
         for at in range(0, len(known), _CHUNK):
             rows = known[at : at + _CHUNK]
             z = ((x[rows] - self.mean) * self.factor).astype(np.float32)
-            found[rows] = _nearest(z, self.samples, self._squares) / self.typical
-        return found.reshape(features.shape[1:]) if features.ndim == 3 else found
+            index[rows] = _nearest(z, self.samples, self._squares) / self.typical
+        return index.reshape(features.shape[1:]) if features.ndim == 3 else index
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return all it is made of, by name."""
+        """Return all arrays by name."""
         numbers = np.array([self.typical, self.threshold])
         return {
             "samples": self.samples, "mean": self.mean, "factor": self.factor, "numbers": numbers,
@@ -132,16 +101,11 @@ class Applicability:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Applicability:
-        """Build one from :meth:`arrays`.
-
-        Raises
-        ------
-        BundleError
-            If arrays are missing or do not fit together.
-        """
+        """Build an area from :meth:`arrays`; raise :class:`BundleError` if they are damaged."""
         try:
             typical, threshold = (float(number) for number in arrays["numbers"])
             samples, mean, factor = (arrays[name] for name in ("samples", "mean", "factor"))
+            # numbers from a file: all shapes and ranges are checked before any arithmetic
             sound = samples.ndim == 2 and samples.shape[1:] == mean.shape == factor.shape
             known = (samples, mean, factor, np.array([typical, threshold]))
             sound = sound and all(a.dtype.kind == "f" and np.isfinite(a).all() for a in known)
@@ -156,7 +120,7 @@ class Applicability:
         return cls(samples, mean, factor, typical, threshold)
 
     def require_features(self, count: int) -> None:
-        """Raise :class:`BundleError` unless it compares so many features."""
+        """Raise :class:`BundleError` unless the area has `count` features."""
         if len(self.mean) != count:
             raise BundleError(
                 f"the area of applicability of this model has {len(self.mean)} features, and its "
@@ -169,26 +133,20 @@ class Applicability:
 
 
 def _nearest(z: np.ndarray, samples: np.ndarray, squares: np.ndarray | None = None) -> Array:
-    """Find the distance to the nearest sample, (n,).
+    """Compute the distance to the nearest sample, (n,).
 
-    A product of matrices in float32 finds which; its distance is computed anew, as the
-    difference of large squares would have lost it.
+    A product of matrices in float32 finds the sample; its distance is computed anew, because the
+    difference of large squares has lost its digits.
     """
     squares = _squares(samples) if squares is None else squares
-    found = np.empty(len(z))
+    distances = np.empty(len(z))
     for at in range(0, len(z), _CHUNK):
         part = z[at : at + _CHUNK]
         which = (part @ (-2 * samples.T) + squares).argmin(axis=1)
-        apart = part.astype(np.float64) - samples[which]
-        found[at : at + _CHUNK] = np.sqrt((apart**2).sum(axis=1))
-    return found
+        difference = part.astype(np.float64) - samples[which]
+        distances[at : at + _CHUNK] = np.sqrt((difference**2).sum(axis=1))
+    return distances
 
 
 def _squares(samples: np.ndarray) -> np.ndarray:
     return np.asarray((samples**2).sum(axis=1))
-
-
-def _whisker(values: Array) -> float:
-    """Find the largest value within 1.5 interquartile ranges of the upper quartile."""
-    low, high = np.quantile(values, [0.25, 0.75])
-    return float(values[values <= high + 1.5 * (high - low)].max())

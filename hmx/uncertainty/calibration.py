@@ -1,23 +1,22 @@
-"""Calibration: which probability of the network's is which probability in truth.
+"""Calibration: from the probabilities of the network to true probabilities.
 
-On blocks kept for it, each truth is ranked in its predictive distribution. If a share
-p of the ranks lies below t(p), the quantile that is asked for at p is read at t(p):
-split-conformal prediction on ranks (Chernozhukov et al. 2021,
-doi:10.1073/pnas.2107794118). Ranks inside a point mass are drawn uniformly, so that
-ties (most of a map stays exactly as it was) neither feign coverage nor hide its lack;
-truths beyond the outermost knots are ranked below 0 or above 1, in units of the usual
-change, so that tails can be widened by adding, as in conformalised quantile
+On blocks reserved for it, each truth is ranked in its predictive distribution. If a share
+p of the ranks lies below t(p), the quantile for p is read at t(p): split-conformal prediction
+on ranks (Chernozhukov et al. 2021, doi:10.1073/pnas.2107794118). Ranks inside a point mass are
+drawn uniformly, so that ties (most of a map stays exactly as it was) neither feign coverage nor
+hide its lack. Truths beyond the outermost knots are ranked below 0 or above 1, in units of the
+usual change, so that tails can be widened by adding, as in conformalised quantile
 regression (Romano et al. 2019, arXiv:1905.03222).
 
-Before that, distributions far from past change are damped, or not. Next to nothing happens
-there, and how seldom changes from map to map more than anything else does: where the last
-map known says that persistence scores better than what a network spreads there, the
-forecast is persistence, at that distance and beyond.
+Before that, distributions far from past change are damped, or not. Almost nothing happens
+there, and the frequency of change varies from map to map more than anything else does. If
+persistence scores better there on the last known map than the network's spread, the forecast
+is persistence, at that distance and beyond.
 
-Ranks are learnt for each lead and for strata of the distance to past change, and
-interpolated between strata, so maps have no contours. Pixels of one block err alike:
-where blocks disagree more among themselves than together with p, there is nothing to
-correct, and t(p) is drawn towards p (empirical Bayes, as in James & Stein 1961).
+Ranks are fitted for each lead and for strata of the distance to past change, and
+interpolated between strata, so maps have no contours. Pixels of one block have similar errors:
+if blocks disagree among themselves more than they together disagree with p, there is nothing
+to correct, and t(p) is shrunk towards p (empirical Bayes, as in James & Stein 1961).
 """
 
 from __future__ import annotations
@@ -36,32 +35,21 @@ PROBABILITIES = np.unique(
     np.round(np.concatenate([[0.001, 0.0025], np.arange(0.005, 0.9951, 0.005),
                              [0.9975, 0.999]]), 4)
 )  # fmt: skip
-FEWEST = 200  # ranks below which a stratum is a guess, and the whole lead is taken
-_NODES = (0.0, 3.0, 10.0)  # px from past change: strata at it, near it and far from it
+FEWEST = 200  # ranks; a smaller stratum uses those of the whole lead
+_NODES = (0.0, 3.0, 10.0)  # px from past change: on it, in its surroundings, far from it
 
 
 def strata(cap: float | None) -> tuple[float, ...]:
-    """Choose the strata: distances to past change, px.
-
-    Parameters
-    ----------
-    cap : float, optional
-        Largest distance that is known; ``None`` where none is.
-    """
+    """Choose the strata: distances to past change, px, up to `cap`; one without distances."""
     if cap is None:
         return (0.0,)
     return (*(node for node in _NODES[:-1] if node < cap), min(_NODES[-1], float(cap)))
 
 
 def memberships(distance: Floats | None, nodes: Sequence[float]) -> list[Floats | float]:
-    """Weigh strata by distance, linear between them in its logarithm; they sum to 1.
+    """Weigh strata by distance (px, any shape), linear between nodes in its logarithm; sum 1.
 
-    Parameters
-    ----------
-    distance : ndarray, optional
-        To past change, px, any shape; ``None`` where it is not known.
-    nodes : sequence of float
-        Distances of the strata, px, ascending.
+    Without a distance all weight is on the first stratum.
     """
     if distance is None or len(nodes) == 1:
         return [1.0, *(0.0 for _ in nodes[1:])]
@@ -72,45 +60,24 @@ def memberships(distance: Floats | None, nodes: Sequence[float]) -> list[Floats 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Ranks at each lead that had truth; empty when nothing was kept for it.
+    """Ranks at each lead that had truth; empty without a calibration."""
 
-    Parameters
-    ----------
-    ranks : tuple of ndarray
-        For each lead, the rank below which a share :data:`PROBABILITIES` of the
-        truths lay, (strata, p).
-    counts : tuple of ndarray
-        Ranks that each was learnt from, (strata,).
-    nodes : tuple of float
-        Distances of the strata, px.
-    stretch : tuple of float
-        What a whole rank beyond the outermost knots is, per lead, native units.
-    far : float
-        Share of the residual from the origin that is kept in the farthest stratum.
-    """
-
+    # per lead, (strata, p): rank below which a share PROBABILITIES of the truths lay
     ranks: tuple[np.ndarray, ...] = ()
-    counts: tuple[np.ndarray, ...] = ()
-    nodes: tuple[float, ...] = (0.0,)
-    stretch: tuple[float, ...] = ()
-    far: float = 1.0
+    counts: tuple[np.ndarray, ...] = ()  # per lead, (strata,): ranks of the fit
+    nodes: tuple[float, ...] = (0.0,)  # distances of the strata, px
+    stretch: tuple[float, ...] = ()  # per lead: a whole rank beyond the knots, native units
+    far: float = 1.0  # share of the residual that stays in the farthest stratum
 
     @property
     def leads(self) -> int:
-        """Leads that are calibrated, from 1 up."""
+        """Number of calibrated leads, from 1 up."""
         return len(self.ranks)
 
     def damp(self, values: Floats, origin: Floats, distance: Floats | None) -> Floats:
-        """Draw distributions far from past change towards persistence, in place.
+        """Shrink distributions far from past change towards persistence, in place.
 
-        Parameters
-        ----------
-        values : ndarray
-            Knots of all leads, native units, (h, q, y, x).
-        origin : ndarray
-            Last observed state, (y, x).
-        distance : ndarray, optional
-            To past change, px, (y, x).
+        Values are the knots of all leads (h, q, y, x), the origin is (y, x), the distance px.
         """
         if self.far == 1 or distance is None:
             return values
@@ -129,25 +96,9 @@ class Calibration:
         lead: int,
         probability: float,
     ) -> Floats:
-        """Compute a calibrated quantile.
+        """Compute a calibrated quantile of knots (q, y, x): (y, x), native units, not clipped.
 
-        Parameters
-        ----------
-        values : ndarray
-            Knots, native units, (q, y, x).
-        knots : sequence of float
-            Their probabilities.
-        distance : ndarray, optional
-            To past change, px, (y, x).
-        lead : int
-            1 and up; beyond the last calibrated lead its ranks are used.
-        probability : float
-            Between 0 and 1.
-
-        Returns
-        -------
-        ndarray
-            Native units, (y, x); not clipped to a valid range.
+        `distance` is that to past change, px. A lead beyond the last calibrated one uses its ranks.
         """
         self.require()
         known = min(lead, self.leads) - 1
@@ -155,33 +106,25 @@ class Calibration:
         total: Floats | float = 0.0
         for weight, ranks in zip(memberships(distance, self.nodes), self.ranks[known], strict=True):
             at = float(np.interp(probability, PROBABILITIES, ranks))
-            found = quantile(values, knots, at, stretch=self.stretch[known])
+            own = quantile(values, knots, at, stretch=self.stretch[known])
             if first is None:
-                first = total = found
+                first = total = own
             elif not isinstance(weight, float):
-                total = total + weight * (found - first)  # where all agree, they agree exactly
+                # differences from the first: where all strata agree, the result has its bits
+                total = total + weight * (own - first)
         return np.asarray(total, values.dtype)
 
     def probability(self, rank: Floats, distance: Floats | None, *, lead: int) -> Floats:
-        """Turn ranks in predictive distributions into calibrated probabilities.
+        """Turn ranks (y, x) in predictive distributions into calibrated probabilities.
 
         The inverse of :meth:`quantile`; without a calibration, the ranks themselves.
-
-        Parameters
-        ----------
-        rank : ndarray
-            (y, x).
-        distance : ndarray, optional
-            To past change, px, (y, x).
-        lead : int
-            1 and up.
         """
         if not self.ranks:
             return rank
         total: Floats | float = 0.0
         tables = self.ranks[min(lead, self.leads) - 1]
         for weight, ranks in zip(memberships(distance, self.nodes), tables, strict=True):
-            steady = np.maximum.accumulate(ranks)
+            steady = np.maximum.accumulate(ranks)  # interp needs ranks that never descend
             total = total + weight * np.interp(rank, steady, PROBABILITIES, left=0, right=1)
         return np.asarray(total, rank.dtype)
 
@@ -197,7 +140,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Calibration:
-        """Build one from JSON values."""
+        """Build a calibration from JSON values."""
         return cls(
             tuple(np.array(table) for table in raw["ranks"]),
             tuple(np.array(counts) for counts in raw["counts"]),
@@ -207,7 +150,7 @@ class Calibration:
         )
 
     def require(self) -> None:
-        """Raise unless there is something to build intervals from."""
+        """Raise :class:`BadArgument` if there is no calibration."""
         if not self.ranks:
             raise BadArgument(
                 "this model has no calibration, so it cannot give intervals or quantiles. "
@@ -224,29 +167,13 @@ def fit_ranks(
     blocks: Sequence[np.ndarray] | None = None,
     far: float = 1.0,
 ) -> Calibration:
-    """Learn a calibration from ranks of held-out truths.
+    """Fit a calibration to ranks of held-out truths, for each lead an array (n,).
 
-    Parameters
-    ----------
-    ranks : sequence of ndarray
-        For each lead, :func:`hmx.uncertainty.distribution.rank` of its truths, (n,).
-    distances : sequence of ndarray
-        To past change, px, (n,) each.
-    nodes : sequence of float
-        Distances of the strata, px.
-    stretch : sequence of float
-        As the ranks were computed with, per lead.
-    blocks : sequence of ndarray, optional
-        Number of the block that each rank is from, (n,) each. Default: all ranks are
-        independent.
-    far : float
-        Share of the residual that was kept in the farthest stratum.
-
-    Returns
-    -------
-    Calibration
-        Of the leads, from 1 up, that have enough truths. A share p is read at rank
-        p (n + 1), the finite-sample correction of split-conformal prediction.
+    `distances` are those to past change, px; `nodes` the distances of the strata; `stretch` as for
+    the ranks, per lead; `blocks` the number of each rank's block (default: all ranks are
+    independent); `far` the share of the residual that is used in the farthest stratum. The result
+    has the leads from 1 up with enough truths. A share p is read at rank p (n + 1), the
+    finite-sample correction of split-conformal prediction.
     """
     enough = [len(lead) >= FEWEST for lead in ranks]
     leads = enough.index(False) if False in enough else len(enough)
@@ -272,8 +199,8 @@ def _fit_lead(
     """Fit all strata of a lead: ranks (strata, p) and counts (strata,)."""
     order = np.argsort(ranks, kind="stable")
     ranks = ranks[order]
-    near = None if distance is None else distance[order]
-    weights = [np.broadcast_to(w, ranks.shape) for w in memberships(near, nodes)]
+    ordered = None if distance is None else distance[order]
+    weights = [np.broadcast_to(w, ranks.shape) for w in memberships(ordered, nodes)]
     counts = np.array([float(weight.sum()) for weight in weights])
     pooled = np.ones(ranks.shape)
     used = [w if count >= FEWEST else pooled for w, count in zip(weights, counts, strict=True)]
@@ -289,12 +216,12 @@ def _fit_lead(
 def _trusted(
     found: np.ndarray, ranks: np.ndarray, weight: np.ndarray, blocks: np.ndarray
 ) -> np.ndarray:
-    """Draw ranks towards their probabilities, as far as blocks disagree about them.
+    """Shrink ranks towards their probabilities, as far as blocks disagree about them.
 
-    What blocks say of the share of truths below each decile has a variance; that of
-    its mean is what chance alone would make of it. Few blocks know little of their own
-    variance either: its inverse is on average n / (n - 2) times too large, n being the
-    blocks of equal size they are worth, less one. Three or fewer are never believed.
+    The shares of truths below each decile vary between blocks; the variance of their mean is the
+    part that chance alone explains. Few blocks estimate their own variance badly: its inverse is on
+    average n / (n - 2) times too large, n being the equivalent number of equal blocks, less one.
+    Three or fewer blocks are never trusted.
     """
     deciles = np.arange(0.1, 0.95, 0.1)
     below, sizes = [], []

@@ -1,22 +1,21 @@
-"""Conformal: prediction intervals of a map, learnt from held-out residuals.
+"""Conformal: prediction intervals of a map, from held-out residuals.
 
-Predictions of models that saw neither a sample nor its surroundings tell how wrong the
-map is where nobody has sampled. Residuals are divided by what the model says of its own
-uncertainty, the spread (normalised conformal prediction, Papadopoulos et al. 2002,
-doi:10.1007/3-540-36755-1_29; Lei et al. 2018, doi:10.1080/01621459.2017.1307116), and
-their quantiles are read back at each pixel. Three things make these intervals more than
-plain ones:
+Predictions by models that trained on neither a sample nor its surroundings show how wrong the
+map is where nobody sampled. Residuals are divided by the model's own uncertainty, the spread
+(normalised conformal prediction, Papadopoulos et al. 2002, doi:10.1007/3-540-36755-1_29;
+Lei et al. 2018, doi:10.1080/01621459.2017.1307116), and their quantiles are read back at each
+pixel. Three things distinguish these intervals from plain ones:
 
-- both tails are learnt apart, as errors of a long-tailed quantity are not symmetric;
-- they are learnt in strata of the prediction (Mondrian conformal prediction, Vovk et al.
+- both tails are fitted separately, as errors of a long-tailed quantity are not symmetric;
+- they are fitted in strata of the prediction (Mondrian conformal prediction, Vovk et al.
   2005, section 4.5), interpolated between them so that maps have no contours;
-- a spread is believed only as far as it has earned it: the share of it that gives the
-  best interval score (Gneiting and Raftery 2007) on groups left out is kept, and the
-  rest is the same everywhere. A spread that says nothing leaves the plain interval.
+- the spread is trusted only as far as it improves intervals: the share of it that gives the
+  best interval score (Gneiting and Raftery 2007) on left-out groups is used, and the rest is
+  the same everywhere. A spread without information leaves the plain interval.
 
-A share is promised over places like the calibration's, and near that in each stratum of
+Coverage is promised over places like the calibration's, and approximately in each stratum of
 the *prediction*. It is not promised among places where the *truth* is large: nobody knows
-beforehand which these are, and a regression shrinks them to the mean.
+these places beforehand, and a regression shrinks them to the mean.
 """
 
 from __future__ import annotations
@@ -35,55 +34,32 @@ from hmx.uncertainty.calibration import PROBABILITIES
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 
-TRUST = (0.0, 0.25, 0.5, 0.65, 0.8, 0.9)  # shares of the spread that can be believed
-LEVELS = (50, 80, 90)  # percent, by whose scores that share is chosen
-FEWEST = 200  # residuals below which a stratum is a guess, and all are taken
-LEAST = 20  # residuals below which there is no interval worth the name
-_STRATA = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of the prediction that strata are centred at
-_PARTS = 5  # of the groups, left out in turn
+TRUST = (0.0, 0.25, 0.5, 0.65, 0.8, 0.9)  # candidates; 1 would give width 0 at spread 0
+LEVELS = (50, 80, 90)  # percent, whose interval scores choose the trust
+FEWEST = 200  # residuals; a smaller stratum uses those of all strata
+LEAST = 20  # residuals; with fewer, hardly one lies outside a 90 % interval
+_STRATA = (0.05, 0.25, 0.5, 0.75, 0.95)  # centres of the strata: quantiles of the prediction
+_PARTS = 5  # parts of the groups, left out in turn
 
 
 @dataclass(frozen=True, eq=False)
 class Conformal:
-    """Quantiles of held-out residuals; empty when nothing was kept for it.
+    """Quantiles of held-out residuals; empty without a calibration."""
 
-    Parameters
-    ----------
-    table : ndarray, (strata, p)
-        Residual, in units of the believed spread, below which a share
-        :data:`hmx.uncertainty.calibration.PROBABILITIES` lay.
-    nodes : tuple of float
-        Predictions at which the strata are centred, ascending, transformed units.
-    trust : float
-        Share of the spread that is believed, 0 to 1.
-    typical : float
-        Mean spread of the calibration, transformed units: the rest of it.
-    count : int
-        Residuals that the least known stratum was learnt from.
-    """
-
+    # (strata, p): residual, in units of the mixed spread, below which a share PROBABILITIES lay
     table: Array = field(default_factory=lambda: np.empty((0, 0)))
-    nodes: tuple[float, ...] = ()
-    trust: float = 0.0
-    typical: float = 1.0
-    count: int = 0
+    nodes: tuple[float, ...] = ()  # centres of the strata: predictions, ascending
+    trust: float = 0.0  # share of the spread in the scale of residuals, 0 to 1
+    typical: float = 1.0  # mean spread of the calibration: the rest of the scale
+    count: int = 0  # residuals of the smallest stratum
 
     @classmethod
     def fit(cls, center: Array, spread: Array, truth: Array, groups: NDArray[Any]) -> Conformal:
-        """Learn from predictions of models that have not seen the truths.
+        """Build the quantiles from out-of-fold predictions, all (n,), finite, transformed units.
 
-        Parameters
-        ----------
-        center, spread, truth : ndarray, (n,)
-            Prediction, its uncertainty (0 and up) and what was measured, transformed
-            units; finite.
-        groups : ndarray of int, (n,)
-            Block or site of each: what was left out together.
-
-        Raises
-        ------
-        NotEnoughData
-            With fewer than 20 truths.
+        `center` is the prediction, `spread` its uncertainty (0 and up), `truth` the measured value,
+        `groups` the block or site that was left out together. Raises :class:`NotEnoughData` with
+        fewer than 20 truths.
         """
         center, spread, truth = (np.asarray(a, np.float64) for a in (center, spread, truth))
         if len(truth) < LEAST:
@@ -92,7 +68,7 @@ class Conformal:
                 f"take {LEAST}. Add samples, or keep more of them for the calibration."
             )
         part = np.unique(groups, return_inverse=True)[1] % _PARTS
-        if len(np.unique(part)) < 2:
+        if len(np.unique(part)) < 2:  # nothing to leave out, so the spread earns no trust
             return cls._learn(center, spread, truth, trust=0.0)
 
         def score(trust: float) -> float:
@@ -102,41 +78,28 @@ class Conformal:
 
     @classmethod
     def _learn(cls, center: Array, spread: Array, truth: Array, *, trust: float) -> Conformal:
-        """Learn with a given trust."""
+        """Build the quantiles with a given trust."""
         nodes = tuple(sorted(set(np.quantile(center, _STRATA).tolist())))
-        bare = cls(nodes=nodes, trust=trust, typical=float(spread.mean()) or 1.0)
-        residual = (truth - center) / bare._scale(spread)
+        scale = cls(nodes=nodes, trust=trust, typical=float(spread.mean()) or 1.0)
+        residual = (truth - center) / scale._scale(spread)
         order = np.argsort(residual, kind="stable")
-        residual, weights = residual[order], bare._memberships(center[order])
+        residual, weights = residual[order], scale._memberships(center[order])
         everyone = np.ones(len(residual))
         used = [np.asarray(w) if w.sum() >= FEWEST else everyone for w in weights]
         table = np.stack([_quantiles(residual, weight) for weight in used])
-        return replace(bare, table=table, count=int(min(weight.sum() for weight in used)))
+        return replace(scale, table=table, count=int(min(weight.sum() for weight in used)))
 
     def interval(self, center: Floats, spread: Floats, level: float) -> tuple[Floats, Floats]:
-        """Compute a central prediction interval.
+        """Compute a central interval of `level` percent: lower and upper, transformed units.
 
-        Parameters
-        ----------
-        center, spread : ndarray, any shape
-            Prediction and its uncertainty, transformed units; NaN is missing.
-        level : float
-            Percent, between 0 and 100.
-
-        Returns
-        -------
-        lower, upper : ndarray, shape of center
-            Transformed units; they never cross, also between levels.
-
-        Raises
-        ------
-        BadArgument
-            If there is no calibration, or it is too small for the level.
+        The ends never cross, also between levels. Raises :class:`BadArgument` without a
+        calibration, or if it has too few residuals for the level.
         """
         self.require()
-        tail, least = (1 - level / 100) / 2, max(1 / (self.count + 1), float(PROBABILITIES[0]))
-        if tail < least - 1e-9:
-            most = int(100 * (1 - 2 * least))
+        # n residuals have no quantile beyond 1 / (n + 1)
+        tail, lowest = (1 - level / 100) / 2, max(1 / (self.count + 1), float(PROBABILITIES[0]))
+        if tail < lowest - 1e-9:
+            most = int(100 * (1 - 2 * lowest))
             raise BadArgument(
                 f"level={level:g} is beyond a calibration of {self.count} residuals, of which next "
                 f"to none lie outside. Ask for level={most} or less, or train on more samples."
@@ -144,15 +107,7 @@ class Conformal:
         return self.quantile(center, spread, tail), self.quantile(center, spread, 1 - tail)
 
     def quantile(self, center: Floats, spread: Floats, probability: float) -> Floats:
-        """Compute a quantile of the predictive distribution.
-
-        Parameters
-        ----------
-        center, spread : ndarray, any shape
-            Prediction and its uncertainty, transformed units; NaN is missing.
-        probability : float
-            Between 0 and 1.
-        """
+        """Compute a quantile of the predictive distribution, transformed units; NaN stays NaN."""
         self.require()
         at = [float(np.interp(probability, PROBABILITIES, row)) for row in self.table]
         shift = sum(w * q for w, q in zip(self._memberships(center), at, strict=True))
@@ -170,12 +125,12 @@ class Conformal:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Conformal:
-        """Build one from JSON values."""
+        """Build a calibration from JSON values."""
         rest = {name: raw[name] for name in ("trust", "typical", "count")}
         return cls(np.array(raw["table"]), tuple(raw["nodes"]), **rest)
 
     def require(self) -> None:
-        """Raise unless there is something to build intervals from."""
+        """Raise :class:`BadArgument` if there is no calibration."""
         if not self.count:
             raise BadArgument(
                 "this model has no calibration, so it cannot give intervals. Train it anew, which "
@@ -183,11 +138,11 @@ class Conformal:
             )
 
     def _scale(self, spread: Floats) -> Floats:
-        """Believe a share of the spread."""
+        """Mix the spread with the typical spread, by trust."""
         return self.trust * spread + (1 - self.trust) * self.typical
 
     def _memberships(self, center: Floats) -> list[Floats]:
-        """Weigh the strata, linear between their nodes; they sum to 1."""
+        """Weigh the strata, linear between their nodes; the weights sum to 1."""
         at = np.interp(center, self.nodes, np.arange(len(self.nodes)))
         return [np.clip(1 - np.abs(at - node), 0, 1) for node in range(len(self.nodes))]
 
@@ -201,7 +156,7 @@ def _quantiles(residual: Array, weight: Floats) -> Array:
 def _left_out_score(
     kind: type[Conformal], known: tuple[Array, Array, Array], part: NDArray[Any], trust: float
 ) -> float:
-    """Score intervals on parts that were left out of learning them."""
+    """Score intervals on parts that were left out of the fit."""
     total = 0.0
     for number in np.unique(part):
         out = part == number

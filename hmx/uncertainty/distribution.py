@@ -1,8 +1,8 @@
-"""Predictive distributions as arrays: knots in, whatever is asked for out.
+"""Predictive distributions as arrays: quantiles in, means, quantiles and ranks out.
 
 A distribution is given at each pixel by the values of its quantile function at fixed
 probabilities (*knots*); it is linear between them and flat beyond the outermost, and
-neighbouring knots of one value are a point mass. All here is pixel by pixel.
+neighbouring knots of one value are a point mass. Every function works pixel by pixel.
 """
 
 from __future__ import annotations
@@ -23,23 +23,12 @@ def settle(
     tolerance: float,
     valid_range: tuple[float | None, float | None] | None = None,
 ) -> Floats:
-    """Give what is as good as no change, or a bound, its point mass.
+    """Snap values near no change, or near a bound, to it, which gives both a point mass.
 
-    Most of a map of human modification is exactly 0 or stays exactly as it was. A
-    knot within ``tolerance`` of the origin or of a bound becomes that value; one
-    within twice the tolerance is drawn nearer, so that nothing jumps. Others are kept
-    to the bit.
-
-    Parameters
-    ----------
-    values : ndarray
-        Knots, native units, (..., q, y, x), ascending over q; so is the result.
-    origin : ndarray
-        Last observed state, (y, x).
-    tolerance : float
-        Half a step of the data, native units.
-    valid_range : tuple of float, optional
-        Bounds of the target; values are kept inside.
+    Most of a map of human modification is exactly 0 or stays exactly as it was. A knot within
+    `tolerance` (half a step of the data, native units) of the origin (y, x) or of a bound of the
+    target becomes that value; a knot within twice the tolerance is drawn closer, so that nothing
+    jumps. Other values, (..., q, y, x), ascending over q like the result, keep their bits.
     """
     low, high = valid_range or (None, None)
     if low is not None:
@@ -57,7 +46,7 @@ def _draw_in(values: Floats, anchor: Floats | float, tolerance: float, where: An
     off = values - anchor
     size = np.abs(off)
     drawn = size - values.dtype.type(tolerance)
-    drawn *= 2
+    drawn *= 2  # in place from here: maps of many knots are large
     np.clip(drawn, 0, size, out=drawn)
     moved = (drawn < size) & where
     np.copysign(drawn, off, out=drawn)
@@ -66,7 +55,7 @@ def _draw_in(values: Floats, anchor: Floats | float, tolerance: float, where: An
 
 
 def shares(knots: Sequence[float]) -> Floats:
-    """Return what each knot counts for in the mean, (q,), summing to 1."""
+    """Return each knot's weight in the mean, (q,), summing to 1."""
     edges = np.concatenate([[0.0], (np.array(knots[1:]) + np.array(knots[:-1])) / 2, [1.0]])
     return np.asarray(np.diff(edges))
 
@@ -80,31 +69,18 @@ def mean(values: Floats, knots: Sequence[float]) -> Floats:
 def quantile(
     values: Floats, knots: Sequence[float], probability: float, *, stretch: float = 0.0
 ) -> Floats:
-    """Read quantile functions at one probability.
+    """Read quantile functions (..., q, y, x) at one probability: (..., y, x), native units.
 
-    Parameters
-    ----------
-    values : ndarray
-        Knots, native units, (..., q, y, x).
-    knots : sequence of float
-        Their probabilities, (q,).
-    probability : float
-        A probability; below 0 and above 1 lies what a calibration has found to lie
-        beyond the outermost knots, ``stretch`` further for each whole 1.
-    stretch : float
-        Native units.
-
-    Returns
-    -------
-    ndarray
-        Native units, (..., y, x).
+    Probabilities below 0 and above 1 come from a calibration: they lie beyond the outermost knots,
+    by `stretch` native units for each whole 1.
     """
     at = float(np.interp(probability, knots, np.arange(len(knots))))
     first = min(int(at), len(knots) - 2)
     low, high = values[..., first, :, :], values[..., first + 1, :, :]
-    found = low + (high - low) * values.dtype.type(at - first)
+    inside = low + (high - low) * values.dtype.type(at - first)
     beyond = min(probability, 0.0) + max(probability - 1.0, 0.0)
-    return np.asarray(found + values.dtype.type(beyond * stretch)) if beyond else found
+    # values that are not stretched keep their bits
+    return np.asarray(inside + values.dtype.type(beyond * stretch)) if beyond else inside
 
 
 def rank(
@@ -115,34 +91,23 @@ def rank(
     *,
     stretch: float = 0.0,
 ) -> Floats:
-    """Find the probability at which a quantile function reaches the truth.
+    """Find the probability at which quantile functions (q, ...) reach the truth (...).
 
-    The probability integral transform, made uniform inside point masses (Czado et
-    al. 2009, doi:10.1111/j.1541-0420.2009.01191.x); the inverse of :func:`quantile`.
-
-    Parameters
-    ----------
-    values : ndarray
-        Knots, native units, (q, ...), ascending over q.
-    knots : sequence of float
-        Their probabilities, (q,).
-    truth : ndarray
-        Native units, (...).
-    draw : ndarray
-        Where in a point mass the truth is taken to lie, between 0 and 1, (...).
-    stretch : float
-        As in :func:`quantile`; 0 ranks what lies beyond the knots as 0 or 1.
+    The probability integral transform, made uniform inside point masses (Czado et al. 2009,
+    doi:10.1111/j.1541-0420.2009.01191.x); the inverse of :func:`quantile`. `draw`, between 0 and 1,
+    places the truth inside a point mass. With a `stretch` of 0 truths beyond the knots rank 0 or 1.
     """
     edges = np.concatenate([[0.0], knots, [1.0]])
+    # flat beyond the outermost knots: all their outer probability is a point mass there
     padded = np.concatenate([values[:1], values, values[-1:]])
     below = _climb(padded, edges, truth, strict=True)
     upto = _climb(padded, edges, truth, strict=False)
-    found = below + (upto - below) * draw
+    ranks = below + (upto - below) * draw
     if not stretch:
-        return np.asarray(found)
+        return np.asarray(ranks)
     over, under = truth - values[-1], truth - values[0]
-    found = np.where(over > 0, 1 + over / stretch, found)
-    return np.asarray(np.where(under < 0, under / stretch, found))
+    ranks = np.where(over > 0, 1 + over / stretch, ranks)
+    return np.asarray(np.where(under < 0, under / stretch, ranks))
 
 
 def _climb(padded: Floats, edges: Floats, truth: Floats, *, strict: bool) -> Floats:
@@ -165,23 +130,11 @@ def exceedance(values: Floats, knots: Sequence[float], threshold: float) -> Floa
 
 
 def mixture(members: Sequence[Floats], knots: Sequence[float], *, points: int = 64) -> Floats:
-    """Mix distributions with equal weight.
+    """Mix distributions, (..., q, y, x) each with the same knots, with equal weight.
 
-    Parameters
-    ----------
-    members : sequence of ndarray
-        Knots of each member, native units, (..., q, y, x).
-    knots : sequence of float
-        Their probabilities, and those of the result, (q,).
-    points : int
-        Equally probable values that stand for each member.
-
-    Returns
-    -------
-    ndarray
-        Knots of the mixture, (..., q, y, x).
+    `points` equally probable values stand for each member.
     """
-    if len(members) == 1:
+    if len(members) == 1:  # the points would round a single distribution
         return members[0]
     probable = (np.arange(points) + 0.5) / points
     drawn = [quantile(member, knots, p) for member in members for p in probable]

@@ -120,7 +120,8 @@ def test_what_is_not_current_or_asked_for_again_is_scored_again(
     land: xr.Dataset, scored: tuple[Any, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(scoring, "_played", lambda *given: calls.append(given) or scored[0])
+    monkeypatch.setattr(scoring, "evaluate", lambda *given, **_: calls.append(given) or scored[0])
+    monkeypatch.setattr(scoring, "permuted_importance", lambda *_, **__: scored[0].importance)
     for number, how in enumerate([{}, {"options": ALONE}, {"options": ALONE, "overwrite": True}]):
         score_of(land, tmp_path / "card", **how)
         assert len(calls) == number + 1
@@ -136,7 +137,7 @@ def test_another_folder_is_left_alone_and_nothing_is_fitted(
 ) -> None:
     monkeypatch.setattr("hmx.mapping.evaluate.score.evaluate", lambda *_, **__: pytest.fail("fits"))
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(OutputExists, match=r"no scorecard of a map, .*--output scores"):
+    with pytest.raises(OutputExists, match=r"not a scorecard of a map, .*--output scores"):
         score_of(land, tmp_path)
     (tmp_path / "scorecard.json").write_text('{"hmx_scorecard": 1}')  # of a forecast
     with pytest.raises(OutputExists, match="left alone"):
