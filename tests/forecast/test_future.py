@@ -411,8 +411,8 @@ def test_training_learns_from_what_is_known_ahead(strategy: Any) -> None:
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["gpd"], r"future='gpd' is no covariate with time of this model .*Pass dynamic=\['gpd'\]"),
-        (["hm"], "future='hm' is no covariate with time"),
+        (["gpd"], r"future='gpd' is not a covariate with time of this model .*Pass dynamic=\['gpd'\]"),
+        (["hm"], "future='hm' is not a covariate with time"),
     ],
 )
 def test_who_cannot_be_known_ahead_is_told_why(names: list[str], words: str) -> None:

@@ -1,10 +1,10 @@
-"""Fitting: one run of Lightning, which goes on from where it was stopped."""
+"""Fitting: one run of Lightning, which resumes from its last checkpoint."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +29,11 @@ _DONE = "done.json"
 
 @dataclass(frozen=True)
 class FittedForecaster:
-    """A network with the weights that did best, and what was measured of it.
+    """A network with its best weights, in float32 on the CPU, and its scores.
 
-    Parameters
-    ----------
-    network : Forecaster
-        In float32, on the CPU.
-    epochs : int
-        Epochs after which it had these weights.
-    loss : float
-        On the validation blocks, relative to persistence; 1 without any.
-    leads : mapping
-        Its scores on the validation blocks by lead, as stored weights give them.
-    gain : float, optional
-        RMSE skill of anchors on origins left out; without an anchor, or where it cannot
-        be told, ``None``.
+    ``epochs`` is the number of epochs after which it had these weights. ``loss`` on the
+    validation blocks is relative to persistence, 1 without blocks; ``leads`` are the scores
+    by lead. ``gain`` is the left-out RMSE skill of the anchor, or ``None``.
     """
 
     network: Forecaster
@@ -63,78 +53,58 @@ def fit(
     progress: Progress,
     what: str = "training",
 ) -> FittedForecaster:
-    """Fit one network, from the last checkpoint of a folder if there is one.
+    """Fit one network, from the last checkpoint of ``folder`` if there is one.
 
-    Parameters
-    ----------
-    reader : Reader
-        Where samples come from; without validation blocks all epochs are run.
-    draw : Draw
-        Where chips lie.
-    options : TrainOptions
-        Of the fit.
-    folder : Path
-        For checkpoints.
-    logs : list of Logger
-        Where figures go.
-    progress : callable
-        Told (epochs done, epochs, text).
-    what : str
-        Names this run in the text.
+    Without validation blocks all epochs are run. ``what`` names the run in progress texts.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(options.seed, verbose=False)
-    judged = bool(len(validation_windows(reader, options)))
+    windows = validation_windows(reader, options)
+    validated = bool(len(windows))
     network = Forecaster.of(reader.spec, reader.scaler)
     gain = fit_anchor(network, reader, seed=options.seed)
     module = Fit(network, reader, options, draw)
     last = folder / f"{LAST}.ckpt"
     if not (folder / _DONE).is_file():
-        trainer = _trainer(options, folder, logs, progress, judged=judged, what=what)
+        stop = [EarlyStopping("val_loss", patience=options.patience)] if validated else []
+        trainer = pl.Trainer(
+            **hardware(options),
+            precision="bf16-mixed" if options.precision == "bfloat16" else "32-true",
+            max_epochs=options.epochs,
+            gradient_clip_val=options.clip,
+            callbacks=[*stop, _Reporter(progress, what), *checkpoints(folder, judged=validated)],
+            logger=logs,
+            limit_val_batches=None if validated else 0,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,  # each epoch has chips of its own
+            use_distributed_sampler=False,  # Chips shares out the chips itself
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=folder,
+            # other strategies bring their own way to write checkpoints
+            plugins=[Whole()] if options.parallel in ("auto", "ddp") else [],
+        )
         with interruptible():
             trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=True)
         if trainer.is_global_zero:
-            _write_down(trainer, folder)
+            best = best_of(trainer)
+            saved = torch.load(folder / best, weights_only=True, map_location="cpu")
+            facts = {"best": best, "epochs": int(saved["epoch"]) + 1, "rows": rows_of(trainer)}
+            Folder(str(folder)).write(_DONE, as_json(facts).encode())
         trainer.strategy.barrier()
-    return replace(_best(module, folder, judged=judged), gain=gain)
-
-
-def _trainer(
-    options: TrainOptions,
-    folder: Path,
-    logs: list[Any],
-    progress: Progress,
-    *,
-    judged: bool,
-    what: str,
-) -> pl.Trainer:
-    return pl.Trainer(
-        **hardware(options),
-        precision="bf16-mixed" if options.precision == "bfloat16" else "32-true",
-        max_epochs=options.epochs,
-        gradient_clip_val=options.clip,
-        callbacks=_callbacks(folder, options, progress, judged=judged, what=what),
-        logger=logs,
-        limit_val_batches=None if judged else 0,
-        num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        plugins=[Whole()] if options.parallel in ("auto", "ddp") else [],  # others have their own
-    )
-
-
-def _callbacks(
-    folder: Path, options: TrainOptions, progress: Progress, *, judged: bool, what: str
-) -> list[Callback]:
-    stop = [EarlyStopping("val_loss", patience=options.patience)] if judged else []
-    return [*stop, _Reporter(progress, what), *checkpoints(folder, judged=judged)]
+    done = json.loads((folder / _DONE).read_text(encoding="utf-8"))
+    saved = torch.load(folder / done["best"], weights_only=True, map_location="cpu")
+    module.load_state_dict(saved["state_dict"])
+    network = module.best.cpu().eval()
+    # Scored again with the stored weights: a run resumed after its end has no scores in memory.
+    scores = ValidationScores(reader)
+    for index in range(len(windows)):
+        scores.update(network, windows[index])
+    return FittedForecaster(network, done["epochs"], scores.loss(), scores.leads(), gain)
 
 
 class _Reporter(Callback):
-    """Tells progress after each epoch."""
+    """Reports progress after each epoch."""
 
     def __init__(self, progress: Progress, what: str):
         self.progress, self.what = progress, what
@@ -149,30 +119,8 @@ class _Reporter(Callback):
             self.progress.step(done, epochs, f"{self.what}: {text}")
 
 
-def _write_down(trainer: pl.Trainer, folder: Path) -> None:
-    """Note that a fit is over, after how many epochs it was best, and the figures of all."""
-    best = best_of(trainer)
-    epoch = int(torch.load(folder / best, weights_only=True, map_location="cpu")["epoch"])
-    facts = {"best": best, "epochs": epoch + 1, "rows": rows_of(trainer)}
-    Folder(str(folder)).write(_DONE, as_json(facts).encode())
-
-
 def figures_of(folder: Path) -> list[Row]:
-    """Return the figures of each epoch of a fit that is over."""
+    """Return the figures of each epoch of a finished fit."""
     facts = json.loads((folder / _DONE).read_bytes())
-    rows = facts.get("rows", ())  # which older releases did not write down
+    rows = facts.get("rows", ())  # older releases did not write them
     return [{key: float("nan") if x is None else x for key, x in row.items()} for row in rows]
-
-
-def _best(module: Fit, folder: Path, *, judged: bool) -> FittedForecaster:
-    """Take the weights that did best, and score them again as they will be stored."""
-    done = json.loads((folder / _DONE).read_text(encoding="utf-8"))
-    state = torch.load(folder / done["best"], weights_only=True, map_location="cpu")["state_dict"]
-    module.load_state_dict(state)
-    network = module.best.cpu().eval()
-    judge = ValidationScores(module.reader)
-    if judged:
-        windows = validation_windows(module.reader, module.options)
-        for index in range(len(windows)):
-            judge.see(network, windows[index])
-    return FittedForecaster(network, done["epochs"], judge.loss(), judge.leads())

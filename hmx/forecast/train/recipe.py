@@ -1,4 +1,4 @@
-"""TrainSetup: what to fit, and the plan of it: split, scales and spec, before any fitting."""
+"""TrainSetup: the settings of a training run, and its plan: split, scales and spec."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from hmx.splits import (
     Split,
     block_side,
     deal,
-)
+)  # fmt: skip
 
-_LEAST_CORE = 8  # px of a chip that must be scored at the farthest lead
-_HEIGHTS = ("elevation", "dem", "dtm", "altitude")
+_MIN_CORE = 8  # px of a chip that must be scored at the last lead
+_HEIGHTS = ("elevation", "dem", "dtm", "altitude")  # usual names of terrain models
 _SLOPE = 0.1  # rad: a usual slope
 
 
@@ -52,8 +52,8 @@ class TrainSetup:
     dynamic, static : sequence of str, optional
         Covariates.
     future : sequence of str, optional
-        Dynamic covariates that are known ahead. Default: those that say up to when
-        they are known (``known_until``), as a catalog's ``future: true`` makes them.
+        Dynamic covariates that are known ahead. Default: those with the attribute
+        ``known_until``, which a catalog's ``future: true`` sets.
     network : ModelOptions
         The network.
     fit : TrainOptions
@@ -61,7 +61,7 @@ class TrainSetup:
     track : mapping
         Arguments of :func:`hmx.training.tracking.loggers`.
     transforms : mapping of str to str
-        What covariates go through before they are scaled.
+        Applied to covariates before they are scaled.
     """
 
     target: str | None = None
@@ -76,22 +76,13 @@ class TrainSetup:
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """A reader of training samples, and what was found on the way to it.
-
-    Parameters
-    ----------
-    reader : Reader
-        Cuts training samples.
-    scanned : Scan
-        Valid and changed pixels of each block, and a hash of all that training
-        may read.
-    """
+    """A reader of training samples, and the scan of the cube that it is based on."""
 
     reader: Reader
     scanned: Scan
 
     def whole(self) -> Reader:
-        """Return a reader to which every block is one to learn from, but for the test's."""
+        """Return a reader for which all blocks except those of the test are for training."""
         split = self.reader.split
         table = np.where(np.isin(split.table, (UNUSED, TEST)), split.table, TRAIN)
         rows = tuple(tuple(int(role) for role in row) for row in table)
@@ -100,25 +91,22 @@ class TrainPlan:
 
 
 def plan(cube: Cube, recipe: TrainSetup) -> TrainPlan:
-    """Split, scale and describe a cube for training, without fitting anything.
-
-    Parameters
-    ----------
-    cube : Cube
-        Entered.
-    recipe : TrainSetup
-        Its options decide the split and the network.
-
-    Raises
-    ------
-    BadArgument, NotEnoughData
-        If recipe and cube do not fit.
-    """
+    """Split, scale and describe a cube for training, without fitting anything."""
     cube.require_history(recipe.network.history + 1)
     seen = LearnUntil(recipe.fit.until).seen(cube.data["time"], history=recipe.network.history)
     spec = describe(replace(cube, data=cube.data.isel(time=seen.slice)), recipe)
-    cube = in_memory(_seen(cube, seen.stop, spec))
-    _check_chip(cube, recipe)
+    ahead = None
+    if spec.future:
+        # Covariates known ahead are also read at the leads of the last origin with a truth.
+        known = (cube.data if cube.whole is None else cube.whole)[list(spec.future)]
+        ahead = known.isel(time=slice(seen.stop + spec.h - 1))
+    cube = in_memory(replace(cube, data=cube.data.isel(time=slice(seen.stop)), whole=ahead))
+    rim, side = reach(recipe.network, recipe.fit.h), recipe.fit.chip
+    if side - 2 * rim < _MIN_CORE and side < min(cube.grid.shape):
+        raise BadArgument(
+            f"chip={side} does not fit a network that reaches {rim} px in {recipe.fit.h} leads: "
+            f"a chip must exceed twice the reach. Pass chip={2 * rim + 4 * _MIN_CORE}."
+        )
     block = block_of(cube, recipe, spec)
     scanned = scan(cube, block, known=spec.future, h=spec.h - 1)
     split = split_of(cube, recipe, spec, scanned.valid, block=block)
@@ -127,14 +115,10 @@ def plan(cube: Cube, recipe: TrainSetup) -> TrainPlan:
 
 
 def describe(cube: Cube, recipe: TrainSetup) -> Spec:
-    """Write down what a network of a recipe is fed from a cube.
-
-    Leads beyond the last one with a truth cannot be learnt and are left out, unless
-    the network is recursive.
-    """
+    """Return the spec of a network that a recipe trains on a cube."""
     network, steps = recipe.network, cube.data.sizes["time"]
-    h, future = recipe.fit.h, _future(cube, recipe.future)
-    if network.strategy == "direct":
+    h, future = recipe.fit.h, _known_ahead(cube, recipe.future)
+    if network.strategy == "direct":  # a lead without any truth would stay untrained
         h = min(h, steps - network.history)
     return Spec(
         target=cube.target,
@@ -152,49 +136,36 @@ def describe(cube: Cube, recipe: TrainSetup) -> Spec:
     )
 
 
-def _seen(cube: Cube, steps: int, spec: Spec) -> Cube:
-    """Cut a cube to what training may read.
-
-    That is the first steps, and of covariates known ahead also those after them that
-    are leads of the last origin with a truth: that they are known is what they say.
-    """
-    ahead = None
-    if spec.future:
-        known = (cube.data if cube.whole is None else cube.whole)[list(spec.future)]
-        ahead = known.isel(time=slice(steps + spec.h - 1))
-    return replace(cube, data=cube.data.isel(time=slice(steps)), whole=ahead)
-
-
-def _future(cube: Cube, names: Sequence[str] | None) -> tuple[str, ...]:
-    """Check which covariates are known ahead; by default those that say so."""
+def _known_ahead(cube: Cube, names: Sequence[str] | None) -> tuple[str, ...]:
+    """Check the covariates known ahead; by default, those with the attribute for it."""
     if names is None:
-        said = (name for name in cube.dynamic if KNOWN_UNTIL in cube.data[name].attrs)
-        return () if cube.whole is None else tuple(said)
+        marked = (name for name in cube.dynamic if KNOWN_UNTIL in cube.data[name].attrs)
+        return () if cube.whole is None else tuple(marked)
     for name in names:
         if name not in cube.dynamic:
             raise BadArgument(
-                f"future={name!r} is no covariate with time of this model (these are: "
+                f"future={name!r} is not a covariate with time of this model (these are: "
                 f"{', '.join(cube.dynamic) or 'none'}). Pass dynamic=[{name!r}] too, or "
                 "leave it out of future."
             )
     if names and cube.whole is None:
         raise BadArgument(
             f"future={list(names)} goes on beyond the last map of {cube.target!r}, and the cube "
-            f"does not say which that is. Write it: ds[{cube.target!r}].attrs["
+            f"has no attribute for that step. Write it: ds[{cube.target!r}].attrs["
             f"{OBSERVED_UNTIL!r}] = {cube.origin_label()!r}, or another step of the time axis."
         )
     return tuple(dict.fromkeys(names))
 
 
 def context_of(cube: Cube, network: ModelOptions) -> Context:
-    """Decide which channels are derived for a network."""
+    """Choose the channels that are derived for a network."""
     terrain = network.terrain
     if terrain is None:
         terrain = tuple(name for name in cube.static if name.lower() in _HEIGHTS)
     for name in terrain:
         if name not in cube.static:
             raise BadArgument(
-                f"terrain={name!r} is no static covariate of this model (these are: "
+                f"terrain={name!r} is not a static covariate of this model (these are: "
                 f"{', '.join(cube.static) or 'none'}). Pass static=[{name!r}], or terrain=[]."
             )
     radii = tuple(sorted(set(network.context)))
@@ -204,12 +175,9 @@ def context_of(cube: Cube, network: ModelOptions) -> Context:
 
 
 def with_context(scaler: Scaler, spec: Spec) -> Scaler:
-    """Add the scales of derived channels, which follow from those of what they derive from.
-
-    Means of states are in standard deviations of the target, those of changes in usual
-    changes, distances in the largest one. To scale each by its own spread would make
-    coordinates of the widest means, by which a network learns places by heart.
-    """
+    """Add scales for context channels, derived from the scales of their inputs."""
+    # Not from each channel's own spread: the means of wide squares vary so little that they
+    # would become coordinates, by which a network memorises locations.
     mean, std, target = dict(scaler.mean), dict(scaler.std), spec.target
     for name in spec.context.names(target):
         part = name.removeprefix(f"{target}_")
@@ -225,56 +193,24 @@ def with_context(scaler: Scaler, spec: Spec) -> Scaler:
 
 
 def block_of(cube: Cube, recipe: TrainSetup, spec: Spec) -> int:
-    """Choose the side of a block, px: twice what a pixel can see, where there is room."""
-    wanted = recipe.fit.block or max(BLOCK, 2 * _sight(spec))
+    """Choose the side of a block, px: twice the reach of network and context, if it fits."""
+    wanted = recipe.fit.block or max(BLOCK, 2 * (reach(spec.network, spec.h) + spec.context.halo))
     return block_side(cube.grid.shape, wanted)
 
 
 def split_of(
     cube: Cube, recipe: TrainSetup, spec: Spec, counts: np.ndarray, *, block: int
 ) -> Split:
-    """Deal the blocks to their roles, with buffers between them."""
-    fit = recipe.fit
-    buffer = min(_sight(spec), block // 2) if fit.buffer is None else fit.buffer
+    """Assign the blocks to their roles, with buffers between them."""
+    fit, buffer = recipe.fit, recipe.fit.buffer
+    if buffer is None:  # the reach; half a block at most, or nothing would be left to learn from
+        buffer = min(reach(spec.network, spec.h) + spec.context.halo, block // 2)
     shares = {VALIDATION: fit.validation, CALIBRATION: fit.calibration}
-    how: dict[str, Any] = {
-        "block": block,
-        "seed": fit.seed,
-        "buffer": buffer,
-        "wraps": cube.grid.wraps,
-    }
+    common: dict[str, Any] = {
+        "block": block, "seed": fit.seed, "buffer": buffer, "wraps": cube.grid.wraps,
+    }  # fmt: skip
     if fit.fold is not None and fit.folds is not None:
-        return Folds.deal(counts, cube.grid.shape, k=fit.folds, shares=shares, **how)[fit.fold]
+        return Folds.deal(counts, cube.grid.shape, k=fit.folds, shares=shares, **common)[fit.fold]
     if fit.test:
         shares = {TEST: fit.test, **shares}
-    return deal(counts, cube.grid.shape, shares=shares, **how)
-
-
-def sight(cube: Cube, network: ModelOptions, h: int) -> int:
-    """How far a pixel sees, through the network and the context, px.
-
-    Parameters
-    ----------
-    cube : Cube
-        Its static covariates decide the context.
-    network : ModelOptions
-        The network.
-    h : int
-        Leads.
-    """
-    return reach(network, h) + context_of(cube, network).halo
-
-
-def _sight(spec: Spec) -> int:
-    """As :func:`sight`."""
-    return reach(spec.network, spec.h) + spec.context.halo
-
-
-def _check_chip(cube: Cube, recipe: TrainSetup) -> None:
-    """Refuse a chip whose far leads could not be scored anywhere inside the cube."""
-    rim, side = reach(recipe.network, recipe.fit.h), recipe.fit.chip
-    if side - 2 * rim < _LEAST_CORE and side < min(cube.grid.shape):
-        raise BadArgument(
-            f"chip={side} does not fit a network that reaches {rim} px in {recipe.fit.h} leads: "
-            f"a chip must exceed twice the reach. Pass chip={2 * rim + 4 * _LEAST_CORE}."
-        )
+    return deal(counts, cube.grid.shape, shares=shares, **common)

@@ -1,9 +1,9 @@
-"""Train: check -> plan -> fit -> judge -> write.
+"""Train: check -> plan -> fit -> calibrate -> fit on all blocks -> write.
 
-Lightning fits; what is kept is a :class:`hmx.forecast.bundle.Bundle` made of the weights
-that did best on the validation blocks. Calibrated on blocks that neither the weights
-nor the choice of the best ones have seen, it is then fitted once more on all blocks,
-for as long as was best.
+Lightning fits. The result is a :class:`hmx.forecast.bundle.Bundle` with the weights
+that scored best on the validation blocks. It is calibrated on blocks that neither the weights
+nor the choice of the best weights used. Then the network is fitted once more on all blocks,
+for the number of epochs that was best.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,7 +53,7 @@ from hmx.training.tracking import (
     loggers,
     png,
     table,
-)
+)  # fmt: skip
 
 __all__ = ["TrainSetup", "plan", "train"]
 
@@ -74,12 +74,12 @@ def train(
     Parameters
     ----------
     obj : Dataset or DataArray
-        The cube; its time steps up to ``recipe.fit.until`` may be learnt from.
+        The cube; training reads its time steps up to ``recipe.fit.until``.
     recipe : TrainSetup
-        What to fit, and how.
+        Target, covariates, network and fit.
     out : str or Path, optional
         Folder for the bundle. While training runs, ``OUT.training`` beside it
-        holds the checkpoints from which a killed run goes on.
+        contains the checkpoints from which a killed run resumes.
     progress : Progress or callable, optional
         A plain callable gets (epochs done, epochs, text).
 
@@ -93,7 +93,7 @@ def train(
     BadArgument, CubeError, MissingVariable, NotEnoughData
         If recipe and cube do not fit.
     OutputExists
-        If ``out`` holds something else.
+        If ``out`` contains something else.
     """
     started = time.monotonic()
     if out is not None:
@@ -101,16 +101,12 @@ def train(
         require_bundle_place(Path(out))
     cube = as_cube(obj, target=recipe.target, dynamic=recipe.dynamic, static=recipe.static)
     planned = plan(cube, recipe)
-    with (
-        alone(out, recipe.fit),
-        _workplace(out, planned, recipe) as folder,
-        quiet(),
-    ):
-        work = _Work(planned, recipe, folder, Progress.of(progress))
-        bundle = work.run(started)
+    with alone(out, recipe.fit), _checkpoint_folder(out, planned, recipe) as folder, quiet():
+        training = _Training(planned, recipe, folder, Progress.of(progress))
+        bundle = training.run(started)
         require_unreplaced(obj)
         if leads_processes():
-            bundle = work.keep(bundle, out)
+            bundle = training.save(bundle, out)
         wait()
         if not leads_processes():
             bundle = Bundle.load(str(out))
@@ -118,8 +114,8 @@ def train(
 
 
 @dataclass
-class _Work:
-    """One call of :func:`train`, on its way from plan to bundle."""
+class _Training:
+    """The state of one call of :func:`train`, from plan to bundle."""
 
     plan: TrainPlan
     recipe: TrainSetup
@@ -131,76 +127,99 @@ class _Work:
         self.networks: list[Forecaster] = []
 
     def run(self, started: float) -> Bundle:
-        """Fit as many networks as asked, keep the best or all, calibrate, fit finally."""
-        options = self.recipe.fit
+        """Fit every seed, keep the best network or all, calibrate, and fit on all blocks."""
+        options, reader = self.recipe.fit, self.plan.reader
         fitted = [self._fit(index) for index in range(options.runs)]
-        kept = list(range(options.runs)) if options.ensemble else [_best(fitted)]
+        best = min(range(len(fitted)), key=lambda index: fitted[index].loss)
+        kept = list(range(options.runs)) if options.ensemble else [best]
         self.networks = [fitted[index].network for index in kept]
-        reader = self.plan.reader
         calibration = calibrate(self.networks, reader, seed=options.seed)
         last = [fitted[index] for index in kept]
         if options.final:
             last = [self._refit(index, fitted[index].epochs) for index in kept]
-        shown = [one.network for one in last]
+        gains = [one.gain for one in last if one.gain is not None]
+        validation: dict[str, Any] = {
+            "loss": fitted[kept[0]].loss,
+            "leads": dict(fitted[kept[0]].leads),
+        }
+        if len(fitted) > 1:
+            validation["runs"] = spread([_flat_scores(one) for one in fitted])
+        weights = {
+            # the members of an ensemble are numbered; a single network is not
+            f"{index}.{name}" if len(last) > 1 else name: value.detach().contiguous().numpy()
+            for index, one in enumerate(last)
+            for name, value in one.network.state_dict().items()
+        }
         return Bundle(
-            spec=replace(reader.spec, members=len(shown)),
+            spec=replace(reader.spec, members=len(last)),
             scaler=reader.scaler,
-            weights=_weights(shown),
+            weights=weights,
             calibration=calibration,
             training={
                 **facts(self.plan, self.recipe),
-                **_held_out(self.plan, final=options.final),
+                **self._unseen_blocks(),
                 "hmx": code_version(),
                 "seed": options.seed,
                 "epochs_run": fitted[kept[0]].epochs,
                 "kept": kept,
                 "seconds": round(time.monotonic() - started, 1),
-                "validation": _validation(fitted, kept),
-                "anchor": _anchor(last),
+                "validation": validation,
+                "anchor": {
+                    "left_out_skill": fmean(gains) if gains else None,
+                    "fitted": all(gain >= LEAST_GAIN for gain in gains),
+                },
             },
         )
 
     def _fit(self, index: int) -> FittedForecaster:
         """Fit one network on the training blocks."""
-        options = self.recipe.fit
+        options, reader = self.recipe.fit, self.plan.reader
         seeded = options.model_copy(update={"seed": options.seed + index})
-        place = self.folder / f"run-{index}"
-        place.mkdir(parents=True, exist_ok=True)
+        folder = self.folder / f"run-{index}"
+        folder.mkdir(parents=True, exist_ok=True)
         track = dict(self.recipe.track or {})
         several = options.runs > 1
         group = f"{track.get('project', 'hmx')}-{options.seed}" if several else None
         name = f"seed-{seeded.seed}" if several else None
         close(self.logs)
-        told = facts(self.plan, self.recipe)
-        beside = self.folder.parent
-        self.logs = loggers(place, **track, config=told, group=group, name=name, place=beside)
-        log_summary(self.logs, self._costs())
+        settings = facts(self.plan, self.recipe)
+        # offline runs lie beside the bundle: the folder of the checkpoints goes away
+        self.logs = loggers(
+            folder, **track, config=settings, group=group, name=name, place=self.folder.parent
+        )
+        spec = reader.spec
+        parameters = Forecaster.of(spec, reader.scaler).parameters()
+        costs = {
+            "parameters": sum(p.numel() for p in parameters),
+            "mflop_per_pixel": per_pixel(spec.network, spec.channels, h=spec.h) / 1e6,
+            "reach": reach(spec.network, spec.h),
+            "context_radius": spec.context.halo,
+        }
+        log_summary(self.logs, costs)
         what = f"training {index + 1} of {options.runs}" if several else "training"
-        reader = self.plan.reader
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-        return fit(reader, draw, seeded, place, logs=self.logs, progress=self.progress, what=what)
+        return fit(reader, draw, seeded, folder, logs=self.logs, progress=self.progress, what=what)
 
     def _refit(self, index: int, epochs: int) -> FittedForecaster:
         """Fit a network once more, on all blocks, for the epochs that were best."""
         options = self.recipe.fit
         update = {"seed": options.seed + index, "epochs": epochs}
-        reader, place = self.plan.whole(), self.folder / f"final-{index}"
+        reader, folder = self.plan.whole(), self.folder / f"final-{index}"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
         seeded, what = options.model_copy(update=update), "training on all blocks"
-        return fit(reader, draw, seeded, place, logs=[], progress=self.progress, what=what)
+        return fit(reader, draw, seeded, folder, logs=[], progress=self.progress, what=what)
 
-    def _costs(self) -> dict[str, Any]:
-        spec = self.plan.reader.spec
-        network = Forecaster.of(spec, self.plan.reader.scaler)
-        return {
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "mflop_per_pixel": per_pixel(spec.network, spec.channels, h=spec.h) / 1e6,
-            "reach": reach(spec.network, spec.h),
-            "context_radius": spec.context.halo,
-        }
+    def _unseen_blocks(self) -> dict[str, Any]:
+        """Return the roles of the blocks, from which follows which ones the weights used."""
+        split, final = self.plan.reader.split, self.recipe.fit.final
+        areas = {ROLES.get(role, "unused"): area for role, area in split.areas().items()}
+        if final and not split.windows(TEST):  # no block is left to score on
+            return {"roles": None, "areas": areas}
+        used = self.plan.whole().split if final else split
+        return {"roles": used.as_dict(), "areas": areas}
 
-    def keep(self, bundle: Bundle, out: str | None) -> Bundle:
-        """Save a bundle, with its panel and its log; hand everything to who tracks."""
+    def save(self, bundle: Bundle, out: str | None) -> Bundle:
+        """Save a bundle with its panel and its log, and send all to the trackers."""
         reader = self.plan.reader
         rows = panel_rows(self.networks, reader, bundle.calibration, self.plan.scanned.changed)
         figure = draw_panel(
@@ -223,56 +242,17 @@ class _Work:
         return bundle
 
 
-def _anchor(fitted: Sequence[FittedForecaster]) -> dict[str, Any]:
-    """Say what linear regressions gain on steps left out, and whether means follow them."""
-    gains = [one.gain for one in fitted if one.gain is not None]
-    fits = all(gain >= LEAST_GAIN for gain in gains)
-    return {"left_out_skill": fmean(gains) if gains else None, "fitted": fits}
-
-
-def _best(fitted: Sequence[FittedForecaster]) -> int:
-    return min(range(len(fitted)), key=lambda index: fitted[index].loss)
-
-
-def _weights(networks: Sequence[Forecaster]) -> dict[str, Any]:
-    """Name the weights of one network, or of each member of an ensemble."""
-    several = len(networks) > 1
-    return {
-        f"{index}.{name}" if several else name: value.detach().contiguous().numpy()
-        for index, network in enumerate(networks)
-        for name, value in network.state_dict().items()
-    }
-
-
-def _validation(fitted: Sequence[FittedForecaster], kept: Sequence[int]) -> dict[str, Any]:
-    """Sum up the scores on the validation blocks: of what is kept, and over all runs."""
-    first = fitted[kept[0]]
-    found: dict[str, Any] = {"loss": first.loss, "leads": dict(first.leads)}
-    if len(fitted) > 1:
-        found["runs"] = spread([_flat(one) for one in fitted])
-    return found
-
-
-def _flat(one: FittedForecaster) -> dict[str, Any]:
-    rows = one.leads.items()
+def _flat_scores(fitted: FittedForecaster) -> dict[str, Any]:
+    """Return the validation scores of a run under one key each: ``rmse_h1`` ..."""
+    rows = fitted.leads.items()
     named = {f"{name}_h{lead}": value for lead, row in rows for name, value in row.items()}
-    return {"loss": one.loss, **named}
-
-
-def _held_out(planned: TrainPlan, *, final: bool) -> dict[str, Any]:
-    """Say which blocks the weights have not seen: of a final fit, those of the test."""
-    split = planned.reader.split
-    areas = {ROLES.get(role, "unused"): area for role, area in split.areas().items()}
-    if final and not split.windows(TEST):
-        return {"roles": None, "areas": areas}
-    seen = planned.whole().split if final else split
-    return {"roles": seen.as_dict(), "areas": areas}
+    return {"loss": fitted.loss, **named}
 
 
 def facts(planned: TrainPlan, recipe: TrainSetup) -> dict[str, Any]:
-    """Say what was asked and of which data, in JSON values.
+    """Return settings and data of a training run, in JSON values.
 
-    The data's hash covers what training may read and nothing else.
+    The data's hash covers the pixels that training may read and no others.
     """
     reader = planned.reader
     times = reader.cube.data["time"].values
@@ -289,8 +269,10 @@ def facts(planned: TrainPlan, recipe: TrainSetup) -> dict[str, Any]:
 
 
 @contextmanager
-def _workplace(out: str | Path | None, planned: TrainPlan, recipe: TrainSetup) -> Iterator[Path]:
-    """Lend a folder for checkpoints; one that outlives a kill, if ``out`` is given."""
+def _checkpoint_folder(
+    out: str | Path | None, planned: TrainPlan, recipe: TrainSetup
+) -> Iterator[Path]:
+    """Provide a folder for checkpoints; with ``out``, one that survives a killed run."""
     if out is None:
         if recipe.fit.devices * recipe.fit.num_nodes > 1:
             raise BadArgument(
@@ -301,7 +283,7 @@ def _workplace(out: str | Path | None, planned: TrainPlan, recipe: TrainSetup) -
             yield Path(folder)
         return
     work = followed(out).with_name(f"{followed(out).name}.training")
-    if follows(recipe.fit):  # the process that leads has made it
+    if follows(recipe.fit):  # the leading process has made it
         yield work
         return
     now = fingerprint([facts(planned, recipe), str(planned.reader.scaler)])
@@ -316,9 +298,9 @@ def _workplace(out: str | Path | None, planned: TrainPlan, recipe: TrainSetup) -
 
 
 def _recorded(work: Path) -> str | None:
-    """Read of which recipe a folder's checkpoints are."""
+    """Read the fingerprint of the recipe that a folder's checkpoints belong to."""
     try:
-        found: dict[str, Any] = json.loads((work / _RECIPE).read_bytes())
-        return found["fingerprint"]
+        saved: dict[str, Any] = json.loads((work / _RECIPE).read_bytes())
+        return saved["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
