@@ -1,9 +1,9 @@
-"""Context: what a pixel's neighbourhood says, as channels beside the data.
+"""Context: neighbourhood channels of a pixel, in addition to the data.
 
 Training and inference derive the same channels with this one code, from cleaned
 windows of numpy arrays (missing = NaN). A window must hold :attr:`Context.halo`
-true pixels around the pixels wanted, or end at the true edge of the cube.
-Squares are summed by running sums, so a radius of 100 costs what one of 1 does.
+true pixels around the wanted pixels, or end at the true edge of the cube.
+Squares are summed by running sums, so a radius of 100 costs the same as one of 1.
 """
 
 from __future__ import annotations
@@ -98,20 +98,11 @@ class Context:
         return max((*self.radii, 1 if self.terrain else 0), default=0)
 
     def names(self, target: str) -> list[str]:
-        """List the channels in order.
+        """List the channels in order, for a target such as ``"hm"``.
 
-        Parameters
-        ----------
-        target : str
-            Variable that changes, e.g. ``"hm"``.
-
-        Returns
-        -------
-        list of str
-            For each radius ``hm_mean_3``, ``hm_change_mean_3``, ``hm_abschange_mean_3``
-            and, with maxima, ``hm_max_3``, ``hm_abschange_max_3``; then
-            ``hm_distance``; then for each terrain variable ``elevation_slope``,
-            ``elevation_aspect_sin``, ``elevation_aspect_cos``.
+        For each radius ``hm_mean_3``, ``hm_change_mean_3``, ``hm_abschange_mean_3``
+        and, with maxima, ``hm_max_3``, ``hm_abschange_max_3``; then ``hm_distance``; then for each
+        terrain variable ``elevation_slope``, ``elevation_aspect_sin``, ``elevation_aspect_cos``.
         """
         boxes = ["{}_mean_{}", "{}_change_mean_{}", "{}_abschange_mean_{}"]
         boxes += ["{}_max_{}", "{}_abschange_max_{}"] if self.maxima else []
@@ -120,28 +111,17 @@ class Context:
         return named + [f"{name}_{part}" for name in self.terrain for part in (SLOPE, SINE, COSINE)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold; :meth:`from_dict` reads it."""
+        """Return JSON values; :meth:`from_dict` reads them."""
         return {n: list(v) if isinstance(v, tuple) else v for n, v in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Context:
-        """Read what :meth:`as_dict` wrote.
-
-        Parameters
-        ----------
-        stored : mapping
-            Some or all of the parameters, by name.
-
-        Raises
-        ------
-        BadArgument
-            If a name is unknown or a value out of range.
-        """
+        """Build a context from :meth:`as_dict`; raise :class:`BadArgument` if a name is unknown."""
         known = [field.name for field in fields(cls)]
         for name in stored:
             if name not in known:
                 raise BadArgument(
-                    f"{name!r} is no setting of a context (these are: {', '.join(known)})."
+                    f"{name!r} is not a setting of a context (these are: {', '.join(known)})."
                     + did_you_mean(name, known)
                 )
         values: dict[str, Any] = dict(stored)
@@ -150,15 +130,11 @@ class Context:
 
 
 class Past(NamedTuple):
-    """Change over a history, float64 (y, x), NaN where fewer than two steps are known.
+    """Change over a history, float64 (y, x), NaN where fewer than two steps are known."""
 
-    ``signed`` and ``absolute`` are means per step, in units of the target;
-    ``total`` is the sum of the absolute changes, 0 where unknown.
-    """
-
-    signed: np.ndarray
-    absolute: np.ndarray
-    total: np.ndarray
+    signed: np.ndarray  # mean per step, units of the target
+    absolute: np.ndarray  # mean per step, units of the target
+    total: np.ndarray  # sum of the absolute changes, 0 where unknown
 
 
 def derive(
@@ -169,7 +145,7 @@ def derive(
     pixel_size: PixelSize,
     crop: Window,
 ) -> np.ndarray:
-    """Derive the channels of a window's pixels.
+    """Derive the channels of the pixels of `crop`: (channel, y, x), float32.
 
     Parameters
     ----------
@@ -182,18 +158,17 @@ def derive(
         Variable that changes.
     pixel_size : tuple of array_like
         Width and height of a pixel, metres: numbers, or one per row of the window
-        (see :func:`hmx.features.terrain.row_sizes`). Only terrain asks for it.
+        (see :func:`hmx.features.terrain.row_sizes`). Only terrain uses them.
     crop : Window
-        Pixels wanted, in pixels of the window. Exact if the window holds the
+        Wanted pixels, in pixels of the window. Exact if the window holds the
         context's halo around it or ends at the true edge of the cube.
 
     Returns
     -------
     ndarray
-        Shape (channel, y, x), float32, in the order of :meth:`Context.names`;
-        means and maxima in native units, distance in px, slope in radians. Means
-        are over the known pixels of a square alone, NaN where there is none;
-        what is missing has not changed; aspect is 0 on flats.
+        In the order of :meth:`Context.names`; means and maxima in native units, distance in px,
+        slope in radians. Means are over the known pixels of a square alone, NaN without any;
+        a missing pixel has not changed; aspect is 0 on flats.
 
     Raises
     ------
@@ -227,93 +202,66 @@ def derive(
 
 
 def _from_target(context: Context, series: np.ndarray, crop: Window, out: np.ndarray) -> int:
-    """Fill the channels that come before terrain, and return how many they are."""
+    """Fill the channels before terrain, and return their number."""
     series, inner = cut(series, crop, context.halo)
     past = past_change(series)
-    each = 5 if context.maxima else 3
-    at = each * len(context.radii)
-    _means(context, (series[-1], past.signed, past.absolute), inner, out[:at], each)
-    if context.maxima:
-        for index, radius in enumerate(context.radii):
-            out[index * each + 3] = _maximum(series[-1], radius)[inner.slices]
-            out[index * each + 4] = _maximum(past.absolute, radius)[inner.slices]
-    if context.distance:
-        out[at] = _distance(past.total > context.threshold, context.radii[-1])[inner.slices]
-    return at + context.distance
-
-
-def _means(
-    context: Context, maps: tuple[np.ndarray, ...], inner: Window, out: np.ndarray, each: int
-) -> None:
-    """Fill in the means of the state and of both changes, radius by radius."""
-    most = context.radii[-1]
+    maps, largest = (series[-1], past.signed, past.absolute), context.radii[-1]
+    # the change of a pixel is unknown where its state is known but once
     known, moved = np.isfinite(maps[0]), np.isfinite(maps[1])
     masks = [known] if np.array_equal(known, moved) else [known, moved]
-    numbers = [counts(mask, inner, most=most) for mask in masks]
-    boxes = [Boxes(values, inner, most=most) for values in maps]
+    numbers = [counts(mask, inner, most=largest) for mask in masks]
+    boxes = [Boxes(values, inner, most=largest) for values in maps]
+    each = 5 if context.maxima else 3  # channels of a radius
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no known pixel
         for rows in bands(inner.shape[0]):
             for index, radius in enumerate(context.radii):
                 number = [of.sums(radius, rows) for of in numbers]
-                for place, box in enumerate(boxes):
-                    mean = box.sums(radius, rows) / number[0 if place == 0 else -1]
-                    out[index * each + place, rows] = mean
+                for at, box in enumerate(boxes):
+                    mean = box.sums(radius, rows) / number[0 if at == 0 else -1]
+                    out[index * each + at, rows] = mean
+    if context.maxima:
+        for index, radius in enumerate(context.radii):
+            for at, values in ((3, series[-1]), (4, past.absolute)):
+                # the largest known value of the square, NaN without any
+                low = np.where(np.isfinite(values), values, -np.inf)
+                high = ndimage.maximum_filter(low, 2 * radius + 1, mode="constant", cval=-np.inf)
+                out[index * each + at] = np.where(np.isfinite(high), high, np.nan)[inner.slices]
+    end = each * len(context.radii)
+    if context.distance:
+        changed = past.total > context.threshold
+        # without any changed pixel the transform has no target to measure to
+        distance = ndimage.distance_transform_edt(~changed) if changed.any() else np.inf
+        far = np.full(changed.shape, float(largest))
+        out[end] = np.minimum(distance, far)[inner.slices]
+    return end + context.distance
 
 
 def past_change(series: np.ndarray) -> Past:
-    """Measure how each pixel changed over a history.
+    """Measure the change of each pixel over a history (t, y, x), oldest first, NaN where missing.
 
-    Parameters
-    ----------
-    series : ndarray
-        Shape (t, y, x), oldest first, NaN where missing.
-
-    Returns
-    -------
-    Past
-        The signed change is the last known value less the first, over the steps
-        between them; the absolute change adds up the changes from each known
-        value to the next, over the same steps. So a change across a gap counts as
-        spread evenly over it.
+    The signed change is the last known value less the first, over the steps between them; the
+    absolute change adds up the changes from each known value to the next, over the same steps. So
+    a change across a gap counts as spread evenly over it.
     """
     past = Past(*(np.empty(series.shape[1:]) for _ in Past._fields))
-    for rows in bands(series.shape[1]):
-        for whole, part in zip(past, _past_change(series[:, rows]), strict=True):
-            whole[rows] = part
+    for rows in bands(series.shape[1]):  # some rows at a time: their arrays fit a core's cache
+        values = series[:, rows].astype("float64")
+        known = np.isfinite(values)
+        values[~known] = np.nan
+        begun = known[0].copy()  # pixels with a known value so far
+        first, last = values[0].copy(), values[0].copy()
+        start, steps, total = np.zeros(begun.shape), np.zeros(begun.shape), np.zeros(begun.shape)
+        for index in range(1, len(values)):
+            now = known[index]
+            both = now & begun
+            np.add(total, np.abs(values[index] - last), out=total, where=both)
+            fresh = now & ~begun
+            np.copyto(first, values[index], where=fresh)
+            np.copyto(start, index, where=fresh)
+            np.copyto(last, values[index], where=now)
+            np.subtract(index, start, out=steps, where=both)
+            begun |= now
+        steps[steps == 0] = np.nan  # known but once: its change is unknown
+        past.signed[rows], past.absolute[rows] = (last - first) / steps, total / steps
+        past.total[rows] = total
     return past
-
-
-def _past_change(series: np.ndarray) -> Past:
-    """Measure the change of some rows."""
-    values = series.astype("float64")
-    known = np.isfinite(values)
-    values[~known] = np.nan
-    seen = known[0].copy()
-    first, last = values[0].copy(), values[0].copy()
-    began, steps, total = np.zeros(seen.shape), np.zeros(seen.shape), np.zeros(seen.shape)
-    for index in range(1, len(values)):
-        now = known[index]
-        both = now & seen
-        np.add(total, np.abs(values[index] - last), out=total, where=both)
-        fresh = now & ~seen
-        np.copyto(first, values[index], where=fresh)
-        np.copyto(began, index, where=fresh)
-        np.copyto(last, values[index], where=now)
-        np.subtract(index, began, out=steps, where=both)
-        seen |= now
-    steps[steps == 0] = np.nan
-    return Past((last - first) / steps, total / steps, total)
-
-
-def _maximum(values: np.ndarray, radius: int) -> np.ndarray:
-    """Find the largest known value in the square around each pixel, NaN if none."""
-    low = np.where(np.isfinite(values), values, -np.inf)
-    high = ndimage.maximum_filter(low, 2 * radius + 1, mode="constant", cval=-np.inf)
-    return np.where(np.isfinite(high), high, np.nan)
-
-
-def _distance(changed: np.ndarray, most: int) -> np.ndarray:
-    """Measure how far the nearest changed pixel is, at most ``most`` px."""
-    if not changed.any():
-        return np.full(changed.shape, float(most))
-    return np.asarray(np.minimum(ndimage.distance_transform_edt(~changed), most))

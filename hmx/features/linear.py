@@ -1,4 +1,4 @@
-"""The parts of the ridge baseline: neighbourhood features, additive fit.
+"""The ridge baseline's parts: neighbourhood features, additive fit.
 
 :class:`NormalEquations` of two sets of pixels add to those of their union, so
 a cube too large for memory can be fitted block by block: sum, then solve.
@@ -25,46 +25,26 @@ RADII = (1, 3, 10, 30)
 def features(
     history: Floats, *, static: Floats | None = None, radii: Sequence[int] = RADII
 ) -> Array:
-    """Describe each pixel by its state, its change and its surroundings.
+    """Describe each pixel by its state, its change and its surroundings: (feature, y, x), float64.
 
-    Parameters
-    ----------
-    history : array (time, y, x), units of the target
-        Past steps, oldest first, ending at the origin; NaN is missing.
-    static : array (layer, y, x), optional
-        Layers without time, appended as they are.
-    radii : sequence of int, px
-        Half-widths of the square neighbourhoods.
-
-    Returns
-    -------
-    array (feature, y, x), float64
-        Origin, changes between steps; for each radius the neighbourhood means
-        of the origin, of the last change and of its absolute value; static
-        layers. NaN where nothing is known.
+    `history` is (time, y, x), units of the target, oldest first, ending at the origin, NaN where
+    missing; `static` (layer, y, x) is appended unchanged. The features are the origin, changes
+    between steps; for each radius (px, half-width of a square) the means of the origin, of the last
+    change and of its absolute value; static layers. NaN where nothing is known.
     """
     steps = np.asarray(history, dtype=np.float64)
     changes = np.diff(steps, axis=0)
-    near = [steps[-1], *changes[-1:], *np.abs(changes[-1:])]
-    means = [box_mean(layer, radius) for radius in radii for layer in near]
+    layers_with_means = [steps[-1], *changes[-1:], *np.abs(changes[-1:])]
+    means = [box_mean(layer, radius) for radius in radii for layer in layers_with_means]
     layers = () if static is None else np.asarray(static, dtype=np.float64)
     return np.stack([steps[-1], *changes, *means, *layers])
 
 
 def box_mean(layer: Floats, radius: int) -> Array:
-    """Average the known pixels of the square around each pixel.
+    """Average the known pixels of the square around each pixel of (y, x); NaN without any.
 
-    Parameters
-    ----------
-    layer : array (y, x)
-        NaN is missing; so is all beyond the edge.
-    radius : int, px
-        Half-width: the square has ``2 * radius + 1`` pixels a side.
-
-    Returns
-    -------
-    array (y, x), float64, units of the layer
-        NaN where the square holds no known pixel.
+    The square has ``2 * radius + 1`` pixels a side; pixels beyond the edge are missing.
+    :mod:`hmx.features.boxes` explains why there are three means of a square.
     """
     size = 2 * radius + 1
     known = np.isfinite(layer)
@@ -75,35 +55,15 @@ def box_mean(layer: Floats, radius: int) -> Array:
 
 
 def count_features(history: int, radii: Sequence[int]) -> int:
-    """Count the features that come without static layers.
-
-    Parameters
-    ----------
-    history : int
-        Steps looked at, the origin included.
-    radii : sequence of int, px
-        Half-widths of the square neighbourhoods.
-
-    Returns
-    -------
-    int
-        Length of :func:`features` without static layers.
-    """
+    """Count the features of :func:`features` without static layers, for `history` steps."""
     return history + len(radii) * (3 if history > 1 else 1)
 
 
 @dataclass(frozen=True)
 class NormalEquations:
-    """Hold the sums of a least-squares fit, one set per lead.
+    """The sums of a least-squares fit, one set per lead; states add to the state of the union."""
 
-    States of two sets of pixels add to the state of their union.
-
-    Attributes
-    ----------
-    gram : array (lead, feature + 2, feature + 2), float64
-        Sums of products of the columns ``(1, features, change)``.
-    """
-
+    # (lead, feature + 2, feature + 2): sums of products of the columns (1, features, change)
     gram: Array
 
     @classmethod
@@ -113,49 +73,29 @@ class NormalEquations:
 
     @classmethod
     def of(cls, features: Array, changes: Array) -> NormalEquations:
-        """Sum over the pixels where all features and the change are known.
+        """Sum over the pixels with known features (feature, ...) and change (lead, ...).
 
-        Parameters
-        ----------
-        features : array (feature, ...)
-            Predictors; NaN is missing.
-        changes : array (lead, ...), units of the target
-            Target minus origin; NaN is missing, also a whole lead.
-
-        Returns
-        -------
-        NormalEquations
-            The sums.
+        The change is target minus origin, units of the target; NaN is missing, also a whole lead.
         """
         x = features.reshape(len(features), -1)
-        return cls(np.stack([_gram(x, change.ravel()) for change in changes]))
+        grams = []
+        for change in changes.reshape(len(changes), -1):
+            known = np.isfinite(change) & np.isfinite(x).all(axis=0)
+            columns = np.vstack([np.ones(known.sum()), x[:, known], change[known]])
+            grams.append(columns @ columns.T)
+        return cls(np.stack(grams))
 
     def __add__(self, other: NormalEquations) -> NormalEquations:
         """Join two states into the state of the union of their pixels."""
         return NormalEquations(self.gram + other.gram)
 
     def solve(self, penalty: float) -> tuple[Array, Array, Array]:
-        """Solve for the coefficients of standardised features.
+        """Solve for the coefficients of standardised features, with a free intercept.
 
-        Ridge regression (Hoerl and Kennard, 1970) with a free intercept.
-
-        Parameters
-        ----------
-        penalty : float, >= 0
-            Added to the diagonal of the sums of squares of the standardised
-            features, so it counts as that many pixels.
-
-        Returns
-        -------
-        mean, scale : array (lead, feature)
-            What the features are standardised with.
-        coefficients : array (lead, 1 + feature), units of the target
-            Intercept first.
-
-        Raises
-        ------
-        NotEnoughData
-            If a lead has no pixel to learn from.
+        Ridge regression (Hoerl and Kennard, 1970). The penalty is added to the diagonal of the sums
+        of squares of the standardised features, so it counts as that many pixels. Returns mean and
+        scale of the features, (lead, feature), and coefficients (lead, 1 + feature), intercept
+        first, units of the target. Raises :class:`NotEnoughData` if a lead has no pixel.
         """
         for lead, gram in enumerate(self.gram):
             if not gram[0, 0]:
@@ -165,13 +105,6 @@ class NormalEquations:
                 )
         means, scales, weights = zip(*(_solve(gram, penalty) for gram in self.gram), strict=True)
         return np.stack(means), np.stack(scales), np.stack(weights)
-
-
-def _gram(x: Array, change: Array) -> Array:
-    """Sum the products of the columns 1, features and change over known pixels."""
-    keep = np.isfinite(change) & np.isfinite(x).all(axis=0)
-    columns = np.vstack([np.ones(keep.sum()), x[:, keep], change[keep]])
-    return np.asarray(columns @ columns.T)
 
 
 def _solve(gram: Array, penalty: float) -> tuple[Array, Array, Array]:

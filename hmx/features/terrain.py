@@ -1,8 +1,8 @@
-"""Terrain: the slope of a static variable, and which way it faces.
+"""Terrain: slope and aspect of a static variable.
 
 Gradients are metric also on lat-lon grids, where the width of a pixel depends
 on its row. Aspect is a unit vector (sine, cosine), so it has no jump at north,
-and :func:`turn` rotates it together with the map it lies on.
+and :func:`turn` rotates it together with its map.
 """
 
 from __future__ import annotations
@@ -22,22 +22,11 @@ PixelSize = tuple[ArrayLike, ArrayLike]
 
 
 def row_sizes(grid: Grid, window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the width and height on the ground of a pixel in each row.
+    """Compute the width and height on the ground of a pixel in each row of `window`, metres, (ny,).
 
-    Parameters
-    ----------
-    grid : Grid
-        Projected or geographic.
-    window : Window
-        Rows of the grid wanted; its columns do not matter.
-
-    Returns
-    -------
-    tuple of ndarray
-        ``dx`` and ``dy``, metres, each of shape (ny,). On a geographic grid they
-        are arcs of the parallel and of the meridian of the CRS's own ellipsoid
-        (Snyder 1987, eq. 4-20 and 4-19); a row centred on a pole has the
-        width found half-way to its edge.
+    On a geographic grid they are arcs of the parallel and of the meridian of the CRS's own
+    ellipsoid (Snyder 1987, eq. 4-20 and 4-19); a row centred on a pole has the width half-way to
+    its edge.
     """
     if not grid.crs.is_geographic:
         dx, dy = grid.pixel_size_m
@@ -60,62 +49,40 @@ def slope_aspect(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute slope and aspect from 3 x 3 neighbourhoods (Horn, 1981).
 
-    Parameters
-    ----------
-    elevation : ndarray
-        Heights in metres, shape (y, x); NaN where unknown. Row 0 is the
-        northernmost, column 0 the westernmost. A neighbour that is unknown or
-        beyond the border counts as the centre's value, so slopes are damped
-        there (halved on the first row of a plane that rises towards it).
-    pixel_size : tuple of array_like
-        Width and height of a pixel, metres, > 0: two numbers, or arrays of shape
-        (y,) as :func:`row_sizes` gives them.
+    `elevation` (y, x) is in metres, NaN where unknown; row 0 is the northernmost, column 0 the
+    westernmost. An unknown neighbour, or one beyond the border, counts as the centre's value, so
+    slopes are damped there (halved on the first row of a plane that rises towards it). `pixel_size`
+    is width and height, metres, > 0: two numbers, or arrays (y,) from :func:`row_sizes`.
 
-    Returns
-    -------
-    tuple of ndarray
-        Slope (radians, 0 to pi/2), then sine and cosine of the direction that
-        faces downslope, clockwise from north; both are 0 on flats. Shape (y, x),
-        float64, NaN where the centre is unknown.
-
-    Raises
-    ------
-    BadArgument
-        If a pixel size does not fit the rows or is not positive.
+    Returns the slope (radians, 0 to pi/2), then sine and cosine of the direction that faces
+    downslope, clockwise from north; both are 0 on flats. (y, x), float64, NaN where the centre is
+    unknown. Raises :class:`BadArgument` if a pixel size does not fit the rows or is not positive.
     """
     dx, dy = (per_row(size, elevation.shape[0]) for size in pixel_size)
     heights = np.asarray(elevation, "float64")
     heights = np.where(np.isfinite(heights), heights, np.nan)
     ringed = np.pad(heights, 1, constant_values=np.nan)
-    n, s, w, e = (_beside(ringed, *at) for at in ((-1, 0), (1, 0), (0, -1), (0, 1)))
-    nw, ne, sw, se = (_beside(ringed, *at) for at in ((-1, -1), (-1, 1), (1, -1), (1, 1)))
-    # sums are written so that a turned map gives the same bits
+    ny, nx = heights.shape
+
+    def neighbour(down: int, right: int) -> np.ndarray:
+        """Return each pixel's neighbour, or the pixel itself where the neighbour is unknown."""
+        shifted = ringed[1 + down : 1 + down + ny, 1 + right : 1 + right + nx]
+        return np.where(np.isnan(shifted), heights, shifted)
+
+    n, s, w, e = (neighbour(*at) for at in ((-1, 0), (1, 0), (0, -1), (0, 1)))
+    nw, ne, sw, se = (neighbour(*at) for at in ((-1, -1), (-1, 1), (1, -1), (1, 1)))
+    # the brackets give a turned map the same bits
     east = ((2 * e + (ne + se)) - (2 * w + (nw + sw))) / (8 * dx)
     north = ((2 * n + (nw + ne)) - (2 * s + (sw + se))) / (8 * dy)
     rise = np.hypot(east, north)
-    over = np.where(rise > 0, rise, np.where(np.isnan(rise), np.nan, 1.0))
-    return np.arctan(rise), -east / over + 0.0, -north / over + 0.0  # + 0.0: no -0
+    run = np.where(rise > 0, rise, np.where(np.isnan(rise), np.nan, 1.0))
+    return np.arctan(rise), -east / run + 0.0, -north / run + 0.0  # + 0.0: no -0
 
 
 def per_row(size: ArrayLike, rows: int) -> np.ndarray:
-    """Write a pixel size as one number per row.
+    """Return a pixel size, metres, as one number per row: (rows, 1), float64, read-only.
 
-    Parameters
-    ----------
-    size : array_like
-        Metres, > 0: a number, or as many as there are rows.
-    rows : int
-        Rows of the window.
-
-    Returns
-    -------
-    ndarray
-        Shape (rows, 1), float64, read-only.
-
-    Raises
-    ------
-    BadArgument
-        If a size does not fit the rows or is not positive.
+    Raises :class:`BadArgument` if it does not fit the rows or is not positive.
     """
     sizes = np.asarray(size, "float64").reshape(-1, 1)
     if len(sizes) not in (1, rows) or not ((sizes > 0) & np.isfinite(sizes)).all():
@@ -128,31 +95,12 @@ def per_row(size: ArrayLike, rows: int) -> np.ndarray:
 
 
 def turn(channels: np.ndarray, names: Sequence[str], quarters: int, mirror: bool) -> np.ndarray:
-    """Apply one of the eight symmetries of a square to maps and their aspects.
+    """Apply one of the eight symmetries of a square to maps (c, y, x) and their aspects.
 
-    Parameters
-    ----------
-    channels : ndarray
-        Shape (c, y, x).
-    names : sequence of str
-        Of the channels. ``*_aspect_sin`` and ``*_aspect_cos`` are the components
-        of one vector, and are rotated as well as moved.
-    quarters : int
-        Quarter turns, as ``numpy.rot90(channels, quarters, axes=(-2, -1))`` makes
-        them.
-    mirror : bool
-        Whether columns are then reversed.
-
-    Returns
-    -------
-    ndarray
-        Contiguous, of the type given; shape (c, y, x), or (c, x, y) after an odd
-        number of quarters.
-
-    Raises
-    ------
-    BadArgument
-        If names and channels differ in number, or one component is alone.
+    `quarters` are turns like ``numpy.rot90(channels, quarters, axes=(-2, -1))``; `mirror` reverses
+    the columns after that. The channels ``*_aspect_sin`` and ``*_aspect_cos`` are the components of
+    one vector, and are rotated as well as moved. Raises :class:`BadArgument` if names and channels
+    differ in number, or one component is alone.
     """
     if len(names) != len(channels):
         raise BadArgument(
@@ -172,19 +120,12 @@ def turn(channels: np.ndarray, names: Sequence[str], quarters: int, mirror: bool
 
 def _vectors(names: Sequence[str]) -> list[tuple[int, int]]:
     """Find the positions of the two components of each aspect."""
-    place = {name: index for index, name in enumerate(names)}
+    position = {name: index for index, name in enumerate(names)}
     of = {n.removesuffix(SINE).removesuffix(COSINE) for n in names if n.endswith((SINE, COSINE))}
     for stem in sorted(of):
-        if missing := {stem + SINE, stem + COSINE} - set(place):
+        if missing := {stem + SINE, stem + COSINE} - set(position):
             raise BadArgument(
                 f"{missing.pop()!r} is not among the channels: an aspect turns as a vector of "
                 "sine and cosine. Pass both, or neither."
             )
-    return [(place[stem + SINE], place[stem + COSINE]) for stem in sorted(of)]
-
-
-def _beside(ringed: np.ndarray, down: int, right: int) -> np.ndarray:
-    """Return each pixel's neighbour, or the pixel itself where that is unknown."""
-    ny, nx = ringed.shape[0] - 2, ringed.shape[1] - 2
-    neighbour = ringed[1 + down : 1 + down + ny, 1 + right : 1 + right + nx]
-    return np.where(np.isnan(neighbour), ringed[1:-1, 1:-1], neighbour)
+    return [(position[stem + SINE], position[stem + COSINE]) for stem in sorted(of)]

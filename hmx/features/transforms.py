@@ -1,7 +1,7 @@
-"""Covariates: what is done to a variable before it is scaled.
+"""Transforms of covariates before they are scaled.
 
-Population or GDP spans orders of magnitude; its logarithm is what a z-score
-suits. Transforms come before :mod:`hmx.features.scaling`, are fitted to nothing, and are
+Population or GDP spans orders of magnitude; z-scores suit its logarithm, not its values.
+Transforms come before :mod:`hmx.features.scaling`, have no fitted parameters, and are
 stored as a plain mapping of names.
 """
 
@@ -18,29 +18,13 @@ Transform = Literal["none", "log"]
 
 
 def check_transforms(transforms: Mapping[str, str]) -> dict[str, Transform]:
-    """Check a mapping of variables to transforms, as a catalog or bundle holds it.
-
-    Parameters
-    ----------
-    transforms : mapping of str to str
-        Transform of each variable by name; variables left out stay as they are.
-
-    Returns
-    -------
-    dict
-        The same, without those that are ``"none"``.
-
-    Raises
-    ------
-    BadArgument
-        If a transform is unknown.
-    """
+    """Drop ``"none"`` from transforms by variable; refuse an unknown transform."""
     known = get_args(Transform)
     checked: dict[str, Transform] = {}
     for name, transform in transforms.items():
         if transform not in known:
             raise BadArgument(
-                f"transform {transform!r} of {name!r} is none of: {', '.join(known)}."
+                f"transform {transform!r} of {name!r} is not one of: {', '.join(known)}."
                 + (did_you_mean(transform, known) or " Pass 'log' or leave it out.")
             )
         if transform == "log":
@@ -53,29 +37,11 @@ def apply_transforms(
 ) -> dict[str, np.ndarray]:
     """Transform variables, each by its own rule.
 
-    Parameters
-    ----------
-    arrays : mapping of str to ndarray
-        Cleaned values, any shape, NaN where missing.
-    transforms : mapping of str to str
-        ``"none"`` or ``"log"`` by variable. ``"log"`` is ``log(1 + x)``, natural:
-        0 stays 0, so places without people or income need no rule of their own,
-        and for large values it is the logarithm.
-
-    Returns
-    -------
-    dict
-        The same variables; those with a logarithm are new arrays, computed in
-        float64 and given back in their own floating type (float32 for integers).
-        NaN stays NaN.
-
-    Raises
-    ------
-    MissingVariable
-        If a variable with a transform is not in `arrays`.
-    BadArgument
-        If a transform is unknown, or a variable with a logarithm is negative
-        somewhere.
+    ``"log"`` is ``log(1 + x)``, natural: 0 stays 0, so places without people or income need no
+    special case, and for large values it is the logarithm. It is computed in float64 and returned
+    in the variable's own floating type (float32 for integers); NaN stays NaN. Raises
+    :class:`MissingVariable` for an absent variable, :class:`BadArgument` for an unknown transform
+    or a negative value.
     """
     checked = check_transforms(transforms)
     for name in transforms:
@@ -85,7 +51,7 @@ def apply_transforms(
 
 
 def _logarithm(name: str, values: np.ndarray) -> np.ndarray:
-    """Return log(1 + x) of what is not negative."""
+    """Return log(1 + x); refuse negative values."""
     values = np.asarray(values)
     negative = values[values < 0]
     if negative.size:

@@ -314,7 +314,7 @@ def test_a_threshold_below_zero_is_refused(threshold):
 
 
 def test_an_unknown_setting_is_refused_by_name():
-    with pytest.raises(BadArgument, match=r"'radius' is no setting.*Did you mean 'radii'\?"):
+    with pytest.raises(BadArgument, match=r"'radius' is not a setting.*Did you mean 'radii'\?"):
         Context.from_dict({"radius": [3]})
 
 

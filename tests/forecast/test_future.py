@@ -330,7 +330,8 @@ def test_an_origin_is_shown_the_covariates_own_values_at_its_leads() -> None:
     for origin in reader.origins:
         inputs, truth = reader.fields.cut(whole, origin)
         leads = ds["population"].values[origin + 1 : origin + 1 + AHEAD]
-        shown = reader.scaler.invert("population", inputs.ahead[:, 0])
+        scale = reader.scaler
+        shown = inputs.ahead[:, 0] * scale.std["population"] + scale.mean["population"]
         np.testing.assert_allclose(shown, leads, atol=1e-5)
         there = np.isfinite(truth).all(axis=(1, 2))
         assert list(there) == [origin + lead < OBSERVED for lead in (1, 2, 3)]
