@@ -166,8 +166,8 @@ def refusal(path, *overrides):
         (
             "cube__sources__hm__path",
             "HM.nc",
-            "cube.sources.hm in FILE: years is given, but the path has no {year}, and NetCDF and "
-            "Zarr have times of their own, not bands. Leave it out, or put the mark in the path.",
+            "cube.sources.hm in FILE: years is given, but the path has no {year}, and .nc files "
+            "have times of their own, not bands. Leave it out, or put the mark in the path.",
         ),
         (
             "cube__sources__hm",

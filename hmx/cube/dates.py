@@ -82,6 +82,11 @@ def time_label(value: Any) -> str:
     return date if clock in ("", "00") else f"{date}T{clock}"
 
 
+def short(key: str) -> str:
+    """Shorten the ISO label of a year or a day."""
+    return key.removesuffix("T00:00:00").removesuffix("-01-01")
+
+
 def matched(wanted: Sequence[str], have: Sequence[str]) -> dict[str, str]:
     """Match labels of two axes; years of one meet the dates of the other that has one a year.
 

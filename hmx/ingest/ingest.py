@@ -34,6 +34,7 @@ import zarr
 from hmx.cube.cadence import Cadence
 from hmx.cube.census import Census, report
 from hmx.cube.cube import CHUNK
+from hmx.cube.dates import short
 from hmx.cube.geozarr import group_attributes
 from hmx.cube.grid import Grid
 from hmx.cube.integrity.reading import damage_of, open_checked
@@ -53,11 +54,11 @@ from hmx.ingest.manifest import (
     label,
     recipe_of,
     require_files,
-    short,
     steps_of,
 )
 from hmx.ingest.options import CubeCatalog, Source
-from hmx.ingest.sources import Lazy, Part
+from hmx.ingest.readers.arrays import ArrayPart
+from hmx.ingest.sources import Part, Pixels
 from hmx.ingest.timeline import (
     axis_of,
     extended,
@@ -228,7 +229,7 @@ def _plan(catalog: CubeCatalog, known: SourceManifest) -> _Plan:
     return _Plan(grid, time, tuple(variables), _about(catalog, recipe))
 
 
-def _stored(store: xr.Dataset, name: str, target: str) -> Lazy:
+def _stored(store: xr.Dataset, name: str, target: str) -> ArrayPart:
     """Take the steps that a variable has in the old cube."""
     variable, mark = store[name], KNOWN_UNTIL
     if "month" in variable.dims:
@@ -237,10 +238,12 @@ def _stored(store: xr.Dataset, name: str, target: str) -> Lazy:
         ends = variable if mark in variable.attrs else store[target]
         mark = mark if mark in variable.attrs else OBSERVED_UNTIL
         variable = variable.isel(time=slice(steps_until(ends, mark, store["time"])))
-    return Lazy(f"{name} of the cube", Grid.from_xarray(store), variable, Rules())
+    return ArrayPart(f"{name} of the cube", Grid.from_xarray(store), variable, Rules())
 
 
-def _variable(name: str, source: Source, *, keys: Sequence[str], done: Lazy | None) -> _Variable:
+def _variable(
+    name: str, source: Source, *, keys: Sequence[str], done: ArrayPart | None
+) -> _Variable:
     """Say where each step comes from; ``done`` holds the first ones, in the old cube."""
     if done is None:
         return _Variable(name, source, *_open_all(name, source, keys))
@@ -257,7 +260,7 @@ def _open_all(name: str, source: Source, keys: Sequence[str]) -> tuple[str, tupl
     if source.axis is not None:
         return "dynamic", open_steps(name, source, keys)
     part = open_step(source, "")
-    if not isinstance(part, Lazy) or part.time is None:
+    if part.time is None:
         return "static", (part,)
     have = [label(value) for value in part.time.values]
     found = require_steps(name, keys, have=have)
@@ -305,7 +308,7 @@ def _write(plan: _Plan, partial: Path, progress: Progress) -> None:
     seal_store(str(partial))
 
 
-def _read(parts: Sequence[Part], window: Window, censuses: Sequence[Census]) -> np.ndarray:
+def _read(parts: Sequence[Pixels], window: Window, censuses: Sequence[Census]) -> np.ndarray:
     """Read all steps of a window, shape (steps, rows, columns)."""
     block = np.empty((sum(part.steps for part in parts), *window.shape), dtype="float32")
     at = 0

@@ -19,11 +19,11 @@ import pandas as pd
 import xarray as xr
 
 from hmx.cube.cadence import Cadence
-from hmx.cube.dates import first_date, read_date
+from hmx.cube.dates import first_date, read_date, short
 from hmx.errors import CatalogError, SourceError
 from hmx.files.paths import is_url
-from hmx.ingest.mosaic import band_names, reading
 from hmx.ingest.options import BandRun, CubeCatalog, Source
+from hmx.ingest.sources import reader_of
 from hmx.ingest.stamps import Stamp, stamp
 
 SourceManifest = dict[str, Any]
@@ -200,7 +200,9 @@ def _band_steps(source: Source) -> dict[int | str, int]:
     if not files:  # a list says its steps by itself
         listed: list[Any] = list(source.steps())
         return {step: band for band, step in enumerate(listed, 1)}
-    said = band_names(files[0])
+    bands = reader_of(files[0]).bands
+    assert bands is not None  # `Source` refuses steps in bands of other formats
+    said = bands(files[0])
     if isinstance(source.bands, BandRun):
         steps: list[Any] = list(source.bands.values(len(said)))
     else:
@@ -300,11 +302,6 @@ def _for(keys: Sequence[str]) -> str:
     return " for " + ", ".join(map(short, keys)) if any(keys) else ""
 
 
-def short(key: str) -> str:
-    """Shorten the label of a year or a day."""
-    return key.removesuffix("T00:00:00").removesuffix("-01-01")
-
-
 def find_files(path: str) -> tuple[str, ...]:
     """List the files of a path or pattern, sorted; URLs without ``*`` are trusted."""
     if is_url(path) and "*" not in path:
@@ -329,6 +326,8 @@ def _pattern(path: str) -> str:
 
 def _find_remote(path: str) -> tuple[str, ...]:
     import fsspec
+
+    from hmx.ingest.readers.rasters import reading
 
     with reading(path):
         system, inner = fsspec.core.url_to_fs(path)

@@ -1,236 +1,203 @@
-"""Tiles: the rasters that a map is made of, one or many, opened as headers.
+"""Tiling: tiles of a mosaic lie beside each other, and each step has all of them.
 
-A :class:`RasterTile` knows what its numbers mean and which of its pixels are void, so that
-each is cleaned and unpacked by its own declarations before tiles are joined.
+A pattern finds what it finds: also an older version, a map of changes or half a
+download. Two files for one place and time are no mosaic, and so they are refused. A rim
+that neighbours share is fine as long as both say the same there; who knows better
+which of them is right joins them first.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyproj
-import rasterio
 from affine import Affine
-from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.windows import Window as RasterWindow
 
-from hmx.cube.census import Census
-from hmx.cube.grid import Grid, require_degrees
-from hmx.cube.values import Rules
-from hmx.errors import CatalogError, CubeError, GridMismatch, HmxError, MissingCRS, SourceError
-from hmx.ingest.options import Source
-from hmx.windows import Span, Window
+from hmx.cube.dates import short
+from hmx.cube.grid import Grid
+from hmx.errors import GridMismatch, SourceError
+from hmx.ingest.sources import MosaicTile, Part
+from hmx.windows import Span, TileGrid, Window
 
 _OFF_LATTICE_PX = 0.01  # as Grid: coordinates may be rounded, pixels may not be shared
+_RIM = 0.5  # of a tile: what covers more of it is no neighbour, but another file for its place
+_SQUARE = 1024  # px of a rim that are compared at once
+_ROUNDING = 1e-6  # of a value: what float32 and a resampling may differ by
+_NAMED = 6  # files in an error
 
 
 @dataclass(frozen=True)
-class RasterTile:
-    """The header of one raster.
+class _Rect:
+    """Rows and columns of a tile on the lattice of a grid."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @classmethod
+    def of(cls, tile: Grid, lattice: Grid) -> _Rect:
+        west, south, east, north = tile.bounds
+        corners = [lattice.locate(x, y) for x in (west, east) for y in (south, north)]
+        rows, columns = ([round(at[i]) for at in corners] for i in (0, 1))
+        return cls(min(rows), min(columns), max(rows), max(columns))
+
+    @property
+    def area(self) -> int:
+        return max(0, self.bottom - self.top) * max(0, self.right - self.left)
+
+    def meet(self, other: _Rect) -> _Rect:
+        """Return what both cover; its area may be 0."""
+        return _Rect(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
+
+    def within(self, others: Sequence[_Rect]) -> bool:
+        """Return True if others cover it together."""
+        parts = [part for part in map(self.meet, others) if part.area]
+        rows = sorted({self.top, self.bottom, *(n for p in parts for n in (p.top, p.bottom))})
+        columns = sorted({self.left, self.right, *(n for p in parts for n in (p.left, p.right))})
+        covered = np.zeros((len(rows) - 1, len(columns) - 1), bool)
+        for part in parts:
+            down = slice(rows.index(part.top), rows.index(part.bottom))
+            covered[down, columns.index(part.left) : columns.index(part.right)] = True
+        return bool(covered.all())
+
+    def place(self, lattice: Grid) -> str:
+        """Say where it lies: west, south, east, north."""
+        west, north = lattice.corner(self.top, self.left)
+        east, south = lattice.corner(self.bottom, self.right)
+        return ", ".join(f"{edge:.10g}" for edge in (west, south, east, north))
+
+
+def require_apart(path: str, tiles: Sequence[MosaicTile], pattern: str) -> None:
+    """Refuse tiles that are several files for one place, or differ where they meet.
 
     Parameters
     ----------
-    file : str
-        Path or URL.
-    band : int
-        The band to read, from 1.
-    grid : Grid
-        North-up.
-    flipped : bool
-        Whether the file's first row is the southernmost.
-    rules : Rules
-        What the band's numbers mean.
-    alpha : int, optional
-        Band that is 0 where a pixel is void.
-    masked : bool
-        Whether the file has a mask of its own, beside nodata.
-    notes : tuple of str
-        What the user should know of it.
-    """
-
-    file: str
-    band: int
-    grid: Grid
-    flipped: bool
-    rules: Rules
-    alpha: int | None = None
-    masked: bool = False
-    notes: tuple[str, ...] = ()
-
-    def read(self, window: Window, census: Census | None = None) -> np.ndarray:
-        """Read a window: float32, NaN = missing, shape (rows, columns)."""
-        rows = window.y
-        if self.flipped:
-            rows = Span(self.grid.shape[0] - rows.stop, self.grid.shape[0] - rows.start)
-        at = RasterWindow.from_slices(rows.slice, window.x.slice)
-        with reading(self.file), opened(self.file) as dataset:
-            raw = dataset.read(self.band, window=at)
-            masked = np.zeros(raw.shape, bool) if self.masked or self.alpha else None
-            if masked is not None and self.masked:
-                masked |= dataset.read_masks(self.band, window=at) == 0
-            if masked is not None and self.alpha:
-                masked |= dataset.read(self.alpha, window=at) == 0
-        values = self.rules.clean(raw, masked=masked, census=census)
-        return values[::-1] if self.flipped else values
-
-
-@contextmanager
-def opened(file: str) -> Iterator[Any]:
-    """Open a raster; what it lacks for a place is looked at, not warned of."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(file) as dataset:
-            yield dataset
-
-
-def probe(file: str, source: Source, variable: str | None = None) -> RasterTile:
-    """Read the header of a raster.
-
-    Parameters
-    ----------
-    file : str
-        Path or URL.
     source : Source
-        Has its say on what the numbers mean.
-    variable : str, optional
-        Number of the band. Default: the source's, or the only one.
+        Has the path as the catalog writes it.
+    tiles : sequence of MosaicTile
+        What the pattern of one step found.
+    pattern : str
+        How the message calls it.
 
     Raises
     ------
     SourceError
-        If the file cannot be opened.
-    CatalogError
-        If the band is not named, or is none.
-    MissingCRS, CubeError
-        If the file has no place on Earth, or no real numbers.
+        Naming the files.
     """
-    with reading(file), opened(file) as dataset:
-        alphas = [i for i, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha]
-        band = _band(file, dataset.count, variable or source.variable, alphas)
-        flags = dataset.mask_flag_enums[band - 1]
-        own = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
-        rules, notes = _rules(file, dataset, band, source)
-        stored = _grid(file, dataset)
-        grid = _north_up(stored, file)
-        flipped = stored.transform.e > 0
-        return RasterTile(file, band, grid, flipped, rules, next(iter(alphas), None), own, notes)
+    lattice = tiles[0].grid
+    rects = [_Rect.of(tile.grid, lattice) for tile in tiles]
+    rims, stacked = [], set()
+    for i, j in _meeting(rects):
+        common = rects[i].meet(rects[j])
+        if common.area > _RIM * min(rects[i].area, rects[j].area):
+            stacked |= {i, j}
+        else:
+            rims.append((tiles[i], tiles[j], common))
+    if stacked:
+        raise _stacked(path, [tiles[i].file for i in sorted(stacked)], pattern)
+    for one, other, common in rims:
+        _require_equal(one, other, common, lattice)
 
 
-def band_names(file: str) -> list[str]:
-    """List what a raster says of each of its bands; nothing is an empty text."""
-    with reading(file), opened(file) as dataset:
-        return [text or "" for text in dataset.descriptions]
+def _meeting(rects: Sequence[_Rect]) -> list[tuple[int, int]]:
+    """Find the pairs of tiles that share pixels."""
+    top, left, bottom, right = np.array(
+        [(rect.top, rect.left, rect.bottom, rect.right) for rect in rects]
+    ).T
+    pairs = []
+    for i in range(len(rects)):
+        rows = (top[i + 1 :] < bottom[i]) & (bottom[i + 1 :] > top[i])
+        columns = (left[i + 1 :] < right[i]) & (right[i + 1 :] > left[i])
+        pairs += [(i, int(j) + i + 1) for j in np.flatnonzero(rows & columns)]
+    return pairs
 
 
-def _band(file: str, count: int, variable: str | None, alphas: Sequence[int]) -> int:
-    known = [band for band in range(1, count + 1) if band not in alphas]
-    if variable is None and len(known) == 1:
-        return known[0]
-    if variable is not None and variable.isdigit() and int(variable) in known:
-        return int(variable)
-    given = "no variable is named" if variable is None else f"variable is {variable!r}"
-    alpha = f" (band {alphas[0]} is alpha, a mask)" if alphas else ""
-    raise CatalogError(
-        f"{file} has {count} band{'s' * (count > 1)}{alpha} and {given}: a raster's variable is "
-        f'the number of a band, 1 to {count}. Write variable: "1", or, if its bands are steps of '
-        "time, bands: {start: 1990, step: 5}, bands: [1990, 1995, ...] or bands: description."
+def _stacked(path: str, files: Sequence[str], pattern: str) -> SourceError:
+    names = [file.rpartition("/")[2] for file in files]
+    shown = ", ".join(files[:_NAMED]) + (f" and {len(files) - _NAMED} more" * (len(files) > _NAMED))
+    plain = path.replace("*", "").rpartition("/")[2]
+    is_one = any(name in pattern.replace("*", "") for name in names)
+    advice = f"such as path: {plain}, " if is_one else ""
+    return SourceError(
+        f"{pattern} finds {len(files)} files for one place and time: {shown}. Tiles of a mosaic "
+        "lie beside each other, and each place has one. Write a path that finds one of them, "
+        f"{advice}or move the others away."
     )
 
 
-def _grid(file: str, dataset: Any) -> Grid:
-    """Return the grid of a raster as it is stored."""
-    lost = dataset.transform in (Affine.identity(), Affine.scale(1, -1))
-    if lost and (dataset.gcps[0] or dataset.rpcs):
-        how, flag = ("ground control points", "") if dataset.gcps[0] else ("RPCs", "-rpc ")
-        raise MissingCRS(
-            f"{file} has {how} and no geotransform, so its pixels lie on no regular grid. "
-            f"Warp it: gdalwarp {flag}-t_srs EPSG:4326 {file} warped.tif (with the code you want)."
+def _require_equal(one: MosaicTile, other: MosaicTile, rim: _Rect, lattice: Grid) -> None:
+    """Raise :class:`SourceError` if two tiles have other values where both have some."""
+    corners = [_Rect.of(tile.grid, lattice) for tile in (one, other)]
+    worst = 0.0
+    for square in TileGrid((rim.bottom - rim.top, rim.right - rim.left), (_SQUARE, _SQUARE), 0):
+        first, second = (
+            tile.read(_moved(square.core, rim.top - at.top, rim.left - at.left))
+            for tile, at in zip((one, other), corners, strict=True)
         )
-    if dataset.crs is None:
-        raise MissingCRS(
-            f"{file} has no CRS, so its pixels have no place on Earth. "
-            f"Write it: gdal_edit.py -a_srs EPSG:4326 {file} (with the raster's own code)."
-        )
-    if lost:
-        raise CubeError(
-            f"{file} has a CRS and no geotransform (its transform counts pixels), so its "
-            "place is unknown. Write it: gdal_edit.py -a_ullr WEST NORTH "
-            f"EAST SOUTH {file}, or -a_gt with its six numbers."
-        )
-    crs = pyproj.CRS.from_wkt(dataset.crs.to_wkt(version="WKT2_2019"))
-    grid = Grid(crs, dataset.transform, dataset.shape)
-    require_degrees(grid, file)
-    return grid
-
-
-def _north_up(stored: Grid, name: str) -> Grid:
-    """Turn a stored grid north-up, if a flip of rows does it."""
-    at, (ny, nx) = stored.transform, stored.shape
-    if at.b or at.d or at.a < 0:
-        raise CubeError(
-            f"{name} is rotated (transform {tuple(at)[:6]}), and rows of a cube run west to east. "
-            f"Straighten it: gdalwarp {name} straight.tif"
-        )
-    if at.e < 0:
-        return stored
-    return Grid(stored.crs, Affine(at.a, 0.0, at.c, 0.0, -at.e, at.f + ny * at.e), (ny, nx))
-
-
-def _rules(file: str, dataset: Any, band: int, source: Source) -> tuple[Rules, tuple[str, ...]]:
-    """Read what a band's tags say of its numbers, and notes of what is unusual."""
-    kind = dataset.dtypes[band - 1]
-    if kind.startswith("complex"):
-        raise CubeError(
-            f"band {band} of {file} holds {kind} numbers, and a map holds real ones. Write the "
-            f"part that counts: gdal_translate -ot Float32 {file} real.tif, or its modulus."
-        )
-    scale, offset = float(dataset.scales[band - 1]), float(dataset.offsets[band - 1])
-    if not np.isfinite([scale, offset]).all() or scale == 0:
-        raise CubeError(
-            f"{file} has the tags scale {scale:g} and offset {offset:g}, which make no value of a "
-            f"stored number. Write others: gdal_edit.py -scale 1 -offset 0 {file}."
-        )
-    nodata = dataset.nodatavals[band - 1]
-    declared = () if nodata is None or np.isnan(nodata) else (float(nodata),)
-    tagged = Rules(nodata=declared, scale=scale, offset=offset, name=file)
-    rules = tagged.under(source, replaces=True)
-    notes = []
-    if (scale, offset) != (1.0, 0.0):
-        tags = f"tags scale {scale:g} and offset {offset:g}"
-        if (rules.scale, rules.offset) == (scale, offset):
-            notes.append(f"{tags} are applied")
-        else:
-            notes.append(
-                f"{tags} of the file differ from the catalog, which is followed: "
-                f"scale {rules.scale:g}, offset {rules.offset:g}"
-            )
-    if dataset.colorinterp[band - 1] == ColorInterp.palette:
-        notes.append("the file has a colour table: its numbers are read as they are, as classes")
-    return rules, tuple(notes)
-
-
-@contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Say which file could not be read, whatever library stumbled."""
-    try:
-        yield
-    except HmxError:
-        raise
-    except (RasterioError, OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        why = str(error.__cause__ or error).strip().rstrip(".")
+        with np.errstate(invalid="ignore"):
+            off = np.abs(first - second)
+            off[off <= _ROUNDING * np.maximum(np.abs(first), np.abs(second))] = 0
+        worst = max(worst, float(np.nanmax(off, initial=0.0)))
+    if worst:
         raise SourceError(
-            f"{name} cannot be read ({why}). A source is a complete raster: get the file again, "
-            f"then check it with: gdalinfo -checksum {name}"
-        ) from error
+            f"{one.file} and {other.file} both cover {rim.place(lattice)} (west, south, east, "
+            f"north), with values that differ by up to {worst:.4g} there: which of them is right? "
+            f"Join them as you want, e.g. gdalbuildvrt joined.vrt {one.file} {other.file} (the "
+            "last one wins), and name that file in the path."
+        )
 
 
-def union(tiles: Sequence[RasterTile]) -> Grid:
+def _moved(window: Window, rows: int, columns: int) -> Window:
+    return Window(
+        Span(window.y.start + rows, window.y.stop + rows),
+        Span(window.x.start + columns, window.x.stop + columns),
+    )
+
+
+def require_complete(name: str, parts: Mapping[str, Part]) -> None:
+    """Refuse a step that lacks a tile which another step has.
+
+    Parameters
+    ----------
+    name : str
+        Of the variable.
+    parts : mapping
+        What was opened, by label of time.
+
+    Raises
+    ------
+    SourceError
+        Naming the step, the place and the file of the other step.
+    """
+    rasters = {key: p for key, p in parts.items() if p.tiles}
+    if not rasters or max(len(part.tiles) for part in rasters.values()) < 2:
+        return
+    lattice = next(iter(rasters.values())).grid
+    mosaics = {key: part for key, part in rasters.items() if part.grid.crs == lattice.crs}
+    rects = {
+        key: {_Rect.of(tile.grid, lattice): tile for tile in part.tiles}
+        for key, part in mosaics.items()
+    }
+    every = {rect: (key, tile) for key, found in rects.items() for rect, tile in found.items()}
+    for key, found in rects.items():
+        for rect, (other, tile) in every.items():
+            if rect not in found and not rect.within(list(found)):
+                raise SourceError(
+                    f"{name} lacks a tile in {short(key)} that {short(other)} has, at "
+                    f"{rect.place(lattice)} (west, south, east, north): {tile.file} has no "
+                    f"counterpart among {mosaics[key].name}. Add the missing tile, or leave out "
+                    f"the step {short(key)}."
+                )
+
+
+def union(tiles: Sequence[MosaicTile]) -> Grid:
     """Find the grid that covers all tiles.
 
     Raises
@@ -246,14 +213,14 @@ def union(tiles: Sequence[RasterTile]) -> Grid:
     return Grid(first.crs, moved, (rows - row, cols - col))
 
 
-def within(grid: Grid, tile: RasterTile) -> Window:
+def within(grid: Grid, tile: MosaicTile) -> Window:
     """Return the part of a mosaic that a tile covers, in pixels of the mosaic."""
     row, col = (round(n) for n in grid.locate(*tile.grid.corner(0, 0)))
     rows, cols = tile.grid.shape
     return Window(Span(row, row + rows), Span(col, col + cols))
 
 
-def _offset(tile: RasterTile, first: RasterTile) -> tuple[int, int]:
+def _offset(tile: MosaicTile, first: MosaicTile) -> tuple[int, int]:
     """Row and column of a tile's corner on the lattice of the first."""
     ours, theirs = first.grid, tile.grid
     near = ~ours.transform * (theirs.transform * (0, 0))

@@ -11,9 +11,8 @@ from hmx.cube.dates import read_date
 from hmx.cube.names import storable
 from hmx.errors import did_you_mean
 from hmx.features.transforms import Transform
+from hmx.ingest.sources import ending_of, reader_of
 from hmx.settings import YEARS, Factor, FilePath, Nodata, Options, Shift, unique
-
-LAZY = (".nc", ".nc4", ".cdf", ".zarr")  # endings of files that xarray opens, not GDAL
 
 
 class Steps(Options):
@@ -228,11 +227,11 @@ class Source(Options):
 
     def _require_bands(self, key: str) -> None:
         """Refuse bands as steps where the file can have none, or one band is chosen."""
-        if self.path.rstrip("/").lower().endswith(LAZY):
+        if reader_of(self.path).bands is None:
             mark = "{" + key.removesuffix("s") + "}"
             raise ValueError(
-                f"{key} is given, but the path has no {mark}, and NetCDF and Zarr have times of "
-                "their own, not bands. Leave it out, or put the mark in the path"
+                f"{key} is given, but the path has no {mark}, and {ending_of(self.path)} files "
+                "have times of their own, not bands. Leave it out, or put the mark in the path"
             )
         if self.variable is not None:
             raise ValueError(

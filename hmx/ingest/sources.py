@@ -1,38 +1,61 @@
-"""Read one source of a cube, window by window: GDAL rasters, mosaics, NetCDF, Zarr.
+"""Sources: what a reader of a file format gives to ingest, and the registry of readers.
 
-A :class:`Part` is one or more steps of a variable on one north-up grid. Opening
-it reads headers only; :meth:`Part.read` reads the pixels of one window, so that
-memory follows the window and not the raster. What numbers mean is decided in
-:mod:`hmx.cube.values`: parts read them as stored.
+A reader opens the files of one step as a :class:`Part`: headers only, so that everything
+can be checked before a pixel is read. :meth:`Pixels.read` reads one window, so memory
+follows the window and not the raster. What numbers mean is decided in :mod:`hmx.cube.values`.
+
+A reader is one file with one decorated function::
+
+    @reader(".h5")
+    def open_h5(source: SourceOptions, files: Sequence[str], name: str) -> Part:
+        return part_of(my_library.open(files[0]), source, name)  # of hmx.ingest.readers.arrays
+
+Another package declares it in its ``pyproject.toml``, under the ending that it reads::
+
+    [project.entry-points."hmx.readers"]
+    ".h5" = "my_package.reader:open_h5"
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol
 
 import numpy as np
 import xarray as xr
-import zarr
 
-from hmx.cube.axes import find_axes
 from hmx.cube.census import Census
-from hmx.cube.declarations import has_default_fill
+from hmx.cube.declarations import Declared
 from hmx.cube.grid import Grid
-from hmx.cube.timeaxis import undecoded
-from hmx.cube.values import Rules
-from hmx.errors import CatalogError, CubeError, SourceError, missing_variable
-from hmx.ingest.mosaic import RasterTile, probe, reading, union, within
-from hmx.ingest.options import Source
+from hmx.errors import BadArgument, SourceError
 from hmx.windows import Window
 
-_LAZY = (".nc", ".nc4", ".cdf", ".zarr")
+# Endings of the built-in readers by module, so that a catalog knows them without importing
+# rasterio. "" stands for every other ending: GDAL opens more formats than anyone can list.
+BUILT_IN = {
+    "hmx.ingest.readers.rasters": (".tif", ".tiff", ".vrt", ".jp2", ".img", ".asc", ".hgt", ""),
+    "hmx.ingest.readers.arrays": (".nc", ".nc4", ".cdf", ".zarr"),
+}
 
 
-class Part(Protocol):
-    """Some steps of one variable on one north-up grid, read by window."""
+class SourceOptions(Declared, Protocol):
+    """What a catalog declares of a source, as far as a reader needs it."""
+
+    @property
+    def variable(self) -> str | None:
+        """Name of the variable, or number of the band, from 1."""
+
+
+class Pixels(Protocol):
+    """Some steps of one variable on one north-up grid, read by window.
+
+    A reader must read the pixels of a window alone: reading all of the file and cutting
+    afterwards gives the same numbers, but memory then follows the size of the raster.
+    """
 
     @property
     def name(self) -> str:
@@ -40,119 +63,175 @@ class Part(Protocol):
 
     @property
     def grid(self) -> Grid:
-        """Where the pixels lie, north-up."""
+        """Where the pixels lie: row 0 is the northernmost, column 0 the westernmost."""
 
     @property
     def steps(self) -> int:
-        """Number of time steps."""
+        """Number of time steps; 1 of a single map."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of how it is read."""
+        """What the user should know of how the file is read; one sentence each."""
 
     def read(self, window: Window, census: Census | None = None) -> np.ndarray:
-        """Read a window: float32, NaN = missing, shape (steps, rows, columns)."""
+        """Read a window.
+
+        Parameters
+        ----------
+        window : Window
+            In pixels of ``grid``; it never leaves the grid.
+        census : Census, optional
+            Counts what each rule takes away; pass it on to :meth:`hmx.cube.values.Rules.clean`.
+
+        Returns
+        -------
+        ndarray
+            float32, shape (steps, rows, columns); missing values are NaN, scale and offset
+            are applied.
+        """
 
 
-@dataclass(frozen=True)
-class RasterHeader:
-    """One step of anything GDAL opens, a raster or the tiles of a mosaic.
-
-    Parameters
-    ----------
-    name : str
-        File or glob, as messages call it.
-    grid : Grid
-        North-up grid that covers all tiles.
-    tiles : tuple of RasterTile
-        Later ones cover earlier ones where they overlap and hold data.
-    """
-
-    name: str
-    grid: Grid
-    tiles: tuple[RasterTile, ...]
-
-    @property
-    def steps(self) -> int:
-        """Number of time steps."""
-        return 1
+class MosaicTile(Protocol):
+    """One raster of a mosaic."""
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user should know of how it is read."""
-        return tuple(dict.fromkeys(note for tile in self.tiles for note in tile.notes))
+    def file(self) -> str:
+        """Path or URL."""
+
+    @property
+    def grid(self) -> Grid:
+        """Where its pixels lie, north-up."""
 
     def read(self, window: Window, census: Census | None = None) -> np.ndarray:
-        """Read a window: float32, NaN = missing, shape (steps, rows, columns)."""
-        if len(self.tiles) == 1:
-            return self.tiles[0].read(window, census)[None]
-        out = np.full(window.shape, np.nan, "float32")
-        covered = np.zeros(window.shape, bool)
-        for tile in self.tiles:
-            place = within(self.grid, tile)
-            part = Window(window.y.clip(place.y), window.x.clip(place.x))
-            if not len(part.y) or not len(part.x):
-                continue
-            values, here = tile.read(part.within(place), census), part.within(window).slices
-            out[here] = np.where(np.isfinite(values), values, out[here])
-            covered[here] = True
-        if census is not None:
-            census.gap("no tile", int(np.count_nonzero(~covered)))
-        return out[None]
+        """Read a window: float32, NaN = missing, shape (rows, columns)."""
 
 
-@dataclass(frozen=True)
-class Lazy:
-    """A lazily opened variable of a NetCDF or Zarr file.
-
-    Parameters
-    ----------
-    name : str
-        File, as messages call it.
-    grid : Grid
-        North-up grid of the pixels.
-    data : DataArray
-        Dims (y, x) or (time, y, x), north-up; as stored, not read yet.
-    rules : Rules
-        What the stored numbers mean.
-    notes : tuple of str
-        What the user should know of how it is read.
-    """
-
-    name: str
-    grid: Grid
-    data: xr.DataArray
-    rules: Rules
-    notes: tuple[str, ...] = ()
-
-    @property
-    def steps(self) -> int:
-        """Number of time steps."""
-        return int(self.data.sizes.get("time", 1))
+class Part(Pixels, Protocol):
+    """What a reader returns: the pixels of one file or mosaic, and its time axis."""
 
     @property
     def time(self) -> xr.DataArray | None:
-        """The file's own time axis, if it has one."""
-        return self.data["time"] if "time" in self.data.dims else None
+        """The time axis that the file itself has, shape (steps,); ``None`` of a single map."""
 
-    def at(self, indices: Sequence[int]) -> Lazy:
-        """Select time steps by position."""
-        return replace(self, data=self.data.isel(time=list(indices)))
+    @property
+    def tiles(self) -> Sequence[MosaicTile]:
+        """Rasters of which a mosaic consists; empty where a format has no mosaics."""
 
-    def read(self, window: Window, census: Census | None = None) -> np.ndarray:
-        """Read a window: float32, NaN = missing, shape (steps, rows, columns)."""
-        with reading(self.name):
-            raw = self.data.isel(y=window.y.slice, x=window.x.slice).values
-        return self.rules.clean(raw.reshape(self.steps, *window.shape), census=census)
+    def at(self, indices: Sequence[int]) -> Part:
+        """Select time steps by position; reads nothing."""
 
 
-def open_part(source: Source, files: Sequence[str], name: str) -> RasterHeader | Lazy:
+Opener = Callable[[SourceOptions, Sequence[str], str], Part]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader of the registry.
+
+    Parameters
+    ----------
+    open : callable
+        Opens (source, files, name): headers only. Of a format without mosaics it refuses
+        several files with a `CatalogError`.
+    bands : callable, optional
+        Lists the description of each band of a file; given if bands can be steps of time.
+    members : callable, optional
+        Lists further files that a file refers to, so that a change in one of them is seen.
+    """
+
+    open: Opener
+    bands: Callable[[str], list[str]] | None = None
+    members: Callable[[str], Iterable[str]] | None = None
+
+
+_registered: dict[str, Reader] = {}
+
+
+def reader(
+    *endings: str,
+    bands: Callable[[str], list[str]] | None = None,
+    members: Callable[[str], Iterable[str]] | None = None,
+) -> Callable[[Opener], Opener]:
+    """Register a function as the reader of some endings of file names.
+
+    Parameters
+    ----------
+    *endings : str
+        With their dot, such as ``".h5"``; upper and lower case are the same.
+    bands, members : callable, optional
+        As of :class:`Reader`.
+
+    Raises
+    ------
+    BadArgument
+        If an ending has no dot, or a built-in reader has it.
+
+    Examples
+    --------
+    >>> @reader(".grid")
+    ... def open_grid(source, files, name):
+    ...     raise NotImplementedError
+    >>> ".grid" in endings()
+    True
+    """
+
+    def register(opener: Opener) -> Opener:
+        for ending in map(str.lower, endings):
+            owner = _module_of(ending)
+            if owner is not None and owner != opener.__module__:
+                raise BadArgument(
+                    f"@reader({ending!r}): {owner} reads this ending, and a catalog must mean one "
+                    "reader. Give another ending."
+                )
+            if owner is None and not ending.startswith("."):
+                raise BadArgument(f"@reader({ending!r}): an ending has a dot. Write '.{ending}'.")
+            _registered[ending] = Reader(opener, bands, members)
+        return opener
+
+    return register
+
+
+def endings() -> tuple[str, ...]:
+    """List the endings with a reader, those of installed packages included, sorted."""
+    built_in = (ending for module in BUILT_IN for ending in BUILT_IN[module])
+    return tuple(sorted({*built_in, *_registered, *_offered()} - {""}))
+
+
+def reader_of(path: str) -> Reader:
+    """Find the reader of a file by its ending; GDAL reads the endings that nobody claims.
+
+    Raises
+    ------
+    BadArgument
+        If the reader comes from an installed package that cannot be loaded.
+    """
+    ending = ending_of(path)
+    if ending not in _registered:
+        module = _module_of(ending)
+        if module is not None:
+            import_module(module)
+        else:
+            _load(_offered()[ending], ending)
+    return _registered[ending]
+
+
+def ending_of(path: str) -> str:
+    """Return the longest known ending of a path, or an empty text."""
+    name = path.rstrip("/").lower()
+    known = {*_registered, *(ending for module in BUILT_IN for ending in BUILT_IN[module])} - {""}
+    found = [ending for ending in known if name.endswith(ending)]
+    # entry points come last, because reading them scans every installed package
+    found = found or [ending for ending in _offered() if name.endswith(ending)]
+    return max(found, key=len, default="")
+
+
+def open_part(source: SourceOptions, files: Sequence[str], name: str) -> Part:
     """Open the file or the tiles of one step, headers only.
 
     Parameters
     ----------
-    source : Source
-        Names the variable or band, and has its say on what numbers mean.
+    source : SourceOptions
+        Names the variable or band, and declares what numbers mean.
     files : sequence of str
         One file, or the tiles of a mosaic.
     name : str
@@ -169,118 +248,45 @@ def open_part(source: Source, files: Sequence[str], name: str) -> RasterHeader |
     GridMismatch
         If the tiles of a mosaic do not share one pixel lattice.
     """
-    if files[0].rstrip("/").lower().endswith(_LAZY):
-        return _open_lazy(source, files, name)
-    tiles = tuple(probe(file, source) for file in files)
-    return RasterHeader(name, union(tiles), tiles)
-
-
-def _open_lazy(source: Source, files: Sequence[str], name: str) -> Lazy:
-    if len(files) > 1:
-        raise CatalogError(
-            f"{name} stands for {len(files)} files, and only rasters can be tiles of a mosaic. "
-            "Name one NetCDF or Zarr file, or put {year} in the path."
-        )
-    data = _open_stored(files[0], name)
-    variable = _variable_of(source, data, name)
     try:
-        placed = _placed(data[variable])
-        stored, fill_notes = _without_default_fill(files[0], placed)
-        rules = replace(Rules.of(stored), name=f"{variable} of {name}")
-        grid = Grid.from_xarray(placed)
-    except CubeError as error:
-        raise type(error)(f"{name}: {error}") from None
-    notes = (*fill_notes, *_scaling_notes(rules, source))
-    return Lazy(name, grid, stored, rules.under(source, replaces=False), notes)
+        return reader_of(files[0]).open(source, files, name)
+    except SourceError as error:
+        if ending_of(files[0]):
+            raise
+        raise SourceError(
+            f"{error} Its ending is not one that hmx knows ({', '.join(endings())}), so GDAL was "
+            "tried. Convert the file to one of them, or install a reader of its format."
+        ) from error
 
 
-def _open_stored(file: str, name: str) -> xr.Dataset:
-    """Open a NetCDF or Zarr file: coordinates decoded, variables as they are stored."""
-    how: dict[str, Any] = {}
-    if file.rstrip("/").lower().endswith(".zarr"):
-        how = {"engine": "zarr", "consolidated": False}
-    with reading(name):
-        listed = xr.open_dataset(file, chunks=None, decode_cf=False, **how)
-    raw = dict.fromkeys((n for n in listed.variables if n not in listed.dims), False)
-    how |= {"mask_and_scale": raw, "decode_timedelta": raw}
-    with reading(name), dated(name, file, how):
-        return xr.open_dataset(file, chunks=None, decode_coords="all", **how)
+def _module_of(ending: str) -> str | None:
+    return next((module for module, known in BUILT_IN.items() if ending in known), None)
 
 
-@contextmanager
-def dated(name: str, file: str, how: Mapping[str, Any]) -> Iterator[None]:
-    """Say that it is the time axis, if that is what cannot be decoded in a whole file."""
+@cache
+def _offered() -> dict[str, EntryPoint]:
+    """Read the entry points of installed packages, by ending."""
+    # sorted, so that of two packages with one ending the same one wins on every machine
+    found = sorted(entry_points(group="hmx.readers"), key=_package, reverse=True)
+    return {entry.name.lower(): entry for entry in found}
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value
+
+
+def _load(entry: EntryPoint, ending: str) -> None:
+    """Import the reader of an installed package, which registers it."""
     try:
-        yield
-    except ValueError:
-        raw = xr.open_dataset(file, chunks=None, decode_times=False, **how)
-        for axis, coord in raw.coords.items():
-            units = str(coord.attrs.get("units", ""))
-            if coord.ndim and units.lower().startswith(("year", "month")) and " since " in units:
-                raise SourceError(
-                    f"{name} has its {axis} in {units!r}, which is no unit that can be decoded to "
-                    "dates. In Python: ds = xr.open_dataset(..., decode_times=False). "
-                    f"{undecoded(str(axis), units)} Then ds.to_netcdf(...). Or save one file for "
-                    "each step, and write its year into the path: {year} and years: [...]."
-                ) from None
-        raise
-
-
-def _variable_of(source: Source, data: xr.Dataset, name: str) -> str:
-    """Name the variable that a source means."""
-    variable = source.variable or (str(next(iter(data))) if len(data.data_vars) == 1 else None)
-    if variable is None:
-        raise CatalogError(
-            f"{name} has several variables ({', '.join(sorted(map(str, data.data_vars)))}). "
-            "Say which in the catalog: variable: ..."
+        entry.load()
+    except Exception as error:  # an import runs any code, so it can fail in any way
+        raise BadArgument(
+            f"{ending} files are read by the package {_package(entry)!r} ({entry.value}), which "
+            f"cannot be loaded: {type(error).__name__}: {error}. Repair or uninstall "
+            f"{_package(entry)}."
+        ) from error
+    if ending not in _registered:
+        raise BadArgument(
+            f"{ending} files are read by the package {_package(entry)!r}, and {entry.value} is not "
+            f"registered for them. Write @reader({ending!r}) above the function."
         )
-    if variable not in data.data_vars:
-        raise missing_variable(variable, data.data_vars, where=name)
-    return variable
-
-
-def _placed(data: xr.DataArray) -> xr.DataArray:
-    """Name and orient the axes as inside a cube, without reading pixels."""
-    plane = find_axes(data, ("y", "x")).values()
-    thin = [dim for dim in data.dims if data.sizes[dim] == 1 and dim not in plane]
-    flat = data.squeeze(thin, drop=True)
-    if flat.ndim not in (2, 3):
-        raise CubeError(
-            f"{data.name!r} has dimensions {tuple(data.dims)}, and a source has y, x and at most "
-            "time. Save one level of it: ds.isel(...).to_netcdf(...)."
-        )
-    # coordinates alone, because expand_dims would read the pixels
-    axes = flat.coords.to_dataset()
-    names = find_axes(axes if flat.ndim == 3 else axes.expand_dims({"time": [0]}))
-    flat = flat.rename({o: n for n, o in names.items() if o in flat.dims and o != n})
-    flat = flat.transpose(..., "y", "x")
-    south_up = flat.sizes["y"] > 1 and bool(flat["y"][0] < flat["y"][-1])
-    east_up = flat.sizes["x"] > 1 and bool(flat["x"][0] > flat["x"][-1])
-    flips = {dim: slice(None, None, -1) for dim, flip in (("y", south_up), ("x", east_up)) if flip}
-    return flat.isel(flips)
-
-
-def _without_default_fill(file: str, data: xr.DataArray) -> tuple[xr.DataArray, tuple[str, ...]]:
-    """Keep zeros where 0 is but the fill value that Zarr format 2 has by default."""
-    if not has_default_fill(data, data.attrs):
-        return data, ()
-    with reading(file):
-        written = zarr.open_group(file, mode="r")[str(data.name)].attrs
-    if "_FillValue" in written:
-        return data, ()
-    kept = data.copy(deep=False)
-    kept.attrs = {key: value for key, value in data.attrs.items() if key != "_FillValue"}
-    return kept, (
-        "fill_value 0 of Zarr format 2 is what it has by default, so zeros are kept as values, "
-        "chunks that are not stored among them; if zeros are missing: nodata: 0 in the catalog",
-    )
-
-
-def _scaling_notes(rules: Rules, source: Source) -> tuple[str, ...]:
-    """Say how a packed variable becomes a value."""
-    if (rules.scale, rules.offset) == (1.0, 0.0):
-        return ()
-    own = f"scale_factor {rules.scale:g} and add_offset {rules.offset:g} of the file are applied"
-    if source.scale is None and source.offset is None:
-        return (own,)
-    return (f"{own} first, then scale and offset of the catalog",)

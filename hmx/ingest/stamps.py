@@ -18,24 +18,20 @@ the time of change.
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hmx.files.paths import is_url
+from hmx.ingest.sources import reader_of
 from hmx.redact import identity
 
 Stamp = list[Any]
 
 _SIDECARS = (".aux.xml", ".ovr", ".msk", ".msk.ovr", ".aux")
 _WORLD = (".tfw", ".tifw", ".wld", ".prj", ".TFW", ".aux")
-_BEHIND = re.compile(
-    r"<(?:SourceFilename|SourceDataset)([^>]*)>([^<]*)</(?:SourceFilename|SourceDataset)>"
-)
 _MOST_READ = 2**26  # bytes of a step that are hashed
 _SAMPLES = 16  # of a file that is not hashed as a whole
 
@@ -90,18 +86,13 @@ def _follow(file: str, seen: dict[str, None]) -> None:
     for other in (*(file + end for end in _SIDECARS), *(stem + end for end in _WORLD)):
         if os.path.isfile(other):
             seen[other] = None
-    if file.lower().endswith(".vrt"):
-        for source in _behind(file):
-            _follow(source, seen)
-
-
-def _behind(vrt: str) -> Iterator[str]:
-    """Name the files that a VRT is made of."""
-    text = Path(vrt).read_text(encoding="utf-8", errors="replace")
-    for attributes, name in _BEHIND.findall(text):
-        source = html.unescape(name.strip())
-        relative = re.search(r"relativeToVRT\s*=\s*[\"']1[\"']", attributes)
-        yield os.path.join(os.path.dirname(vrt), source) if relative else source
+    members = reader_of(file).members
+    try:
+        further = [] if members is None else list(members(file))
+    except Exception:  # the file is broken: opening it raises the error that names it
+        further = []
+    for source in further:
+        _follow(source, seen)
 
 
 def _contents(members: Sequence[str], size: int) -> str:

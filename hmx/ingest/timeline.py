@@ -12,12 +12,12 @@ import numpy as np
 import xarray as xr
 
 from hmx.cube.cadence import Cadence
-from hmx.cube.dates import matched
+from hmx.cube.dates import matched, short
 from hmx.errors import CatalogError, NotEnoughData, SourceError
-from hmx.ingest.manifest import find_files, label, labels_on, short, steps_of
+from hmx.ingest.manifest import find_files, label, labels_on, steps_of
+from hmx.ingest.mosaic import require_apart, require_complete
 from hmx.ingest.options import CubeSection, Source
-from hmx.ingest.sources import Lazy, RasterHeader, open_part
-from hmx.ingest.tiling import require_apart, require_complete
+from hmx.ingest.sources import Part, open_part
 
 _TIME = {"standard_name": "time", "axis": "T"}
 
@@ -31,7 +31,7 @@ def time_of(name: str, source: Source) -> xr.DataArray:
         If that source is a single map.
     """
     if source.axis is None:
-        own = own_time(open_step(source, ""))
+        own = open_step(source, "").time
         if own is None:
             raise NotEnoughData(
                 f"{name!r} has no time: {source.path} is a single map, and its steps would be "
@@ -56,14 +56,14 @@ def axis_of(cube: CubeSection) -> xr.DataArray:
     """
     sources, lead = cube.sources, cube.lead
     if cube.target is None and all(source.axis is None for source in sources.values()):
-        timed = (n for n, source in sources.items() if own_time(open_step(source, "")) is not None)
+        timed = (n for n, source in sources.items() if open_step(source, "").time is not None)
         lead = next(timed, "")
         if not lead:
             return xr.DataArray(np.zeros(0, "int64"), dims="time")
     return time_of(lead, sources[lead])
 
 
-def open_step(source: Source, step: int | str) -> RasterHeader | Lazy:
+def open_step(source: Source, step: int | str) -> Part:
     """Open what holds a step, headers only.
 
     Raises
@@ -77,9 +77,9 @@ def open_step(source: Source, step: int | str) -> RasterHeader | Lazy:
     if source.in_bands:
         source = source.model_copy(update={"variable": str(step)})
     part = open_part(source, files, name)
-    if len(files) > 1 and isinstance(part, RasterHeader):
-        require_apart(source, part.tiles, name)
-    if source.axis is not None and own_time(part) is not None:
+    if len(part.tiles) > 1:
+        require_apart(source.path, part.tiles, name)
+    if source.axis is not None and part.time is not None:
         raise CatalogError(
             f"{part.name} holds {part.steps} times, and stands for one: a path with a mark names "
             f"one file per {source.axis}. Give the whole file's path and no {source.axis}s."
@@ -87,7 +87,7 @@ def open_step(source: Source, step: int | str) -> RasterHeader | Lazy:
     return part
 
 
-def open_steps(name: str, source: Source, keys: Sequence[str]) -> tuple[RasterHeader | Lazy, ...]:
+def open_steps(name: str, source: Source, keys: Sequence[str]) -> tuple[Part, ...]:
     """Open what holds some steps; a tile that one lacks and another has is named.
 
     Parameters
@@ -115,12 +115,7 @@ def open_steps(name: str, source: Source, keys: Sequence[str]) -> tuple[RasterHe
     return tuple(parts.values())
 
 
-def own_time(part: RasterHeader | Lazy) -> xr.DataArray | None:
-    """Return the time axis that a file brings, if it does."""
-    return part.time if isinstance(part, Lazy) else None
-
-
-def labels_ahead(name: str, source: Source, done: Lazy | None) -> list[str]:
+def labels_ahead(name: str, source: Source, done: Part | None) -> list[str]:
     """List the steps of a covariate that is known ahead.
 
     Parameters
@@ -140,7 +135,7 @@ def labels_ahead(name: str, source: Source, done: Lazy | None) -> list[str]:
     if source.axis is not None:
         return list(steps_of(source))
     there = done is None or find_files(source.path)
-    time = own_time(open_step(source, "") if there or done is None else done)
+    time = (open_step(source, "") if there or done is None else done).time
     if time is None:
         raise CatalogError(
             f"{name} has future: true, and {source.path} is a single map without time. Give it "

@@ -24,7 +24,7 @@ from hmx.cube.census import Census
 from hmx.cube.cube import CHUNK
 from hmx.cube.grid import Grid
 from hmx.ingest.options import Source
-from hmx.ingest.sources import Part
+from hmx.ingest.sources import Part, Pixels
 from hmx.windows import Span, TileGrid, Window
 
 _ERROR_PX = 1e-3  # at GDAL's 1/8 px the borders of windows show: .1 of white noise
@@ -223,7 +223,7 @@ class Warped:
         return Window(y, x) if len(y) and len(x) else None, 1 - float(inside.mean())
 
 
-def aligned(part: Part, grid: Grid, source: Source) -> Part:
+def aligned(part: Part, grid: Grid, source: Source) -> Pixels:
     """Bring a part to a grid, as its source's ``align`` says; warped on reading.
 
     Parameters
@@ -292,7 +292,7 @@ def _in_memory(block: np.ndarray, at: Affine, crs: pyproj.CRS) -> Iterator[Any]:
             yield dataset
 
 
-def _read_round(part: Part, window: Window, period: int, census: Census | None) -> np.ndarray:
+def _read_round(part: Pixels, window: Window, period: int, census: Census | None) -> np.ndarray:
     """Read columns that may leave the part, going round where it has a period; else NaN."""
     nx = part.grid.shape[1]
     out = np.full((part.steps, *window.shape), np.nan, "float32")

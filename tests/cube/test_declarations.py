@@ -14,8 +14,8 @@ from rasterio.enums import ColorInterp
 import hmx
 from hmx.errors import CatalogError, CubeError
 from hmx.ingest.ingest import ingest
-from hmx.ingest.mosaic import probe
 from hmx.ingest.options import Source
+from hmx.ingest.readers.rasters import probe
 from hmx.ingest.sources import open_part
 from hmx.progress import Progress
 from hmx.windows import Window

@@ -20,8 +20,8 @@ from hmx.cube.geozarr import group_attributes
 from hmx.cube.grid import Grid
 from hmx.engine.region import window_of
 from hmx.errors import BadArgument, CubeError, GridMismatch, MissingCRS
-from hmx.ingest.mosaic import probe
 from hmx.ingest.options import Source
+from hmx.ingest.readers.rasters import probe
 from hmx.ingest.sources import open_part
 from hmx.ingest.warping import aligned
 from hmx.windows import Window
