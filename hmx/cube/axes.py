@@ -29,20 +29,7 @@ _CRS_ATTRIBUTES = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
 def find_axes(
     data: xr.Dataset | xr.DataArray, wanted: Collection[str] = ("time", "y", "x")
 ) -> dict[str, str]:
-    """Find which dims are time, y and x: CF attributes first, then names.
-
-    Parameters
-    ----------
-    data : Dataset or DataArray
-        The user's object.
-    wanted : collection of str
-        Which of the three it must have.
-
-    Returns
-    -------
-    dict
-        ``{"time": ..., "y": ..., "x": ...}`` with the names in ``data``.
-    """
+    """Find which dims are time, y and x: CF attributes first, then names."""
     found = {name: _find_axis(data, name) for name in wanted}
     for name, dim in found.items():
         if dim is None:
@@ -64,15 +51,7 @@ def _find_axis(data: xr.Dataset | xr.DataArray, name: str) -> str | None:
 
 
 def runs_against(data: xr.Dataset, dim: str) -> bool:
-    """Tell whether an axis runs against north-up (``y``) or west to east (``x``).
-
-    Parameters
-    ----------
-    data : Dataset
-        With dims named as inside.
-    dim : str
-        ``y`` or ``x``.
-    """
+    """Tell whether an axis runs against north-up (``y``) or west to east (``x``)."""
     if dim not in data.coords or data.sizes[dim] < 2:
         return False
     first, second = (float(v) for v in data[dim].values[:2])
@@ -80,18 +59,7 @@ def runs_against(data: xr.Dataset, dim: str) -> bool:
 
 
 def north_up(data: xr.Dataset) -> xr.Dataset:
-    """Name rows and columns ``y`` and ``x``, and turn them north-up; lazy.
-
-    Parameters
-    ----------
-    data : Dataset
-        Rasters under any usual names of dims.
-
-    Raises
-    ------
-    CubeError
-        If there are no rows or columns.
-    """
+    """Name rows and columns ``y`` and ``x``, and turn them north-up; lazy."""
     names = find_axes(data, ("y", "x"))
     inner = data.rename({outer: name for name, outer in names.items() if outer != name})
     flips = [dim for dim in ("y", "x") if runs_against(inner, dim)]
@@ -99,12 +67,6 @@ def north_up(data: xr.Dataset) -> xr.Dataset:
 
 
 def crs_as_coordinate(data: xr.Dataset) -> xr.Dataset:
-    """Give back to the coordinates what a plain ``to_zarr`` and ``open_zarr`` took from them.
-
-    Parameters
-    ----------
-    data : Dataset
-        Its CRS may be a scalar variable.
-    """
+    """Give back to the coordinates what a plain ``to_zarr`` and ``open_zarr`` took from them."""
     scalars = {name: v.attrs.keys() for name, v in data.data_vars.items() if v.ndim == 0}
     return data.set_coords([n for n, keys in scalars.items() if keys & _CRS_ATTRIBUTES])

@@ -34,29 +34,16 @@ HISTORY = 5  # steps of a calendar that are seen unless more or fewer are asked 
 
 @dataclass(frozen=True)
 class Bands:
-    """A checked cube of covariates in its one inner form.
+    """A checked cube of covariates in its one inner form."""
 
-    Parameters
-    ----------
-    data : Dataset
-        Lazy; dynamic bands (time, y, x), static ones (y, x).
-    dynamic, static : tuple of str
-        Bands with and without time.
-    outer : OuterForm
-        Names and orientation of the cube outside.
-    climatology : bool
-        Whether the steps are months of every year, or a calendar's. Bands without any time
-        count as one step of every year.
-    timeless : bool
-        Whether no band has time.
-    """
-
-    data: xr.Dataset
-    dynamic: tuple[str, ...]
+    data: xr.Dataset  # lazy; dynamic bands (time, y, x), static ones (y, x)
+    dynamic: tuple[str, ...]  # bands with and without time
     static: tuple[str, ...]
-    outer: OuterForm
+    outer: OuterForm  # names and orientation of the cube outside
+    # whether the steps are months of every year, or a calendar's. Bands without any time count as
+    # one step of every year
     climatology: bool
-    timeless: bool = False
+    timeless: bool = False  # whether no band has time
 
     @cached_property
     def grid(self) -> Grid:
@@ -91,29 +78,12 @@ class Bands:
         return self.data[name]
 
     def restore(self, result: xr.Dataset) -> xr.Dataset:
-        """Give a result the names and orientation of the cube's owner.
-
-        Parameters
-        ----------
-        result : Dataset
-            In the inner form.
-        """
+        """Give a result the names and orientation of the cube's owner."""
         result = flipped(result, self.outer.flips)
         return result.rename({k: v for k, v in self.outer.names.items() if k in result.dims})
 
     def history(self, chosen: int | None = None) -> int:
-        """Say how many steps are seen.
-
-        Parameters
-        ----------
-        chosen : int, optional
-            Default: all of a climatology, up to 5 of a calendar.
-
-        Raises
-        ------
-        NotEnoughData
-            If the cube has fewer than were chosen.
-        """
+        """Say how many steps are seen."""
         have = len(self.labels)
         if chosen is not None and chosen > have:
             raise NotEnoughData(
@@ -123,19 +93,7 @@ class Bands:
         return chosen or (have if self.climatology else min(HISTORY, have))
 
     def step_of(self, when: str | int) -> int:
-        """Find the step that a label of the time axis means.
-
-        Parameters
-        ----------
-        when : str or int
-            A year or an ISO date; what leaves out the month or day means the last
-            step of that period.
-
-        Raises
-        ------
-        BadArgument
-            If no step has this label, or the steps are months of every year.
-        """
+        """Find the step that a label of the time axis means."""
         if self.climatology:
             raise BadArgument(
                 f"time={when!r}, and the cube holds months of every year, so its map has no date. "
@@ -151,20 +109,7 @@ class Bands:
             ) from None
 
     def span(self, when: str | int | None, history: int) -> Span:
-        """Say which steps a map of a date is made from.
-
-        Parameters
-        ----------
-        when : str or int, optional
-            A label as :meth:`step_of` takes it. Default: the last step.
-        history : int
-            Steps that are seen, the last of them that of the date.
-
-        Raises
-        ------
-        NotEnoughData
-            If the cube does not hold them.
-        """
+        """Say which steps a map of a date is made from."""
         last = len(self.labels) - 1 if when is None else self.step_of(when)
         if last + 1 < history:
             raise NotEnoughData(
@@ -179,21 +124,7 @@ class Bands:
         return Span(last + 1 - history, last + 1)
 
     def read(self, window: Window, steps: Span) -> dict[str, np.ndarray]:
-        """Read cleaned arrays of a window, which may leave the cube.
-
-        Parameters
-        ----------
-        window : Window
-            In pixels of the cube; it goes round a globe in x.
-        steps : Span
-            Of the dynamic bands.
-
-        Returns
-        -------
-        dict
-            Dynamic bands (steps, y, x), static ones (y, x), float32; NaN where
-            missing, also beyond the cube's edges.
-        """
+        """Read cleaned arrays of a window, which may leave the cube."""
         (ny, nx), x = self.grid.shape, window.x
         inside = Window(window.y.clip(Span(0, ny)), x if self.grid.wraps else x.clip(Span(0, nx)))
         part = self.data[list(self.variables)].isel(y=inside.y.slice)
@@ -222,23 +153,7 @@ def as_bands(
     dynamic: Sequence[str] | None = None,
     static: Sequence[str] | None = None,
 ) -> Bands:
-    """Bring a user's covariates into the one inner form, lazily.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        Any names and orientation, and any order of time.
-    dynamic, static : sequence of str, optional
-        Bands, or variables that are several. Default: all numeric variables with
-        dims y and x, with time and without.
-
-    Raises
-    ------
-    CubeError
-        If dims cannot be told, time has no labels, or a band has the other role.
-    MissingVariable
-        If bands are not in the cube; all are named.
-    """
+    """Bring a user's covariates into the one inner form, lazily."""
     inner, names, timeless = _inner(obj)
     everything = dynamic is None or static is None
     variables = {
@@ -288,13 +203,7 @@ def _inner(obj: Cubelike) -> tuple[xr.Dataset, dict[str, str], bool]:
 
 
 def _is_timeless(data: xr.Dataset) -> bool:
-    """Tell bands without time from a cube whose axis of time is called by another name.
-
-    Raises
-    ------
-    CubeError
-        If another dim holds dates.
-    """
+    """Tell bands without time from a cube whose axis of time is called by another name."""
     try:
         find_axes(data, ("time",))
     except CubeError:
@@ -311,13 +220,7 @@ def _is_timeless(data: xr.Dataset) -> bool:
 
 
 def _channels(name: str, variable: xr.DataArray, *, strict: bool) -> dict[str, xr.DataArray]:
-    """Split a variable along its further dims; nothing of what is no map.
-
-    Raises
-    ------
-    CubeError
-        If it is a map of something else than numbers, and all bands are meant.
-    """
+    """Split a variable along its further dims; nothing of what is no map."""
     if not {"y", "x"} <= set(variable.dims):
         return {}
     if variable.dtype.kind == "b":

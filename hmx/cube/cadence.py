@@ -36,25 +36,13 @@ _COMPOSITES = (8, 16)  # days: where they start on 1 January, they do so every y
 
 @dataclass(frozen=True)
 class MonthKind:
-    """Where within its month or period each step is stamped.
+    """Where within its month or period each step is stamped."""
 
-    Parameters
-    ----------
-    day : int
-        Of the month, where it is the same; 0: the last one; -1: the middle of a period.
-    clock : int
-        Microseconds since midnight.
-    back, length : int
-        Months from the start of the period to that of the stamp, and of the period.
-    whole : bool
-        Whether the middle is cut to its day.
-    """
-
-    day: int
-    clock: int = 0
-    back: int = 0
+    day: int  # of the month, where it is the same; 0: the last one; -1: the middle of a period
+    clock: int = 0  # microseconds since midnight
+    back: int = 0  # months from the start of the period to that of the stamp, and of the period
     length: int = 1
-    whole: bool = False
+    whole: bool = False  # whether the middle is cut to its day
 
     def at(self, like: Any, month_number: int) -> Any:
         """Stamp a month, in the kind of ``like``."""

@@ -28,30 +28,16 @@ _UNITS = (
 
 @dataclass
 class Census:
-    """Counts of one file, which add up while its windows are read.
+    """Counts of one file, which add up while its windows are read."""
 
-    Parameters
-    ----------
-    name : str
-        File, URL or glob.
-    notes : tuple of str
-        What the user should know of how it is read.
-    pixels : int
-        All that were read, of all steps.
-    taken : dict
-        By rule, in the order in which they apply; a pixel counts for the first.
-    cells, valid : int
-        Pixels of the cube that were made of them, and those that hold data.
-    span, left : tuple of float
-        Smallest and largest value before the valid range applies, and in the cube.
-    """
-
-    name: str = ""
-    notes: tuple[str, ...] = ()
-    pixels: int = 0
+    name: str = ""  # file, URL or glob
+    notes: tuple[str, ...] = ()  # what the user should know of how it is read
+    pixels: int = 0  # all that were read, of all steps
+    # by rule, in the order in which they apply; a pixel counts for the first
     taken: dict[str, int] = field(default_factory=dict)
-    cells: int = 0
+    cells: int = 0  # pixels of the cube that were made of them, and those that hold data
     valid: int = 0
+    # smallest and largest value before the valid range applies, and in the cube
     span: tuple[float, float] = (np.inf, -np.inf)
     left: tuple[float, float] = (np.inf, -np.inf)
 
@@ -103,17 +89,7 @@ class Census:
 
 
 def report(name: str, source: Declared, censuses: Sequence[Census]) -> list[str]:
-    """Describe how a source was read, then warn of what is unlikely to be meant.
-
-    Parameters
-    ----------
-    name : str
-        Of the source in the catalog.
-    source : Declared
-        Its options.
-    censuses : sequence of Census
-        One of each file.
-    """
+    """Describe how a source was read, then warn of what is unlikely to be meant."""
     whole = sum(censuses[1:], censuses[0])
     if not whole.pixels:
         return []

@@ -48,13 +48,7 @@ class DeclaredLattice:
 
 
 def declared_transform(obj: xr.Dataset | xr.DataArray) -> DeclaredLattice | None:
-    """Read the transform that is written beside coordinates, if there is one.
-
-    Raises
-    ------
-    CubeError
-        If it is none, or is rotated.
-    """
+    """Read the transform that is written beside coordinates, if there is one."""
     found = _find_transform(obj)
     if found is None:
         return None
@@ -102,15 +96,7 @@ def _grid_mapping(obj: xr.Dataset | xr.DataArray) -> str | None:
 
 
 def flipped(data: xr.Dataset, dims: Collection[str]) -> xr.Dataset:
-    """Flip dims ``y`` and ``x``, and the transforms that are declared for them; lazy.
-
-    Parameters
-    ----------
-    data : Dataset
-        North-up or not; its GeoTransform agrees with its axes.
-    dims : collection of str
-        ``y``, ``x``, both or neither.
-    """
+    """Flip dims ``y`` and ``x``, and the transforms that are declared for them; lazy."""
     result = data.isel({dim: slice(None, None, -1) for dim in dims})
     for name, coord in data.coords.items():
         if "GeoTransform" not in coord.attrs or not dims:
@@ -128,13 +114,7 @@ def flipped(data: xr.Dataset, dims: Collection[str]) -> xr.Dataset:
 
 
 def read_axis(obj: xr.Dataset | xr.DataArray, dim: str, declared: DeclaredLattice | None) -> Axis:
-    """Read where an axis begins and how it goes on.
-
-    Raises
-    ------
-    CubeError
-        If it has no coordinate, is not evenly spaced, or contradicts the transform.
-    """
+    """Read where an axis begins and how it goes on."""
     if dim not in obj.coords:
         raise CubeError(
             f"dimension {dim!r} has no coordinate, so the cube has no place on the map. "

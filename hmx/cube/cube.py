@@ -46,29 +46,15 @@ class OuterForm:
 
 @dataclass(frozen=True)
 class Cube:
-    """A checked cube in its one inner form.
+    """A checked cube in its one inner form."""
 
-    Parameters
-    ----------
-    data : Dataset
-        Lazy; target and dynamic covariates (time, y, x), static ones (y, x).
-    target : str
-        The variable to predict.
-    dynamic, static : tuple of str
-        Covariates with and without time.
-    outer : OuterForm
-        Names and orientation of the cube outside.
-    whole : Dataset, optional
-        Where the target says how far it is observed: variables with their later
-        steps too, of which ``data`` is the beginning. Covariates that are known
-        ahead are read here.
-    """
-
-    data: xr.Dataset
-    target: str
-    dynamic: tuple[str, ...]
+    data: xr.Dataset  # lazy; target and dynamic covariates (time, y, x), static ones (y, x)
+    target: str  # the variable to predict
+    dynamic: tuple[str, ...]  # covariates with and without time
     static: tuple[str, ...]
-    outer: OuterForm
+    outer: OuterForm  # names and orientation of the cube outside
+    # where the target says how far it is observed: variables with their later steps too, of which
+    # ``data`` is the beginning. Covariates that are known ahead are read here
     whole: xr.Dataset | None = None
 
     @cached_property
@@ -98,19 +84,7 @@ class Cube:
         return self.data[name] if whole is None or name not in whole else whole[name]
 
     def span(self, name: str, times: Span, *, known: Sequence[str] = (), h: int = 0) -> Span:
-        """Say which steps of :meth:`stored` are read where some are asked for.
-
-        Parameters
-        ----------
-        name : str
-            Of a variable with time.
-        times : Span
-            Steps of the target that are asked for.
-        known : sequence of str
-            Covariates that are known ahead: they go on, as far as they are known.
-        h : int
-            Steps that these go on for.
-        """
+        """Say which steps of :meth:`stored` are read where some are asked for."""
         if name not in known:
             return times
         variable = self.stored(name)
@@ -131,18 +105,7 @@ class Cube:
             )
 
     def restore(self, result: xr.Dataset) -> Cubelike:
-        """Give a result the names, orientation and container of its owner.
-
-        Parameters
-        ----------
-        result : Dataset
-            In the inner form.
-
-        Returns
-        -------
-        Dataset or DataArray
-            As the cube came in.
-        """
+        """Give a result the names, orientation and container of its owner."""
         result = flipped(result, self.outer.flips)
         result = result.rename({k: v for k, v in self.outer.names.items() if k in result.dims})
         if not self.outer.dataarray:
@@ -221,26 +184,7 @@ def as_cube(
     dynamic: Sequence[str] | None = None,
     static: Sequence[str] | None = None,
 ) -> Cube:
-    """Bring a user's object into the one inner form, lazily.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        Any names and orientation. Where the target's attribute ``observed_until``
-        names a step, later ones belong to covariates that are known ahead.
-    target : str, optional
-        Default: ``hm``, or the only variable with time; of a DataArray, itself.
-    dynamic, static : sequence of str, optional
-        Covariates. Default: what the catalog that made the cube named; of a
-        DataArray, its numeric (y, x) coordinates.
-
-    Raises
-    ------
-    CubeError
-        If dims cannot be told, or a variable has others.
-    MissingVariable
-        If a name is not in the cube.
-    """
+    """Bring a user's object into the one inner form, lazily."""
     is_array = isinstance(obj, xr.DataArray)
     data = _as_dataset(obj) if isinstance(obj, xr.DataArray) else obj
     names = find_axes(data)

@@ -24,13 +24,7 @@ _WRITTEN = re.compile(
 
 
 def read_date(text: str) -> pd.Timestamp:
-    """Read an ISO text; one with a time zone is brought to UTC.
-
-    Raises
-    ------
-    ValueError
-        If the text is none, or is no day of the calendar.
-    """
+    """Read an ISO text; one with a time zone is brought to UTC."""
     text = text.strip()
     if ordinal := _ORDINAL.fullmatch(text):
         first = pd.Timestamp(f"{ordinal[1]}-01-01")
@@ -45,13 +39,7 @@ def read_date(text: str) -> pd.Timestamp:
 
 
 def first_date(text: str) -> str | None:
-    """Find the first year or ISO date within a text, such as ``HM_1990`` or ``2000_02_01_b1``.
-
-    Returns
-    -------
-    str or None
-        ISO 8601, as far as the text goes: a year, a month or a day.
-    """
+    """Find the first year or ISO date within a text, such as ``HM_1990`` or ``2000_02_01_b1``."""
     found = _WRITTEN.search(text)
     if found is None:
         return None
@@ -62,13 +50,7 @@ def first_date(text: str) -> str | None:
 
 
 def time_label(value: Any) -> str:
-    """Write a value of a time axis as short as it is clear: 1990, 1990-01-31, 1990-01-31T06.
-
-    Parameters
-    ----------
-    value : datetime64, cftime date, integer or float
-        One element of the axis.
-    """
+    """Write a value of a time axis as short as it is clear: 1990, 1990-01-31, 1990-01-31T06."""
     if isinstance(value, np.datetime64):
         text = str(np.datetime_as_string(value))
     elif hasattr(value, "isoformat"):
@@ -88,18 +70,7 @@ def short(key: str) -> str:
 
 
 def matched(wanted: Sequence[str], have: Sequence[str]) -> dict[str, str]:
-    """Match labels of two axes; years of one meet the dates of the other that has one a year.
-
-    Parameters
-    ----------
-    wanted, have : sequence of str
-        ISO dates or whole numbers.
-
-    Returns
-    -------
-    dict
-        Labels of the first to those of the second, as far as they match.
-    """
+    """Match labels of two axes; years of one meet the dates of the other that has one a year."""
     found = {key: key for key in wanted if key in set(have)}
     if found or not wanted or not have or _are_years(wanted) == _are_years(have):
         return found

@@ -51,40 +51,14 @@ _NO_NUMBER = {"nan", "none", "null"}
 
 
 def has_default_fill(variable: xr.DataArray, place: Mapping[Any, Any]) -> bool:
-    """Return True if 0 is missing because Zarr format 2 fills with it by default.
-
-    Parameters
-    ----------
-    variable : DataArray
-        As xarray opened it.
-    place : mapping
-        Its attributes if it is as stored, its encoding if it is decoded.
-    """
+    """Return True if 0 is missing because Zarr format 2 fills with it by default."""
     stored = variable.encoding
     format_2 = "compressors" in stored and "serializer" not in stored
     return format_2 and bool(np.all(np.equal(place.get("_FillValue", 1), 0)))
 
 
 def numbers_of(name: str, attribute: str, value: Any) -> np.ndarray:
-    """Read an attribute that is a number, a list, an array or a text of them.
-
-    Parameters
-    ----------
-    name, attribute : str
-        Of the variable and of the attribute, for messages.
-    value : number, str, bytes, or sequence of them
-        ``"0, 1"``, ``"[0 1]"``, ``b"-9999"``, ``[-9999, -8888]``.
-
-    Returns
-    -------
-    ndarray
-        Of one dimension; whole numbers are integers.
-
-    Raises
-    ------
-    CubeError
-        If it holds anything else.
-    """
+    """Read an attribute that is a number, a list, an array or a text of them."""
     if value is None:
         return np.array([])
     if isinstance(value, bytes):

@@ -33,20 +33,7 @@ def is_shapes(given: Any) -> bool:
 
 
 def layer_of(given: Any, what: str) -> dict[str, Any]:
-    """Read shapes as a GeoJSON object, whose ``crs`` member names theirs if it is not lon/lat.
-
-    Parameters
-    ----------
-    given : mapping, text, path, GeoDataFrame or geometry
-        Anything that :func:`is_shapes`.
-    what : str
-        What messages call it.
-
-    Raises
-    ------
-    BadArgument, SourceError
-        If it cannot be read, or a GeoDataFrame has no CRS.
-    """
+    """Read shapes as a GeoJSON object, whose ``crs`` member names theirs if it is not lon/lat."""
     if isinstance(given, str | Path):
         given = _parsed(str(given), what)
     if hasattr(given, "to_crs") and hasattr(given, "__geo_interface__"):
@@ -85,13 +72,7 @@ def _parsed(text: str, what: str) -> Any:
 
 
 def crs_of(layer: Mapping[str, Any], what: str) -> pyproj.CRS:
-    """Return the CRS that the coordinates of a GeoJSON object are in.
-
-    Raises
-    ------
-    BadArgument
-        If its ``crs`` member names none, or coordinates without one cannot be degrees.
-    """
+    """Return the CRS that the coordinates of a GeoJSON object are in."""
     member = layer.get("crs")
     if member is None:
         west, south, east, north = bounds_of(layer, what)
@@ -116,13 +97,7 @@ def crs_of(layer: Mapping[str, Any], what: str) -> pyproj.CRS:
 
 
 def bounds_of(layer: Mapping[str, Any], what: str) -> Box:
-    """Return west, south, east and north of all coordinates, in their own CRS.
-
-    Raises
-    ------
-    BadArgument
-        If there are none.
-    """
+    """Return west, south, east and north of all coordinates, in their own CRS."""
     points = np.array(list(_points(layer)), dtype="float64").reshape(-1, 2)
     points = points[np.isfinite(points).all(axis=1)]
     if not len(points):

@@ -26,16 +26,7 @@ _CODECS = {"compressor", "compressors", "filters", "serializer", "object_codec",
 
 
 def group_attributes(grid: Grid, data: xr.Dataset | None = None) -> dict[str, Any]:
-    """Describe a grid by the GeoZarr ``proj:`` and ``spatial:`` conventions.
-
-    Parameters
-    ----------
-    grid : Grid
-        Of all variables in the group.
-    data : Dataset, optional
-        As it is stored, if its axes have other names than ``y`` and ``x`` or run
-        another way; its GeoTransform agrees with them.
-    """
+    """Describe a grid by the GeoZarr ``proj:`` and ``spatial:`` conventions."""
     names, at = {"y": "y", "x": "x"}, grid.transform
     if data is not None:
         names, declared = find_axes(data, ("y", "x")), declared_transform(data)
@@ -52,22 +43,10 @@ def group_attributes(grid: Grid, data: xr.Dataset | None = None) -> dict[str, An
 
 
 def without_location(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return attributes without those that a crop would make wrong.
-
-    Parameters
-    ----------
-    attrs : mapping
-        Of a group or an array.
-    """
+    """Return attributes without those that a crop would make wrong."""
     return {key: value for key, value in attrs.items() if not str(key).startswith(_STALE)}
 
 
 def portable(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return an encoding without codecs, which another format or version does not have.
-
-    Parameters
-    ----------
-    encoding : mapping
-        Of a variable that was opened.
-    """
+    """Return an encoding without codecs, which another format or version does not have."""
     return {key: value for key, value in encoding.items() if key not in _CODECS}

@@ -174,18 +174,7 @@ class Grid:
 
 
 def read_crs(obj: xr.Dataset | xr.DataArray) -> pyproj.CRS:
-    """Find the CRS of an xarray object.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        Written by rioxarray, GDAL, CF or GeoZarr conventions.
-
-    Raises
-    ------
-    MissingCRS
-        If none is written; the message says how to write one.
-    """
+    """Find the CRS of an xarray object."""
     import rioxarray  # noqa: F401  (registers .rio)
 
     crs = obj.rio.crs or obj.attrs.get("proj:code") or obj.attrs.get("proj:wkt2")
@@ -204,15 +193,7 @@ def crs_name(crs: pyproj.CRS) -> str:
 
 
 def require_degrees(grid: Grid, name: str) -> None:
-    """Raise :class:`CubeError` where degrees are none, by more than a pixel.
-
-    Parameters
-    ----------
-    grid : Grid
-        Of any orientation.
-    name : str
-        What messages call it.
-    """
+    """Raise :class:`CubeError` where degrees are none, by more than a pixel."""
     if not grid.crs.is_geographic:
         return
     dx, dy = grid.resolution

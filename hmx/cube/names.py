@@ -20,13 +20,7 @@ _LONGEST_ARRAY = 200  # bytes
 
 
 def storable(name: str) -> str | None:
-    """Say what hinders a name from being that of an array in a store; ``None``: nothing.
-
-    Parameters
-    ----------
-    name : str
-        Of a variable.
-    """
+    """Say what hinders a name from being that of an array in a store; ``None``: nothing."""
     if not name or name in (".", "..") or name.startswith("__"):
         return "is empty, dots or begins with __, which stores keep for themselves"
     if "/" in name:
@@ -47,13 +41,7 @@ def require_storable(names: Iterable[object]) -> None:
 
 
 def file_stem(name: str) -> str:
-    """Make a name safe as that of a file: nothing is lost but what no system takes.
-
-    Parameters
-    ----------
-    name : str
-        Of a variable, and of its step.
-    """
+    """Make a name safe as that of a file: nothing is lost but what no system takes."""
     plain = _UNSAFE.sub("_", unicodedata.normalize("NFC", name)).rstrip(". ")
     plain = f"_{plain.lstrip('.')}" if plain.startswith(".") else plain
     if len(plain.encode()) <= _LONGEST:
@@ -63,13 +51,7 @@ def file_stem(name: str) -> str:
 
 
 def file_stems(names: Iterable[str]) -> list[str]:
-    """Make names safe as those of files, and keep them apart, also where case is none.
-
-    Parameters
-    ----------
-    names : iterable of str
-        All that go into one folder.
-    """
+    """Make names safe as those of files, and keep them apart, also where case is none."""
     whole = list(names)
     stems = [file_stem(name) for name in whole]
     folded = [stem.casefold() for stem in stems]

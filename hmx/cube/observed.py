@@ -22,28 +22,7 @@ KNOWN_UNTIL = "known_until"
 
 
 def steps_until(variable: xr.DataArray, mark: str, time: xr.DataArray) -> int:
-    """Count the steps up to the one that an attribute of a variable names.
-
-    Parameters
-    ----------
-    variable : DataArray
-        With or without the attribute.
-    mark : str
-        ``observed_until`` or ``known_until``.
-    time : DataArray, shape (t,)
-        The axis.
-
-    Returns
-    -------
-    int
-        All of them without the attribute, and where it names a later time: an
-        axis that was cut short holds nothing beyond it.
-
-    Raises
-    ------
-    CubeError
-        If the attribute names a time between or before the steps, or none at all.
-    """
+    """Count the steps up to the one that an attribute of a variable names."""
     until = variable.attrs.get(mark)
     if until is None or _is_after(until, time.values[-1]):
         return int(time.size)
@@ -59,15 +38,7 @@ def steps_until(variable: xr.DataArray, mark: str, time: xr.DataArray) -> int:
 
 
 def require_observed(data: xr.Dataset, target: str) -> None:
-    """Raise :class:`CubeError` if the target has lost what says how far it is observed.
-
-    Parameters
-    ----------
-    data : Dataset
-        With dim ``time``; the target lacks ``observed_until``.
-    target : str
-        Its maps may end before the axis does, if a covariate is known ahead.
-    """
+    """Raise :class:`CubeError` if the target has lost what says how far it is observed."""
     said = [str(name) for name, variable in data.data_vars.items() if KNOWN_UNTIL in variable.attrs]
     if said:
         last = time_label(data["time"].values[-1])

@@ -31,23 +31,7 @@ def read(
     known: Sequence[str] = (),
     h: int = 0,
 ) -> Arrays:
-    """Read cleaned arrays of a window.
-
-    Parameters
-    ----------
-    cube : Cube
-        Read lazily: only the window's pixels.
-    window : Window
-        In pixels of the cube.
-    times : Span
-        Steps of the target and the dynamic covariates.
-    rules : mapping
-        Which numbers are data, from :attr:`Cube.rules`.
-    known : sequence of str
-        Covariates that are known ahead: they go on after ``times``.
-    h : int
-        For so many steps, or for as many as are known.
-    """
+    """Read cleaned arrays of a window."""
     raw = read_raw(cube, window, times, known=known, h=h)
     return {name: rules[name].clean(values) for name, values in raw.items()}
 
@@ -55,21 +39,7 @@ def read(
 def read_raw(
     cube: Cube, window: Window, times: Span, *, known: Sequence[str] = (), h: int = 0
 ) -> Arrays:
-    """Read the arrays of a window as they are stored, in the order of ``cube.variables``.
-
-    Parameters
-    ----------
-    cube : Cube
-        Read lazily: only the window's pixels.
-    window : Window
-        In pixels of the cube.
-    times : Span
-        Steps of the target and the dynamic covariates.
-    known : sequence of str
-        Covariates that are known ahead: they go on after ``times``.
-    h : int
-        For so many steps, or for as many as are known.
-    """
+    """Read the arrays of a window as they are stored, in the order of ``cube.variables``."""
     arrays = {}
     for name in cube.variables:
         variable = cube.stored(name)

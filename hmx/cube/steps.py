@@ -30,12 +30,6 @@ _NEAR = 3  # steps named in an error
 class LearnUntil:
     """The last step whose target may be seen; later ones are held out.
 
-    Parameters
-    ----------
-    until : int, str or date, optional
-        A label of the time axis, as :func:`until_index` takes it; ``None`` holds
-        nothing out.
-
     Examples
     --------
     >>> import xarray as xr
@@ -44,23 +38,11 @@ class LearnUntil:
     (Span(start=0, stop=3), Span(start=3, stop=4))
     """
 
+    # A label of the time axis, as :func:`until_index` takes it; ``None`` holds nothing out
     until: Label | None = None
 
     def seen(self, time: xr.DataArray | np.ndarray, *, history: int = 1) -> Span:
-        """Return the steps that may be learned from.
-
-        Parameters
-        ----------
-        time : DataArray or ndarray, shape (t,)
-            Time axis of the cube.
-        history : int
-            Steps that a first origin needs; one target more must be left.
-
-        Raises
-        ------
-        BadArgument, NotEnoughData
-            As :func:`until_index`.
-        """
+        """Return the steps that may be learned from."""
         if self.until is None:
             return Span(0, len(time))
         return Span(0, until_index(time, self.until, history=history) + 1)
@@ -71,31 +53,7 @@ class LearnUntil:
 
 
 def until_index(time: xr.DataArray | np.ndarray, until: Label, *, history: int = 1) -> int:
-    """Find the last step that a label allows to be learned from.
-
-    Parameters
-    ----------
-    time : DataArray or ndarray, shape (t,)
-        Ascending; datetime64, cftime or integer.
-    until : int, str or date
-        A year, an ISO text or a date of any kind. What leaves out the month, the
-        day or the time means the whole period: its last step is found. On an
-        axis of integer years a date stands for its year.
-    history : int
-        Steps that a first origin needs; at least one target must follow them.
-
-    Returns
-    -------
-    int
-        Index of the step; targets after it are held out.
-
-    Raises
-    ------
-    BadArgument
-        If no step has this label, or it is no label at all.
-    NotEnoughData
-        If fewer than ``history + 1`` steps are left to learn from.
-    """
+    """Find the last step that a label allows to be learned from."""
     values = np.asarray(time)
     labels, found, earlier = _match(values, until)
     if not found.size:

@@ -74,13 +74,7 @@ def require_ours(path: Path) -> dict[str, Any]:
 
 
 def claim(folder: Path) -> None:
-    """Make a private folder, or make one that is there empty.
-
-    Raises
-    ------
-    OutputExists
-        If something else has its name.
-    """
+    """Make a private folder, or make one that is there empty."""
     if os.path.lexists(folder):
         discard(folder)
     folder.mkdir(parents=True)
@@ -100,13 +94,7 @@ def is_private(folder: Path) -> bool:
 
 
 def discard(folder: Path) -> None:
-    """Remove a private folder, its mark last.
-
-    Raises
-    ------
-    OutputExists
-        If it is not one.
-    """
+    """Remove a private folder, its mark last."""
     if not is_private(folder):
         raise OutputExists(
             f"{folder} holds something that hmx did not write, and hmx needs the name for its "
@@ -124,11 +112,6 @@ def swap(path: str | Path) -> Iterator[Path]:
 
     The caller has the lock of ``path``, and knows that what is there may be replaced.
     What fails leaves nothing.
-
-    Yields
-    ------
-    Path
-        Of a file or folder that is not there yet.
     """
     place, desk = followed(path), hidden_sibling(Path(path), "draft")
     recover(place)

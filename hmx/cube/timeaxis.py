@@ -14,20 +14,7 @@ from hmx.errors import IrregularTime
 
 
 def months_of_year(time: xr.DataArray, name: str | None = None) -> bool:
-    """Return True for an axis of months of every year, which its name or attributes say.
-
-    Parameters
-    ----------
-    time : DataArray
-        The axis.
-    name : str, optional
-        What its owner calls it. Default: its own name.
-
-    Raises
-    ------
-    IrregularTime
-        If it runs from 1 to 12 and nothing says whether these are months.
-    """
+    """Return True for an axis of months of every year, which its name or attributes say."""
     values = time.values
     if values.dtype.kind not in "iu" or not ((values >= 1) & (values <= 12)).all():
         return False

@@ -41,45 +41,23 @@ _ROUNDED_HUGE = 0.01  # -3.4e38 is how a GIS prints -3.4028235e38
 
 @dataclass(frozen=True)
 class Rules:
-    """Which stored numbers are data, and what they are worth.
+    """Which stored numbers are data, and what they are worth."""
 
-    Parameters
-    ----------
-    valid_range : tuple of float, optional
-        Smallest and largest valid value, after ``scale`` and ``offset``.
-    nodata : tuple of float
-        Stored numbers that the file or array declares missing.
-    typed : tuple of float
-        Stored numbers that the catalog declares missing.
-    scale, offset : float
-        Value = stored number x scale + offset.
-    slack : float
-        How far beyond the range a value is still valid: half a step of packed integers,
-        because a limit that is unpacked in float32 may miss itself.
-    unsigned : bool
-        Whether signed integers stand for unsigned ones of their width.
-    name : str
-        Of the variable or file, for messages.
-    """
-
+    # smallest and largest valid value, after ``scale`` and ``offset``
     valid_range: tuple[float, float] | None = None
-    nodata: tuple[float, ...] = ()
-    typed: tuple[float, ...] = ()
-    scale: float = 1.0
+    nodata: tuple[float, ...] = ()  # stored numbers that the file or array declares missing
+    typed: tuple[float, ...] = ()  # stored numbers that the catalog declares missing
+    scale: float = 1.0  # value = stored number x scale + offset
     offset: float = 0.0
+    # how far beyond the range a value is still valid: half a step of packed integers, because a
+    # limit that is unpacked in float32 may miss itself
     slack: float = 0.0
-    unsigned: bool = False
-    name: str = field(default="", compare=False)
+    unsigned: bool = False  # whether signed integers stand for unsigned ones of their width
+    name: str = field(default="", compare=False)  # of the variable or file, for messages
 
     @classmethod
     def of(cls, variable: xr.DataArray) -> Rules:
-        """Read the rules of an array from its attributes and its encoding.
-
-        Raises
-        ------
-        CubeError
-            If it holds no real numbers, or an attribute cannot be read.
-        """
+        """Read the rules of an array from its attributes and its encoding."""
         name, attrs, dtype = str(variable.name), variable.attrs, variable.dtype
         if dtype.kind not in "iufb":
             raise CubeError(
@@ -107,15 +85,7 @@ class Rules:
         return cls(limits, nodata, (), scale, offset, slack, unsigned and not decoded, name)
 
     def under(self, source: Declared, *, replaces: bool) -> Rules:
-        """Return the rules of a file where the catalog has its say.
-
-        Parameters
-        ----------
-        source : Declared
-            Of the catalog.
-        replaces : bool
-            Whether its scale and offset stand instead of the file's, or follow them.
-        """
+        """Return the rules of a file where the catalog has its say."""
         rules = self
         if source.scale is not None or source.offset is not None:
             scale, offset = _default(source.scale, 1.0), _default(source.offset, 0.0)
@@ -143,24 +113,7 @@ class Rules:
         masked: np.ndarray | None = None,
         census: Census | None = None,
     ) -> np.ndarray:
-        """Return values as floats with NaN for everything that is not data.
-
-        Parameters
-        ----------
-        values : ndarray
-            As stored.
-        dtype : str
-            Of what is returned.
-        masked : ndarray of bool, optional
-            Pixels that a mask or an alpha band takes away.
-        census : Census, optional
-            Counts what each rule takes.
-
-        Raises
-        ------
-        CubeError
-            If a number that is left is beyond any quantity.
-        """
+        """Return values as floats with NaN for everything that is not data."""
         raw = np.asarray(values)
         if self.unsigned and raw.dtype.kind == "i":
             raw = raw.view(f"u{raw.dtype.itemsize}")
@@ -242,13 +195,7 @@ def _equals(raw: np.ndarray, value: float) -> np.ndarray:
 
 
 def cleaned(variable: xr.DataArray) -> xr.DataArray:
-    """Return an array unpacked, float32, NaN where it holds no data; lazy.
-
-    Parameters
-    ----------
-    variable : DataArray
-        With whatever declarations.
-    """
+    """Return an array unpacked, float32, NaN where it holds no data; lazy."""
     rules = Rules.of(variable)
     if rules == Rules() and variable.dtype.kind == "f":
         return variable.astype("float32")

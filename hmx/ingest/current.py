@@ -11,13 +11,7 @@ from hmx.ingest.options import CubeCatalog
 
 
 def is_current(catalog: CubeCatalog) -> bool:
-    """Tell whether the cube is complete, not seen to be damaged and made of the catalog's files.
-
-    Parameters
-    ----------
-    catalog : CubeCatalog
-        Its sources are stamped, not opened, but for files whose bands are steps.
-    """
+    """Tell whether the cube is complete, not seen to be damaged and made of the catalog's files."""
     if damage_of(catalog.cube.path) is not None:
         return False
     known = known_of(catalog, attributes(catalog.cube.path))
@@ -25,15 +19,7 @@ def is_current(catalog: CubeCatalog) -> bool:
 
 
 def known_of(catalog: CubeCatalog, attrs: dict[str, Any]) -> SourceManifest:
-    """Return the recipe of the cube that is there, by the rules of today; empty without one.
-
-    Parameters
-    ----------
-    catalog : CubeCatalog
-        Names the sources.
-    attrs : dict
-        Of the cube.
-    """
+    """Return the recipe of the cube that is there, by the rules of today; empty without one."""
     return settled(catalog, finished_manifest(attrs))
 
 

@@ -35,16 +35,7 @@ _FORMAT = 2  # raise it when the same rasters would give another store
 
 
 def recipe_of(catalog: CubeCatalog, known: SourceManifest) -> SourceManifest:
-    """Write the recipe of a catalog's cube from the files as they are now.
-
-    Parameters
-    ----------
-    catalog : CubeCatalog
-        Names the sources.
-    known : dict
-        SourceManifest of the cube that is there, or empty: a file that is gone counts
-        as it was when it went into that cube.
-    """
+    """Write the recipe of a catalog's cube from the files as they are now."""
     cube = catalog.cube
     lead = cube.sources[cube.lead]
     before = known.get("sources", {})
@@ -91,13 +82,6 @@ def settled(catalog: CubeCatalog, known: SourceManifest) -> SourceManifest:
 
     Where they are all there the cube is built anew, by the rules of today. Where one is
     missing that cannot be: the cube is all there is, and it is kept.
-
-    Parameters
-    ----------
-    catalog : CubeCatalog
-        Names the sources.
-    known : dict
-        SourceManifest of the cube that is there, or empty.
     """
     if known.get("format", _FORMAT) == _FORMAT or not rasters_gone(catalog, known):
         return known
@@ -141,41 +125,14 @@ def _ahead(source: Source, wanted: set[str] | None) -> set[str]:
 
 
 def labels_on(time: xr.DataArray, have: Sequence[str]) -> list[str]:
-    """Continue the labels of a time axis in its cadence, as far as others go.
-
-    Parameters
-    ----------
-    time : DataArray
-        The axis.
-    have : sequence of str
-        Labels of other steps, ascending.
-    """
+    """Continue the labels of a time axis in its cadence, as far as others go."""
     later = [key for key in have if key > label(time.values[-1])]
     ahead = map(label, Cadence.infer(time).extend(time, len(later)))
     return [key for key in ahead if later and key <= later[-1]]
 
 
 def steps_of(source: Source) -> dict[str, int | str]:
-    """Map labels of time, ascending, to what the path says of them.
-
-    Parameters
-    ----------
-    source : Source
-        Without a mark in its path it has one step, labelled ``""``.
-
-    Returns
-    -------
-    dict
-        ISO dates or month numbers, to years, months or texts; where bands are steps, to
-        the numbers of the bands, and nothing if the file that says so is gone.
-
-    Raises
-    ------
-    CatalogError
-        If two steps are one date, or bands and steps are not one each.
-    SourceError
-        If the file that says what its bands are cannot be read.
-    """
+    """Map labels of time, ascending, to what the path says of them."""
     if source.axis is None:
         return {"": ""}
     given: dict[Any, Any] = {step: step for step in source.steps()}
@@ -248,19 +205,7 @@ def label(value: Any) -> str:
 
 
 def kept_steps(old: SourceManifest, new: SourceManifest) -> int:
-    """Count the steps that a new cube can take from the old one.
-
-    Parameters
-    ----------
-    old, new : dict
-        Recipes; ``old`` may be empty.
-
-    Returns
-    -------
-    int
-        0 unless all that changed are steps added at the end, of the target or of what
-        is known ahead, or what is said to be known ahead.
-    """
+    """Count the steps that a new cube can take from the old one."""
     if not old or any(old.get(k) != new.get(k) for k in ("format", "target", "lead")):
         return 0
     before, after = old["sources"], new["sources"]

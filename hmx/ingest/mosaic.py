@@ -75,22 +75,7 @@ class _Rect:
 
 
 def require_apart(path: str, tiles: Sequence[MosaicTile], pattern: str) -> None:
-    """Refuse tiles that are several files for one place, or differ where they meet.
-
-    Parameters
-    ----------
-    source : Source
-        Has the path as the catalog writes it.
-    tiles : sequence of MosaicTile
-        What the pattern of one step found.
-    pattern : str
-        How the message calls it.
-
-    Raises
-    ------
-    SourceError
-        Naming the files.
-    """
+    """Refuse tiles that are several files for one place, or differ where they meet."""
     lattice = tiles[0].grid
     rects = [_Rect.of(tile.grid, lattice) for tile in tiles]
     rims, stacked = [], set()
@@ -162,20 +147,7 @@ def _moved(window: Window, rows: int, columns: int) -> Window:
 
 
 def require_complete(name: str, parts: Mapping[str, Part]) -> None:
-    """Refuse a step that lacks a tile which another step has.
-
-    Parameters
-    ----------
-    name : str
-        Of the variable.
-    parts : mapping
-        What was opened, by label of time.
-
-    Raises
-    ------
-    SourceError
-        Naming the step, the place and the file of the other step.
-    """
+    """Refuse a step that lacks a tile which another step has."""
     rasters = {key: p for key, p in parts.items() if p.tiles}
     if not rasters or max(len(part.tiles) for part in rasters.values()) < 2:
         return
@@ -198,13 +170,7 @@ def require_complete(name: str, parts: Mapping[str, Part]) -> None:
 
 
 def union(tiles: Sequence[MosaicTile]) -> Grid:
-    """Find the grid that covers all tiles.
-
-    Raises
-    ------
-    GridMismatch
-        If a tile is off the pixel lattice of the first.
-    """
+    """Find the grid that covers all tiles."""
     first = tiles[0].grid
     corners = [(_offset(tile, tiles[0]), tile.grid.shape) for tile in tiles]
     row, col = (min(at[i] for at, _ in corners) for i in (0, 1))

@@ -125,7 +125,7 @@ Opener = Callable[[SourceOptions, Sequence[str], str], Part]
 
 
 @dataclass(frozen=True)
-class Reader:
+class FormatReader:
     """A reader of the registry.
 
     Parameters
@@ -144,7 +144,7 @@ class Reader:
     members: Callable[[str], Iterable[str]] | None = None
 
 
-_registered: dict[str, Reader] = {}
+_registered: dict[str, FormatReader] = {}
 
 
 def reader(
@@ -159,7 +159,7 @@ def reader(
     *endings : str
         With their dot, such as ``".h5"``; upper and lower case are the same.
     bands, members : callable, optional
-        As of :class:`Reader`.
+        As of :class:`FormatReader`.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def reader(
                 )
             if owner is None and not ending.startswith("."):
                 raise BadArgument(f"@reader({ending!r}): an ending has a dot. Write '.{ending}'.")
-            _registered[ending] = Reader(opener, bands, members)
+            _registered[ending] = FormatReader(opener, bands, members)
         return opener
 
     return register
@@ -197,7 +197,7 @@ def endings() -> tuple[str, ...]:
     return tuple(sorted({*built_in, *_registered, *_offered()} - {""}))
 
 
-def reader_of(path: str) -> Reader:
+def reader_of(path: str) -> FormatReader:
     """Find the reader of a file by its ending; GDAL reads the endings that nobody claims.
 
     Raises

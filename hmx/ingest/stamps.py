@@ -37,20 +37,7 @@ _SAMPLES = 16  # of a file that is not hashed as a whole
 
 
 def stamp(file: str, known: Sequence[Any] = ()) -> Stamp:
-    """Identify a file and all that belongs to it; a URL by itself.
-
-    Parameters
-    ----------
-    file : str
-        Path of a file or of a Zarr store, or a URL.
-    known : sequence, optional
-        An earlier stamp, which is returned if the file is as it was.
-
-    Returns
-    -------
-    list
-        Name, size (bytes), time of change (ns), contents and state.
-    """
+    """Identify a file and all that belongs to it; a URL by itself."""
     if is_url(file):
         return [identity(file)]
     members = _members(file)

@@ -23,13 +23,7 @@ _TIME = {"standard_name": "time", "axis": "T"}
 
 
 def time_of(name: str, source: Source) -> xr.DataArray:
-    """Lay out the time axis of a cube, that of its target or first source with time.
-
-    Raises
-    ------
-    NotEnoughData
-        If that source is a single map.
-    """
+    """Lay out the time axis of a cube, that of its target or first source with time."""
     if source.axis is None:
         own = open_step(source, "").time
         if own is None:
@@ -47,13 +41,7 @@ def time_of(name: str, source: Source) -> xr.DataArray:
 
 
 def axis_of(cube: CubeSection) -> xr.DataArray:
-    """Lay out the time axis of a cube; of covariates none of which has time, it is empty.
-
-    Raises
-    ------
-    NotEnoughData
-        If the target is a single map.
-    """
+    """Lay out the time axis of a cube; of covariates none of which has time, it is empty."""
     sources, lead = cube.sources, cube.lead
     if cube.target is None and all(source.axis is None for source in sources.values()):
         timed = (n for n, source in sources.items() if open_step(source, "").time is not None)
@@ -64,13 +52,7 @@ def axis_of(cube: CubeSection) -> xr.DataArray:
 
 
 def open_step(source: Source, step: int | str) -> Part:
-    """Open what holds a step, headers only.
-
-    Raises
-    ------
-    CatalogError
-        If one file of many has a time axis of its own.
-    """
+    """Open what holds a step, headers only."""
     path = source.path_of(step)
     files = find_files(path)
     name = files[0] if len(files) == 1 else path
@@ -88,22 +70,7 @@ def open_step(source: Source, step: int | str) -> Part:
 
 
 def open_steps(name: str, source: Source, keys: Sequence[str]) -> tuple[Part, ...]:
-    """Open what holds some steps; a tile that one lacks and another has is named.
-
-    Parameters
-    ----------
-    name : str
-        Of the variable.
-    source : Source
-        Has an axis.
-    keys : sequence of str
-        Labels of the target's axis.
-
-    Raises
-    ------
-    SourceError
-        If a step or a tile is missing.
-    """
+    """Open what holds some steps; a tile that one lacks and another has is named."""
     steps = steps_of(source)
     found = require_steps(name, keys, have=list(steps))
     parts = {found[key]: open_step(source, steps[found[key]]) for key in keys}
@@ -116,22 +83,7 @@ def open_steps(name: str, source: Source, keys: Sequence[str]) -> tuple[Part, ..
 
 
 def labels_ahead(name: str, source: Source, done: Part | None) -> list[str]:
-    """List the steps of a covariate that is known ahead.
-
-    Parameters
-    ----------
-    name : str
-        Of the covariate.
-    source : Source
-        Its file may be gone, if its steps are in the old cube.
-    done : Lazy, optional
-        These steps.
-
-    Raises
-    ------
-    CatalogError
-        If it has no time.
-    """
+    """List the steps of a covariate that is known ahead."""
     if source.axis is not None:
         return list(steps_of(source))
     there = done is None or find_files(source.path)
@@ -161,22 +113,7 @@ def extended(time: xr.DataArray, steps: int) -> xr.DataArray:
 
 
 def later_steps(name: str, have: Sequence[str], time: xr.DataArray) -> int:
-    """Count the steps that a covariate known ahead has after the target's last one.
-
-    Parameters
-    ----------
-    name : str
-        Of the covariate.
-    have : sequence of str
-        Labels of its steps, ascending.
-    time : DataArray
-        The target's axis, whose cadence goes on.
-
-    Raises
-    ------
-    SourceError
-        If a step is missing before its last one.
-    """
+    """Count the steps that a covariate known ahead has after the target's last one."""
     wanted = labels_on(time, have)
     gone = [short(key) for key in wanted if key not in have]
     if gone:

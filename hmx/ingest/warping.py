@@ -36,21 +36,11 @@ _KERNEL_PX = 3  # of the source, and of the target where the source is finer
 
 @dataclass(frozen=True)
 class Turned:
-    """A part whose longitudes are counted from elsewhere; pixels stay as they are.
+    """A part whose longitudes are counted from elsewhere; pixels stay as they are."""
 
-    Parameters
-    ----------
-    part : Part
-        As opened.
-    grid : Grid
-        Of the same pixels, in the target's longitudes.
-    columns : int
-        Column of the part that is the first here.
-    """
-
-    part: Part
-    grid: Grid
-    columns: int
+    part: Part  # as opened
+    grid: Grid  # of the same pixels, in the target's longitudes
+    columns: int  # column of the part that is the first here
 
     @property
     def name(self) -> str:
@@ -78,21 +68,11 @@ class Turned:
 
 @dataclass(frozen=True)
 class Warped:
-    """A part as it is on another grid.
+    """A part as it is on another grid."""
 
-    Parameters
-    ----------
-    part : Part
-        As opened.
-    grid : Grid
-        The cube's.
-    align : {"average", "bilinear", "nearest"}
-        Resampling.
-    """
-
-    part: Part
-    grid: Grid
-    align: str
+    part: Part  # as opened
+    grid: Grid  # the cube's
+    align: str  # resampling
 
     @property
     def name(self) -> str:
@@ -224,22 +204,7 @@ class Warped:
 
 
 def aligned(part: Part, grid: Grid, source: Source) -> Pixels:
-    """Bring a part to a grid, as its source's ``align`` says; warped on reading.
-
-    Parameters
-    ----------
-    part : Part
-        As opened.
-    grid : Grid
-        The cube's.
-    source : Source
-        Names the resampling.
-
-    Raises
-    ------
-    GridMismatch
-        If the grids differ and the source does not say how to align.
-    """
+    """Bring a part to a grid, as its source's ``align`` says; warped on reading."""
     if grid.difference(part.grid) is None:
         return part
     columns = _turn(part.grid, grid)

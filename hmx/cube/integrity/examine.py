@@ -43,43 +43,21 @@ _AT_ONCE = 8  # files that are read at the same time
 
 @dataclass(frozen=True)
 class Fault:
-    """One file that is not as it was sealed.
+    """One file that is not as it was sealed."""
 
-    Parameters
-    ----------
-    key : str
-        Its name in the store.
-    text : str
-        What is wrong with it, and where its pixels lie.
-    foreign : bool
-        Whether it is no part of the store, which is read all the same.
-    """
-
-    key: str
-    text: str
-    foreign: bool = False
+    key: str  # its name in the store
+    text: str  # what is wrong with it, and where its pixels lie
+    foreign: bool = False  # whether it is no part of the store, which is read all the same
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What an examination found.
+    """What an examination found."""
 
-    Parameters
-    ----------
-    sealed : bool
-        Whether the store has a seal; stores of older releases have none.
-    chunks : int
-        Chunks that were compared.
-    faults : tuple of Fault
-        All that is wrong.
-    remedy : str
-        What to type.
-    """
-
-    sealed: bool
-    chunks: int
-    faults: tuple[Fault, ...]
-    remedy: str
+    sealed: bool  # whether the store has a seal; stores of older releases have none
+    chunks: int  # chunks that were compared
+    faults: tuple[Fault, ...]  # all that is wrong
+    remedy: str  # what to type
 
     def lines(self) -> str:
         """List the faults, one a line."""
@@ -87,28 +65,12 @@ class Examined:
 
 
 def examine(store: str, *, progress: Progress = Progress()) -> Examined:
-    """Read every file of a store and compare it with the seal.
-
-    Parameters
-    ----------
-    store : str
-        Path or URL.
-    progress : callable, optional
-        Called with (chunks done, chunks, text).
-    """
+    """Read every file of a store and compare it with the seal."""
     return _Examination(store, progress).run()
 
 
 def require_whole(store: str, *, progress: Progress = Progress()) -> Examined:
-    """Raise :class:`VerifyFailed` with all that is damaged in a store.
-
-    Parameters
-    ----------
-    store : str
-        Path or URL.
-    progress : callable, optional
-        Called with (chunks done, chunks, text).
-    """
+    """Raise :class:`VerifyFailed` with all that is damaged in a store."""
     found = examine(store, progress=progress)
     if found.faults:
         files = counted(len({fault.key for fault in found.faults}), "file")
@@ -121,27 +83,7 @@ def require_whole(store: str, *, progress: Progress = Progress()) -> Examined:
 def verify_all(
     stores: Mapping[str, str], verify_product: Callable[[str], str], progress: Progress
 ) -> str:
-    """Verify cube and product, those that are there, and say of each what was found.
-
-    Parameters
-    ----------
-    stores : mapping of str to str
-        Paths, by the word for each.
-    verify_product : callable
-        Verifies what is no cube; returns a line.
-    progress : Progress
-        For lines and progress.
-
-    Returns
-    -------
-    str
-        Path of the last one.
-
-    Raises
-    ------
-    VerifyFailed
-        With all that is wrong in any of them, or if none is there.
-    """
+    """Verify cube and product, those that are there, and say of each what was found."""
     there = {word: path for word, path in stores.items() if _is_there(path)}
     wrong = []
     for word, path in (there or stores).items():
@@ -333,13 +275,7 @@ def _lost(data: bytes | None) -> str:
 
 
 def audit_of(attributes: Mapping[Any, Any]) -> Document | None:
-    """Read the audit that a store carries; ``None`` if it has none, or a damaged one.
-
-    Parameters
-    ----------
-    attributes : mapping
-        Of the root.
-    """
+    """Read the audit that a store carries; ``None`` if it has none, or a damaged one."""
     try:
         text = attributes[AUDIT]
         found = {key: value for key, value in json.loads(text).items() if key != "digest"}

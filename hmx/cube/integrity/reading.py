@@ -39,38 +39,17 @@ from hmx.progress import counted
 
 @dataclass(frozen=True)
 class Guard:
-    """What a store must hold, and how a place in it is called.
+    """What a store must hold, and how a place in it is called."""
 
-    Parameters
-    ----------
-    place : str
-        Path or URL of the store.
-    seal : Seal
-        What it holds.
-    root : dict
-        Metadata of the root.
-    arrays : mapping of str to dict
-        Metadata of the arrays, as far as they are known.
-    labels : mapping of str to sequence of str
-        Names of the steps along a dimension; filled in once they are read.
-    """
-
-    place: str
-    seal: Seal
-    root: Document
-    arrays: Mapping[str, Document]
+    place: str  # path or URL of the store
+    seal: Seal  # what it holds
+    root: Document  # metadata of the root
+    arrays: Mapping[str, Document]  # metadata of the arrays, as far as they are known
+    # names of the steps along a dimension; filled in once they are read
     labels: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def check(self, key: str, data: np.ndarray | None) -> None:
-        """Raise `DamagedStore` unless a file is as it was sealed.
-
-        Parameters
-        ----------
-        key : str
-            Name in the store.
-        data : array of uint8 or None
-            What was read; ``None`` if there is no such file.
-        """
+        """Raise `DamagedStore` unless a file is as it was sealed."""
         if (chunk := self.seal.split(key)) is not None:
             name, at = chunk
             fault = self.seal.chunks[name].fault(at, data)
@@ -127,17 +106,7 @@ def remedy(root: Document) -> str:
 def place_of(
     array: Document, at: Sequence[int], root: Document, labels: Mapping[str, Sequence[str]]
 ) -> str:
-    """Say where a chunk of an array lies.
-
-    Parameters
-    ----------
-    array, root : dict
-        Metadata of the array and of its store.
-    at : sequence of int
-        Place in the grid of chunks.
-    labels : mapping
-        Names of the steps along a dimension, where they are known.
-    """
+    """Say where a chunk of an array lies."""
     sides = array["chunk_grid"]["configuration"]["chunk_shape"]
     spans = [
         (index * side, min((index + 1) * side, size))
@@ -209,20 +178,7 @@ class CheckedStore(WrapperStore[Store]):
 
 
 def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Guard | None:
-    """Read and check the metadata of a store; ``None`` if it has no seal.
-
-    Parameters
-    ----------
-    place : str
-        Path or URL.
-    storage_options : mapping, optional
-        For fsspec.
-
-    Raises
-    ------
-    DamagedStore
-        If metadata or seal are damaged, or were edited.
-    """
+    """Read and check the metadata of a store; ``None`` if it has no seal."""
     files, top = fsspec.core.url_to_fs(place, **(storage_options or {}))
     data = _read(files, f"{top}/{ROOT}")
     root = parse(data)
@@ -252,18 +208,7 @@ def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Gu
 
 
 def damage_of(store: str) -> str | None:
-    """Say what is wrong with a store at a glance: its metadata, and chunks that are lost.
-
-    Parameters
-    ----------
-    store : str
-        Path or URL; what cannot be listed is believed to be there until it is read.
-
-    Returns
-    -------
-    str or None
-        ``None`` if nothing is seen, or there is no seal to compare with.
-    """
+    """Say what is wrong with a store at a glance: its metadata, and chunks that are lost."""
     try:
         guard = guard_of(store)
         if guard is None:
@@ -294,15 +239,7 @@ def _read(files: Any, path: str) -> bytes | None:
 
 
 def open_checked(place: str, **options: Any) -> xr.Dataset:
-    """Open a store with xarray; what is read of a sealed one is looked at.
-
-    Parameters
-    ----------
-    place : str
-        Path from the root, or URL.
-    **options
-        Of :func:`xarray.open_zarr`.
-    """
+    """Open a store with xarray; what is read of a sealed one is looked at."""
     guard = guard_of(place, options.get("storage_options"))
     data: xr.Dataset
     if guard is None:

@@ -44,17 +44,10 @@ Document = dict[str, Any]  # one JSON file of metadata
 
 @dataclass(frozen=True)
 class Chunks:
-    """The chunks of one array.
+    """The chunks of one array."""
 
-    Parameters
-    ----------
-    counts : tuple of int
-        Chunks along each dimension.
-    crcs : mapping of int to int
-        Place in C order -> CRC-32C of what is stored before the checksum itself.
-    """
-
-    counts: tuple[int, ...]
+    counts: tuple[int, ...]  # chunks along each dimension
+    # place in C order -> CRC-32C of what is stored before the checksum itself
     crcs: Mapping[int, int]
 
     def crc(self, at: tuple[int, ...]) -> int | None:
@@ -102,24 +95,12 @@ class Chunks:
 
 @dataclass(frozen=True)
 class Seal:
-    """All that a finished store knows of itself.
+    """All that a finished store knows of itself."""
 
-    Parameters
-    ----------
-    kind : str
-        ``cube`` or ``product``.
-    root : str
-        Digest of the root's metadata.
-    arrays : mapping of str to str
-        Digest of each array's metadata.
-    chunks : mapping of str to Chunks
-        By array.
-    """
-
-    kind: str
-    root: str
-    arrays: Mapping[str, str]
-    chunks: Mapping[str, Chunks]
+    kind: str  # ``cube`` or ``product``
+    root: str  # digest of the root's metadata
+    arrays: Mapping[str, str]  # digest of each array's metadata
+    chunks: Mapping[str, Chunks]  # by array
 
     @cached_property
     def digest(self) -> str:
@@ -237,16 +218,7 @@ def crc_of(data: bytes) -> int:
 
 
 def seal_store(store: str, known: Mapping[str, Mapping[str, int]] | None = None) -> None:
-    """Seal a store and mark it as complete, in this order; each file whole or not at all.
-
-    Parameters
-    ----------
-    store : str
-        Path or URL, all of whose chunks are written.
-    known : mapping, optional
-        Array -> storage key -> CRC of its chunks, where someone kept account of them; a
-        chunk that is not listed was never written. Other arrays are as they lie on disk.
-    """
+    """Seal a store and mark it as complete, in this order; each file whole or not at all."""
     folder = Folder(store)
     root = parse(folder.read(ROOT))
     assert root is not None, f"{store} has no root"
@@ -273,15 +245,7 @@ def read_seal(store: str) -> Seal | None:
 
 
 def was_sealed_as(kind: str, store: str) -> bool:
-    """Return True for a store whose root is damaged and whose seal still says what it was.
-
-    Parameters
-    ----------
-    kind : str
-        ``cube`` or ``product``.
-    store : str
-        Path or URL.
-    """
+    """Return True for a store whose root is damaged and whose seal still says what it was."""
     root, seal = parse(Folder(store).read(ROOT)), read_seal(store)
     if seal is None or seal.kind != kind:
         return False
@@ -289,15 +253,7 @@ def was_sealed_as(kind: str, store: str) -> bool:
 
 
 def unseal(store: str, *, without: Iterable[str] = ()) -> None:
-    """Mark a store as incomplete, then take its seal away; attributes ``without`` go, too.
-
-    Parameters
-    ----------
-    store : str
-        Path or URL.
-    without : iterable of str
-        Attributes of the root that are true of a complete store only.
-    """
+    """Mark a store as incomplete, then take its seal away; attributes ``without`` go, too."""
     folder = Folder(store)
     before = folder.read(ROOT)
     had = attributes_of(parse(before) or {})

@@ -73,27 +73,7 @@ def open_arrays(source: SourceOptions, files: Sequence[str], name: str) -> Array
 def part_of(
     data: xr.Dataset, source: SourceOptions, name: str, *, file: str | None = None
 ) -> ArrayPart:
-    """Take the variable that a source means out of a Dataset that is opened but not decoded.
-
-    Parameters
-    ----------
-    data : Dataset
-        Lazy, with coordinates of space and a CRS; its variables are as they are stored,
-        with scale, offset and missing values among their attributes.
-    source : SourceOptions
-        Names the variable.
-    name : str
-        What messages call the file.
-    file : str, optional
-        A Zarr store of which to look up whether fill values were declared.
-
-    Raises
-    ------
-    CatalogError, MissingVariable
-        If the variable is not named or absent.
-    CubeError, MissingCRS
-        If its axes, its grid or its numbers cannot be read.
-    """
+    """Take the variable that a source means out of a Dataset that is opened but not decoded."""
     variable = _variable_of(source, data, name)
     try:
         oriented = _oriented(data[variable])
