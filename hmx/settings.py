@@ -231,7 +231,7 @@ def _annotation(kind: type[BaseModel], name: str) -> Any:
     return kind.model_fields[name].annotation
 
 
-__all__ = ["HARDWARE", "Count", "Numbers", "Options", "Share", "own_fields", "parse"]
+__all__ = ["HARDWARE", "Count", "Numbers", "Options", "Share", "as_options", "own_fields", "parse"]
 
 HARDWARE = frozenset({"device", "parallel", "devices", "num_nodes"})  # they decide no model
 
@@ -267,6 +267,19 @@ def parse(
         lines = list(dict.fromkeys(_say(kind, problem, file) for problem in problems.errors()))
         more = [f"... and {len(lines) - _LINES:,} more"] if len(lines) > _LINES else []
         raise error("\n".join([*lines[:_LINES], *more])) from None
+
+
+def as_options(
+    kind: type[Chosen],
+    options: BaseModel | Mapping[str, Any],
+    *,
+    error: type[HmxError] = BadArgument,
+) -> Chosen:
+    """Return options of a kind, validated if they are a mapping or of another kind."""
+    if isinstance(options, kind):
+        return options
+    values = options.model_dump() if isinstance(options, BaseModel) else options
+    return parse(kind, values, error=error)
 
 
 _LINES = 20  # wrong values that a message lists

@@ -121,7 +121,7 @@ def stored(cube: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def job_of(stored: Path, trained: hmx.Bundle, store: Path) -> Job:
     options = ForecastOptions(**TIGHT, tile=32, device="cuda")
     opened = hmx.open_cube(stored, chunks=None)
-    return Job(ForecastRun.of(opened, trained, options), str(stored), str(store))
+    return Job(ForecastRun.check(opened, trained, options), str(stored), str(store))
 
 
 def test_a_job_that_was_stopped_on_a_gpu_ends_with_the_same_bytes(

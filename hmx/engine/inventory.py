@@ -63,20 +63,20 @@ class Inventory:
         Rows and columns of the cube, px.
     flips : tuple of str
         Dims that the store holds the other way round than the cube here.
-    deciding : tuple of str
-        Variables of which one must have data where anything is to come out.
+    required : tuple of str
+        Variables of which at least one must have data; elsewhere the result is empty.
     variables : mapping of str to Stored
         By name.
     """
 
     shape: tuple[int, int]
     flips: tuple[str, ...]
-    deciding: tuple[str, ...]
+    required: tuple[str, ...]
     variables: Mapping[str, Stored]
 
     @classmethod
     def of(
-        cls, cube: CubeView, path: str | None, *, deciding: Sequence[str] | None = None
+        cls, cube: CubeView, path: str | None, *, required: Sequence[str] | None = None
     ) -> Inventory:
         """List the store of a cube.
 
@@ -86,7 +86,7 @@ class Inventory:
             As opened from there, whole.
         path : str, optional
             Of the Zarr store; ``None`` if the cube is not a store's.
-        deciding : sequence of str, optional
+        required : sequence of str, optional
             Default: the target.
         """
         variables: dict[str, Stored] = {}
@@ -103,12 +103,12 @@ class Inventory:
                     listed[array] = _list(group[array], stamps, cube.rules[name], rows=rows)
             found = {name: listed[array_of(name)] for name in cube.variables}
             variables = {name: stored for name, stored in found.items() if stored is not None}
-        deciding = (cube.target,) if deciding is None else tuple(deciding)  # type: ignore[attr-defined]
-        return cls(cube.grid.shape, cube.outer.flips, deciding, variables)
+        names = (cube.target,) if required is None else tuple(required)  # type: ignore[attr-defined]
+        return cls(cube.grid.shape, cube.outer.flips, names, variables)
 
     def may_hold(self, window: Window) -> bool:
         """Tell whether a window of the cube can have data that decides."""
-        return any(self._may_hold(self.variables.get(name), window) for name in self.deciding)
+        return any(self._may_hold(self.variables.get(name), window) for name in self.required)
 
     def _may_hold(self, stored: Stored | None, window: Window) -> bool:
         if stored is None or not stored.empty_is_missing:

@@ -27,7 +27,7 @@ from hmx.engine.inventory import Inventory
 from hmx.engine.ledger import Ledger, Record
 from hmx.engine.mend import drop_chunks, mend, root_is_damaged
 from hmx.engine.options import DaskSection
-from hmx.engine.order import Run
+from hmx.engine.order import Request, Run
 from hmx.engine.output import STORE_FORMAT, lay_out, require_free, set_status, tile_keys, writing
 from hmx.engine.plan import plan
 from hmx.engine.pool.runner import FailedTask, Task, run_windows
@@ -61,12 +61,12 @@ class Job:
         Path of the result's store.
     """
 
-    order: Run
+    order: Run[Request]
     source: str
     store: str
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """What decides the store's bytes, in JSON values."""
         chunk = self.order.options.chunk
         return {**self.order.facts(), "chunk": chunk, "format": STORE_FORMAT}
@@ -91,7 +91,7 @@ class Job:
         """What a worker does with a tile."""
         source = self.order.source(self.source)
         run, tiles = fingerprint(self.facts), self.order.output_tiles
-        return TileWork(source, self.order.frame, self.store, run, tiles)
+        return TileWork(source, self.order.runner, self.store, run, tiles)
 
     def header(self) -> dict[str, Any]:
         """Write down all it takes to run this job again, or to check it."""
@@ -111,19 +111,19 @@ class Job:
         """Build the job that a ledger describes, with the cube that is given or that it names."""
         said = Header.read(header, store, source)
         module, _, name = JOBS[said.job].partition(":")
-        ordered: type[Run] = getattr(import_module(module), name)
-        chosen = parse(ordered.option_type, said.options, error=VerifyFailed)
-        order = ordered.of(open_cube(said.source, chunks=None), said.bundle, chosen)
+        kind: type[Run[Request]] = getattr(import_module(module), name)
+        chosen = parse(kind.option_type, said.options, error=VerifyFailed)
+        order = kind.check(open_cube(said.source, chunks=None), said.bundle, chosen)
         window = said.part(order.cube.grid.shape, store)
         return cls(replace(order, window=window), said.source, store)
 
     def state(self, tile: Tile) -> str:
         """Hash the state of the input of a tile."""
-        return self.inventory.state(self.order.frame.reads(tile.core, self.order.cube))
+        return self.inventory.state(self.order.runner.reads(tile.core, self.order.cube.grid))
 
     def may_hold(self, tile: Tile) -> bool:
         """Tell whether a tile can have anything to compute."""
-        return self.inventory.may_hold(self.order.frame.needs(tile.core, self.order.cube))
+        return self.inventory.may_hold(self.order.runner.needs(tile.core, self.order.cube.grid))
 
 
 @independent
@@ -197,7 +197,7 @@ def _found(job: Job) -> dict[str, Any]:
     if not found:
         return {}
     had = json.loads(found["hmx_provenance"])
-    keys = list(job.order.decides)
+    keys = list(job.order.identity)
     if found.get("hmx_status") != "complete":
         had = {"chunk": job.facts["chunk"], **had, **job.ledger.job().get("facts", {})}
         keys += LAYOUT
@@ -366,7 +366,7 @@ def _report(job: Job, failures: list[FailedTask]) -> str:
     lines = [f"{job.store} is incomplete: {len(failures)} tiles failed, what is done is kept."]
     for failure in failures[:_SHOWN]:
         core = job.work.tiles[failure.index].core
-        bounds = job.order.cube.grid.crop(job.order.frame.core(core)).bounds
+        bounds = job.order.cube.grid.crop(job.order.runner.core(core)).bounds
         where = ", ".join(f"{edge:.10g}" for edge in bounds)
         lines.append(
             f"  tile {failure.index}, rows {core.y.start}-{core.y.stop}, columns {core.x.start}-"

@@ -16,7 +16,7 @@ import numpy as np
 
 from hmx.engine.inventory import Inventory
 from hmx.engine.options import DaskSection
-from hmx.engine.order import Run
+from hmx.engine.order import Request, Run
 from hmx.engine.pool.runner import IN_FLIGHT
 from hmx.errors import BadArgument
 from hmx.hardware import choose_device, threads_each, torch_threads
@@ -119,7 +119,7 @@ class Plan:
 
 @independent
 def plan(
-    order: Run,
+    order: Run[Request],
     inventory: Inventory,
     section: DaskSection | None = None,
     *,
@@ -143,11 +143,11 @@ def plan(
     BadArgument
         If a tile does not fit into the memory that a worker has here.
     """
-    frame, grid = order.frame, order.output_tiles
+    runner, grid, cube = order.runner, order.output_tiles, order.cube.grid
     section = section or DaskSection()
     workers, threads = _workers(section)
-    tiles = [tile for tile in grid if inventory.may_hold(frame.needs(tile.core, order.cube))]
-    read = sum(_area(frame.reads(tile.core, order.cube)) for tile in tiles)
+    tiles = [tile for tile in grid if inventory.may_hold(runner.needs(tile.core, cube))]
+    read = sum(_area(runner.reads(tile.core, cube)) for tile in tiles)
     written = sum(_area(tile.core) for tile in tiles)
     device = choose_device(order.options.device).type
     gpu = device == "cuda"
@@ -199,19 +199,20 @@ def require_memory(made: Plan, job: str = "forecast") -> None:
     )
 
 
-def _seconds_per_pixel(order: Run, tiles: Sequence[Tile], threads: int) -> float:
+def _seconds_per_pixel(order: Run[Request], tiles: Sequence[Tile], threads: int) -> float:
     """Run a tile with data twice, the most central one; time the second run."""
     if not tiles:
         return float("nan")
-    frame, target = order.frame.threaded(threads), order.bundle.spec.target
+    runner = order.runner.with_threads(threads)
+    target = runner.spec.target
     middle = len(tiles) // 2
     by_distance = sorted(range(len(tiles)), key=lambda at: abs(at - middle))
     for at in by_distance[:_LOOKS]:
         core = tiles[at].core
-        if np.isfinite(frame.run(core, order.cube)[target]).any():
+        if np.isfinite(runner.run(core, order.cube)[target]).any():
             break
     start = time.perf_counter()
-    frame.run(core, order.cube)
+    runner.run(core, order.cube)
     return (time.perf_counter() - start) / _area(core)
 
 
@@ -223,12 +224,12 @@ def _workers(section: DaskSection) -> tuple[int, int]:
     return count, threads_each(count) if section.workers else torch_threads()
 
 
-def _ram(order: Run, *, gpu: bool) -> int:
+def _ram(order: Run[Request], *, gpu: bool) -> int:
     """Bound the memory of a worker: itself, its tiles, its network."""
     return _PROCESS + IN_FLIGHT * _tile_bytes(order) + (0 if gpu else order.working_bytes())
 
 
-def _tile_bytes(order: Run) -> int:
+def _tile_bytes(order: Run[Request]) -> int:
     """Bound what one tile needs beside the network: chunks, arrays, results."""
     side = order.output_tiles.tile[0]
     rows, columns = (min(side, size) for size in order.window.shape)
@@ -244,16 +245,16 @@ def _tile_bytes(order: Run) -> int:
     return arrays + 2 * rows * columns * _bytes_out(order) + _DECODED_AT_ONCE * decoded
 
 
-def _bytes_in(order: Run) -> int:
+def _bytes_in(order: Run[Request]) -> int:
     """Bytes of all variables at one pixel."""
-    steps = order.frame.steps(order.cube)
+    steps = order.runner.steps
     return sum(
         len(steps.get(name, (0,))) * order.cube.stored(name).dtype.itemsize
         for name in order.cube.variables
     )
 
 
-def _bytes_out(order: Run) -> int:
+def _bytes_out(order: Run[Request]) -> int:
     """Bytes of all results at one pixel."""
     return sum(
         math.prod(lead) * order.dtype(output).itemsize for output, lead in order.outputs().items()

@@ -1,89 +1,89 @@
-"""Stores: jobs of a store in hand, and the proof that an object is one."""
+"""Stores: jobs and plans for an xarray object in hand, without a catalog.
+
+A job reads its cube from disk, in worker processes, so the object must be a store as it was
+opened. :func:`store_of` proves that; an object that was edited or cropped is refused.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from hmx.bundles.folder import Model
 from hmx.cube.cube import Cubelike, open_cube
 from hmx.cube.field import CubeView
 from hmx.cube.observed import OBSERVED_UNTIL
+from hmx.engine.header import adopt
 from hmx.engine.inventory import array_of
 from hmx.engine.job import Job, run
 from hmx.engine.options import DaskSection
-from hmx.engine.order import Run
+from hmx.engine.order import Request, Run
+from hmx.engine.plan import Plan, plan
+from hmx.engine.region import Region
 from hmx.errors import CubeError
-from hmx.progress import Progress
+from hmx.files.paths import absolute
+from hmx.progress import OnStep, Progress
 from hmx.settings import parse
 
 
-def run_order(
-    order: Run,
+def to_zarr(
+    kind: type[Run[Request]],
     obj: Cubelike,
-    store: str,
-    section: DaskSection,
+    path: str | Path,
+    model: Model | str | Path,
+    options: Mapping[str, Any],
     *,
+    region: Region = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     overwrite: bool = False,
-    progress: Progress = Progress(),
+    progress: Progress | OnStep | None = None,
 ) -> xr.Dataset:
-    """Run an order of an object that is a store, as a job; open the result.
-
-    Parameters
-    ----------
-    order : Order or MapOrder
-        What is to be computed.
-    obj : Dataset
-        Of which.
-    store : str
-        Store to write.
-    section : DaskSection
-        Who computes.
-    overwrite : bool
-        Replace another result of hmx at ``store``.
-    progress : Progress
-        For progress.
-
-    Raises
-    ------
-    CubeError
-        If ``obj`` is not a store as it was opened.
-    """
-    source = store_of(obj, order.cube)
+    """Compute a result of a stored cube into a store, as a job that can be resumed; open it."""
+    store = absolute(path)
+    # a store that exists decides what the user left open, so that it can be resumed
+    chosen = adopt(parse(kind.option_type, options), store)
+    checked = kind.check(obj, model, chosen, region=region)
+    source = store_of(obj, checked.cube)
     if source is None:
         raise CubeError(
-            "a job reads its cube from disk, and this object is no store as it was opened: it was "
-            "edited, cropped, or never stored. Write it first: ds.to_zarr('cube.zarr'); "
+            "a job reads its cube from disk, and this object is not a store as it was opened: it "
+            "was edited, cropped, or never stored. Write it first: ds.to_zarr('cube.zarr'); "
             "ds = hmx.open_cube('cube.zarr')."
         )
-    return open_cube(
-        run(Job(order, source, store), section, overwrite=overwrite, progress=progress)
-    )
+    section = _dask_section(workers=workers, scheduler=scheduler)
+    job = Job(checked, source, store)
+    return open_cube(run(job, section, overwrite=overwrite, progress=Progress.of(progress)))
 
 
-def section_of(**given: Any) -> DaskSection:
-    """Say who computes, from keywords that may be ``None``."""
+def plan_of(
+    kind: type[Run[Request]],
+    obj: Cubelike,
+    model: Model | str | Path,
+    options: Mapping[str, Any],
+    *,
+    region: Region = None,
+    workers: int | None = None,
+) -> Plan:
+    """Plan a result of any cube; empty tiles are known beforehand only if it is a store."""
+    checked = kind.check(obj, model, options, region=region)
+    inventory = checked.inventory(store_of(obj, checked.cube))
+    return plan(checked, inventory, _dask_section(workers=workers))
+
+
+def _dask_section(**given: Any) -> DaskSection:
     return parse(DaskSection, {key: value for key, value in given.items() if value is not None})
 
 
 def store_of(obj: Cubelike, cube: CubeView) -> str | None:
-    """Find the one store that an object is, whole and untouched.
+    """Return the path of the store that an object is, whole and unchanged; else ``None``.
 
-    The proof is that the store, opened again, gives arrays of the same Dask names:
-    whatever is done to an array, or to the store since, gives it another. To move the
-    last observed step, which is an attribute, is to edit it too.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        As its owner has it.
-    cube : Cube or Bands
-        What :func:`hmx.cube.cube.as_cube` or :func:`hmx.cube.bands.as_bands` made of it.
-
-    Returns
-    -------
-    str or None
-        Path, or ``None`` if it is none.
+    The proof: the store, opened again, gives arrays of the same Dask names, because any
+    operation on an array, and any change of the store, gives another name. The last observed
+    step is an attribute, which Dask does not see, so it is compared separately.
     """
     source = obj.encoding.get("source")
     if isinstance(obj, xr.DataArray) or source is None:

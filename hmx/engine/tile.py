@@ -8,10 +8,9 @@ ledger once they are on disk.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 import xarray as xr
@@ -20,17 +19,10 @@ import zarr
 from hmx.cube.cube import Cube, as_cube, open_cube
 from hmx.cube.field import CubeView
 from hmx.engine.ledger import Ledger, Record
-from hmx.engine.order import WindowRunner
+from hmx.engine.order import Openable, Request, WindowRunner
 from hmx.engine.output import write_tile, writing
 from hmx.errors import JobFailed
 from hmx.windows import Index, TileGrid, Window
-
-
-class Openable(Hashable, Protocol):
-    """A stored cube, named for workers; hashable, for each opens it once."""
-
-    def open(self) -> CubeView:
-        """Open the cube without dask: a task reads its own window."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +58,8 @@ class TileWork:
     ----------
     source : StoredCube, or what another order names
         What is read; ``open`` gives it.
-    frame : WindowRunner
-        How windows are computed.
+    runner : WindowRunner
+        Computes the windows.
     store : str
         What is written.
     run : str
@@ -77,7 +69,7 @@ class TileWork:
     """
 
     source: Openable
-    frame: WindowRunner
+    runner: WindowRunner[Request]
     store: str
     run: str
     tiles: TileGrid
@@ -95,7 +87,7 @@ class TileWork:
             Torch threads of this process.
         """
         core = self.tiles[index].core
-        arrays = self.frame.threaded(threads).run(core, _opened(self.source, self.run))
+        arrays = self.runner.with_threads(threads).run(core, _opened(self.source, self.run))
         self._write(index, core, arrays, state)
 
     def _write(

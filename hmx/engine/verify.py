@@ -220,7 +220,7 @@ def _recompute(job: Job, windows: list[Window], progress: Progress) -> float:
     group = zarr.open_group(job.store, mode="r")
     order, worst = job.order, 0.0
     for done, window in enumerate(windows, start=1):
-        for name, again in order.frame.run(window, order.cube).items():
+        for name, again in order.runner.run(window, order.cube).items():
             off = _largest(again, _read(group, name, window))
             _require(off <= order.tolerance(name), job, name, window, off)
             worst = max(worst, off)

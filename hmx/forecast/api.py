@@ -14,20 +14,17 @@ from typing import Unpack
 import xarray as xr
 
 from hmx.cube.cube import Cubelike
-from hmx.engine.header import adopt
 from hmx.engine.lazy import lay
-from hmx.engine.plan import Plan, plan
+from hmx.engine.plan import Plan
 from hmx.engine.region import Region
-from hmx.engine.stores import run_order, section_of, store_of
+from hmx.engine.stores import plan_of, to_zarr
 from hmx.errors import NotTrained
-from hmx.files.paths import absolute
 from hmx.forecast.bundle import Bundle
-from hmx.forecast.options import Fitting, Forecasting, ForecastOptions, split_fitting
+from hmx.forecast.options import Fitting, Forecasting, split_fitting
 from hmx.forecast.order import ForecastRun
 from hmx.independent import independent
 from hmx.networks.options import Precision
 from hmx.progress import Progress
-from hmx.settings import parse
 
 
 def train(
@@ -165,7 +162,7 @@ def forecast(
         "h": h, "level": level, "quantiles": quantiles, "exceed": exceed, "tile": tile,
         "precision": precision, "device": device,
     }  # fmt: skip
-    return lay(_run(obj, model, parse(ForecastOptions, options), region))
+    return lay(ForecastRun.check(obj, _given(model), options, region=region))
 
 
 def forecast_to_zarr(
@@ -220,11 +217,10 @@ def forecast_to_zarr(
     --------
     >>> fc = ds.hm.forecast_to_zarr("fc.zarr", h=4, level=80)  # doctest: +SKIP
     """
-    store = absolute(path)
-    wanted = adopt(parse(ForecastOptions, {"h": h, **options}), store)
-    section = section_of(workers=workers, scheduler=scheduler)
-    run = _run(obj, model, wanted, region)
-    return run_order(run, obj, store, section, overwrite=overwrite, progress=progress)
+    return to_zarr(
+        ForecastRun, obj, path, _given(model), {"h": h, **options},
+        region=region, workers=workers, scheduler=scheduler, overwrite=overwrite, progress=progress,
+    )  # fmt: skip
 
 
 def plan_forecast(
@@ -266,18 +262,16 @@ def plan_forecast(
     --------
     >>> print(ds.hm.plan(h=4, model="models/demo"))  # doctest: +SKIP
     """
-    run = _run(obj, model, parse(ForecastOptions, {"h": h, **options}), region)
-    return plan(run, run.inventory(store_of(obj, run.cube)), section_of(workers=workers))
+    wanted = _given(model)
+    return plan_of(ForecastRun, obj, wanted, {"h": h, **options}, region=region, workers=workers)
 
 
-def _run(
-    obj: Cubelike, model: Bundle | str | Path | None, options: ForecastOptions, region: Region
-) -> ForecastRun:
-    """Check a request against its cube; without a model there is nothing to run."""
+def _given(model: Bundle | str | Path | None) -> Bundle | str | Path:
+    """Return the model, or refuse if the object neither trained nor was given one."""
     if model is None:
         raise NotTrained(
             "this object has not trained a model. Pass one: forecast(h=4, "
             "model='models/demo'), or call train() on this very object first "
             "(ds['hm'] is a new object each time)."
         )
-    return ForecastRun.of(obj, model, options, region=region)
+    return model

@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 
-from hmx.bundles.folder import as_model, ensure_saved
+from hmx.bundles.folder import Model, as_model, ensure_saved
 from hmx.cube.cube import CHUNK, Cube, Cubelike, as_cube
 from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid
-from hmx.engine.order import Run, WindowRunner, tile_and_chunk
+from hmx.engine.order import Run, WindowRunner, WindowTask, tile_and_chunk
 from hmx.engine.region import Region, window_of
 from hmx.engine.tile import StoredCube
 from hmx.errors import BadArgument
@@ -32,6 +34,7 @@ from hmx.forecast.window import Request, TileGeometry, forecast_window, halo
 from hmx.hardware import choose_device
 from hmx.networks.cost import best_tile, footprint
 from hmx.networks.forecaster import Forecaster, reach
+from hmx.settings import Options, as_options
 from hmx.windows import Span, TileGrid, Window
 
 # of the value range. float32: rounding. bfloat16: a value that lies between two of
@@ -40,72 +43,64 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 1e-2}
 
 
 @dataclass(frozen=True)
-class ForecastWindows(WindowRunner):
-    """How windows of a forecast are computed."""
+class ForecastWindows(WindowRunner[Request]):
+    """Computes windows of a forecast."""
 
     spec: Spec
     request: Request
-
-    work = staticmethod(forecast_window)
 
     @property
     def halo(self) -> int:
         """True pixels read around a window: of network and context."""
         return halo(self.spec, self.request.h)
 
-    def steps(self, cube: Cube) -> dict[str, Span]:
-        """Say which steps are read: the history, and what is known ahead."""
-        count = cube.data.sizes["time"]
-        times = Span(count - self.spec.network.history, count)
-        known, h = self.spec.future, self.request.h
-        names = (cube.target, *cube.dynamic)
-        return {name: cube.span(name, times, known=known, h=h) for name in names}
-
-    def place(self, core: Window, read: Window, grid: Grid) -> TileGeometry:
-        """Find the place of a core in what is read for it, both in pixels of the cube."""
-        return TileGeometry.of(core, read, grid, self.spec, h=self.request.h)
+    def task(self, core: Window, read: Window, grid: Grid) -> WindowTask:
+        """Return the forecast of a core from the window read for it, both in cube pixels."""
+        geometry = TileGeometry.of(core, read, grid, self.spec, h=self.request.h)
+        # a partial adds no frame to the stack and pickles as three small values
+        return partial(forecast_window, self.request, geometry)
 
 
 @dataclass(frozen=True)
-class ForecastRun(Run):
+class ForecastRun(Run[Request]):
     """Everything about a forecast but its pixels.
 
     Parameters
     ----------
     cube : Cube
         What is continued.
-    bundle : Bundle
-        With what; on disk.
     options : ForecastOptions
-        Leads, levels, and the tile_and_chunk of tile and chunk, both decided.
+        Leads, levels, and the sides of tile and chunk, both decided.
     window : Window
-        The part of the cube that is asked for.
+        The part of the cube that is forecast.
     request : Request
-        What is asked of each window.
+        What is computed of each window.
+    bundle : Bundle
+        The model, on disk.
     """
 
     cube: Cube
-    bundle: Bundle
     options: ForecastOptions
     window: Window
     request: Request
+    bundle: Bundle
 
     job = "forecast"
     option_type = ForecastOptions
-    decides = (
+    identity = (
         "bundle", "data", "origin", "h", "level", "quantiles", "exceed", "region", "precision",
     )  # fmt: skip
 
     @classmethod
-    def of(
+    def check(
         cls,
         obj: Cubelike,
-        model: Bundle | str | Path,
-        options: ForecastOptions,
+        model: Model | str | Path,
+        options: Options | Mapping[str, Any],
         *,
         region: Region = None,
-    ) -> ForecastRun:
-        """Check a wish and complete it.
+    ) -> Self:
+        """Check that cube, model and options fit, and decide what the user left open.
 
         Parameters
         ----------
@@ -113,7 +108,7 @@ class ForecastRun(Run):
             A cube with the model's variables, on pixels of the model's size.
         model : Bundle or path
             From ``train`` or :func:`hmx.load`.
-        options : ForecastOptions
+        options : ForecastOptions or mapping
             As the user gave them.
         region : box, slices, GeoJSON or GeoDataFrame, optional
             Part to forecast.
@@ -123,7 +118,7 @@ class ForecastRun(Run):
         BadArgument, BundleError, CubeError, MissingVariable
             If options, model and cube do not fit.
         """
-        bundle = as_model(Bundle, model)
+        options, bundle = as_options(ForecastOptions, options), as_model(Bundle, model)
         spec = bundle.spec
         cube = as_cube(obj, target=spec.target, dynamic=spec.dynamic, static=spec.static)
         _check(options, bundle, cube)
@@ -143,7 +138,7 @@ class ForecastRun(Run):
             precision=resolve(options.precision, options.device, bundle, cube, tiles, options.h),
             device=options.device,
         )
-        return cls(cube, bundle, options, window, request)
+        return cls(cube, options, window, request, bundle)
 
     @property
     def tiles(self) -> TileGrid:
@@ -151,9 +146,16 @@ class ForecastRun(Run):
         return _tiles(self.cube, self.bundle, self.options)
 
     @property
-    def frame(self) -> ForecastWindows:
-        """How windows of the result are forecast from the cube."""
-        return ForecastWindows(self.window, self.cube.outer.flips, self.bundle.spec, self.request)
+    def runner(self) -> ForecastWindows:
+        """Computes the windows of the forecast."""
+        cube, spec, h = self.cube, self.bundle.spec, self.request.h
+        count = cube.data.sizes["time"]
+        history = Span(count - spec.network.history, count)
+        steps = {
+            name: cube.span(name, history, known=spec.future, h=h)
+            for name in (cube.target, *cube.dynamic)
+        }
+        return ForecastWindows(self.window, cube.outer.flips, spec, self.request, steps)
 
     def source(self, path: str) -> StoredCube:
         """Name a stored cube for workers."""
@@ -161,7 +163,7 @@ class ForecastRun(Run):
         return StoredCube(path, spec.target, spec.dynamic, spec.static)
 
     @property
-    def deciding(self) -> tuple[str, ...]:
+    def required_variables(self) -> tuple[str, ...]:
         """The target: without it, nothing is forecast."""
         return (self.cube.target,)
 
@@ -181,12 +183,12 @@ class ForecastRun(Run):
             return np.dtype("uint8")
         return np.dtype("float64" if self.request.precision == "float64" else "float32")
 
-    def dressed(self, arrays: Mapping[str, Any]) -> xr.Dataset:
+    def to_dataset(self, arrays: Mapping[str, da.Array]) -> xr.Dataset:
         """Put names, coordinates and attributes around the arrays of the window."""
         return describe(dict(arrays), self.cube, self.window, self.bundle, self.options)
 
-    def facts(self) -> dict[str, Any]:
-        """Say how the result comes about, in JSON values."""
+    def facts(self) -> dict[str, object]:
+        """Return how the forecast comes about, in JSON values."""
         return {
             "bundle": self.bundle.digest,
             "data": self.cube.data.attrs.get("hmx_fingerprint"),
@@ -202,8 +204,8 @@ class ForecastRun(Run):
             "precision": self.request.precision,
         }
 
-    def settings(self) -> dict[str, Any]:
-        """Write down the options for another job; any device will do then."""
+    def settings(self) -> dict[str, object]:
+        """Return the options as another job would need them: on any device."""
         chosen = {"precision": self.request.precision, "device": "auto"}
         return {**self.options.model_dump(mode="json"), **chosen}
 

@@ -8,8 +8,9 @@ compute at a time with all of torch's threads while other windows are read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import torch
@@ -71,6 +72,10 @@ class Request:
     precision: Precision = "float32"
     device: str = "auto"
     threads: int | None = None
+
+    def with_threads(self, threads: int | None) -> Self:
+        """Return the same request, computed with so many torch threads."""
+        return replace(self, threads=threads)
 
 
 @dataclass(frozen=True)

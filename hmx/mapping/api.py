@@ -13,24 +13,15 @@ from typing import Any, Unpack
 import xarray as xr
 
 from hmx.cube.cube import Cubelike
-from hmx.engine.header import adopt
 from hmx.engine.lazy import lay
-from hmx.engine.plan import Plan, plan
+from hmx.engine.plan import Plan
 from hmx.engine.region import Region
-from hmx.engine.stores import run_order, section_of, store_of
+from hmx.engine.stores import plan_of, to_zarr
 from hmx.errors import NotTrained
-from hmx.files.paths import absolute
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.evaluate.scorecard import MapScorecard
-from hmx.mapping.options import (
-    MapChoices,
-    MapFitting,
-    MapOptions,
-    MapScoreOptions,
-    MapTiling,
-    split_mapping,
-)
+from hmx.mapping.options import MapChoices, MapFitting, MapScoreOptions, MapTiling, split_mapping
 from hmx.mapping.order import MapRun
 from hmx.mapping.train.recipe import MapTrainSetup
 from hmx.points.options import PointsOptions
@@ -206,7 +197,7 @@ def soc_map(
     >>> soil = ds.soc.map(model="models/soc", level=[90])  # doctest: +SKIP
     """
     given = {"level": level, **options, **({} if time is None else {"time": time})}
-    result = lay(_run(obj, model, parse(MapOptions, given), region))
+    result = lay(MapRun.check(obj, _given(model), given, region=region))
     assert isinstance(result, xr.Dataset)
     return result
 
@@ -259,11 +250,10 @@ def map_to_zarr(
     --------
     >>> soil = ds.soc.map_to_zarr("soc.zarr", model="models/soc")  # doctest: +SKIP
     """
-    store = absolute(path)
-    wanted = adopt(parse(MapOptions, options), store)
-    section = section_of(workers=workers, scheduler=scheduler)
-    run = _run(obj, model, wanted, region)
-    return run_order(run, obj, store, section, overwrite=overwrite, progress=progress)
+    return to_zarr(
+        MapRun, obj, path, _given(model), options,
+        region=region, workers=workers, scheduler=scheduler, overwrite=overwrite, progress=progress,
+    )  # fmt: skip
 
 
 def plan_map(
@@ -289,20 +279,18 @@ def plan_map(
     **options
         Fields of :class:`hmx.mapping.options.MapOptions`.
     """
-    run = _run(obj, model, parse(MapOptions, options), region)
-    return plan(run, run.inventory(store_of(obj, run.cube)), section_of(workers=workers))
+    wanted = _given(model)
+    return plan_of(MapRun, obj, wanted, options, region=region, workers=workers)
 
 
-def _run(
-    obj: Cubelike, model: MapBundle | str | Path | None, options: MapOptions, region: Region
-) -> MapRun:
-    """Check a request against its cube; without a model there is nothing to run."""
+def _given(model: MapBundle | str | Path | None) -> MapBundle | str | Path:
+    """Return the model, or refuse if the object neither trained nor was given one."""
     if model is None:
         raise NotTrained(
             "this object has not trained a mapper. Pass one: map(model='models/soc'), or call "
             "train() on this very object first."
         )
-    return MapRun.of(obj, model, options, region=region)
+    return model
 
 
 def _setup(

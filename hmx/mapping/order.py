@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 
-from hmx.bundles.folder import as_model, ensure_saved
+from hmx.bundles.folder import Model, as_model, ensure_saved
 from hmx.cube.bands import Bands, as_bands
 from hmx.cube.cube import Cubelike, open_cube
-from hmx.cube.field import CubeView
 from hmx.cube.grid import Grid
-from hmx.engine.order import Run, WindowRunner, tile_and_chunk
+from hmx.engine.order import Run, WindowRunner, WindowTask, tile_and_chunk
 from hmx.engine.region import Region, window_of
 from hmx.errors import BundleError
 from hmx.mapping.bundle import MapBundle
@@ -26,7 +27,8 @@ from hmx.mapping.spec import MapSpec
 from hmx.mapping.target import inverse
 from hmx.mapping.window import MapEngine, MapRequest, MapTileGeometry, map_window
 from hmx.networks.dense import block_of
-from hmx.windows import Span, TileGrid, Window, with_halo
+from hmx.settings import Options, as_options
+from hmx.windows import TileGrid, Window, with_halo
 
 TOLERANCE = 1e-5  # of the target's range: other tiles add float32 in other orders
 _DISSIMILARITY = 1e-3  # tolerance: roots of differences, where rounding weighs more
@@ -35,30 +37,24 @@ _COMMON = (-4.0, 4.0)  # scaled units between which nearly all targets lie
 
 
 @dataclass(frozen=True)
-class MapWindows(WindowRunner):
-    """The computation of one window of a map."""
+class MapWindows(WindowRunner[MapRequest]):
+    """Computes windows of a map."""
 
     spec: MapSpec
     request: MapRequest
-
-    work = staticmethod(map_window)
 
     @property
     def halo(self) -> int:
         """True pixels read around a window, for windows and neighbourhood means."""
         return self.spec.halo
 
-    def steps(self, cube: Bands) -> dict[str, Span]:
-        """Return the steps to read: those up to the date of the map."""
-        return dict.fromkeys(cube.dynamic, self.request.steps)
+    def task(self, core: Window, read: Window, grid: Grid) -> WindowTask:
+        """Return the map of a core from the window read for it, both in cube pixels."""
+        geometry = MapTileGeometry.of(core, read, grid, self.spec)
+        return partial(map_window, self.request, geometry)
 
-    def place(self, core: Window, read: Window, grid: Grid) -> MapTileGeometry:
-        """Locate a core in the pixels read for it, both in pixels of the cube."""
-        return MapTileGeometry.of(core, read, grid, self.spec)
-
-    def needs(self, part: Window, cube: CubeView) -> Window:
-        """Return the windows around a part: data in them decide whether it is mapped."""
-        grid = cube.grid
+    def needs(self, part: Window, grid: Grid) -> Window:
+        """Return the pixels that the windows of a part see: without data there it is empty."""
         return with_halo(self.core(part), grid.shape, halo=self.spec.margin, wraps=grid.wraps)
 
 
@@ -77,43 +73,43 @@ class StoredBands:
 
 
 @dataclass(frozen=True)
-class MapRun(Run):
-    """A map, checked and complete except for its pixels.
+class MapRun(Run[MapRequest]):
+    """Everything about a map but its pixels.
 
     Parameters
     ----------
     cube : Bands
-        The bands to read.
-    bundle : MapBundle
-        The mapper, on disk.
+        The covariates.
     options : MapOptions
-        Levels and date, with tile and chunk decided.
+        Levels, date, and the sides of tile and chunk, both decided.
     window : Window
-        The requested part of the cube.
+        The part of the cube that is mapped.
     request : MapRequest
-        The request of each window.
+        What is computed of each window.
+    bundle : MapBundle
+        The model, on disk.
     """
 
     cube: Bands
-    bundle: MapBundle
     options: MapOptions
     window: Window
     request: MapRequest
+    bundle: MapBundle
 
     job = "map"
     option_type = MapOptions
-    decides = ("bundle", "data", "date", "level", "region")
+    identity = ("bundle", "data", "date", "level", "region")
 
     @classmethod
-    def of(
+    def check(
         cls,
         obj: Cubelike,
-        model: MapBundle | str | Path,
-        options: MapOptions,
+        model: Model | str | Path,
+        options: Options | Mapping[str, Any],
         *,
         region: Region = None,
-    ) -> MapRun:
-        """Check a request and complete it.
+    ) -> Self:
+        """Check that cube, model and options fit, and decide what the user left open.
 
         Parameters
         ----------
@@ -121,7 +117,7 @@ class MapRun(Run):
             A cube with the model's bands, on pixels of the model's size.
         model : MapBundle or path
             From ``train`` or :func:`hmx.load`.
-        options : MapOptions
+        options : MapOptions or mapping
             As the user gave them.
         region : box, slices, GeoJSON or GeoDataFrame, optional
             Part to map.
@@ -131,7 +127,7 @@ class MapRun(Run):
         BadArgument, BundleError, CubeError, MissingVariable, NotEnoughData
             If options, model and cube do not fit.
         """
-        bundle = as_model(MapBundle, model)
+        options, bundle = as_options(MapOptions, options), as_model(MapBundle, model)
         spec = bundle.spec
         bands = as_bands(obj, dynamic=spec.dynamic, static=spec.static)
         require_fits(spec, bands)
@@ -149,7 +145,7 @@ class MapRun(Run):
             level=options.level,
             device=options.device,
         )
-        return cls(bands, bundle, options, window_of(region, bands), request)
+        return cls(bands, options, window_of(region, bands), request, bundle)
 
     @property
     def tiles(self) -> TileGrid:
@@ -158,13 +154,16 @@ class MapRun(Run):
         return TileGrid(grid.shape, (side, side), halo=self.bundle.spec.halo, wraps=grid.wraps)
 
     @property
-    def frame(self) -> MapWindows:
-        """The computation of a window of the result."""
-        return MapWindows(self.window, self.cube.outer.flips, self.bundle.spec, self.request)
+    def runner(self) -> MapWindows:
+        """Computes the windows of the map."""
+        cube, request = self.cube, self.request
+        # the steps up to the date of the map
+        steps = dict.fromkeys(cube.dynamic, request.steps)
+        return MapWindows(self.window, cube.outer.flips, self.bundle.spec, request, steps)
 
     @property
-    def deciding(self) -> tuple[str, ...]:
-        """Every band: a window with data in some of its bands can be mapped."""
+    def required_variables(self) -> tuple[str, ...]:
+        """Every band: a window may be mapped from what is known of some."""
         return self.cube.variables
 
     def source(self, path: str) -> StoredBands:
@@ -181,13 +180,13 @@ class MapRun(Run):
         """Return the type of one output's pixels."""
         return np.dtype("uint8" if output in ("quality", "applicable") else "float32")
 
-    def dressed(self, arrays: Mapping[str, Any]) -> xr.Dataset:
-        """Add names, coordinates and attributes to the arrays of the window."""
+    def to_dataset(self, arrays: Mapping[str, da.Array]) -> xr.Dataset:
+        """Put names, coordinates and attributes around the arrays of the window."""
         steps = self.request.steps
         return describe_map(arrays, self.cube, self.window, self.bundle.spec, steps)
 
-    def facts(self) -> dict[str, Any]:
-        """Return the provenance of the result, in JSON values."""
+    def facts(self) -> dict[str, object]:
+        """Return how the map comes about, in JSON values."""
         return {
             "bundle": self.bundle.digest,
             "data": self.cube.data.attrs.get("hmx_fingerprint"),
@@ -204,8 +203,8 @@ class MapRun(Run):
         """Return the label of the map's date; None for a climatology."""
         return None if self.cube.climatology else self.cube.labels[self.request.steps.stop - 1]
 
-    def settings(self) -> dict[str, Any]:
-        """Return the options for another job; any device will do there."""
+    def settings(self) -> dict[str, object]:
+        """Return the options as another job would need them: on any device."""
         return {**self.options.model_dump(mode="json"), "device": "auto", "time": self.date()}
 
     def summary(self) -> str:

@@ -7,9 +7,9 @@ loaded once per process and device.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -49,6 +49,10 @@ class MapRequest:
     threads: int | None = None  # torch threads of a window; None: torch's default
 
     precision: ClassVar[str] = "float32"
+
+    def with_threads(self, threads: int | None) -> Self:
+        """Return the same request, computed with so many torch threads."""
+        return replace(self, threads=threads)
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class ForecastSteps:
         from hmx.forecast.order import ForecastRun
 
         options = ForecastOptions(**own_fields(self.catalog.forecast, ForecastOptions))
-        return ForecastRun.of(cube, bundle, adopt(options, self.result), region=region)
+        return ForecastRun.check(cube, bundle, adopt(options, self.result), region=region)
 
     def finish(self, store: str, progress: Progress) -> None:
         """Do nothing: a forecast is its store."""
@@ -212,7 +212,7 @@ class MapSteps:
         from hmx.mapping.order import MapRun
 
         options = MapOptions(**own_fields(self.catalog.map, MapOptions))
-        return MapRun.of(cube, bundle, adopt(options, self.result), region=region)
+        return MapRun.check(cube, bundle, adopt(options, self.result), region=region)
 
     def finish(self, store: str, progress: Progress) -> None:
         """Write GeoTIFFs, if the catalog names their folder."""

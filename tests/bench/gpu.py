@@ -36,7 +36,7 @@ from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import assemble
 from hmx.forecast.options import ForecastOptions
 from hmx.forecast.order import ForecastRun
-from hmx.forecast.window import Engine, forecast_window
+from hmx.forecast.window import Engine, TileGeometry, forecast_window
 from hmx.hardware import computing
 from hmx.networks.cost import flops
 from hmx.networks.forecaster import NetworkInputs
@@ -216,10 +216,10 @@ def window_of(
     side = arrays["hm"].shape[-1]
     cube = make_cube((side, side), steps=3, holes=False)
     options = ForecastOptions(h=args.h, level=LEVELS, device=args.device, precision=precision)
-    order = ForecastRun.of(cube, bundle, options)
+    order = ForecastRun.check(cube, bundle, options)
     whole = Window.of((side, side))
-    place = order.frame.place(whole, whole, cube.hm.grid)
-    return order.request, place, [arrays["hm"], arrays["elevation"]]
+    geometry = TileGeometry.of(whole, whole, cube.hm.grid, bundle.spec, h=args.h)
+    return order.request, geometry, [arrays["hm"], arrays["elevation"]]
 
 
 def job(folder: Path, kind: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -236,7 +236,7 @@ def job(folder: Path, kind: str, args: argparse.Namespace) -> dict[str, Any]:
         large.chunk(chunks).to_zarr(cube, zarr_format=3, consolidated=False)
     opened: xr.Dataset = hmx.open_cube(cube, chunks=None)
     options = ForecastOptions(h=args.h, level=LEVELS, device=args.device)
-    order = ForecastRun.of(opened, folder / kind, options)
+    order = ForecastRun.check(opened, folder / kind, options)
     start = time.perf_counter()
     run(Job(order, str(cube), str(folder / f"{kind}-fc.zarr")))
     whole = time.perf_counter() - start
@@ -258,12 +258,11 @@ def pieces(order: Any, cube: xr.Dataset) -> dict[str, float]:
     seconds = {"read": 0.0, "compute": 0.0}
     for tile in order.output_tiles:
         start = time.perf_counter()
-        window = order.frame.reads(tile.core, order.cube)
-        raw = order.frame._read(window, order.cube)
+        window = order.runner.reads(tile.core, order.cube.grid)
+        raw = order.runner.read(window, order.cube)
         seconds["read"] += time.perf_counter() - start
         start = time.perf_counter()
-        place = order.frame.place(order.frame.core(tile.core), window, order.cube.grid)
-        forecast_window(order.request, place, *raw)
+        order.runner.task(order.runner.core(tile.core), window, order.cube.grid)(*raw)
         seconds["compute"] += time.perf_counter() - start
     return seconds
 

@@ -95,4 +95,6 @@ def _cadence(ds: xr.Dataset) -> str:
 def make_job(cube: Path, model: Bundle, store: Path, **options: object) -> Job:
     """ForecastRun a forecast of a stored cube."""
     chosen = ForecastOptions.model_validate(options)
-    return Job(ForecastRun.of(open_cube(cube, chunks=None), model, chosen), str(cube), str(store))
+    return Job(
+        ForecastRun.check(open_cube(cube, chunks=None), model, chosen), str(cube), str(store)
+    )

@@ -65,7 +65,7 @@ def copy(whole: tuple[Job, dict[str, bytes]], tmp_path: Path, stored: Path, trai
 
 def make_job(cube: Path, model: Any, store: Path, region: Any = None, **options: Any) -> Job:
     chosen = ForecastOptions(**{**OPTIONS, **options})
-    order = ForecastRun.of(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
+    order = ForecastRun.check(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
     return Job(order, str(cube), str(store))
 
 
@@ -294,7 +294,7 @@ def test_a_job_whose_every_tile_fails_stops_early(
         calls.append(words)
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(tiles.Frame, "run", fail)
+    monkeypatch.setattr(tiles.WindowRunner, "run", fail)
     with pytest.raises(JobFailed, match="out of memory"):
         run(make_job(stored, trained, tmp_path / "fc.zarr", tile=16))
     assert 15 <= len(calls) < 30

@@ -125,7 +125,7 @@ from hmx.windows import Span, Window
 job = make_job({cube!r}, Bundle.load({model!r}), "nowhere.zarr", h=4, level=[80], quantiles=[0.5],
                exceed=[0.1], tile=256, precision={precision!r})
 core = Window(Span(128, 384), Span(128, 384))
-job.order.frame.run(core, job.order.cube)
+job.order.runner.run(core, job.order.cube)
 # of this program: ru_maxrss would count the test process that it was forked from
 status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
 print(int(status["VmHWM"].split()[0]) * 1024)

@@ -85,11 +85,13 @@ def subjects(folder: Path) -> dict[str, Subject]:
 
     def make_forecast() -> str:
         ds = hmx.open_cube(cube, chunks=None)
-        return run(Job(ForecastRun.of(ds, model, ForecastOptions(**FORECAST)), str(cube), forecast))
+        return run(
+            Job(ForecastRun.check(ds, model, ForecastOptions(**FORECAST)), str(cube), forecast)
+        )
 
     def make_map() -> str:
         ds = hmx.open_cube(bands, chunks=None)
-        return run(Job(MapRun.of(ds, mapper, MapOptions(**MAP)), str(bands), soc))
+        return run(Job(MapRun.check(ds, mapper, MapOptions(**MAP)), str(bands), soc))
 
     make_forecast()
     make_map()

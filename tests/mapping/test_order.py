@@ -51,7 +51,7 @@ def mapper(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> MapBundle:
 
 def make_job(cube: Path, model: Any, store: Path, region: Any = None, **options: Any) -> Job:
     chosen = MapOptions(**{**OPTIONS, **options})
-    order = MapRun.of(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
+    order = MapRun.check(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
     return Job(order, str(cube), str(store))
 
 
