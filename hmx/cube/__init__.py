@@ -1,1 +1,1 @@
-"""Cube: one regular grid with time, y and x; everything that says what a cube is."""
+"""Cube: one regular grid with time, y and x, and the rules of what its numbers mean."""

@@ -51,7 +51,7 @@ def _find_axis(data: xr.Dataset | xr.DataArray, name: str) -> str | None:
 
 
 def runs_against(data: xr.Dataset, dim: str) -> bool:
-    """Tell whether an axis runs against north-up (``y``) or west to east (``x``)."""
+    """Return True if an axis runs against north-up (``y``) or west to east (``x``)."""
     if dim not in data.coords or data.sizes[dim] < 2:
         return False
     first, second = (float(v) for v in data[dim].values[:2])
@@ -67,6 +67,6 @@ def north_up(data: xr.Dataset) -> xr.Dataset:
 
 
 def crs_as_coordinate(data: xr.Dataset) -> xr.Dataset:
-    """Give back to the coordinates what a plain ``to_zarr`` and ``open_zarr`` took from them."""
+    """Make the CRS variable a coordinate again after a plain ``to_zarr`` and ``open_zarr``."""
     scalars = {name: v.attrs.keys() for name, v in data.data_vars.items() if v.ndim == 0}
     return data.set_coords([n for n, keys in scalars.items() if keys & _CRS_ATTRIBUTES])

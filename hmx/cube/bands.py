@@ -34,7 +34,7 @@ HISTORY = 5  # steps of a calendar that are seen unless more or fewer are asked 
 
 @dataclass(frozen=True)
 class Bands:
-    """A checked cube of covariates in its one inner form."""
+    """A checked cube of covariates in the inner form."""
 
     data: xr.Dataset  # lazy; dynamic bands (time, y, x), static ones (y, x)
     dynamic: tuple[str, ...]  # bands with and without time
@@ -47,7 +47,7 @@ class Bands:
 
     @cached_property
     def grid(self) -> Grid:
-        """Where the pixels lie."""
+        """Grid of the pixels."""
         return Grid.from_xarray(self.data)
 
     @cached_property
@@ -65,7 +65,7 @@ class Bands:
 
     @cached_property
     def rules(self) -> dict[str, Rules]:
-        """Which numbers are data, for each band."""
+        """Rules of each band: which numbers are data."""
         return {name: Rules.of(self.data[name]) for name in self.variables}
 
     @cached_property
@@ -78,12 +78,12 @@ class Bands:
         return self.data[name]
 
     def restore(self, result: xr.Dataset) -> xr.Dataset:
-        """Give a result the names and orientation of the cube's owner."""
+        """Give a result the names and orientation of the user's object."""
         result = flipped(result, self.outer.flips)
         return result.rename({k: v for k, v in self.outer.names.items() if k in result.dims})
 
     def history(self, chosen: int | None = None) -> int:
-        """Say how many steps are seen."""
+        """Return how many steps the model reads: all of a climatology, up to 5 of a calendar."""
         have = len(self.labels)
         if chosen is not None and chosen > have:
             raise NotEnoughData(
@@ -109,7 +109,7 @@ class Bands:
             ) from None
 
     def span(self, when: str | int | None, history: int) -> Span:
-        """Say which steps a map of a date is made from."""
+        """Return the steps from which the map of a date is made."""
         last = len(self.labels) - 1 if when is None else self.step_of(when)
         if last + 1 < history:
             raise NotEnoughData(
@@ -124,7 +124,7 @@ class Bands:
         return Span(last + 1 - history, last + 1)
 
     def read(self, window: Window, steps: Span) -> dict[str, np.ndarray]:
-        """Read cleaned arrays of a window, which may leave the cube."""
+        """Read cleaned float32 arrays of a window; pixels beyond the cube's edges are NaN."""
         (ny, nx), x = self.grid.shape, window.x
         inside = Window(window.y.clip(Span(0, ny)), x if self.grid.wraps else x.clip(Span(0, nx)))
         part = self.data[list(self.variables)].isel(y=inside.y.slice)
@@ -142,7 +142,7 @@ class Bands:
 
 
 def _beyond(window: Window, inside: Window) -> list[tuple[int, int]]:
-    """Count the rows and columns of a window before and after what is inside."""
+    """Count the rows and columns of a window before and after its inner part."""
     spans = ((window.y, inside.y), (window.x, inside.x))
     return [(part.start - all_.start, all_.stop - part.stop) for all_, part in spans]
 
@@ -153,7 +153,7 @@ def as_bands(
     dynamic: Sequence[str] | None = None,
     static: Sequence[str] | None = None,
 ) -> Bands:
-    """Bring a user's covariates into the one inner form, lazily."""
+    """Bring a user's covariates into the inner form, lazily; by default all numeric variables."""
     inner, names, timeless = _inner(obj)
     everything = dynamic is None or static is None
     variables = {
@@ -186,7 +186,7 @@ def as_bands(
 
 
 def _inner(obj: Cubelike) -> tuple[xr.Dataset, dict[str, str], bool]:
-    """Give dims their inner names; return outer ones beside, and whether time is made up."""
+    """Rename dims to inner names; return the data, the outer names and whether time was added."""
     data = obj.to_dataset(name=obj.name or "band") if isinstance(obj, xr.DataArray) else obj
     timeless = _is_timeless(data)
     names = find_axes(data, ("y", "x") if timeless else ("time", "y", "x"))
@@ -203,7 +203,7 @@ def _inner(obj: Cubelike) -> tuple[xr.Dataset, dict[str, str], bool]:
 
 
 def _is_timeless(data: xr.Dataset) -> bool:
-    """Tell bands without time from a cube whose axis of time is called by another name."""
+    """Return True if no dim is time; refuse a time axis under an unknown name."""
     try:
         find_axes(data, ("time",))
     except CubeError:
@@ -220,7 +220,7 @@ def _is_timeless(data: xr.Dataset) -> bool:
 
 
 def _channels(name: str, variable: xr.DataArray, *, strict: bool) -> dict[str, xr.DataArray]:
-    """Split a variable along its further dims; nothing of what is no map."""
+    """Split a variable into bands along its other dims; a variable without y and x has none."""
     if not {"y", "x"} <= set(variable.dims):
         return {}
     if variable.dtype.kind == "b":
@@ -251,13 +251,13 @@ def _no_numbers(name: str, variable: xr.DataArray) -> CubeError:
 
 
 def _said(variable: xr.DataArray, dim: Any, index: int) -> str:
-    """Say which channel of a dim is meant, as ``month=3``."""
+    """Label a channel of a dim, such as ``month=3``."""
     value = variable[dim].values[index] if dim in variable.coords else index
     return f"{dim}={value if isinstance(value, str) else time_label(value)}"
 
 
 def _chosen(asked: Sequence[str], variables: dict[str, dict[str, xr.DataArray]]) -> list[str]:
-    """Name the bands of what is asked for: bands, or variables with all of theirs."""
+    """Expand the names that were passed: a variable stands for all its bands."""
     return [band for name in asked for band in variables.get(name) or (name,)]
 
 

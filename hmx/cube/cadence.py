@@ -36,7 +36,7 @@ _COMPOSITES = (8, 16)  # days: where they start on 1 January, they do so every y
 
 @dataclass(frozen=True)
 class MonthKind:
-    """Where within its month or period each step is stamped."""
+    """Position of each time stamp within its month or period."""
 
     day: int  # of the month, where it is the same; 0: the last one; -1: the middle of a period
     clock: int = 0  # microseconds since midnight
@@ -167,7 +167,7 @@ class Cadence:
 
 @dataclass(frozen=True)
 class _Date:
-    """What of a date matters to a calendar step."""
+    """The properties of a date that calendar steps depend on."""
 
     year: int
     month_number: int
@@ -196,7 +196,7 @@ class _Date:
 
 
 def _month_kind(values: np.ndarray, dates: list[_Date]) -> MonthKind | None:
-    """Find how the steps of an axis lie in their months, if they do so alike."""
+    """Find the position that all steps of an axis share within their months, if there is one."""
     first = dates[0]
     same_clock = len({date.clock for date in dates}) == 1
     if same_clock and all(date.month_end for date in dates):
@@ -231,7 +231,7 @@ def _restarting(values: np.ndarray, gaps: list[int]) -> tuple[int, Unit] | None:
 
 
 def _next_part(value: Any, step: int, unit: Unit) -> Any:
-    """Go on by a step of days, or to the first part of the next year or month."""
+    """Add a step of days, or move to the first part of the next year or month."""
     date = _Date.of(value)
     if unit == "days of year":
         at, parts, after = date.day_of_year - 1, 365, (date.year + 1) * 12

@@ -1,4 +1,4 @@
-"""Census: what was read of a file, and which rule took how much of it.
+"""Census: how many pixels of a file were read, and how many each rule made missing.
 
 A rule that takes a large part of the pixels is often one in other units than the file.
 """
@@ -28,7 +28,7 @@ _UNITS = (
 
 @dataclass
 class Census:
-    """Counts of one file, which add up while its windows are read."""
+    """Counts of one file; the windows of the file add up."""
 
     name: str = ""  # file, URL or glob
     notes: tuple[str, ...] = ()  # what the user should know of how it is read
@@ -42,11 +42,11 @@ class Census:
     left: tuple[float, float] = (np.inf, -np.inf)
 
     def take(self, rule: str, pixels: int) -> None:
-        """Count the pixels that a rule takes."""
+        """Count the pixels that a rule makes missing."""
         self.taken[rule] = self.taken.get(rule, 0) + pixels
 
     def read(self, values: np.ndarray, missing: np.ndarray) -> None:
-        """Note the range of what is no void, before the valid range applies."""
+        """Record the range of the values before the valid range applies."""
         self.pixels += values.size
         self.span = _wider(self.span, values[~missing])
 
@@ -57,7 +57,7 @@ class Census:
             self.take(rule, pixels)
 
     def keep(self, values: np.ndarray) -> None:
-        """Count what became of it in the cube, NaN being missing."""
+        """Count the values that reach the cube; NaN is missing."""
         left = values[np.isfinite(values)]
         self.cells += values.size
         self.valid += left.size
@@ -89,7 +89,7 @@ class Census:
 
 
 def report(name: str, source: Declared, censuses: Sequence[Census]) -> list[str]:
-    """Describe how a source was read, then warn of what is unlikely to be meant."""
+    """Describe how a source was read, then warn of rules that probably have wrong units."""
     whole = sum(censuses[1:], censuses[0])
     if not whole.pixels:
         return []
@@ -103,14 +103,14 @@ def report(name: str, source: Declared, censuses: Sequence[Census]) -> list[str]
 
 
 def _notes(name: str, censuses: Sequence[Census]) -> Iterator[str]:
-    """Say once what the user should know of several files."""
+    """Write each note once for all files that share it."""
     for note in dict.fromkeys(note for census in censuses for note in census.notes):
         files = [census for census in censuses if note in census.notes]
         yield f"{name}: {note} ({_files(files)})"
 
 
 def _warnings(name: str, source: Declared, censuses: Sequence[Census]) -> Iterator[str]:
-    """Warn of each rule that takes much of a file, and of files that it leaves constant."""
+    """Warn of rules that remove a large share of a file, and of files that become constant."""
     for rule in dict.fromkeys(rule for census in censuses for rule in census.taken):
         much = [c for c in censuses if c.share(rule) > _MUCH and not rule.startswith("NaN")]
         if much:
@@ -130,7 +130,7 @@ def _warnings(name: str, source: Declared, censuses: Sequence[Census]) -> Iterat
 
 
 def _cause(name: str, source: Declared, rule: str, census: Census) -> str:
-    """Say what is likely wrong where a rule takes much, and what to type."""
+    """Name the likely mistake behind a rule that removes much, and what to type."""
     where = f"under sources.{name} in the catalog"
     if rule.startswith("valid_range"):
         if source.valid_range is None:

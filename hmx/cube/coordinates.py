@@ -27,7 +27,7 @@ _COARSE_PX = 0.25  # rounded so far, they do not show whether they are centres o
 
 @dataclass(frozen=True)
 class Axis:
-    """Edge where an axis begins, its signed spacing, and how far both may be off."""
+    """Edge at which an axis begins, its signed spacing, and the rounding error of both."""
 
     start: float
     step: float
@@ -36,19 +36,19 @@ class Axis:
 
 @dataclass(frozen=True)
 class DeclaredLattice:
-    """A transform, and where it was found."""
+    """A transform, and the attribute that declares it."""
 
     where: str
     transform: Affine
 
     def along(self, dim: str) -> tuple[float, float]:
-        """Return the edge where an axis begins, and its signed spacing."""
+        """Return the edge at which an axis begins, and its signed spacing."""
         at = self.transform
         return (at.c, at.a) if dim == "x" else (at.f, at.e)
 
 
 def declared_transform(obj: xr.Dataset | xr.DataArray) -> DeclaredLattice | None:
-    """Read the transform that is written beside coordinates, if there is one."""
+    """Read the transform that an attribute declares, if there is one."""
     found = _find_transform(obj)
     if found is None:
         return None
@@ -68,7 +68,7 @@ def declared_transform(obj: xr.Dataset | xr.DataArray) -> DeclaredLattice | None
 
 
 def _find_transform(obj: xr.Dataset | xr.DataArray) -> tuple[str, Any, bool] | None:
-    """Find a declared transform: where it is, what it is, and whether in GDAL's order."""
+    """Find a declared transform: its attribute, its value, and True for GDAL's order."""
     named = _grid_mapping(obj)  # before others, which an array may have from another grid
     for name, coord in sorted(obj.coords.items(), key=lambda item: item[0] != named):
         if "GeoTransform" in coord.attrs:
@@ -86,7 +86,7 @@ def _find_transform(obj: xr.Dataset | xr.DataArray) -> tuple[str, Any, bool] | N
 
 
 def _grid_mapping(obj: xr.Dataset | xr.DataArray) -> str | None:
-    """Name the coordinate that variables say their CRS is in."""
+    """Return the name of the grid mapping that the variables refer to."""
     variables = [obj] if isinstance(obj, xr.DataArray) else list(obj.data_vars.values())
     for variable in variables:
         name = variable.encoding.get("grid_mapping", variable.attrs.get("grid_mapping"))
@@ -114,7 +114,7 @@ def flipped(data: xr.Dataset, dims: Collection[str]) -> xr.Dataset:
 
 
 def read_axis(obj: xr.Dataset | xr.DataArray, dim: str, declared: DeclaredLattice | None) -> Axis:
-    """Read where an axis begins and how it goes on."""
+    """Read the first edge and the spacing of an axis from its pixel centres."""
     if dim not in obj.coords:
         raise CubeError(
             f"dimension {dim!r} has no coordinate, so the cube has no place on the map. "
@@ -147,7 +147,7 @@ def read_axis(obj: xr.Dataset | xr.DataArray, dim: str, declared: DeclaredLattic
 
 
 def _single(centre: float, step: float, dim: str) -> Axis:
-    """Place a row or a column that is alone: north-up, west to east."""
+    """Build the axis of a single row or column: north-up, west to east."""
     step = -abs(step) if dim == "y" else abs(step)
     return Axis(centre - step / 2, step)
 
@@ -171,13 +171,13 @@ def _fitted(centres: np.ndarray, dim: str, rounding: float) -> Axis:
 
 
 def _off(centres: np.ndarray, start: float, step: float) -> float:
-    """Return how far centres are from those of an axis, at most."""
+    """Return the largest distance between centres and those of a regular axis."""
     expected = start + step * (np.arange(len(centres)) + 0.5)
     return float(np.abs(centres - expected).max())
 
 
 def _rounding(values: np.ndarray) -> float:
-    """Return how far coordinates may be off by their type, or by that they once had."""
+    """Return the rounding error of coordinates by their type, or by an earlier narrower type."""
     kind = values.dtype if values.dtype.kind == "f" else np.dtype("float64")
     once = kind == "float64" and bool((values == values.astype("float32")).all())
     if once and len(values) > 1:  # widened since: seen only where they are not even
@@ -189,7 +189,7 @@ def _rounding(values: np.ndarray) -> float:
 
 
 def _typed(centres: np.ndarray) -> float:
-    """Return how far coordinates may be off by the decimals they were written with."""
+    """Return the rounding error of coordinates that were written with few decimals."""
     for decimals in range(9):
         if (np.round(centres, decimals) == centres).all():
             return 0.75 * 10.0**-decimals
@@ -197,7 +197,7 @@ def _typed(centres: np.ndarray) -> float:
 
 
 def _on_lattice(axis: Axis, size: int, start: float, step: float) -> bool:
-    """Return True if pixels are whole ones of a lattice, or lie on their centres.
+    """Return True if pixels are whole pixels of a lattice, or lie on their centres.
 
     A crop, a flip and a coarser mean have whole pixels of it; a thinned array has their
     centres. None of these lies before the lattice begins.
@@ -220,7 +220,7 @@ def _from_whole(number: float) -> float:
 def require_no_counts(
     obj: xr.Dataset | xr.DataArray, crs: pyproj.CRS, declared: DeclaredLattice | None
 ) -> None:
-    """Raise :class:`CubeError` where coordinates number the pixels, as without a transform."""
+    """Raise :class:`CubeError` if coordinates are pixel numbers, as without a transform."""
     identity = declared is not None and declared.transform == Affine.identity()
     if declared is not None and not identity:
         return
@@ -236,7 +236,7 @@ def require_no_counts(
 
 
 def _counts(values: np.ndarray) -> float | None:
-    """Return 0 or 0.5 if an axis counts pixels from there, either way."""
+    """Return 0 or 0.5 if an axis counts pixels from there, in either direction."""
     first = float(min(values[0], values[-1]))
     counted = np.arange(len(values)) + first
     alike = np.array_equal(np.sort(values), counted)

@@ -1,4 +1,4 @@
-"""What a cube is: one regular grid with ``time``, ``y``, ``x``, and roles of variables.
+"""Cube: one regular grid with ``time``, ``y``, ``x``, and roles of variables.
 
 :func:`as_cube` is the door. Whatever names, orientation or container a user comes
 with, inside there is one form, a :class:`Cube`: a Dataset with dims
@@ -46,7 +46,7 @@ class OuterForm:
 
 @dataclass(frozen=True)
 class Cube:
-    """A checked cube in its one inner form."""
+    """A checked cube in the inner form."""
 
     data: xr.Dataset  # lazy; target and dynamic covariates (time, y, x), static ones (y, x)
     target: str  # the variable to predict
@@ -59,12 +59,12 @@ class Cube:
 
     @cached_property
     def grid(self) -> Grid:
-        """Where the pixels lie."""
+        """Grid of the pixels."""
         return Grid.from_xarray(self.data)
 
     @cached_property
     def cadence(self) -> Cadence:
-        """The calendar step between two maps, and on to what is known ahead."""
+        """The calendar step between two maps, covariates known ahead included."""
         time = (self.data if self.whole is None else self.whole)["time"]
         return Cadence.infer(time.rename(self.outer.names.get("time", "time")))
 
@@ -75,7 +75,7 @@ class Cube:
 
     @property
     def rules(self) -> dict[str, Rules]:
-        """Which numbers are data, for each variable."""
+        """Rules of each variable: which numbers are data."""
         return {name: Rules.of(self.data[name]) for name in self.variables}
 
     def stored(self, name: str) -> xr.DataArray:
@@ -84,7 +84,7 @@ class Cube:
         return self.data[name] if whole is None or name not in whole else whole[name]
 
     def span(self, name: str, times: Span, *, known: Sequence[str] = (), h: int = 0) -> Span:
-        """Say which steps of :meth:`stored` are read where some are asked for."""
+        """Return the steps to read of a variable: one that is known ahead has ``h`` more."""
         if name not in known:
             return times
         variable = self.stored(name)
@@ -105,7 +105,7 @@ class Cube:
             )
 
     def restore(self, result: xr.Dataset) -> Cubelike:
-        """Give a result the names, orientation and container of its owner."""
+        """Give a result the names, orientation and container of the user's object."""
         result = flipped(result, self.outer.flips)
         result = result.rename({k: v for k, v in self.outer.names.items() if k in result.dims})
         if not self.outer.dataarray:
@@ -168,7 +168,7 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
 
 
 def warn_if_incomplete(cube: xr.Dataset, path: str | Path) -> None:
-    """Warn when a store says that the run that wrote it has not finished."""
+    """Warn if the run that writes a store has not finished."""
     if cube.attrs.get("hmx_status", "complete") != "complete":
         warnings.warn(
             f"{path} is incomplete: the run that writes it has not finished. "
@@ -184,7 +184,7 @@ def as_cube(
     dynamic: Sequence[str] | None = None,
     static: Sequence[str] | None = None,
 ) -> Cube:
-    """Bring a user's object into the one inner form, lazily."""
+    """Bring a user's object into the inner form, lazily."""
     is_array = isinstance(obj, xr.DataArray)
     data = _as_dataset(obj) if isinstance(obj, xr.DataArray) else obj
     names = find_axes(data)
@@ -206,7 +206,7 @@ def as_cube(
 
 
 def _observed(inner: xr.Dataset, target: str) -> tuple[xr.Dataset, xr.Dataset | None]:
-    """Cut the steps after the last map of the target, where it says which that is."""
+    """Cut the steps after the last map of the target, if ``observed_until`` names it."""
     if OBSERVED_UNTIL not in inner[target].attrs:
         require_observed(inner, target)
         return inner, None

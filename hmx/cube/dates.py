@@ -24,7 +24,7 @@ _WRITTEN = re.compile(
 
 
 def read_date(text: str) -> pd.Timestamp:
-    """Read an ISO text; one with a time zone is brought to UTC."""
+    """Read an ISO text; a time zone is converted to UTC."""
     text = text.strip()
     if ordinal := _ORDINAL.fullmatch(text):
         first = pd.Timestamp(f"{ordinal[1]}-01-01")
@@ -70,7 +70,7 @@ def short(key: str) -> str:
 
 
 def matched(wanted: Sequence[str], have: Sequence[str]) -> dict[str, str]:
-    """Match labels of two axes; years of one meet the dates of the other that has one a year."""
+    """Match labels of two axes; a year matches the only date of that year on the other axis."""
     found = {key: key for key in wanted if key in set(have)}
     if found or not wanted or not have or _are_years(wanted) == _are_years(have):
         return found

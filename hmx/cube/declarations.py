@@ -1,4 +1,4 @@
-"""Declarations: the attributes that say what an array's numbers mean, however written.
+"""Declarations: the attributes that define what an array's numbers mean.
 
 Numbers come as numbers, lists, arrays, texts or bytes, and under the names that CF,
 rioxarray, odc-stac and GDAL have for them. What they mean together is decided in
@@ -18,7 +18,7 @@ from hmx.errors import CubeError
 
 
 class Declared(Protocol):
-    """What a catalog may declare of a source."""
+    """The declarations of a source in a catalog."""
 
     @property
     def scale(self) -> float | None:

@@ -13,7 +13,7 @@ from hmx.cube.values import Rules
 
 
 class CubeView(Protocol):
-    """A cube of either job, as those see it who read windows of it."""
+    """A cube of either job, as code that reads windows sees it."""
 
     @property
     def data(self) -> xr.Dataset:
@@ -21,7 +21,7 @@ class CubeView(Protocol):
 
     @property
     def grid(self) -> Grid:
-        """Where the pixels lie."""
+        """Grid of the pixels."""
 
     @property
     def outer(self) -> OuterForm:
@@ -29,14 +29,14 @@ class CubeView(Protocol):
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Names, in the order in which a window of them is handed on."""
+        """Names, in the order in which the arrays of a window are passed."""
 
     @property
     def rules(self) -> Mapping[str, Rules]:
-        """Which numbers are data."""
+        """Rules of each variable: which numbers are data."""
 
     def stored(self, name: str) -> xr.DataArray:
         """Return a variable with all its steps."""
 
     def restore(self, result: xr.Dataset) -> Cubelike:
-        """Give a result the form of its owner."""
+        """Give a result the form of the user's object."""

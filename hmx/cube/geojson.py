@@ -1,4 +1,4 @@
-"""GeoJSON: shapes and the CRS that their coordinates are in, from all that brings them.
+"""GeoJSON: shapes and the CRS of their coordinates, from objects, texts and files.
 
 RFC 7946 knows longitude and latitude alone; many files still carry the ``crs`` member of
 its forerunner, and a GeoDataFrame has its own CRS. Coordinates that cannot be degrees and
@@ -97,7 +97,7 @@ def crs_of(layer: Mapping[str, Any], what: str) -> pyproj.CRS:
 
 
 def bounds_of(layer: Mapping[str, Any], what: str) -> Box:
-    """Return west, south, east and north of all coordinates, in their own CRS."""
+    """Return west, south, east and north of all coordinates, in their CRS."""
     points = np.array(list(_points(layer)), dtype="float64").reshape(-1, 2)
     points = points[np.isfinite(points).all(axis=1)]
     if not len(points):

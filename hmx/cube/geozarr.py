@@ -1,4 +1,4 @@
-"""GeoZarr: say where a store lies so that any reader finds it.
+"""GeoZarr: attributes from which any reader finds the location of a store.
 
 xarray, rioxarray and GDAL read CF's ``spatial_ref``, which each array names as its
 ``grid_mapping``; the attributes here speak to the others, by the GeoZarr conventions
@@ -43,10 +43,10 @@ def group_attributes(grid: Grid, data: xr.Dataset | None = None) -> dict[str, An
 
 
 def without_location(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return attributes without those that a crop would make wrong."""
+    """Return attributes without those that would be wrong after a crop."""
     return {key: value for key, value in attrs.items() if not str(key).startswith(_STALE)}
 
 
 def portable(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return an encoding without codecs, which another format or version does not have."""
+    """Return an encoding without codecs, which other formats and versions lack."""
     return {key: value for key, value in encoding.items() if key not in _CODECS}

@@ -26,7 +26,7 @@ _TOLERANCE_PX = 0.01  # grids that are less apart are one
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the pixels of a raster lie.
+    """Location of the pixels of a raster.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class Grid:
         return t.c + t.a * column, t.f + t.e * row
 
     def locate(self, x: float, y: float) -> tuple[float, float]:
-        """Return the fractional row and column of a place; inverts :meth:`corner`."""
+        """Return the fractional row and column of a point; inverts :meth:`corner`."""
         t = self.transform
         return (y - t.f) / t.e, (x - t.c) / t.a
 
@@ -147,7 +147,7 @@ class Grid:
         return zone * math.radians(self.resolution[0])
 
     def difference(self, other: Grid) -> str | None:
-        """Say how another grid differs from this one, or return ``None``.
+        """Describe how another grid differs from this one, or return ``None``.
 
         Parameters
         ----------
@@ -187,13 +187,13 @@ def read_crs(obj: xr.Dataset | xr.DataArray) -> pyproj.CRS:
 
 
 def crs_name(crs: pyproj.CRS) -> str:
-    """Name a CRS by its authority code, or by its title where it has none."""
+    """Return the authority code of a CRS, or its title if it has no code."""
     authority = crs.to_authority()
     return ":".join(authority) if authority else str(crs.name)
 
 
 def require_degrees(grid: Grid, name: str) -> None:
-    """Raise :class:`CubeError` where degrees are none, by more than a pixel."""
+    """Raise :class:`CubeError` if a geographic grid leaves the globe by more than a pixel."""
     if not grid.crs.is_geographic:
         return
     dx, dy = grid.resolution

@@ -1,4 +1,4 @@
-"""Names: what a variable may be called in a store, and what its file is called elsewhere.
+"""Names: variable names that a store accepts, and file names made from them.
 
 In a Zarr store an array is a folder named after its variable, so a name with a slash
 would be a folder in a folder, which xarray passes over in silence. A file of an export
@@ -20,7 +20,7 @@ _LONGEST_ARRAY = 200  # bytes
 
 
 def storable(name: str) -> str | None:
-    """Say what hinders a name from being that of an array in a store; ``None``: nothing."""
+    """Return why a name cannot be that of an array in a store, or ``None``."""
     if not name or name in (".", "..") or name.startswith("__"):
         return "is empty, dots or begins with __, which stores keep for themselves"
     if "/" in name:
@@ -41,7 +41,7 @@ def require_storable(names: Iterable[object]) -> None:
 
 
 def file_stem(name: str) -> str:
-    """Make a name safe as that of a file: nothing is lost but what no system takes."""
+    """Make a name safe for files: only characters that a file system rejects are replaced."""
     plain = _UNSAFE.sub("_", unicodedata.normalize("NFC", name)).rstrip(". ")
     plain = f"_{plain.lstrip('.')}" if plain.startswith(".") else plain
     if len(plain.encode()) <= _LONGEST:
@@ -51,7 +51,7 @@ def file_stem(name: str) -> str:
 
 
 def file_stems(names: Iterable[str]) -> list[str]:
-    """Make names safe as those of files, and keep them apart, also where case is none."""
+    """Make names safe for files and unique, also if case is ignored."""
     whole = list(names)
     stems = [file_stem(name) for name in whole]
     folded = [stem.casefold() for stem in stems]

@@ -1,4 +1,4 @@
-"""Observed: where the maps of a target end, and up to when a covariate is known.
+"""Observed: the last map of a target, and the last known step of a covariate.
 
 A time axis may go on beyond the last map of the target, for covariates that are
 known ahead: population or GDP of a scenario. Two attributes say so, each a label
@@ -38,7 +38,7 @@ def steps_until(variable: xr.DataArray, mark: str, time: xr.DataArray) -> int:
 
 
 def require_observed(data: xr.Dataset, target: str) -> None:
-    """Raise :class:`CubeError` if the target has lost what says how far it is observed."""
+    """Raise :class:`CubeError` if the target has lost its attribute ``observed_until``."""
     said = [str(name) for name, variable in data.data_vars.items() if KNOWN_UNTIL in variable.attrs]
     if said:
         last = time_label(data["time"].values[-1])
@@ -50,7 +50,7 @@ def require_observed(data: xr.Dataset, target: str) -> None:
 
 
 def _is_after(label: Any, last: Any) -> bool:
-    """Tell whether a label lies after a value of the axis."""
+    """Return True if a label lies after a value of the axis."""
     text, end = str(label).strip().replace(" ", "T"), str(last).replace(" ", "T")
     if isinstance(last, np.integer):
         return bool(text[:4].isdigit() and int(text if text.isdigit() else text[:4]) > last)

@@ -16,7 +16,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def cut(variable: xr.DataArray, window: Window, nx: int) -> xr.DataArray:
-    """Cut a window, lazily, going round the globe where it leaves ``[0, nx)``."""
+    """Cut a window, lazily; beyond ``[0, nx)`` it continues on the other side of the globe."""
     rows = variable.isel(y=window.y.slice)
     parts = [rows.isel(x=part) for part in pieces(window.x, nx)]
     return parts[0] if len(parts) == 1 else xr.concat(parts, dim="x", join="override")

@@ -1,4 +1,4 @@
-"""LearnUntil: which steps may be learned from, and which are kept for the scores.
+"""LearnUntil: the steps that training may use, and those reserved for scores.
 
 A label says up to where targets may be seen by anything that learns: weights,
 scaler, context, calibration, correlation lengths.
@@ -28,7 +28,7 @@ _NEAR = 3  # steps named in an error
 
 @dataclass(frozen=True)
 class LearnUntil:
-    """The last step whose target may be seen; later ones are held out.
+    """The last step whose target training may use; later ones are held out.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def until_index(time: xr.DataArray | np.ndarray, until: Label, *, history: int =
 
 
 def _match(values: np.ndarray, until: Label) -> tuple[list[str], np.ndarray, list[str]]:
-    """Return the labels of an axis, the steps that one means, and the labels before it."""
+    """Return all labels of an axis, the matching steps, and the labels before ``until``."""
     if values.dtype.kind in "iu":
         number = _number(until)
         labels = [str(value) for value in values]
@@ -82,7 +82,7 @@ def _match(values: np.ndarray, until: Label) -> tuple[list[str], np.ndarray, lis
 
 
 def _number(until: Label) -> int:
-    """Read a label as one of an integer axis."""
+    """Read a label as a number of an integer axis."""
     if isinstance(until, str) and re.fullmatch(r"\s*\d+\s*", until, re.ASCII):
         return int(until)
     text = _text(until)
@@ -90,7 +90,7 @@ def _number(until: Label) -> int:
 
 
 def _text(label: Any, *, whole: bool = False) -> str:
-    """Write a label in ISO form, as far as it goes; ``whole``: to the nanosecond."""
+    """Write a label in ISO form, as precise as given; ``whole``: to the nanosecond."""
     if isinstance(label, bool) or label is None:
         raise BadArgument(f"until={label!r} is no time. Pass a year or a date: until='2005'.")
     if isinstance(label, int | np.integer):
@@ -122,7 +122,7 @@ def _text(label: Any, *, whole: bool = False) -> str:
 
 
 def _short(label: str) -> str:
-    """Leave out of a whole ISO label what is zero."""
+    """Remove zeros from the end of a whole ISO label."""
     return label.removesuffix(".000000000").removesuffix("T00:00:00")
 
 
@@ -131,7 +131,7 @@ def _said(until: Label) -> str:
 
 
 def _absent(until: Label, labels: list[str], earlier: list[str]) -> str:
-    """Say that a label is not on the axis, what is, and what to type."""
+    """Build the message for a label that is not on the axis."""
     listed = ", ".join(labels if len(labels) <= 2 * _NEAR else [*labels[:_NEAR], "...", labels[-1]])
     known = f"until={_said(until)} is not on the time axis ({listed})"
     if not earlier:

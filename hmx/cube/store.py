@@ -1,4 +1,4 @@
-"""Draft: a product grows in a private folder and takes its place when it is complete.
+"""Store: a product is written in a private folder and swapped in when it is complete.
 
 Beside ``NAME`` lies ``.NAME.draft`` while it is made::
 
@@ -37,13 +37,13 @@ _OVER = ".hmx-over"  # what a private folder was for is done: it may go
 
 
 def hidden_sibling(path: Path, what: str) -> Path:
-    """Name the hidden neighbour of what a path leads to, such as its ``draft``."""
+    """Return a hidden path next to the target of a path, such as its ``draft``."""
     place = followed(path)
     return place.with_name(f".{place.name}.{what}")
 
 
 def attributes(path: str | Path) -> dict[str, Any]:
-    """Read the attributes of a Zarr group; none if there is no such group."""
+    """Read the attributes of a Zarr group; empty if there is no such group."""
     try:
         # not through zarr, which gives up on a group where what it repeats of its arrays is damaged
         root = parse(Folder(str(path)).read(ROOT))
@@ -55,13 +55,13 @@ def attributes(path: str | Path) -> dict[str, Any]:
 
 
 def finished_manifest(attrs: dict[str, Any]) -> dict[str, Any]:
-    """Return the recipe of a complete cube of ours, or an empty one."""
+    """Return the source manifest of a complete cube, or an empty one."""
     complete = set(attrs) >= _MARKS and attrs["hmx_status"] == "complete"
     return dict(json.loads(attrs["hmx_sources"])) if complete else {}
 
 
 def require_ours(path: Path) -> dict[str, Any]:
-    """Return the attributes of what is there, which must be a cube of ours or nothing."""
+    """Return the attributes of a cube that hmx wrote; refuse anything else at this path."""
     attrs = attributes(path)
     if not _is_empty(path) and not set(attrs) >= _MARKS:
         if was_sealed_as("cube", str(path)):
@@ -74,7 +74,7 @@ def require_ours(path: Path) -> dict[str, Any]:
 
 
 def claim(folder: Path) -> None:
-    """Make a private folder, or make one that is there empty."""
+    """Create a private folder, or empty an existing one."""
     if os.path.lexists(folder):
         discard(folder)
     folder.mkdir(parents=True)
@@ -82,12 +82,12 @@ def claim(folder: Path) -> None:
 
 
 def mark_private(folder: Path) -> None:
-    """Say of a folder that it is private."""
+    """Mark a folder as private."""
     (folder / _MARK).touch()
 
 
 def is_private(folder: Path) -> bool:
-    """Return True for a folder that :func:`claim` made, or an empty one."""
+    """Return True for a folder that :func:`claim` made, or an empty folder."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     return (folder / _MARK).is_file() or not any(folder.iterdir()) or _is_older(folder)
@@ -108,7 +108,7 @@ def discard(folder: Path) -> None:
 
 @contextmanager
 def swap(path: str | Path) -> Iterator[Path]:
-    """Lend a place for what is to replace ``path``, and put it there when it is complete.
+    """Yield a path for new content, and swap it in for ``path`` when it is complete.
 
     The caller has the lock of ``path``, and knows that what is there may be replaced.
     What fails leaves nothing.
@@ -130,7 +130,7 @@ def swap(path: str | Path) -> Iterator[Path]:
 
 
 def recover(path: str | Path) -> None:
-    """Finish a swap that died between its two renames; remove what else dead runs left."""
+    """Finish a swap that stopped between its two renames; remove what dead runs left."""
     place, desk = followed(path), hidden_sibling(Path(path), "draft")
     if is_private(desk):
         between = (desk / _NEW).exists() and (desk / _OLD).exists()
@@ -154,12 +154,12 @@ def discard_work(folder: Path, path: str | Path) -> None:
 
 
 def mark_done(folder: Path) -> None:
-    """Mark a private folder as of no use once what it was for is in its place."""
+    """Mark a private folder as removable: its product is in place."""
     (folder / _OVER).touch()
 
 
 def sweep(path: str | Path) -> None:
-    """Remove what dead runs left beside a product that is there; leave those that live.
+    """Remove what dead runs left next to a product; live runs keep their folders.
 
     The product stays usable whatever comes of this: it may be another one's, or lie where
     nobody may write.
@@ -178,7 +178,7 @@ def sweep(path: str | Path) -> None:
 
 
 def require_unreplaced(obj: xr.Dataset | xr.DataArray) -> None:
-    """Raise if the cube that an object reads its pixels from is no longer the one it was."""
+    """Raise if the cube that an object reads from was replaced in the meantime."""
     store, had = obj.encoding.get("source"), obj.attrs.get("hmx_fingerprint")
     if store is None or had is None or not _is_lazy(obj):  # without chunks all is in memory
         return
@@ -200,7 +200,7 @@ def _is_older(folder: Path) -> bool:
 
 
 def clear_folder(folder: Path, *, but: str) -> None:
-    """Remove all that is in a folder of ours but one file, by which it is known for ours."""
+    """Remove everything in a folder but one file, which proves that hmx made the folder."""
     for path in list(folder.iterdir()) if folder.is_dir() else []:
         if path.name == but:
             continue
@@ -211,6 +211,6 @@ def clear_folder(folder: Path, *, but: str) -> None:
 
 
 def _is_lazy(obj: xr.Dataset | xr.DataArray) -> bool:
-    """Return True if anything is still to be read; variables may be chunked apart."""
+    """Return True if any variable is not in memory; each variable has its own chunks."""
     parts = obj.variables.values() if isinstance(obj, xr.Dataset) else [obj.variable]
     return any(part.chunks is not None for part in parts)

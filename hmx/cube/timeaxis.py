@@ -1,4 +1,4 @@
-"""Time axes: what is none, out of order or irregular, and what to type about it."""
+"""Time axes: axes that are not dates, unordered or irregular, and what to type about them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hmx.errors import IrregularTime
 
 
 def months_of_year(time: xr.DataArray, name: str | None = None) -> bool:
-    """Return True for an axis of months of every year, which its name or attributes say."""
+    """Return True for an axis of months of every year, by its name or attributes."""
     values = time.values
     if values.dtype.kind not in "iu" or not ((values >= 1) & (values <= 12)).all():
         return False
@@ -32,7 +32,7 @@ def months_of_year(time: xr.DataArray, name: str | None = None) -> bool:
 
 
 def require_times(time: xr.DataArray) -> None:
-    """Raise :class:`IrregularTime` for what is no axis of dates or whole numbers."""
+    """Raise :class:`IrregularTime` for an axis of neither dates nor whole numbers."""
     name, kind, zone = _name(time), time.dtype.kind, getattr(time.dtype, "tz", None)
     units = str(time.attrs.get("units", ""))
     if kind in "iuf" and re.match(r"\w+ since ", units):
@@ -59,7 +59,7 @@ def require_times(time: xr.DataArray) -> None:
 
 
 def undecoded(name: str, units: str) -> str:
-    """Say how an axis of numbers since a date becomes one of dates."""
+    """Write what turns an axis of numbers since a date into dates."""
     unit, _, start = units.partition(" since ")
     if not unit.lower().startswith(("year", "month")):
         return "Decode it: ds = xr.decode_cf(ds)."
@@ -72,7 +72,7 @@ def undecoded(name: str, units: str) -> str:
 
 
 def _remedy(time: xr.DataArray, name: str) -> str:
-    """Write the expression that turns an axis into one of dates or whole numbers."""
+    """Write the expression that turns an axis into dates or whole numbers."""
     values = time.values
     if time.dtype.kind == "f":
         if np.isfinite(values).all() and (values == np.round(values)).all():
@@ -88,7 +88,7 @@ def _remedy(time: xr.DataArray, name: str) -> str:
 
 
 def require_order(time: xr.DataArray) -> None:
-    """Raise :class:`IrregularTime` if steps are out of order, or one comes twice."""
+    """Raise :class:`IrregularTime` if steps are unordered or repeated."""
     values, name = time.values, _name(time)
     later = values[1:] > values[:-1]
     if later.all():
@@ -107,7 +107,7 @@ def require_order(time: xr.DataArray) -> None:
 
 
 def irregular(time: xr.DataArray, gaps: list[int], more: str = "") -> IrregularTime:
-    """Build the error that names the first step which is not like the others."""
+    """Build the error that names the first step with another gap."""
     sizes, counts = np.unique(gaps, return_counts=True)
     usual = int(sizes[counts.argmax()])  # of equals the smallest: a lost map widens a gap
     at = next(i for i, gap in enumerate(gaps) if gap != usual)
@@ -120,7 +120,7 @@ def irregular(time: xr.DataArray, gaps: list[int], more: str = "") -> IrregularT
 
 
 def wandering(time: xr.DataArray, months: Sequence[int]) -> str:
-    """Say what to type where each month (from the year 0) or year has one map, on changing days."""
+    """Write what to type if each month (from year 0) or year has one map, on varying days."""
     name = _name(time)
     for unit, numbers in (
         ("year", [month // 12 for month in months]),

@@ -1,4 +1,4 @@
-"""Values: what stored numbers mean, decided here once for files and arrays.
+"""Values: the meaning of stored numbers, decided here once for files and arrays.
 
 A number is declared by the tags of a raster, by CF attributes, by the attributes and
 encodings that rioxarray, odc-stac and others leave on an array, and by the catalog.
@@ -41,7 +41,7 @@ _ROUNDED_HUGE = 0.01  # -3.4e38 is how a GIS prints -3.4028235e38
 
 @dataclass(frozen=True)
 class Rules:
-    """Which stored numbers are data, and what they are worth."""
+    """Which stored numbers are data, and how they become values."""
 
     # smallest and largest valid value, after ``scale`` and ``offset``
     valid_range: tuple[float, float] | None = None
@@ -85,7 +85,7 @@ class Rules:
         return cls(limits, nodata, (), scale, offset, slack, unsigned and not decoded, name)
 
     def under(self, source: Declared, *, replaces: bool) -> Rules:
-        """Return the rules of a file where the catalog has its say."""
+        """Return the rules of a file after the catalog's declarations apply."""
         rules = self
         if source.scale is not None or source.offset is not None:
             scale, offset = _default(source.scale, 1.0), _default(source.offset, 0.0)
@@ -143,7 +143,7 @@ class Rules:
         return clean
 
     def missing(self, values: np.ndarray) -> np.ndarray:
-        """Return which stored numbers are no data; nothing is refused."""
+        """Return the mask of stored numbers that are not data; nothing is refused."""
         with np.errstate(all="ignore"):
             found = [np.zeros(values.shape, bool), *(f for _, f in self._voids(values, None))]
             missing: np.ndarray = np.logical_or.reduce(found)
@@ -156,7 +156,7 @@ class Rules:
     def _voids(
         self, raw: np.ndarray, masked: np.ndarray | None
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield each rule that takes stored numbers away, and which it takes."""
+        """Yield each rule with the mask of the numbers that it makes missing."""
         if masked is not None:
             yield "mask", masked
         for value in self.nodata:
@@ -181,7 +181,7 @@ def _default(value: float | None, otherwise: float) -> float:
 
 
 def _equals(raw: np.ndarray, value: float) -> np.ndarray:
-    """Find a number among stored ones, within the rounding of their type and of a print."""
+    """Find a number among stored ones, within the rounding of their type and of printed digits."""
     if raw.dtype.kind != "f":
         # -32768 of an unsigned file, or 0.5 of whole numbers: no pixel has it
         whole = np.isfinite(value) and float(value).is_integer()
@@ -195,7 +195,7 @@ def _equals(raw: np.ndarray, value: float) -> np.ndarray:
 
 
 def cleaned(variable: xr.DataArray) -> xr.DataArray:
-    """Return an array unpacked, float32, NaN where it holds no data; lazy."""
+    """Return an array unpacked, float32, with NaN for missing; lazy."""
     rules = Rules.of(variable)
     if rules == Rules() and variable.dtype.kind == "f":
         return variable.astype("float32")

@@ -1,4 +1,4 @@
-"""Current: whether the cube that is there is the one that a catalog asks for."""
+"""Current: whether an existing cube is the one that a catalog describes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hmx.ingest.options import CubeCatalog
 
 
 def is_current(catalog: CubeCatalog) -> bool:
-    """Tell whether the cube is complete, not seen to be damaged and made of the catalog's files."""
+    """Return True if the cube is complete, undamaged and made of the catalog's files."""
     if damage_of(catalog.cube.path) is not None:
         return False
     known = known_of(catalog, attributes(catalog.cube.path))
@@ -19,12 +19,12 @@ def is_current(catalog: CubeCatalog) -> bool:
 
 
 def known_of(catalog: CubeCatalog, attrs: dict[str, Any]) -> SourceManifest:
-    """Return the recipe of the cube that is there, by the rules of today; empty without one."""
+    """Return the manifest of the existing cube in the current format; empty without a cube."""
     return settled(catalog, finished_manifest(attrs))
 
 
 def note_of(catalog: CubeCatalog) -> str | None:
-    """Say what becomes of a cube that an older hmx made; nothing of others."""
+    """Describe what happens to a cube of an older hmx; ``None`` for other cubes."""
     known = finished_manifest(attributes(catalog.cube.path))
     if not is_older(known):
         return None

@@ -1,4 +1,4 @@
-"""Ingest: the rasters a catalog names -> one cube on disk (Zarr v3).
+"""Ingest: the rasters that a catalog names -> one cube on disk (Zarr v3).
 
 Check, plan, write, swap. Everything that headers can tell is checked before a
 byte is written. The store grows in a draft beside its place (:mod:`hmx.cube.store`),
@@ -156,7 +156,7 @@ class _Variable:
 
     @property
     def files(self) -> list[str]:
-        """Where each step comes from."""
+        """File of each step."""
         return [part.name for part in self.parts for _ in range(part.steps)]
 
 
@@ -169,7 +169,7 @@ class _Plan:
 
     @property
     def axes(self) -> dict[str, xr.DataArray]:
-        """The axis of time, and that of months beside a calendar, if there is one."""
+        """The time axis, and an axis of months if covariates have their own."""
         time = {"time": self.time} if self.time.size else {}
         for variable in (v for v in self.variables if v.role == "monthly"):  # they agree
             months = [int(key) for key in steps_of(variable.source)]
@@ -178,7 +178,7 @@ class _Plan:
         return time
 
     def windows(self, variable: _Variable) -> list[Window]:
-        """Cut rows of one chunk, as many columns of chunks as the byte bound allows."""
+        """Cut the grid into windows of one chunk row, as wide as the byte limit allows."""
         chunk_bytes = len(variable.files) * CHUNK * CHUNK * 4
         width = CHUNK * max(1, _BLOCK_BYTES // chunk_bytes)
         return [tile.core for tile in TileGrid(self.grid.shape, (CHUNK, width), 0)]
@@ -189,7 +189,7 @@ class _Plan:
         return square if variable.role == "static" else (len(variable.files), *square)
 
     def marks(self, variable: _Variable) -> dict[str, str]:
-        """Say in a variable's attributes how far the axis is observed, or it is known."""
+        """Return the attributes that name a variable's last observed or known step."""
         ahead = any(other.source.future for other in self.variables)
         if not ahead:
             return {}
@@ -201,7 +201,7 @@ class _Plan:
 
 
 def _plan(catalog: CubeCatalog, known: SourceManifest) -> _Plan:
-    """Check all that headers can tell, and say what is read from where."""
+    """Check everything that headers show, and decide what is read from which file."""
     sources, lead = catalog.cube.sources, catalog.cube.lead
     recipe = recipe_of(catalog, known)
     kept = kept_steps(known, recipe)
@@ -244,7 +244,7 @@ def _stored(store: xr.Dataset, name: str, target: str) -> ArrayPart:
 def _variable(
     name: str, source: Source, *, keys: Sequence[str], done: ArrayPart | None
 ) -> _Variable:
-    """Say where each step comes from; ``done`` holds the first ones, in the old cube."""
+    """Open the parts of a variable; ``done`` has its first steps, from the old cube."""
     if done is None:
         return _Variable(name, source, *_open_all(name, source, keys))
     if done.time is None:
@@ -256,7 +256,7 @@ def _variable(
 
 
 def _open_all(name: str, source: Source, keys: Sequence[str]) -> tuple[str, tuple[Part, ...]]:
-    """Open what holds the steps; give its role, static or dynamic, and the parts."""
+    """Open the parts of the steps; return the role, static or dynamic, and the parts."""
     if source.axis is not None:
         return "dynamic", open_steps(name, source, keys)
     part = open_step(source, "")

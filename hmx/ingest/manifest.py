@@ -1,4 +1,4 @@
-"""SourceManifest: which files a cube is made of, and what of them has changed.
+"""SourceManifest: the files of a cube, and the changes among them.
 
 A recipe is plain JSON: for each source its options, and for each step the stamps of
 its files (:mod:`hmx.ingest.stamps`). The cube carries it in ``hmx_sources``, so a
@@ -78,7 +78,7 @@ def _facts(
 
 
 def settled(catalog: CubeCatalog, known: SourceManifest) -> SourceManifest:
-    """Take the recipe of a cube that an older hmx made for one of today, if its rasters are gone.
+    """Convert the manifest of an older hmx to the current format if its rasters are gone.
 
     Where they are all there the cube is built anew, by the rules of today. Where one is
     missing that cannot be: the cube is all there is, and it is kept.
@@ -93,7 +93,7 @@ def settled(catalog: CubeCatalog, known: SourceManifest) -> SourceManifest:
 
 
 def rasters_gone(catalog: CubeCatalog, known: SourceManifest) -> list[str]:
-    """List the files of a cube that are no longer where the catalog looks for them."""
+    """List the steps of a cube whose files no longer exist."""
     gone = []
     for name, facts in known.get("sources", {}).items():
         source = catalog.cube.sources.get(name)
@@ -125,14 +125,14 @@ def _ahead(source: Source, wanted: set[str] | None) -> set[str]:
 
 
 def labels_on(time: xr.DataArray, have: Sequence[str]) -> list[str]:
-    """Continue the labels of a time axis in its cadence, as far as others go."""
+    """Continue the labels of a time axis in its cadence, up to the last of ``have``."""
     later = [key for key in have if key > label(time.values[-1])]
     ahead = map(label, Cadence.infer(time).extend(time, len(later)))
     return [key for key in ahead if later and key <= later[-1]]
 
 
 def steps_of(source: Source) -> dict[str, int | str]:
-    """Map labels of time, ascending, to what the path says of them."""
+    """Map labels of time, ascending, to the text that each step has in the path."""
     if source.axis is None:
         return {"": ""}
     given: dict[Any, Any] = {step: step for step in source.steps()}
@@ -217,7 +217,7 @@ def kept_steps(old: SourceManifest, new: SourceManifest) -> int:
 
 
 def _grew(old: SourceManifest, new: SourceManifest) -> bool:
-    """Tell whether a source is as it was, but for steps at its end."""
+    """Return True if a source only gained steps at its end."""
     first = dict(list(new["files"].items())[: len(old["files"])])
     same = list(first) == list(old["files"]) and first == old["files"]
     return bool(same and old["options"] == new["options"])

@@ -1,4 +1,4 @@
-"""Tiling: tiles of a mosaic lie beside each other, and each step has all of them.
+"""Mosaic: tiles lie next to each other, and each step has all of them.
 
 A pattern finds what it finds: also an older version, a map of changes or half a
 download. Two files for one place and time are no mosaic, and so they are refused. A rim
@@ -48,7 +48,7 @@ class _Rect:
         return max(0, self.bottom - self.top) * max(0, self.right - self.left)
 
     def meet(self, other: _Rect) -> _Rect:
-        """Return what both cover; its area may be 0."""
+        """Return the intersection; its area may be 0."""
         return _Rect(
             max(self.top, other.top),
             max(self.left, other.left),
@@ -68,14 +68,14 @@ class _Rect:
         return bool(covered.all())
 
     def place(self, lattice: Grid) -> str:
-        """Say where it lies: west, south, east, north."""
+        """Write the bounds: west, south, east, north."""
         west, north = lattice.corner(self.top, self.left)
         east, south = lattice.corner(self.bottom, self.right)
         return ", ".join(f"{edge:.10g}" for edge in (west, south, east, north))
 
 
 def require_apart(path: str, tiles: Sequence[MosaicTile], pattern: str) -> None:
-    """Refuse tiles that are several files for one place, or differ where they meet."""
+    """Refuse tiles of which several cover one area, or that differ where they overlap."""
     lattice = tiles[0].grid
     rects = [_Rect.of(tile.grid, lattice) for tile in tiles]
     rims, stacked = [], set()
@@ -118,7 +118,7 @@ def _stacked(path: str, files: Sequence[str], pattern: str) -> SourceError:
 
 
 def _require_equal(one: MosaicTile, other: MosaicTile, rim: _Rect, lattice: Grid) -> None:
-    """Raise :class:`SourceError` if two tiles have other values where both have some."""
+    """Raise :class:`SourceError` if two tiles have different values where they overlap."""
     corners = [_Rect.of(tile.grid, lattice) for tile in (one, other)]
     worst = 0.0
     for square in TileGrid((rim.bottom - rim.top, rim.right - rim.left), (_SQUARE, _SQUARE), 0):

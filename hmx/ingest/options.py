@@ -1,4 +1,4 @@
-"""Options: the cube of a catalog, and where its variables come from."""
+"""Options: the cube of a catalog, and the sources of its variables."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _band_branch(value: Any) -> str:
 
 
 def _iso(text: str) -> str:
-    """Take the text of a date, which must be ISO."""
+    """Require an ISO date; return the text unchanged."""
     try:
         read_date(text)
     except ValueError:
@@ -104,7 +104,7 @@ Axis = Literal["year", "month", "time"]
 
 
 class Source(Options):
-    """Where one variable comes from.
+    """The files of one variable.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ class Source(Options):
     @field_validator("bands", mode="before")
     @classmethod
     def _dates(cls, bands: Any) -> Any:
-        """Take dates of YAML for their texts."""
+        """Write the dates that YAML has parsed as texts again."""
         if isinstance(bands, dict) and hasattr(bands.get("start"), "isoformat"):
             return {**bands, "start": str(bands["start"])}
         if isinstance(bands, list):
@@ -226,7 +226,7 @@ class Source(Options):
         return self
 
     def _require_bands(self, key: str) -> None:
-        """Refuse bands as steps where the file can have none, or one band is chosen."""
+        """Refuse steps in bands if the format has no bands, or one band is chosen."""
         if reader_of(self.path).bands is None:
             mark = "{" + key.removesuffix("s") + "}"
             raise ValueError(
@@ -241,7 +241,7 @@ class Source(Options):
 
     @property
     def axis(self) -> Axis | None:
-        """What the steps are, or ``None`` for a single map or a file with its own time."""
+        """Kind of the steps, or ``None`` for a single map or a file with its own time axis."""
         if self.years is not None:
             return "year"
         if self.months is not None:
@@ -259,14 +259,14 @@ class Source(Options):
         )
 
     def steps(self) -> list[int] | list[str]:
-        """List the steps of the source's axis, in the order given; none that a file has to say."""
+        """List the steps in the order given; empty if only the file can list them."""
         found: Any = self.years or self.months or self.times or self.bands or []
         if isinstance(found, Steps):
             return found.values()
         return found if isinstance(found, list) else []
 
     def path_of(self, step: int | str) -> str:
-        """Fill the step into the path; months have two digits, and bands one path."""
+        """Fill the step into the path; months have two digits, bands share one path."""
         if self.in_bands:
             return self.path
         if self.axis == "month":
@@ -275,7 +275,7 @@ class Source(Options):
 
 
 class CubeSection(Options):
-    """The cube: where it lies and what it is made of."""
+    """The cube: its path and its sources."""
 
     path: FilePath
     sources: dict[str, Source] = Field(min_length=1)
@@ -291,7 +291,7 @@ class CubeSection(Options):
 
     @property
     def monthly(self) -> tuple[str, ...]:
-        """Covariates of a map with months of their own, beside a calendar."""
+        """Covariates of a map job with an axis of months in addition to the calendar."""
         if self.target is not None or self.sources[self.lead].axis == "month":
             return ()
         return tuple(name for name, source in self.sources.items() if source.axis == "month")
@@ -338,7 +338,7 @@ class CubeSection(Options):
 
 
 class CubeCatalog(Protocol):
-    """What ingest asks of a catalog, of either job."""
+    """A catalog as ingest needs it; both jobs have one."""
 
     @property
     def name(self) -> str:
@@ -346,4 +346,4 @@ class CubeCatalog(Protocol):
 
     @property
     def cube(self) -> CubeSection:
-        """Where the cube lies and what it is made of."""
+        """Path and sources of the cube."""

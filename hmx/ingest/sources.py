@@ -63,7 +63,7 @@ class Pixels(Protocol):
 
     @property
     def grid(self) -> Grid:
-        """Where the pixels lie: row 0 is the northernmost, column 0 the westernmost."""
+        """Grid of the pixels: row 0 is the northernmost, column 0 the westernmost."""
 
     @property
     def steps(self) -> int:
@@ -71,7 +71,7 @@ class Pixels(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of how the file is read; one sentence each."""
+        """Notes for the user on how the file is read; one sentence each."""
 
     def read(self, window: Window, census: Census | None = None) -> np.ndarray:
         """Read a window.
@@ -100,7 +100,7 @@ class MosaicTile(Protocol):
 
     @property
     def grid(self) -> Grid:
-        """Where its pixels lie, north-up."""
+        """Grid of its pixels, north-up."""
 
     def read(self, window: Window, census: Census | None = None) -> np.ndarray:
         """Read a window: float32, NaN = missing, shape (rows, columns)."""

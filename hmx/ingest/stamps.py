@@ -1,4 +1,4 @@
-"""Stamps: by which a later run sees that a file is as it was, without reading it.
+"""Stamps: identify a file, so that a later run sees changes without reading it.
 
 A file of a source is seldom alone: a VRT stands for its sources, a GeoTIFF has sidecars
 (statistics, masks, overviews, world files), and a Zarr store is a folder of chunks. A
@@ -56,7 +56,7 @@ def stamp(file: str, known: Sequence[Any] = ()) -> Stamp:
 
 
 def _members(file: str) -> list[str]:
-    """List the files that a source consists of: itself, its sidecars, what a VRT names."""
+    """List the files of a source: itself, its sidecars, and the files that it refers to."""
     if os.path.isdir(file):
         found = (str(path) for path in Path(file).rglob("*") if path.is_file())
         return sorted(found) or [file]
@@ -83,7 +83,7 @@ def _follow(file: str, seen: dict[str, None]) -> None:
 
 
 def _contents(members: Sequence[str], size: int) -> str:
-    """Hash what is in some files, or samples of it where they are large."""
+    """Hash the content of files, or samples of it if they are large."""
     total, whole = hashlib.blake2b(digest_size=16), size <= _MOST_READ
     share = max(2**16, _MOST_READ // len(members))
     for member in members:

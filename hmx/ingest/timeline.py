@@ -1,4 +1,4 @@
-"""Timeline: the time axis of a cube that is ingested, and who knows what of it.
+"""Timeline: the time axis of a cube, from the sources that define it.
 
 The target's steps come first. Covariates that are known ahead carry the axis on, in
 the target's own cadence.
@@ -23,7 +23,7 @@ _TIME = {"standard_name": "time", "axis": "T"}
 
 
 def time_of(name: str, source: Source) -> xr.DataArray:
-    """Lay out the time axis of a cube, that of its target or first source with time."""
+    """Build the time axis from the target or the first source with time."""
     if source.axis is None:
         own = open_step(source, "").time
         if own is None:
@@ -41,7 +41,7 @@ def time_of(name: str, source: Source) -> xr.DataArray:
 
 
 def axis_of(cube: CubeSection) -> xr.DataArray:
-    """Lay out the time axis of a cube; of covariates none of which has time, it is empty."""
+    """Build the time axis of a cube; without time in any covariate it is empty."""
     sources, lead = cube.sources, cube.lead
     if cube.target is None and all(source.axis is None for source in sources.values()):
         timed = (n for n, source in sources.items() if open_step(source, "").time is not None)
@@ -52,7 +52,7 @@ def axis_of(cube: CubeSection) -> xr.DataArray:
 
 
 def open_step(source: Source, step: int | str) -> Part:
-    """Open what holds a step, headers only."""
+    """Open the part of a step, headers only."""
     path = source.path_of(step)
     files = find_files(path)
     name = files[0] if len(files) == 1 else path
@@ -70,7 +70,7 @@ def open_step(source: Source, step: int | str) -> Part:
 
 
 def open_steps(name: str, source: Source, keys: Sequence[str]) -> tuple[Part, ...]:
-    """Open what holds some steps; a tile that one lacks and another has is named."""
+    """Open the parts of some steps; refuse a step without a tile that another step has."""
     steps = steps_of(source)
     found = require_steps(name, keys, have=list(steps))
     parts = {found[key]: open_step(source, steps[found[key]]) for key in keys}
@@ -97,7 +97,7 @@ def labels_ahead(name: str, source: Source, done: Part | None) -> list[str]:
 
 
 def in_kind(labels: Sequence[str], like: str) -> list[str]:
-    """Write years as dates of an axis, or dates as its years, where that is what it has."""
+    """Convert labels between years and dates to match the axis."""
     years = all(len(text) == 4 for text in labels)
     if years and len(like) > 4:
         return [f"{year}{like[4:]}" for year in labels]
@@ -113,7 +113,7 @@ def extended(time: xr.DataArray, steps: int) -> xr.DataArray:
 
 
 def later_steps(name: str, have: Sequence[str], time: xr.DataArray) -> int:
-    """Count the steps that a covariate known ahead has after the target's last one."""
+    """Count the steps of a covariate known ahead after the target's last one."""
     wanted = labels_on(time, have)
     gone = [short(key) for key in wanted if key not in have]
     if gone:
@@ -126,7 +126,7 @@ def later_steps(name: str, have: Sequence[str], time: xr.DataArray) -> int:
 
 
 def require_steps(name: str, keys: Sequence[str], *, have: Sequence[str]) -> dict[str, str]:
-    """Match the steps of the target to those of a source, which must have them all."""
+    """Match the steps of the target to those of a source; refuse missing ones."""
     found = matched(keys, have)
     gone = [short(key) for key in keys if key not in found]
     if gone:

@@ -54,7 +54,7 @@ class Turned:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of how it is read."""
+        """Notes for the user on how the file is read."""
         west, _, east, _ = self.part.grid.bounds
         now = self.grid.bounds
         turn = f"longitudes {west:g} to {east:g} are turned to {now[0]:g} to {now[2]:g}"
@@ -86,7 +86,7 @@ class Warped:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of how it is read."""
+        """Notes for the user on how the file is read."""
         return self.part.notes
 
     def read(self, window: Window, census: Census | None = None) -> np.ndarray:
@@ -97,7 +97,7 @@ class Warped:
         return out
 
     def _squares(self, window: Window) -> Iterator[Window]:
-        """Cut a window so that what one warp reads of the source stays small."""
+        """Cut a window so that one warp reads few pixels of the source."""
         fine = max(1.0, float(np.prod(self._ratio)))
         side = int(np.clip(np.sqrt(_SOURCE_PIXELS / (fine * self.steps)), 16, CHUNK))
         for tile in TileGrid(window.shape, (side, side), 0):
@@ -142,13 +142,13 @@ class Warped:
             return np.asarray(warped.read())
 
     def _spans_pole(self, window: Window, needed: Window) -> bool:
-        """Return True if a window goes so far round that GDAL would average across its seam."""
+        """Return True if a window spans so many longitudes that GDAL averages across its seam."""
         far = self._period and len(needed.x) > self._period / 2
         return bool(far and max(window.shape) > _SMALL and not self.grid.crs.is_geographic)
 
     @property
     def _period(self) -> int:
-        """Columns of the source in 360 degrees, or none where they do not come round."""
+        """Columns of the source in 360 degrees; 0 if longitudes do not wrap."""
         return _period(self.part.grid)
 
     @cached_property
@@ -204,7 +204,7 @@ class Warped:
 
 
 def aligned(part: Part, grid: Grid, source: Source) -> Pixels:
-    """Bring a part to a grid, as its source's ``align`` says; warped on reading."""
+    """Align a part with a grid by its source's ``align``; pixels are warped when read."""
     if grid.difference(part.grid) is None:
         return part
     columns = _turn(part.grid, grid)
@@ -233,7 +233,7 @@ def _turn(source: Grid, target: Grid) -> int | None:
 
 
 def _period(grid: Grid) -> int:
-    """Count the columns in 360 degrees; 0 where longitudes do not come round."""
+    """Count the columns in 360 degrees; 0 if longitudes do not wrap."""
     columns = 360 / grid.resolution[0]
     whole = abs(columns - round(columns)) < 0.01 and round(columns) >= grid.shape[1]
     return round(columns) if grid.crs.is_geographic and whole else 0
@@ -258,7 +258,7 @@ def _in_memory(block: np.ndarray, at: Affine, crs: pyproj.CRS) -> Iterator[Any]:
 
 
 def _read_round(part: Pixels, window: Window, period: int, census: Census | None) -> np.ndarray:
-    """Read columns that may leave the part, going round where it has a period; else NaN."""
+    """Read columns that may leave the part: they wrap if it has a period, else they are NaN."""
     nx = part.grid.shape[1]
     out = np.full((part.steps, *window.shape), np.nan, "float32")
     first = window.x.start // period if period else 0
@@ -273,7 +273,7 @@ def _read_round(part: Pixels, window: Window, period: int, census: Census | None
 
 
 def _around(at: np.ndarray, known: np.ndarray, margin: float) -> Span:
-    """Cover positions and as much around them as may lie between two of them."""
+    """Return the span of all positions, widened by the largest gap between two of them."""
     steps = [np.abs(np.diff(np.where(known, at, np.nan), axis=axis)) for axis in (0, 1)]
     between = max((float(np.nanmax(s)) for s in steps if np.isfinite(s).any()), default=0.0)
     low, high = float(at[known].min()), float(at[known].max())

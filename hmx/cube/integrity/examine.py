@@ -43,7 +43,7 @@ _AT_ONCE = 8  # files that are read at the same time
 
 @dataclass(frozen=True)
 class Fault:
-    """One file that is not as it was sealed."""
+    """One file that differs from the seal."""
 
     key: str  # its name in the store
     text: str  # what is wrong with it, and where its pixels lie
@@ -52,7 +52,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Examined:
-    """What an examination found."""
+    """Result of an examination."""
 
     sealed: bool  # whether the store has a seal; stores of older releases have none
     chunks: int  # chunks that were compared
@@ -60,7 +60,7 @@ class Examined:
     remedy: str  # what to type
 
     def lines(self) -> str:
-        """List the faults, one a line."""
+        """List the faults, one per line."""
         return "\n".join(f"  {fault.key}: {fault.text}" for fault in self.faults)
 
 
@@ -83,7 +83,7 @@ def require_whole(store: str, *, progress: Progress = Progress()) -> Examined:
 def verify_all(
     stores: Mapping[str, str], verify_product: Callable[[str], str], progress: Progress
 ) -> str:
-    """Verify cube and product, those that are there, and say of each what was found."""
+    """Verify the cube and the products that exist, and report each."""
     there = {word: path for word, path in stores.items() if _is_there(path)}
     wrong = []
     for word, path in (there or stores).items():
@@ -144,7 +144,7 @@ class _Examination:
 
     @cached_property
     def seal(self) -> Seal | None:
-        """The seal, from its file or from what the root repeats of it."""
+        """The seal, from its file or from the copy in the root."""
         repeated = consolidated(self.root).get(SEAL)
         return Seal.from_json(parse(self.seal_file)) or Seal.from_json(repeated)
 
@@ -181,7 +181,7 @@ class _Examination:
         return Examined(True, total, tuple(faults), remedy(self.root))
 
     def metadata(self) -> Iterator[Fault]:
-        """Compare root, seal and arrays, their text too."""
+        """Compare root, seal and arrays, including their text."""
         seal, root, members = self.seal_of, self.root, consolidated(self.root)
         if not root:
             yield Fault(ROOT, "is lost" if self.raw is None else "is damaged: it is no JSON")
@@ -209,7 +209,7 @@ class _Examination:
         return audit is not None and attributes[AUDIT] == audit_text(audit)
 
     def repeated(self, members: Document, sealed: Document) -> Iterator[Fault]:
-        """Compare what the root repeats of the others' metadata."""
+        """Compare the root's copies of the other metadata."""
         digests = {**self.seal_of.arrays, SEAL: digest_of(sealed)}
         for name in sorted(members.keys() | digests.keys()):
             member = members.get(name)
@@ -221,7 +221,7 @@ class _Examination:
             yield Fault(ROOT, "repeats the metadata in another form than was written")
 
     def chunks(self) -> Iterator[Fault]:
-        """Read every chunk that must exist, and look for those that must not."""
+        """Read every chunk that must exist, and find those that must not."""
         listed = self.listed
         keys = set(self.seal_of.keys())
         if listed is not None:
@@ -235,7 +235,7 @@ class _Examination:
                     yield Fault(key, text)
 
     def chunk(self, key: str) -> str | None:
-        """Say what is wrong with a chunk."""
+        """Describe the damage of a chunk, or return ``None``."""
         found = self.seal_of.split(key)
         assert found is not None
         name, at = found
@@ -256,7 +256,7 @@ class _Examination:
 
     @cached_property
     def listed(self) -> list[str] | None:
-        """All files of the store; ``None`` where they cannot be listed."""
+        """All files of the store; ``None`` if they cannot be listed."""
         try:
             return list(self.folder.stamps(""))
         except OSError:
@@ -275,7 +275,7 @@ def _lost(data: bytes | None) -> str:
 
 
 def audit_of(attributes: Mapping[Any, Any]) -> Document | None:
-    """Read the audit that a store carries; ``None`` if it has none, or a damaged one."""
+    """Read the audit of a store; ``None`` if it has none, or a damaged one."""
     try:
         text = attributes[AUDIT]
         found = {key: value for key, value in json.loads(text).items() if key != "digest"}

@@ -39,7 +39,7 @@ from hmx.progress import counted
 
 @dataclass(frozen=True)
 class Guard:
-    """What a store must hold, and how a place in it is called."""
+    """The content that a store must have, and names for positions in it."""
 
     place: str  # path or URL of the store
     seal: Seal  # what it holds
@@ -87,17 +87,17 @@ class Guard:
         )
 
     def remedy(self) -> str:
-        """Say what to type."""
+        """Return what to type."""
         return remedy(self.root)
 
     def where(self, name: str, at: Sequence[int]) -> str:
-        """Say where a chunk lies: its steps, rows, columns and bounds."""
+        """Describe the location of a chunk: its steps, rows, columns and bounds."""
         array = self.arrays.get(name)
         return place_of(array, at, self.root, self.labels) if array else f"chunk {tuple(at)}"
 
 
 def remedy(root: Document) -> str:
-    """Say how a store of hmx is made whole."""
+    """Return what repairs a store of hmx."""
     if "hmx_sources" in attributes_of(root):
         return "Build the cube anew: hmx ingest CATALOG --overwrite."
     return "Run the command that made it again: it computes what is damaged anew."
@@ -106,7 +106,7 @@ def remedy(root: Document) -> str:
 def place_of(
     array: Document, at: Sequence[int], root: Document, labels: Mapping[str, Sequence[str]]
 ) -> str:
-    """Say where a chunk of an array lies."""
+    """Describe the location of a chunk of an array."""
     sides = array["chunk_grid"]["configuration"]["chunk_shape"]
     spans = [
         (index * side, min((index + 1) * side, size))
@@ -138,7 +138,7 @@ def _bounds(root: Document, spans: Sequence[tuple[int, int]]) -> list[str]:
 
 
 class CheckedStore(WrapperStore[Store]):
-    """A store that raises where what is read is not what was sealed; only for reading."""
+    """A read-only store that raises if a chunk differs from the seal."""
 
     def __init__(self, store: Store, guard: Guard):
         super().__init__(store)
@@ -167,7 +167,7 @@ class CheckedStore(WrapperStore[Store]):
         prototype: BufferPrototype,
         key_ranges: Iterable[tuple[str, ByteRequest | None]],
     ) -> list[Buffer | None]:
-        """Read files one by one."""
+        """Read files one after another."""
         return [await self.get(key, prototype, part) for key, part in key_ranges]
 
     async def _get_many(
@@ -208,7 +208,7 @@ def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Gu
 
 
 def damage_of(store: str) -> str | None:
-    """Say what is wrong with a store at a glance: its metadata, and chunks that are lost."""
+    """Return the damage that metadata and file names show, or ``None``."""
     try:
         guard = guard_of(store)
         if guard is None:
@@ -239,7 +239,7 @@ def _read(files: Any, path: str) -> bytes | None:
 
 
 def open_checked(place: str, **options: Any) -> xr.Dataset:
-    """Open a store with xarray; what is read of a sealed one is looked at."""
+    """Open a store with xarray; chunks of a sealed store are checked as they are read."""
     guard = guard_of(place, options.get("storage_options"))
     data: xr.Dataset
     if guard is None:
@@ -257,7 +257,7 @@ def open_checked(place: str, **options: Any) -> xr.Dataset:
 
 
 def labels_of(data: xr.Dataset) -> Iterator[tuple[str, list[str]]]:
-    """Name the steps along each dimension that is no axis of space."""
+    """Name the steps along each dimension other than y and x."""
     for dim in data.indexes:
         if dim in data.coords and data[dim].dtype.kind not in "f":
             yield str(dim), [str(value)[:10] for value in data[dim].values]

@@ -1,4 +1,4 @@
-"""Seal: what a finished store holds, written into it as the last thing but one.
+"""Seal: checksums of a finished store, the last thing written but its status.
 
 Below the root of the store lies a group ``hmx_seal`` of attributes alone: a digest of
 the metadata of the root and of each array, and for each array which chunks are stored
@@ -51,11 +51,11 @@ class Chunks:
     crcs: Mapping[int, int]
 
     def crc(self, at: tuple[int, ...]) -> int | None:
-        """Return the CRC of a chunk, or ``None`` if none is stored there."""
+        """Return the CRC of a chunk, or ``None`` if it is not stored."""
         return self.crcs.get(int(np.ravel_multi_index(at, self.counts)) if at else 0)
 
     def fault(self, at: tuple[int, ...], data: bytes | np.ndarray | None) -> str | None:
-        """Compare what is read with what was written; say what is wrong, if anything."""
+        """Compare a chunk with its checksum; return the damage, or ``None``."""
         crc = self.crc(at)
         if data is None:
             return None if crc is None else "is lost"
@@ -67,13 +67,13 @@ class Chunks:
         return None if whole and google_crc32c.value(stored[:-_CRC]) == crc else "is damaged"
 
     def by_key(self) -> Iterator[tuple[str, int]]:
-        """Give key, relative to the array, and CRC of every stored chunk."""
+        """Yield the key, relative to the array, and the CRC of every stored chunk."""
         for place, at in enumerate(product(*map(range, self.counts))):
             if place in self.crcs:
                 yield chunk_key(at), self.crcs[place]
 
     def as_json(self) -> Document:
-        """Write down which are stored, as bits, and their CRCs, 4 bytes each."""
+        """Encode which chunks are stored as bits, and their CRCs as 4 bytes each."""
         stored = np.zeros(int(np.prod(self.counts)), dtype=bool)
         stored[list(self.crcs)] = True
         crcs = np.array([self.crcs[at] for at in sorted(self.crcs)], dtype="<u4")
@@ -85,7 +85,7 @@ class Chunks:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Chunks:
-        """Read what :meth:`as_json` wrote."""
+        """Decode the result of :meth:`as_json`."""
         counts = tuple(found["counts"])
         bits = np.frombuffer(base64.b64decode(found["stored"]), dtype="u1")
         places = np.flatnonzero(np.unpackbits(bits, count=int(np.prod(counts))))
@@ -95,7 +95,7 @@ class Chunks:
 
 @dataclass(frozen=True)
 class Seal:
-    """All that a finished store knows of itself."""
+    """Checksums of everything in a finished store."""
 
     kind: str  # ``cube`` or ``product``
     root: str  # digest of the root's metadata
@@ -113,7 +113,7 @@ class Seal:
         return {**facts, "arrays": dict(self.arrays), "chunks": chunks}
 
     def as_json(self) -> Document:
-        """Write down the metadata of the group that holds it."""
+        """Encode the seal as the metadata of its group."""
         attributes = {**self._facts(), "digest": self.digest}
         return {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
 
@@ -133,7 +133,7 @@ class Seal:
             return None
 
     def split(self, key: str) -> tuple[str, tuple[int, ...]] | None:
-        """Name the array and the place of a chunk; ``None`` if a key is no chunk's."""
+        """Return the array and the index of a chunk; ``None`` if the key is not a chunk."""
         name, _, rest = key.partition("/")
         marker, *at = rest.split("/")
         if name not in self.chunks or marker != "c" or not all(map(_is_number, at)):
@@ -163,7 +163,7 @@ def _text(data: bytes) -> str:
 
 
 def canonical(document: Any) -> str:
-    """Write JSON in the one way that can be compared."""
+    """Write JSON in a canonical form that can be compared."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
 
@@ -173,7 +173,7 @@ def digest_of(document: Any) -> str:
 
 
 def without_consolidated(document: Any) -> Document:
-    """Return a group's metadata without what it repeats of its members'."""
+    """Return a group's metadata without its copies of the members' metadata."""
     whole = document if isinstance(document, dict) else {}
     return {key: value for key, value in whole.items() if key != "consolidated_metadata"}
 
@@ -185,7 +185,7 @@ def attributes_of(root: Document) -> Document:
 
 
 def sealed_metadata(root: Document) -> Document:
-    """Return the root's metadata without what is written after the seal."""
+    """Return the root's metadata without attributes that are written after the seal."""
     lasts = {key: value for key, value in attributes_of(root).items() if key not in _LATER}
     return without_consolidated(root) | {"attributes": lasts}
 
@@ -200,7 +200,7 @@ def parse(data: bytes | None) -> Document | None:
 
 
 def consolidated(root: Document) -> Document:
-    """Return what the root repeats of its members' metadata, by name."""
+    """Return the root's copies of its members' metadata, by name."""
     block = root.get("consolidated_metadata")
     members = block.get("metadata") if isinstance(block, dict) else None
     return members if isinstance(members, dict) else {}
@@ -240,12 +240,12 @@ def seal_store(store: str, known: Mapping[str, Mapping[str, int]] | None = None)
 
 
 def read_seal(store: str) -> Seal | None:
-    """Read the seal of a store, if it has one that is whole."""
+    """Read the seal of a store; ``None`` if it has none, or a damaged one."""
     return Seal.from_json(parse(Folder(store).read(f"{SEAL}/{ROOT}")))
 
 
 def was_sealed_as(kind: str, store: str) -> bool:
-    """Return True for a store whose root is damaged and whose seal still says what it was."""
+    """Return True if the root of a store is damaged and its seal names this kind."""
     root, seal = parse(Folder(store).read(ROOT)), read_seal(store)
     if seal is None or seal.kind != kind:
         return False

@@ -45,7 +45,7 @@ class ArrayPart:
 
     @property
     def time(self) -> xr.DataArray | None:
-        """The file's own time axis, if it has one."""
+        """The file's own time axis, or ``None``."""
         return self.data["time"] if "time" in self.data.dims else None
 
     def at(self, indices: Sequence[int]) -> ArrayPart:

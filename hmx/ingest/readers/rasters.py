@@ -206,7 +206,7 @@ class RasterPart:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of how it is read."""
+        """Notes for the user on how the file is read."""
         return tuple(dict.fromkeys(note for tile in self.tiles for note in tile.notes))
 
     def at(self, indices: Sequence[int]) -> RasterPart:
