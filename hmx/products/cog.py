@@ -1,8 +1,8 @@
 """COG: maps and forecasts as Cloud Optimised GeoTIFFs, for QGIS and every other GIS.
 
-One file for each variable and step of time, with overviews, and with tags that say
-what it is and how it came about. A raster is written in squares and then rewritten by
-GDAL's COG driver, so memory does not follow its size.
+One file for each variable and step of time, with overviews, and with tags of its content and
+its provenance. A raster is written in squares and then rewritten by GDAL's COG driver, so memory
+does not grow with its size.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from hmx.independent import independent
 from hmx.progress import OnStep, Progress
 from hmx.windows import TileGrid
 
-SQUARE = 1024  # side, px, of what is in memory at a time
+SQUARE = 1024  # side, px, of the part in memory
 BLOCK = 512  # side of a block in the files, px
 _CACHE = 64  # MiB that GDAL may keep
 _LEVEL = re.compile(r"_(?:lo|hi)_([0-9.]+)$")
-_MARK = "HMX"  # tag of every file of ours
+_MARK = "HMX"  # tag of every exported file
 
 
 @independent
@@ -56,8 +56,8 @@ def export_cog(
         A store that a job wrote, or a Dataset in memory; a lazy one is computed
         once for each file, so store it first.
     folder : str or Path
-        Gets ``soc.tif``, ``soc_lo_90.tif`` ... or ``hm_2025.tif`` ...; files of hmx that
-        are there are replaced.
+        Gets ``soc.tif``, ``soc_lo_90.tif`` ... or ``hm_2025.tif`` ...; exported files of
+        the same names are replaced.
     progress : Progress or callable, optional
         A plain callable gets (files done, files, text).
 
@@ -98,7 +98,7 @@ def export_cog(
 
 @contextmanager
 def _desk(folder: Path) -> Iterator[Path]:
-    """Lend a private folder for files that are not complete, whatever GDAL calls them."""
+    """Yield a private folder for incomplete files, whatever GDAL calls them."""
     followed(folder).mkdir(parents=True, exist_ok=True)
     desk = folder / ".export"
     claim(desk)
@@ -118,18 +118,16 @@ def _layers(data: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:
         for at in itertools.product(*(range(variable.sizes[dim]) for dim in others)):
             chosen = dict(zip(others, at, strict=True))
             layer = variable.isel(chosen).transpose("y", "x")
-            labels = [_label(layer, dim, chosen.get(dim, 0)) for dim in (*others, *dated)]
+            labels = []
+            for dim in (*others, *dated):
+                value = layer[dim].values[()] if dim in layer.coords else chosen.get(dim, 0)
+                # as short as it is clear: 2025, 0.5; a colon is not allowed in names on Windows
+                labels.append(time_label(value).removesuffix("-01-01").replace(":", ""))
             yield "_".join([str(name), *labels]), layer
 
 
-def _label(layer: xr.DataArray, dim: str, index: int) -> str:
-    """Say which step of a dim a plane is, as short as it is clear: 2025, 0.5."""
-    value = layer[dim].values[()] if dim in layer.coords else index
-    return time_label(value).removesuffix("-01-01").replace(":", "")
-
-
 def _tags(layer: xr.DataArray, attrs: Mapping[Any, Any]) -> dict[str, str]:
-    """Say what a plane is and how it came about."""
+    """Return the tags of a plane: content and provenance."""
     tags = {_MARK: "product", "variable": str(layer.name)}
     for key in ("long_name", "units", "flag_meanings", "flag_masks", "flag_values"):
         if key in layer.attrs:
@@ -146,39 +144,48 @@ def _tags(layer: xr.DataArray, attrs: Mapping[Any, Any]) -> dict[str, str]:
     return tags
 
 
-def _nodata(layer: xr.DataArray) -> float | None:
-    """Return the value that means no data: NaN, or a flag of that name."""
-    if layer.dtype.kind == "f":
-        return float("nan")
-    meanings = str(layer.attrs.get("flag_meanings", "")).split()
-    values = np.atleast_1d(layer.attrs.get("flag_values", layer.attrs.get("flag_masks", ())))
-    return dict(zip(meanings, map(float, values), strict=False)).get("no_data")
-
-
 def _require_ours(path: Path) -> None:
-    """Raise :class:`OutputExists` unless a place is free or holds a file of ours."""
+    """Raise :class:`OutputExists` unless the path is free or holds an exported file."""
     if not path.exists():
         return
     try:
-        with rasterio.open(path) as there:
-            ours = _MARK in there.tags()
+        with rasterio.open(path) as file:
+            ours = _MARK in file.tags()
     except rasterio.errors.RasterioIOError:
         ours = False
     if not ours:
         raise OutputExists(
-            f"{path} is no file that hmx exported, so it is left alone. Choose another folder."
+            f"{path} is not a file that hmx exported, so it is left alone. Choose another folder."
         )
 
 
 def _write(
     layer: xr.DataArray, path: Path, desk: Path, *, grid: Grid, tags: Mapping[str, str]
 ) -> None:
-    """Write one plane, square by square; it is in its place whole, or not at all."""
+    """Write one plane, square by square; the file appears whole, or not at all."""
     plain, draft = desk / "plain.tif", desk / "draft.tif"
     real = layer.dtype.kind == "f"
+    # no data is NaN, or the flag of that name
+    meanings = str(layer.attrs.get("flag_meanings", "")).split()
+    values = np.atleast_1d(layer.attrs.get("flag_values", layer.attrs.get("flag_masks", ())))
+    flags = dict(zip(meanings, map(float, values), strict=False))
+    profile = {
+        "driver": "GTiff",
+        "height": grid.shape[0],
+        "width": grid.shape[1],
+        "count": 1,
+        "dtype": layer.dtype,
+        "crs": rasterio.CRS.from_wkt(grid.crs.to_wkt()),
+        "transform": grid.transform,
+        "nodata": float("nan") if real else flags.get("no_data"),
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "sparse_ok": True,
+    }
     shared = {"BIGTIFF": "IF_SAFER", "COMPRESS": "DEFLATE"}
     with rasterio.Env(GDAL_CACHEMAX=_CACHE):
-        with rasterio.open(plain, "w", **_profile(layer, grid), **shared) as file:
+        with rasterio.open(plain, "w", **profile, **shared) as file:
             file.update_tags(**tags)
             file.set_band_description(1, tags.get("long_name", str(layer.name)))
             if "units" in layer.attrs:
@@ -187,33 +194,17 @@ def _write(
                 rows, columns = tile.core.slices
                 square = layer.isel(y=rows, x=columns).values
                 file.write(square, 1, window=RasterWindow.from_slices(rows, columns))
+        # the COG driver needs a whole raster: it cannot write squares
         rasterio.shutil.copy(
             plain,
             draft,
             driver="COG",
             BLOCKSIZE=BLOCK,
             PREDICTOR="YES",
+            # a mean of flags would be another flag
             OVERVIEW_RESAMPLING="AVERAGE" if real else "MODE",
             **shared,
         )
     flush(draft)
     draft.replace(path)
     plain.unlink()
-
-
-def _profile(layer: xr.DataArray, grid: Grid) -> dict[str, Any]:
-    """Describe the file that is written first."""
-    return {
-        "driver": "GTiff",
-        "height": grid.shape[0],
-        "width": grid.shape[1],
-        "count": 1,
-        "dtype": layer.dtype,
-        "crs": rasterio.CRS.from_wkt(grid.crs.to_wkt()),
-        "transform": grid.transform,
-        "nodata": _nodata(layer),
-        "tiled": True,
-        "blockxsize": BLOCK,
-        "blockysize": BLOCK,
-        "sparse_ok": True,
-    }

@@ -1,7 +1,7 @@
-"""Fold map: which part of a map is learned from, and which is held out.
+"""Fold map: the parts of a map for training, and those held out.
 
-Colours are those of Okabe and Ito (2008), told apart by colour-blind readers;
-pixels that buffers take are hatched, and missing data has a grey of its own.
+Colours are those of Okabe and Ito (2008), which colour-blind readers can distinguish;
+buffers are hatched.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from matplotlib.patches import Patch
 
 from hmx.cube.grid import Grid
 from hmx.forecast.folds import MOST, thin
-from hmx.products.forecast_maps import MISSING
-from hmx.products.mapframe import dress, stretch
+from hmx.products.mapframe import MISSING, stretch, style_axes
 from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION, Split
 
 COLOURS = {TRAIN: "#56B4E9", VALIDATION: "#F0E442", CALIBRATION: "#009E73", TEST: "#D55E00"}
 BUFFER = "0.95"  # beneath the hatches
 _COLUMNS = 3  # of maps
-_BUFFERED = 254  # in a picture: in a block with a role, but within a buffer
+_BUFFERED = 254  # role in the picture: in a block with a role, but within a buffer
 
 
 def draw_folds(
@@ -43,7 +42,7 @@ def draw_folds(
     splits : Split or sequence of Split
         At most 1,200 rows and columns of each are drawn, however large the grid.
     grid : Grid
-        Where its pixels lie; gives axes in units of the CRS and the scale.
+        Gives axes in units of the CRS, and the scale.
     valid : ndarray of bool, optional
         Which of the pixels drawn hold data, as in :class:`hmx.forecast.folds.FoldPlan`.
     pixels : sequence of mapping, optional
@@ -58,7 +57,13 @@ def draw_folds(
         Not shown, and known to no backend: ``figure.savefig("folds.png")``.
     """
     splits = (splits,) if isinstance(splits, Split) else tuple(splits)
-    counts = pixels or [_by_place(split) for split in splits]
+    counts: Sequence[Mapping[int, int]] = pixels or []
+    if not counts:
+        # without data, pixels count by position; those in buffers are the difference to no buffer
+        for split in splits:
+            areas = split.areas()
+            unowned = replace(split, buffer=0).areas()[UNUSED]
+            counts = [*counts, {**areas, UNUSED: areas[UNUSED] - unowned}]
     columns = min(_COLUMNS, math.ceil(math.sqrt(len(splits))))
     rows = math.ceil(len(splits) / columns)
     west, south, east, north = grid.bounds
@@ -77,13 +82,6 @@ def draw_folds(
         axis.set_title(f"{title} (split {split.digest})", fontsize=9)
         _legend(axis, split, count)
     return figure
-
-
-def _by_place(split: Split) -> dict[int, int]:
-    """Count the pixels of each role by place alone, and those that buffers take."""
-    empty = replace(split, buffer=0).areas()[UNUSED]
-    areas = split.areas()
-    return {**areas, UNUSED: areas[UNUSED] - empty}
 
 
 def _map(axis: Axes, split: Split, grid: Grid, valid: np.ndarray | None) -> None:
@@ -110,16 +108,18 @@ def _map(axis: Axes, split: Split, grid: Grid, valid: np.ndarray | None) -> None
         axis.contourf(
             grid.x[cols], grid.y[rows], buffered, levels=[0.5, 1.5], colors="none", hatches=["////"]
         )
-    dress(axis, grid)
+    style_axes(axis, grid)
 
 
 def _legend(axis: Axes, split: Split, pixels: Mapping[int, int]) -> None:
-    """Name colours with the blocks and pixels they stand for, below the map."""
+    """Draw a legend of colours, blocks and pixels below the map."""
     handles = []
     for role, name in ROLES.items():
         if blocks := int((split.table == role).sum()):
             label = f"{name}: {blocks:,} block{'s' * (blocks > 1)}, {pixels.get(role, 0):,} px"
-            handles.append(_patch(COLOURS[role], label))
+            handles.append(
+                Patch(facecolor=COLOURS[role], edgecolor="black", linewidth=0.5, label=label)
+            )
     if split.buffer:
         label = f"in buffers: {pixels.get(UNUSED, 0):,} px"
         handles.append(
@@ -135,7 +135,3 @@ def _legend(axis: Axes, split: Split, pixels: Mapping[int, int]) -> None:
         fontsize=7,
         frameon=False,
     )
-
-
-def _patch(colour: str, label: str, *, hatch: str | None = None) -> Patch:
-    return Patch(facecolor=colour, edgecolor="black", hatch=hatch, linewidth=0.5, label=label)

@@ -61,7 +61,7 @@ def test_negative_amounts_are_refused_by_name_number_and_remedy():
 def test_an_unknown_transform_is_refused():
     with pytest.raises(BadArgument, match=r"transform 'logg' of 'gdp'.*Did you mean 'log'\?"):
         one(np.zeros(2), "logg")
-    with pytest.raises(BadArgument, match=r"none of: none, log\. Pass 'log' or leave it out"):
+    with pytest.raises(BadArgument, match=r"not one of: none, log\. Pass 'log' or leave it out"):
         one(np.zeros(2), "sqrt")
 
 

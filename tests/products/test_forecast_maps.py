@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 
 import hmx
 from hmx.errors import CubeError
-from hmx.products.forecast_maps import MISSING
+from hmx.products.mapframe import MISSING
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_missing_data_is_grey_and_no_value_is(cube: xr.Dataset, fc: xr.Dataset) 
 
 
 def test_what_is_no_forecast_is_refused(cube: xr.Dataset) -> None:
-    with pytest.raises(CubeError, match=r"no forecast \(it has no lead\)"):
+    with pytest.raises(CubeError, match=r"not a forecast \(it has no lead\)"):
         cube.hm.plot_forecast()
     with pytest.raises(CubeError, match=r"fc\.hm\.with_history\(ds\)"):
         cube.hm.with_history(cube)

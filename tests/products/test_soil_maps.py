@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgba
 from hmx.errors import CubeError
 from hmx.mapping.api import soc_map
 from hmx.mapping.bundle import MapBundle
-from hmx.products.forecast_maps import MISSING
+from hmx.products.mapframe import MISSING
 from hmx.products.soil_maps import plot_map
 from tests.make.mapworlds import make_covariates, make_mapper
 
@@ -98,5 +98,5 @@ def test_a_picture_can_be_saved(mapped: xr.Dataset, model: MapBundle, tmp_path: 
 
 
 def test_what_is_no_map_is_refused(covariates: xr.Dataset) -> None:
-    with pytest.raises(CubeError, match=r"no map of samples.*soc = ds\.soc\.map\(level=\[90\]\)"):
+    with pytest.raises(CubeError, match=r"not a map of samples.*soc = ds\.soc\.map\(level=\[90\]\)"):
         covariates.soc.plot_map()
