@@ -1,8 +1,8 @@
-"""Bundle: all it takes to predict again, in a folder, without pickle.
+"""Bundle: a trained model in a folder, without pickle.
 
-``weights.safetensors`` holds the weights, ``bundle.json`` everything else:
-what the network is and was fed (:class:`Spec`), the scaler, the calibration and
-where it all came from. Loading is strict: whatever does not fit is named.
+``weights.safetensors`` has the weights, ``bundle.json`` everything else:
+network and inputs (:class:`Spec`), scaler, calibration and provenance. Loading is strict: the
+forms below check every value, and an error names the one that does not fit.
 """
 
 from __future__ import annotations
@@ -10,15 +10,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field, model_validator
 
+from hmx.bundles.described import (
+    Description,
+    Names,
+    Positive,
+    Real,
+    Rows,
+    Share,
+    Value,
+    VariablesForm,
+    read_form,
+    require_ascending,
+    require_scales,
+    require_table,
+)  # fmt: skip
 from hmx.bundles.folder import FORMAT, beneath, digest_of, read_folder, require_floats, write_folder
+from hmx.errors import BadArgument
+from hmx.features.context import Context
 from hmx.features.scaling import Scaler
-from hmx.forecast.described import read_forecaster
+from hmx.features.transforms import Transform
 from hmx.forecast.spec import Spec
-from hmx.uncertainty.calibration import Calibration
+from hmx.networks.options import ModelOptions
+from hmx.settings import Leads, Options, Radius
+from hmx.uncertainty.calibration import PROBABILITIES, Calibration
 
 
 @dataclass(frozen=True)
@@ -28,17 +47,17 @@ class Bundle:
     Parameters
     ----------
     spec : Spec
-        What it is and must be fed.
+        Network and inputs.
     scaler : Scaler
         From native units to the network's and back.
     weights : mapping of str to ndarray
         By parameter name; of an ensemble, ``0.name``, ``1.name`` ...
     calibration : Calibration
-        Its errors on blocks kept for that.
+        Fitted on blocks that training did not use.
     training : mapping
-        Where it came from: options, seed, data, split, scores. JSON values.
+        Provenance in JSON values: options, seed, data, split, scores.
     path : Path, optional
-        Folder it was loaded from or saved to.
+        Folder of the bundle, once it is loaded or saved.
     """
 
     job: ClassVar[str] = "forecast"
@@ -53,8 +72,8 @@ class Bundle:
     def __repr__(self) -> str:
         spec = self.spec
         form = f"{spec.network.arch}, {spec.network.strategy}"
-        place = "not saved" if self.path is None else str(self.path)
-        return f"Bundle({spec.target}, {spec.h} x {spec.cadence}, {form}, {place})"
+        saved = "not saved" if self.path is None else str(self.path)
+        return f"Bundle({spec.target}, {spec.h} x {spec.cadence}, {form}, {saved})"
 
     def member(self, index: int) -> Mapping[str, np.ndarray]:
         """Return the weights of one network, by parameter name."""
@@ -62,7 +81,7 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """Hash of everything that decides a forecast."""
+        """Hash of everything that changes a forecast."""
         return digest_of(_describe(self), self.weights)
 
     @classmethod
@@ -87,8 +106,22 @@ class Bundle:
         """
         raw, weights, folder = read_folder(path, "forecast")
         require_floats(weights)
-        parts = read_forecaster(raw, folder)
-        return cls(**parts, weights=weights, training=raw["training"], path=folder.resolve())
+        form = read_form(_BundleForm, raw, folder)
+        calibration = form.calibration
+        return cls(
+            spec=Spec(**{**dict(form.spec), "context": form.spec.context.read()}),
+            scaler=Scaler(**dict(form.scaler)),
+            weights=weights,
+            calibration=Calibration(
+                tuple(np.array(table) for table in calibration.ranks),
+                tuple(np.array(counts) for counts in calibration.counts),
+                calibration.nodes,
+                calibration.stretch,
+                calibration.far,
+            ),
+            training=raw["training"],
+            path=folder.resolve(),
+        )
 
     def save(self, path: str | Path, *, files: Mapping[str, bytes] | None = None) -> Bundle:
         """Write the bundle to a folder, whole or not at all.
@@ -96,26 +129,25 @@ class Bundle:
         Parameters
         ----------
         path : str or Path
-            A new folder, or one that holds a bundle, which is replaced.
+            A new folder, or a bundle's, which is replaced.
         files : mapping of str to bytes, optional
-            What lies beside it, such as ``training.csv``.
+            Further files of the folder, such as ``training.csv``.
 
         Returns
         -------
         Bundle
-            The same, knowing its path.
+            The same, with its path.
 
         Raises
         ------
         OutputExists
-            If ``path`` holds something that is not a bundle.
+            If ``path`` contains something that is not a bundle.
         """
-        place = write_folder(path, _describe(self), self.weights, files=files)
-        return replace(self, path=place)
+        return replace(self, path=write_folder(path, _describe(self), self.weights, files=files))
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
-    """Put all but the weights into JSON values."""
+    """Return everything but the weights in JSON values."""
     spec = {
         **asdict(bundle.spec),
         "network": bundle.spec.network.model_dump(),
@@ -134,5 +166,81 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
 
 
 def fits_means(bundle: Bundle) -> bool:
-    """Tell whether means follow a regression, or are held as it would do harm."""
+    """Return True if means follow the anchor, and False if the anchor did harm in training."""
     return bool(bundle.training.get("anchor", {}).get("fitted", True))
+
+
+class _ContextForm(Options):
+    radii: Annotated[tuple[Radius, ...], Field(max_length=32)]
+    maxima: bool = False
+    distance: bool
+    threshold: Annotated[Real, Field(ge=0, le=1e30)] = 0.0
+    terrain: Names = ()
+
+    def read(self) -> Context:
+        try:
+            return Context(**dict(self))
+        except BadArgument as error:  # pydantic collects only ValueErrors of its own kind
+            raise ValueError(str(error)) from None
+
+
+class _SpecForm(VariablesForm):
+    transforms: dict[str, Transform] = Field(default_factory=dict)
+    network: ModelOptions
+    h: Leads
+    context: _ContextForm
+    future: Names = ()
+
+    @model_validator(mode="after")
+    def _known(self) -> _SpecForm:
+        if self.future != self.dynamic[: len(self.future)]:
+            raise ValueError("covariates known ahead come first among the dynamic ones")
+        if strange := set(self.context.terrain) - set(self.static):
+            raise ValueError(f"terrain {sorted(strange)[0]!r} is not a static covariate")
+        return self
+
+
+class _ScalerForm(Options):
+    mean: dict[str, Value]
+    std: dict[str, Positive]
+    change: Annotated[tuple[Annotated[Real, Field(ge=0, le=1e30)], ...], Field(min_length=1)]
+    step: Annotated[Real, Field(ge=0, le=1e30)] = 0.0
+
+
+class _CalibrationForm(Options):
+    ranks: Annotated[tuple[Rows, ...], Field(max_length=1000)]
+    counts: tuple[tuple[Annotated[Real, Field(ge=0)], ...], ...]
+    nodes: Annotated[tuple[Annotated[Real, Field(ge=0, le=1e6)], ...], Field(min_length=1)]
+    stretch: tuple[Annotated[Real, Field(ge=0, le=1e30)], ...]
+    far: Share = 1.0
+
+    @model_validator(mode="after")
+    def _tables(self) -> _CalibrationForm:
+        require_ascending(self.nodes, "nodes")
+        if not len(self.ranks) == len(self.counts) == len(self.stretch):
+            raise ValueError("ranks, counts and stretch have an entry for each lead")
+        for table, counts in zip(self.ranks, self.counts, strict=True):
+            require_table(table, len(self.nodes), len(PROBABILITIES), "ranks")
+            if len(counts) != len(self.nodes):
+                raise ValueError("counts have a number for each node")
+        return self
+
+
+class _BundleForm(Description):
+    spec: _SpecForm
+    scaler: _ScalerForm
+    calibration: _CalibrationForm
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> _BundleForm:
+        spec = self.spec
+        context = spec.context.read()
+        names = (spec.target, *spec.dynamic, *spec.static, *context.names(spec.target))
+        require_scales(names, self.scaler.mean, self.scaler.std)
+        if len(self.scaler.change) != spec.h:
+            raise ValueError(f"scaler.change has {len(self.scaler.change)} leads, and h={spec.h}")
+        if self.scaler.change[0] <= 0:
+            raise ValueError("scaler.change of the first lead must be greater than 0")
+        if len(self.calibration.ranks) > spec.h:
+            raise ValueError("calibration has more leads than spec.h")
+        return self

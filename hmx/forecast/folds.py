@@ -1,47 +1,45 @@
-"""Fold plan: what a split of a cube would look like, before anything is trained."""
+"""Folds: the split of a cube, or its splits of cross-validation, before any training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from hmx.cube.cube import CHUNK, Cube, Cubelike, as_cube
+from hmx.cube.cube import Cube, Cubelike, as_cube
 from hmx.cube.grid import Grid
-from hmx.cube.read import in_memory, read
+from hmx.cube.read import in_memory
 from hmx.cube.steps import Label, LearnUntil
 from hmx.errors import NotEnoughData
-from hmx.forecast.inputs import scan
+from hmx.forecast.inputs import scan, squares
 from hmx.forecast.options import TrainOptions
 from hmx.forecast.train.recipe import TrainSetup, block_of, describe, split_of
 from hmx.networks.options import ModelOptions
 from hmx.splits import ROLES, UNUSED, Split, block_side, choose_block
 from hmx.splits.correlation import Correlation, residual_correlation
-from hmx.windows import Span, TileGrid, Window
 
 MOST = 1200  # rows or columns of a picture, px
-_LEAST_BLOCK = 8  # px; training takes none smaller
+_MIN_BLOCK = 8  # px: the smallest block of training
 
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """A split, or the splits of all folds, and what they are made of.
+    """A split, or the splits of all folds, with pixel counts and a suggested block.
 
     Parameters
     ----------
     splits : tuple of Split
         One, or one per fold.
     grid : Grid
-        Where the pixels lie.
+        Of the cube.
     pixels : tuple of dict
-        Of each split: pixels with data of each role; ``UNUSED`` counts those
-        that buffers take.
+        Of each split: pixels with data of each role; ``UNUSED`` counts the buffers.
     correlation : Correlation, optional
-        Of the residuals of persistence; ``None`` where it cannot be told.
+        Of the residuals of persistence; ``None`` if too little changes.
     valid : ndarray of bool
-        Which pixels hold data, thinned by :func:`thin` to be drawn.
+        Pixels with data, thinned by :func:`thin` for a picture.
     """
 
     splits: tuple[Split, ...]
@@ -52,10 +50,10 @@ class FoldPlan:
 
     @property
     def suggested(self) -> int | None:
-        """Side of a block that the correlation asks for and the cube has room for, px."""
+        """Side of a block that is independent by the correlation and fits the cube, px."""
         if self.correlation is None:
             return None
-        return max(_LEAST_BLOCK, block_side(self.grid.shape, self.correlation.block_px))
+        return max(_MIN_BLOCK, block_side(self.grid.shape, self.correlation.block_px))
 
     def as_dict(self) -> dict[str, Any]:
         """Describe the plan in JSON's types: metres, pixels, counts and the splits."""
@@ -70,9 +68,15 @@ class FoldPlan:
 
     def __str__(self) -> str:
         split, pixel = self.splits[0], min(self.grid.pixel_size_m)
+        advice = "keep the block"
+        if self.correlation is not None and self.suggested is not None:
+            found, wanted = self.suggested, self.correlation.block_px
+            advice = f"a block of {found} px ({_km(found * pixel)})"
+            advice += " or more" if found >= wanted else f"; {wanted} px have no room in this cube"
+            advice += f": --set train.block={found}" if split.block < found else ""
         lines = [
-            f"correlation  {self.correlation or 'cannot be told: too little changes'}",
-            f"suggested    {self._advice(pixel)}",
+            f"correlation  {self.correlation or 'unknown: too little changes'}",
+            f"suggested    {advice}",
             f"block        {split.block} px ({_km(split.block * pixel)})",
             f"buffer       {split.buffer} px ({_km(split.buffer * pixel)})",
         ]
@@ -86,15 +90,6 @@ class FoldPlan:
                 lines.append(f"{_name(role):<12} {blocks:>8} {pixels:>14,} {share}")
         return "\n".join(lines)
 
-    def _advice(self, pixel: float) -> str:
-        """Say which block to take, and why not a larger one."""
-        if self.correlation is None or self.suggested is None:
-            return "keep the block"
-        found, wanted = self.suggested, self.correlation.block_px
-        advice = f"a block of {found} px ({_km(found * pixel)})"
-        advice += " or more" if found >= wanted else f"; {wanted} px have no room in this cube"
-        return advice + (f": --set train.block={found}" if self.splits[0].block < found else "")
-
 
 def fold_plan(
     obj: Cubelike,
@@ -107,7 +102,7 @@ def fold_plan(
     folds: int | None = None,
     until: Label | None = None,
 ) -> FoldPlan:
-    """Split a cube as training would, count what each role gets, and advise on blocks.
+    """Split a cube as training would, count the pixels of each role, and suggest a block.
 
     Parameters
     ----------
@@ -116,19 +111,18 @@ def fold_plan(
     fit : TrainOptions, optional
         Block, buffer, shares and seed.
     network : ModelOptions, optional
-        What is trained: how far it sees decides block and buffer where `fit` leaves
-        them open.
+        Its reach decides block and buffer if ``fit`` does not.
     target : str, optional
         As in :func:`hmx.cube.cube.as_cube`.
     block_m : float, optional
         Side of a block in place of ``fit.block``, m.
     buffer : int, optional
-        Pixels this near to a block of a higher role are unused, px. Default: as in
+        Width of the unused rim around a block of a higher role, px. Default: as in
         training.
     folds : int, optional
-        Splits of cross-validation, so many, in place of the one of training.
+        Number of splits for cross-validation. Default: the one split of training.
     until : int, str or date, optional
-        Later steps are not looked at. Default: ``fit.until``.
+        Last step that is read. Default: ``fit.until``.
 
     Returns
     -------
@@ -143,97 +137,57 @@ def fold_plan(
     fit = fit or TrainOptions()
     if buffer is not None:
         fit = fit.model_copy(update={"buffer": buffer})
-    cube = _seen(
-        as_cube(obj, target=target, dynamic=(), static=()), fit.until if until is None else until
+    cube = as_cube(obj, target=target, dynamic=(), static=())
+    steps = LearnUntil(fit.until if until is None else until).seen(cube.data["time"])
+    cube = in_memory(
+        Cube(cube.data.isel(time=steps.slice), cube.target, cube.dynamic, cube.static, cube.outer)
     )
-    splits = _split(
-        cube, as_cube(obj, target=target), network or ModelOptions(), fit, block_m, folds
-    )
-    pixels, valid = _count(cube, splits)
-    return FoldPlan(splits, cube.grid, pixels, _correlation(cube), valid)
-
-
-def _split(
-    cube: Cube,
-    whole: Cube,
-    network: ModelOptions,
-    fit: TrainOptions,
-    block_m: float | None,
-    folds: int | None,
-) -> tuple[Split, ...]:
-    """Split as training would; ``whole`` has the covariates, which decide what it sees."""
-    recipe, grid = TrainSetup(target=cube.target, network=network, fit=fit), cube.grid
-    seen = whole.data.isel(time=slice(cube.data.sizes["time"]))
-    spec = describe(replace(whole, data=seen), recipe)
+    recipe = TrainSetup(target=cube.target, network=network or ModelOptions(), fit=fit)
+    # the covariates are not read, but their context adds to the reach
+    whole = as_cube(obj, target=target)
+    known = whole.data.isel(time=slice(cube.data.sizes["time"]))
+    spec, grid = describe(replace(whole, data=known), recipe), cube.grid
     if block_m is None:
         block = block_of(cube, recipe, spec)
     else:
         block = choose_block(grid.shape, grid.pixel_size_m, block_m=block_m)
     counts, fits = scan(cube, block).valid, [fit]
     if folds is not None:
-        both = ({"folds": folds, "fold": fold} for fold in range(max(1, folds)))
-        fits = [fit.model_copy(update=update) for update in both]
+        updates = ({"folds": folds, "fold": fold} for fold in range(max(1, folds)))
+        fits = [fit.model_copy(update=update) for update in updates]
     recipes = (replace(recipe, fit=one) for one in fits)
-    return tuple(split_of(cube, one, spec, counts, block=block) for one in recipes)
+    splits = tuple(split_of(cube, one, spec, counts, block=block) for one in recipes)
+    pixels, valid = _count(cube, splits)
+    try:
+        correlation = residual_correlation(cube)
+    except NotEnoughData:
+        correlation = None
+    return FoldPlan(splits, grid, pixels, correlation, valid)
 
 
 def thin(size: int, most: int) -> np.ndarray:
-    """Choose the rows or columns of a picture, evenly, at most so many.
-
-    Parameters
-    ----------
-    size : int
-        Rows or columns of the raster.
-    most : int
-        Of the picture.
-
-    Returns
-    -------
-    ndarray of int
-        Ascending; all of them where there is room.
-    """
+    """Choose at most ``most`` of ``size`` rows or columns, evenly, for a picture."""
     drawn = min(size, most)
     return ((np.arange(drawn) + 0.5) * size / drawn).astype(int)
 
 
-def _seen(cube: Cube, until: Label | None) -> Cube:
-    """Cut a cube to the steps that may be looked at; keep it in memory if it is small."""
-    steps = LearnUntil(until).seen(cube.data["time"])
-    data = cube.data.isel(time=steps.slice)
-    return in_memory(Cube(data, cube.target, cube.dynamic, cube.static, cube.outer))
-
-
 def _count(cube: Cube, splits: Sequence[Split]) -> tuple[tuple[dict[int, int], ...], np.ndarray]:
-    """Count pixels with data by role in each split, and thin where they are."""
+    """Count pixels with data by role in each split, and thin the mask of these pixels."""
     counts = np.zeros((len(splits), UNUSED + 1), dtype="int64")
     rows, cols = (thin(size, MOST) for size in cube.grid.shape)
     valid = np.zeros((len(rows), len(cols)), dtype=bool)
-    for window, seen in _squares(cube):
+    for window, arrays in squares(cube):
+        known = np.isfinite(arrays[cube.target]).any(axis=0)
         for total, split in zip(counts, splits, strict=True):
-            total += np.bincount(split.roles(window)[seen], minlength=UNUSED + 1)
+            total += np.bincount(split.roles(window)[known], minlength=UNUSED + 1)
         y, x = (
             np.searchsorted(a, [s.start, s.stop])
             for a, s in zip((rows, cols), (window.y, window.x), strict=True)
         )
         at = np.ix_(rows[slice(*y)] - window.y.start, cols[slice(*x)] - window.x.start)
-        valid[slice(*y), slice(*x)] = seen[at]
+        valid[slice(*y), slice(*x)] = known[at]
     roles = (*ROLES, UNUSED)
     return tuple({role: int(total[role]) for role in roles} for total in counts), valid
-
-
-def _squares(cube: Cube) -> Iterator[tuple[Window, np.ndarray]]:
-    """Yield where a cube has data at any step, a square of whole chunks at a time."""
-    times = Span(0, cube.data.sizes["time"])
-    for tile in TileGrid(cube.grid.shape, (CHUNK, CHUNK), halo=0):
-        series = read(cube, tile.core, times, cube.rules)[cube.target]
-        yield tile.core, np.asarray(np.isfinite(series).any(axis=0))
-
-
-def _correlation(cube: Cube) -> Correlation | None:
-    try:
-        return residual_correlation(cube)
-    except NotEnoughData:
-        return None
 
 
 def _name(role: int) -> str:

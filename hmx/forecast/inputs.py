@@ -1,7 +1,7 @@
-"""Cube + window -> arrays: the one border between xarray and the networks.
+"""Inputs: from the arrays of a window to the inputs of a network.
 
-Training and inference meet here: both read cleaned arrays of a window and call
-:func:`assemble`, so what a network is shown at a pixel cannot differ.
+Training and inference both read cleaned arrays of a window and call
+:func:`assemble`, so the inputs of a network at a pixel cannot differ between them.
 """
 
 from __future__ import annotations
@@ -26,39 +26,23 @@ PixelSize = tuple[float | np.ndarray, float | np.ndarray]
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a network is shown of one window; nothing in it is NaN.
+    """Inputs of a network for one window, without NaN."""
 
-    Parameters
-    ----------
-    past, valid : ndarray
-        Target in native units (0 where missing) and where it is data, (t, y, x).
-    dynamic : ndarray
-        Scaled dynamic covariates and, last, where all of them are known,
-        (t, d, y, x); d = 0 without dynamic covariates.
-    static : ndarray
-        Likewise static covariates, and scaled context, (s, y, x).
-    ahead : ndarray
-        Scaled covariates that are known at the leads, (h, a, y, x).
-    distance : ndarray, optional
-        To past change, px, (y, x); ``None`` where the context does not know it.
-    """
+    past: np.ndarray  # (t, y, x), target in native units, 0 where missing
+    valid: np.ndarray  # (t, y, x), 1 where the target is known
+    dynamic: np.ndarray  # (t, d, y, x), scaled covariates and, last, where all are known
+    static: np.ndarray  # (s, y, x), likewise, and scaled context
+    ahead: np.ndarray  # (h, a, y, x), scaled covariates that are known at the leads
+    distance: np.ndarray | None = None  # (y, x), to past change, px; not every context has it
 
-    past: np.ndarray
-    valid: np.ndarray
-    dynamic: np.ndarray
-    static: np.ndarray
-    ahead: np.ndarray
-    distance: np.ndarray | None = None
-
-    def at(self, place: tuple[slice, slice]) -> Inputs:
-        """Cut all arrays alike."""
-        return self.mapped(lambda array: array[(..., *place)])
+    def at(self, slices: tuple[slice, slice]) -> Inputs:
+        """Crop all arrays."""
+        return self.mapped(lambda array: array[(..., *slices)])
 
     def mapped(self, change: Callable[[np.ndarray], np.ndarray]) -> Inputs:
-        """Change all arrays alike."""
+        """Apply a function to all arrays."""
         distance = None if self.distance is None else change(self.distance)
-        past, valid, dynamic, static, ahead = (change(array) for array in self.tensors())
-        return Inputs(past, valid, dynamic, static, ahead, distance)
+        return Inputs(*(change(array) for array in self.tensors()), distance)
 
     def tensors(self) -> tuple[np.ndarray, ...]:
         """Return the arrays in the order of :class:`hmx.networks.forecaster.NetworkInputs`."""
@@ -73,26 +57,30 @@ def assemble(
     inner: Window | None = None,
     pixel_size: PixelSize = (1.0, 1.0),
 ) -> Inputs:
-    """Derive a window's context, scale its arrays and turn what is missing into masks.
+    """Derive a window's context, scale its arrays, and turn NaN into validity channels.
 
     Parameters
     ----------
     arrays : mapping
         Cleaned arrays (missing = NaN) of the spec's variables; those with time
-        have the spec's ``history`` steps, and those known ahead go on from there.
+        have the spec's ``history`` steps, and those known ahead also later ones.
     spec : Spec
         Names and order of the channels.
     scaler : Scaler
         Statistics of the training data.
     inner : Window, optional
-        The pixels that are wanted, in pixels of the arrays, which reach the context's
+        Pixels of the result, in pixels of the arrays, which reach the context's
         halo beyond them or end at the edge of the cube. Default: all.
     pixel_size : tuple of float or ndarray
         Width and height of a pixel, metres, of each row of the arrays or of all.
     """
     inner = inner or Window.of(next(iter(arrays.values())).shape[-2:])
     arrays = apply_transforms(arrays, spec.transforms)
-    derived = _derived(arrays, spec, inner, pixel_size)
+    history = spec.network.history
+    sources = {name: arrays[name] for name in spec.context.terrain}
+    # two steps: of past change, earlier changes add little to the last one
+    sources[spec.target] = arrays[spec.target][max(0, history - 2) : history]
+    derived = derive(spec.context, sources, spec.target, pixel_size=pixel_size, crop=inner)
     part = {name: array[(..., *inner.slices)] for name, array in arrays.items()}
     past = part[spec.target]
     steps, dtype = len(past), past.dtype
@@ -103,42 +91,28 @@ def assemble(
     fixed = _with_validity(np.stack(static).astype(dtype) if static else empty, axis=0)
     names = spec.context.names(spec.target)
     context = [scaler.apply(name, c) for name, c in zip(names, derived, strict=True)]
-    shown = np.nan_to_num(np.stack(context).astype(dtype), nan=0.0) if context else empty
+    around = np.nan_to_num(np.stack(context).astype(dtype), nan=0.0) if context else empty
     return Inputs(
         past=np.nan_to_num(past, nan=0.0),
         valid=np.isfinite(past).astype(dtype),
         dynamic=_with_validity(np.asarray(moving, dtype), axis=1),
-        static=np.concatenate([fixed, shown]),
+        static=np.concatenate([fixed, around]),
         ahead=_ahead([d[steps - 1 :] for d in dynamic[: len(spec.future)]], spec.h, empty),
         distance=derived[names.index(f"{spec.target}_distance")] if spec.context.distance else None,
     )
 
 
-def _derived(
-    arrays: Mapping[str, np.ndarray], spec: Spec, inner: Window, pixel_size: PixelSize
-) -> np.ndarray:
-    """Derive the context channels of a window, (channel, y, x), NaN where unknown.
-
-    Past change is that of the last step: what came before says little of what comes.
-    """
-    steps = spec.network.history
-    seen = {name: arrays[name] for name in spec.context.terrain}
-    seen[spec.target] = arrays[spec.target][max(0, steps - 2) : steps]
-    return derive(spec.context, seen, spec.target, pixel_size=pixel_size, crop=inner)
-
-
 def _ahead(known: list[np.ndarray], h: int, empty: np.ndarray) -> np.ndarray:
-    """Stack what is known ahead, (h, a, y, x); what is not known repeats the last.
+    """Stack covariates known ahead, (h, a, y, x); an unknown lead repeats the one before.
 
-    Each of ``known``, (t, y, x), starts with the origin, which is what is repeated
-    where no lead is known.
+    Each of ``known``, (t, y, x), starts with the origin.
     """
     if not known:
         return np.stack([empty] * h)
     leads = max(h, *(len(series) - 1 for series in known))
     found = np.empty((leads, len(known), *empty.shape[1:]), empty.dtype)
     for channel, series in enumerate(known):
-        last = np.nan_to_num(series[0], nan=0.0)  # as a held covariate is shown
+        last = np.nan_to_num(series[0], nan=0.0)  # 0 is the mean of scaled values
         for lead in range(leads):
             if lead + 1 < len(series):
                 last = np.where(np.isfinite(series[lead + 1]), series[lead + 1], last)
@@ -147,7 +121,7 @@ def _ahead(known: list[np.ndarray], h: int, empty: np.ndarray) -> np.ndarray:
 
 
 def _with_validity(values: np.ndarray, axis: int) -> np.ndarray:
-    """Fill with 0 (the mean), and append where all channels are known."""
+    """Fill with 0 (the mean), and append a channel that is 1 where all are known."""
     if values.shape[axis] == 0:
         return values
     known = np.isfinite(values).all(axis=axis, keepdims=True).astype(values.dtype)
@@ -156,40 +130,23 @@ def _with_validity(values: np.ndarray, axis: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scan:
-    """What one look at all of a cube finds.
+    """Counts by block, (block rows, block columns), and a hash of every value read."""
 
-    Parameters
-    ----------
-    valid, changed : ndarray
-        Pixels with data at any step, and pixels whose target changed at any step, of
-        each block, (block rows, block columns).
-    digest : str
-        Hash of every value that was read.
-    """
-
-    valid: np.ndarray
-    changed: np.ndarray
+    valid: np.ndarray  # pixels with data at any step
+    changed: np.ndarray  # pixels whose target changed at any step
     digest: str
 
 
 def scan(cube: Cube, block: int, *, known: Sequence[str] = (), h: int = 0) -> Scan:
-    """Count pixels by block and hash what may be learnt from.
+    """Count pixels by block of ``block`` px, and hash the data of training.
 
-    Parameters
-    ----------
-    cube : Cube
-        Read in squares of whole chunks, whatever the size of a block.
-    block : int
-        Side of a block, px.
-    known : sequence of str
-        Covariates that may also be read for ``h`` steps after the last one.
-    h : int
-        Those steps.
+    The covariates in ``known`` are also read for ``h`` steps after the last one.
     """
+    # read in squares of whole chunks whatever the blocks, so that the hash does not depend on them
     shape = TileGrid(cube.grid.shape, (block, block), halo=0).counts
     valid, changed = np.zeros(shape, dtype="int64"), np.zeros(shape, dtype="int64")
     total = hashlib.sha256(f"known ahead: {sorted(known)}".encode() if known else b"")
-    for window, arrays in _squares(cube, known=known, h=h):
+    for window, arrays in squares(cube, known=known, h=h):
         at = tuple(np.arange(span.start, span.stop) // block for span in (window.y, window.x))
         series = arrays[cube.target]
         np.add.at(valid, np.ix_(*at), np.isfinite(series).any(axis=0))
@@ -204,25 +161,15 @@ def scan(cube: Cube, block: int, *, known: Sequence[str] = (), h: int = 0) -> Sc
 def training_blocks(
     cube: Cube, split: Split, transforms: Mapping[str, str] | None = None
 ) -> Iterator[Arrays]:
-    """Yield arrays that hold all training pixels, each once, and NaN elsewhere.
-
-    Parameters
-    ----------
-    cube : Cube
-        Cut to the training years; read in squares of whole chunks.
-    split : Split
-        Roles of the blocks.
-    transforms : mapping of str to str, optional
-        What covariates go through first.
-    """
-    for window, arrays in _squares(cube):
+    """Yield arrays that together contain each training pixel once, and NaN elsewhere."""
+    for window, arrays in squares(cube):
         train = split.roles(window) == TRAIN
         if train.any():
             kept = {name: np.where(train, array, np.nan) for name, array in arrays.items()}
             yield apply_transforms(kept, transforms or {})
 
 
-def _squares(
+def squares(
     cube: Cube, *, known: Sequence[str] = (), h: int = 0
 ) -> Iterator[tuple[Window, Arrays]]:
     """Read a cube once, a square of whole storage chunks at a time."""

@@ -37,7 +37,7 @@ def with_history(past: Joined, forecast: Cubelike) -> Joined:
     Raises
     ------
     CubeError
-        If ``forecast`` is none, or its origin is not the last step of ``past``.
+        If ``forecast`` is not a forecast, or its origin is not the last step of ``past``.
     GridMismatch
         If the two lie on different grids.
     """
@@ -48,11 +48,13 @@ def with_history(past: Joined, forecast: Cubelike) -> Joined:
     steps = steps_until(before[target], OBSERVED_UNTIL, before[time])
     before = before.isel({time: slice(steps)})
     _check(before[target], ahead, time)
-    series = _placed_as(ahead, cleaned(before[target]).reset_coords(drop=True))
+    series = _aligned(ahead, cleaned(before[target]).reset_coords(drop=True))
     lead = np.arange(1 - series.sizes[time], 1)
     joined: dict[str, xr.DataArray] = {}
     for name, variable in ((str(n), v.reset_coords(drop=True)) for n, v in ahead.data_vars.items()):
-        parts = [_past_of(name, target, series), variable]
+        # intervals and the like do not exist before the origin
+        before_origin = series if name == target else xr.full_like(series, np.nan, dtype="float32")
+        parts = [before_origin, variable]
         joined[name] = xr.concat(parts, dim=time) if time in variable.dims else variable
     result = ahead.drop_vars([*ahead.data_vars, time, "lead"]).assign(joined)
     result = result.assign_coords(lead=(time, np.concatenate([lead, ahead["lead"].values])))
@@ -61,8 +63,8 @@ def with_history(past: Joined, forecast: Cubelike) -> Joined:
     return result[target] if isinstance(past, xr.DataArray) else result
 
 
-def _placed_as(ahead: xr.Dataset, series: xr.DataArray) -> xr.DataArray:
-    """Turn a series the way the forecast runs, and give it the same coordinates."""
+def _aligned(ahead: xr.Dataset, series: xr.DataArray) -> xr.DataArray:
+    """Flip a series to the forecast's axis directions, and give it the same coordinates."""
     for dim in find_axes(ahead, ("y", "x")).values():
         if ahead.sizes[dim] > 1 and np.sign(np.diff(ahead[dim][:2])) != np.sign(
             np.diff(series[dim][:2])
@@ -79,7 +81,7 @@ def _as_dataset(obj: Cubelike, name: str) -> xr.Dataset:
 def _target_of(ahead: xr.Dataset, past: Cubelike) -> str:
     if "forecast_reference_time" not in ahead.coords or "lead" not in ahead.coords:
         raise CubeError(
-            "this object is no forecast (it has no lead and no forecast_reference_time). "
+            "this object is not a forecast (it has no lead and no forecast_reference_time). "
             "Call it on the result: fc = ds.hm.forecast(h=4); fc.hm.with_history(ds)."
         )
     names = [past.name] if isinstance(past, xr.DataArray) else list(past.data_vars)
@@ -105,10 +107,3 @@ def _check(series: xr.DataArray, ahead: xr.Dataset, time: str) -> None:
         as_cube(ahead, target=str(series.name), dynamic=(), static=()).grid
     ):
         raise GridMismatch(f"cube and forecast are on different grids: {problem}. Crop both alike.")
-
-
-def _past_of(name: str, target: str, series: xr.DataArray) -> xr.DataArray:
-    """Return what a variable was before the origin: itself, or unknown."""
-    if name == target:
-        return series
-    return xr.full_like(series, np.nan, dtype="float32")

@@ -1,4 +1,4 @@
-"""Spec: what a network is and what it must be fed."""
+"""Spec: a network and its inputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hmx.networks.options import ModelOptions
 
 @dataclass(frozen=True)
 class Spec:
-    """What a network is and what it must be fed.
+    """A network and its inputs.
 
     Parameters
     ----------
@@ -25,15 +25,15 @@ class Spec:
     dynamic, static : tuple of str
         Covariates with and without time.
     network : ModelOptions
-        History, width, depth, kernel and dilation.
+        Options of the network.
     h : int
-        Leads trained for; a recursive network can go beyond.
+        Leads of the training; a recursive network can forecast more.
     context : Context
         Channels that are derived from the target and the static covariates.
     future : tuple of str
         Dynamic covariates that are known at the leads; they come first in ``dynamic``.
     transforms : mapping of str to str
-        What covariates go through before they are scaled.
+        Applied to covariates before they are scaled.
     members : int
         Networks of an ensemble.
     cadence : str
@@ -71,12 +71,12 @@ class Spec:
         )
 
     def static_names(self) -> list[str]:
-        """Name the static channels: covariates, their validity, context."""
+        """Return the names of the static channels: covariates, their validity, context."""
         known = ["known"] if self.static else []
         return [*self.static, *known, *self.context.names(self.target)]
 
     def require_leads(self, h: int) -> None:
-        """Raise :class:`BadArgument` if the network cannot look so far ahead."""
+        """Raise :class:`BadArgument` if the network cannot forecast ``h`` leads."""
         if self.network.strategy == "direct" and h > self.h:
             raise BadArgument(
                 f"h={h}, and this model has a head for each of {self.h} leads and no more "
@@ -85,23 +85,22 @@ class Spec:
             )
 
     def require_fits(self, cube: Cube) -> None:
-        """Raise :class:`BundleError` naming what of a cube is not as in training.
+        """Raise BundleError if the cube differs from training in cadence, pixel size or units."""
 
-        Parameters
-        ----------
-        cube : Cube
-            Entered with this spec's variables.
-        """
+        def metres(size: tuple[float, float]) -> str:
+            return f"{size[0]:.0f} x {size[1]:.0f} m"
+
         if str(cube.cadence) != self.cadence:
             raise BundleError(
                 f"the model steps by {self.cadence} and the cube by {cube.cadence}. "
                 "Train on a cube of this cadence, or select steps with ds.sel(time=...)."
             )
         size = cube.grid.pixel_size_m
+        # 10 %: in degrees, pixels of one grid differ so much within a country
         if not np.allclose(size, self.pixel_size_m, rtol=0.1):
             raise BundleError(
-                f"the model was trained on pixels of {_metres(self.pixel_size_m)} and the cube has "
-                f"{_metres(size)}. Resample the cube, or train on its own pixels."
+                f"the model was trained on pixels of {metres(self.pixel_size_m)} and the cube has "
+                f"{metres(size)}. Resample the cube, or train on its own pixels."
             )
         units = cube.data[self.target].attrs.get("units")
         if None not in (units, self.units) and units != self.units:
@@ -110,7 +109,3 @@ class Spec:
                 f"{units!r}. Convert it, and set ds[{self.target!r}].attrs['units']."
             )
         cube.require_history(self.network.history)
-
-
-def _metres(size: tuple[float, float]) -> str:
-    return f"{size[0]:.0f} x {size[1]:.0f} m"

@@ -1,6 +1,6 @@
 """One window of a forecast: numpy in, numpy out.
 
-Everything else decides which windows, where, and where the result goes. The
+Other modules choose the windows and store the results. A
 network is loaded once per process, device and precision; a lock lets one window
 compute at a time with all of torch's threads while other windows are read.
 """
@@ -31,47 +31,24 @@ from hmx.networks.stream.rollout import Rollout
 from hmx.uncertainty.distribution import mean, mixture, rank, settle
 from hmx.windows import Window, with_halo
 
+# bfloat16 is a type of the convolutions alone (autocast): inputs and sums stay in float32
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of every window; small, and all that travels to a worker.
+    """The settings of every window of a forecast: small, as it travels to each worker."""
 
-    Parameters
-    ----------
-    bundle : str
-        Folder of the bundle.
-    digest : str
-        The bundle's, to notice when the folder has changed since.
-    rules : mapping
-        Which numbers of each variable are data.
-    h : int
-        Leads.
-    level : tuple of float
-        Central intervals, percent.
-    quantiles : tuple of float
-        Between 0 and 1.
-    exceed : tuple of float
-        Thresholds, native units.
-    precision : str
-        ``float32``, ``bfloat16`` or ``float64``.
-    device : str
-        As torch names it, or ``auto``.
-    threads : int, optional
-        Torch threads that compute a window; default: as torch has them.
-    """
-
-    bundle: str
-    digest: str
-    rules: Mapping[str, Rules]
+    bundle: str  # folder
+    digest: str  # of the bundle, to notice when the folder has changed since
+    rules: Mapping[str, Rules]  # which numbers of each variable are data
     h: int
-    level: tuple[float, ...] = ()
-    quantiles: tuple[float, ...] = ()
-    exceed: tuple[float, ...] = ()
-    precision: Precision = "float32"
+    level: tuple[float, ...] = ()  # central intervals, percent
+    quantiles: tuple[float, ...] = ()  # between 0 and 1
+    exceed: tuple[float, ...] = ()  # thresholds, native units
+    precision: Precision = "float32"  # never "auto": that is resolved once per run
     device: str = "auto"
-    threads: int | None = None
+    threads: int | None = None  # of torch; default: as torch has them
 
     def with_threads(self, threads: int | None) -> Self:
         """Return the same request, computed with so many torch threads."""
@@ -80,19 +57,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Engine:
-    """Networks in memory, ready to compute.
-
-    Parameters
-    ----------
-    bundle : Bundle
-        Where they come from.
-    networks : tuple
-        One, or the members of an ensemble, on the device.
-    device : torch.device
-        Where they are.
-    precision : str
-        Of their convolutions.
-    """
+    """The networks of a bundle on a device: one, or the members of an ensemble."""
 
     bundle: Bundle
     networks: tuple[Rollout | Forecaster, ...]
@@ -104,12 +69,12 @@ class Engine:
         cls, bundle: Bundle, *, precision: Precision = "float32", device: str = "auto"
     ) -> Engine:
         """Move a bundle's networks to a device."""
-        place, half = choose_device(device), precision == "bfloat16"
+        chosen, half = choose_device(device), precision == "bfloat16"
         loaded = (Forecaster.load(bundle, member) for member in range(bundle.spec.members))
-        moved = (network.to(place, _DTYPES[precision]) for network in loaded)
+        moved = (network.to(chosen, _DTYPES[precision]) for network in loaded)
         if streams(bundle.spec.network) and not bundle.spec.future:
-            return cls(bundle, tuple(Rollout(n, half=half) for n in moved), place, precision)
-        return cls(bundle, tuple(channels_last(n) for n in moved), place, precision)
+            return cls(bundle, tuple(Rollout(n, half=half) for n in moved), chosen, precision)
+        return cls(bundle, tuple(channels_last(n) for n in moved), chosen, precision)
 
     def knots(
         self, inputs: Inputs, h: int, crop: Window | None = None, *, threads: int | None = None
@@ -119,15 +84,14 @@ class Engine:
         Parameters
         ----------
         inputs : Inputs
-            What is shown.
+            Of the window.
         h : int
             Leads.
         crop : Window, optional
-            The core, in pixels of the inputs; no more than it needs is computed.
-            Default: all. A border that is nearer to the core than the network's
-            reach counts as an edge of the world.
+            The core, in pixels of the inputs; default all. A border closer to the core than
+            the network's reach counts as an edge of the world.
         threads : int, optional
-            Torch threads to compute with; default: as torch has them.
+            Torch threads; default: as torch has them.
 
         Returns
         -------
@@ -138,17 +102,18 @@ class Engine:
         spec, scaler = self.bundle.spec, self.bundle.scaler
         crop = crop or Window.of(inputs.past.shape[-2:])
         with computing(threads):
-            seen = NetworkInputs(*(self._enter(array) for array in inputs.tensors()))
-            members = [self._run(network, seen, h, crop) for network in self.networks]
+            seen = NetworkInputs(*(self.to_device(array) for array in inputs.tensors()))
+            members = [self.run(network, seen, h, crop) for network in self.networks]
         origin = inputs.past[(-1, *crop.slices)]
         mixed = mixture(members, spec.network.knots)
         settled = settle(mixed, origin, tolerance=scaler.tolerance, valid_range=spec.valid_range)
-        near = None if inputs.distance is None else inputs.distance[crop.slices]
-        return self.bundle.calibration.damp(settled, origin, near)
+        distance = None if inputs.distance is None else inputs.distance[crop.slices]
+        return self.bundle.calibration.damp(settled, origin, distance)
 
-    def _run(
+    def run(
         self, network: Rollout | Forecaster, seen: NetworkInputs, h: int, crop: Window
     ) -> np.ndarray:
+        """Run one network on one window, (h, q, y, x) of its core."""
         if isinstance(network, Rollout):
             found = network(seen, h=h, crop=crop)
         else:
@@ -159,7 +124,7 @@ class Engine:
         values: np.ndarray = found.cpu().numpy()
         return values
 
-    def _enter(self, array: np.ndarray) -> torch.Tensor:
+    def to_device(self, array: np.ndarray) -> torch.Tensor:
         """Move an array to the device; to a GPU through pinned memory, without waiting."""
         tensor = torch.from_numpy(np.ascontiguousarray(array)).to(_DTYPES[self.precision])
         if self.device.type == "cuda":
@@ -167,15 +132,9 @@ class Engine:
         return tensor.to(self.device, non_blocking=True)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=4)  # a backtest alternates between few models; each takes device memory
 def engine(path: str, digest: str, precision: Precision, device: str) -> Engine:
-    """Load a bundle once per process, precision and device.
-
-    Raises
-    ------
-    BundleError
-        If the folder no longer holds the bundle the forecast was asked of.
-    """
+    """Load a bundle once per process, precision and device, if it still has this digest."""
     bundle = Bundle.load(path)
     if bundle.digest != digest:
         raise BundleError(
@@ -194,9 +153,9 @@ def forecast_window(
     Parameters
     ----------
     request : Request
-        What is asked.
+        Settings of the forecast.
     place : TileGeometry
-        Where the core lies in what was read.
+        The core inside the arrays.
     *raw : ndarray
         The spec's target, dynamic and static variables as stored, in this
         order; those with time have ``history`` steps.
@@ -217,52 +176,29 @@ def forecast_window(
         for name, values in zip(names, raw, strict=True)
     }
     core = {name: array[(..., *place.crop.slices)] for name, array in arrays.items()}
-    results: dict[str, np.ndarray] = {"quality": quality(core, spec.target)}
-    knots, distance = _knots(run, arrays, place, request)
-    results["mean"] = mean(knots, spec.network.knots)
-    results |= distribution(run.bundle, knots, distance, request)
-    return results
-
-
-def _knots(
-    run: Engine, arrays: Mapping[str, np.ndarray], place: TileGeometry, request: Request
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Forecast the knots of a core, NaN without an origin, and its distance to change."""
-    spec = run.bundle.spec
-    origin = arrays[spec.target][(spec.network.history - 1, *place.crop.slices)]
-    if not np.isfinite(origin).any():  # nothing to forecast: the sea costs no computing
+    origin = core[spec.target][spec.network.history - 1]
+    distance = None
+    if np.isfinite(origin).any():
+        inputs = assemble(
+            arrays, spec, run.bundle.scaler, inner=place.inner, pixel_size=place.pixel_size
+        )
+        knots = run.knots(inputs, request.h, place.core, threads=request.threads)
+        knots[..., ~np.isfinite(origin)] = np.nan
+        distance = None if inputs.distance is None else inputs.distance[place.core.slices]
+    else:  # a core of sea or nodata is not computed
         shape = (request.h, len(spec.network.knots), *origin.shape)
-        return np.full(shape, np.nan, origin.dtype), None
-    inputs = assemble(
-        arrays, spec, run.bundle.scaler, inner=place.inner, pixel_size=place.pixel_size
-    )
-    knots = run.knots(inputs, request.h, place.core, threads=request.threads)
-    knots[..., ~np.isfinite(origin)] = np.nan
-    distance = inputs.distance
-    return knots, None if distance is None else distance[place.core.slices]
+        knots = np.full(shape, np.nan, origin.dtype)
+    results: dict[str, np.ndarray] = {"quality": quality(core, spec.target)}
+    results["mean"] = mean(knots, spec.network.knots)
+    return results | distribution(run.bundle, knots, distance, request)
 
 
 def distribution(
     bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, request: Request
 ) -> dict[str, np.ndarray]:
-    """Compute what is asked for beside the mean, pixel by pixel.
+    """Compute intervals, (h, y, x), quantiles and exceedances, (n, h, y, x), of a request.
 
-    Parameters
-    ----------
-    bundle : Bundle
-        Brings the calibration.
-    knots : ndarray
-        Settled, native units, (h, q, y, x).
-    distance : ndarray, optional
-        To past change, px, (y, x).
-    request : Request
-        Names levels, quantiles and thresholds.
-
-    Returns
-    -------
-    dict of ndarray
-        Ends of intervals, each (h, y, x), ``quantile``, (q, h, y, x), and
-        ``exceedance``, (thresholds, h, y, x).
+    From settled ``knots``, native units, (h, q, y, x), and ``distance`` to past change, px.
     """
     found = {}
     for level in request.level:
@@ -298,18 +234,18 @@ def exceedance(
     bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, threshold: float
 ) -> np.ndarray:
     """Compute the probability of more than a threshold at every lead, (h, y, x)."""
-    levels = bundle.spec.network.knots
+    probs = bundle.spec.network.knots
     found = np.empty((len(knots), *knots.shape[-2:]), knots.dtype)
     for lead, values in enumerate(knots, start=1):
         at = np.full(values.shape[1:], threshold, values.dtype)
-        below = rank(values, levels, at, np.ones_like(at))
+        below = rank(values, probs, at, np.ones_like(at))
         found[lead - 1] = 1 - bundle.calibration.probability(below, distance, lead=lead)
     found[:, np.isnan(knots[0, 0])] = np.nan
     return found
 
 
 def quality(arrays: Mapping[str, np.ndarray], target: str) -> np.ndarray:
-    """Flag pixels that were forecast from less than everything, uint8 (y, x)."""
+    """Flag pixels with incomplete inputs, uint8 (y, x)."""
     series = np.isfinite(arrays[target])
     others = [np.isfinite(array) for name, array in arrays.items() if name != target]
     known = [mask.all(axis=0) if mask.ndim == 3 else mask for mask in others]
@@ -317,55 +253,32 @@ def quality(arrays: Mapping[str, np.ndarray], target: str) -> np.ndarray:
     if known:
         flags[~np.logical_and.reduce(known)] |= QUALITY["covariate_missing"]
     flags[~series[:-1].all(axis=0)] |= QUALITY["history_incomplete"]
-    flags[~series[-1]] = QUALITY["no_data"]  # nothing was forecast, so nothing else is said
+    flags[~series[-1]] = QUALITY["no_data"]  # replaces the others: there is no forecast to flag
     return flags
 
 
 @dataclass(frozen=True)
 class TileGeometry:
-    """A core, inside what a network is shown, inside what is read.
+    """A core, inside the input of the network, inside the pixels that are read."""
 
-    Parameters
-    ----------
-    inner : Window
-        What a network is shown, in pixels of what is read.
-    core : Window
-        What is wanted, in pixels of ``inner``.
-    pixel_size : tuple of float or ndarray
-        Of each row that is read, or of all, metres.
-    """
-
-    inner: Window
-    core: Window
-    pixel_size: PixelSize = (1.0, 1.0)
+    inner: Window  # input of the network, in pixels of the read window
+    core: Window  # pixels of the result, in pixels of ``inner``
+    pixel_size: PixelSize = (1.0, 1.0)  # of each row that is read, or of all, metres
 
     @property
     def crop(self) -> Window:
-        """The core, in pixels of what is read."""
+        """The core, in pixels of the read window."""
         rows, cols = self.inner.y.start, self.inner.x.start
         return Window(self.core.y.shift(rows), self.core.x.shift(cols))
 
     @classmethod
     def of(cls, core: Window, read: Window, grid: Grid, spec: Spec, *, h: int) -> TileGeometry:
-        """Find the place of a core, both windows in pixels of the cube.
-
-        Parameters
-        ----------
-        core, read : Window
-            What is wanted and what is read for it.
-        grid : Grid
-            Of the cube.
-        spec : Spec
-            Of the model.
-        h : int
-            Leads.
-        """
-        far = reach(spec.network, h)
-        inner = with_halo(core, grid.shape, halo=far, wraps=grid.wraps)
+        """Nest a core in the window read for it, both in pixels of the cube."""
+        inner = with_halo(core, grid.shape, halo=reach(spec.network, h), wraps=grid.wraps)
         size = row_sizes(grid, read) if spec.context.terrain else (1.0, 1.0)
         return cls(inner.within(read), core.within(inner), size)
 
 
 def halo(spec: Spec, h: int) -> int:
-    """Tell how many true pixels are read around a core: of network and context."""
+    """Return the number of true pixels read around a core: reach of network and context."""
     return reach(spec.network, h) + spec.context.halo

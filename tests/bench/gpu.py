@@ -183,7 +183,7 @@ def rate(
     inputs = assemble(arrays, bundle.spec, bundle.scaler)
     request, place, raw = window_of(bundle, arrays, precision, args)
     with computing():
-        seen = NetworkInputs(*(engine._enter(array) for array in inputs.tensors()))
+        seen = NetworkInputs(*(engine.to_device(array) for array in inputs.tensors()))
     seconds = {
         "network": clock(lambda: alone(engine, seen, args.h), device, args.turns),
         "knots": clock(lambda: engine.knots(inputs, args.h), device, args.turns),

@@ -412,7 +412,10 @@ def test_training_learns_from_what_is_known_ahead(strategy: Any) -> None:
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["gpd"], r"future='gpd' is not a covariate with time of this model .*Pass dynamic=\['gpd'\]"),
+        (
+            ["gpd"],
+            r"future='gpd' is not a covariate with time of this model .*Pass dynamic=\['gpd'\]",
+        ),
         (["hm"], "future='hm' is not a covariate with time"),
     ],
 )

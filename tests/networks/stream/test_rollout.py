@@ -357,7 +357,7 @@ def peak(options: ModelOptions, side: int, precision: str, core: int) -> None:
         past = torch.full((3, side, side), 0.5, dtype=kind)
         static, none = torch.full((2, side, side), 0.5, dtype=kind), past.new_zeros
         others = none((3, 0, side, side)), static, none((4, 0, side, side))
-        engine._run(engine.networks[0], NetworkInputs(past, past * 2, *others), 4, crop)
+        engine.run(engine.networks[0], NetworkInputs(past, past * 2, *others), 4, crop)
 
     with torch.inference_mode(), exact_float32():
         run(16, Window.of((16, 16)))  # what every process pays once
