@@ -49,7 +49,7 @@ def test_options_of_training_and_network_decide_the_split_alike(ds, fit, network
 
 @pytest.mark.parametrize("folds", [None, 3])
 def test_pixels_are_those_with_data_at_any_step(ds, folds, monkeypatch):
-    monkeypatch.setattr(foldplan, "CHUNK", 37)
+    monkeypatch.setattr("hmx.forecast.inputs.CHUNK", 37)
     found = fold_plan(ds, FIT, buffer=2, folds=folds)
     seen = np.isfinite(ds["hm"].values).any(axis=0)
     assert len(found.splits) == len(found.pixels) == (folds or 1)
@@ -61,7 +61,7 @@ def test_pixels_are_those_with_data_at_any_step(ds, folds, monkeypatch):
 
 
 def test_pixels_to_be_drawn_are_thinned_alike(ds, monkeypatch):
-    monkeypatch.setattr(foldplan, "CHUNK", 37)
+    monkeypatch.setattr("hmx.forecast.inputs.CHUNK", 37)
     monkeypatch.setattr(foldplan, "MOST", 20)
     seen = np.isfinite(ds["hm"].values).any(axis=0)
     assert (fold_plan(ds, FIT).valid == seen[np.ix_(thin(96, 20), thin(112, 20))]).all()

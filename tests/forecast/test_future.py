@@ -414,7 +414,7 @@ def test_training_learns_from_what_is_known_ahead(strategy: Any) -> None:
     [
         (
             ["gpd"],
-            r"future='gpd' is not a covariate with time of this model .*Pass dynamic=\['gpd'\]",
+            r"future='gpd' is not a covariate with time of this .*Pass dynamic=\['gpd'\]",
         ),
         (["hm"], "future='hm' is not a covariate with time"),
     ],
