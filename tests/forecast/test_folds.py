@@ -134,7 +134,7 @@ def test_a_cube_that_does_not_change_is_split_without_advice(ds):
     found = fold_plan(still, FIT)
     assert found.correlation is None
     assert found.suggested is None
-    assert "cannot be told" in str(found)
+    assert "unknown: too little" in str(found)
     assert "keep the block" in str(found)
 
 
