@@ -137,7 +137,7 @@ BAD_TRAINING: list[tuple[Any, dict[str, Any], type, str]] = [
     (None, {"where": "soc > 99"}, NotEnoughData, "no sample is left"),
     (None, {"split": {"folds": 3}}, NotEnoughData, "1 group .* k=3 folds need one each"),
     (None, {"split": {"method": "regions", "region": "zone"}}, MissingVariable, "'zone' is not in"),
-    (None, {"split": "blcks"}, BadArgument, "method='blcks': must be 'random', 'blocks'"),
+    (None, {"split": "blcks"}, BadArgument, "'blcks' is not a way of .*Did you mean 'blocks'"),
     (None, {"epoch": 2}, BadArgument, "unknown option 'epoch' .*Did you mean 'epochs'"),
     (None, {"split": {"methd": "random"}}, BadArgument, "'methd'.*Did you mean 'method'"),
     (None, {"track": {"wandbb": "offline"}}, BadArgument, "'wandbb'.*Did you mean 'wandb'"),

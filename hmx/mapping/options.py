@@ -26,7 +26,8 @@ from hmx.settings import (
     parse,
     require_whole_chunks,
 )
-from hmx.splits.options import SplitMethod
+from hmx.splits.options import MethodName
+from hmx.splits.registry import method_of
 
 # names of the options in the study that the method comes from; catalogs written for it run
 _STUDY_NAMES = {
@@ -208,7 +209,7 @@ class MapScoreOptions(Options):
     """
 
     beside: Annotated[
-        tuple[SplitMethod, ...], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)
+        tuple[MethodName, ...], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)
     ] = ("random",)
     level: Levels = (50.0, 80.0, 90.0)
     inner: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -217,7 +218,7 @@ class MapScoreOptions(Options):
     @classmethod
     def _possible(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
         for method in methods:
-            if method in ("distance", "regions"):
+            if not method_of(method).works_by_name:
                 raise ValueError(
                     f"{method!r} needs more than its name. Make it the main split: train.split: "
                     f"{{method: {method}, ...}}."

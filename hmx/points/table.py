@@ -130,20 +130,6 @@ class Points:
             raise missing_variable(name, listed, where="the points")
         return np.asarray(column_of(self.table, name).to_numpy(object))
 
-    def require_units(self, units: str | None) -> None:
-        """Raise :class:`BadArgument` if others were declared.
-
-        Parameters
-        ----------
-        units : str, optional
-            Of the model; where either is unknown, nothing is compared.
-        """
-        if None not in (units, self.units) and units != self.units:
-            raise BadArgument(
-                f"{self.name} holds {self.target!r} in {self.units!r} and the model predicts it "
-                f"in {units!r}. Convert the column, and declare units={units!r}."
-            )
-
 
 def read_points(
     source: Any,

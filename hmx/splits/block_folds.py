@@ -158,9 +158,6 @@ class Folds:
     ) -> Folds:
         """Deal blocks with data into folds of about as many valid pixels each.
 
-        The largest block left goes to the fold that holds least, so two folds
-        differ by no more than one block (Graham 1969, doi:10.1137/0117039).
-
         Parameters
         ----------
         counts, shape, block, seed, buffer, wraps
@@ -188,7 +185,8 @@ class Folds:
                 f"{filled} blocks of {block} px hold data, and k={k} folds need one each. "
                 "Pass a smaller block or fewer folds."
             )
-        numbers = _balance(counts, k, np.random.default_rng(seed))
+        numbers = np.full(counts.shape, -1)
+        numbers[counts > 0] = deal_evenly(counts[counts > 0], k, np.random.default_rng(seed))
         splits = []
         for fold in range(k):
             table = np.where(counts > 0, np.where(numbers == fold, TEST, TRAIN), UNUSED)
@@ -208,17 +206,18 @@ class Folds:
         return hashlib.sha256(" ".join(s.digest for s in self.splits).encode()).hexdigest()[:16]
 
 
-def _balance(counts: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Choose the fold of each block with data; -1 elsewhere."""
-    numbers, filled = np.full(counts.shape, -1), np.argwhere(counts > 0)
-    filled = filled[rng.permutation(len(filled))]
-    sizes = counts[tuple(filled.T)]
-    held = np.zeros(k)
-    for index in np.argsort(-sizes, kind="stable"):
-        fold = int(held.argmin())
-        numbers[tuple(filled[index])] = fold
-        held[fold] += sizes[index]
-    return numbers
+def deal_evenly(sizes: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Deal groups of some sizes to k folds of about the same total; return the fold of each.
+
+    The largest group left goes to the smallest fold, so two folds differ by no more than one
+    group (Graham 1969, doi:10.1137/0117039). The shuffle decides among groups of one size.
+    """
+    order = rng.permutation(len(sizes))
+    fold, total = np.empty(len(sizes), "int64"), np.zeros(k)
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        fold[group] = total.argmin()
+        total[fold[group]] += sizes[group]
+    return fold
 
 
 def _share_out(table: np.ndarray, shares: Mapping[int, float], rng: np.random.Generator) -> None:

@@ -21,7 +21,8 @@ from hmx.windows import Span, TileGrid, Window
 
 TRAIN, VALIDATION, CALIBRATION, TEST, UNUSED = 0, 1, 2, 3, 255  # the higher wins
 ROLES = {TRAIN: "train", VALIDATION: "validation", CALIBRATION: "calibration", TEST: "test"}
-_MARKS = {TRAIN: "t", VALIDATION: "v", CALIBRATION: "c", TEST: "x", UNUSED: "."}
+# one letter a role in JSON: a split of 10^5 blocks is read and compared as text
+MARKS = {TRAIN: "t", VALIDATION: "v", CALIBRATION: "c", TEST: "x", UNUSED: "."}
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Split:
             "block": self.block,
             "buffer": self.buffer,
             "wraps": self.wraps,
-            "roles": ["".join(_MARKS[role] for role in row) for row in self.blocks],
+            "roles": ["".join(MARKS[role] for role in row) for row in self.blocks],
             "digest": self.digest,
         }
 
@@ -138,7 +139,7 @@ class Split:
         BadArgument
             If it is no split, or not the one its digest was taken of.
         """
-        role = {mark: number for number, mark in _MARKS.items()}
+        role = {mark: number for number, mark in MARKS.items()}
         try:
             split = cls(
                 (int(saved["shape"][0]), int(saved["shape"][1])),

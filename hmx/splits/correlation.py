@@ -26,7 +26,7 @@ from hmx.cube.cube import CHUNK, Cube
 from hmx.cube.grid import Grid
 from hmx.cube.read import read
 from hmx.cube.steps import LearnUntil
-from hmx.errors import BadArgument, NotEnoughData
+from hmx.errors import NotEnoughData
 from hmx.windows import Span, TileGrid, Window
 
 Array = NDArray[np.float64]
@@ -226,40 +226,6 @@ def _falls_to(share: float, sills: Array, sizes: Array) -> float:
     distance = np.geomspace(sizes.min() / 4, 4 * sizes.max(), 4000)
     rho = _correlations(distance, sizes) @ sills
     return float(distance[np.argmax(rho < share * sills.sum())])
-
-
-def correlation_length(field: ArrayLike, pixel_size_m: tuple[float, float]) -> Correlation:
-    """Estimate the correlation length of one field in memory.
-
-    Parameters
-    ----------
-    field : array_like, shape (y, x)
-        Residuals; NaN = missing.
-    pixel_size_m : tuple of float
-        Width and height of a pixel, m.
-
-    Returns
-    -------
-    Correlation
-        From all pairs up to half the shorter side of the field apart, beyond
-        which one field says little (Journel and Huijbregts 1978).
-
-    Raises
-    ------
-    BadArgument
-        If the field is not two-dimensional.
-    NotEnoughData
-        If there are too few pixels, or nothing varies.
-    """
-    field = np.asarray(field, dtype="float64")
-    if field.ndim != 2:
-        raise BadArgument(
-            f"a field of shape {field.shape} has {field.ndim} dimensions, and a map has two. "
-            "Pass one step: residual.isel(time=-1)."
-        )
-    pixel = min(pixel_size_m)
-    classes = _classes(field.shape[0], field.shape[1], pixel_size_m)
-    return Variogram.of(field, pixel_size_m, classes=classes).fit(pixel)
 
 
 def residual_correlation(

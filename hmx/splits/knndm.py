@@ -22,6 +22,7 @@ from hmx.errors import BadArgument, NotEnoughData
 from hmx.points.samples import Samples
 from hmx.splits.distances import Array, earth_centred, metres, nearest
 from hmx.splits.methods import FEWEST, checked, random_folds
+from hmx.splits.registry import split_method
 from hmx.splits.site_folds import SiteFolds
 from hmx.splits.sites import Sites
 
@@ -70,6 +71,11 @@ def mapping_distances(folds: SiteFolds, domain: Array) -> MappingDistances:
     return MappingDistances(nearest(sites), nearest(domain, sites), folds.test_distances())
 
 
+@split_method(
+    "knndm",
+    question="how well the map as a whole is predicted",
+    label=lambda folds: "kNNDM folds",
+)
 def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) -> SiteFolds:
     """Deal sites into folds that match the map's distances to its samples.
 

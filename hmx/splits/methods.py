@@ -20,6 +20,7 @@ from hmx.errors import BadArgument, NotEnoughData
 from hmx.points.samples import Samples
 from hmx.splits import TEST, TRAIN
 from hmx.splits.distances import Array, earth_centred
+from hmx.splits.registry import split_method
 from hmx.splits.site_folds import SiteFolds
 from hmx.splits.sites import Sites, balance
 
@@ -27,6 +28,11 @@ FEWEST = 5  # sites that a round trains and tests on: scores of fewer say nothin
 _DEGREE_KM = 40_007.863 / 360  # of a meridian of WGS 84, mean
 
 
+@split_method(
+    "random",
+    question="how well gaps between samples are filled",
+    label=lambda folds: "random folds",
+)
 def random_folds(samples: Samples, *, k: int = 10, seed: int = 0) -> SiteFolds:
     """Deal sites into folds at random.
 
@@ -54,6 +60,12 @@ def random_folds(samples: Samples, *, k: int = 10, seed: int = 0) -> SiteFolds:
     return checked(SiteFolds(places, fold, places.back, "random", seed))
 
 
+def _block_label(folds: SiteFolds) -> str:
+    apart = f", {folds.buffer_km:g} km apart" if folds.buffer_km else ""
+    return f"blocks of {folds.parameters['side_km']:g} km{apart}"
+
+
+@split_method("blocks", question="how well land without samples is predicted", label=_block_label)
 def block_folds(
     samples: Samples, *, side_km: float, k: int = 10, seed: int = 0, buffer_km: float = 0.0
 ) -> SiteFolds:
@@ -91,6 +103,11 @@ def block_folds(
     return checked(SiteFolds(places, fold, group, "blocks", seed, float(buffer_km), options))
 
 
+@split_method(
+    "distance",
+    question="how well places that far from any sample are predicted",
+    label=lambda folds: f"clumps {folds.buffer_km:g} km apart",
+)
 def distance_folds(samples: Samples, *, distance_km: float, k: int = 5, seed: int = 0) -> SiteFolds:
     """Deal clumps of sites into folds, and keep a distance around the tested ones.
 
@@ -124,6 +141,7 @@ def distance_folds(samples: Samples, *, distance_km: float, k: int = 5, seed: in
     return checked(SiteFolds(places, fold, group, "distance", seed, float(distance_km)))
 
 
+@split_method("regions", question="how well a region without samples is predicted")
 def region_folds(
     samples: Samples,
     region: Sequence[object] | np.ndarray,

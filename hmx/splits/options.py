@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
+from hmx.errors import BadArgument
 from hmx.settings import Folds, Length, Options
+from hmx.splits.registry import method_of
 
-SplitMethod = Literal["random", "blocks", "distance", "regions", "knndm"]
+
+def _registered(name: str) -> str:
+    try:
+        return method_of(name).name
+    except BadArgument as error:
+        raise ValueError(str(error)) from None
+
+
+MethodName = Annotated[str, AfterValidator(_registered)]
 
 
 class SplitOptions(Options):
@@ -16,8 +26,9 @@ class SplitOptions(Options):
 
     Parameters
     ----------
-    method : {"random", "blocks", "distance", "regions", "knndm"}
-        By site at random, in blocks of land, in clumps with a distance around the tested
+    method : str
+        Of :mod:`hmx.splits.registry`: "random", "blocks", "distance", "regions", "knndm":
+        by site at random, in blocks of land, in clumps with a distance around the tested
         ones, a region at a time, or as far apart as the map is from its samples.
     folds : int
         Of all methods but regions, which make a fold each.
@@ -34,7 +45,7 @@ class SplitOptions(Options):
     ``target_val_ratio=0.2``, the share that is tested, is another way to say ``folds=5``.
     """
 
-    method: SplitMethod = "blocks"
+    method: MethodName = "blocks"
     folds: Folds = 10
     block_km: Length = 20.0
     distance_km: Length | None = None
@@ -58,14 +69,15 @@ class SplitOptions(Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> SplitOptions:
-        if self.method == "distance" and self.distance_km is None:
-            raise ValueError("method='distance' keeps a distance. Pass distance_km=5.")
-        if self.method in ("random", "knndm") and self.distance_km is not None:
+        method = method_of(self.method)
+        if "distance_km" in method.parameters and self.distance_km is None:
+            raise ValueError(f"method={self.method!r} keeps a distance. Pass distance_km=5.")
+        if not method.keeps_distance and self.distance_km is not None:
             raise ValueError(
                 f"method={self.method!r} keeps no distance, but distance_km="
                 f"{self.distance_km:g} was given. Pass method='distance', or no distance_km."
             )
-        if (self.method == "regions") != (self.region is not None):
+        if ("region" in method.parameters) != (self.region is not None):
             raise ValueError(
                 "method='regions' and the column that names them go together. "
                 "Pass method='regions', region='name of a column'."

@@ -11,15 +11,8 @@ import numpy as np
 from hmx.splits import UNUSED
 from hmx.splits.distances import Array
 from hmx.splits.knndm import MappingDistances, mapping_distances
+from hmx.splits.registry import method_of
 from hmx.splits.site_folds import SiteFolds
-
-_QUESTIONS = {
-    "random": "how well gaps between samples are filled",
-    "blocks": "how well land without samples is predicted",
-    "distance": "how well places that far from any sample are predicted",
-    "regions": "how well a region without samples is predicted",
-    "knndm": "how well the map as a whole is predicted",
-}
 
 
 @dataclass(frozen=True)
@@ -75,10 +68,11 @@ class FoldReport:
     def sentence(self) -> str:
         """Say in one sentence which folds answer which question."""
         first, *others = self.rows
+        question = {row.method: method_of(row.method).question for row in self.rows}
         answers = [
             f"{first.name} (tested {_km(first.distance_m)} from training sites) tell "
-            f"{_QUESTIONS[first.method]}",
-            *(f"{row.name} ({_km(row.distance_m)}) {_QUESTIONS[row.method]}" for row in others),
+            f"{question[first.method]}",
+            *(f"{row.name} ({_km(row.distance_m)}) {question[row.method]}" for row in others),
         ]
         best = min(self.rows, key=lambda row: row.w_m)
         nearest = f"; of these, {best.name} come nearest to the map" if others else ""
@@ -135,12 +129,7 @@ def describe_folds(several: Sequence[SiteFolds], domain: Array) -> FoldReport:
 
 def name_folds(folds: SiteFolds) -> str:
     """Name folds by how they were dealt, with lengths."""
-    if folds.method == "blocks":
-        name = f"blocks of {folds.parameters['side_km']:g} km"
-        return name + (f", {folds.buffer_km:g} km apart" if folds.buffer_km else "")
-    if folds.method == "distance":
-        return f"clumps {folds.buffer_km:g} km apart"
-    return {"random": "random folds", "knndm": "kNNDM folds"}.get(folds.method, folds.method)
+    return method_of(folds.method).label(folds)
 
 
 def _row(folds: SiteFolds, distances: MappingDistances) -> FoldRow:

@@ -18,10 +18,9 @@ import numpy as np
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.provenance import fingerprint
 from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION
+from hmx.splits.blocks import MARKS
 from hmx.splits.distances import Array, nearest
 from hmx.splits.sites import Sites, balance, one_side
-
-_MARKS = {TRAIN: "t", VALIDATION: "v", CALIBRATION: "c", TEST: "x", UNUSED: "."}
 
 Split = TypeVar("Split", "SiteSplit", "SiteFolds")
 
@@ -108,7 +107,7 @@ class SiteSplit:
         return {**self._facts(), "digest": self.digest}
 
     def _facts(self) -> dict[str, Any]:
-        marks = "".join(_MARKS[int(role)] for role in self.role)
+        marks = "".join(MARKS[int(role)] for role in self.role)
         return {"role": marks, "buffer_km": self.buffer_km, **self.places.as_dict()}
 
     @classmethod
@@ -125,7 +124,7 @@ class SiteSplit:
         BadArgument
             If it is no split, or not the one its digest was taken of.
         """
-        numbers = {mark: role for role, mark in _MARKS.items()}
+        numbers = {mark: role for role, mark in MARKS.items()}
         try:
             role = np.array([numbers[mark] for mark in saved["role"]], "uint8")
             split = cls(Sites.from_dict(saved), role, float(saved["buffer_km"]))

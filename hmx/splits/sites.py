@@ -11,6 +11,7 @@ import numpy as np
 
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.points.samples import Samples
+from hmx.splits.block_folds import deal_evenly
 from hmx.splits.distances import Array, nearest
 
 _DECIMALS = 7  # of degrees kept: 1 cm
@@ -120,9 +121,6 @@ def one_side(places: Sites, numbers: np.ndarray, what: str) -> None:
 def balance(group: np.ndarray, k: int, seed: int, *, method: str) -> np.ndarray:
     """Deal groups into folds of about as many samples each.
 
-    The largest group left goes to the fold that holds least, so two folds differ by no
-    more than one group (Graham 1969, doi:10.1137/0117039).
-
     Parameters
     ----------
     group : ndarray of int, (n,)
@@ -154,49 +152,7 @@ def balance(group: np.ndarray, k: int, seed: int, *, method: str) -> np.ndarray:
             f"samples are in {len(groups)} group{'s' * (len(groups) != 1)} ({method}), and k={k} "
             "folds need one each. Pass fewer folds, or smaller blocks."
         )
-    order = np.random.default_rng(seed).permutation(len(groups))
-    fold, held = np.empty(len(groups), "int64"), np.zeros(k)
-    for index in order[np.argsort(-sizes[order], kind="stable")]:
-        fold[index] = held.argmin()
-        held[fold[index]] += sizes[index]
-    return np.asarray(fold[back.ravel()])
-
-
-def deal_groups(groups: np.ndarray, k: int, *, seed: int) -> np.ndarray:
-    """Deal groups to folds of about as many samples each.
-
-    Parameters
-    ----------
-    groups : ndarray of int, (n,)
-        Site or block of each sample.
-    k : int
-        Folds.
-    seed : int
-        Decides which groups of one size come together.
-
-    Returns
-    -------
-    ndarray of int, (n,)
-        Fold of each sample, 0 ... k - 1.
-
-    Raises
-    ------
-    NotEnoughData
-        If there are fewer groups than folds.
-    """
-    _, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(sizes) < k:
-        raise NotEnoughData(
-            f"{len(sizes)} groups of training samples cannot be dealt to {k} inner folds, which "
-            f"take a group each. Add points, or train with inner={max(2, len(sizes))}."
-        )
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    order = order[np.argsort(-sizes[order], kind="stable")]  # large ones first
-    fold, filled = np.empty(len(sizes), int), np.zeros(k, int)
-    for group in order:
-        fold[group] = np.argmin(filled)
-        filled[fold[group]] += sizes[group]
-    return fold[which]
+    return deal_evenly(sizes, k, np.random.default_rng(seed))[back.ravel()]
 
 
 def hold_out(groups: np.ndarray, share: float, *, seed: int) -> np.ndarray:
@@ -224,4 +180,5 @@ def hold_out(groups: np.ndarray, share: float, *, seed: int) -> np.ndarray:
     if not share:
         return np.zeros(len(groups), bool)
     k = min(round(1 / share), len(np.unique(groups)))
-    return np.asarray(deal_groups(groups, max(2, k), seed=seed) == 0)
+    fold = balance(groups, max(2, k), seed, method="sites or blocks of training samples")
+    return np.asarray(fold == 0)

@@ -254,15 +254,6 @@ def test_a_date_that_is_none_is_refused(table):
         read_points(odd, target="soc", crs=WGS84, date="when")
 
 
-def test_other_units_than_the_models_are_refused(table):
-    points = read_points(table, target="soc", crs=WGS84, units="%")
-    points.require_units("%")
-    points.require_units(None)
-    text = r"holds 'soc' in '%' and the model predicts it in 'g/kg'\. Convert.*units='g/kg'"
-    with pytest.raises(BadArgument, match=text):
-        points.require_units("g/kg")
-
-
 def test_a_range_that_descends_is_refused_in_the_words_of_the_catalog(table):
     with pytest.raises(BadArgument, match=r"valid_range.*the range ascends\. Try \[0, 5\]"):
         read_points(table, target="soc", crs=WGS84, valid_range=(5, 0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,16 @@ import pyproj
 import pytest
 
 from hmx.errors import BadArgument, NotEnoughData
+from hmx.mapping.options import MapScoreOptions
+from hmx.points.samples import Samples
 from hmx.settings import parse
-from hmx.splits import TRAIN
-from hmx.splits.choose import fold_samples
-from hmx.splits.methods import block_folds, distance_folds, random_folds, region_folds
+from hmx.splits import TRAIN, registry
+from hmx.splits.methods import block_folds, checked, distance_folds, random_folds, region_folds
 from hmx.splits.options import SplitOptions
+from hmx.splits.registry import fold_samples, method_of, split_method
+from hmx.splits.report import describe_folds, name_folds
 from hmx.splits.site_folds import SiteFolds
+from hmx.splits.sites import Sites
 from tests.make.sites import clustered, make_samples, scattered
 
 GEOD = pyproj.Geod(ellps="WGS84")
@@ -198,3 +203,57 @@ def test_a_method_without_what_decides_its_folds_says_what_to_pass() -> None:
         fold_samples(SOME, SplitOptions(method="knndm"))
     with pytest.raises(BadArgument, match=r"'regions' without region: it decides the folds"):
         fold_samples(SOME, SplitOptions(method="regions", region="land"))
+
+
+@pytest.fixture
+def halves() -> Iterator[str]:
+    """A method of a user: one function, known by its name from here on."""
+
+    @split_method("halves", question="how well the east is predicted")
+    def halves(samples: Samples, *, seed: int = 0, buffer_km: float = 0.0) -> SiteFolds:
+        sites = Sites.of(samples)
+        east = sites.lonlat[:, 0] > np.median(sites.lonlat[:, 0])
+        folds = SiteFolds(sites, east.astype("int64"), sites.back, "halves", seed, buffer_km)
+        return checked(folds)
+
+    yield "halves"
+    registry._METHODS.pop("halves")
+
+
+def names() -> list[str]:
+    method_of("random")
+    return list(registry._METHODS)
+
+
+def test_a_method_of_a_user_is_an_option_a_way_to_deal_and_a_line_of_the_report(
+    halves: str,
+) -> None:
+    options = parse(SplitOptions, {"method": halves, "distance_km": 2})
+    folds = fold_samples(clustered(), options, seed=3)
+    assert (folds.method, folds.seed, folds.buffer_km, len(folds)) == (halves, 3, 2, 2)
+    assert name_folds(folds) == halves
+    report = describe_folds([folds], scattered(200).lonlat)
+    assert "how well the east is predicted" in report.sentence
+    assert parse(MapScoreOptions, {"beside": halves}).beside == (halves,)
+    with pytest.raises(BadArgument, match=r"'halvs' is not a way of .* Did you mean 'halves'"):
+        parse(SplitOptions, {"method": "halvs"})
+
+
+@pytest.mark.parametrize("name", [*names(), "halves"])
+def test_laws_of_every_method(halves: str, name: str) -> None:
+    samples, method = clustered(), method_of(name)
+    given: dict[str, Any] = {"distance_km": 2} if "distance_km" in method.parameters else {}
+    given |= {"region": "land"} if "region" in method.parameters else {}
+    options = parse(SplitOptions, {"method": name, "folds": 4, **given})
+    region = np.where(samples.lonlat[:, 0] > 21.5, "east", "west")
+    domain = scattered(400).lonlat
+    one, two = (
+        fold_samples(samples, options, seed=5, domain=domain, region=region) for _ in range(2)
+    )
+    assert one.method == name
+    assert one.digest == two.digest  # the same in every process
+    assert SiteFolds.from_dict(json.loads(json.dumps(one.as_dict()))).digest == one.digest
+    tested = np.concatenate([test for _, test in one.rounds()])
+    np.testing.assert_array_equal(np.sort(tested), np.arange(len(samples)))
+    for train, test in one.rounds():
+        assert not set(samples.site[train]) & set(samples.site[test])

@@ -23,7 +23,7 @@ from hmx.mapping.train.module import TrainingTensors, predict, training_tensors
 from hmx.networks.cnn_lstm import build
 from hmx.progress import Progress
 from hmx.scores import regression_scores
-from hmx.splits.sites import deal_groups, hold_out
+from hmx.splits.sites import balance, hold_out
 from hmx.training.tracking import loggers
 from tests.make.planted import STEPS, fit_of, samples, spec_of
 
@@ -184,7 +184,7 @@ def test_inner_folds_give_each_sample_what_has_not_seen_it() -> None:
 
 def test_groups_stay_together_and_folds_fill_alike() -> None:
     groups = np.random.default_rng(0).integers(0, 40, 500)
-    fold = deal_groups(groups, 5, seed=0)
+    fold = balance(groups, 5, 0, method="any")
     assert all(len(np.unique(fold[groups == group])) == 1 for group in np.unique(groups))
     assert np.ptp(np.bincount(fold)) < 30
     held = hold_out(groups, 0.2, seed=0)
@@ -194,8 +194,8 @@ def test_groups_stay_together_and_folds_fill_alike() -> None:
 
 
 def test_too_few_groups_for_the_inner_folds_are_refused() -> None:
-    with pytest.raises(NotEnoughData, match="3 groups of training samples cannot be dealt to 5"):
-        deal_groups(np.array([0, 1, 2, 2]), 5, seed=0)
+    with pytest.raises(NotEnoughData, match=r"3 groups \(any\), and k=5 folds need one each"):
+        balance(np.array([0, 1, 2, 2]), 5, 0, method="any")
 
 
 def test_a_loss_that_is_no_number_ends_the_fit_in_words() -> None:

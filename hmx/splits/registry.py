@@ -1,0 +1,177 @@
+"""Split methods: one function each, found by name.
+
+``@split_method("regions", question="...")`` above a function registers it. The function
+takes the samples and returns :class:`hmx.splits.site_folds.SiteFolds`; the names of its
+other parameters decide which options it takes:
+
+====================  ==============================================================
+``k``, ``seed``       number of folds, and of all draws
+``side_km``           option ``block_km``
+``buffer_km``         option ``distance_km``, 0 without it
+``distance_km``       option ``distance_km``, which the method then needs
+``region``            region of each sample; the method then needs the option
+``domain``            places to predict, degrees
+====================  ==============================================================
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hmx.errors import BadArgument, did_you_mean
+
+if TYPE_CHECKING:
+    from hmx.points.samples import Samples
+    from hmx.splits.options import SplitOptions
+    from hmx.splits.site_folds import SiteFolds
+
+Deal = Callable[..., "SiteFolds"]
+
+_REMEDIES = {  # what a caller passes where the options are not enough
+    "region": "region=points[column].to_numpy()[samples.source]",
+    "domain": "domain=hmx.splits.distances.domain(grid, valid)",
+}
+
+
+@dataclass(frozen=True)
+class SplitMethod:
+    """A way to deal samples into folds.
+
+    Parameters
+    ----------
+    name : str
+        In options and reports.
+    deal : callable
+        Samples and keywords to folds.
+    question : str
+        What scores on such folds answer, as the end of "folds tell ...".
+    label : callable
+        Folds to their name with lengths, for tables.
+    """
+
+    name: str
+    deal: Deal
+    question: str
+    label: Callable[[SiteFolds], str]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the keywords of ``deal``."""
+        _, *others = inspect.signature(self.deal).parameters
+        return tuple(others)
+
+    @property
+    def keeps_distance(self) -> bool:
+        """Whether option ``distance_km`` means something to the method."""
+        return not {"buffer_km", "distance_km"}.isdisjoint(self.parameters)
+
+    @property
+    def works_by_name(self) -> bool:
+        """Whether the method needs no option of its own."""
+        return {"distance_km", "region"}.isdisjoint(self.parameters)
+
+
+_METHODS: dict[str, SplitMethod] = {}
+
+
+def split_method(
+    name: str, *, question: str, label: Callable[[SiteFolds], str] | None = None
+) -> Callable[[Deal], Deal]:
+    """Register a function as a split method.
+
+    Parameters
+    ----------
+    name : str
+        In options and reports.
+    question : str
+        What scores on such folds answer, e.g. "how well gaps between samples are filled".
+    label : callable, optional
+        Folds to their name in tables. Default: ``name``.
+
+    Examples
+    --------
+    >>> @split_method("halves", question="how well the east is predicted")  # doctest: +SKIP
+    ... def halves(samples, *, seed=0):
+    ...     sites = Sites.of(samples)
+    ...     east = sites.lonlat[:, 0] > np.median(sites.lonlat[:, 0])
+    ...     return checked(SiteFolds(sites, east.astype("int64"), sites.back, "halves", seed))
+    """
+
+    def register(deal: Deal) -> Deal:
+        _METHODS[name] = SplitMethod(name, deal, question, label or (lambda folds: name))
+        return deal
+
+    return register
+
+
+def method_of(name: str) -> SplitMethod:
+    """Find a split method by name.
+
+    Raises
+    ------
+    BadArgument
+        If there is none of that name.
+    """
+    # here, not at the top: the methods import this module, and scipy
+    from hmx.splits import knndm, methods  # noqa: F401
+
+    if name not in _METHODS:
+        raise BadArgument(
+            f"{name!r} is not a way of splitting (has: {', '.join(_METHODS)})."
+            f"{did_you_mean(name, _METHODS)}"
+        )
+    return _METHODS[name]
+
+
+def fold_samples(
+    samples: Samples,
+    options: SplitOptions,
+    *,
+    seed: int = 0,
+    domain: np.ndarray | None = None,
+    region: Sequence[object] | np.ndarray | None = None,
+) -> SiteFolds:
+    """Deal samples into folds by the method that options name.
+
+    Parameters
+    ----------
+    samples : Samples
+        To deal.
+    options : SplitOptions
+        Method, folds, lengths.
+    seed : int
+        Of all draws.
+    domain : ndarray of float64, (p, 2), optional
+        Places to predict, degrees, for ``knndm``: :func:`hmx.splits.distances.domain`.
+    region : sequence, (n,), optional
+        Region of each sample, for ``regions``.
+
+    Raises
+    ------
+    BadArgument
+        If the method needs what is not given.
+    NotEnoughData
+        If there are too few sites, blocks or regions for the folds.
+    """
+    method = method_of(options.method)
+    given: dict[str, Any] = {
+        "k": options.folds,
+        "seed": seed,
+        "side_km": options.block_km,
+        "buffer_km": options.distance_km or 0.0,
+        "distance_km": options.distance_km,
+        "region": region,
+        "domain": domain,
+    }
+    chosen = {name: given[name] for name in method.parameters}
+    for name, remedy in _REMEDIES.items():
+        if name in chosen and chosen[name] is None:
+            raise BadArgument(
+                f"method={method.name!r} without {name}: it decides the folds. Pass {remedy}."
+            )
+    return method.deal(samples, **chosen)
