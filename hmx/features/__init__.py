@@ -1,1 +1,1 @@
-"""Features: what the surroundings of a pixel say, from windows of plain arrays."""
+"""Features: channels from the surroundings of a pixel, from windows of plain arrays."""

@@ -3,7 +3,7 @@
 There are three means of a square in the package, and each has a reason to stay:
 
 - :class:`Boxes` uses running sums, which cost the same for any radius: the context channels
-  look 30 px far. Their rounding depends on where a sum begins, so it differs between tiles.
+  reach 30 px. Their rounding depends on where a sum begins, so it differs between tiles.
 - :func:`box_means` adds in an order that is the same in every tile: a mapper's inputs at a
   sample and on the map are equal to the last bit. Its cost grows with the logarithm of the radius.
 - :func:`hmx.features.linear.box_mean` is scipy's filter, which the ridge baseline is defined by.
@@ -43,13 +43,13 @@ class Boxes:
     is, which one table of sums in two dimensions cannot promise.
     """
 
-    def __init__(self, values: np.ndarray, crop: Window, *, most: int):
-        """Sum the columns of `values` (y, x) for radii up to `most` px; not finite counts as 0."""
-        part, inner = cut(values, crop, most)
-        self.shape, self.most = crop.shape, most
-        top, left = most - inner.y.start, most - inner.x.start
-        width = crop.shape[1] + 2 * most
-        self._down = np.zeros((crop.shape[0] + 2 * most + 1, width))  # row k: rows before k
+    def __init__(self, values: np.ndarray, crop: Window, *, max_radius: int):
+        """Sum the columns of (y, x) for radii up to `max_radius` px; NaN counts as 0."""
+        part, inner = cut(values, crop, max_radius)
+        self.shape, self.max_radius = crop.shape, max_radius
+        top, left = max_radius - inner.y.start, max_radius - inner.x.start
+        width = crop.shape[1] + 2 * max_radius
+        self._down = np.zeros((crop.shape[0] + 2 * max_radius + 1, width))  # row k: rows before k
         body = self._down[top + 1 : top + 1 + part.shape[0], left : left + part.shape[1]]
         np.copyto(body, part, where=np.isfinite(part))
         # in place, row by row: a cumsum along the first axis would need a second array
@@ -59,7 +59,7 @@ class Boxes:
 
     def sums(self, radius: int, rows: slice) -> np.ndarray:
         """Sum the squares of one radius, px, in rows from :func:`bands`: (rows, x), float64."""
-        margin, side, nx = self.most - radius, 2 * radius + 1, self.shape[1]
+        margin, side, nx = self.max_radius - radius, 2 * radius + 1, self.shape[1]
         columns = slice(margin, margin + nx + 2 * radius)
         low = self._down[margin + rows.start : margin + rows.stop, columns]
         high = self._down[margin + side + rows.start : margin + side + rows.stop, columns]
@@ -85,11 +85,11 @@ class FullBoxes:
         return np.outer(down[rows], along)
 
 
-def counts(known: np.ndarray, crop: Window, *, most: int) -> Boxes | FullBoxes:
-    """Prepare to count the known pixels, bool (y, x), of squares up to a radius of `most` px."""
+def counts(known: np.ndarray, crop: Window, *, max_radius: int) -> Boxes | FullBoxes:
+    """Prepare to count known pixels, bool (y, x), of squares up to `max_radius` px."""
     if known.all():  # the usual case of a tile inland, counted by arithmetic
         return FullBoxes((known.shape[0], known.shape[1]), crop)
-    return Boxes(known, crop, most=most)
+    return Boxes(known, crop, max_radius=max_radius)
 
 
 def box_means(values: np.ndarray, inner: Window, radius: int) -> np.ndarray:

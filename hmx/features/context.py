@@ -147,35 +147,15 @@ def derive(
 ) -> np.ndarray:
     """Derive the channels of the pixels of `crop`: (channel, y, x), float32.
 
-    Parameters
-    ----------
-    context : Context
-        Which channels.
-    arrays : mapping of str to ndarray
-        Cleaned values, NaN where missing: the target's history (t, y, x), oldest
-        first and ending at the origin, and static variables (y, x).
-    target : str
-        Variable that changes.
-    pixel_size : tuple of array_like
-        Width and height of a pixel, metres: numbers, or one per row of the window
-        (see :func:`hmx.features.terrain.row_sizes`). Only terrain uses them.
-    crop : Window
-        Wanted pixels, in pixels of the window. Exact if the window holds the
-        context's halo around it or ends at the true edge of the cube.
+    `arrays` has cleaned values, NaN where missing: the target's history (t, y, x), oldest first and
+    ending at the origin, and static variables (y, x). `crop` is in pixels of these arrays, which
+    hold the context's halo around it or end at the true edge of the cube. Only terrain uses
+    `pixel_size`, metres (see :func:`hmx.features.terrain.row_sizes`).
 
-    Returns
-    -------
-    ndarray
-        In the order of :meth:`Context.names`; means and maxima in native units, distance in px,
-        slope in radians. Means are over the known pixels of a square alone, NaN without any;
-        a missing pixel has not changed; aspect is 0 on flats.
-
-    Raises
-    ------
-    MissingVariable
-        If the target or a terrain variable is not in `arrays`.
-    BadArgument
-        If the crop leaves the window, or pixel sizes do not fit it.
+    The order is that of :meth:`Context.names`; means and maxima are in native units, distance in
+    px, slope in radians. Means are over the known pixels of a square alone, NaN without any; a
+    missing pixel has not changed; aspect is 0 on flats. Raises :class:`MissingVariable` or
+    :class:`BadArgument` if arrays, crop and pixel size do not fit.
     """
     for name in (target, *context.terrain):
         if name not in arrays:
@@ -209,8 +189,8 @@ def _from_target(context: Context, series: np.ndarray, crop: Window, out: np.nda
     # the change of a pixel is unknown where its state is known but once
     known, moved = np.isfinite(maps[0]), np.isfinite(maps[1])
     masks = [known] if np.array_equal(known, moved) else [known, moved]
-    numbers = [counts(mask, inner, most=largest) for mask in masks]
-    boxes = [Boxes(values, inner, most=largest) for values in maps]
+    numbers = [counts(mask, inner, max_radius=largest) for mask in masks]
+    boxes = [Boxes(values, inner, max_radius=largest) for values in maps]
     each = 5 if context.maxima else 3  # channels of a radius
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no known pixel
         for rows in bands(inner.shape[0]):
@@ -231,8 +211,8 @@ def _from_target(context: Context, series: np.ndarray, crop: Window, out: np.nda
         changed = past.total > context.threshold
         # without any changed pixel the transform has no target to measure to
         distance = ndimage.distance_transform_edt(~changed) if changed.any() else np.inf
-        far = np.full(changed.shape, float(largest))
-        out[end] = np.minimum(distance, far)[inner.slices]
+        cap = np.full(changed.shape, float(largest))
+        out[end] = np.minimum(distance, cap)[inner.slices]
     return end + context.distance
 
 

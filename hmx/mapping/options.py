@@ -1,4 +1,4 @@
-"""What can be chosen: how a mapper is fitted, how it maps, how it is scored."""
+"""Options of the map job: the fit of a mapper, the map, the score."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def map_engine(path: str, digest: str, device: str) -> MapEngine:
 
 @np.errstate(all="ignore")  # NaN is missing data here, and every result is masked by `known`
 def map_window(
-    request: MapRequest, place: MapTileGeometry, *raw: np.ndarray
+    request: MapRequest, geometry: MapTileGeometry, *raw: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Map one window and crop it to its core; `raw` has the bands as stored, in the spec's order.
 
@@ -149,22 +149,22 @@ def map_window(
     arrays = {
         name: np.pad(
             request.rules[name].clean(values),
-            (*((0, 0),) * (values.ndim - 2), *place.edge),
+            (*((0, 0),) * (values.ndim - 2), *geometry.edge),
             constant_values=np.nan,
         )
         for name, values in zip((*spec.dynamic, *spec.static), raw, strict=True)
     }
-    known, whole = known_pixels(arrays, spec, place.inner, inside=place.inside)
+    known, whole = known_pixels(arrays, spec, geometry.inner, inside=geometry.inside)
     flags = np.where(whole, 0, QUALITY["covariate_missing"])
     results = {"quality": np.where(known, flags, QUALITY["no_data"]).astype("uint8")}
     if not known.any():  # the sea costs no computing
         ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
-        far = ["dissimilarity"] * (engine.applicability is not None)
-        empty = {n: np.full(known.shape, np.nan, "float32") for n in ("mean", *ends, *far)}
-        if far:
+        area = ["dissimilarity"] * (engine.applicability is not None)
+        empty = {n: np.full(known.shape, np.nan, "float32") for n in ("mean", *ends, *area)}
+        if area:
             empty["applicable"] = np.full(known.shape, UNKNOWN, "uint8")
         return empty | results
-    stack = assemble_bands(arrays, spec, engine.bundle.scaler, inner=place.inner)
+    stack = assemble_bands(arrays, spec, engine.bundle.scaler, inner=geometry.inner)
     estimate = engine.estimate(stack, threads=request.threads)
     values = {"mean": central(estimate.center, target)}
     for level in request.level:

@@ -1,1 +1,1 @@
-"""Products: what a forecast becomes for people."""
+"""Products: GeoTIFFs, drawn maps and descriptions of forecasts, maps and models."""

@@ -79,36 +79,36 @@ def export_cog(
     data = source if isinstance(source, xr.Dataset) else open_cube(source)
     data = north_up(data)
     grid, folder = Grid.from_xarray(data), Path(absolute(folder))
-    layers = list(_layers(data))
+    layers = list(layers_of(data))
     if not layers:
         raise CubeError(
             f"there is no raster among {', '.join(map(str, data.data_vars)) or 'nothing'}: a "
             "GeoTIFF holds a variable with rows and columns. Pass the store of a map or forecast."
         )
     paths = [folder / f"{stem}.tif" for stem in file_stems(name for name, _ in layers)]
-    with building(folder), _desk(folder) as desk:
+    with building(folder), work_folder(folder) as work:
         for path in paths:
             _require_ours(path)
         for done, (path, (name, layer)) in enumerate(zip(paths, layers, strict=True)):
             progress.step(done, len(layers), f"export: {name}")
-            _write(layer, path, desk, grid=grid, tags=_tags(layer, data.attrs))
+            write_cog(layer, path, work, grid=grid, tags=tags_of(layer, data.attrs))
     progress.step(len(layers), len(layers), "export: done")
     return paths
 
 
 @contextmanager
-def _desk(folder: Path) -> Iterator[Path]:
+def work_folder(folder: Path) -> Iterator[Path]:
     """Yield a private folder for incomplete files, whatever GDAL calls them."""
     followed(folder).mkdir(parents=True, exist_ok=True)
-    desk = folder / ".export"
-    claim(desk)
+    work = folder / ".export"
+    claim(work)
     try:
-        yield desk
+        yield work
     finally:
-        discard(desk)
+        discard(work)
 
 
-def _layers(data: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:
+def layers_of(data: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:
     """Yield each plane of each variable, with the name of its file."""
     dated = [name for name in ("time",) if name in data.coords and not data[name].ndim]
     for name, variable in data.data_vars.items():
@@ -126,7 +126,7 @@ def _layers(data: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:
             yield "_".join([str(name), *labels]), layer
 
 
-def _tags(layer: xr.DataArray, attrs: Mapping[Any, Any]) -> dict[str, str]:
+def tags_of(layer: xr.DataArray, attrs: Mapping[Any, Any]) -> dict[str, str]:
     """Return the tags of a plane: content and provenance."""
     tags = {_MARK: "product", "variable": str(layer.name)}
     for key in ("long_name", "units", "flag_meanings", "flag_masks", "flag_values"):
@@ -159,11 +159,11 @@ def _require_ours(path: Path) -> None:
         )
 
 
-def _write(
-    layer: xr.DataArray, path: Path, desk: Path, *, grid: Grid, tags: Mapping[str, str]
+def write_cog(
+    layer: xr.DataArray, path: Path, work: Path, *, grid: Grid, tags: Mapping[str, str]
 ) -> None:
     """Write one plane, square by square; the file appears whole, or not at all."""
-    plain, draft = desk / "plain.tif", desk / "draft.tif"
+    plain, draft = work / "plain.tif", work / "draft.tif"
     real = layer.dtype.kind == "f"
     # no data is NaN, or the flag of that name
     meanings = str(layer.attrs.get("flag_meanings", "")).split()

@@ -109,15 +109,15 @@ def describe_bundle(bundle: Bundle | MapBundle) -> str:
         Lines of ``name  value``.
     """
     if isinstance(bundle, MapBundle):
-        return _table(_mapper_lines(bundle))
-    return _table(_forecaster_lines(bundle))
+        return _table(mapper_lines(bundle))
+    return _table(forecaster_lines(bundle))
 
 
 def _table(lines: dict[str, str]) -> str:
     return "\n".join(f"  {name:<11} {value}" for name, value in lines.items())
 
 
-def _forecaster_lines(bundle: Bundle) -> dict[str, str]:
+def forecaster_lines(bundle: Bundle) -> dict[str, str]:
     """Return what `hmx info` prints of a forecaster, by name."""
     from hmx.networks.base import body_class  # loads torch
     from hmx.networks.forecaster import reach
@@ -195,7 +195,7 @@ def describe_skill(validation: Mapping[str, Any]) -> str:
     return f"{'; '.join(parts)} ({which} against persistence, validation blocks{several})"
 
 
-def _mapper_lines(bundle: MapBundle) -> dict[str, str]:
+def mapper_lines(bundle: MapBundle) -> dict[str, str]:
     """Return what `hmx info` prints of a mapper, by name."""
     from hmx.uncertainty.applicability import Applicability  # loads scipy
 
@@ -224,12 +224,12 @@ def _mapper_lines(bundle: MapBundle) -> dict[str, str]:
         "from": "; ".join(
             [series] * bool(spec.dynamic) + [", ".join(spec.static)] * bool(spec.static)
         ),
-        "network": _mapper_network(spec),
+        "network": network_line(spec),
         "sees": f"windows of {side} x {side} px of {width:.0f} x {height:.0f} m"
         + (f", means of squares of half-width {coarse}" if coarse else ""),
         "members": members + (f" and a forest of weight {spec.blend:g}" if spec.blend else ""),
         "weights": f"{sum(w.size for w in bundle.weights.values()):,}",
-        "trained on": _samples(training),
+        "trained on": samples_line(training),
         "held out": describe_held_out(bundle),
         "matters": f"{matters} (loss of R2 without it)" if matters else "unknown",
         "intervals": "conformal, learnt from what was held out"
@@ -240,7 +240,8 @@ def _mapper_lines(bundle: MapBundle) -> dict[str, str]:
     }
 
 
-def _mapper_network(spec: MapSpec) -> str:
+def network_line(spec: MapSpec) -> str:
+    """Describe the network of a mapper."""
     options = spec.network
     cells = "bidirectional LSTM" if options.bidirectional else "LSTM"
     facts = [
@@ -254,7 +255,8 @@ def _mapper_network(spec: MapSpec) -> str:
     return ", ".join(facts)
 
 
-def _samples(training: Mapping[str, Any]) -> str:
+def samples_line(training: Mapping[str, Any]) -> str:
+    """Describe the samples of a training."""
     points, steps = training.get("points"), training.get("steps", [])
     first, last = (*map(str, steps[:2]), "", "")[:2]
     when = f"steps {first} to {last}" if first != last else "bands without time"

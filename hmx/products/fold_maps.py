@@ -76,15 +76,15 @@ def draw_folds(
     for axis in axes[len(splits) :]:
         axis.set_axis_off()
     for number, (axis, split, count) in enumerate(zip(axes, splits, counts, strict=False), 1):
-        _map(axis, split, grid, valid)
+        draw_roles(axis, split, grid, valid)
         title = f"fold {number} of {len(splits)}: " if len(splits) > 1 else ""
         title += f"blocks of {split.block} px, buffer {split.buffer} px"
         axis.set_title(f"{title} (split {split.digest})", fontsize=9)
-        _legend(axis, split, count)
+        draw_legend(axis, split, count)
     return figure
 
 
-def _map(axis: Axes, split: Split, grid: Grid, valid: np.ndarray | None) -> None:
+def draw_roles(axis: Axes, split: Split, grid: Grid, valid: np.ndarray | None) -> None:
     """Paint the roles of one split, with hatches, axes and scale."""
     shape = (MOST, MOST) if valid is None else valid.shape
     rows, cols = (thin(size, most) for size, most in zip(split.shape, shape, strict=True))
@@ -111,7 +111,7 @@ def _map(axis: Axes, split: Split, grid: Grid, valid: np.ndarray | None) -> None
     style_axes(axis, grid)
 
 
-def _legend(axis: Axes, split: Split, pixels: Mapping[int, int]) -> None:
+def draw_legend(axis: Axes, split: Split, pixels: Mapping[int, int]) -> None:
     """Draw a legend of colours, blocks and pixels below the map."""
     handles = []
     for role, name in ROLES.items():

@@ -66,7 +66,7 @@ def plot_forecast(
         upper, lower = (_maps(forecast, f"{ahead.name}_{end}_{level}") for end in ("hi", "lo"))
         title = f"width of {level} % interval"
         rows.append((title, (upper - lower).rename(title), {"cmap": "magma", "vmin": 0}))
-    return _sheet(rows, columns=state.sizes["time"], width=width)
+    return draw_sheet(rows, columns=state.sizes["time"], width=width)
 
 
 def _maps(obj: Cubelike, target: str | None = None) -> xr.DataArray:
@@ -78,7 +78,7 @@ def _maps(obj: Cubelike, target: str | None = None) -> xr.DataArray:
     return series.drop_vars(drop).compute()
 
 
-def _sheet(
+def draw_sheet(
     rows: list[tuple[str, xr.DataArray, dict[str, Any]]], *, columns: int, width: float
 ) -> Figure:
     """Lay out rows of maps, each with one colour scale; the origin is leftmost."""

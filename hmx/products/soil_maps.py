@@ -52,7 +52,7 @@ def plot_map(
     CubeError
         If ``result`` is not a map.
     """
-    target = _target(result)
+    target = target_of(result)
     whole = north_up(result)
     grid = Grid.from_xarray(whole)
     step = max(1, -(-max(grid.shape) // _MAX_PIXELS))
@@ -79,14 +79,14 @@ def plot_map(
         style_axes(axis, grid)
     handles: list[Any] = [Patch(facecolor=MISSING, edgecolor="black", lw=0.5, label="no data")]
     if "applicable" in thinned:
-        handles.insert(0, _hatch(axes, thinned, target))
+        handles.insert(0, hatch_outside(axes, thinned, target))
     if model is not None:
-        handles.insert(0, _dots(axes[0], as_model(MapBundle, model), grid))
+        handles.insert(0, draw_samples(axes[0], as_model(MapBundle, model), grid))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 
-def _target(result: xr.Dataset) -> str:
+def target_of(result: xr.Dataset) -> str:
     """Return the name of the mapped quantity."""
     targets = [str(n) for n, v in result.data_vars.items() if v.attrs.get("hmx_role") == "target"]
     if len(targets) != 1 or "time" in result[targets[0]].dims:
@@ -97,7 +97,7 @@ def _target(result: xr.Dataset) -> str:
     return targets[0]
 
 
-def _hatch(axes: np.ndarray, thinned: xr.Dataset, target: str) -> Patch:
+def hatch_outside(axes: np.ndarray, thinned: xr.Dataset, target: str) -> Patch:
     """Pale and hatch land that is unlike the samples; return the entry of the legend."""
     outside = (thinned["applicable"] == _OUTSIDE).values
     for axis in axes:
@@ -118,7 +118,7 @@ def _hatch(axes: np.ndarray, thinned: xr.Dataset, target: str) -> Patch:
     return Patch(facecolor="white", edgecolor="black", hatch="/////", lw=0.5, label=label)
 
 
-def _dots(axis: Axes, model: MapBundle, grid: Grid) -> Any:
+def draw_samples(axis: Axes, model: MapBundle, grid: Grid) -> Any:
     """Draw the places of the samples; return the entry of the legend."""
     folds = model.training["folds"]
     projection = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)

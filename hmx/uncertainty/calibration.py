@@ -177,13 +177,13 @@ def fit_ranks(
     """
     enough = [len(lead) >= FEWEST for lead in ranks]
     leads = enough.index(False) if False in enough else len(enough)
-    found = [
+    fits = [
         _fit_lead(ranks[lead], distances[lead], nodes, None if blocks is None else blocks[lead])
         for lead in range(leads)
     ]
     return Calibration(
-        ranks=tuple(table for table, _ in found),
-        counts=tuple(counts for _, counts in found),
+        ranks=tuple(table for table, _ in fits),
+        counts=tuple(counts for _, counts in fits),
         nodes=tuple(nodes),
         stretch=tuple(stretch[:leads]),
         far=far,
@@ -207,14 +207,14 @@ def _fit_lead(
     table = [_weighted(ranks, weight) for weight in used]
     if blocks is not None:
         table = [
-            _trusted(found, ranks, weight, blocks[order])
-            for found, weight in zip(table, used, strict=True)
+            _trusted(own, ranks, weight, blocks[order])
+            for own, weight in zip(table, used, strict=True)
         ]
     return np.stack(table), counts
 
 
 def _trusted(
-    found: np.ndarray, ranks: np.ndarray, weight: np.ndarray, blocks: np.ndarray
+    table: np.ndarray, ranks: np.ndarray, weight: np.ndarray, blocks: np.ndarray
 ) -> np.ndarray:
     """Shrink ranks towards their probabilities, as far as blocks disagree about them.
 
@@ -240,7 +240,7 @@ def _trusted(
         return PROBABILITIES.copy()
     chance = (share[:, None] ** 2 * (off - mean) ** 2).sum(0) / (1 - (share**2).sum())
     trust = max(0.0, 1 - degrees / (degrees - 2) * float(chance.sum()) / signal)
-    return np.asarray(PROBABILITIES + trust * (found - PROBABILITIES))
+    return np.asarray(PROBABILITIES + trust * (table - PROBABILITIES))
 
 
 def _weighted(ranks: np.ndarray, weight: np.ndarray) -> np.ndarray:

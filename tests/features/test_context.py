@@ -84,7 +84,10 @@ def test_channels_are_those_counted_by_hand(missing, steps):
 @pytest.mark.parametrize("missing", [0.0, 0.1])
 def test_sums_of_squares_equal_their_definition_in_float64(missing):
     values, crop = history((90, 31), missing=missing)[-1].astype("float64"), window(3, 81, 0, 31)
-    boxes, known = Boxes(values, crop, most=50), counts(np.isfinite(values), crop, most=50)
+    boxes, known = (
+        Boxes(values, crop, max_radius=50),
+        counts(np.isfinite(values), crop, max_radius=50),
+    )
     for radius in (1, 4, 9, 50):
         total, count = whole_boxes(boxes, crop, radius), whole_boxes(known, crop, radius)
         expected = by_hand(values, radius, np.sum)[crop.slices]
@@ -162,9 +165,9 @@ def test_channels_of_a_tile_with_its_halo_are_those_of_the_whole(missing, radii,
 
 def test_sums_do_not_depend_on_where_the_window_starts():
     values = history((300, 310), missing=0)[0].astype("float64") * 1e4
-    whole = Boxes(values, window(100, 150, 120, 170), most=30)
-    alone = Boxes(values, window(110, 120, 130, 170), most=30)
-    part = Boxes(values[70:180, 90:200], window(30, 80, 30, 80), most=30)
+    whole = Boxes(values, window(100, 150, 120, 170), max_radius=30)
+    alone = Boxes(values, window(110, 120, 130, 170), max_radius=30)
+    part = Boxes(values[70:180, 90:200], window(30, 80, 30, 80), max_radius=30)
     for radius in (3, 30):
         sums = whole.sums(radius, slice(0, 50))
         np.testing.assert_array_equal(sums, part.sums(radius, slice(0, 50)))

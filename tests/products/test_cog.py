@@ -115,7 +115,7 @@ def test_our_files_are_replaced_and_others_left_alone(soc: Path, tmp_path: Path)
     first = export_cog(soc, tmp_path)
     assert export_cog(soc, tmp_path) == first
     first[1].write_bytes(b"a thesis")
-    with pytest.raises(OutputExists, match=r"soc_2014\.tif is no file that hmx exported"):
+    with pytest.raises(OutputExists, match=r"soc_2014\.tif is not a file that hmx exported"):
         export_cog(soc, tmp_path)
     assert first[1].read_bytes() == b"a thesis"
 
