@@ -96,7 +96,7 @@ class Spec:
                 "Train on a cube of this cadence, or select steps with ds.sel(time=...)."
             )
         size = cube.grid.pixel_size_m
-        # 10 %: in degrees, pixels of one grid differ so much within a country
+        # 10 %: in degrees, the size of a pixel in metres depends on the latitude
         if not np.allclose(size, self.pixel_size_m, rtol=0.1):
             raise BundleError(
                 f"the model was trained on pixels of {metres(self.pixel_size_m)} and the cube has "

@@ -132,7 +132,7 @@ class Engine:
         return tensor.to(self.device, non_blocking=True)
 
 
-@lru_cache(maxsize=4)  # a backtest alternates between few models; each takes device memory
+@lru_cache(maxsize=4)  # few: each entry takes memory of the device
 def engine(path: str, digest: str, precision: Precision, device: str) -> Engine:
     """Load a bundle once per process, precision and device, if it still has this digest."""
     bundle = Bundle.load(path)

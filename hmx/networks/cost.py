@@ -1,4 +1,4 @@
-"""What a network costs: operations, memory and the tile that suits it; integers only."""
+"""Cost: operations, memory and the best tile of a network; integers only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hmx.networks.stream.regions import SCALARS, STRIP, Layout, padded, radii
 from hmx.windows import Window
 
 _BYTES = {"float32": (4, 4), "bfloat16": (2, 4), "float64": (8, 8)}  # convolved, kept
-_OTHER = 8 << 20  # what libraries take beside the tensors that are counted
+_OTHER = 8 << 20  # bytes that libraries take in addition to the tensors that are counted
 Counts = tuple[int, int, int]  # dynamic, static and known-ahead channels
 
 
@@ -48,26 +48,10 @@ def flops(
     h: int,
     crop: Window | None = None,
 ) -> int:
-    """Count the operations of the convolutions that inference executes.
+    """Count the operations of the convolutions that inference executes on a window of ``shape``.
 
-    Parameters
-    ----------
-    options : ModelOptions
-        The network.
-    channels : tuple of int
-        Dynamic, static and known-ahead channels, their validity included.
-    shape : tuple of int
-        Of the window read, px.
-    h : int
-        Leads.
-    crop : Window, optional
-        The core, in pixels of the window; default all of it.
-
-    Returns
-    -------
-    int
-        Two per multiply-add. Neither the zero state of the first step nor
-        channels that only pad are counted.
+    Two per multiply-add. Neither the zero state of the first step nor padding channels
+    count. ``crop`` is the core, in pixels of the window; default all of it.
     """
     if not streams(options) or channels[2]:
         return _area(Window.of(shape)) * per_pixel(options, channels, h=h)
@@ -93,30 +77,10 @@ def footprint(
     crop: Window | None = None,
     device: str = "cpu",
 ) -> int:
-    """Bound the memory that a network takes for one window.
+    """Bound the memory that a network takes for one window of ``shape``, bytes.
 
-    Parameters
-    ----------
-    options : ModelOptions
-        The network.
-    channels : tuple of int
-        Dynamic, static and known-ahead channels, their validity included.
-    shape : tuple of int
-        Of the window read, px.
-    h : int
-        Leads.
-    precision : str
-        ``auto`` counts as float32, which takes more than bfloat16.
-    crop : Window, optional
-        The core, in pixels of the window; default all of it.
-    device : str
-        As torch names it; decides how much is computed at a time.
-
-    Returns
-    -------
-    int
-        Bytes: input tensors, buffers, temporaries and the forecast; not the
-        workspace that cuDNN takes on a GPU.
+    It counts input tensors, buffers, temporaries and the forecast, but not the workspace
+    of cuDNN on a GPU. ``auto`` counts as float32, which takes more than bfloat16.
     """
     half, full = _BYTES.get(precision, _BYTES["float32"])
     if not streams(options) or channels[2]:
@@ -127,10 +91,10 @@ def footprint(
     knots = len(options.knots)
     given = (maps + knots) * _area(plan.read) + 2 * h * knots * _area(plan.core)
     given *= full
-    total = sum(_bulk(held) * hidden for held in plan.cells())
-    total += sum(_bulk(held) * frame for held in plan.frames())
+    total = sum(_bulk(rows) * hidden for rows in plan.cells())
+    total += sum(_bulk(rows) * frame for rows in plan.frames())
     strip = min(plan.rows, len(plan.regions[0][0].y)) * len(plan.regions[0][0].x)
-    # twice, as freed memory lies in pieces
+    # doubled, because freed memory is fragmented
     total += 2 * strip * (8 * hidden + 2 * frame + 6 * knots)
     total *= full
     widths = [frame, *(hidden,) * (options.layers - 1)]
@@ -142,23 +106,17 @@ def footprint(
     total += (sum(buffers) + strip * 4 * hidden) * half
     if precision == "float64":  # convolved by way of all taps side by side
         total += 3 * strip * options.kernel**2 * (max(frame, hidden) + hidden) * half
-    return given + total * 6 // 5 + _OTHER  # freed memory is not always used again at once
+    return given + total * 6 // 5 + _OTHER  # 6/5: freed memory is not always reused immediately
 
 
 def best_tile(device: str) -> int:
-    """Choose the side of a tile, px, where nobody has.
+    """Return the default side of a tile, px.
 
     On one core of an AMD EPYC 9005 (Zen 5), with a recursive ConvLSTM of two layers of
     16 channels and h = 4, tiles of 128, 256, 512 and 1024 px made 359, 481, 520 and 538
     thousand finished pixels a second in bfloat16, and 262, 336, 352 and 392 in float32:
     the larger, the less halo. A tile of 512 px is read and written in a quarter of the
-    memory of the next, and leaves four times as many tasks to share out. A GPU was not
-    measured.
-
-    Parameters
-    ----------
-    device : str
-        As torch names it.
+    memory of the next, and gives four times as many tasks. A GPU was not measured.
     """
     return 1024 if device.startswith("cuda") else 512
 
@@ -172,7 +130,7 @@ def _dense(
     crop: Window | None,
     bytes_each: int,
 ) -> int:
-    """Bound the memory of a network that computes a whole window at once."""
+    """Bound the memory of a network that computes a whole window in one run."""
     window, core = _area(Window.of(shape)), _area(crop or Window.of(shape))
     frame, constant = SCALARS + channels[0], channels[1] + h * channels[2]
     stacked = options.history * frame + constant

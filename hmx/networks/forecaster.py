@@ -1,17 +1,16 @@
 """Forecaster: from a history to the predictive distribution of the next steps.
 
-A *body* reads the history (:class:`~hmx.networks.dilated.Stacked` sees all steps at
-once, :class:`~hmx.networks.convlstm.Recurrent` one by one), a head of one 1 x 1 layer
-turns its features into quantile functions of the residual from the origin
+A *body* of the registry (:mod:`hmx.networks.base`) reads the history, and a head of one
+1 x 1 layer turns its features into quantile functions of the residual from the origin
 (:mod:`hmx.networks.quantile`). The head starts at zero: an untrained network is a
-sharp persistence. Two strategies: *direct* has a head for each trained lead (or one
-for all, with a size of its own for each: far leads have few truths, and look much like
-near ones); *recursive* goes one step at a time, is shown its own mean, and adds what it
-says of each step to what it said before.
+sharp persistence. There are two strategies. *Direct* has a head for each trained lead, or one
+head that is scaled for each lead, because late leads have few truths and resemble
+early ones. *Recursive* advances one step at a time, with its own mean as the next input, and
+adds the parts of each step to the sum of the steps before.
 
-Most change of such maps is noise and its reversal, whose mean is linear in what is
-seen and which a flexible network overfits. A direct network is therefore *anchored*:
-a linear regression, fitted in closed form before training, says where the mean lies,
+Most change of such maps is noise and its reversal. Its mean is linear in the
+inputs, and a flexible network overfits it. A direct network is therefore *anchored*:
+a linear regression, fitted in closed form before training, gives the mean,
 and the network's distributions are tilted to it (:func:`hmx.networks.quantile.tilt`),
 in training as in inference.
 
@@ -35,48 +34,28 @@ from hmx.networks.options import ModelOptions
 from hmx.networks.quantile import MOST_TILT, TargetScale, mean, parts, tilt, unfold
 from hmx.networks.stream.regions import SCALARS
 
-_HELD = 1e4  # a tilt that brings any mean back
-_GROWTH = 0.7  # a spread grows by this power of the lead until the data say otherwise
+_UNBOUNDED = 1e4  # a tilt large enough to move any mean back to the origin
+_GROWTH = 0.7  # before training, a spread grows by this power of the lead
 Slices = tuple[slice, slice]
-State = Any  # whatever a body remembers
+State = Any  # the state of a body, which only its class knows
 
 
 class NetworkInputs(NamedTuple):
-    """What a network is shown.
+    """The inputs of a network."""
 
-    Parameters
-    ----------
-    past : Tensor
-        Target, native units, 0 where missing, (b, t, y, x).
-    valid : Tensor
-        1 where ``past`` is data, 0 elsewhere, same shape.
-    dynamic : Tensor
-        Scaled dynamic covariates, (b, t, d, y, x).
-    static : Tensor
-        Scaled static covariates and context, (b, s, y, x).
-    ahead : Tensor
-        Scaled covariates that are known at the leads, (b, h, a, y, x).
-    """
-
-    past: Tensor
-    valid: Tensor
-    dynamic: Tensor
-    static: Tensor
-    ahead: Tensor
+    past: Tensor  # (b, t, y, x), target in native units, 0 where missing
+    valid: Tensor  # (b, t, y, x), 1 where ``past`` is data, 0 elsewhere
+    dynamic: Tensor  # (b, t, d, y, x), scaled dynamic covariates
+    static: Tensor  # (b, s, y, x), scaled static covariates and context
+    ahead: Tensor  # (b, h, a, y, x), scaled covariates that are known at the leads
 
 
 class Channels(NamedTuple):
-    """How many channels a network is shown, those of validity included.
+    """Numbers of input channels, those of validity included."""
 
-    Parameters
-    ----------
-    dynamic, static, ahead : int
-        Per step, once, and per lead.
-    """
-
-    dynamic: int = 0
+    dynamic: int = 0  # per step
     static: int = 0
-    ahead: int = 0
+    ahead: int = 0  # per lead
 
     @classmethod
     def of(cls, spec: ForecastSpec) -> Channels:
@@ -85,38 +64,16 @@ class Channels(NamedTuple):
 
 
 def reach(options: ModelOptions, h: int) -> int:
-    """How far an input pixel can influence an output pixel through the network, px.
+    """Return how far an input pixel can influence a forecast of ``h`` leads, px.
 
-    What derived channels look at comes on top (:attr:`hmx.features.context.Context.halo`).
-    A trunk spreads by the sum of its layers; a ConvLSTM by its widest layer at each
-    step its state is carried, and by all layers once at the first input. A forecast
-    that is fed back spreads by all of it again.
-
-    Parameters
-    ----------
-    options : ModelOptions
-        The network.
-    h : int
-        Largest lead.
+    Context channels look further (:attr:`hmx.features.context.Context.halo`): add the two.
     """
     looks = h if options.strategy == "recursive" else 1
     return body_class(options.arch).reach(options, looks)
 
 
 class Forecaster(nn.Module):
-    """The network of the forecast job.
-
-    Parameters
-    ----------
-    options : ModelOptions
-        What it is.
-    scale : TargetScale
-        Units of the target.
-    leads : int
-        Leads it is trained for.
-    channels : Channels
-        Of covariates.
-    """
+    """The network of the forecast job: a body, a head and an anchor."""
 
     anchor_weight: Tensor
     anchor_bias: Tensor
@@ -168,7 +125,7 @@ class Forecaster(nn.Module):
             If a weight is missing, unknown or of another shape.
         """
         weights = bundle.member(member)
-        with torch.device("meta"):  # of shapes alone: a spec may ask for any amount of memory
+        with torch.device("meta"):  # shapes only: a damaged spec can demand any amount of memory
             plan = cls.of(bundle.spec, bundle.scaler).state_dict()
         want = {name: tuple(p.shape) for name, p in plan.items()}
         check_weights({name: w.shape for name, w in weights.items()}, want)
@@ -185,9 +142,9 @@ class Forecaster(nn.Module):
         seen : NetworkInputs
             History and covariates.
         h : int
-            Leads; of a direct network, no more than it was built for.
+            Leads; a direct network has those it was built for.
         crop : pair of slice, optional
-            Rows and columns that are wanted; default: all.
+            Rows and columns of the result; default: all.
 
         Returns
         -------
@@ -209,24 +166,24 @@ class Forecaster(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """Forecast as :meth:`forward`, and one step ahead from each past step.
 
-        The rehearsals of a recursive network, a list of t - 1 tensors (b, q, y, x)
-        whose truths are steps 1 ... t - 1 of ``past``, let training learn from every
-        pair of neighbouring maps and not only from those after the origin; they are
-        not cropped. A direct network has none.
+        The second result is a list of t - 1 tensors (b, q, y, x), not cropped, whose truths
+        are steps 1 ... t - 1 of ``past``: with them, training learns from every pair of
+        neighbouring maps and not only from those after the origin. It is empty for a direct
+        network.
         """
         if self.options.strategy == "direct":
             return self(seen, h=h, crop=crop), []
         constant = self._constant(seen)
         steps = self._look_back(seen, constant, every=True)
         totals = [self._head(features)[:, 0] for features, _ in steps]
-        rehearsed = [self._unfold(total, seen.past[:, t]) for t, total in enumerate(totals[:-1])]
+        inside = [self._unfold(total, seen.past[:, t]) for t, total in enumerate(totals[:-1])]
         leads = self._roll(seen, steps[-1][1], constant, totals[-1], h=h)
-        return leads[(..., *(crop or (slice(None), slice(None))))], rehearsed
+        return leads[(..., *(crop or (slice(None), slice(None))))], inside
 
     def _look_back(
         self, seen: NetworkInputs, constant: Tensor, *, every: bool = False
     ) -> list[tuple[Tensor, State]]:
-        """Show the history; return features and state after the last step, or every one."""
+        """Push the history; return features and state after the last step, or every step."""
         state: State = None
         found = []
         for t in range(seen.past.shape[1]):
@@ -236,7 +193,7 @@ class Forecaster(nn.Module):
         return found
 
     def _totals(self, found: Tensor, h: int) -> Tensor:
-        """Turn the heads' parts into those of each lead, (b, h, q, y, x)."""
+        """Turn the output of the heads into the parts of each lead, (b, h, q, y, x)."""
         if not self.shared:
             return found[:, :h].cumsum(1)
         gaps = self.gap_size[:h, None].exp().expand(-1, len(self.knots))
@@ -247,7 +204,7 @@ class Forecaster(nn.Module):
     def _direct(
         self, total: Tensor, seen: NetworkInputs, constant: Tensor, wanted: Slices
     ) -> Tensor:
-        """Unfold all leads at once, and tilt them to the anchor's means."""
+        """Unfold all leads together, and tilt them to the anchor's means."""
         origin = seen.past[(slice(None), -1, None, *wanted)]
         values = self._unfold(total, origin)
         if not self.anchored:
@@ -258,18 +215,18 @@ class Forecaster(nn.Module):
         return self.scale.bound(tilted)
 
     def hold_means(self) -> None:
-        """Let an anchor that is not fitted hold all means at the last map."""
-        self.most_tilt.fill_(_HELD)
+        """Keep all means at the last map: an unfitted anchor, which predicts no change, has no limit."""
+        self.most_tilt.fill_(_UNBOUNDED)
 
     def anchor(self, seen: NetworkInputs, constant: Tensor, wanted: Slices) -> Tensor:
-        """Forecast one step's change linearly, in ordinary changes, (b, y, x)."""
+        """Forecast the change of one step linearly, in usual changes, (b, y, x)."""
         linear = self.linear(seen, constant)[(..., *wanted)]
         with torch.autocast(linear.device.type, enabled=False):
             found = torch.einsum("bcyx,co->boyx", linear, self.anchor_weight)[:, 0]
         return found + self.anchor_bias
 
     def linear(self, seen: NetworkInputs, constant: Tensor | None = None) -> Tensor:
-        """Collect what an anchor is linear in, (b, c, y, x): all steps and what is constant."""
+        """Stack the inputs of the anchor, (b, c, y, x): all steps and the constant channels."""
         constant = self._constant(seen) if constant is None else constant
         frames = [self._past_frame(seen, t) for t in range(seen.past.shape[1])]
         return torch.cat((*frames, constant), dim=1)
@@ -280,7 +237,7 @@ class Forecaster(nn.Module):
     def _roll(
         self, seen: NetworkInputs, state: State, constant: Tensor, total: Tensor, *, h: int
     ) -> Tensor:
-        """Go on from the first lead, one step at a time, fed with the mean."""
+        """Advance from the first lead, one step at a time, with the mean as the next input."""
         origin, alive = seen.past[:, -1], seen.valid[:, -1]
         leads, before = [self._unfold(total, origin)], origin
         for lead in range(1, h):
@@ -292,7 +249,7 @@ class Forecaster(nn.Module):
         return torch.stack(leads, dim=1)
 
     def _constant(self, seen: NetworkInputs) -> Tensor:
-        """Collect the channels that enter once, (b, c, y, x)."""
+        """Stack the channels without time, (b, c, y, x)."""
         if self.options.strategy == "direct" and seen.ahead.shape[2]:
             return torch.cat((seen.static, seen.ahead[:, : self.leads].flatten(1, 2)), dim=1)
         return seen.static
@@ -303,11 +260,11 @@ class Forecaster(nn.Module):
         return self._frame(state, change, alive, self._others(seen, t - seen.past.shape[1] + 1))
 
     def _others(self, seen: NetworkInputs, step: int) -> Tensor:
-        """Take the dynamic covariates of a step, (b, d, y, x); the origin is step 0.
+        """Return the dynamic covariates of a step, (b, d, y, x); the origin is step 0.
 
-        Beyond the origin they are held, but for those that are known ahead, which come
-        first: they are shown as they will be at the next step, the one that is forecast
-        from here; beyond the last lead that is known, these are held too.
+        After the origin they keep their last value. Those known ahead, which come first, have
+        the value of the next step, which is the one forecast from here; after the last known
+        lead they keep their last value too.
         """
         dynamic = seen.dynamic[:, min(step, 0) - 1]
         leads, known = seen.ahead.shape[1:3]
@@ -334,6 +291,6 @@ class Forecaster(nn.Module):
 
 
 def channels_last(network: Forecaster) -> Forecaster:
-    """Lay weights out so that convolutions run 2-3 times faster on a CPU; in place."""
+    """Change the memory layout of weights in place: convolutions run 2-3 times faster on a CPU."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network

@@ -22,29 +22,19 @@ from hmx.networks.base import ForecastSpec
 from hmx.uncertainty.distribution import shares
 
 _TINY = 1e-9  # native units: far below any change
-MOST_TILT = 2.0
+MOST_TILT = 2.0  # largest factor of a tilt
 CLOSED = -4.0  # raw gaps are shifted by this much: softplus(-4) = .018 ordinary changes,
 _SHUT = 0.009  # and half of that is taken off: a gap can be none, and a network learns it soon
 
 
 @dataclass(frozen=True)
 class TargetScale:
-    """What the network must know of the target's units.
-
-    Parameters
-    ----------
-    mean, std : float
-        Of values, native units.
-    change : float
-        Root mean square change over one step, native units.
-    low, high : float, optional
-        Valid range, native units.
-    """
+    """Statistics and bounds of the target, native units."""
 
     mean: float
     std: float
-    change: float
-    low: float | None = None
+    change: float  # root mean square over one step
+    low: float | None = None  # valid range
     high: float | None = None
 
     @classmethod
@@ -55,26 +45,16 @@ class TargetScale:
         return cls(scaler.mean[target], scaler.std[target], scaler.change[0], low, high)
 
     def bound(self, values: Tensor) -> Tensor:
-        """Keep values to the valid range."""
+        """Clip values to the valid range."""
         if self.low is None and self.high is None:
             return values
         return values.clamp(self.low, self.high)
 
 
 def parts(raw: Tensor, middle: int) -> Tensor:
-    """Turn one lead's raw output into a location and gaps, in ordinary changes.
+    """Turn the raw output of a lead, (..., q, y, x), into a location and gaps, in usual changes.
 
-    Parameters
-    ----------
-    raw : Tensor
-        (..., q, y, x), the location at ``middle``.
-    middle : int
-        Knot of the median.
-
-    Returns
-    -------
-    Tensor
-        Likewise; leads' parts add up.
+    The location is at ``middle``, the knot of the median. Parts of several leads add up.
     """
     gaps = (functional.softplus(raw + CLOSED) - _SHUT).relu()
     centre = raw[..., middle : middle + 1, :, :]
@@ -82,23 +62,10 @@ def parts(raw: Tensor, middle: int) -> Tensor:
 
 
 def unfold(total: Tensor, origin: Tensor, scale: TargetScale, middle: int) -> Tensor:
-    """Turn summed parts into the values of the knots.
+    """Turn the sum of :func:`parts` over leads, (..., q, y, x), into values of the knots.
 
-    Parameters
-    ----------
-    total : Tensor
-        Sum over the leads so far of :func:`parts`, (..., q, y, x).
-    origin : Tensor
-        Last observed state, native units, (..., y, x).
-    scale : TargetScale
-        Units and valid range.
-    middle : int
-        Knot of the median.
-
-    Returns
-    -------
-    Tensor
-        Native units, (..., q, y, x), ascending over q.
+    ``origin`` is the last observed state, native units, (..., y, x). The result is in native
+    units and ascends over q.
     """
     centre = total[..., middle : middle + 1, :, :]
     below = total[..., :middle, :, :].flip(-3).cumsum(-3).flip(-3)
@@ -114,29 +81,18 @@ def tilt(
     knots: Sequence[float],
     most: Tensor | None = None,
 ) -> Tensor:
-    """Tilt quantile functions so that their means come near a target.
+    """Tilt quantile functions, (..., q, y, x), so that their means approach ``target``.
 
-    What lies above the origin is stretched by a factor and what lies below shrunk by
-    it, or the other way round: the one factor, within bounds, that does it. No change
-    stays no change, and quantiles stay in order.
-
-    Parameters
-    ----------
-    values : Tensor
-        Native units, (..., q, y, x).
-    origin, target : Tensor
-        Last observed state and wanted mean, native units, (..., y, x).
-    knots : sequence of float
-        Probabilities, (q,).
-    most : Tensor, optional
-        Largest factor, and its inverse the least. Default: 2.
+    Values above the origin are stretched by a factor and values below are shrunk by
+    it, or the other way round. The factor that gives the target mean is limited to ``most``
+    and its inverse. No change stays no change, and quantiles stay in order.
     """
     share = values.new_tensor(shares(knots))[:, None, None]
     residual = values - origin.unsqueeze(-3)
-    up = (residual.relu() * share).sum(-3) + _TINY  # so that a side without values
-    down = ((-residual).relu() * share).sum(-3) + _TINY  # still says which way to go
+    up = (residual.relu() * share).sum(-3) + _TINY  # a side without values
+    down = ((-residual).relu() * share).sum(-3) + _TINY  # must keep a gradient
     shift = target - origin
-    # factor * up - down / factor = shift, solved without taking like from like
+    # factor * up - down / factor = shift, solved without subtracting nearly equal numbers
     ahead = shift >= 0
     both = (shift.square() + 4 * up * down).sqrt() + torch.where(ahead, shift, -shift)
     factor = torch.where(ahead, both / (2 * up), 2 * down / both)
@@ -156,21 +112,8 @@ def crps(values: Tensor, truth: Tensor, knots: Sequence[float]) -> Tensor:
 
     Twice the integral of the pinball loss over all probabilities, in closed form on
     each linear piece (Gneiting & Raftery 2007, doi:10.1198/016214506000001437; Laio &
-    Tamea 2007, doi:10.5194/hess-11-1267-2007).
-
-    Parameters
-    ----------
-    values : Tensor
-        Native units, (..., q, y, x), ascending over q.
-    truth : Tensor
-        Native units, (..., y, x).
-    knots : sequence of float
-        Probabilities, (q,).
-
-    Returns
-    -------
-    Tensor
-        Native units, (..., y, x), at least 0; the absolute error of a point mass.
+    Tamea 2007, doi:10.5194/hess-11-1267-2007). From (..., q, y, x), ascending over q, and
+    (..., y, x) to (..., y, x), native units; for a point mass, the absolute error.
     """
     p = values.new_tensor(knots)[:, None, None]
     off = values - truth.unsqueeze(-3)

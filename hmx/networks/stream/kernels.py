@@ -22,38 +22,20 @@ from hmx.uncertainty.distribution import shares
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's weights, prepared.
+    """The weights of one layer, prepared for the executor."""
 
-    Parameters
-    ----------
-    carried, first : Tensor
-        Kernels (4 hidden, channels, k, k), channels-last, over [hidden | input |
-        padding], and without the hidden state for the first step.
-    bias : Tensor
-        (4 hidden,).
-    hidden, radius, dilation : int
-        Channels of a state; px.
-    """
-
-    carried: Tensor
-    first: Tensor
-    bias: Tensor
-    hidden: int
-    radius: int
-    dilation: int
+    carried: Tensor  # (4 hidden, channels, k, k), channels-last, over [hidden | input | padding]
+    first: Tensor  # the same without the hidden state, for the first step
+    bias: Tensor  # (4 hidden,)
+    hidden: int  # channels of a state
+    radius: int  # px
+    dilation: int  # px
 
     @classmethod
     def of(cls, cell: ConvLSTMCell, *, halved: bool, dtype: torch.dtype) -> Layer:
-        """Fold the factors of two into a cell's weights.
+        """Fold the factors of two into a copy of a cell's weights.
 
-        Parameters
-        ----------
-        cell : ConvLSTMCell
-            Not changed.
-        halved : bool
-            Whether its input is another layer's halved hidden state.
-        dtype : torch.dtype
-            To convolve in.
+        ``halved`` is True if the input is another layer's halved hidden state.
         """
         weight, bias = (p.detach().clone() for p in cell.gates.parameters())
         weight[3 * cell.hidden :] *= 2  # tanh(x) = 2 sigmoid(2x) - 1
@@ -86,16 +68,10 @@ def _pack(weight: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def update(gates: Tensor, cell: Tensor, *, first: bool) -> Tensor:
-    """Advance a doubled cell in place; return the halved hidden state.
+    """Advance a doubled cell, (y, x, hidden), in place; return the halved hidden state.
 
-    Parameters
-    ----------
-    gates : Tensor
-        Before their sigmoid, (y, x, 4 hidden); overwritten.
-    cell : Tensor
-        (y, x, hidden).
-    first : bool
-        Whether the cell was zero before, whatever it holds.
+    ``gates``, (y, x, 4 hidden) before their sigmoid, are overwritten. ``first`` means that the
+    cell counts as zero, whatever the memory contains.
     """
     i, f, o, g = gates.sigmoid_().chunk(4, dim=-1)
     if first:
@@ -107,35 +83,19 @@ def update(gates: Tensor, cell: Tensor, *, first: bool) -> Tensor:
 
 @dataclass(frozen=True)
 class Head:
-    """What turns the last hidden state into the distribution of the next step.
+    """The layers from the last hidden state to the distribution of the next step."""
 
-    Parameters
-    ----------
-    mixing : Tensor
-        (hidden, hidden + frame, 1, 1), the columns of the hidden state doubled.
-    bias : Tensor
-        (hidden,).
-    raw, offset : Tensor
-        (q, hidden, 1, 1) and (q,).
-    scale : TargetScale
-        Units and valid range.
-    shares : Tensor
-        What each knot counts for in the mean, (q,).
-    middle : int
-        Knot of the median.
-    """
-
-    mixing: Tensor
-    bias: Tensor
-    raw: Tensor
-    offset: Tensor
+    mixing: Tensor  # (hidden, hidden + frame, 1, 1), the columns of the hidden state doubled
+    bias: Tensor  # (hidden,)
+    raw: Tensor  # (q, hidden, 1, 1)
+    offset: Tensor  # (q,)
     scale: TargetScale
-    shares: Tensor
-    middle: int
+    shares: Tensor  # (q,), the weight of each knot in the mean
+    middle: int  # knot of the median
 
     @classmethod
     def of(cls, network: Forecaster) -> Head:
-        """Take a network's head, which is not changed."""
+        """Copy the head of a network."""
         entry = network.body.trunk.entry
         mixing, bias = (p.detach().clone() for p in entry.parameters())
         raw, offset = (p.detach().clone() for p in network.head.parameters())
@@ -144,21 +104,9 @@ class Head:
         return cls(mixing, bias, raw, offset, network.scale, counted, network.middle)
 
     def ahead(self, total: Tensor, origin: Tensor, hidden: Tensor, frame: Tensor) -> Tensor:
-        """Add a lead's parts to those of the leads before; return its knots.
+        """Add the parts of a lead to ``total``, (y, x, q), in place; return its knots, (q, y, x).
 
-        Parameters
-        ----------
-        total : Tensor
-            Summed parts, (y, x, q); changed in place.
-        origin : Tensor
-            Last observed state, native units, (y, x).
-        hidden, frame : Tensor
-            Last layer's halved hidden state and the step's input, (y, x, c).
-
-        Returns
-        -------
-        Tensor
-            Native units, (q, y, x).
+        From the halved hidden state of the last layer and the step's input, (y, x, c).
         """
         mixed = self._pointwise(torch.cat((hidden, frame), dim=-1), self.mixing, self.bias)
         raw = self._pointwise(functional.silu(mixed, inplace=True), self.raw, self.offset)

@@ -1,4 +1,4 @@
-"""Which pixels a rollout computes, and what that costs; integers only.
+"""Regions: the pixels that a rollout computes, and their memory; integers only.
 
 A forecast of a core needs less of its window at every step: the last step only
 the core itself, the step before one kernel more, and so on back to the first
@@ -42,20 +42,10 @@ def radii(options: ModelOptions) -> tuple[int, ...]:
 
 
 def margins(spreads: Sequence[int], history: int, h: int) -> list[list[int]]:
-    """Return by how much each state must exceed the core, px.
+    """Return by how much each state must exceed the core, px, by step and layer.
 
-    Parameters
-    ----------
-    spreads : sequence of int
-        Radius of each layer's kernel, px.
-    history, h : int
-        Steps shown and leads.
-
-    Returns
-    -------
-    list of list of int
-        ``history + h - 1`` steps of one margin per layer. The first layer's
-        first margin and its radius make up the reach of the network.
+    ``spreads`` are the radii of the layers' kernels, px. The first margin of the first layer
+    plus its radius is the reach of the network.
     """
     found: list[list[int]] = []
     after = [-spread for spread in spreads]  # nobody reads the last step's states
@@ -100,29 +90,15 @@ def delays(spreads: Sequence[int], history: int, h: int) -> tuple[list[int], lis
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a window is computed, and how much of it is held at a time.
+    """The regions of each step and layer, and the rows of them in memory at a time."""
 
-    Parameters
-    ----------
-    spreads : tuple of int
-        Radius of each layer's kernel, px.
-    read, core : Window
-        What is read, with only zeros beyond, and what is wanted of it.
-    history, h : int
-        Steps shown and leads.
-    budget : int
-        Bytes of a strip's gates.
-    gate_bytes : int
-        Of one pixel's gates.
-    """
-
-    spreads: tuple[int, ...]
-    read: Window
-    core: Window
-    history: int
-    h: int
-    budget: int
-    gate_bytes: int
+    spreads: tuple[int, ...]  # radius of each layer's kernel, px
+    read: Window  # with zeros beyond
+    core: Window  # of the result
+    history: int  # steps
+    h: int  # leads
+    budget: int  # bytes of a strip's gates
+    gate_bytes: int  # of one pixel's gates
 
     @property
     def rows(self) -> int:

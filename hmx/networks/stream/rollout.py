@@ -33,14 +33,7 @@ from hmx.windows import Span, Window
 class Band:
     """Rows of a (y, x, c) field that slide down its window; zero until written.
 
-    Parameters
-    ----------
-    held : tuple of Window and int
-        The whole field's pixels, and how many rows of it are held.
-    channels : int
-        Channels.
-    like : Tensor
-        Brings type and device.
+    ``held`` is the window of the whole field, and the number of rows in memory.
     """
 
     def __init__(self, held: tuple[Window, int], channels: int, *, like: Tensor):
@@ -61,18 +54,9 @@ class Band:
             self.top = low
 
     def put(self, source: Tensor, window: Window, *, channel: int, low: int) -> None:
-        """Write what of ``source``, which lies at ``window``, is of this field.
+        """Copy the part of ``source``, (y, x, c) at ``window``, that overlaps this field.
 
-        Parameters
-        ----------
-        source : Tensor
-            (y, x, c).
-        window : Window
-            Where it lies.
-        channel : int
-            First channel to write to.
-        low : int
-            First row that is still needed.
+        ``channel`` is the first channel to write, ``low`` the first row that must stay.
         """
         both = clip(window, self.window)
         if len(both.y):
@@ -82,46 +66,27 @@ class Band:
 
 
 class Rollout:
-    """A forecaster's weights, ready to be run fast.
+    """The weights of a forecaster, prepared for fast inference.
 
-    Parameters
-    ----------
-    network : Forecaster
-        In the precision of the state: float32 or, for proofs, float64.
-    half : bool
-        Whether to convolve in bfloat16.
-    strip : int, optional
-        Bytes of gates that are computed at a time; default by device.
+    ``half`` convolves in bfloat16; ``strip`` is the number of bytes of gates computed at a time.
     """
 
     def __init__(self, network: Forecaster, *, half: bool = False, strip: int | None = None):
         self.head = Head.of(network)
-        place, kept = self.head.mixing.device.type, self.head.mixing.dtype
-        self.strip = strip or STRIP["cpu" if place == "cpu" else "cuda"]
+        device, full = self.head.mixing.device.type, self.head.mixing.dtype
+        self.strip = strip or STRIP["cpu" if device == "cpu" else "cuda"]
         self.layers = [
             Layer.of(
-                cast(ConvLSTMCell, cell), halved=index > 0, dtype=torch.bfloat16 if half else kept
+                cast(ConvLSTMCell, cell), halved=index > 0, dtype=torch.bfloat16 if half else full
             )
             for index, cell in enumerate(network.body.core.cells)
         ]
 
     def __call__(self, seen: NetworkInputs, *, h: int, crop: Window | None = None) -> Tensor:
-        """Forecast the distributions of the next steps of one window.
+        """Forecast the distributions of one window, (h, q, y, x) of its core, native units.
 
-        Parameters
-        ----------
-        seen : NetworkInputs
-            Of one window, without ``b``; nothing known ahead.
-        h : int
-            Leads.
-        crop : Window, optional
-            The core, in pixels of the window; default all of it.
-
-        Returns
-        -------
-        Tensor
-            Values of the knots, native units, (h, q, y, x) of the core; meaningless
-            where the origin is missing.
+        The inputs have no ``b`` and nothing known ahead. The result is meaningless where the
+        origin is missing.
         """
         past = seen.past
         read = Window.of((past.shape[1], past.shape[2]))
@@ -198,7 +163,7 @@ class _Stream:
         self.fed = [frame.window.y.start for frame in self.frames]
 
     def run(self) -> Tensor:
-        """Let all rows pass, a strip of each stage at a time; return the knots."""
+        """Run all rows, a strip of each stage at a time; return the knots."""
         last = self.stages[-1][-1]
         while last.done < last.region.y.stop:
             for step, stages in enumerate(self.stages):
@@ -208,7 +173,7 @@ class _Stream:
         return self.knots
 
     def _feed(self, step: int) -> int:
-        """Show a step the target as far as it is known; return the rows known."""
+        """Feed a step with the target as far as it is known; return the rows known."""
         frame, start = self.frames[step], self.fed[step]
         stop = start + self.rows
         if step:  # the past is shown no faster than it is used
@@ -249,7 +214,7 @@ class _Stream:
         return stage.done
 
     def _pass_on(self, step: int, index: int, strip: Window, hidden: Tensor) -> None:
-        """Hand a hidden state to the next step, and to the next layer or the head."""
+        """Copy a hidden state to the next step, and to the next layer or the head."""
         if step + 1 < len(self.stages):
             self.stages[step + 1][index].take(hidden, strip, carried=True)
         if index + 1 < len(self.cells):
@@ -258,13 +223,13 @@ class _Stream:
             self._look_ahead(step, strip, hidden)
 
     def _look_ahead(self, step: int, strip: Window, hidden: Tensor) -> None:
-        """Forecast a strip of a lead: knots for who asked, the mean for the next step."""
+        """Forecast a strip of a lead: knots for the result, the mean for the next step."""
         head, at = self.rollout.head, strip.slices
         origin, frame = self.series[(self.history - 1, *at)], self.frames[step].at(strip)
         knots = head.ahead(self.total[at], origin, hidden, frame)
         self.series[(step + 1, *at)] = head.mean(knots)
         wanted = clip(strip, self.plan.core)
         if len(wanted.y):
-            lead, place = step + 1 - self.history, wanted.within(self.plan.core)
-            into = self.knots[(lead, slice(None), *place.slices)]
+            lead, part = step + 1 - self.history, wanted.within(self.plan.core)
+            into = self.knots[(lead, slice(None), *part.slices)]
             into.copy_(knots[(slice(None), *wanted.within(strip).slices)])
