@@ -177,7 +177,7 @@ def _count(cube: Cube, splits: Sequence[Split]) -> tuple[tuple[dict[int, int], .
     rows, cols = (thin(size, MOST) for size in cube.grid.shape)
     valid = np.zeros((len(rows), len(cols)), dtype=bool)
     for window, arrays in squares(cube):
-        known = np.isfinite(arrays[cube.target]).any(axis=0)
+        known = np.asarray(np.isfinite(arrays[cube.target]).any(axis=0))
         for total, split in zip(counts, splits, strict=True):
             total += np.bincount(split.roles(window)[known], minlength=UNUSED + 1)
         y, x = (

@@ -1,4 +1,4 @@
-"""What can be chosen about a model, its training and a forecast."""
+"""Options of the forecast job: training, forecasts and backtests."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hmx.settings import (
     Epochs,
     Folds,
     Leads,
+    Levels,
     Members,
     Numbers,
     Options,
@@ -26,7 +27,8 @@ from hmx.settings import (
     Weight,
     _as_labels,
     parse,
-)
+    require_whole_chunks,
+)  # fmt: skip
 
 __all__ = [ "Count", "Fitting", "ForecastOptions", "Forecasting", "Numbers",
     "Options", "TrainOptions", "parse", "split_fitting",
@@ -41,10 +43,10 @@ class TrainOptions(Options):
     h : int
         Leads trained for.
     until : int or str, optional
-        Last step that may be learnt from; default: all. Everything after it stays
-        unseen, and can be used for scores.
+        Last step of the training data; default: all. Later steps are not read, and can
+        be used for scores.
     epochs, steps : int
-        Epochs at most, and optimizer steps in each.
+        Largest number of epochs, and optimizer steps in each.
     batch : int
         Chips per step.
     chip : int
@@ -52,37 +54,38 @@ class TrainOptions(Options):
     lr, weight_decay, clip : float
         Peak learning rate and decay of AdamW, and the largest gradient norm.
     squared : float
-        Weight of the squared error of the mean beside the CRPS, both in ordinary
-        changes.
+        Weight of the squared error of the mean, added to the CRPS; both in units of the
+        usual change.
     ema : float
-        Decay per step of the running average of the weights that is judged and
-        kept; 0 for none.
+        Decay per step of the running average of the weights, which is scored and
+        saved; 0 for none.
     jitter : float
-        Spread of what is added to each static covariate of a chip, standard
-        deviations: the network learns what lies around a pixel, and not its place.
+        Standard deviation of a random offset of each static covariate of a chip, in
+        standard deviations of the covariate: the network learns the surroundings of a
+        pixel, and not its location.
     focus : float
-        Share of the chips that are drawn around past change; the loss is weighted
-        so that it stays that of chips drawn anywhere.
+        Share of the chips that are drawn around past change; weights of the loss
+        correct for it.
     patience : int
         Epochs without a better validation score before stopping.
     validation, calibration, test : float
-        Share of the spatial blocks kept for early stopping, for intervals and for
+        Share of the spatial blocks reserved for early stopping, for intervals and for
         scores.
     fold, folds : int, optional
-        Keep fold number ``fold`` of ``folds`` for scores, in place of ``test``.
+        Reserve fold number ``fold`` of ``folds`` for scores, in place of ``test``.
     block : int, optional
-        Side of a spatial block, px. Default: decided from the cube.
+        Side of a spatial block, px. Default: twice the reach of network and context.
     buffer : int, optional
-        Distance from held-out blocks within which nothing is learnt, px. Default:
-        the reach of the network and its context, from test blocks.
+        Width of the unused rim around held-out blocks, px. Default: the reach of the
+        network and its context.
     final : bool
-        Whether to fit once more on all blocks but those kept for scores, for as many
-        epochs as were best.
+        Fit once more on all blocks except those reserved for scores, for the number of
+        epochs that was best.
     runs : int
         Models to train, with seeds ``seed``, ``seed + 1`` ...
     ensemble : bool
-        Whether to keep all of them, whose forecast is the mixture of theirs, or
-        the one that did best on the validation blocks.
+        Keep all of them, and forecast the mixture of their distributions. Default: keep
+        the one with the best validation score.
     seed : int
         Decides initial weights, blocks and chips.
     precision : {"float32", "bfloat16"}
@@ -139,10 +142,10 @@ class ForecastOptions(Options):
     quantiles : tuple of float
         Quantiles of the predictive distribution, between 0 and 1.
     exceed : tuple of float
-        Thresholds, native units: the probability of more than each is forecast.
+        Thresholds, native units; the forecast has the probability of exceeding each.
     tile : int, optional
-        Side of a tile, the piece that one task computes, px. Default: decided from
-        the device and the chunk.
+        Side of a tile, the part that one task computes, px. Default: by the device and
+        the chunk.
     chunk : int, optional
         Side of an output chunk, px; a tile is a whole number of chunks, so that no
         two tasks share one. Default: 512, or a whole part of the tile.
@@ -153,20 +156,13 @@ class ForecastOptions(Options):
     """
 
     h: Leads = 4
-    level: Numbers = ()
+    level: Levels = ()
     quantiles: Numbers = ()
     exceed: Thresholds = ()
     tile: Side | None = None
     chunk: Side | None = None
     precision: Precision = "float32"
     device: str = "auto"
-
-    @field_validator("level")
-    @classmethod
-    def _percent(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 < level < 100 for level in levels):
-            raise ValueError("a level is a percentage between 0 and 100. Try 80.")
-        return tuple(sorted(set(levels)))
 
     @field_validator("quantiles")
     @classmethod
@@ -182,12 +178,7 @@ class ForecastOptions(Options):
 
     @model_validator(mode="after")
     def _whole_chunks(self) -> ForecastOptions:
-        if self.tile and self.chunk and self.tile % self.chunk:
-            whole = self.chunk * max(1, round(self.tile / self.chunk))
-            raise ValueError(
-                f"tile={self.tile} is no whole number of chunks (chunk={self.chunk}), so two tasks "
-                f"would share one. Try tile={whole}."
-            )
+        require_whole_chunks(self.tile, self.chunk)
         return self
 
 
@@ -237,14 +228,14 @@ class Refitting(TypedDict, total=False):
 
 
 class Fitting(Refitting, total=False):
-    """Keyword options of ``train`` beside its named ones."""
+    """Further keyword options of ``train``."""
 
     fold: int
     folds: int
 
 
 class Backtesting(Refitting, total=False):
-    """Keyword options of ``backtest`` beside its named ones."""
+    """Further keyword options of ``backtest``."""
 
     target: str
     static: Sequence[str]
@@ -266,7 +257,7 @@ class Forecasting(TypedDict, total=False):
 
 
 def split_fitting(options: Mapping[str, Any]) -> tuple[ModelOptions, TrainOptions]:
-    """Tell options of the network from options of the fit, and validate both.
+    """Separate options of the network from options of the fit, and validate both.
 
     Parameters
     ----------
@@ -303,9 +294,9 @@ class BacktestOptions(Options):
         Folds of spatial cross-validation: each origin is refitted so often, and
         scored on the blocks that were left out.
     level : tuple of float
-        Central intervals whose coverage is told, percent.
+        Central intervals whose coverage is scored, percent.
     baselines : tuple of str, optional
-        Forecasters beside the model. Default: all, or persistence and trends alone
+        Forecasters to compare the model with. Default: all, or persistence and trends alone
         on a grid of 4 Mpx and more.
     tile : int
         Side of the pieces that tasks score, px; it changes no score.

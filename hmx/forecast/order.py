@@ -1,6 +1,6 @@
-"""ForecastRun: a forecast that is asked for, checked and complete, before any pixel.
+"""ForecastRun: the settings of a forecast, checked and complete, before any pixel is read.
 
-Whoever runs it (the lazy graph, a job, a plan, an audit) starts from here, so
+The lazy graph, a job, a plan and an audit all start from one, so
 that all of them mean the same forecast.
 """
 
@@ -37,8 +37,8 @@ from hmx.networks.forecaster import Forecaster, reach
 from hmx.settings import Options, as_options
 from hmx.windows import Span, TileGrid, Window
 
-# of the value range. float32: rounding. bfloat16: a value that lies between two of
-# its numbers may be rounded either way, eight bits of the change.
+# Of the value range. float32: rounding. bfloat16: a value between two of
+# its numbers may be rounded either way, and it has eight bits.
 TOLERANCE = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 1e-2}
 
 
@@ -168,7 +168,7 @@ class ForecastRun(Run[Request]):
         return (self.cube.target,)
 
     def outputs(self) -> dict[str, tuple[int, ...]]:
-        """Name the arrays a window gives, with their leading shape."""
+        """Return the names of a window's results, with their leading shape."""
         ends = [f"{end}_{level:g}" for level in self.request.level for end in ("lo", "hi")]
         outputs: dict[str, tuple[int, ...]] = dict.fromkeys(["mean", *ends], (self.request.h,))
         if self.request.quantiles:
@@ -178,7 +178,7 @@ class ForecastRun(Run[Request]):
         return {**outputs, "quality": ()}
 
     def dtype(self, output: str) -> np.dtype[Any]:
-        """Tell the type of one output's pixels."""
+        """Return the type of one output's pixels."""
         if output == "quality":
             return np.dtype("uint8")
         return np.dtype("float64" if self.request.precision == "float64" else "float32")
@@ -210,17 +210,17 @@ class ForecastRun(Run[Request]):
         return {**self.options.model_dump(mode="json"), **chosen}
 
     def summary(self) -> str:
-        """Say in words what is forecast."""
+        """Describe the forecast in words."""
         times = self.cube.cadence.extend(self.cube.data["time"], self.options.h)
         return f"{self.options.h} steps, {time_label(times[0])} to {time_label(times[-1])}"
 
     def tolerance(self, name: str = "") -> float:
-        """Return what a variable may differ by, native units; of a probability, in 1."""
+        """Return the largest difference that verify accepts, in units of the variable."""
         if name == "quality":
             return 0.0
         low, high = self.bundle.spec.valid_range or (None, None)
         if name.endswith("_exceedance"):
-            scale = 100.0  # where quantiles lie close, probabilities climb fast
+            scale = 100.0  # between close quantiles, a probability changes fast with the value
         elif low is None or high is None:
             scale = self.bundle.scaler.std[self.bundle.spec.target]
         else:
@@ -242,7 +242,7 @@ class ForecastRun(Run[Request]):
         )
 
     def inner_bytes(self) -> int:
-        """Bound what the distributions of one tile need: settled, members sorted."""
+        """Bound the memory of the distributions of one tile: settled, members sorted."""
         side, spec = self.output_tiles.tile[0], self.bundle.spec
         pixels = math.prod(min(side, size) for size in self.window.shape)
         values = pixels * self.request.h * len(spec.network.knots) * 4
@@ -260,7 +260,7 @@ def _tiles(cube: Cube, bundle: Bundle, options: ForecastOptions) -> TileGrid:
 
 
 def _check(options: ForecastOptions, bundle: Bundle, cube: Cube) -> None:
-    """Refuse early what a tile would only find out late."""
+    """Refuse early what a tile would refuse late."""
     bundle.spec.require_fits(cube)
     bundle.spec.require_leads(options.h)
     if options.level or options.quantiles:
@@ -271,6 +271,6 @@ def _check(options: ForecastOptions, bundle: Bundle, cube: Cube) -> None:
             "Use a Dataset: da.to_dataset(name='hm').hm.forecast(..., level=80)."
         )
     choose_device(options.device)
-    # a weight that does not fit is told here, not by the first tile
+    # a weight of a wrong shape is an error here, not in the first tile
     for member in range(bundle.spec.members):
         Forecaster.load(bundle, member)

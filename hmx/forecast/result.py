@@ -1,4 +1,4 @@
-"""Describe: put names, coordinates and attributes around a forecast's arrays."""
+"""Result: the Dataset of a forecast, with names, coordinates and attributes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import ForecastOptions
 from hmx.windows import Span, Window
 
-# attributes of the input that speak of its storage or its past, not of the quantity
+# attributes of the input that describe its storage or its history, not the quantity
 _STORAGE = DECLARATIONS | {"hmx_role", "hmx_scale", "grid_mapping", "transform", "res"}
 
 
@@ -29,31 +29,25 @@ def describe(
     bundle: Bundle,
     options: ForecastOptions,
 ) -> xr.Dataset:
-    """Build the Dataset of a forecast, in the inner form.
+    """Build the Dataset of a forecast, in the inner form, from dask arrays by output.
 
-    Parameters
-    ----------
-    arrays : dict of dask array
-        By output: ``mean``, ``lo_80``, ``hi_80``, ..., ``quantile``, ``exceedance``, ``quality``.
-    cube : Cube
-        Source of coordinates, CRS and attributes.
-    window : Window
-        The part of the cube that the arrays cover.
-    bundle : Bundle
-        Its target names the variables.
-    options : ForecastOptions
-        Leads, levels and quantiles.
+    Outputs are ``mean``, ``lo_80``, ``hi_80``, ..., ``quantile``, ``exceedance``, ``quality``.
     """
     target = cube.target
     attrs = {
         k: v for k, v in without_location(cube.data[target].attrs).items() if k not in _STORAGE
     }
     if (limits := cube.rules[target].valid_range) is not None:
-        attrs["valid_range"] = list(limits)  # in the units of the forecast, whatever it was in
+        attrs["valid_range"] = list(limits)  # in the units of the forecast, not of storage
+    quality_attrs = {
+        "long_name": "what a forecast pixel had to do without",
+        "flag_masks": np.array(list(QUALITY.values()), "uint8"),
+        "flag_meanings": " ".join(QUALITY),
+    }
     variables: dict[str, Any] = {}
     for output, array in arrays.items():
         if output == "quality":
-            variables[output] = (("y", "x"), array, _quality_attrs())
+            variables[output] = (("y", "x"), array, quality_attrs)
         elif output == "quantile":
             dims = ("quantile", "time", "y", "x")
             variables[variable_of(output, target)] = (dims, array, _named(attrs, "quantile"))
@@ -70,7 +64,7 @@ def describe(
     _mark_uncalibrated(result, bundle, options.h)
     kept = without_location(cube.data.attrs)
     result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
-    result.attrs |= _held(cube, bundle, options.h)
+    result.attrs |= _held_leads(cube, bundle, options.h)
     return place(result, cube, window)
 
 
@@ -106,24 +100,16 @@ def _title(output: str) -> str:
     return f"{'lower' if end == 'lo' else 'upper'} end of the central {level} % interval"
 
 
-def _quality_attrs() -> dict[str, Any]:
-    return {
-        "long_name": "what a forecast pixel had to do without",
-        "flag_masks": np.array(list(QUALITY.values()), "uint8"),
-        "flag_meanings": " ".join(QUALITY),
-    }
-
-
 def _mark_uncalibrated(result: xr.Dataset, bundle: Bundle, h: int) -> None:
-    """Name the leads whose intervals rest on extrapolation, on each interval."""
+    """Write the leads without a calibration of their own into the attributes of each interval."""
     beyond = list(range(bundle.calibration.leads + 1, h + 1))
     for name, variable in result.data_vars.items():
         if beyond and "_" in str(name).removeprefix(bundle.spec.target) and "time" in variable.dims:
             variable.attrs["uncalibrated_leads"] = beyond
 
 
-def _held(cube: Cube, bundle: Bundle, h: int) -> dict[str, str]:
-    """Name the leads at which a covariate that should be known ahead is not, as JSON."""
+def _held_leads(cube: Cube, bundle: Bundle, h: int) -> dict[str, str]:
+    """Return the leads at which a covariate known ahead keeps its last value, as JSON."""
     times, future = Span(0, cube.data.sizes["time"]), bundle.spec.future
     known = {n: cube.span(n, times, known=future, h=h).stop - times.stop for n in future}
     leads = {name: list(range(last + 1, h + 1)) for name, last in known.items() if last < h}

@@ -215,7 +215,7 @@ class Forecaster(nn.Module):
         return self.scale.bound(tilted)
 
     def hold_means(self) -> None:
-        """Keep all means at the last map: an unfitted anchor, which predicts no change, has no limit."""
+        """Keep all means at the last map: an unfitted anchor predicts no change, without limit."""
         self.most_tilt.fill_(_UNBOUNDED)
 
     def anchor(self, seen: NetworkInputs, constant: Tensor, wanted: Slices) -> Tensor:

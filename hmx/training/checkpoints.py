@@ -1,8 +1,8 @@
-"""Checkpoints: what a killed fit goes on from, each file there whole or not at all.
+"""Checkpoints: a killed fit resumes from them; each file is whole or absent.
 
-At the end of each epoch the best weights are saved before the last ones, and the figures
-of all epochs lie in both: whatever moment a run is killed at, the run that goes on has
-the best weights and every figure, once.
+At the end of each epoch the best weights are saved before the last ones, and both files
+contain the figures of all epochs: a run that is killed at any moment resumes with
+the best weights and with every figure once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Row = Mapping[str, float]
 
 
 class Whole(TorchCheckpointIO):
-    """Writes a checkpoint beside its place; Lightning's own goes through a temporary folder."""
+    """Writes a checkpoint next to its final path, then renames it: the file system is the same."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -36,7 +36,7 @@ class Whole(TorchCheckpointIO):
 
 
 class Rows(Checkpoint):
-    """The figures of each epoch, which travel in every checkpoint.
+    """The figures of each epoch, which every checkpoint contains.
 
     A ``Checkpoint`` by name only: Lightning calls these last, when all of an epoch is known.
     """
@@ -45,33 +45,33 @@ class Rows(Checkpoint):
         self.rows: list[Row] = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take down what was logged."""
+        """Record the logged figures of an epoch."""
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         at = {"epoch": trainer.current_epoch, "step": trainer.global_step - 1}
         self.rows.append({**at, **figures})
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the figures for a checkpoint."""
         return {"rows": [dict(row) for row in self.rows]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what a checkpoint has kept."""
+        """Restore the figures of a checkpoint."""
         self.rows = list(state_dict["rows"])
 
 
 def checkpoints(folder: Path, *, judged: bool) -> list[Checkpoint]:
-    """Return what saves at the end of each epoch, in this order; ``judged`` if some are best."""
+    """Return the callbacks that save each epoch, in order; ``judged`` if there are scores."""
     end: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
     best = [ModelCheckpoint(folder, filename=BEST, monitor="val_loss", **end)] if judged else []
     return [Rows(), *best, ModelCheckpoint(folder, filename=LAST, **end)]
 
 
 def rows_of(trainer: pl.Trainer) -> list[Row]:
-    """Return the figures of all epochs of a fit, also of those before it was killed."""
+    """Return the figures of all epochs of a fit, those before an interruption included."""
     return next(c.rows for c in trainer.checkpoint_callbacks if isinstance(c, Rows))
 
 
 def best_of(trainer: pl.Trainer) -> str:
-    """Name the checkpoint with the best weights; the last where none was judged."""
+    """Return the name of the checkpoint with the best weights; without scores, the last."""
     best = next((c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)), None)
     return Path(getattr(best, "best_model_path", "") or f"{LAST}.ckpt").name

@@ -1,4 +1,4 @@
-"""Loop: how a fit is run, interrupted and silenced."""
+"""Loop: hardware, interruption and silence of a fit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hmx.progress import Progress
 
 
 class FitOptions(Protocol):
-    """Where a fit runs, as the options of either job have it."""
+    """The hardware options of a fit, which both jobs have."""
 
     @property
     def device(self) -> str:
@@ -41,12 +41,12 @@ class FitOptions(Protocol):
 
 def hardware(options: FitOptions) -> dict[str, Any]:
     """Translate device, devices, parallel and num_nodes for Lightning."""
-    place = choose_device(options.device)
+    chosen = choose_device(options.device)
     devices: Any = options.devices
-    if place.type == "cuda" and place.index is not None:
-        devices = [place.index]
+    if chosen.type == "cuda" and chosen.index is not None:
+        devices = [chosen.index]  # a list names devices, a number counts them
     return {
-        "accelerator": "gpu" if place.type == "cuda" else "cpu",
+        "accelerator": "gpu" if chosen.type == "cuda" else "cpu",
         "devices": devices,
         "strategy": options.parallel,
         "num_nodes": options.num_nodes,
@@ -55,7 +55,7 @@ def hardware(options: FitOptions) -> dict[str, Any]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C be Ctrl-C: Lightning ends the process instead, and ignores the next one."""
+    """Turn Lightning's exit on Ctrl-C back into KeyboardInterrupt, and restore the handler."""
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -71,7 +71,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Lightning's advice on settings that are ours from the user's terminal."""
+    """Silence Lightning's advice on settings that users cannot change."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -85,9 +85,9 @@ def quiet() -> Iterator[None]:
 
 
 def leads_processes() -> bool:
-    """Tell whether this is the process that writes, of those that train one model."""
-    apart = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return not apart or torch.distributed.get_rank() == 0
+    """Return True in the one process that writes, of all that train one model."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not distributed or torch.distributed.get_rank() == 0
 
 
 def wait() -> None:
@@ -104,7 +104,7 @@ def follows(options: FitOptions) -> bool:
 def alone(
     out: str | Path | None, options: FitOptions, progress: Progress | None = None
 ) -> AbstractContextManager[None]:
-    """Be the only run that makes a model; the processes of one run are one."""
+    """Lock a model's folder against other runs; the processes of one run share the lock."""
     if out is None or follows(options):
         return nullcontext()
     return building(out, progress)

@@ -1,10 +1,11 @@
-"""Logged: the names of the figures of training, and what they are over several runs."""
+"""Metrics: the names of the figures that training logs, and their spread over several runs."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, TypedDict
@@ -12,7 +13,7 @@ from typing import Any, TypedDict
 
 @dataclass(frozen=True)
 class Metric:
-    """Say what a logged figure is.
+    """A logged figure.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ class Metric:
     units: str
 
     def matches(self, name: str) -> bool:
-        """Tell whether a name is of this pattern."""
+        """Return True if a name has this pattern."""
         text = re.escape(self.pattern).replace(r"\{k\}", r"[1-9]\d*")
         return re.fullmatch(text.replace(r"\{level\}", r"\d+(\.\d+)?"), name) is not None
 
@@ -103,8 +104,8 @@ def spread(metrics_of_runs: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
     Parameters
     ----------
     metrics_of_runs : sequence of mapping
-        Figures by name, a mapping for each run. What is no finite number is
-        left out, and a figure that no run has.
+        Figures by name, a mapping for each run. Values that are not finite numbers are
+        left out.
 
     Returns
     -------
@@ -120,18 +121,13 @@ def spread(metrics_of_runs: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
     values: dict[str, list[float]] = {}
     for run in metrics_of_runs:
         for name, value in run.items():
-            if _is_number(value):
-                values.setdefault(name, []).append(float(value))
+            # texts and flags are logged too, and have no mean
+            if isinstance(value, str | bytes | bool):
+                continue
+            with suppress(TypeError, ValueError):
+                if math.isfinite(float(value)):
+                    values.setdefault(name, []).append(float(value))
     return {
         name: {"mean": fmean(v), "sd": stdev(v) if len(v) > 1 else math.nan, "n": len(v)}
         for name, v in values.items()
     }
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, str | bytes | bool):
-        return False
-    try:
-        return math.isfinite(float(value))
-    except (TypeError, ValueError):
-        return False

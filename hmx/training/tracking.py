@@ -1,7 +1,7 @@
 """Tracking: where training figures go. A CSV always, Weights & Biases when asked.
 
-Weights & Biases may be absent, offline or broken, and training goes on: what it
-raises is told in one line, and the CSV has everything that can be put in rows.
+Weights & Biases may be absent, offline or broken, and training continues: its error
+becomes a warning of one line, and the CSV has every figure.
 :data:`hmx.training.metrics.METRICS` names every figure that is logged.
 """
 
@@ -23,7 +23,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from hmx.redact import redact_all
 from hmx.settings import Options
-from hmx.training.metrics import METRICS as METRICS  # what is logged, from one door
+from hmx.training.metrics import METRICS as METRICS
 from hmx.training.metrics import metric_table as metric_table
 from hmx.training.metrics import spread as spread
 
@@ -64,19 +64,19 @@ def loggers(
     config : mapping, optional
         Options and data of the run.
     group : str, optional
-        What the runs of one call share, such as the seeds of an ensemble.
+        Common name of the runs of one call, such as the seeds of an ensemble.
     name : str, optional
         Of this run.
     place : Path, optional
-        Folder that outlives the fit; default: that of ``folder``.
+        Folder that remains after the fit; default: the parent of ``folder``.
     tell : callable, optional
-        Told in one line if Weights & Biases fails, now or later; default: a
+        Receives one line if Weights & Biases fails, now or later; default: a
         warning in the log ``hmx.training.tracking``.
 
     Returns
     -------
     list of Logger
-        The CSV first; it alone if Weights & Biases is not asked for, or failed.
+        The CSV first; alone if Weights & Biases is disabled or failed.
     """
     attempt = len(list(folder.glob(f"{_ATTEMPT}*")))  # one log for each time a run was resumed
     found: list[Logger] = [CSVLogger(folder, name="", version=f"{_ATTEMPT}{attempt}")]
@@ -90,7 +90,7 @@ def loggers(
 
 
 def _start(place: Path, about: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
-    """Start a run that measures nothing of the machine and prints nothing."""
+    """Start a run that records nothing of the machine and prints nothing."""
     import wandb
 
     quiet = wandb.Settings(
@@ -114,7 +114,7 @@ def _start(place: Path, about: Mapping[str, Any], config: Mapping[str, Any]) -> 
 
 
 class _Guard:
-    """Calls that may fail: the first that does is told, and none is made after it."""
+    """Runs calls that may fail: it reports the first failure, and makes no call after it."""
 
     def __init__(self, tell: Tell):
         self.tell, self.broken = tell, False
@@ -156,35 +156,21 @@ def close(found: Sequence[Logger]) -> None:
     """Finish the Weights & Biases run, if there is one, also one that broke."""
     for logger in _tracked(found):
         if logger.guard.broken:
-            with contextlib.suppress(Exception):  # it was told
+            with contextlib.suppress(Exception):  # already reported
                 logger.experiment.finish()
         else:
             logger.guard(logger.experiment.finish)
 
 
 def png(figure: Figure) -> bytes:
-    """Draw a figure as a picture, 100 dots per inch.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        From :func:`hmx.pictures.panel.draw_panel`.
-    """
+    """Render a figure as PNG, 100 dots per inch."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=_DPI)
     return picture.getvalue()
 
 
 def log_panel(found: Sequence[Logger], figure: Figure) -> None:
-    """Send a panel to Weights & Biases, as the image ``panel``.
-
-    Parameters
-    ----------
-    found : sequence of Logger
-        From :func:`loggers`, not yet closed.
-    figure : matplotlib.figure.Figure
-        From :func:`hmx.pictures.panel.draw_panel`.
-    """
+    """Send a panel to Weights & Biases, as the image ``panel``."""
     for logger in _tracked(found):
         logger.guard(_send_panel, logger.experiment, figure)
 
@@ -207,28 +193,15 @@ def log_bundle(
 ) -> None:
     """Send a bundle to Weights & Biases, as an artifact of type ``model``.
 
-    Its files are copied into the run's folder first, so that an offline run is
-    all it takes to sync later, whatever becomes of the bundle. Then
-    ``model: wandb:entity/project/name:v0`` gets it back.
-
-    Parameters
-    ----------
-    found : sequence of Logger
-        From :func:`loggers`, not yet closed.
-    bundle : Path
-        Folder of the bundle.
-    name : str
-        Of the artifact; characters that Weights & Biases does not take become
-        dashes.
-    metadata : mapping, optional
-        JSON values shown beside it.
+    Its files are first copied into the run's folder, so that an offline run can be synced
+    later without the bundle. ``model: wandb:entity/project/name:v0`` then loads it.
     """
     for logger in _tracked(found):
         logger.guard(_send_bundle, logger.experiment, bundle, artifact_name(name), metadata or {})
 
 
 def artifact_name(text: str) -> str:
-    """Make a name that an artifact can have: letters, digits, ``-``, ``_`` and ``.``.
+    """Return a valid name of an artifact: letters, digits, ``-``, ``_`` and ``.``.
 
     Examples
     --------
@@ -245,23 +218,16 @@ def _send_bundle(run: Any, bundle: Path, name: str, metadata: Mapping[str, Any])
     shutil.copytree(bundle, kept, dirs_exist_ok=True)
     artifact = wandb.Artifact(name, type="model", metadata=_plain(metadata))
     for file in sorted(path for path in kept.rglob("*") if path.is_file()):
-        place = file.relative_to(kept).as_posix()
-        artifact.add_file(str(file), name=place, policy="immutable", skip_cache=True)
+        inner = file.relative_to(kept).as_posix()
+        artifact.add_file(str(file), name=inner, policy="immutable", skip_cache=True)
     run.log_artifact(artifact)
 
 
 def log_summary(found: Sequence[Logger], facts: Mapping[str, Any]) -> None:
-    """Write down what a run is: hashes, sizes, costs.
+    """Log facts of a run, such as ``split``, ``parameters`` and ``reach``, in JSON values.
 
-    Parameters
-    ----------
-    found : sequence of Logger
-        From :func:`loggers`, not yet closed.
-    facts : mapping
-        JSON values such as ``split``, ``data``, ``parameters``,
-        ``mflop_per_pixel`` and ``reach``. All go into the run's configuration
-        and ``hparams.yaml`` beside the CSV, plain figures and words also into
-        the run's summary.
+    All go into the run's configuration and ``hparams.yaml`` next to the CSV; numbers and words
+    also into the run's summary.
     """
     plain = _plain(facts)
     brief = {k: v for k, v in plain.items() if isinstance(v, bool | int | float | str)}
@@ -275,7 +241,7 @@ def log_summary(found: Sequence[Logger], facts: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Turn tuples, paths and numpy scalars into what JSON and YAML know."""
+    """Turn tuples, paths and numpy scalars into values of JSON and YAML."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -286,13 +252,7 @@ def _plain(value: Any) -> Any:
 
 
 def logged_rows(folder: Path) -> list[dict[str, str]]:
-    """Read the CSVs of a run's attempts, one after the other.
-
-    Parameters
-    ----------
-    folder : Path
-        Working folder of the run.
-    """
+    """Read the CSVs of a run's attempts, one after the other."""
     rows: list[dict[str, str]] = []
     for attempt in sorted(folder.glob(f"{_ATTEMPT}*/metrics.csv")):
         with attempt.open(newline="", encoding="utf-8") as file:
@@ -301,13 +261,7 @@ def logged_rows(folder: Path) -> list[dict[str, str]]:
 
 
 def table(rows: Iterable[Mapping[str, object]]) -> bytes:
-    """Write figures as the CSV that lies beside a model; epoch and step come first.
-
-    Parameters
-    ----------
-    rows : iterable of mapping
-        Figures by name.
-    """
+    """Write figures as the CSV of a model's folder; epoch and step come first."""
     rows = list(rows)
     names = sorted({name for row in rows for name in row}, key=lambda n: (n not in _FIRST, n))
     text = io.StringIO(newline="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class ValidationScores:
             if not weight.any():
                 continue
             truth = np.where(weight > 0, batch.truth[0, lead].cpu().numpy(), np.nan)
-            common = {"weight": weight, "settings": self.settings}
+            common: dict[str, Any] = {"weight": weight, "settings": self.settings}
             middle = mean(knots[lead], levels)
             self.ours[lead] += Cell.of(
                 truth, origin, middle, knots=knots[lead], levels=levels, **common
