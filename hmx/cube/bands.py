@@ -161,12 +161,12 @@ def as_bands(
     }
     known = {n: band for bands in variables.values() for n, band in bands.items()}
     moving = [n for n, band in known.items() if "time" in band.dims]
-    still = [n for n in known if n not in moving]
+    fixed = [n for n in known if n not in moving]
     moving = moving if dynamic is None else _chosen(dynamic, variables)
-    still = still if static is None else _chosen(static, variables)
-    _require(known, [*moving, *still], inner)
-    _require_roles(known, moving, still)
-    bands = inner.drop_vars(list(inner.data_vars)).assign({n: known[n] for n in (*moving, *still)})
+    fixed = fixed if static is None else _chosen(static, variables)
+    _require(known, [*moving, *fixed], inner)
+    _require_roles(known, moving, fixed)
+    bands = inner.drop_vars(list(inner.data_vars)).assign({n: known[n] for n in (*moving, *fixed)})
     warn_of_default_fill(bands)
     order = np.argsort(bands["time"].values, kind="stable")
     if (np.diff(order) < 0).any():  # else arrays stay as they were opened, and are known for it
@@ -178,7 +178,7 @@ def as_bands(
     return Bands(
         data=bands.drop_dims([d for d in bands.dims if d not in ("time", "y", "x")]),
         dynamic=tuple(moving),
-        static=tuple(still),
+        static=tuple(fixed),
         outer=outer,
         climatology=timeless or months_of_year(bands["time"], names["time"]),
         timeless=timeless,
@@ -256,19 +256,19 @@ def _said(variable: xr.DataArray, dim: Any, index: int) -> str:
     return f"{dim}={value if isinstance(value, str) else time_label(value)}"
 
 
-def _chosen(asked: Sequence[str], variables: dict[str, dict[str, xr.DataArray]]) -> list[str]:
+def _chosen(wanted: Sequence[str], variables: dict[str, dict[str, xr.DataArray]]) -> list[str]:
     """Expand the names that were passed: a variable stands for all its bands."""
-    return [band for name in asked for band in variables.get(name) or (name,)]
+    return [band for name in wanted for band in variables.get(name) or (name,)]
 
 
 def _require(known: Iterable[str], wanted: Sequence[str], data: xr.Dataset) -> None:
-    gone = [name for name in wanted if name not in known]
-    if gone:
+    absent = [name for name in wanted if name not in known]
+    if absent:
         listed = ", ".join(sorted(known)) or "nothing"
-        what = "bands of this model or call are" if len(gone) > 1 else "band is"
+        what = "bands of this model or call are" if len(absent) > 1 else "band is"
         raise MissingVariable(
-            f"{len(gone)} {what} not in the cube: {', '.join(gone)} (has: {listed})."
-            f"{did_you_mean(gone[0], known)} Add them, under the names that they had in training."
+            f"{len(absent)} {what} not in the cube: {', '.join(absent)} (has: {listed})."
+            f"{did_you_mean(absent[0], known)} Add them, under the names that they had in training."
         )
     if not wanted:
         raise CubeError(

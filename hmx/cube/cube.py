@@ -88,8 +88,8 @@ class Cube:
         if name not in known:
             return times
         variable = self.stored(name)
-        there = steps_until(variable, KNOWN_UNTIL, variable["time"])
-        return Span(times.start, max(times.stop, min(times.stop + h, there)))
+        known_steps = steps_until(variable, KNOWN_UNTIL, variable["time"])
+        return Span(times.start, max(times.stop, min(times.stop + h, known_steps)))
 
     def origin_label(self) -> str:
         """Last observed time, as text."""
@@ -149,8 +149,8 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
         with warnings.catch_warnings():  # a store without consolidated metadata is as good
             warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated")
             # one spelling, for Dask names its arrays after it
-            place = absolute(path)
-            cube = open_checked(place, **{"chunks": {}, **options})
+            location = absolute(path)
+            cube = open_checked(location, **{"chunks": {}, **options})
     except SourceError:
         raise
     except (FileNotFoundError, KeyError, ValueError) as error:
@@ -158,7 +158,7 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
             f"no cube can be opened at {str(path)!r} ({error}). Pass the folder of a Zarr store, "
             "or make one: hmx ingest CATALOG."
         ) from error
-    cube.encoding["source"] = place
+    cube.encoding["source"] = location
     warn_if_incomplete(cube, path)
     cube.attrs = without_location(cube.attrs)
     for variable in cube.variables.values():

@@ -50,11 +50,11 @@ _NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[a-zA-Z]{0,2}"
 _NO_NUMBER = {"nan", "none", "null"}
 
 
-def has_default_fill(variable: xr.DataArray, place: Mapping[Any, Any]) -> bool:
+def has_default_fill(variable: xr.DataArray, metadata: Mapping[Any, Any]) -> bool:
     """Return True if 0 is missing because Zarr format 2 fills with it by default."""
     stored = variable.encoding
     format_2 = "compressors" in stored and "serializer" not in stored
-    return format_2 and bool(np.all(np.equal(place.get("_FillValue", 1), 0)))
+    return format_2 and bool(np.all(np.equal(metadata.get("_FillValue", 1), 0)))
 
 
 def numbers_of(name: str, attribute: str, value: Any) -> np.ndarray:
@@ -113,9 +113,9 @@ def missing_of(
     found: list[float] = []
     for key in _MISSING:
         # fill_value in an encoding is Zarr's word for chunks that are not stored
-        places = (attrs,) if key == "fill_value" else (attrs, encoding)
-        for place in places:
-            numbers = numbers_of(name, key, place.get(key)).astype("float64")
+        both = (attrs,) if key == "fill_value" else (attrs, encoding)
+        for metadata in both:
+            numbers = numbers_of(name, key, metadata.get(key)).astype("float64")
             found += [float(number) for number in numbers if not np.isnan(number)]
     if stored.kind == "u":  # a void of a type that should have been unsigned
         turns = 2.0 ** (8 * stored.itemsize)

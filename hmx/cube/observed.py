@@ -39,12 +39,14 @@ def steps_until(variable: xr.DataArray, mark: str, time: xr.DataArray) -> int:
 
 def require_observed(data: xr.Dataset, target: str) -> None:
     """Raise :class:`CubeError` if the target has lost its attribute ``observed_until``."""
-    said = [str(name) for name, variable in data.data_vars.items() if KNOWN_UNTIL in variable.attrs]
-    if said:
+    marked = [
+        str(name) for name, variable in data.data_vars.items() if KNOWN_UNTIL in variable.attrs
+    ]
+    if marked:
         last = time_label(data["time"].values[-1])
         raise CubeError(
-            f"{said[0]!r} says up to when it is known ({KNOWN_UNTIL}), and {target!r} does not say "
-            "up to when it is observed: some operation has dropped its attributes. Write the step "
+            f"{marked[0]!r} has {KNOWN_UNTIL}, and {target!r} has no {OBSERVED_UNTIL}: "
+            "some operation has dropped its attributes. Write the step "
             f"of its last map: ds[{target!r}].attrs[{OBSERVED_UNTIL!r}] = {last!r}."
         )
 

@@ -38,8 +38,8 @@ _OVER = ".hmx-over"  # what a private folder was for is done: it may go
 
 def hidden_sibling(path: Path, what: str) -> Path:
     """Return a hidden path next to the target of a path, such as its ``draft``."""
-    place = followed(path)
-    return place.with_name(f".{place.name}.{what}")
+    target = followed(path)
+    return target.with_name(f".{target.name}.{what}")
 
 
 def attributes(path: str | Path) -> dict[str, Any]:
@@ -113,44 +113,44 @@ def swap(path: str | Path) -> Iterator[Path]:
     The caller has the lock of ``path``, and knows that what is there may be replaced.
     What fails leaves nothing.
     """
-    place, desk = followed(path), hidden_sibling(Path(path), "draft")
-    recover(place)
-    claim(desk)
+    target, private = followed(path), hidden_sibling(Path(path), "draft")
+    recover(target)
+    claim(private)
     try:
-        yield desk / _NEW
-        flush_tree(desk / _NEW)
+        yield private / _NEW
+        flush_tree(private / _NEW)
     except BaseException:
-        discard(desk)
+        discard(private)
         raise
-    if os.path.lexists(place):
-        place.rename(desk / _OLD)
-    (desk / _NEW).rename(place)
-    flush(place.parent)
-    discard(desk)
+    if os.path.lexists(target):
+        target.rename(private / _OLD)
+    (private / _NEW).rename(target)
+    flush(target.parent)
+    discard(private)
 
 
 def recover(path: str | Path) -> None:
     """Finish a swap that stopped between its two renames; remove what dead runs left."""
-    place, desk = followed(path), hidden_sibling(Path(path), "draft")
-    if is_private(desk):
-        between = (desk / _NEW).exists() and (desk / _OLD).exists()
-        if between and not os.path.lexists(place):
-            (desk / _NEW).rename(place)
-        discard(desk)
-    aside = hidden_sibling(Path(path), "old")  # where older releases put the cube that is replaced
-    if set(attributes(aside)) >= _MARKS:
-        if os.path.lexists(place):
-            shutil.rmtree(aside)
+    target, private = followed(path), hidden_sibling(Path(path), "draft")
+    if is_private(private):
+        between = (private / _NEW).exists() and (private / _OLD).exists()
+        if between and not os.path.lexists(target):
+            (private / _NEW).rename(target)
+        discard(private)
+    old = hidden_sibling(Path(path), "old")  # where older releases put the cube that is replaced
+    if set(attributes(old)) >= _MARKS:
+        if os.path.lexists(target):
+            shutil.rmtree(old)
         else:
-            aside.rename(place)
+            old.rename(target)
 
 
 def discard_work(folder: Path, path: str | Path) -> None:
     """Remove the folder of a product's work, under a name that any later run sweeps."""
     recover(path)
-    desk = hidden_sibling(Path(path), "draft")
-    folder.rename(desk)
-    discard(desk)
+    private = hidden_sibling(Path(path), "draft")
+    folder.rename(private)
+    discard(private)
 
 
 def mark_done(folder: Path) -> None:
@@ -166,10 +166,10 @@ def sweep(path: str | Path) -> None:
     """
     if is_url(str(path)):
         return
-    place, desk = followed(path), hidden_sibling(Path(path), "draft")
-    work = (place.with_name(f"{place.name}.training"), hidden_sibling(Path(path), "training"))
+    target, private = followed(path), hidden_sibling(Path(path), "draft")
+    work = (target.with_name(f"{target.name}.training"), hidden_sibling(Path(path), "training"))
     done = [folder for folder in work if is_private(folder) and (folder / _OVER).is_file()]
-    if not (done or os.path.lexists(desk) or os.path.lexists(lock_file(path))):
+    if not (done or os.path.lexists(private) or os.path.lexists(lock_file(path))):
         return
     with suppress(OutputBusy, OutputFailed, PermissionError), building(path, wait=False):
         recover(path)
@@ -179,10 +179,10 @@ def sweep(path: str | Path) -> None:
 
 def require_unreplaced(obj: xr.Dataset | xr.DataArray) -> None:
     """Raise if the cube that an object reads from was replaced in the meantime."""
-    store, had = obj.encoding.get("source"), obj.attrs.get("hmx_fingerprint")
-    if store is None or had is None or not _is_lazy(obj):  # without chunks all is in memory
+    store, before = obj.encoding.get("source"), obj.attrs.get("hmx_fingerprint")
+    if store is None or before is None or not _is_lazy(obj):  # without chunks all is in memory
         return
-    if attributes(store).get("hmx_fingerprint") != had:
+    if attributes(store).get("hmx_fingerprint") != before:
         raise JobFailed(
             f"{store} was replaced while it was read, so what was made of it may mix the old and "
             "the new. Run the same command again."

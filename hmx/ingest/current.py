@@ -28,11 +28,11 @@ def note_of(catalog: CubeCatalog) -> str | None:
     known = finished_manifest(attributes(catalog.cube.path))
     if not is_older(known):
         return None
-    gone = rasters_gone(catalog, known)
+    missing = rasters_gone(catalog, known)
     rules = "which read scale tags, masks and ranges by other rules"
-    if not gone:
+    if not missing:
         return f"it was made by an older hmx, {rules}, and its rasters are there: built anew"
-    shown = ", ".join(gone[:3]) + (f" and {len(gone) - 3} more" if len(gone) > 3 else "")
+    shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
     return (
         f"it was made by an older hmx, {rules}, and rasters of it are gone ({shown}): kept as it "
         "is. To build it anew, bring them back"

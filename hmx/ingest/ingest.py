@@ -193,11 +193,11 @@ class _Plan:
         ahead = any(other.source.future for other in self.variables)
         if not ahead:
             return {}
-        said = {KNOWN_UNTIL: variable.source.future, OBSERVED_UNTIL: variable.role == "target"}
+        ends = {KNOWN_UNTIL: variable.source.future, OBSERVED_UNTIL: variable.role == "target"}
         last = label(self.time.values[len(variable.files) - 1])
         if Cadence.infer(self.time).unit == "months":  # a day is one step, and says enough
             last = last.removesuffix("T00:00:00")
-        return {mark: last for mark, it_is in said.items() if it_is}
+        return {mark: last for mark, applies in ends.items() if applies}
 
 
 def _plan(catalog: CubeCatalog, known: SourceManifest) -> _Plan:

@@ -58,8 +58,8 @@ def _facts(
     source: Source, wanted: set[str] | None, known: SourceManifest | None, *, ahead: set[str]
 ) -> SourceManifest:
     # future alters no step that is there
-    told = {"path", "years", "months", "times", "bands", "future"}
-    options = source.model_dump(mode="json", exclude=told)
+    ignored = {"path", "years", "months", "times", "bands", "future"}
+    options = source.model_dump(mode="json", exclude=ignored)
     before = known["files"] if known and known["options"] == options else {}
     files: dict[str, list[Any]] = {}
     seen: dict[str, Stamp] = {}  # bands are many steps of one file
@@ -94,15 +94,15 @@ def settled(catalog: CubeCatalog, known: SourceManifest) -> SourceManifest:
 
 def rasters_gone(catalog: CubeCatalog, known: SourceManifest) -> list[str]:
     """List the steps of a cube whose files no longer exist."""
-    gone = []
+    missing = []
     for name, facts in known.get("sources", {}).items():
         source = catalog.cube.sources.get(name)
         if source is None:
             continue
         steps = steps_of(source) or dict.fromkeys(facts["files"], "")
-        there = {key for key in steps if find_files(source.path_of(steps[key]))}
-        gone += [f"{name} {short(key)}".strip() for key in facts["files"] if key not in there]
-    return gone
+        existing = {key for key in steps if find_files(source.path_of(steps[key]))}
+        missing += [f"{name} {short(key)}".strip() for key in facts["files"] if key not in existing]
+    return missing
 
 
 def is_older(known: SourceManifest) -> bool:
@@ -159,25 +159,27 @@ def _band_steps(source: Source) -> dict[int | str, int]:
         return {step: band for band, step in enumerate(listed, 1)}
     bands = reader_of(files[0]).bands
     assert bands is not None  # `Source` refuses steps in bands of other formats
-    said = bands(files[0])
+    descriptions = bands(files[0])
     if isinstance(source.bands, BandRun):
-        steps: list[Any] = list(source.bands.values(len(said)))
+        steps: list[Any] = list(source.bands.values(len(descriptions)))
     else:
-        steps = source.steps() or _described(files[0], said)
-    if len(steps) != len(said):
+        steps = source.steps() or _described(files[0], descriptions)
+    if len(steps) != len(descriptions):
         raise CatalogError(
-            f"{files[0]} has {len(said)} bands, and the catalog lists {len(steps)} steps: where "
-            "the path has no mark, each band is one. List one for each band, or write bands: "
+            f"{files[0]} has {len(descriptions)} bands, and the catalog lists {len(steps)} steps: "
+            "where the path has no mark, each band is one. List one for each band, or write bands: "
             "{start: 1990, step: 5}."
         )
     return {step: band for band, step in enumerate(steps, 1)}
 
 
-def _described(file: str, said: Sequence[str]) -> list[str]:
+def _described(file: str, descriptions: Sequence[str]) -> list[str]:
     """Read the first year or date in each band's description; all must differ."""
-    dates = [first_date(text) for text in said]
+    dates = [first_date(text) for text in descriptions]
     if None in dates or len(set(dates)) < len(dates):
-        shown = ", ".join(repr(text) for text in said[:4]) + (", ..." if len(said) > 4 else "")
+        shown = ", ".join(repr(text) for text in descriptions[:4]) + (
+            ", ..." if len(descriptions) > 4 else ""
+        )
         raise CatalogError(
             f"the bands of {file} are described as {shown}, and bands: description takes the first "
             "year or ISO date of each, which must all differ. List them: bands: [1990, 1995, ...]."
@@ -228,13 +230,13 @@ def require_files(catalog: CubeCatalog, recipe: SourceManifest) -> None:
     lines = []
     for name, facts in recipe["sources"].items():
         source = catalog.cube.sources[name]
-        gone = [key for key, files in facts["files"].items() if not files]
-        if gone or (source.in_bands and not facts["files"]):
+        missing = [key for key, files in facts["files"].items() if not files]
+        if missing or (source.in_bands and not facts["files"]):
             steps = {"": ""} if source.in_bands else steps_of(source)
-            gone = [""] if source.in_bands else gone
-            paths = ", ".join(source.path_of(steps[key]) for key in gone)
+            missing = [""] if source.in_bands else missing
+            paths = ", ".join(source.path_of(steps[key]) for key in missing)
             lines.append(
-                f"{name} has no file{_for(gone)}: {paths}. Every step needs its file: add it, "
+                f"{name} has no file{_for(missing)}: {paths}. Every step needs its file: add it, "
                 f"or list the steps there are under sources.{name}."
                 + " Only * is a pattern: [, ] and ? are read as they stand."
                 * ("[" in paths or "?" in paths)

@@ -67,7 +67,7 @@ class _Rect:
             covered[down, columns.index(part.left) : columns.index(part.right)] = True
         return bool(covered.all())
 
-    def place(self, lattice: Grid) -> str:
+    def bounds_text(self, lattice: Grid) -> str:
         """Write the bounds: west, south, east, north."""
         west, north = lattice.corner(self.top, self.left)
         east, south = lattice.corner(self.bottom, self.right)
@@ -132,8 +132,8 @@ def _require_equal(one: MosaicTile, other: MosaicTile, rim: _Rect, lattice: Grid
         worst = max(worst, float(np.nanmax(off, initial=0.0)))
     if worst:
         raise SourceError(
-            f"{one.file} and {other.file} both cover {rim.place(lattice)} (west, south, east, "
-            f"north), with values that differ by up to {worst:.4g} there: which of them is right? "
+            f"{one.file} and {other.file} both cover {rim.bounds_text(lattice)} (west, south, "
+            f"east, north), with values that differ by up to {worst:.4g}: which of them is right? "
             f"Join them as you want, e.g. gdalbuildvrt joined.vrt {one.file} {other.file} (the "
             "last one wins), and name that file in the path."
         )
@@ -163,7 +163,7 @@ def require_complete(name: str, parts: Mapping[str, Part]) -> None:
             if rect not in found and not rect.within(list(found)):
                 raise SourceError(
                     f"{name} lacks a tile in {short(key)} that {short(other)} has, at "
-                    f"{rect.place(lattice)} (west, south, east, north): {tile.file} has no "
+                    f"{rect.bounds_text(lattice)} (west, south, east, north): {tile.file} has no "
                     f"counterpart among {mosaics[key].name}. Add the missing tile, or leave out "
                     f"the step {short(key)}."
                 )
@@ -189,14 +189,14 @@ def within(grid: Grid, tile: MosaicTile) -> Window:
 def _offset(tile: MosaicTile, first: MosaicTile) -> tuple[int, int]:
     """Row and column of a tile's corner on the lattice of the first."""
     ours, theirs = first.grid, tile.grid
-    near = ~ours.transform * (theirs.transform * (0, 0))
-    far = ~ours.transform * (theirs.transform * theirs.shape[::-1])
-    span = np.subtract(far, near) - theirs.shape[::-1]
-    off = np.abs([*(np.subtract(near, np.round(near))), *span]).max()
+    start = ~ours.transform * (theirs.transform * (0, 0))
+    end = ~ours.transform * (theirs.transform * theirs.shape[::-1])
+    span = np.subtract(end, start) - theirs.shape[::-1]
+    off = np.abs([*(np.subtract(start, np.round(start))), *span]).max()
     if off > _OFF_LATTICE_PX or not ours.crs.equals(theirs.crs, ignore_axis_order=True):
         raise GridMismatch(
             f"{tile.file} is off the lattice of {first.file}: tiles of a mosaic share CRS, pixel "
             f"size and lattice (this one is {off:.3g} px off). Resample it: gdalwarp -tap -tr ..., "
             "or narrow the glob in the path."
         )
-    return round(near[1]), round(near[0])
+    return round(start[1]), round(start[0])

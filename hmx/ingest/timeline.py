@@ -86,8 +86,8 @@ def labels_ahead(name: str, source: Source, done: Part | None) -> list[str]:
     """List the steps of a covariate that is known ahead."""
     if source.axis is not None:
         return list(steps_of(source))
-    there = done is None or find_files(source.path)
-    time = (open_step(source, "") if there or done is None else done).time
+    exists = done is None or find_files(source.path)
+    time = (open_step(source, "") if exists or done is None else done).time
     if time is None:
         raise CatalogError(
             f"{name} has future: true, and {source.path} is a single map without time. Give it "
@@ -115,10 +115,10 @@ def extended(time: xr.DataArray, steps: int) -> xr.DataArray:
 def later_steps(name: str, have: Sequence[str], time: xr.DataArray) -> int:
     """Count the steps of a covariate known ahead after the target's last one."""
     wanted = labels_on(time, have)
-    gone = [short(key) for key in wanted if key not in have]
-    if gone:
+    missing = [short(key) for key in wanted if key not in have]
+    if missing:
         raise SourceError(
-            f"{name} has no {', '.join(gone)}, and goes on to {short(have[-1])}: what is known "
+            f"{name} has no {', '.join(missing)}, and goes on to {short(have[-1])}: what is known "
             f"ahead goes on in steps of {Cadence.infer(time)}, as the target does. Add the missing "
             f"maps, or list only the years before them under sources.{name}."
         )
@@ -128,8 +128,8 @@ def later_steps(name: str, have: Sequence[str], time: xr.DataArray) -> int:
 def require_steps(name: str, keys: Sequence[str], *, have: Sequence[str]) -> dict[str, str]:
     """Match the steps of the target to those of a source; refuse missing ones."""
     found = matched(keys, have)
-    gone = [short(key) for key in keys if key not in found]
-    if gone:
+    missing = [short(key) for key in keys if key not in found]
+    if missing:
         kinds = {len(text) == 4 for text in (*keys, *have)}
         more = (
             ""
@@ -137,7 +137,7 @@ def require_steps(name: str, keys: Sequence[str], *, have: Sequence[str]) -> dic
             else (" Integer years and dates match only where each year has one map.")
         )
         raise SourceError(
-            f"{name} has no {', '.join(gone)} (it has {', '.join(map(short, have))}): what has "
+            f"{name} has no {', '.join(missing)} (it has {', '.join(map(short, have))}): what has "
             "time covers every step of the target. Add the missing maps, or shorten the target."
             f"{more}"
         )

@@ -143,8 +143,8 @@ class Warped:
 
     def _spans_pole(self, window: Window, needed: Window) -> bool:
         """Return True if a window spans so many longitudes that GDAL averages across its seam."""
-        far = self._period and len(needed.x) > self._period / 2
-        return bool(far and max(window.shape) > _SMALL and not self.grid.crs.is_geographic)
+        wide = self._period and len(needed.x) > self._period / 2
+        return bool(wide and max(window.shape) > _SMALL and not self.grid.crs.is_geographic)
 
     @property
     def _period(self) -> int:
@@ -153,9 +153,9 @@ class Warped:
 
     @cached_property
     def _to_source(self) -> pyproj.Transformer | None:
-        here, there = self.grid.crs, self.part.grid.crs
-        same = here.equals(there, ignore_axis_order=True)
-        return None if same else pyproj.Transformer.from_crs(here, there, always_xy=True)
+        own, other = self.grid.crs, self.part.grid.crs
+        same = own.equals(other, ignore_axis_order=True)
+        return None if same else pyproj.Transformer.from_crs(own, other, always_xy=True)
 
     def _located(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find corners of the target's pixels in the source: fractional rows and columns."""
@@ -168,8 +168,8 @@ class Warped:
     @cached_property
     def _ratio(self) -> tuple[float, float]:
         """Pixels of the source across and down a pixel of the target, in the median of some."""
-        places = [np.linspace(0, size - 1, 6)[1:-1] for size in self.grid.shape]
-        rows, columns = (axis[..., None] for axis in np.meshgrid(*places, indexing="ij"))
+        positions = [np.linspace(0, size - 1, 6)[1:-1] for size in self.grid.shape]
+        rows, columns = (axis[..., None] for axis in np.meshgrid(*positions, indexing="ij"))
         corners = np.array([[0.0, 0, 1, 1], [0.0, 1, 0, 1]])
         row, column = self._located(rows + corners[0], columns + corners[1])
         if self._period:
@@ -265,10 +265,10 @@ def _read_round(part: Pixels, window: Window, period: int, census: Census | None
     last = (window.x.stop - 1) // period if period else 0
     for turn in range(first, last + 1):
         shift = turn * period
-        here = window.x.clip(Span(shift, shift + nx))
-        if len(here):
-            block = part.read(Window(window.y, here.shift(-shift)), census)
-            out[..., here.start - window.x.start : here.stop - window.x.start] = block
+        own = window.x.clip(Span(shift, shift + nx))
+        if len(own):
+            block = part.read(Window(window.y, own.shift(-shift)), census)
+            out[..., own.start - window.x.start : own.stop - window.x.start] = block
     return out
 
 

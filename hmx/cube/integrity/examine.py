@@ -84,21 +84,21 @@ def verify_all(
     stores: Mapping[str, str], verify_product: Callable[[str], str], progress: Progress
 ) -> str:
     """Verify the cube and the products that exist, and report each."""
-    there = {word: path for word, path in stores.items() if _is_there(path)}
-    wrong = []
-    for word, path in (there or stores).items():
+    existing = {word: path for word, path in stores.items() if _is_there(path)}
+    errors = []
+    for word, path in (existing or stores).items():
         try:
             line = _cube_line(path, progress) if is_cube(path) else verify_product(path)
             progress.note(f"verify: {line}")
         except HmxError as error:
-            if len(there) < 2:
+            if len(existing) < 2:
                 raise
-            wrong.append(f"{word}: {error}")
-    if wrong:
-        raise VerifyFailed("\n".join(wrong))
-    for word in stores.keys() - there.keys():
+            errors.append(f"{word}: {error}")
+    if errors:
+        raise VerifyFailed("\n".join(errors))
+    for word in stores.keys() - existing.keys():
         progress.note(f"verify: {word} {stores[word]} is not made yet")
-    return list(there.values())[-1]
+    return list(existing.values())[-1]
 
 
 def _is_there(path: str) -> bool:
