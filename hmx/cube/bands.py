@@ -1,9 +1,9 @@
 """Bands: the cube of the map job, covariates alone.
 
-:func:`as_bands` is its door, as :func:`hmx.cube.cube.as_cube` is that of forecasts.
-Inside, every band is ``(time, y, x)`` or ``(y, x)``, north-up and ascending in time.
-A variable with one more dimension (months, seasons, channels of a sensor) is as many
-bands: ``lst(month, y, x)`` beside yearly maps is ``lst[month=1]`` ... ``lst[month=12]``.
+:func:`as_bands` returns its inner form, as :func:`hmx.cube.cube.as_cube` does for forecasts.
+Every band is ``(time, y, x)`` or ``(y, x)``, north-up and ascending in time. A variable with
+one more dimension (months, seasons, channels of a sensor) becomes several bands:
+``lst(month, y, x)`` in addition to yearly maps is ``lst[month=1]`` ... ``lst[month=12]``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hmx.cube.values import Rules, warn_of_default_fill
 from hmx.errors import BadArgument, CubeError, MissingVariable, NotEnoughData, did_you_mean
 from hmx.windows import Span, Window, pieces
 
-HISTORY = 5  # steps of a calendar that are seen unless more or fewer are asked for
+HISTORY = 5  # steps of a calendar that a model reads by default
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""Coordinates: the lattice that two axes and a declared transform agree on.
+"""Coordinates: the lattice on which two axes and a declared transform agree.
 
-Coordinates are pixel centres. A transform may be declared beside them, by rioxarray's
-GeoTransform, an attribute ``transform`` or GeoZarr's ``spatial:transform``. It goes stale
-when an array is cropped, flipped, thinned or coarsened, and then still describes the
-lattice that the coordinates are on. Anything else is a contradiction (centres for
-corners, another spacing), and neither is believed.
+Coordinates are pixel centres. An array may also declare a transform: rioxarray's
+GeoTransform, an attribute ``transform`` or GeoZarr's ``spatial:transform``. It becomes stale
+when an array is cropped, flipped, thinned or coarsened, but then still describes the lattice
+of the coordinates. Anything else is a contradiction (centres for corners, another spacing)
+and is refused.
 """
 
 from __future__ import annotations

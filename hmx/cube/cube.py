@@ -1,9 +1,8 @@
 """Cube: one regular grid with ``time``, ``y``, ``x``, and roles of variables.
 
-:func:`as_cube` is the door. Whatever names, orientation or container a user comes
-with, inside there is one form, a :class:`Cube`: a Dataset with dims
-``(time, y, x)``, north-up, x ascending. :meth:`Cube.restore` gives a result the
-names, orientation and container that its owner came with.
+:func:`as_cube` accepts any names, orientation and container and returns one inner form, a
+:class:`Cube`: a Dataset with dims ``(time, y, x)``, north-up, x ascending.
+:meth:`Cube.restore` gives a result the names, orientation and container of the user's object.
 """
 
 from __future__ import annotations
@@ -32,7 +31,9 @@ from hmx.windows import Span
 
 Cubelike = xr.Dataset | xr.DataArray
 
-CHUNK = 512  # rows and columns of a chunk in storage, px
+# px. A chunk of 512 x 512 float32 is 1 MiB a step: large enough for object stores, small
+# enough that a tile with its halo reads little more than it needs
+CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Cube:
     dynamic: tuple[str, ...]  # covariates with and without time
     static: tuple[str, ...]
     outer: OuterForm  # names and orientation of the cube outside
-    # where the target says how far it is observed: variables with their later steps too, of which
+    # if the target has `observed_until`: variables with their later steps too, of which
     # ``data`` is the beginning. Covariates that are known ahead are read here
     whole: xr.Dataset | None = None
 

@@ -1,8 +1,8 @@
 """GeoJSON: shapes and the CRS of their coordinates, from objects, texts and files.
 
-RFC 7946 knows longitude and latitude alone; many files still carry the ``crs`` member of
-its forerunner, and a GeoDataFrame has its own CRS. Coordinates that cannot be degrees and
-have no CRS are refused rather than placed somewhere.
+RFC 7946 allows longitude and latitude alone; many files have the ``crs`` member of its
+predecessor, and a GeoDataFrame has its own CRS. Coordinates that cannot be degrees and have
+no CRS are refused, because any guess would move them.
 """
 
 from __future__ import annotations

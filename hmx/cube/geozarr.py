@@ -1,13 +1,13 @@
 """GeoZarr: attributes from which any reader finds the location of a store.
 
 xarray, rioxarray and GDAL read CF's ``spatial_ref``, which each array names as its
-``grid_mapping``; the attributes here speak to the others, by the GeoZarr conventions
-``proj:`` and ``spatial:`` on the group. They belong to the store, not to the data:
-:func:`without_location` takes them off what was opened, for a crop would make them lies.
+``grid_mapping``; the attributes here serve other readers, by the GeoZarr conventions
+``proj:`` and ``spatial:`` on the group. They describe the store, not the data:
+:func:`without_location` removes them from an opened cube, because they are wrong after a crop.
 
-GDAL's own ``_CRS`` is written no more. It is an object, which NetCDF has no attribute
-for, so ``xr.open_zarr(product).to_netcdf(...)`` failed; and GDAL needs it no more: 3.12
-finds the CRS by ``grid_mapping``, and 3.10 reads no Zarr 3. Older stores still have it.
+GDAL's own ``_CRS`` is no longer written. It is an object, for which NetCDF has no attribute,
+so ``xr.open_zarr(product).to_netcdf(...)`` failed; and GDAL no longer needs it: 3.12 finds
+the CRS by ``grid_mapping``, and 3.10 cannot read Zarr 3. Older stores have it.
 """
 
 from __future__ import annotations

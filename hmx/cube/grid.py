@@ -21,7 +21,8 @@ from hmx.cube.coordinates import declared_transform, read_axis, require_no_count
 from hmx.errors import CubeError, GridMismatch, MissingCRS
 from hmx.windows import Window
 
-_TOLERANCE_PX = 0.01  # grids that are less apart are one
+# grids whose bounds differ by less are the same: files round coordinates to a few decimals
+_TOLERANCE_PX = 0.01
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Names: variable names that a store accepts, and file names made from them.
 
-In a Zarr store an array is a folder named after its variable, so a name with a slash
-would be a folder in a folder, which xarray passes over in silence. A file of an export
-has a name of its own, in which every character is safe, and its tags tell the true one.
+In a Zarr store an array is a folder named after its variable, so a name with a slash would
+be a folder in a folder, which xarray ignores without a warning. A file of an export has a
+name of safe characters, and its tags contain the true one.
 """
 
 from __future__ import annotations

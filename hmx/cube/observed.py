@@ -1,9 +1,9 @@
 """Observed: the last map of a target, and the last known step of a covariate.
 
-A time axis may go on beyond the last map of the target, for covariates that are
-known ahead: population or GDP of a scenario. Two attributes say so, each a label
-of the axis (a year, or an ISO date): ``observed_until`` on the target, and
-``known_until`` on a covariate that ends before the axis does.
+A time axis may continue after the last map of the target, for covariates that are known
+ahead: population or GDP of a scenario. Two attributes name the end, each a label of the axis
+(a year, or an ISO date): ``observed_until`` on the target, and ``known_until`` on a covariate
+that ends before the axis does.
 """
 
 from __future__ import annotations

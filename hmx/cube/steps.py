@@ -1,7 +1,7 @@
 """LearnUntil: the steps that training may use, and those reserved for scores.
 
-A label says up to where targets may be seen by anything that learns: weights,
-scaler, context, calibration, correlation lengths.
+A label names the last step whose target may enter anything that learns: weights, scaler,
+context, calibration, correlation lengths.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Store: a product is written in a private folder and swapped in when it is complete.
 
-Beside ``NAME`` lies ``.NAME.draft`` while it is made::
+Next to ``NAME`` lies ``.NAME.draft`` while the product is written::
 
-    .hmx       the mark of a private folder, there before anything else
-    new        what is being made
-    old        what was in its place, for the instant between two renames
+    .hmx       marks a private folder; written before anything else
+    new        the product in progress
+    old        the previous product, between the two renames of the swap
 
-Whatever is interrupted leaves such a folder. The next run, under the lock of
-:mod:`hmx.files.lock`, finishes a swap that died between its renames and removes the rest. A
-folder without the mark is somebody's own and is never touched. Where ``NAME`` is a link,
-all of this happens beside what it leads to.
+An interrupted run leaves such a folder. The next run, under the lock of
+:mod:`hmx.files.lock`, finishes a swap that stopped between its renames and removes the rest.
+A folder without the mark belongs to the user and is never touched. If ``NAME`` is a link,
+the private folder lies next to the link's target.
 """
 
 from __future__ import annotations

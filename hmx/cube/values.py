@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hmx.cube.census import Census
     from hmx.cube.declarations import Declared
 
-_ROUNDED_HUGE = 0.01  # -3.4e38 is how a GIS prints -3.4028235e38
+_ROUNDED_HUGE = 0.01  # a GIS prints -3.4028235e38 as -3.4e38, and users copy that text
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Ingest: the rasters that a catalog names -> one cube on disk (Zarr v3).
 
-Check, plan, write, swap. Everything that headers can tell is checked before a
-byte is written. The store grows in a draft beside its place (:mod:`hmx.cube.store`),
-a window of whole chunks at a time, and is renamed when it is complete, so that a
-run that dies never leaves something that looks like a cube. Of several runs at once
-one writes, and the others wait for it (:mod:`hmx.files.lock`). The cube remembers each file:
+Check, plan, write, swap. Everything that headers show is checked before a byte is
+written. The store is written in a private folder (:mod:`hmx.cube.store`), a window of
+whole chunks at a time, and renamed when it is complete, so that a dead run never leaves
+something that looks like a cube. Of several runs at once one writes, and the others wait
+for it (:mod:`hmx.files.lock`). The cube records a stamp of each file:
 
 - nothing changed: nothing is done. A file that is gone counts as unchanged, so
   rasters may be archived once they are in the cube.
@@ -74,8 +74,10 @@ from hmx.progress import OnStep, Progress
 from hmx.provenance import fingerprint
 from hmx.windows import TileGrid, Window
 
-_BLOCK_BYTES = 2**28  # of one variable, all times, held at once
-_GDAL_CACHE = 2**28  # bytes
+# of one variable, all times, in memory at once: 256 MiB leaves room for warping on a laptop
+_BLOCK_BYTES = 2**28
+# bytes; GDAL takes 5 % of the memory by default, which on a large node is more than the rest
+_GDAL_CACHE = 2**28
 _LEADING = {"static": (), "monthly": ("month",)}  # dims before (y, x), by role
 
 

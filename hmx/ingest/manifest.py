@@ -1,8 +1,8 @@
 """SourceManifest: the files of a cube, and the changes among them.
 
-A recipe is plain JSON: for each source its options, and for each step the stamps of
-its files (:mod:`hmx.ingest.stamps`). The cube carries it in ``hmx_sources``, so a
-later run can tell what to do from stamps alone, without opening a raster.
+A manifest is plain JSON: for each source its options, and for each step the stamps of
+its files (:mod:`hmx.ingest.stamps`). The cube stores it in ``hmx_sources``, so a later run
+can decide from stamps alone, without opening a raster.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def recipe_of(catalog: CubeCatalog, known: SourceManifest) -> SourceManifest:
 def _facts(
     source: Source, wanted: set[str] | None, known: SourceManifest | None, *, ahead: set[str]
 ) -> SourceManifest:
-    # future alters no step that is there
+    # These options change which steps exist, not their values: `kept_steps` compares the files
+    # of steps, and a cube with one more year keeps the others.
     ignored = {"path", "years", "months", "times", "bands", "future"}
     options = source.model_dump(mode="json", exclude=ignored)
     before = known["files"] if known and known["options"] == options else {}

@@ -1,9 +1,8 @@
 """Mosaic: tiles lie next to each other, and each step has all of them.
 
-A pattern finds what it finds: also an older version, a map of changes or half a
-download. Two files for one place and time are no mosaic, and so they are refused. A rim
-that neighbours share is fine as long as both say the same there; who knows better
-which of them is right joins them first.
+A pattern also matches an older version, a map of changes or half a download. Two files for
+one area and time are not a mosaic, so they are refused. Neighbours may share a rim if their
+values are equal there; otherwise the user decides which is right and joins them first.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from hmx.ingest.sources import MosaicTile, Part
 from hmx.windows import Span, TileGrid, Window
 
 _OFF_LATTICE_PX = 0.01  # as Grid: coordinates may be rounded, pixels may not be shared
-_RIM = 0.5  # of a tile: what covers more of it is no neighbour, but another file for its place
+# of a tile: an overlap larger than this is a second file for the same area, not a neighbour
+_RIM = 0.5
 _SQUARE = 1024  # px of a rim that are compared at once
 _ROUNDING = 1e-6  # of a value: what float32 and a resampling may differ by
 _NAMED = 6  # files in an error

@@ -1,18 +1,17 @@
 """Stamps: identify a file, so that a later run sees changes without reading it.
 
-A file of a source is seldom alone: a VRT stands for its sources, a GeoTIFF has sidecars
+A source is rarely a single file: a VRT refers to other files, a GeoTIFF has sidecars
 (statistics, masks, overviews, world files), and a Zarr store is a folder of chunks. A
 stamp covers all of them:
 
 - name, size and time of change, which a copy that preserves times keeps;
-- ``contents``, a hash of what is in them: all of it up to 64 MiB, and evenly spread
-  samples of what is more;
+- ``contents``, a hash of the bytes: all of them up to 64 MiB, evenly spread samples of
+  larger files;
 - ``state``, a hash of inodes and times of change of status, which no program can set.
 
-If the state is the same, nothing was touched and nothing is read. If it is not, the
-contents decide: an archive that was copied or touched is as it was, and a file that was
-rewritten with its old size and time is not. Samples alone prove it only together with
-the time of change.
+If the state is the same, nothing was touched and nothing is read. Otherwise the contents
+decide: an archive that was copied or touched is unchanged, and a file that was rewritten
+with its old size and time is not. Samples prove this only together with the time of change.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Stamp = list[Any]
 
 _SIDECARS = (".aux.xml", ".ovr", ".msk", ".msk.ovr", ".aux")
 _WORLD = (".tfw", ".tifw", ".wld", ".prj", ".TFW", ".aux")
-_MOST_READ = 2**26  # bytes of a step that are hashed
+_MOST_READ = 2**26  # bytes of a step that are hashed: a second of work for a disk
 _SAMPLES = 16  # of a file that is not hashed as a whole
 
 

@@ -1,7 +1,7 @@
 """Timeline: the time axis of a cube, from the sources that define it.
 
-The target's steps come first. Covariates that are known ahead carry the axis on, in
-the target's own cadence.
+The target's steps come first. Covariates that are known ahead continue the axis in the
+target's own cadence.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Warping: bring a part to another grid, window by window.
 
-A window of the target is made of the pixels of the source around it, read through the
-part, so that what is void is void before it is averaged, and memory follows the window.
-Longitudes go round: a source on 0 to 360 degrees is read where the target needs it.
+A window of the target is computed from the source pixels around it, read through the part,
+so that voids are removed before averaging, and memory follows the window. Longitudes wrap:
+a source on 0 to 360 degrees is read at the longitudes that the target needs.
 """
 
 from __future__ import annotations

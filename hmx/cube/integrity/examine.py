@@ -1,8 +1,7 @@
-"""Examine: compare every file of a sealed store with its seal, and list all that is wrong.
+"""Examine: compare every file of a sealed store with its seal, and list all damage.
 
-Reading finds what is damaged where it is read; this finds it everywhere, also where no
-reader looks: the copies of metadata that the root repeats, blanks in a JSON file, files
-that do not belong.
+Reading finds damage in the chunks that are read; this finds it everywhere, also in files
+that no reader opens: the root's copies of metadata, blanks in a JSON file, foreign files.
 """
 
 from __future__ import annotations

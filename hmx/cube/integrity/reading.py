@@ -1,9 +1,9 @@
-"""Reading: a sealed store is looked at chunk by chunk as it is read.
+"""Reading: the chunks of a sealed store are checked as they are read.
 
 :class:`CheckedStore` stands between Zarr and the files. It compares each chunk that is
-read with the seal, so one that is lost, torn, flipped or another's is an error that names
-variable and place, and never NaN or another value. It needs no list of files, so a URL is
-as good as a folder, and it opens nothing that would not be opened without it but the seal.
+read with the seal, so a chunk that is lost, torn, flipped or from another place raises an
+error that names variable and position, and never becomes NaN or another value. It needs no
+list of files, so URLs work like folders, and the seal is the only additional file it opens.
 """
 
 from __future__ import annotations

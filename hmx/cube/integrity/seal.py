@@ -2,14 +2,13 @@
 
 Below the root of the store lies a group ``hmx_seal`` of attributes alone: a digest of
 the metadata of the root and of each array, and for each array which chunks are stored
-and the CRC-32C of each. A chunk that is all fill value is not stored, and the seal knows
-that too, so a chunk that is lost cannot be taken for one that is empty, nor one chunk
-for another.
+and the CRC-32C of each. A chunk of nothing but the fill value is not stored; the seal lists
+the stored ones, so a lost chunk differs from an empty one, and chunks cannot be exchanged.
 
 Why a group and not an attribute of the root: attributes travel with what xarray opens
-and saves again, and a seal must not. Why CRC-32C and nothing longer: it is what Zarr's
-own codec appends to each chunk, so the seal is made without reading a pixel, and to
-compare it costs nothing as a chunk is read.
+and saves again, and a seal must not. Why CRC-32C and nothing longer: Zarr's own codec
+appends it to each chunk, so the seal is made without reading a pixel, and comparing it
+while a chunk is read costs nothing.
 """
 
 from __future__ import annotations
