@@ -98,5 +98,7 @@ def test_a_picture_can_be_saved(mapped: xr.Dataset, model: MapBundle, tmp_path: 
 
 
 def test_what_is_no_map_is_refused(covariates: xr.Dataset) -> None:
-    with pytest.raises(CubeError, match=r"not a map of samples.*soc = ds\.soc\.map\(level=\[90\]\)"):
+    with pytest.raises(
+        CubeError, match=r"not a map of samples.*soc = ds\.soc\.map\(level=\[90\]\)"
+    ):
         covariates.soc.plot_map()

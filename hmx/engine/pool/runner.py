@@ -1,8 +1,8 @@
-"""How windows are run: a bounded sliding window of tasks on a Dask client.
+"""Runner: a bounded number of tasks in flight on a Dask client.
 
-The runner knows nothing of forecasts. It is given a callable and the arguments
-of each call, keeps a few calls per worker thread in flight, tries again what
-fails, and goes on with the rest when one call fails for good.
+The runner does not know which job it serves. It gets a callable and the arguments of each
+call, keeps a few calls per worker thread in flight, retries calls that fail, and continues
+with the others when one fails for good.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hmx.engine.pool.cluster import Pool
 
 _TRIES = 3
-_AHEAD = 2  # calls in flight per worker thread: one at work, one waiting at its door
+_AHEAD = 2  # calls in flight per worker thread: one computes, one waits for it
 _HOPELESS = 5  # calls that failed for good before any succeeded end the job
 IN_FLIGHT = 2  # calls that a worker has in memory: one computes, one is read or written
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as malloc.h names them
@@ -42,17 +42,7 @@ _at_work = threading.BoundedSemaphore(IN_FLIGHT)
 
 @dataclass(frozen=True)
 class Task:
-    """One window to run.
-
-    Parameters
-    ----------
-    index : tuple of int
-        Names it.
-    arguments : tuple
-        What the work is called with, after the index.
-    tries : int
-        How often it has failed.
-    """
+    """One window to run: its index, further arguments of the work, and failures so far."""
 
     index: Index
     arguments: tuple[Any, ...] = ()
@@ -74,33 +64,14 @@ def run_windows(
     *,
     on_done: Callable[[Index, Any], None] = lambda index, result: None,
 ) -> list[FailedTask]:
-    """Run every call once, somewhere; survive workers that die.
+    """Run every call once, as ``work(index, *arguments, threads=...)`` in a worker.
 
-    Parameters
-    ----------
-    pool : Pool
-        Where.
-    work : callable
-        Called as ``work(index, *arguments, threads=...)`` in a worker; small enough
-        to travel with every task.
-    calls : iterable of Task
-        Drawn as room appears, never all at once.
-    on_done : callable
-        Told the index of each call that succeeded and what it returned, as calls
-        end, in any order. What is not kept there is forgotten.
-
-    Returns
-    -------
-    list of FailedTask
-        Calls that failed three times; all others are done.
-
-    Raises
-    ------
-    HmxError
-        If a call says that no other can succeed either.
-    JobFailed
-        If the scheduler went away.
+    Survives workers that die; returns the calls that failed three times. ``calls`` is drawn as
+    room appears, never all at once, and ``on_done`` gets the index and the result of each call
+    that succeeds, in any order: what it does not keep is dropped.
     """
+    from distributed import KilledWorker  # a call that killed several workers gets no more tries
+
     flight = _Flight(pool, work, calls)
     failures: list[FailedTask] = []
     done = 0
@@ -108,7 +79,7 @@ def run_windows(
         if error is None:
             done += 1
             on_done(call.index, result)
-        elif call.tries + 1 < _TRIES and not _killed(error):
+        elif call.tries + 1 < _TRIES and not isinstance(error, KilledWorker):
             flight.again(call)
         else:
             failures.append(FailedTask(call.index, error))
@@ -118,7 +89,7 @@ def run_windows(
 
 
 class _Flight:
-    """Calls under way; iterates over those that land, and starts others."""
+    """Calls in flight; iterates over calls that end, and starts others."""
 
     def __init__(self, pool: Pool, work: Callable[..., Any], calls: Iterable[Task]):
         self._pool, self._work, self._rest = pool, work, iter(calls)
@@ -133,52 +104,50 @@ class _Flight:
         self._again.append(replace(call, tries=call.tries + 1))
 
     def __iter__(self) -> Iterator[tuple[Task, BaseException | None, Any]]:
+        client = self._pool.client
         while True:
-            with _in_touch():
-                self._fill()
+            with _scheduler_watched():
+                if time.monotonic() - self._looked > _LOOK:  # workers come and go
+                    self._room = max(2, _AHEAD * sum(client.nthreads().values()))
+                    self._looked = time.monotonic()
+                while len(self._flying) < self._room:
+                    call = self._again.popleft() if self._again else next(self._rest, None)
+                    if call is None:
+                        break
+                    # a key of its own for each try: a scheduler remembers keys that failed
+                    future = client.submit(
+                        _run_on_worker,
+                        self._work,
+                        self._pool.threads,
+                        call,
+                        key=f"{self._name}-{call.index[0]}-{call.index[1]}-{call.tries}",
+                        pure=False,
+                        resources=dict(self._pool.resources) or None,
+                    )
+                    self._flying[future] = call
+                    future.add_done_callback(self._landed.put)
             if not self._flying:
                 return
             future = self._next()
             call = self._flying.pop(future)
-            with _in_touch():
+            with _scheduler_watched():
                 error = _error(future)
                 result = None if error is not None else future.result()
             yield call, error, result
 
-    def _fill(self) -> None:
-        if time.monotonic() - self._looked > _LOOK:  # workers come and go
-            self._room = max(2, _AHEAD * sum(self._pool.client.nthreads().values()))
-            self._looked = time.monotonic()
-        while len(self._flying) < self._room:
-            call = self._again.popleft() if self._again else next(self._rest, None)
-            if call is None:
-                return
-            self._start(call)
-
-    def _start(self, call: Task) -> None:
-        future = self._pool.client.submit(
-            _there,
-            self._work,
-            self._pool.threads,
-            call,
-            key=f"{self._name}-{call.index[0]}-{call.index[1]}-{call.tries}",
-            pure=False,
-            resources=dict(self._pool.resources) or None,
-        )
-        self._flying[future] = call
-        future.add_done_callback(self._landed.put)
-
     def _next(self) -> Future:
+        """Wait for the next future that ends; raise if the scheduler is gone instead."""
         while True:
             try:
+                # the queue alone would wait for ever: a lost scheduler ends no future
                 return self._landed.get(timeout=1.0)
             except queue.Empty:
                 if self._pool.client.status not in ("running", "connecting"):
                     raise _lost() from None
 
 
-def _there(work: Callable[..., Any], threads: int | None, call: Task) -> Any:
-    """Run a call in a worker; one that somebody else started uses the threads it was given."""
+def _run_on_worker(work: Callable[..., Any], threads: int | None, call: Task) -> Any:
+    """Run a call in a worker; a worker that hmx did not start uses its own thread count."""
     from distributed import get_worker
 
     _reuse_freed_memory()
@@ -202,27 +171,20 @@ def _reuse_freed_memory() -> None:
 
 
 def _error(future: Future) -> BaseException | None:
-    """Return what went wrong with a call, or raise what ends the job."""
-    # waits for a result that died with its worker: the scheduler makes it again
+    """Return the error of a call; raise those that end the job."""
+    # this waits if a result died with its worker: the scheduler computes it again
     error: BaseException | None = future.exception()
-    if future.status == "cancelled":  # nobody is there to run it
+    if future.status == "cancelled":  # no worker is left to run it
         raise _lost()
-    # a chunk that is damaged is the fault of the tiles that read it, and of no other
+    # a damaged chunk fails only the tiles that read it
     if isinstance(error, HmxError) and not isinstance(error, DamagedStore):
         raise error
     return error
 
 
-def _killed(error: BaseException) -> bool:
-    """Tell whether a call has taken several workers with it: no more tries."""
-    from distributed import KilledWorker
-
-    return isinstance(error, KilledWorker)
-
-
 @contextmanager
-def _in_touch() -> Iterator[None]:
-    """Say that the scheduler has gone, whichever request to it finds out."""
+def _scheduler_watched() -> Iterator[None]:
+    """Raise JobFailed if a request finds that the scheduler is gone."""
     from distributed.client import FutureCancelledError
     from distributed.comm import CommClosedError
 

@@ -129,7 +129,18 @@ class _Training:
     def run(self, started: float) -> Bundle:
         """Fit every seed, keep the best network or all, calibrate, and fit on all blocks."""
         options, reader = self.recipe.fit, self.plan.reader
-        fitted = [self._fit(index) for index in range(options.runs)]
+        fitted = []
+        for index in range(options.runs):
+            seeded = options.model_copy(update={"seed": options.seed + index})
+            folder = self.folder / f"run-{index}"
+            self._open_logs(folder, seeded.seed)
+            several = options.runs > 1
+            what = f"training {index + 1} of {options.runs}" if several else "training"
+            draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
+            one = fit(
+                reader, draw, seeded, folder, logs=self.logs, progress=self.progress, what=what
+            )
+            fitted.append(one)
         best = min(range(len(fitted)), key=lambda index: fitted[index].loss)
         kept = list(range(options.runs)) if options.ensemble else [best]
         self.networks = [fitted[index].network for index in kept]
@@ -171,16 +182,14 @@ class _Training:
             },
         )
 
-    def _fit(self, index: int) -> FittedForecaster:
-        """Fit one network on the training blocks."""
+    def _open_logs(self, folder: Path, seed: int) -> None:
+        """Open the loggers of one fit and log what its network costs."""
         options, reader = self.recipe.fit, self.plan.reader
-        seeded = options.model_copy(update={"seed": options.seed + index})
-        folder = self.folder / f"run-{index}"
         folder.mkdir(parents=True, exist_ok=True)
         track = dict(self.recipe.track or {})
         several = options.runs > 1
         group = f"{track.get('project', 'hmx')}-{options.seed}" if several else None
-        name = f"seed-{seeded.seed}" if several else None
+        name = f"seed-{seed}" if several else None
         close(self.logs)
         settings = facts(self.plan, self.recipe)
         # offline runs lie beside the bundle: the folder of the checkpoints goes away
@@ -196,9 +205,6 @@ class _Training:
             "context_radius": spec.context.halo,
         }
         log_summary(self.logs, costs)
-        what = f"training {index + 1} of {options.runs}" if several else "training"
-        draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-        return fit(reader, draw, seeded, folder, logs=self.logs, progress=self.progress, what=what)
 
     def _refit(self, index: int, epochs: int) -> FittedForecaster:
         """Fit a network once more, on all blocks, for the epochs that were best."""

@@ -18,7 +18,7 @@ from distributed.comm import CommClosedError
 
 from hmx.engine.options import DaskSection
 from hmx.engine.pool.cluster import Pool, connect
-from hmx.engine.pool.runner import Task, _Flight, _there, run_windows
+from hmx.engine.pool.runner import Task, _Flight, _run_on_worker, run_windows
 from hmx.errors import BundleError, JobFailed
 
 
@@ -106,7 +106,7 @@ def test_a_worker_of_many_threads_holds_two_windows_at_a_time() -> None:
         held -= 1
 
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda n: _there(work, 1, Task((n, 0))), range(16)))
+        list(threads.map(lambda n: _run_on_worker(work, 1, Task((n, 0))), range(16)))
     assert max(most) == 2
     assert len(most) == 16
 
