@@ -296,7 +296,7 @@ class MapFitting(TypedDict, total=False):
 
 
 class MapTiling(TypedDict, total=False):
-    """Keyword options of a lazy map beside its named ones; see :class:`MapOptions`."""
+    """Further keyword options of a lazy map; see :class:`MapOptions`."""
 
     year: int | str
     tile: int

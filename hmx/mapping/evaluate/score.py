@@ -1,6 +1,6 @@
 """Score: a mapper's cross-validation, from points and cube to a scorecard in a folder.
 
-:func:`evaluate` runs the same folds for the mapper and for the baselines; :func:`score` reads
+:func:`score_folds` runs the same folds for the mapper and for the baselines; :func:`score` reads
 points and cube, adds the networks and the importance of the bands, and stores the scorecard.
 """
 
@@ -108,7 +108,7 @@ def score(
         splits = [own, *(SplitOptions(method=method, folds=own.folds) for method in methods)]
         several = [prepared.folds(split, seed=fit.seed) for split in splits]
         raw, values, spec = prepared.raw, prepared.values, prepared.spec
-        card = evaluate(
+        card = score_folds(
             raw,
             values,
             spec,
@@ -172,7 +172,7 @@ def _stored_card(out: str, digest: str) -> MapScorecard | None:
     return None
 
 
-def evaluate(
+def score_folds(
     raw: RawWindows,
     values: Array,
     spec: MapSpec,

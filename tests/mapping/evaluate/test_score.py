@@ -120,7 +120,9 @@ def test_what_is_not_current_or_asked_for_again_is_scored_again(
     land: xr.Dataset, scored: tuple[Any, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(scoring, "evaluate", lambda *given, **_: calls.append(given) or scored[0])
+    monkeypatch.setattr(
+        scoring, "score_folds", lambda *given, **_: calls.append(given) or scored[0]
+    )
     monkeypatch.setattr(scoring, "permuted_importance", lambda *_, **__: scored[0].importance)
     for number, how in enumerate([{}, {"options": ALONE}, {"options": ALONE, "overwrite": True}]):
         score_of(land, tmp_path / "card", **how)
@@ -135,7 +137,9 @@ def test_what_is_not_current_or_asked_for_again_is_scored_again(
 def test_another_folder_is_left_alone_and_nothing_is_fitted(
     land: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hmx.mapping.evaluate.score.evaluate", lambda *_, **__: pytest.fail("fits"))
+    monkeypatch.setattr(
+        "hmx.mapping.evaluate.score.score_folds", lambda *_, **__: pytest.fail("fits")
+    )
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OutputExists, match=r"not a scorecard of a map, .*--output scores"):
         score_of(land, tmp_path)

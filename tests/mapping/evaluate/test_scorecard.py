@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from hmx.errors import BadArgument, MissingVariable, SourceError
 from hmx.mapping.evaluate.rounds import Blend, Estimates, cross_validate
-from hmx.mapping.evaluate.score import evaluate
+from hmx.mapping.evaluate.score import score_folds
 from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.train.importance import Importance
@@ -38,7 +38,7 @@ def card_of(noise: float = 0.1, other: float = 0.3, **options: object) -> MapSco
 @pytest.fixture(scope="module")
 def card() -> MapScorecard:
     """A whole evaluation: a network of three members, null rows, two ways of folding."""
-    return evaluate(
+    return score_folds(
         SOILS.raw,
         SOILS.values,
         SOILS.spec,
@@ -137,7 +137,7 @@ def test_the_verdict_names_the_best_of_all_forecasters() -> None:
 
 
 def test_the_forest_alone_can_be_judged() -> None:
-    found = evaluate(
+    found = score_folds(
         SOILS.raw,
         SOILS.values,
         SOILS.spec,
@@ -245,7 +245,7 @@ def test_names_that_are_not_there_and_no_folds_are_refused(card: MapScorecard) -
     with pytest.raises(MissingVariable, match=r"'blnd' is not in the forecasters .*'blend'\?"):
         MapScorecard(card.splits, model="blnd")
     with pytest.raises(BadArgument, match="folds is empty: a score needs samples"):
-        evaluate(SOILS.raw, SOILS.values, SOILS.spec, [])
+        score_folds(SOILS.raw, SOILS.values, SOILS.spec, [])
 
 
 def test_differences_compare_the_model_with_every_other(card: MapScorecard) -> None:
