@@ -47,10 +47,11 @@ from hmx.files.jsontext import as_json, finite
 from hmx.files.lock import building
 from hmx.files.paths import is_url
 from hmx.independent import independent
-from hmx.ingest.current import is_current, known_of
 from hmx.ingest.manifest import (
     SourceManifest,
+    is_current,
     kept_steps,
+    known_of,
     label,
     recipe_of,
     require_files,

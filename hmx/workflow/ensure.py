@@ -19,8 +19,8 @@ from hmx.files.lock import building
 from hmx.files.paths import is_url
 from hmx.files.writable import require_writable
 from hmx.forecast.bundle import Bundle
-from hmx.ingest.current import is_current, note_of
 from hmx.ingest.ingest import ingest
+from hmx.ingest.manifest import is_current, note_of
 from hmx.points.joining import join
 from hmx.points.suspects import require_learnable
 from hmx.progress import Progress

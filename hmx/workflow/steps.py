@@ -15,7 +15,7 @@ from hmx.catalog import AnyCatalog, Catalog, MapCatalog
 from hmx.files.paths import is_url
 from hmx.forecast.bundle import Bundle, fits_means
 from hmx.forecast.options import BacktestOptions, ForecastOptions
-from hmx.ingest.current import is_current
+from hmx.ingest.manifest import is_current
 from hmx.ingest.stamps import stamp
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.options import MapOptions, MapScoreOptions, MapTrainOptions

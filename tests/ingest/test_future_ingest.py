@@ -19,8 +19,8 @@ from hmx.catalog import Catalog
 from hmx.cli.main import hmx
 from hmx.cube.cube import as_cube, open_cube
 from hmx.errors import CatalogError, HmxError, SourceError
-from hmx.ingest.current import is_current
 from hmx.ingest.ingest import ingest
+from hmx.ingest.manifest import is_current
 from tests.make.cubes import make_cube, write_raster
 from tests.make.rasters import field, make_catalog, write_tif, write_years
 

@@ -31,8 +31,8 @@ from hmx.errors import (
     OutputExists,
     SourceError,
 )
-from hmx.ingest.current import is_current
 from hmx.ingest.ingest import ingest
+from hmx.ingest.manifest import is_current
 from tests.make.rasters import CORNER, UTM, field, make_catalog, write_tif, write_years
 
 YEARS = [1990, 1995, 2000]

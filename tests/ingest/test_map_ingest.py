@@ -10,8 +10,8 @@ from hmx.catalog import Catalog, MapCatalog
 from hmx.cube.bands import as_bands
 from hmx.cube.cube import open_cube
 from hmx.errors import BadArgument, CatalogError, NotEnoughData, SourceError
-from hmx.ingest.current import is_current
 from hmx.ingest.ingest import ingest
+from hmx.ingest.manifest import is_current
 from hmx.mapping.inputs import fit_band_scaler, gather, scaled
 from hmx.points.joining import join
 from hmx.points.table import read_points

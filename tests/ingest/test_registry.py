@@ -16,8 +16,8 @@ import xarray as xr
 from hmx.catalog import Catalog
 from hmx.errors import BadArgument, CatalogError, SourceError
 from hmx.ingest import sources
-from hmx.ingest.current import is_current
 from hmx.ingest.ingest import ingest
+from hmx.ingest.manifest import is_current
 from hmx.ingest.options import Source
 from hmx.ingest.readers.arrays import ArrayPart, part_of
 from hmx.ingest.readers.rasters import open_rasters, reading

@@ -17,8 +17,8 @@ import zarr
 
 import hmx
 from hmx.catalog import Catalog
-from hmx.ingest.current import is_current, note_of
 from hmx.ingest.ingest import ingest
+from hmx.ingest.manifest import is_current, note_of
 from hmx.progress import Progress
 from hmx.provenance import fingerprint
 from hmx.workflow import ensure_cube
