@@ -1,7 +1,8 @@
 """Scores that add up: the state of two pieces, added, is that of the whole.
 
-States hold sums, never means, so a raster can be scored tile by tile, in any
-order and on any worker. Finished figures are properties.
+States contain sums, never means, so a raster can be scored tile by tile, in any order and on
+any worker. Finished figures are properties; those of a scorecard are found by the registry of
+:mod:`hmx.scores.sums`.
 
 =======================  ====================================================
 :class:`Score`           bias, MAE, RMSE, CRPS; :func:`skill` compares two
@@ -13,14 +14,12 @@ order and on any worker. Finished figures are properties.
 :class:`Tally`           cells of all forecasters, leads and strata
 =======================  ====================================================
 
-Predictions at points are few, so their scores take whole arrays:
-:mod:`hmx.scores.regression`.
-
-:mod:`hmx.scores.quantile` scores distributions; :mod:`hmx.uncertainty.distribution`
-has their arithmetic.
+Predictions at points are few, so their scores take whole arrays: :mod:`hmx.scores.regression`.
+:mod:`hmx.scores.quantile` scores distributions; :mod:`hmx.uncertainty.distribution` has their
+arithmetic; :mod:`hmx.scores.card` is what any scorecard is.
 """
 
-from hmx.scores.cell import Cell, Settings, common_mask
+from hmx.scores.cell import Cell, common_mask
 from hmx.scores.coverage import Coverage, PitHistogram
 from hmx.scores.events import Events
 from hmx.scores.quantile import crps, pit, quantile_at, uniforms
@@ -35,6 +34,7 @@ from hmx.scores.regression import (
 )
 from hmx.scores.score import Measure, Score, skill
 from hmx.scores.structure import Structure, ssim_map
+from hmx.scores.sums import Metric, Pixels, Settings, metric, metrics
 from hmx.scores.tally import Prediction, Scene, Tally, pooled
 
 __all__ = [
@@ -44,7 +44,9 @@ __all__ = [
     "Difference",
     "Events",
     "Measure",
+    "Metric",
     "PitHistogram",
+    "Pixels",
     "Prediction",
     "Scene",
     "Score",
@@ -56,6 +58,8 @@ __all__ = [
     "common_mask",
     "crps",
     "interval_scores",
+    "metric",
+    "metrics",
     "paired_bootstrap",
     "pit",
     "pooled",

@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hmx.errors import BadArgument
-from hmx.scores.sums import Array, Sums, pick, spread_weights
+from hmx.scores.sums import Array, Metric, Pixels, Settings, Sums, metric, pick, spread_weights
 
 BINS = 20  # of the PIT, each 5 % of probability wide
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage(Sums):
-    """Hold the sums that tell how often a central interval holds the truth.
+    """Sums for one central interval: how often it contains the truth, width, interval score.
 
     Attributes
     ----------
     weight : float, units of the weights
         Sum over the pixels counted.
     held : float, units of the weights
-        ... over those whose truth is inside.
+        Sum over the pixels whose truth is inside.
     wide, penalised : float, weight x units of the target
         Weighted sums of the width and of the interval score.
 
@@ -52,33 +52,12 @@ class Coverage(Sums):
         level: float,
         weight: ArrayLike | None = None,
     ) -> Coverage:
-        """Count truths inside the central interval of a level.
+        """Count truths inside the central interval of a level, %; NaN is left out.
 
-        A truth is inside if its randomised PIT is at most ``level / 2`` away
-        from one half. Closed intervals would count every tie: where half of the
-        pixels never change, an interval that ends at "no change" would seem to
-        hold far more than its level says.
-
-        Parameters
-        ----------
-        truth, lower, upper : array_like, any shape, units of the target
-            Truth and the interval's ends. A pixel missing from any is left out.
-        pit : array_like, shape of `truth`
-            From :func:`hmx.scores.pit`.
-        level : float, %
-            Between 0 and 100.
-        weight : array_like, broadcastable to `truth`, >= 0, optional
-            For example cell areas in m2.
-
-        Returns
-        -------
-        Coverage
-            The interval score is that of Gneiting and Raftery (2007, eq. 43).
-
-        Raises
-        ------
-        BadArgument
-            If `level` is no percentage, or a weight is negative or infinite.
+        A truth is inside if its randomised PIT is at most ``level / 2`` away from one half.
+        Closed intervals would count every tie: where half of the pixels never change, an
+        interval that ends at "no change" would seem to contain far more than its level promises.
+        The interval score is that of Gneiting and Raftery (2007, eq. 43).
         """
         if not 0 < level < 100:
             raise BadArgument(
@@ -118,42 +97,69 @@ class Coverage(Sums):
         return total / self.weight if self.weight else math.nan
 
 
+@metric("coverage", rank=1)
 @dataclass(frozen=True, slots=True)
-class PitHistogram(Sums):
-    """Hold the weight of the PIT in 20 bins of equal width.
+class CoverageByLevel(Metric):
+    """The coverage of each central interval, by level, %."""
 
-    A calibrated forecast fills all bins alike; a U says that intervals are too
-    narrow, a hump that they are too wide, a slope that there is a bias.
+    levels: Mapping[float, Coverage] = field(default_factory=dict)
 
-    Attributes
-    ----------
-    weights : tuple of float, units of the weights
-        Weight of each bin, from PIT 0 to 1.
+    @classmethod
+    def measure(cls, pixels: Pixels, settings: Settings) -> CoverageByLevel:
+        """Count truths inside each interval."""
+        y, z, w = pixels.truth, pixels.pit, pixels.weight
+        return cls(
+            {
+                level: Coverage.of(y, low, high, pit=z, level=level, weight=w)
+                for level, (low, high) in pixels.ends.items()
+            }
+        )
+
+    def __add__(self, other: CoverageByLevel) -> CoverageByLevel:
+        """Join two states, level by level."""
+        none, levels = Coverage(), sorted({*self.levels, *other.levels})
+        return CoverageByLevel(
+            {n: self.levels.get(n, none) + other.levels.get(n, none) for n in levels}
+        )
+
+    def figures(self) -> dict[str, float]:
+        """Return share, width and score of each interval."""
+        found: dict[str, float] = {}
+        for level, interval in self.levels.items():
+            found[f"coverage_{level:g}"] = interval.share
+            found[f"width_{level:g}"] = interval.width
+            found[f"interval_score_{level:g}"] = interval.interval_score
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the sums as JSON values, by level as text."""
+        return {repr(float(level)): found.as_dict() for level, found in self.levels.items()}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> CoverageByLevel:
+        """Restore the state from the values of :meth:`as_dict`."""
+        return cls({float(level): Coverage.from_dict(value) for level, value in facts.items()})
+
+
+@metric("pit", rank=2, last=True)
+@dataclass(frozen=True, slots=True)
+class PitHistogram(Metric):
+    """Weight of the PIT in 20 bins of equal width, from PIT 0 to 1.
+
+    A calibrated forecast fills all bins alike. A U means that intervals are too narrow, a hump
+    that they are too wide, a slope that there is a bias.
     """
 
     weights: tuple[float, ...] = field(default=(0.0,) * BINS)
 
     @classmethod
+    def measure(cls, pixels: Pixels, settings: Settings) -> PitHistogram:
+        """Sort the PIT of pixels into bins."""
+        return cls.of(pixels.pit, weight=pixels.weight)
+
+    @classmethod
     def of(cls, pit: ArrayLike, *, weight: ArrayLike | None = None) -> PitHistogram:
-        """Sort the PIT of pixels into bins.
-
-        Parameters
-        ----------
-        pit : array_like, any shape, within [0, 1]
-            From :func:`hmx.scores.pit`; NaN is left out.
-        weight : array_like, broadcastable to `pit`, >= 0, optional
-            For example cell areas in m2.
-
-        Returns
-        -------
-        PitHistogram
-            1 counts in the last bin.
-
-        Raises
-        ------
-        BadArgument
-            If a weight is negative or infinite.
-        """
+        """Sort PIT values within [0, 1] into bins; 1 counts in the last, NaN is left out."""
         values = np.asarray(pit, dtype=np.float64)
         weights = spread_weights(weight, values.shape)
         keep = np.isfinite(values) & (weights > 0)
@@ -163,7 +169,7 @@ class PitHistogram(Sums):
         return cls(tuple(counted.tolist()))
 
     def __add__(self, other: PitHistogram) -> PitHistogram:
-        """Join two states into the state of the union of their pixels."""
+        """Join two states, bin by bin."""
         pairs = zip(self.weights, other.weights, strict=True)
         return PitHistogram(tuple(ours + theirs for ours, theirs in pairs))
 
@@ -173,7 +179,7 @@ class PitHistogram(Sums):
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> PitHistogram:
-        """Make the state again from the values of :meth:`as_dict`."""
+        """Restore the state from the values of :meth:`as_dict`."""
         return cls(tuple(facts["weights"]))
 
     @property
@@ -181,3 +187,7 @@ class PitHistogram(Sums):
         """Share of each bin, shape (20,); 0.05 each if calibrated, NaN if empty."""
         total = sum(self.weights)
         return np.array(self.weights) / total if total else np.full(BINS, np.nan)
+
+    def figures(self) -> dict[str, float]:
+        """Return the share of each bin."""
+        return {f"pit_{i:02d}": float(share) for i, share in enumerate(self.shares)}

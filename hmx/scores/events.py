@@ -8,18 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hmx.scores.sums import Sums, pick, spread_weights
+from hmx.scores.sums import Metric, Pixels, Settings, metric, pick, spread_weights
 
 
+@metric("events", rank=4)
 @dataclass(frozen=True, slots=True)
-class Events(Sums):
-    """Hold the contingency table of change above a threshold.
+class Events(Metric):
+    """Contingency table of change above a threshold.
 
     Attributes
     ----------
     hits, false_alarms, misses, correct_negatives : float, units of the weights
-        Weight of the pixels that change in the forecast and in truth, only in
-        the forecast, only in truth, and in neither.
+        Weight of the pixels that change in the forecast and in truth, only in the forecast,
+        only in truth, and in neither.
 
     Examples
     --------
@@ -34,6 +35,12 @@ class Events(Sums):
     correct_negatives: float = 0.0
 
     @classmethod
+    def measure(cls, pixels: Pixels, settings: Settings) -> Events:
+        """Count the pixels that change."""
+        truth, origin, mean = pixels.truth, pixels.origin, pixels.mean
+        return cls.of(truth, origin, mean, threshold=settings.threshold, weight=pixels.weight)
+
+    @classmethod
     def of(
         cls,
         truth: ArrayLike,
@@ -43,26 +50,9 @@ class Events(Sums):
         threshold: float,
         weight: ArrayLike | None = None,
     ) -> Events:
-        """Count the pixels that leave the origin by more than a threshold.
+        """Count the pixels that leave the origin, up or down, by more than a threshold.
 
-        Parameters
-        ----------
-        truth, origin, forecast : array_like, any one shape, units of the target
-            A pixel missing from any of them is left out.
-        threshold : float, >= 0, units of the target
-            A change is an event if its size, up or down, is greater.
-        weight : array_like, broadcastable to `truth`, >= 0, optional
-            For example cell areas in m2.
-
-        Returns
-        -------
-        Events
-            The table.
-
-        Raises
-        ------
-        BadArgument
-            If a weight is negative or infinite.
+        Arrays have one shape and the units of the target; a pixel missing from any is left out.
         """
         y, start, ahead = (np.asarray(a, dtype=np.float64) for a in (truth, origin, forecast))
         weights = spread_weights(weight, y.shape)
@@ -70,6 +60,7 @@ class Events(Sums):
         y, start, ahead, w = (kept.ravel() for kept in pick(keep, y, start, ahead, weights))
         happened = np.abs(y - start) > threshold
         foreseen = np.abs(ahead - start) > threshold
+        # one number for each cell of the table: 0 neither, 1 miss, 2 false alarm, 3 hit
         cells = np.bincount(2 * foreseen + happened, weights=w, minlength=4)
         negatives, misses, alarms, hits = cells.tolist()
         return cls(hits, alarms, misses, negatives)
@@ -88,6 +79,10 @@ class Events(Sums):
     def f1(self) -> float:
         """Harmonic mean of precision and recall; NaN without any event."""
         return _ratio(2 * self.hits, 2 * self.hits + self.false_alarms + self.misses)
+
+    def figures(self) -> dict[str, float]:
+        """Return precision, recall and F1."""
+        return {name: getattr(self, name) for name in ("precision", "recall", "f1")}
 
 
 def _ratio(part: float, whole: float) -> float:

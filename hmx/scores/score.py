@@ -1,8 +1,4 @@
-"""Additive scores: the state of two pieces, added, is the state of the whole.
-
-A :class:`Score` holds sums, never means, so a raster can be scored tile by
-tile, in any order and on any worker. Finished figures are properties.
-"""
+"""Errors as sums: bias, MAE, RMSE and CRPS, and the skill that compares two."""
 
 from __future__ import annotations
 
@@ -14,14 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hmx.errors import BadArgument
-from hmx.scores.sums import Array, Sums, pick, spread_weights
+from hmx.scores.sums import Metric, Pixels, Settings, metric, pick, spread_weights
 
 Measure = Literal["rmse", "mae", "crps"]
 
 
+@metric("score", rank=0)
 @dataclass(frozen=True, slots=True)
-class Score(Sums):
-    """Hold the sums that bias, MAE, RMSE and CRPS are made of.
+class Score(Metric):
+    """Sums of bias, MAE, RMSE and CRPS.
 
     ``Score()`` is the empty state, and ``+`` joins two states. Figures of an
     empty state are NaN.
@@ -55,6 +52,11 @@ class Score(Sums):
     ranked: float = 0.0
 
     @classmethod
+    def measure(cls, pixels: Pixels, settings: Settings) -> Score:
+        """Score the pixels."""
+        return cls.of(pixels.truth, pixels.mean, weight=pixels.weight, crps=pixels.crps)
+
+    @classmethod
     def of(
         cls,
         truth: ArrayLike,
@@ -63,27 +65,11 @@ class Score(Sums):
         weight: ArrayLike | None = None,
         crps: ArrayLike | None = None,
     ) -> Score:
-        """Score the pixels where truth and forecast are both finite.
+        """Score the pixels where truth and forecast are both finite, in float64.
 
-        Parameters
-        ----------
-        truth, forecast : array_like, any shape, units of the target
-            Equal shapes. A pixel missing from either is left out.
-        weight : array_like, broadcastable to `truth`, >= 0, optional
-            For example cell areas in m2. Pixels of weight 0 or NaN are left out.
-        crps : array_like, shape of `truth`, units of the target, optional
-            CRPS of each pixel's distribution (:func:`hmx.scores.crps`). Without
-            it the forecast is a point mass, whose CRPS is the absolute error.
-
-        Returns
-        -------
-        Score
-            Sums in float64, whatever the precision of the input.
-
-        Raises
-        ------
-        BadArgument
-            If the shapes differ or a weight is negative or infinite.
+        Pixels of weight 0 or NaN are left out. `crps` is that of each pixel's distribution
+        (:func:`hmx.scores.crps`); without it the forecast is a point mass, whose CRPS is the
+        absolute error.
         """
         truth, forecast = np.asarray(truth), np.asarray(forecast)
         if truth.shape != forecast.shape:
@@ -96,19 +82,14 @@ class Score(Sums):
         extra = () if crps is None else (np.asarray(crps),)
         truth, forecast, weights, *ranked = pick(keep, truth, forecast, weights, *extra)
         error = forecast.astype(np.float64) - truth.astype(np.float64)
-        return cls._sums(error, weights, ranked[0] if ranked else None)
-
-    @classmethod
-    def _sums(cls, error: Array, weight: Array, crps: Array | None) -> Score:
-        """Sum over the pixels kept, arrays (n,)."""
         absolute = np.abs(error)
         return cls(
             count=error.size,
-            weight=float(weight.sum()),
-            error=float((weight * error).sum()),
-            absolute=float((weight * absolute).sum()),
-            squared=float((weight * error**2).sum()),
-            ranked=float((weight * (absolute if crps is None else crps)).sum()),
+            weight=float(weights.sum()),
+            error=float((weights * error).sum()),
+            absolute=float((weights * absolute).sum()),
+            squared=float((weights * error**2).sum()),
+            ranked=float((weights * (ranked[0] if ranked else absolute)).sum()),
         )
 
     @property
@@ -131,31 +112,20 @@ class Score(Sums):
         """Mean continuous ranked probability score, in units of the target."""
         return self._mean(self.ranked)
 
+    def figures(self) -> dict[str, float]:
+        """Return count, weight and mean errors."""
+        errors = {name: getattr(self, name) for name in ("mae", "rmse", "bias", "crps")}
+        return {"n": self.count, "weight": self.weight, **errors}
+
     def _mean(self, total: float) -> float:
         return total / self.weight if self.count else math.nan
 
 
 def skill(score: Score, reference: Score, *, measure: Measure = "rmse") -> float:
-    """Tell by how much a score beats a reference: 1 - error / error_ref.
+    """Compute 1 - error / error of the reference, on the same pixels (Murphy, 1988, on MSE).
 
-    Parameters
-    ----------
-    score, reference : Score
-        Scores of two forecasts of the same pixels.
-    measure : {'rmse', 'mae', 'crps'}
-        The error compared.
-
-    Returns
-    -------
-    float, <= 1
-        1 for a perfect forecast, 0 for one as good as the reference, negative
-        for a worse one, NaN without pixels (Murphy, 1988, on the MSE). Against
-        a perfect reference it is 0 or minus infinity.
-
-    Raises
-    ------
-    BadArgument
-        If the two scores count different numbers of pixels.
+    1 is perfect, 0 as good as the reference, negative worse, NaN without pixels. Against a perfect
+    reference it is 0 or minus infinity.
     """
     if score.count != reference.count:
         raise BadArgument(

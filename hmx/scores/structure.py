@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from hmx.errors import BadArgument
-from hmx.scores.sums import Array, Sums, pick, spread_weights
+from hmx.scores.sums import (
+    Array,
+    Kind,
+    Metric,
+    Pixels,
+    Settings,
+    metric,
+    pick,
+    spread_weights,
+)  # fmt: skip
 from hmx.windows import Window
 
-Kind = Literal["uniform", "gaussian"]
 HALO: dict[Kind, int] = {"uniform": 3, "gaussian": 5}  # px that a pixel's window reaches
 _SIGMA = 1.5  # px, of the Gaussian window (Wang et al., 2004)
 
@@ -29,27 +37,20 @@ def ssim_map(
     masked: only pixels known in both maps count, and the window's weights are
     divided by their sum over those.
 
-    Parameters
-    ----------
-    truth, forecast : array_like (y, x), units of the target
-        NaN is missing.
-    data_range : float, > 0, units of the target
-        L, the span between the smallest and the largest possible value.
-    kind : {'uniform', 'gaussian'}
-        Window of 7 x 7 equal weights, or of 11 x 11 Gaussian ones (sigma 1.5).
-
-    Returns
-    -------
-    array (y, x), float64, -1 to 1
-        NaN where either map is missing.
-
-    Raises
-    ------
-    BadArgument
-        If the shapes differ or are not (y, x), or `data_range` is not positive.
+    `data_range` is L, the span of possible values. The window has 7 x 7 equal weights, or 11 x 11
+    Gaussian ones (sigma 1.5). The result, (y, x) and -1 to 1, is NaN where either map is.
     """
     x, y = np.asarray(truth), np.asarray(forecast)
-    _check(x.shape, y.shape, data_range)
+    if x.shape != y.shape or x.ndim != 2:
+        raise BadArgument(
+            f"truth {x.shape} and forecast {y.shape}: SSIM compares two maps (y, x) of one shape. "
+            "Select one lead and the same window of both."
+        )
+    if not 0 < data_range < math.inf:
+        raise BadArgument(
+            f"data_range={data_range}: it is the span of possible values, above 0. "
+            "Try data_range=1.0 for a target between 0 and 1."
+        )
     known = np.isfinite(x) & np.isfinite(y)
     x, y = (np.where(known, a, 0).astype(np.float64) for a in (x, y))
     share = np.where(known, _blur(known.astype(np.float64), kind), 1.0)
@@ -63,9 +64,10 @@ def ssim_map(
     return np.where(known, like, np.nan)
 
 
+@metric("structure", rank=3)
 @dataclass(frozen=True, slots=True)
-class Structure(Sums):
-    """Hold the sums that a mean SSIM is made of.
+class Structure(Metric):
+    """Sums of a mean SSIM.
 
     Attributes
     ----------
@@ -79,6 +81,11 @@ class Structure(Sums):
     total: float = 0.0
 
     @classmethod
+    def measure(cls, pixels: Pixels, settings: Settings) -> Structure:
+        """Sum the SSIM of pixels."""
+        return cls.sums(pixels.ssim, weight=pixels.weight)
+
+    @classmethod
     def of(
         cls,
         truth: ArrayLike,
@@ -89,34 +96,13 @@ class Structure(Sums):
         weight: ArrayLike | None = None,
         kind: Kind = "uniform",
     ) -> Structure:
-        """Sum the SSIM map of a tile over its core.
+        """Sum the SSIM map of a tile over its core, `crop` in pixels of the arrays.
 
-        Parameters
-        ----------
-        truth, forecast : array_like (y, x), units of the target
-            NaN is missing. Tiles add up to the whole if each comes with ``HALO[kind]``
-            true pixels around its core, or ends at the raster's edge.
-        data_range : float, > 0, units of the target
-            Span between the smallest and the largest possible value.
-        crop : Window, optional
-            The core, in pixels of the arrays; all of them by default.
-        weight : array_like, broadcastable to the core, >= 0, optional
-            For example cell areas in m2.
-        kind : {'uniform', 'gaussian'}
-            Window of :func:`ssim_map`.
-
-        Returns
-        -------
-        Structure
-            Over the pixels known in both maps.
-
-        Raises
-        ------
-        BadArgument
-            As :func:`ssim_map`, or if a weight is negative or infinite.
+        Tiles add up to the whole if each has ``HALO[kind]`` true pixels around its core, or
+        ends at the raster's edge. Weights are those of the core.
         """
-        found = ssim_map(truth, forecast, data_range=data_range, kind=kind)
-        return cls.sums(found if crop is None else found[crop.slices], weight=weight)
+        ssim = ssim_map(truth, forecast, data_range=data_range, kind=kind)
+        return cls.sums(ssim if crop is None else ssim[crop.slices], weight=weight)
 
     @classmethod
     def sums(cls, ssim: Array, *, weight: ArrayLike | None = None) -> Structure:
@@ -131,21 +117,12 @@ class Structure(Sums):
         """Mean SSIM, -1 to 1; 1 for equal maps."""
         return self.total / self.weight if self.weight else math.nan
 
+    def figures(self) -> dict[str, float]:
+        """Return the mean SSIM."""
+        return {"ssim": self.ssim}
+
 
 def _blur(layer: Array, kind: Kind) -> NDArray[Any]:
     if kind == "uniform":
         return np.asarray(uniform_filter(layer, 2 * HALO[kind] + 1, mode="constant"))
     return np.asarray(gaussian_filter(layer, _SIGMA, mode="constant", radius=HALO[kind]))
-
-
-def _check(truth: tuple[int, ...], forecast: tuple[int, ...], data_range: float) -> None:
-    if truth != forecast or len(truth) != 2:
-        raise BadArgument(
-            f"truth {truth} and forecast {forecast}: SSIM compares two maps (y, x) of one shape. "
-            "Select one lead and the same window of both."
-        )
-    if not 0 < data_range < math.inf:
-        raise BadArgument(
-            f"data_range={data_range}: it is the span of possible values, above 0. "
-            "Try data_range=1.0 for a target between 0 and 1."
-        )

@@ -1,10 +1,35 @@
-"""Sums: what all additive states share."""
+"""Sums: what all scores that add up share, and the registry of the metrics of a scorecard.
+
+A metric of a scorecard is one class in one file of this package: a state of sums with ``zero``,
+``+`` and ``figures()``, made from pixels by ``measure``:
+
+    @metric("sign")
+    @dataclass(frozen=True, slots=True)
+    class SignAgreement(Metric):
+        weight: float = 0.0
+        agreed: float = 0.0
+
+        @classmethod
+        def measure(cls, pixels, settings):
+            same = np.sign(pixels.mean - pixels.origin) == np.sign(pixels.truth - pixels.origin)
+            return cls(float(pixels.weight.sum()), float(pixels.weight[same].sum()))
+
+        def figures(self):
+            return {"sign_agreement": self.agreed / self.weight if self.weight else math.nan}
+
+It is then in every cell, tally, JSON file and CSV file. States contain sums, never means, so a
+raster can be scored tile by tile, in any order and on any worker.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields
-from typing import Any, Self
+import pkgutil
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from importlib import import_module
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,13 +37,17 @@ from numpy.typing import ArrayLike, NDArray
 from hmx.errors import BadArgument
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Kind = Literal["uniform", "gaussian"]
+
+_METRICS: dict[str, type[Metric]] = {}  # by key, in the order of JSON files
 
 
 class Sums:
     """A frozen dataclass of numbers that adds up field by field.
 
-    Called without arguments, the class is the empty state; ``+`` joins two.
-    Neither order nor pieces matter, but for the rounding of float64.
+    Called without arguments, the class is the empty state; ``+`` joins two. Order and grouping
+    of pieces change nothing but the rounding of float64.
     """
 
     __slots__ = ()
@@ -39,29 +68,155 @@ class Sums:
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Self:
-        """Make the state again from the values of :meth:`as_dict`."""
+        """Restore the state from the values of :meth:`as_dict`."""
         return cls(**facts)
 
 
-def spread_weights(weight: ArrayLike | None, shape: tuple[int, ...]) -> Array:
-    """Spread weights over all pixels without copying them.
+@dataclass(frozen=True)
+class Settings:
+    """What is measured; only cells of equal settings may be added.
 
     Parameters
     ----------
-    weight : array_like, broadcastable to `shape`, >= 0, optional
-        NaN counts nothing, like 0.
-    shape : tuple of int
-        Of the pixels.
+    intervals : tuple of float, %
+        Levels of the central intervals.
+    threshold : float, units of the target
+        A change is an event if its size is greater. The default is a hundredth of the default
+        range; at 0 every trace of forecast change would be an event.
+    data_range : float, units of the target
+        Span of possible values, for SSIM.
+    kind : {'uniform', 'gaussian'}
+        Window of the SSIM; see :func:`hmx.scores.ssim_map`.
+    """
 
-    Returns
-    -------
-    array (shape), float64
-        1 everywhere without weights.
+    intervals: tuple[float, ...] = (50.0, 80.0, 95.0)
+    threshold: float = 0.01
+    data_range: float = 1.0
+    kind: Kind = "uniform"
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a metric may use of each pixel that counts, arrays (n,) without gaps.
+
+    Attributes
+    ----------
+    truth, origin, mean : units of the target
+        Truth, last map known to the forecaster, central estimate.
+    crps : units of the target, or None
+        Of the distribution; None for a point forecast.
+    pit : 0 to 1
+        Probability of the truth, at random within a point mass.
+    ends : mapping of float to (lower, upper), units of the target
+        Central intervals by level, %.
+    ssim : -1 to 1
+        SSIM of the pixel's surroundings.
+    weight : > 0
+        For example cell areas in m2.
+    """
+
+    truth: Array
+    origin: Array
+    mean: Array
+    crps: Array | None
+    pit: Array
+    ends: Mapping[float, tuple[Array, Array]]
+    ssim: Array
+    weight: Array
+
+    def take(self, index: NDArray[np.intp]) -> Pixels:
+        """Return some of the pixels."""
+        names = ("truth", "origin", "mean", "pit", "ssim", "weight")
+        arrays: dict[str, Any] = {name: getattr(self, name).take(index) for name in names}
+        ends = {n: (low.take(index), high.take(index)) for n, (low, high) in self.ends.items()}
+        crps = None if self.crps is None else self.crps.take(index)
+        return replace(self, **arrays, crps=crps, ends=ends)
+
+
+class Metric(Sums):
+    """A state of sums that a scorecard has for each forecaster, lead and stratum.
+
+    Attributes
+    ----------
+    key : str
+        In JSON files.
+    rank : int
+        Position in JSON files and CSV files; those of one rank follow by key.
+    last : bool
+        Whether its figures come after all others, as the many of a histogram do.
+    """
+
+    __slots__ = ()
+    key: ClassVar[str]
+    rank: ClassVar[int]
+    last: ClassVar[bool]
+
+    @classmethod
+    @abstractmethod
+    def measure(cls, pixels: Pixels, settings: Settings) -> Self:
+        """Sum over pixels."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, float]:
+        """Return the finished figures by name; NaN where there is none."""
+
+
+M = TypeVar("M", bound=Metric)
+
+
+def metric(key: str, *, rank: int = 100, last: bool = False) -> Callable[[type[M]], type[M]]:
+    """Register a class as a metric of scorecards.
+
+    Parameters
+    ----------
+    key : str
+        In JSON files.
+    rank : int
+        Position in files; default: after those of hmx.
+    last : bool
+        Whether its figures come after all others.
 
     Raises
     ------
     BadArgument
-        If a weight is negative or infinite.
+        If the key is taken.
+    """
+
+    def register(kind: type[M]) -> type[M]:
+        other = _METRICS.get(key)
+        if other is not None and other.__qualname__ != kind.__qualname__:
+            raise BadArgument(
+                f"metric {key!r} is registered by {other.__module__} already: each has a key of "
+                "its own. Choose another."
+            )
+        kind.key, kind.rank, kind.last = key, rank, last
+        _METRICS[key] = kind
+        ordered = sorted(_METRICS.values(), key=lambda one: (one.rank, one.key))
+        _METRICS.clear()
+        _METRICS.update({one.key: one for one in ordered})
+        return kind
+
+    return register
+
+
+def metrics() -> Mapping[str, type[Metric]]:
+    """Return all metrics by key, in the order of JSON files."""
+    _load_own()
+    return _METRICS
+
+
+@cache
+def _load_own() -> None:
+    """Import every file of this package: each registers its metrics."""
+    package = import_module(__name__.rpartition(".")[0])
+    for module in pkgutil.iter_modules(package.__path__):
+        import_module(f"{package.__name__}.{module.name}")
+
+
+def spread_weights(weight: ArrayLike | None, shape: tuple[int, ...]) -> Array:
+    """Spread weights over all pixels without copying them, float64; 1 without weights.
+
+    NaN counts nothing, like 0. A negative or infinite weight is a `BadArgument`.
     """
     weights: NDArray[Any] = np.asarray(1.0 if weight is None else weight, dtype=np.float64)
     if (weights < 0).any() or np.isinf(weights).any():
@@ -72,14 +227,6 @@ def spread_weights(weight: ArrayLike | None, shape: tuple[int, ...]) -> Array:
     return np.broadcast_to(weights, shape)
 
 
-def pick(keep: NDArray[np.bool_], *arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-    """Take the pixels kept of each array; nothing is copied if all are.
-
-    Parameters
-    ----------
-    keep : array, any shape, bool
-        Which pixels.
-    *arrays : array, shape of `keep`
-        Values.
-    """
+def pick(keep: Mask, *arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Take the pixels kept of each array; nothing is copied if all are."""
     return arrays if keep.all() else tuple(values[keep] for values in arrays)

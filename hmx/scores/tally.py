@@ -1,8 +1,7 @@
 """Tally: cells of all forecasters, leads and strata, which add up across tiles.
 
-A scene is a window of truth; forecasts of it are predictions. All forecasters
-of a lead are scored on the same pixels: those that truth, origin and each of
-them know.
+A scene is a window of truth; forecasts of it are predictions. All forecasters of a lead are
+scored on the same pixels: those that truth, origin and each of them know.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmx.errors import BadArgument
-from hmx.scores.cell import Cell, Mask, Plane, Settings, common_mask, measure
+from hmx.scores.cell import Cell, Plane, common_mask, measure
 from hmx.scores.quantile import uniforms
-from hmx.scores.sums import spread_weights
+from hmx.scores.sums import Mask, Settings, spread_weights
 from hmx.windows import Span, Window
 
 Floats = NDArray[np.floating[Any]]
@@ -38,8 +37,8 @@ class Prediction:
     levels : tuple of float, optional
         Probabilities of the knots, ascending.
     leads : tuple of int, optional
-        Leads it forecasts, by default those of the scene. At others it has no
-        score, and leaves no pixel out.
+        Leads it forecasts, by default those of the scene. At others it has no score, and
+        removes no pixel from the scores of the rest.
     """
 
     mean: Floats
@@ -61,26 +60,26 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a window of forecasts is judged by.
+    """A window of truth, which forecasts are scored on.
 
     Parameters
     ----------
     truth : array (lead, y, x), units of the target
-        What came; NaN is missing, also a whole lead without truth.
+        NaN is missing, also a whole lead without truth.
     origin : array (y, x), units of the target
         The last map the forecasters knew.
     leads : tuple of int
         Steps ahead of the origin, one for each plane of `truth`.
     crop : Window, optional
-        The core that is scored, in pixels of the arrays; around it lies the halo
-        that SSIM looks at (:data:`hmx.scores.structure.HALO`). All by default.
+        The core that is scored, in pixels of the arrays; the rest is the halo that SSIM
+        looks at (:data:`hmx.scores.structure.HALO`). All by default.
     corner : (int, int)
         Row and column of the core's first pixel in the raster.
     weight : array, broadcastable to (y, x), optional
         For example cell areas in m2. Pixels of weight 0 are left out, also of the
         windows of SSIM.
     strata : mapping of str to array (y, x) or (lead, y, x), bool
-        Zones to score apart. They may overlap, and "all" is always there.
+        Zones to score separately. They may overlap; "all" is added.
     """
 
     truth: Floats
@@ -108,7 +107,7 @@ class Scene:
         return self.crop or Window.of((self.origin.shape[0], self.origin.shape[1]))
 
     @property
-    def place(self) -> Window:
+    def window(self) -> Window:
         """The core, in pixels of the raster."""
         rows, cols = self.core.shape
         top, left = self.corner
@@ -117,10 +116,9 @@ class Scene:
 
 @dataclass(frozen=True)
 class Tally:
-    """Hold a cell for each forecaster, lead and stratum.
+    """A cell for each forecaster, lead and stratum.
 
-    ``Tally()`` is the empty state, and ``+`` joins two: tiles add up to the
-    raster, rasters to all.
+    ``Tally()`` is the empty state, and ``+`` joins two: tiles add up to the raster.
 
     Attributes
     ----------
@@ -143,27 +141,9 @@ class Tally:
         *,
         settings: Settings | None = None,
     ) -> Tally:
-        """Score forecasters over a scene, lead by lead.
+        """Score forecasters over a scene, lead by lead, also where a cell stays empty.
 
-        Parameters
-        ----------
-        scene : Scene
-            Truth, origin, weights and strata of a window.
-        predictions : mapping of str to Prediction
-            By forecaster. A pixel that one of them does not know at a lead is
-            left out of all at that lead.
-        settings : Settings, optional
-            What is measured.
-
-        Returns
-        -------
-        Tally
-            A cell for each forecaster, lead and stratum, also empty ones.
-
-        Raises
-        ------
-        BadArgument
-            If shapes, levels or weights do not fit.
+        A pixel that one of them does not know at a lead is left out of all at that lead.
         """
         wanted = settings or Settings()
         cells: dict[Key, Cell] = {}
@@ -184,7 +164,7 @@ class Tally:
 
     @property
     def forecasters(self) -> tuple[str, ...]:
-        """Names of the forecasters, in the order they came."""
+        """Names of the forecasters, in the order of the cells."""
         return tuple(dict.fromkeys(name for name, _, _ in self.cells))
 
     @property
@@ -194,7 +174,7 @@ class Tally:
 
     @property
     def strata(self) -> tuple[str, ...]:
-        """Names of the strata, in the order they came, "all" first."""
+        """Names of the strata, in the order of the cells, "all" first."""
         return tuple(dict.fromkeys(stratum for _, _, stratum in self.cells))
 
     def as_dict(self) -> dict[str, Any]:
@@ -208,7 +188,7 @@ class Tally:
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Tally:
-        """Make the state again from the values of :meth:`as_dict`."""
+        """Restore the state from the values of :meth:`as_dict`."""
         return cls(
             {
                 (row["forecaster"], int(row["lead"]), row["stratum"]): Cell.from_dict(row)
@@ -220,7 +200,7 @@ class Tally:
 def _score(
     scene: Scene, predictions: Mapping[str, Prediction], index: int, settings: Settings
 ) -> Iterator[tuple[str, str, Cell]]:
-    """Score one lead: forecaster, stratum, cell."""
+    """Yield forecaster, stratum and cell of one lead."""
     lead, truth = scene.leads[index], scene.truth[index]
     known = {n: p.leads or scene.leads for n, p in predictions.items()}
     ahead = {n: p.at(known[n].index(lead)) for n, p in predictions.items() if lead in known[n]}
@@ -231,20 +211,20 @@ def _score(
     if not plane.core(keep).any():
         yield from ((name, part, Cell()) for name in ahead for part in (ALL, *scene.strata))
         return
-    draws, weight = uniforms(scene.place, seed=lead), plane.core(weights)
-    parts = {name: plane.core(_plane(mask, index)) for name, mask in scene.strata.items()}
+    draws, weight = uniforms(scene.window, seed=lead), plane.core(weights)
+    parts = {
+        # a stratum has one plane, or one for each lead
+        name: plane.core(mask if mask.ndim == 2 else mask[index])
+        for name, mask in scene.strata.items()
+    }
     for name, (mean, knots) in ahead.items():
-        maps = measure(plane, mean, knots, predictions[name].levels, draws, settings)
-        yield name, ALL, maps.cell(weight, settings)
+        levels = predictions[name].levels
+        pixels = measure(plane, mean, knots, levels, draws, weight, settings)
+        yield name, ALL, Cell.measure(pixels, settings)
         for part, mask in parts.items():
-            yield name, part, maps.cell(weight, settings, mask)
-
-
-def _plane(mask: Mask, index: int) -> Mask:
-    """Take a lead's plane of a stratum, which may be the same at all leads."""
-    return mask if mask.ndim == 2 else mask[index]
+            yield name, part, Cell.measure(pixels, settings, mask)
 
 
 def pooled(tallies: Mapping[str, Tally]) -> Tally:
-    """Add up the tallies of folds, origins or tiles, whatever their labels."""
+    """Add up the tallies of folds, origins or tiles."""
     return sum(tallies.values(), Tally())

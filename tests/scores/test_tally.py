@@ -235,7 +235,7 @@ def test_folds_pool_by_adding_their_states():
 
 
 def test_maps_of_other_windows_are_refused():
-    with pytest.raises(BadArgument, match=r"\(3, 5\) pixels lies beside one of \(3, 4\)"):
+    with pytest.raises(BadArgument, match=r"\(3, 5\) pixels comes with one of \(3, 4\)"):
         common_mask(np.zeros((3, 4)), np.zeros((2, 3, 5)))
 
 
