@@ -109,31 +109,6 @@ def draw_panel(
     (prediction - target, symmetric about 0) and the widths. A scale covers all
     but the most extreme half per cent at either end, and its bar is pointed
     where values lie beyond it.
-
-    Parameters
-    ----------
-    rows : sequence of PanelRow
-        One for each lead, in the order drawn; all of one shape.
-    target : str
-        Name of the variable.
-    units : str, optional
-        Of the target; ``None`` and ``"1"`` are not written out.
-    valid_range : tuple of float, optional, units of the target
-        Bounds of the target: the scale of the state stays within.
-    title : str
-        Of the whole figure.
-    level : float, optional, percent
-        Of the interval, for the head of its column.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        12 inches wide; known to no backend.
-
-    Raises
-    ------
-    BadArgument
-        If there are no rows, or their maps differ in shape.
     """
     shape = _one_shape(rows)
     pictures = [_pictures(row) for row in rows]
@@ -191,21 +166,7 @@ def _pictures(row: PanelRow) -> _Pictures:
 
 
 def block_mean(values: Map, most: int = _MOST_PIXELS) -> Array:
-    """Average a map in square blocks until it is small enough to draw.
-
-    Parameters
-    ----------
-    values : array (y, x)
-        NaN and infinities are missing.
-    most : int, px
-        Longest side of the result.
-
-    Returns
-    -------
-    array (y, x), float64, units of ``values``
-        Mean of the finite pixels of each block, NaN where there are none. Blocks
-        at the far edges may be smaller than the others.
-    """
+    """Average a map in square blocks until it is small enough to draw."""
     side = max(1, -(-max(values.shape) // most))
     rows, columns = (np.arange(0, n, side) for n in values.shape)
     known = np.isfinite(values)

@@ -83,27 +83,7 @@ def crps(truth: ArrayLike, knots: ArrayLike, levels: ArrayLike) -> Array:
 
 
 def quantile_at(knots: ArrayLike, levels: ArrayLike, p: float) -> Array:
-    """Read each pixel's quantile function at one probability.
-
-    Parameters
-    ----------
-    knots : array_like (q, ...), units of the target
-        Quantiles, ascending along the first axis.
-    levels : array_like (q,)
-        Their probabilities, ascending, between 0 and 1.
-    p : float
-        Between 0 and 1.
-
-    Returns
-    -------
-    array (...), float64, units of the target
-        The outermost knots beyond the outermost levels.
-
-    Raises
-    ------
-    BadArgument
-        If shapes or levels do not fit, or `p` is no probability.
-    """
+    """Read each pixel's quantile function at one probability."""
     known = _levels(levels)
     if not 0 <= p <= 1:
         raise BadArgument(f"p={p} is no probability: it lies between 0 and 1. Try p=0.95.")
@@ -117,27 +97,6 @@ def pit(truth: ArrayLike, knots: ArrayLike, levels: ArrayLike, uniform: ArrayLik
     The probability integral transform is uniform on (0, 1) if the forecast is
     calibrated. Where the truth meets a point mass it lies anywhere between
     ``P(Y < y)`` and ``P(Y <= y)`` (Czado, Gneiting and Held, 2009).
-
-    Parameters
-    ----------
-    truth : array_like (...), units of the target
-        NaN is missing. Ties are exact: give truth and knots one precision.
-    knots : array_like (q, ...), units of the target
-        Quantiles, ascending along the first axis.
-    levels : array_like (q,)
-        Their probabilities, ascending, between 0 and 1.
-    uniform : array_like, broadcastable to `truth`
-        Draws from U(0, 1), as from :func:`uniforms`.
-
-    Returns
-    -------
-    array (...), float64, within [0, 1]
-        NaN where anything is missing.
-
-    Raises
-    ------
-    BadArgument
-        If shapes or levels do not fit, or knots descend.
     """
     p = _levels(levels)
     truth = np.asarray(truth)
@@ -150,17 +109,6 @@ def uniforms(window: Window, *, seed: int = 0) -> Array:
 
     A pixel has the same draw in whatever window it is asked for, so scores do
     not depend on tiles (counters through SplitMix64; Steele et al., 2014).
-
-    Parameters
-    ----------
-    window : Window
-        In pixels of the raster.
-    seed : int
-        Another seed, for example a lead, gives other draws.
-
-    Returns
-    -------
-    array (rows, columns), float64, within [0, 1)
     """
     rows = np.arange(window.y.start, window.y.stop, dtype=np.int64).view(np.uint64)[:, None]
     cols = np.arange(window.x.start, window.x.stop, dtype=np.int64).view(np.uint64)[None, :]

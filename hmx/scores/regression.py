@@ -29,59 +29,29 @@ BANDS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)  # quantiles of the truth that bands li
 
 
 def r2(truth: Array, prediction: Array) -> float:
-    """Compute 1 - SSE / SST: 0 for the mean of the truths, negative for worse.
-
-    Parameters
-    ----------
-    truth, prediction : ndarray, (n,)
-        Same units.
-    """
+    """Compute 1 - SSE / SST: 0 for the mean of the truths, negative for worse."""
     total = float(((truth - truth.mean()) ** 2).sum())
     return 1 - float(((prediction - truth) ** 2).sum()) / total if total else math.nan
 
 
 def r2_corr(truth: Array, prediction: Array) -> float:
-    """Compute the squared correlation, which forgives bias and a wrong slope.
-
-    Parameters
-    ----------
-    truth, prediction : ndarray, (n,)
-        Same units; NaN if one of them is constant.
-    """
+    """Compute the squared correlation, which forgives bias and a wrong slope."""
     spread = _variance(truth) * _variance(prediction)
     return _covariance(truth, prediction) ** 2 / spread if spread else math.nan
 
 
 def rmse(truth: Array, prediction: Array) -> float:
-    """Compute the root of the mean squared error.
-
-    Parameters
-    ----------
-    truth, prediction : ndarray, (n,)
-        Same units, those of the result.
-    """
+    """Compute the root of the mean squared error."""
     return math.sqrt(float(((prediction - truth) ** 2).mean()))
 
 
 def mae(truth: Array, prediction: Array) -> float:
-    """Compute the mean absolute error.
-
-    Parameters
-    ----------
-    truth, prediction : ndarray, (n,)
-        Same units, those of the result.
-    """
+    """Compute the mean absolute error."""
     return float(np.abs(prediction - truth).mean())
 
 
 def bias(truth: Array, prediction: Array) -> float:
-    """Compute the mean of prediction - truth.
-
-    Parameters
-    ----------
-    truth, prediction : ndarray, (n,)
-        Same units, those of the result.
-    """
+    """Compute the mean of prediction - truth."""
     return float((prediction - truth).mean())
 
 
@@ -90,11 +60,6 @@ def ccc(truth: Array, prediction: Array) -> float:
 
     Moments are divided by n, as in the paper (doi:10.2307/2532051): 1 on the 1:1
     line alone, 0 for a constant prediction.
-
-    Parameters
-    ----------
-    truth, prediction : ndarray, (n,)
-        Same units.
     """
     apart = (truth.mean() - prediction.mean()) ** 2
     total = float(_variance(truth) + _variance(prediction) + apart)
@@ -106,11 +71,6 @@ def rpiq(truth: Array, prediction: Array) -> float:
 
     Bellon-Maurel et al. (2010), doi:10.1016/j.trac.2010.05.006. Unlike a ratio to the
     standard deviation it does not reward a long tail.
-
-    Parameters
-    ----------
-    truth, prediction : ndarray, (n,)
-        Same units.
     """
     low, high = np.quantile(truth, [0.25, 0.75])
     error = rmse(truth, prediction)
@@ -154,16 +114,7 @@ def regression_scores(truth: ArrayLike, prediction: ArrayLike) -> Figures:
 
 
 def bands_of(truth: ArrayLike, shares: Sequence[float] = BANDS) -> NDArray[np.intp]:
-    """Find the quantile band that each truth lies in, from 0.
-
-    Parameters
-    ----------
-    truth : array_like, (n,)
-        Finite.
-    shares : sequence of float
-        Ascending, from 0 to 1: the quantiles that bands lie between. A truth on an
-        edge belongs to the band above it.
-    """
+    """Find the quantile band that each truth lies in, from 0."""
     truth = np.asarray(truth, dtype=np.float64)
     edges = np.quantile(truth, shares[1:-1])
     return np.asarray(np.searchsorted(edges, truth, side="right"))
@@ -177,19 +128,6 @@ def band_scores(
     Within a band R2 and its like say little, as the band takes the variance away: look
     at bias and RMSE. A predictor that shrinks to the mean is biased up in the lowest
     band and down in the highest.
-
-    Parameters
-    ----------
-    truth, prediction : array_like, (n,)
-        Finite, same units.
-    shares : sequence of float
-        Quantiles that bands lie between.
-
-    Returns
-    -------
-    list of dict
-        Per band ``share_from``, ``share_to``, ``from``, ``to`` (units of the truth) and
-        :func:`regression_scores`.
     """
     truth, prediction = _pair(truth, prediction)
     band, edges = bands_of(truth, shares), np.quantile(truth, shares)
@@ -204,26 +142,7 @@ def band_scores(
 def interval_scores(
     truth: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, level: float
 ) -> Figures:
-    """Score a central prediction interval.
-
-    Parameters
-    ----------
-    truth, lower, upper : array_like, (n,)
-        Finite, same units.
-    level : float
-        Percent, between 0 and 100.
-
-    Returns
-    -------
-    dict of str to float
-        ``picp``, the share of truths inside (prediction interval coverage
-        probability); ``qcp_lower`` and ``qcp_upper``, the shares below each bound
-        (quantile coverage probability, Schmidinger and Heuvelink 2023,
-        doi:10.1016/j.geoderma.2023.116585), nominally (1 - level) / 2 and its
-        complement; ``width``, the mean width; ``score``, the mean interval score of
-        Gneiting and Raftery (2007, doi:10.1198/016214506000001437): width plus
-        2 / alpha times how far truths lie outside. Lower is better.
-    """
+    """Score a central prediction interval."""
     truth, lower = _pair(truth, lower)
     truth, upper = _pair(truth, upper)
     alpha = 1 - level / 100
@@ -284,26 +203,6 @@ def paired_bootstrap(
     Points of one group err alike, so groups are drawn with replacement, and both
     predictors are scored on each draw (cluster bootstrap, Davison and Hinkley 1997,
     section 3.8).
-
-    Parameters
-    ----------
-    truth, first, second : array_like, (n,)
-        Finite, same units.
-    groups : array_like of int, (n,)
-        Site or block of each point.
-    metric : str
-        One of :data:`SCORES`.
-    level : float
-        Of the interval, percent.
-    draws, seed : int
-        Of the bootstrap; the same seed draws the same groups.
-
-    Raises
-    ------
-    BadArgument
-        If the metric is unknown or lengths differ.
-    NotEnoughData
-        With fewer than two groups.
     """
     if metric not in SCORES:
         raise BadArgument(

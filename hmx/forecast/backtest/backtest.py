@@ -1,9 +1,9 @@
-"""Backtest: what a model, and the way it is made, are worth on truth they never saw.
+"""Backtest: the skill of a model, or of a way to make one, on truth that it has not seen.
 
-Check -> fit -> score -> report. Without a model, one is fitted anew at each origin (and
-fold) and judged by what came later (on the blocks left out); with one, only what it
-records as held out is scored. Tiles are scored by the runner of forecast jobs, and
-their sums added in one order, so a scorecard is the same whoever computes it.
+Check -> fit -> score -> report. Without a model, one is fitted anew at each origin (and fold) and
+scored on later steps (of the blocks left out); a given model is scored on the steps and blocks
+that it records as held out. The runner of forecast jobs scores the tiles, and their sums are
+added in one order, so a scorecard does not depend on the workers.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def backtest(
 
 
 def _judged(model: Bundle | str | Path | None, options: dict[str, Any]) -> Bundle | TrainSetup:
-    """Load a model, or write down how one is made."""
+    """Load a model, or collect the options that make one."""
     if model is None:
         roles = {name: options.pop(name, None) for name in _ROLES}
         network, fit = split_fitting(options)
@@ -150,28 +150,7 @@ def evaluate(
     overwrite: bool = False,
     progress: Progress = Progress(),
 ) -> Scorecard:
-    """Run a backtest whose options are parsed.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        The cube.
-    model : Bundle or TrainSetup
-        What is judged.
-    options : BacktestOptions
-        Leads, origins, folds, levels, baselines.
-    zones, out, progress
-        As in :func:`backtest`.
-    section : DaskSection, optional
-        Who computes; default: this process.
-    overwrite : bool
-        Do all of it again, whatever is in ``out``.
-
-    Returns
-    -------
-    Scorecard
-        Saved, if ``out`` was given.
-    """
+    """Run a backtest whose options are parsed."""
     with _folder(out, progress) as folder:
         case = BacktestSetup(obj, model, options, folder, zones, section or DaskSection())
         try:
@@ -183,7 +162,7 @@ def evaluate(
 
 @contextmanager
 def _folder(out: str | Path | None, progress: Progress) -> Iterator[str]:
-    """Lend a folder, which outlives a kill if it was asked for."""
+    """Yield the folder of the results; without one asked for, a temporary one."""
     if out is None:
         with tempfile.TemporaryDirectory(prefix="hmx-backtest-") as folder:
             yield folder
@@ -198,22 +177,22 @@ def _folder(out: str | Path | None, progress: Progress) -> Iterator[str]:
     with building(path, progress):
         if not (path / MARK).is_file() and (path.is_file() or not Folder(place).is_bare()):
             raise OutputExists(
-                f"{path} holds something that is no scorecard, so it is left alone. Choose another "
-                "place: out='scores', or --output DIR."
+                f"{path} holds something that is not a scorecard, so it is left alone. Choose "
+                "another folder: out='scores', or --output DIR."
             )
         yield place
 
 
 @dataclass
 class _Backtest:
-    """One backtest on its way from a case to a scorecard."""
+    """One backtest, from its setup to a scorecard."""
 
     case: BacktestSetup
     kept: bool
     progress: Progress
 
     def run(self, *, overwrite: bool) -> Scorecard:
-        """Reuse what is there and current, do the rest, and report."""
+        """Reuse the parts that are current, compute the rest, and report."""
         case = self.case
         case.require()  # before hours of fitting
         asked = case.asked()
@@ -249,7 +228,7 @@ class _Backtest:
         return f"{self.case.folder}/{MAPS}"
 
     def _open_maps(self, asked: dict[str, Any]) -> bool:
-        """Lay out the skill maps, unless they are there; tell whether they were."""
+        """Lay out the skill maps unless they exist; return True if they did."""
         case = self.case
         if remains(self._maps, asked):
             unseal(self._maps)  # a seal would be broken by the tiles that follow
@@ -261,7 +240,7 @@ class _Backtest:
         return sorted({round_.origin for round_ in self.case.rounds})
 
     def _ready(self, round_: Round, mark: str, *, reuse: bool) -> PreparedRound:
-        """Fit what a round needs: the model, and the baselines unless it is done."""
+        """Fit the model of a round, and its baselines unless the round is scored already."""
         case, bundle = self.case, ensure_saved(self._model(round_))
         held = case.held or held_out_from(bundle, round_)
         h = case.h
@@ -313,7 +292,7 @@ class _Backtest:
         return bundle
 
     def _request(self, bundle: Bundle, h: int) -> Request:
-        """Say which bundle forecasts, and how."""
+        """Return the request that forecasts with a bundle."""
         case = self.case
         return Request(
             bundle=str(bundle.path),
@@ -325,7 +304,7 @@ class _Backtest:
         )
 
     def _fitted(self, round_: Round, work: TileScores) -> SavedBaselines:
-        """Fit the baselines to what was known at an origin, off the blocks held out."""
+        """Fit the baselines to the steps up to an origin, without the blocks held out."""
         case = self.case
         self.progress.note(f"evaluate: fitting {', '.join(case.baselines[1:]) or 'nothing'}")
         cube = case.source.open()  # without dask: windows are read one by one
@@ -359,7 +338,7 @@ class _Backtest:
         return {work.round.label: scores[work.round.label] for work in ready}
 
     def _facts(self, ready: Sequence[PreparedRound], mark: str) -> dict[str, Any]:
-        """Say what was scored, on which truth, in JSON values."""
+        """Return what was scored, on which truth, as JSON values."""
         case, first = self.case, ready[0]
         target = case.cube.data[case.cube.target]
         splits = [work.held.split or work.held.unseen for work in ready]
@@ -395,7 +374,7 @@ def _stored(folder: Folder, round_: Round, key: str) -> Tally | None:
 
 
 def _finished(folder: Folder, mark: str) -> Scorecard | None:
-    """Read a scorecard that answers the same question."""
+    """Read the finished scorecard of the same settings, if there is one."""
     data = folder.read(CARD)
     found = json.loads(data) if data else {}
     if found.get("facts", {}).get("fingerprint") != mark:

@@ -1,4 +1,4 @@
-"""BacktestSetup: a cube, what is scored on it and where the results go, checked before any work."""
+"""BacktestSetup: a cube, the model to score and the folder of results, checked before any work."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from hmx.scores import Settings
 from hmx.settings import HARDWARE
 from hmx.windows import TileGrid, Window
 
-_EVENT = 0.01  # of the range: a change above it is an event
+_EVENT = 0.01  # of the range: a change above it is an event; below is noise of most sources
 
 
 @dataclass(frozen=True)
 class BacktestSetup:
-    """What is scored, on which cube.
+    """The cube, the model and the options of a backtest.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class BacktestSetup:
         return hold(kept)
 
     def require(self) -> None:
-        """Refuse what workers could not read, or tiles not write."""
+        """Refuse a cube that workers could not read, or tiles that would share a chunk."""
         _ = self.source, self.chunk()
 
     @cached_property
@@ -172,13 +172,7 @@ class BacktestSetup:
         return TileGrid(self.cube.grid.shape, (side, side), halo=0)
 
     def chunk(self) -> int:
-        """Side of a chunk of maps, px, of which tiles are whole numbers.
-
-        Raises
-        ------
-        BadArgument
-            If a tile is none.
-        """
+        """Return the side of a chunk of the skill maps, px; a tile is a whole number of chunks."""
         side = self.options.tile
         if side > CHUNK and side % CHUNK and side < max(self.cube.grid.shape):
             raise BadArgument(
@@ -188,7 +182,7 @@ class BacktestSetup:
         return min(side, CHUNK)
 
     def asked(self) -> dict[str, Any]:
-        """Write down all that decides the scores, as JSON values."""
+        """Return the JSON values that decide the scores."""
         model = self.model
         return {
             "model": model.digest if isinstance(model, Bundle) else described(model),
@@ -210,7 +204,7 @@ class BacktestSetup:
 
 
 def described(recipe: TrainSetup) -> dict[str, Any]:
-    """Write down a recipe; when it ends and what it holds out is the backtest's to say."""
+    """Return a recipe as JSON values, without the parts that the backtest decides."""
     ours = {"until", "fold", "folds", *HARDWARE}
     return {
         "network": recipe.network.model_dump(mode="json"),

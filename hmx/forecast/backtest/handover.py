@@ -34,20 +34,14 @@ class InProcessCube:
 
 
 def hold(cube: Cube) -> InProcessCube:
-    """Keep a cube that is no store for the worker of this process.
-
-    Parameters
-    ----------
-    cube : Cube
-        As it entered; :func:`let_go` forgets it.
-    """
+    """Keep a cube that is not a store for the worker of this process."""
     token = f"cube-{id(cube)}"
     _cubes[token] = cube
     return InProcessCube(token)
 
 
 def let_go(source: StoredCube | InProcessCube) -> None:
-    """Forget a cube that was held."""
+    """Forget a cube that was kept."""
     if isinstance(source, InProcessCube):
         _cubes.pop(source.token, None)
 
@@ -69,20 +63,14 @@ class SavedBaselines:
 
     @classmethod
     def save(cls, baselines: Baselines, path: Path) -> SavedBaselines:
-        """Write baselines for the workers."""
+        """Write baselines for the workers; trees are too large to send with every task."""
         data = pickle.dumps(baselines)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return cls(str(path), hashlib.sha256(data).hexdigest())
 
     def load(self) -> Baselines:
-        """Read them, once per process.
-
-        Raises
-        ------
-        JobFailed
-            If the file is not what was written.
-        """
+        """Read them, once per process; refuse a file that has changed."""
         return _baselines(self.path, self.digest)
 
 
@@ -96,15 +84,7 @@ def _baselines(path: str, digest: str) -> Baselines:
 
 
 def opened(source: StoredCube | InProcessCube, run: str) -> Cube:
-    """Open a cube once per process and round.
-
-    Parameters
-    ----------
-    source : StoredCube or InProcessCube
-        Where it lies.
-    run : str
-        Names the round.
-    """
+    """Open a cube once per process and round."""
     return source.open() if isinstance(source, InProcessCube) else _opened(source, run)
 
 

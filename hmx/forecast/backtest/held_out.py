@@ -1,4 +1,4 @@
-"""PreparedRound: a round of a backtest with all it takes to score it, and words for what it is."""
+"""PreparedRound: a round of a backtest, ready to be scored, and its description."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hmx.splits import TEST, Split
 
 @dataclass(frozen=True)
 class PreparedRound:
-    """A round with all it takes to score it, and its scores if they are there.
+    """A round that is ready to be scored, and its scores if they exist.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class PreparedRound:
     bundle : Bundle
         The model.
     judging : TileScores
-        What happens to a tile.
+        Scores a tile.
     held : UnseenTruth
-        What the model has not seen.
+        Steps and blocks that the model has not seen.
     key : str
         Fingerprint of all that decides the scores.
     done : Tally, optional
@@ -42,15 +42,7 @@ class PreparedRound:
 
 
 def held_out_from(bundle: Bundle, round_: Round) -> UnseenTruth:
-    """Say what a model that was fitted for a round has not seen.
-
-    Parameters
-    ----------
-    bundle : Bundle
-        Fitted up to the origin of the round.
-    round_ : Round
-        The origin and fold.
-    """
+    """Return the steps and blocks that a model fitted up to a round's origin has not seen."""
     saved = bundle.training.get("roles")
     split = Split.from_dict(saved) if saved else None
     if split is None or not (split.table == TEST).any():
@@ -61,15 +53,7 @@ def held_out_from(bundle: Bundle, round_: Round) -> UnseenTruth:
 
 
 def how(case: BacktestSetup, first: PreparedRound) -> str:
-    """Say what was scored.
-
-    Parameters
-    ----------
-    case : BacktestSetup
-        What was asked.
-    first : PreparedRound
-        One of the rounds.
-    """
+    """Describe what was scored, in words."""
     if not isinstance(case.model, Bundle):
         blocks = ", on blocks left out" if case.options.folds else ""
         return f"a model refitted at each origin, on targets after it{blocks}"
@@ -79,15 +63,7 @@ def how(case: BacktestSetup, first: PreparedRound) -> str:
 
 
 def truth_of(ready: Sequence[PreparedRound], names: Mapping[int, str]) -> str:
-    """Say from which origins each lead has held-out truth.
-
-    Parameters
-    ----------
-    ready : sequence of PreparedRound
-        The rounds.
-    names : mapping of int to str
-        Of the leads.
-    """
+    """List the origins from which each lead has held-out truth, in words."""
     parts = []
     for lead, name in names.items():
         found = dict.fromkeys(w.round.when for w in ready if lead in w.judging.leads)

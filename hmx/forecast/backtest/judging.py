@@ -1,10 +1,10 @@
-"""What happens to a tile of a backtest: read, forecast, compare, add up.
+"""The task of a backtest: read a tile, forecast it, compare it with the truth, add up.
 
-A :class:`TileScores` is all that travels to a worker. There it reads a tile with all
-that any forecaster looks at around it, up to the origin and no further; forecasts
-with the engine that makes forecasts; calibrates; runs the baselines on the same
-window; reads what came; and returns sums. Distributions are compared lead by lead in
-pieces of a tile, so memory follows neither the raster nor the number of levels.
+Only a :class:`TileScores` is sent to a worker. There it reads a tile with the halo of all
+forecasters, up to the origin and no further; forecasts with the engine of all forecasts;
+calibrates; runs the baselines on the same window; reads the truth; and returns sums.
+Distributions are compared lead by lead in pieces of a tile, so memory depends neither on the
+raster nor on the number of levels.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Mask = NDArray[np.bool_]
 
 MODEL = "model"
 UNSEEN = "unseen blocks"
-_PIECE = 256  # px: side of what is compared at a time
+_PIECE = 256  # px: side of a piece that is compared at a time; its dense levels fit in a cache
 
 
 @dataclass(frozen=True)
@@ -88,20 +88,7 @@ class TileScores:
     maps: SkillMap | None = None
 
     def __call__(self, index: Index, threads: int | None = None) -> Tally:
-        """Score one tile.
-
-        Parameters
-        ----------
-        index : tuple of int
-            Row and column of the tile.
-        threads : int, optional
-            Torch threads of this process.
-
-        Returns
-        -------
-        Tally
-            Empty where nothing is held out.
-        """
+        """Score one tile."""
         cube, outside = opened(self.source, self.run), self.tiles[index].core
         site = self._site(cube, outside.flip(cube.grid.shape, cube.outer.flips))
         if site is None:
@@ -122,7 +109,7 @@ class TileScores:
         return tally
 
     def _site(self, cube: Cube, core: Window) -> Site | None:
-        """Read what a tile is judged by; ``None`` if there is nothing to judge."""
+        """Read origin, truth and weights of a tile; None if it has no held-out truth."""
         grid = cube.grid
         window = with_halo(core, grid.shape, halo=HALO[self.settings.kind], wraps=grid.wraps)
         inner = core.within(window)
@@ -142,7 +129,7 @@ class TileScores:
         return Site(window, core, origin, truth, weight)
 
     def _forecast(self, cube: Cube, site: Site, run: Engine, threads: int | None) -> Forecasts:
-        """Let all forecasters see the past of a tile, and no more."""
+        """Forecast a tile with the model and the baselines, from its past alone."""
         grid, spec, baselines = cube.grid, run.bundle.spec, self.fitted.load()
         far = max(halo(spec, self.request.h), baselines.halo, CAP)
         around = with_halo(site.window, grid.shape, halo=far, wraps=grid.wraps)
@@ -170,7 +157,7 @@ class TileScores:
     def _compare(
         self, site: Site, forecasts: Forecasts, run: Engine, piece: Window, number: int
     ) -> tuple[Tally, dict[str, Floats]]:
-        """Score a piece of a tile at one lead; maps of its errors only if they are wanted."""
+        """Score a piece of a tile at one lead; its error maps are empty if there is no store."""
         lead, span = self.leads[number], self.settings.data_range
         inner = site.core.within(site.window)
         at = Window(piece.y.shift(inner.y.start), piece.x.shift(inner.x.start))
@@ -218,7 +205,7 @@ class TileScores:
 
 @dataclass(frozen=True)
 class Site:
-    """A tile and the rim that SSIM looks at: where it lies, and what came.
+    """A tile with the halo of SSIM: position, origin, truth, weights.
 
     Parameters
     ----------
@@ -241,7 +228,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Forecasts:
-    """What is forecast for a tile and its rim.
+    """The forecasts of a tile with its halo.
 
     Parameters
     ----------
@@ -296,28 +283,15 @@ def _errors(
     return {name: np.where(held, layer, np.nan).astype("float32") for name, layer in found.items()}
 
 
+# Levels at which a distribution is scored: the CRPS of linear pieces is exact, and a hundredth
+# is finer than any calibration; the tails need levels of their own.
 _STEPS = np.arange(0.01, 0.995, 0.01)
-
-
 _TAILS = (0.0025, 0.005, 0.995, 0.9975)
-
-
-_ROUNDING = 1e-6  # of the range of values: as near as this to the origin is the origin
+_ROUNDING = 1e-6  # of the range of values: a value this close to the origin is the origin
 
 
 def levels_of(intervals: Sequence[float]) -> tuple[float, ...]:
-    """List the probabilities at which a calibrated distribution is scored.
-
-    Parameters
-    ----------
-    intervals : sequence of float, %
-        Central intervals, whose ends are among them.
-
-    Returns
-    -------
-    tuple of float
-        Each hundredth, the tails, and the ends.
-    """
+    """List the probabilities at which a distribution is scored: ends of intervals included."""
     tails = [(1 - level / 100) / 2 for level in intervals]
     ends = [*tails, *(1 - tail for tail in tails)]
     inside = [p for p in (*_STEPS, *_TAILS, *ends) if 0 < p < 1]
@@ -334,31 +308,10 @@ def calibrated_knots(
     levels: Sequence[float],
     span: float,
 ) -> tuple[Floats, tuple[float, ...]]:
-    """Read a lead's calibrated distribution at dense levels.
+    """Read a lead's calibrated distribution at dense levels: values (level, y, x), levels.
 
-    Parameters
-    ----------
-    bundle : Bundle
-        Brings the calibration; without one, the network's own knots come back.
-    knots : array (q, y, x), units of the target
-        Settled knots of the network.
-    origin : array (y, x), units of the target
-        Point masses on it are exact, also after strata are mixed in float32.
-    distance : array (y, x), px, optional
-        To past change.
-    lead : int
-        1 and up.
-    levels : sequence of float
-        Probabilities.
-    span : float, units of the target
-        Range of the target.
-
-    Returns
-    -------
-    values : array (level, y, x), units of the target
-        Ascending.
-    levels : tuple of float
-        Their probabilities.
+    `knots` (q, y, x) are the settled ones of the network. Point masses on the origin are exact,
+    also after strata are mixed in float32. Without a calibration the knots are returned.
     """
     found, spec = bundle.calibration, bundle.spec
     own = spec.network.knots

@@ -1,7 +1,7 @@
 """Rounds: from which origins, at which leads and pixels a model may be scored.
 
-A score is honest only on truth that the model has not seen: targets after the steps
-it learnt from, or blocks that were kept from it. What is not so is refused in words.
+A score counts only on truth that the model has not seen: targets after the steps it learnt from,
+or blocks that were left out of its training. Everything else is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Round:
     Parameters
     ----------
     origin : int
-        Step that is forecast from.
+        Step that forecasts start from.
     when : str
         The origin in words, such as ``2005``.
     fold : int, optional
@@ -42,7 +42,7 @@ class Round:
 
     @property
     def label(self) -> str:
-        """What the scorecard calls it."""
+        """Its label in the scorecard."""
         fold = "" if self.fold is None else f"fold {self.fold + 1}, "
         return f"{fold}from {self.when}"
 
@@ -55,7 +55,7 @@ class Round:
 
 @dataclass(frozen=True)
 class UnseenTruth:
-    """What a model has not seen of a cube.
+    """The steps and blocks of a cube that a model has not seen.
 
     Parameters
     ----------
@@ -73,36 +73,13 @@ class UnseenTruth:
     unseen: Split | None = None
 
     def leads(self, origin: int, steps: int, h: int) -> tuple[int, ...]:
-        """List the leads with held-out truth.
-
-        Parameters
-        ----------
-        origin : int
-            Step that is forecast from.
-        steps : int
-            Of the cube.
-        h : int
-            Leads that the model forecasts.
-        """
+        """List the leads with held-out truth."""
         first = 0 if self.split is not None else self.after + 1
         return tuple(n for n in range(1, h + 1) if first <= origin + n < steps)
 
 
 def held_out_by(bundle: Bundle, cube: Cube) -> UnseenTruth:
-    """Find what a bundle records as held out of a cube, or refuse.
-
-    Parameters
-    ----------
-    bundle : Bundle
-        From ``train``.
-    cube : Cube
-        To be scored on.
-
-    Raises
-    ------
-    BadArgument
-        If nothing is: every step of the cube and every block was learnt from.
-    """
+    """Return the steps and blocks that a bundle records as held out; refuse if there are none."""
     steps, last = cube.data.sizes["time"], _last_seen(bundle, cube)
     blocks = _test_blocks(bundle, cube)
     if last < steps - 1:
@@ -147,17 +124,8 @@ def model_rounds(
 ) -> list[Round]:
     """List the origins from which a trained model is scored.
 
-    Parameters
-    ----------
-    cube : Cube
-        To be scored on.
-    held : UnseenTruth
-        What the model has not seen.
-    labels : sequence, optional
-        Origins asked for. Default: the last step it has seen; with blocks alone held
-        out, the last that leaves a target and the one that leaves all.
-    history, h : int
-        Steps the model sees, and leads.
+    By default the last step it has seen; with blocks alone held out, the last that leaves a
+    target and the one that leaves all.
     """
     steps = cube.data.sizes["time"]
     if labels is not None:
@@ -174,19 +142,8 @@ def refit_rounds(
 ) -> list[Round]:
     """List the origins, and folds, at which a model is fitted anew.
 
-    Parameters
-    ----------
-    cube : Cube
-        To be scored on.
-    network : ModelOptions
-        Decides how many steps a fit takes.
-    labels : sequence, optional
-        Origins asked for. Default: the last that leaves a target, and the one at
-        which most leads can be both learnt and scored.
-    h : int
-        Leads.
-    folds : int, optional
-        Folds at each origin.
+    By default the last origin that leaves a target, and the one at which most leads can be both
+    learnt and scored.
     """
     steps, least = cube.data.sizes["time"], network.history
     if labels is not None:
@@ -232,15 +189,7 @@ def _origin(cube: Cube, label: Any, least: int) -> int:
 
 
 def when(cube: Cube, step: int) -> str:
-    """Write a step's time, as short as the time axis allows.
-
-    Parameters
-    ----------
-    cube : Cube
-        Has the time axis.
-    step : int
-        Its number.
-    """
+    """Write a step's time, as short as the time axis allows."""
     texts = [_text(value) for value in cube.data["time"].values]
     for end, length in (("-01-01T00:00:00", 4), ("T00:00:00", 10)):
         if all(text.endswith(end) for text in texts):
@@ -256,15 +205,7 @@ def _text(value: Any) -> str:
 
 
 def lead_names(cadence: Cadence, h: int) -> dict[int, str]:
-    """Name leads by the time that passes: ``+5 years``.
-
-    Parameters
-    ----------
-    cadence : Cadence
-        Of the cube.
-    h : int
-        Leads.
-    """
+    """Name leads by the time that passes: ``+5 years``."""
 
     def name(lead: int) -> str:
         passed = cadence.step * lead

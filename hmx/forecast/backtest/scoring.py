@@ -23,78 +23,48 @@ _SHOWN = 5  # failed tiles that a message lists
 
 
 class InOrder:
-    """Adds what comes in any order in the order of its places, so sums do not differ.
+    """Adds tallies in the order of their tiles, whatever order they arrive in.
 
-    Parameters
-    ----------
-    places : list of tuple of int
-        All that will come, in order. What comes early waits, and little does: the
-        runner keeps few calls in flight.
+    Sums of float64 depend on the order, and a scorecard must not depend on the workers. Few
+    tallies wait, as the runner keeps few calls in flight.
     """
 
-    def __init__(self, places: list[Index]):
+    def __init__(self, tiles: list[Index]):
         self.total = Tally()
-        self._places, self._next = places, 0
+        self._tiles, self._next = tiles, 0
         self._waiting: dict[Index, Tally] = {}
 
     def add(self, index: Index, tally: Tally) -> None:
-        """Take the sums of one place."""
+        """Add the tally of one tile, and all that waited for it."""
         self._waiting[index] = tally
-        while self._next < len(self._places) and self._places[self._next] in self._waiting:
-            self.total += self._waiting.pop(self._places[self._next])
+        while self._next < len(self._tiles) and self._tiles[self._next] in self._waiting:
+            self.total += self._waiting.pop(self._tiles[self._next])
             self._next += 1
 
 
 def score_round(
     pool: Pool, case: BacktestSetup, work: TileScores, round_: Round, progress: Progress
 ) -> Tally:
-    """Score one origin and fold.
-
-    Parameters
-    ----------
-    pool : Pool
-        Workers.
-    case : BacktestSetup
-        The cube and its tiles.
-    work : TileScores
-        What a worker does with a tile.
-    round_ : Round
-        For the user.
-    progress : Progress
-        For progress.
-
-    Raises
-    ------
-    JobFailed
-        If tiles failed; scores of other rounds are kept.
-    """
-    places = list(tiles_to_score(case, work))
+    """Score one origin and fold; if tiles fail, scores of other rounds are kept."""
+    tiles = list(tiles_to_score(case, work))
     progress.note(
-        f"evaluate: scoring {round_.label}, {counted(len(places), 'tile')}, by {pool.where}"
+        f"evaluate: scoring {round_.label}, {counted(len(tiles), 'tile')}, by {pool.where}"
     )
-    sums = InOrder(places)
-    told = _meter(len(places), round_.label, progress)
+    sums = InOrder(tiles)
+    tile_done = _meter(len(tiles), round_.label, progress)
 
     def landed(index: Index, tally: Tally) -> None:
         sums.add(index, tally)
-        told()
+        tile_done()
 
-    failures = run_windows(pool, work, (Task(place) for place in places), on_done=landed)
+    failures = run_windows(pool, work, (Task(tile) for tile in tiles), on_done=landed)
     if failures:
         raise JobFailed(_report(round_, failures))
     return sums.total
 
 
 def tiles_to_score(case: BacktestSetup, work: TileScores) -> Iterator[Index]:
-    """List the tiles that can hold held-out pixels with data.
-
-    Parameters
-    ----------
-    case : BacktestSetup
-        The cube and its tiles.
-    work : TileScores
-        Says what is held out.
-    """
+    """List the tiles that may have held-out pixels with data."""
     shape, flips = case.cube.grid.shape, case.cube.outer.flips
     for tile in case.tiles:
         core = tile.core.flip(shape, flips)
@@ -107,13 +77,13 @@ def tiles_to_score(case: BacktestSetup, work: TileScores) -> Iterator[Index]:
 def _meter(total: int, label: str, progress: Progress) -> Callable[[], None]:
     start, done = time.monotonic(), 0
 
-    def told() -> None:
+    def count() -> None:
         nonlocal done
         done += 1
         left = (total - done) * (time.monotonic() - start) / done
         progress.step(done, total, f"evaluate {label}: {duration(left)} left")
 
-    return told
+    return count
 
 
 def _report(round_: Round, failures: list[FailedTask]) -> str:

@@ -1,8 +1,8 @@
 """Skill maps: errors of the model and of persistence, pixel by pixel, in a Zarr store.
 
-Where a backtest has held-out truth, the store says how far the model and persistence
-were off, by lead and by origin, on the cube's grid and in its names. Folds of one
-origin fill one map: each pixel is tested once.
+Where a backtest has held-out truth, the store has the errors of the model and of persistence by
+lead and origin, on the cube's grid and with its names. Folds of one origin fill one map: each
+pixel is tested once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class SkillMap:
-    """One origin's place in a store of maps; small enough to travel.
+    """The maps of one origin in a store; pickled for the workers.
 
     Parameters
     ----------
@@ -50,16 +50,9 @@ class SkillMap:
     position: int
 
     def write(self, maps: Mapping[str, Floats], window: Window, flips: Sequence[str]) -> None:
-        """Write a tile where it has scores; what other folds have written stays.
+        """Write maps (lead, y, x) where they are finite; pixels of other folds stay.
 
-        Parameters
-        ----------
-        maps : mapping of str to array (lead, y, x)
-            By :data:`NAMES`; NaN where nothing was scored.
-        window : Window
-            In pixels of the store; whole chunks of it.
-        flips : sequence of str
-            Dims that run the other way in the store.
+        The window is in pixels of the store and covers whole chunks: two tasks never share one.
         """
         if not any(np.isfinite(layers).any() for layers in maps.values()):
             return
@@ -71,8 +64,8 @@ class SkillMap:
                 assert isinstance(array, zarr.Array)
                 at = (slice(None), slice(None), *window.slices)
                 block = np.asarray(array[at])
-                there = block[:, self.position]
-                block[:, self.position] = np.where(np.isfinite(turned), turned, there)
+                before = block[:, self.position]
+                block[:, self.position] = np.where(np.isfinite(turned), turned, before)
                 array[at] = block
 
 
@@ -85,28 +78,7 @@ def make_maps(
     facts: dict[str, Any],
     chunk: int = CHUNK,
 ) -> None:
-    """Lay out an empty store of maps.
-
-    Parameters
-    ----------
-    path : str
-        A place that is free, or holds maps of hmx, which are replaced.
-    cube : Cube
-        Gives grid, CRS and names.
-    origins : sequence of int
-        Steps of the forecast origins, ascending.
-    h : int
-        Leads.
-    facts : dict
-        JSON values, for the store's provenance.
-    chunk : int
-        Rows and columns of a chunk, px.
-
-    Raises
-    ------
-    OutputExists
-        If something else is there.
-    """
+    """Lay out an empty store of maps."""
     require_free(path, what="scorecard: --output DIR")
     Folder(path).remove()
     shape = (h, len(origins), *cube.grid.shape)
@@ -136,25 +108,11 @@ def make_maps(
 
 
 def finish_maps(path: str) -> None:
-    """Say in the store that all tiles are there.
-
-    Parameters
-    ----------
-    path : str
-        Of the store.
-    """
+    """Mark the store as complete."""
     set_status(path, complete=True)
 
 
 def remains(path: str, facts: dict[str, Any]) -> bool:
-    """Tell whether a store of the same facts is there, to be gone on with.
-
-    Parameters
-    ----------
-    path : str
-        Of the store.
-    facts : dict
-        As in :func:`make_maps`.
-    """
+    """Return True if a skill-map store with the same settings exists and can be resumed."""
     found = attributes(path)
     return is_ours(found) and found["hmx_provenance"] == provenance(**facts)

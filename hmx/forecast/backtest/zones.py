@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 Box = tuple[float, float, float, float]
 
 _KEYS = ("name", "Name", "NAME", "zone", "label", "id")
-_MOST = 100  # zones of a raster: beyond, it is no map of zones
+_MOST = 100  # zones of a raster: with more it is a map of a quantity, passed by mistake
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,9 @@ class Polygons:
     shapes: tuple[tuple[str, Mapping[str, Any], Box], ...]
 
     def masks(self, window: Window) -> dict[str, Mask]:
-        """Mark the pixels whose centre lies in each zone, (y, x); empty ones are left out.
+        """Mark the pixels whose centre is in each zone, (y, x); empty zones are left out.
 
-        Parameters
-        ----------
-        window : Window
-            In pixels of the cube; columns may go round the globe.
+        The window is in pixels of the cube; its columns may cross the date line.
         """
         parts = [
             self._part(Window(window.y, Span(part.start, part.stop)))
@@ -64,15 +61,15 @@ class Polygons:
     def _part(self, window: Window) -> dict[str, Mask]:
         from rasterio.features import rasterize
 
-        place = self.grid.crop(window)
-        west, south, east, north = place.bounds
-        there: dict[str, list[Any]] = {}
+        grid = self.grid.crop(window)
+        west, south, east, north = grid.bounds
+        inside: dict[str, list[Any]] = {}
         for name, shape, box in self.shapes:
             if box[0] < east and box[2] > west and box[1] < north and box[3] > south:
-                there.setdefault(name, []).append(shape)
+                inside.setdefault(name, []).append(shape)
         masks = {
-            name: rasterize(shapes, place.shape, transform=place.transform, dtype="uint8") > 0
-            for name, shapes in there.items()
+            name: rasterize(shapes, grid.shape, transform=grid.transform, dtype="uint8") > 0
+            for name, shapes in inside.items()
         }
         return {name: mask for name, mask in masks.items() if mask.any()}
 
@@ -93,13 +90,7 @@ class ZoneRaster:
     columns: int
 
     def masks(self, window: Window) -> dict[str, Mask]:
-        """Mark the pixels of each value, (y, x); empty ones are left out.
-
-        Parameters
-        ----------
-        window : Window
-            In pixels of the cube; columns may go round the globe.
-        """
+        """Mark the pixels of each value, (y, x); empty zones are left out."""
         parts = [
             self._part(window.y, part.start, part.stop) for part in pieces(window.x, self.columns)
         ]
@@ -133,27 +124,12 @@ def _mapped(path: str) -> NDArray[Any]:
 
 
 def zones_of(given: Any, grid: Grid, *, flips: Iterable[str] = (), folder: str) -> Zones | None:
-    """Turn any way of naming zones into masks of windows.
+    """Read polygons or a raster of zones, whose masks are then cut window by window.
 
-    Parameters
-    ----------
-    given : path, GeoJSON, GeoDataFrame, array (y, x) or None
-        Polygons with a name each (property ``name``, else the first text), GeoJSON
-        in longitude and latitude (RFC 7946) or with a ``crs`` member; or whole numbers on the
-        cube's grid, as a file that GDAL reads or an array.
-    grid : Grid
-        Of the cube.
-    flips : iterable of str
-        Dims in which an array runs the other way than the grid.
-    folder : str
-        Where an array is kept for the workers.
-
-    Raises
-    ------
-    BadArgument, SourceError
-        If they cannot be read.
-    GridMismatch
-        If a raster lies on another grid.
+    Polygons have a name each (property ``name``, else the first text) and are GeoJSON in
+    longitude and latitude (RFC 7946) or with a ``crs`` member. A raster has whole numbers on
+    the cube's grid and is a file that GDAL reads or an array, which is saved in `folder` for the
+    workers. `flips` are dims in which an array runs the other way than the grid.
     """
     if given is None:
         return None

@@ -232,7 +232,7 @@ def test_a_place_that_holds_something_else_is_left_alone(
     world: xr.Dataset, early: hmx.Bundle, tmp_path: Path
 ) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(OutputExists, match="no scorecard"):
+    with pytest.raises(OutputExists, match="not a scorecard"):
         backtest(world, 2, model=early, out=tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(BadArgument, match="is a URL"):
