@@ -130,13 +130,13 @@ def test_a_corner_runs_only_the_tiles_under_it(
     from hmx.mapping import order
 
     ran: list[Any] = []
-    real = order.MapWindows.work
+    real = order.map_window
 
     def counted(*words: Any) -> Any:
         ran.append(words)
         return real(*words)
 
-    monkeypatch.setattr(order.MapWindows, "work", staticmethod(counted))
+    monkeypatch.setattr(order, "map_window", counted)
     lazy = soc_map(covariates, model=mapper, tile=16)
     lazy["soc"].isel(y=slice(0, 10), x=slice(0, 20)).compute()
     assert len(ran) == 2
