@@ -1,4 +1,4 @@
-"""``hmx evaluate``: what a model is worth on truth it has not seen."""
+"""``hmx evaluate``: score a model on truth that it has not seen."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def evaluate(
     """Score the model of CATALOG against persistence and other baselines; ingest if need be.
 
     Fits it anew at each origin, without the steps after it, and compares what it
-    says with what came; with --model, scores a model that is there on the steps
+    forecasts with the maps that followed; with --model, scores an existing model on the steps
     and blocks that were kept from it. Ends with a sentence on whether to use it.
 
-    With points in CATALOG, scores its mapper beside a forest, boosting, a linear
+    With points in CATALOG, scores its mapper and a forest, boosting, a linear
     regression and the mean, on samples held out in folds; --h, --origin, --folds and
     --model do not apply.
     """

@@ -13,7 +13,7 @@ from hmx.redact import redact
 _COMPUTES = "forecast, map, plan and evaluate"
 # options that some commands lack, and why they are refused there
 _ELSEWHERE = {
-    "-h": "-h is no option: --help explains a command, and --h 4 is the number of steps",
+    "-h": "-h is not an option: --help explains a command, and --h 4 is the number of steps",
     "--device": "nothing is computed on a device here: --device belongs to train, " + _COMPUTES,
     "--workers": "no tiles are computed here: --workers belongs to " + _COMPUTES,
     "--scheduler": "no tiles are computed here: --scheduler belongs to " + _COMPUTES,
@@ -27,7 +27,7 @@ def _refusal(error: click.NoSuchOption) -> click.UsageError:
 
 
 class Group(click.Group):
-    """Commands by name, with the nearest one for a name that is none."""
+    """Commands by name, with the nearest one for an unknown name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; explain ``-h``."""
@@ -62,7 +62,7 @@ class Command(click.Command):
             if getattr(error.param, "name", None) != "catalog":
                 raise
             raise click.UsageError(
-                "the catalog is missing: a YAML file that says what to read, fit and write. "
+                "the catalog is missing: a YAML file of what to read, fit and write. "
                 f"Try hmx {ctx.info_name} catalogs/demo.yaml.",
                 ctx,
             ) from None

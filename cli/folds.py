@@ -27,7 +27,7 @@ from hmx.cli.shared import Command, CommandCall, catalog_command, here, moment, 
     help="Folds of cross-validation instead.",
 )
 @click.option("--until", metavar="TIME", help="Look at no later step.")
-@click.option("--output", metavar="PATH", help="PNG to draw; default: beside the model.")
+@click.option("--output", metavar="PATH", help="PNG to draw; default: next to the model.")
 def folds(
     call: CommandCall,
     block_m: float | None,
@@ -36,7 +36,7 @@ def folds(
     until: str | None,
     output: str | None,
 ) -> None:
-    """Say how CATALOG's cube splits into blocks, and draw it; ingest first if need be.
+    """Show how CATALOG's cube splits into blocks, and draw it; ingest first if need be.
 
     Estimates how far the residuals of persistence correlate and the block that
     asks for, and counts the blocks and pixels of each role.
@@ -46,28 +46,28 @@ def folds(
     from hmx.workflow import plan_folds  # loads xarray's and GDAL's machinery
 
     catalog = call.load()
-    place = _place(catalog.model_path, output)
-    require_writable(str(place), "--output")
+    path = _picture_path(catalog.model_path, output)
+    require_writable(str(path), "--output")
     plan = plan_folds(
         catalog, call.progress, block_m=block_m, buffer=buffer, folds=k, until=moment(until)
     )
-    place.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure = draw_folds(plan.splits, plan.grid, valid=plan.valid, pixels=plan.pixels)
-    figure.savefig(place, dpi=150, bbox_inches="tight")
+    figure.savefig(path, dpi=150, bbox_inches="tight")
     if not call.quiet:
         out(f"{plan}\n")
-    out(place)
+    out(path)
 
 
-def _place(model: str, output: str | None) -> Path:
-    """Choose where the picture goes: as told, or beside the model."""
+def _picture_path(model: str, output: str | None) -> Path:
+    """Return the path of the picture: --output, or next to the model."""
     from hmx.errors import BadArgument
     from hmx.files.paths import is_url
 
     given = here(output) or f"{model.rstrip('/').removesuffix('.model')}_folds.png"
     if is_url(given) or not given.lower().endswith(".png"):
         raise BadArgument(
-            f"{given!r} is no PNG file of this machine, and the map of folds is one. "
+            f"{given!r} is not a PNG file on this machine, and the map of folds is one. "
             "Pass --output folds.png."
         )
     return Path(given)

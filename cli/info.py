@@ -1,4 +1,4 @@
-"""``hmx info``: what a catalog, cube, model or forecast is."""
+"""``hmx info``: describe a catalog, cube, model or forecast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hmx.errors import HmxError
 @click.command(cls=Command)
 @catalog_command
 def info(call: CommandCall) -> None:
-    """Say what CATALOG has made so far, or what a cube, model or forecast is.
+    """Show what CATALOG has made so far, or what a cube, model or forecast is.
 
     In place of a catalog, the path of a Zarr store or of a model works too.
     """

@@ -18,18 +18,18 @@ from hmx.cli.info import info
 from hmx.cli.ingest import ingest
 from hmx.cli.map import map_
 from hmx.cli.plan import plan
-from hmx.cli.streams import let_go_of_stdout, stand_in_for_closed_streams
+from hmx.cli.streams import discard_stdout, open_closed_streams
 from hmx.cli.train import train
 from hmx.cli.verify import verify
 
 
-# -h is no help: on commands that have --h it is a slip of the hand, and help would end with 0
+# -h is not help: on commands with --h it is a typing error, and help would exit with 0
 @click.group(cls=Group, context_settings={"max_content_width": 100})
 @click.version_option(package_name="hmx", prog_name="hmx")
 def hmx() -> None:
-    """Forecast raster time series, map what was sampled: seamless, honest, on true grids.
+    """Forecast raster time series and map point samples, with prediction intervals.
 
-    Every command takes a catalog, a YAML file that says what to read, fit and
+    Every command takes a catalog, a YAML file of what to read, fit and
     write, builds what it needs and is missing, and reuses what is there. Try
     hmx forecast catalogs/demo.yaml.
     """
@@ -39,7 +39,7 @@ for command in (ingest, folds, train, evaluate, plan, forecast, map_, export, ve
     hmx.add_command(command)
 
 
-def _leave_a_window_behind() -> None:
+def _exit_while_computing() -> None:
     """End at once if a thread is computing: Python would wait for it, and it is not needed."""
     step = sys.modules.get("hmx.hardware")
     if step is not None and step.is_computing():
@@ -56,7 +56,7 @@ def _show(error: click.ClickException) -> None:
 
 def main() -> None:
     """Run the command line; never a traceback for a user's fault."""
-    stand_in_for_closed_streams()
+    open_closed_streams()
     try:
         code = hmx.main(standalone_mode=False)
     except click.ClickException as error:
@@ -66,9 +66,9 @@ def main() -> None:
         with suppress(OSError):
             click.echo("\nstopped. Run the same command again to go on.", err=True)
         code = 130
-        _leave_a_window_behind()
+        _exit_while_computing()
     except OSError as error:  # help, to a full disk
-        let_go_of_stdout()
+        discard_stdout()
         _show(CommandFailure(f"standard output cannot be written: {error.strerror}.", 1))
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

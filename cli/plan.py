@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @worker_flags
 @click.option("--json", "for_machines", is_flag=True, help="For machines: bytes, seconds, pixels.")
 def plan(call: CommandCall, for_machines: bool, **wanted: object) -> None:
-    """Say what a forecast of CATALOG will cost: tiles, halo, bytes, memory, time.
+    """Estimate what a forecast of CATALOG will cost: tiles, halo, bytes, memory, time.
 
     Ingests and trains first if need be, then runs one tile to time it. Nothing
     of the forecast is written. With points in CATALOG, of its map; --h and

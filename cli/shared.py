@@ -1,4 +1,4 @@
-"""What all commands share: flags, errors and the way they speak."""
+"""What all commands share: flags, paths and progress."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hmx.cli.failing import Command, CommandFailure, Group
-from hmx.cli.streams import out, whisper
+from hmx.cli.streams import ignoring_full_disk, out
 from hmx.errors import BadArgument
 from hmx.files.jsontext import as_json
 from hmx.progress import Progress
@@ -50,7 +50,7 @@ class CommandCall:
     device, workers, scheduler : optional
         Where to compute; ``None`` was not given.
     quiet, debug : bool
-        How to speak.
+        Whether to print progress, and tracebacks.
     """
 
     catalog: str
@@ -62,7 +62,7 @@ class CommandCall:
     scheduler: str | None = None
 
     def load(self, **flags: Any) -> Catalog:
-        """Load the catalog of a forecast; flags that were given stand above what it says.
+        """Load the catalog of a forecast; flags take precedence over its values.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class CommandCall:
         Raises
         ------
         BadArgument
-            If it is a file, which is neither, or values are set in a catalog that is none.
+            If it is a file, which is neither, or --set comes with a path that is not a catalog.
         """
         from hmx.catalog import is_catalog
 
@@ -107,8 +107,8 @@ class CommandCall:
             is_file = Path(self.catalog).expanduser().is_file()
         except OSError as error:
             raise BadArgument(
-                f"{self.catalog[:99]!r} ... is no path: {error.strerror}. Pass a catalog, or the "
-                "folder of a store or model."
+                f"{self.catalog[:99]!r} ... is not a path: {error.strerror}. Pass a catalog, or "
+                "the folder of a store or model."
             ) from None
         if is_file:
             raise BadArgument(
@@ -117,8 +117,8 @@ class CommandCall:
             )
         if self.overrides:
             raise BadArgument(
-                f"--set {self.overrides[0]!r} changes a catalog, and {self.catalog} is none. Leave "
-                "it out, or pass a catalog."
+                f"--set {self.overrides[0]!r} changes a catalog, and {self.catalog} is not one. "
+                "Leave it out, or pass a catalog."
             )
         return self.catalog
 
@@ -155,12 +155,12 @@ class CommandCall:
         """Progress on standard error, or none if the user asked for quiet."""
         if self.quiet:
             return Progress()
-        note = whisper(lambda line: click.echo(line, err=True))
-        return Progress(note, whisper(Progress.console().on_step))
+        note = ignoring_full_disk(lambda line: click.echo(line, err=True))
+        return Progress(note, ignoring_full_disk(Progress.console().on_step))
 
 
 def here(path: str | None, flag: str = "--output") -> str | None:
-    """Anchor a path typed on the command line to the working folder; ``None`` was not given.
+    """Make a path of the command line absolute; ``None`` was not given.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def here(path: str | None, flag: str = "--output") -> str | None:
 
 
 def moment(text: str | None) -> int | str | None:
-    """Take a year for a number, as a catalog does; anything else is a date."""
+    """Turn a year into a number, as a catalog does; anything else is a date."""
     return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 
@@ -198,7 +198,7 @@ def box(text: str | None) -> tuple[float, ...] | None:
 
 
 def forecast_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the flags that say which forecast is meant, for :meth:`CommandCall.forecast`."""
+    """Add the flags that describe a forecast, for :meth:`CommandCall.forecast`."""
     flags = (
         click.option("--h", type=int, metavar="N", help="Steps to forecast."),
         click.option(
@@ -252,7 +252,7 @@ def catalog_command(function: Callable[..., None]) -> Callable[..., None]:
             metavar="KEY.PATH=VALUE",
             help="Change a value of the catalog, written as YAML; repeatable.",
         ),
-        click.option("--quiet", is_flag=True, help="Say nothing but the path of the product."),
+        click.option("--quiet", is_flag=True, help="Print nothing but the path of the product."),
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
     )
     for flag in reversed(flags):

@@ -1,4 +1,4 @@
-"""The streams of a command: full, closed or gone, they lose no work and show no traceback."""
+"""Streams of a command: full or closed, they lose no work and show no traceback."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from hmx.cli.failing import CommandFailure
 from hmx.redact import redact
 
 
-def whisper(speak: Callable[..., None]) -> Callable[..., None]:
-    """Go on without a word if standard error is full or gone: no work is lost for it."""
+def ignoring_full_disk(write: Callable[..., None]) -> Callable[..., None]:
+    """Ignore a standard error that is full or closed: no work is lost for it."""
 
-    def said(*words: Any) -> None:
+    def call(*values: Any) -> None:
         with suppress(OSError):
-            speak(*words)
+            write(*values)
 
-    return said
+    return call
 
 
 def out(text: object) -> None:
     """Write a line to standard output, for whoever reads it.
 
-    A reader that has gone, such as ``head``, ends the command without a word.
+    A reader that has closed the pipe, such as ``head``, ends the command silently.
 
     Raises
     ------
@@ -37,10 +37,10 @@ def out(text: object) -> None:
     try:
         click.echo(redact(str(text)))
     except BrokenPipeError:
-        let_go_of_stdout()
+        discard_stdout()
         raise SystemExit(_SIGPIPE) from None
     except OSError as error:
-        let_go_of_stdout()
+        discard_stdout()
         raise CommandFailure(
             f"standard output cannot be written: {error.strerror}. What was made is kept; run the "
             "same command again.",
@@ -51,14 +51,14 @@ def out(text: object) -> None:
 _SIGPIPE = 141  # as a shell has it for programs that a closed pipe ended
 
 
-def let_go_of_stdout() -> None:
-    """Send what is still to come nowhere, so that Python's last flush finds a way."""
+def discard_stdout() -> None:
+    """Send further output to the null device, so that Python's last flush succeeds."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def stand_in_for_closed_streams() -> None:
-    """Open nowhere in place of closed streams: a store would get their numbers, and their text."""
+def open_closed_streams() -> None:
+    """Open the null device in place of closed streams: a store would get their numbers."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             opened = os.open(os.devnull, os.O_RDWR)

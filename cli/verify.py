@@ -1,4 +1,4 @@
-"""``hmx verify``: vouch for a stored cube, forecast or map."""
+"""``hmx verify``: check a stored cube, forecast or map."""
 
 from __future__ import annotations
 
@@ -36,9 +36,13 @@ def verify(call: CommandCall, sample: int, seed: int, source: str | None) -> Non
     from hmx.cube.integrity.examine import verify_all
     from hmx.engine.verify import verify as check  # loads torch
 
-    asked: dict[str, Any] = {"sample": sample, "seed": seed, "source": source or stores.get("cube")}
+    settings: dict[str, Any] = {
+        "sample": sample,
+        "seed": seed,
+        "source": source or stores.get("cube"),
+    }
     progress = call.progress
-    out(verify_all(stores, lambda at: str(check(at, **asked, progress=progress)), progress))
+    out(verify_all(stores, lambda at: str(check(at, **settings, progress=progress)), progress))
 
 
 def _stores_of(call: CommandCall) -> dict[str, str]:

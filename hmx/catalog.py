@@ -118,7 +118,7 @@ class BaseCatalog(Options):
         Raises
         ------
         CatalogError
-            If the file is absent, is not YAML, or says something impossible.
+            If the file is absent, is not YAML, or has an impossible value.
 
         Examples
         --------
@@ -246,7 +246,7 @@ def load_catalog(
     Raises
     ------
     CatalogError
-        If the file is absent, is not YAML, or says something impossible.
+        If the file is absent, is not YAML, or has an impossible value.
     """
     kind = MapCatalog if has_points(path, overrides) else Catalog
     return kind.load(path, overrides, flags)
@@ -299,8 +299,8 @@ def _nearby(path: Path) -> str:
         return ""
     whole = [name for name in names if name.startswith(f"{path.name}.")]
     near = f" Did you mean {whole[0]!r}?" if whole else did_you_mean(path.name, names)
-    beside = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    return near or (f" Beside it: {beside}." if names else "")
+    others = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return near or (f" In its folder: {others}." if names else "")
 
 
 def _make_room(raw: dict[str, Any], changed: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Loading: models and cubes, from whatever a user has: a folder, a URL, a catalog."""
+"""Loading: models and cubes, from a folder, a URL or a catalog."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
     Raises
     ------
     SourceError
-        If there is no store at ``path``, or it is damaged. Chunks are looked at as they
-        are read: one that is lost or damaged raises too, with its variable and place.
+        If there is no store at ``path``, or it is damaged. Chunks are checked as they
+        are read: a lost or damaged chunk raises too, with its variable and position.
 
     Warns
     -----
     UserWarning
-        If the store says that it was not finished.
+        If the store was not finished.
 
     Examples
     --------

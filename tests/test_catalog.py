@@ -301,7 +301,7 @@ def test_a_missing_file_is_told_its_neighbours(write, tmp_path):
     lost = tmp_path / "cc.yaml"
     assert refusal(lost) == f"there is no catalog '{lost}'. Did you mean 'c.yaml'?"
     lost = tmp_path / "demonstration.yaml"
-    assert refusal(lost) == f"there is no catalog '{lost}'. Beside it: c.yaml."
+    assert refusal(lost) == f"there is no catalog '{lost}'. In its folder: c.yaml."
     lost = tmp_path / "nowhere" / "c.yaml"
     assert refusal(lost) == f"there is no catalog '{lost}'."
 

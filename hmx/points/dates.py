@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from hmx.cube.bands import Bands
 from hmx.errors import BadArgument
 from hmx.points.naming import RowNames
 from hmx.points.tabular import Table
@@ -28,33 +30,7 @@ def dates_of(
     missing: Sequence[float | str] = (),
     names: RowNames,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read dates; a year alone stands for its last day, a month for its last one.
-
-    Parameters
-    ----------
-    table : Table
-        Of points.
-    name : str
-        Column of dates.
-    rows : ndarray of bool, (n,)
-        Rows that count: what stands in others is not looked at.
-    missing : sequence of float or str
-        Codes that mean missing.
-    names : RowNames
-        Of the rows, for messages.
-
-    Returns
-    -------
-    tuple
-        datetime64, (n,), NaT where there is none; and notes for the report.
-
-    Raises
-    ------
-    MissingVariable
-        If the column is not there.
-    BadArgument
-        If a row that counts holds no date.
-    """
+    """Read dates; a year alone stands for its last day, a month for its last one."""
     column = column_of(table, name)
     if column.dtype.kind == "M":
         zoned = column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz else column
@@ -80,7 +56,7 @@ def _plain(column: pd.Series) -> pd.Series:
 
 
 def _known(texts: pd.Series, rows: np.ndarray, missing: Sequence[float | str]) -> pd.Series:
-    """Leave out what does not count and what means missing."""
+    """Mask rows that do not count and codes that mean missing."""
     numbers = pd.to_numeric(texts, errors="coerce")
     coded = numbers.isin(codes_of(missing)) | texts.isin([str(code).strip() for code in missing])
     return texts.mask(coded | ~rows, None)
@@ -93,7 +69,7 @@ def _has_part(text: str) -> bool:
 
 
 def _date(text: str, *, decimal: bool) -> str | None:
-    """Write what stands in a row as an ISO date; nothing where it is none."""
+    """Return the ISO date of a text, or None if it is not a date."""
     if (decimal and (found := _DECIMAL.fullmatch(text))) or (found := _WHOLE.fullmatch(text)):
         if not decimal:
             return f"{found[1]}-12-31"
@@ -116,10 +92,10 @@ def _parsed(texts: pd.Series) -> np.ndarray:
 
 
 def _no_date(table: Table, name: str, text: str, rows: np.ndarray, names: RowNames) -> BadArgument:
-    """Build the error for what is no date, with its likely cause."""
+    """Build the error for a text that is not a date, with its likely cause."""
     more = "" if names.column is None and len(rows) == 1 else f" ({names.listed(rows)})"
     return BadArgument(
-        f"date column {name!r} of {table.name} has {text!r} in row {rows[0]}, which is no "
+        f"date column {name!r} of {table.name} has {text!r} in row {rows[0]}, which is not a "
         f"date{more}{_cause(text, name)}. Write ISO dates (2015-06-30) or years; a code for "
         f"missing goes into missing=[{text!r}] (in a catalog, points.missing)."
     )
@@ -128,10 +104,11 @@ def _no_date(table: Table, name: str, text: str, rows: np.ndarray, names: RowNam
 def _cause(text: str, name: str) -> str:
     if _SWAPPED.fullmatch(text):
         return (
-            ": day and month cannot be told apart in it. Where the day is first, type "
+            ": day and month cannot be distinguished. Where the day is first, type "
             f"table[{name!r}] = pd.to_datetime(table[{name!r}], dayfirst=True)"
         )
     number = pd.to_numeric(text, errors="coerce")
+    # 10,000 to 70,000 are spreadsheet days of 1927 to 2091: no year has five digits
     if re.fullmatch(r"'?\d{2}", text):
         return f": a year has four digits, and {text} may be of any century"
     if 10_000 <= number <= 70_000:
@@ -142,7 +119,7 @@ def _cause(text: str, name: str) -> str:
 
 
 def _ahead(dates: np.ndarray, rows: np.ndarray, names: RowNames) -> list[str]:
-    """Name dates of years to come."""
+    """Note dates in the future: they are often typing errors."""
     year = np.datetime64("now", "Y") + 1
     late = np.flatnonzero((dates >= year.astype("datetime64[us]")) & rows)
     if not late.size:
@@ -150,3 +127,40 @@ def _ahead(dates: np.ndarray, rows: np.ndarray, names: RowNames) -> list[str]:
     what = "date lies" if late.size == 1 else "dates lie"
     return [f"{late.size:,} {what} in the future, such as {str(dates[late[0]])[:10]} "
             f"({names.listed(late)})."]  # fmt: skip
+
+
+def steps_at(dates: np.ndarray, bands: Bands) -> np.ndarray:
+    """Find the step whose period holds each date.
+
+    A step of whole years holds the calendar year it is labelled with, and those up to
+    the next step; one of months likewise; a shorter one the time from its label on.
+    """
+    axis, cadence = bands.data["time"].values, bands.cadence
+    if cadence.unit == "steps":  # an axis of integers counts years
+        numbers, wanted, step = axis, _years(dates), cadence.step
+    elif cadence.unit == "months" and cadence.step % 12 == 0:
+        numbers, wanted, step = _years(axis), _years(dates), cadence.step // 12
+    elif cadence.unit == "months":
+        numbers, wanted, step = _months(axis), _months(dates), cadence.step
+    else:
+        end = cadence.extend(bands.data["time"], 1)
+        numbers, wanted = _microseconds(axis), _microseconds(dates)
+        step = int(_microseconds(end)[0] - numbers[-1])
+    found = np.searchsorted(numbers, wanted, side="right") - 1
+    return np.where(wanted >= numbers[-1] + step, len(axis), found)
+
+
+def _years(dates: np.ndarray) -> np.ndarray:
+    return _months(dates) // 12
+
+
+def _months(dates: np.ndarray) -> np.ndarray:
+    """Count months from the year 0."""
+    if dates.dtype.kind == "M":
+        return dates.astype("datetime64[M]").astype("int64") + 1970 * 12
+    return np.array([date.year * 12 + date.month - 1 for date in dates])
+
+
+def _microseconds(dates: np.ndarray) -> np.ndarray:
+    plain: Any = dates if dates.dtype.kind == "M" else [date.isoformat() for date in dates]
+    return np.asarray(plain, "datetime64[us]").astype("int64")

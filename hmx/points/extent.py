@@ -26,7 +26,7 @@ _WGS84 = pyproj.CRS("EPSG:4326")
 
 
 def pairs_in(columns: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the pairs of columns that are called as coordinates are."""
+    """Return the pairs of columns with usual names of coordinates."""
     names = {str(name).lower(): str(name) for name in reversed(list(columns.columns))}
     return [(names[x], names[y]) for x, y in PAIRS if x in names and y in names]
 
@@ -39,24 +39,7 @@ def on_globe(xy: np.ndarray) -> np.ndarray:
 def require_on_globe(
     xy: np.ndarray, crs: pyproj.CRS, where: str, others: list[tuple[str, str]]
 ) -> None:
-    """Refuse longitudes and latitudes none of which can be one.
-
-    Parameters
-    ----------
-    xy : ndarray, (n, 2)
-        As they stand in the table.
-    crs : pyproj.CRS
-        As which they are read.
-    where : str
-        The columns, in words.
-    others : list of (x, y)
-        Further pairs of columns of coordinates.
-
-    Raises
-    ------
-    BadArgument
-        With the numbers of the table and the likely cause.
-    """
+    """Refuse coordinates read as degrees if no point can be on the globe; name the likely cause."""
     known = xy[np.isfinite(xy).all(axis=1)]
     if not crs.is_geographic or not len(known) or on_globe(known).any():
         return
@@ -66,7 +49,7 @@ def require_on_globe(
         metres = np.median(np.abs(known)) > 720
         looks = "so these look like metres: pass" if metres else "so pass the right columns, or"
         why = (
-            f"{_largest(known)} is no longitude or latitude, {looks} "
+            f"{_largest(known)} is not a longitude or latitude, {looks} "
             "their true crs=..., e.g. crs='EPSG:32634'"
         )
     raise BadArgument(
@@ -85,7 +68,7 @@ def _swap(where: str) -> str:
 
 
 def ranges(xy: np.ndarray) -> str:
-    """Say which numbers stand in two columns: ``20 to 23 and 40 to 42``."""
+    """Write the ranges of two columns: ``20 to 23 and 40 to 42``."""
     low, high = xy.min(axis=0), xy.max(axis=0)
     return " and ".join(f"{a:.7g} to {b:.7g}" for a, b in zip(low, high, strict=True))
 
@@ -96,22 +79,7 @@ def _also(others: list[tuple[str, str]]) -> str:
 
 
 def require_overlap(points: Any, bands: Bands, inside: np.ndarray) -> None:
-    """Refuse points none of which lies in the cube.
-
-    Parameters
-    ----------
-    points : Points
-        In their own CRS.
-    bands : Bands
-        The cube.
-    inside : ndarray of bool, (n,)
-        Which lie in it.
-
-    Raises
-    ------
-    BadArgument
-        With both extents, the columns that were read, and the likely cause.
-    """
+    """Refuse a table of which no point lies in the cube, with both extents and the likely cause."""
     if inside.any() or not len(points):
         return
     xy = np.stack([points.x, points.y], axis=1)

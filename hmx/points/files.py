@@ -15,11 +15,10 @@ import pandas as pd
 
 from hmx.errors import BadArgument, SourceError
 from hmx.files.paths import absolute
-from hmx.points.binary import SHEETS, read_parquet, read_sheet
+from hmx.points.formats import SHEETS, read_parquet, read_sheet, read_vector
 from hmx.points.options import PointsOptions
 from hmx.points.tabular import Table, coordinates, crs_of, no_points
 from hmx.points.text import read_text
-from hmx.points.vector import read_vector
 
 _TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
 _PACKED = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
@@ -27,23 +26,7 @@ _PARQUET = (".parquet", ".geoparquet", ".pq")
 
 
 def open_table(source: Any, how: PointsOptions | None = None) -> Table:
-    """Open whatever holds points.
-
-    Parameters
-    ----------
-    source : DataFrame, GeoDataFrame, str or Path
-        A path or URL of a table of text (also packed by gzip), of a Parquet file, a
-        spreadsheet, or of a vector file that GDAL opens.
-    how : PointsOptions, optional
-        Separator, decimal sign, encoding and layer; default: found out.
-
-    Raises
-    ------
-    SourceError
-        If a file cannot be read.
-    BadArgument
-        If the source is no table, or its geometries are no points.
-    """
+    """Open a table of points: a DataFrame, a GeoDataFrame, or a file by the end of its name."""
     how = how or PointsOptions()
     if isinstance(source, str | Path):
         return _file(absolute(source), how)
@@ -60,7 +43,7 @@ def open_table(source: Any, how: PointsOptions | None = None) -> Table:
 
 
 def _require_use(what: str, how: PointsOptions, *unused: str) -> None:
-    """Refuse options that mean nothing for this kind of table."""
+    """Refuse options that have no meaning for this kind of table."""
     for name in unused:
         if (value := getattr(how, name)) is not None:
             raise BadArgument(
@@ -131,7 +114,7 @@ def _zipped_text(path: str) -> bytes | None:
 
 
 def _geometries(source: Any, how: PointsOptions) -> Table:
-    """Take a GeoDataFrame apart, by what it can do and not by its type."""
+    """Split a GeoDataFrame into columns and coordinates; geopandas need not be installed."""
     try:
         xy = np.stack([np.asarray(source.geometry.x), np.asarray(source.geometry.y)], axis=1)
     except ValueError:
@@ -141,7 +124,7 @@ def _geometries(source: Any, how: PointsOptions) -> Table:
 
 
 def _frame(columns: Any, how: PointsOptions) -> Table:
-    """Take a DataFrame, whose points may stand in one column as geometries."""
+    """Read a DataFrame; one of its columns may hold geometries."""
     for name in columns.columns[~columns.columns.duplicated(keep=False)]:
         known = columns[name].dropna()
         if len(known) and hasattr(known.iloc[0], "geom_type"):

@@ -28,45 +28,29 @@ def passed(table: Table, options: PointsOptions, names: RowNames) -> np.ndarray:
     """Find the rows that pass all filters, (n,).
 
     Numbers are compared as numbers, also where a column holds them as text; with a quoted
-    value, or one that is no number, text is compared.
-
-    Parameters
-    ----------
-    table : Table
-        Of points.
-    options : PointsOptions
-        Has the filters, and codes that mean missing.
-    names : RowNames
-        Of the rows, for messages.
-
-    Raises
-    ------
-    MissingVariable
-        If a column is not there.
-    BadArgument
-        If a filter cannot be read, or compares a number with text.
+    or non-numeric value, text is compared.
     """
     kept = np.ones(len(table.columns), bool)
     for text in options.where:
         parts = _FILTER.match(text)
         if parts is None:
             raise BadArgument(
-                f"where={text!r} is no filter: a filter is a column, one of {' '.join(_SIGNS)}, "
+                f"where={text!r} is not a filter: a filter is a column, one of {' '.join(_SIGNS)}, "
                 "and a value. Pass where=['soc <= 150']."
             )
         column = column_of(table, parts["column"].strip("`'\""))
-        given = _Given(text, parts["sign"], parts["value"])
+        wanted = _Filter(text, parts["sign"], parts["value"])
         if column.dtype.kind in "iuf":
-            kept &= _numeric(column, given, options.missing)
+            kept &= _numeric(column, wanted, options.missing)
         elif column.dtype.kind == "M":
-            kept &= _dated(column, given)
+            kept &= _dated(column, wanted)
         else:
-            kept &= _textual(column, given, table, options.missing, names)
+            kept &= _textual(column, wanted, table, options.missing, names)
     return kept
 
 
-class _Given:
-    """A filter as it was given: its text, sign and value."""
+class _Filter:
+    """One filter: its text, sign and value."""
 
     def __init__(self, text: str, sign: str, value: str):
         self.text, self.sign, self.value = text, sign, value
@@ -84,56 +68,56 @@ class _Given:
             return None
 
 
-def _numeric(column: pd.Series, given: _Given, missing: Sequence[float | str]) -> np.ndarray:
-    if given.number is None:
+def _numeric(column: pd.Series, wanted: _Filter, missing: Sequence[float | str]) -> np.ndarray:
+    if wanted.number is None:
         raise BadArgument(
-            f"where={given.text!r} compares numbers with {given.value}: column {column.name!r} is "
-            f"numeric. Pass where=['{column.name} <= 150']."
+            f"where={wanted.text!r} compares numbers with {wanted.value}: column {column.name!r} "
+            f"is numeric. Pass where=['{column.name} <= 150']."
         )
     numbers, _ = numbers_of(column, missing=missing)
-    return given.compare(numbers, given.number)
+    return wanted.compare(numbers, wanted.number)
 
 
-def _dated(column: pd.Series, given: _Given) -> np.ndarray:
+def _dated(column: pd.Series, wanted: _Filter) -> np.ndarray:
     try:
-        when = pd.Timestamp(given.value.strip("'\""))
+        when = pd.Timestamp(wanted.value.strip("'\""))
     except ValueError:
         raise BadArgument(
-            f"where={given.text!r} compares dates with {given.value}: column {column.name!r} holds "
-            f"dates. Pass where=['{column.name} >= 2015-01-01']."
+            f"where={wanted.text!r} compares dates with {wanted.value}: column {column.name!r} "
+            f"holds dates. Pass where=['{column.name} >= 2015-01-01']."
         ) from None
     naive = column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz else column
-    return given.compare(naive.to_numpy(), when.to_datetime64())
+    return wanted.compare(naive.to_numpy(), when.to_datetime64())
 
 
 def _textual(
     column: pd.Series,
-    given: _Given,
+    wanted: _Filter,
     table: Table,
     missing: Sequence[float | str],
     names: RowNames,
 ) -> np.ndarray:
     """Compare text; with a number, the numbers that it holds."""
-    texts, number = texts_of(column), given.number
+    texts, number = texts_of(column), wanted.number
     known = texts.notna().to_numpy()
     if number is not None:
         numbers, odd = numbers_of(column, decimal=table.decimal, missing=missing)
         rows = np.flatnonzero(odd)
         if not rows.size:
-            return given.compare(numbers, number)
-        if given.sign not in ("==", "!="):
+            return wanted.compare(numbers, number)
+        if wanted.sign not in ("==", "!="):
             raise BadArgument(
-                f"where={given.text!r} compares with a number, and column {column.name!r} of "
+                f"where={wanted.text!r} compares with a number, and column {column.name!r} of "
                 f"{table.name} holds text in {rows.size} of {len(column)} rows, such as "
                 f"{texts.iloc[rows[0]]!r} ({names.listed(rows)}). Write numbers there, pass "
                 f"missing=[{texts.iloc[rows[0]]!r}], or compare as text with quotes: "
-                f"\"{column.name} {given.sign} '{given.value}'\"."
+                f"\"{column.name} {wanted.sign} '{wanted.value}'\"."
             )
-        same = (numbers == number) | (texts == given.value).to_numpy(bool)
-        return np.asarray(same if given.sign == "==" else ~same)
-    value = given.value.strip("'\"")
+        same = (numbers == number) | (texts == wanted.value).to_numpy(bool)
+        return np.asarray(same if wanted.sign == "==" else ~same)
+    value = wanted.value.strip("'\"")
     if column.dtype.kind == "b":
         texts, value = texts.str.lower(), value.lower()
-    found = np.full(len(texts), given.sign == "!=")
-    found[known] = given.compare(texts[known].to_numpy(object), value)
+    found = np.full(len(texts), wanted.sign == "!=")
+    found[known] = wanted.compare(texts[known].to_numpy(object), value)
     return found

@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from hmx.cube.bands import Bands
 from hmx.errors import BadArgument, NotEnoughData
+from hmx.points.dates import steps_at
 from hmx.points.extent import require_overlap
 from hmx.points.samples import Samples
 from hmx.points.table import Points
@@ -66,21 +67,21 @@ def join(
     require_new(points.target, bands.variables)
     history = bands.history(history)
     _require_dates(points, bands, history)
-    keeper = _Keeper(points.row, dict(points.left))
+    filtered = _RowFilter(points.row, dict(points.left))
     xy = _projected(points, bands)
     pixel = _pixels(xy, bands)
     inside = np.asarray(((pixel >= 0) & (pixel < bands.grid.shape)).all(axis=1))
     require_overlap(points, bands, inside)
-    keeper.keep(OUTSIDE, inside)
-    step = _steps(points, bands, keeper)
-    keeper.keep(NO_HISTORY, step + 1 >= history)
-    keeper.keep(DUPLICATE, ~_repeats(points, keeper.kept))
-    kept = keeper.kept
+    filtered.keep(OUTSIDE, inside)
+    step = _steps(points, bands, filtered)
+    filtered.keep(NO_HISTORY, step + 1 >= history)
+    filtered.keep(DUPLICATE, ~_repeats(points, filtered.kept))
+    kept = filtered.kept
     samples = _samples(points, kept, pixel, xy, step)
     valid = _valid(bands, samples, window, history, min_valid)
-    keeper.keep(NO_DATA, _spread(valid, kept))
-    samples = _with_sites(samples.at(valid), points, keeper.kept)
-    report = _report(points, samples, keeper, bands)
+    filtered.keep(NO_DATA, _spread(valid, kept))
+    samples = _with_sites(samples.at(valid), points, filtered.kept)
+    report = _report(points, samples, filtered, bands)
     if not len(samples):
         raise NotEnoughData(
             f"no sample is left. {report} Check points.crs, date and where, or lower min_valid."
@@ -89,20 +90,7 @@ def join(
 
 
 def require_new(target: str, bands: Iterable[str]) -> None:
-    """Refuse a target that is a band as well: a model would read the answer there.
-
-    Parameters
-    ----------
-    target : str
-        Of the points.
-    bands : iterable of str
-        Names of bands, or of sources.
-
-    Raises
-    ------
-    BadArgument
-        If it is among them.
-    """
+    """Refuse a target that is a band as well: a model would read the answer there."""
     if target in {name.partition("[")[0] for name in bands}:
         raise BadArgument(
             f"target {target!r} is a band of the cube too, so a model would read the answer from "
@@ -117,7 +105,8 @@ def _samples(
         row=pixel[kept, 0],
         column=pixel[kept, 1],
         value=points.value[kept],
-        site=np.zeros(int(kept.sum()), "int64"),  # of those that are left, later
+        # sites are numbered later, among the samples that have data
+        site=np.zeros(int(kept.sum()), "int64"),
         step=step[kept],
         lonlat=_degrees(points)[kept],
         xy=xy[kept],
@@ -126,8 +115,8 @@ def _samples(
 
 
 @dataclass
-class _Keeper:
-    """Rows that still count, and why others no longer do."""
+class _RowFilter:
+    """Rows that count so far, and the reason of each row that was left out."""
 
     row: np.ndarray
     left: dict[str, np.ndarray]
@@ -159,6 +148,7 @@ def _projected(points: Points, bands: Bands) -> np.ndarray:
     to_cube = pyproj.Transformer.from_crs(points.crs, crs, always_xy=True)
     x, y = to_cube.transform(points.x, points.y)
     if crs.is_geographic:
+        # a table in -180..180 and a cube in 0..360 (or the other way) are the same places
         west = bands.grid.bounds[0]
         x = np.where(np.isfinite(x), west + (x - west) % 360, x)
     return np.stack([x, y], axis=1)
@@ -170,35 +160,36 @@ def _degrees(points: Points) -> np.ndarray:
 
 
 def _pixels(xy: np.ndarray, bands: Bands) -> np.ndarray:
-    """Find the row and column of the pixel that holds each place, -1 where none can."""
+    """Find the pixel (row, column) of each point; -1 where there is none."""
     t = bands.grid.transform
-    place = np.stack([(xy[:, 1] - t.f) / t.e, (xy[:, 0] - t.c) / t.a], axis=1)
-    inside = np.isfinite(place) & (np.abs(place) < 2**31)
-    return np.floor(np.where(inside, place, -1)).astype("int64")
+    # fractional row and column, (n, 2); beyond 2**31 the cast to integers would wrap around
+    index = np.stack([(xy[:, 1] - t.f) / t.e, (xy[:, 0] - t.c) / t.a], axis=1)
+    inside = np.isfinite(index) & (np.abs(index) < 2**31)
+    return np.floor(np.where(inside, index, -1)).astype("int64")
 
 
-def _steps(points: Points, bands: Bands, keeper: _Keeper) -> np.ndarray:
-    """Find the last step that each point sees, and leave out what has none."""
+def _steps(points: Points, bands: Bands, filtered: _RowFilter) -> np.ndarray:
+    """Find the last step that each point sees; leave out points without one."""
     last = len(bands.labels) - 1
     step = np.full(len(points), last)
     if points.date is None or bands.climatology:
         return step
     dated = ~np.isnat(points.date)
     step[dated] = steps_at(points.date[dated], bands)
-    keeper.keep(NO_DATE, dated)
-    keeper.keep(TOO_LATE, step <= last)
+    filtered.keep(NO_DATE, dated)
+    filtered.keep(TOO_LATE, step <= last)
     return step
 
 
 def _repeats(points: Points, kept: np.ndarray) -> np.ndarray:
-    """Tell points that say again what one before them, that was kept, has said."""
-    said = {"x": points.x, "y": points.y, "value": points.value}
-    said |= {} if points.date is None else {"date": points.date}
-    return _spread(pd.DataFrame(said)[kept].duplicated().to_numpy(), kept, fill=False)
+    """Flag rows that repeat an earlier kept row (same place, value and date)."""
+    columns = {"x": points.x, "y": points.y, "value": points.value}
+    columns |= {} if points.date is None else {"date": points.date}
+    return _spread(pd.DataFrame(columns)[kept].duplicated().to_numpy(), kept, fill=False)
 
 
 def _spread(found: np.ndarray, kept: np.ndarray, *, fill: bool = True) -> np.ndarray:
-    """Bring an answer for the kept points to the places of all."""
+    """Expand values of the kept rows to all rows; the others get `fill`."""
     spread = np.full(len(kept), fill)
     spread[kept] = found
     return spread
@@ -225,8 +216,9 @@ def _with_sites(samples: Samples, points: Points, kept: np.ndarray) -> Samples:
 def _valid(
     bands: Bands, samples: Samples, window: int, history: int, min_valid: float
 ) -> np.ndarray:
-    """Tell samples of which enough is known."""
+    """Return True for each sample of whose window enough is known."""
     margin = window // 2
+    # counts of known numbers are summed once per square of chunks: each chunk is read once
     numbers = len(bands.dynamic) * history + len(bands.static)  # of a pixel
     valid = np.zeros(len(samples), bool)
     for rows, core, steps in squares(bands, samples, history):
@@ -246,7 +238,7 @@ def _valid(
     return valid
 
 
-def _report(points: Points, samples: Samples, keeper: _Keeper, bands: Bands) -> JoinReport:
+def _report(points: Points, samples: Samples, filtered: _RowFilter, bands: Bands) -> JoinReport:
     _, per_site = np.unique(samples.site, return_counts=True)
     ids = points.names
     return JoinReport(
@@ -257,20 +249,22 @@ def _report(points: Points, samples: Samples, keeper: _Keeper, bands: Bands) -> 
         samples=len(samples),
         sites=len(per_site),
         replicates=int(per_site[per_site > 1].sum()),
-        left=keeper.left,
+        left=filtered.left,
         id=ids.column,
-        ids={} if ids.column is None else {why: ids.of(rows) for why, rows in keeper.left.items()},
+        ids={}
+        if ids.column is None
+        else {why: ids.of(rows) for why, rows in filtered.left.items()},
         found=() if points.table is None else points.table.found,
         notes=(
             *points.notes,
-            *_site_notes(points, samples, keeper.kept),
+            *_site_notes(points, samples, filtered.kept),
             *_date_notes(points, bands),
         ),
     )
 
 
 def _site_notes(points: Points, samples: Samples, kept: np.ndarray) -> list[str]:
-    """Say where the table's sites were joined: they share a pixel."""
+    """Note the sites of the table that were joined because they share a pixel."""
     if points.site is None or not len(samples):
         return []
     names, distinct = pd.factorize(points.site[kept])
@@ -292,12 +286,9 @@ def _date_notes(points: Points, bands: Bands) -> list[str]:
     return ["The cube has no calendar, so dates are not used."]
 
 
+# reasons why a row is left out: keys of JoinReport.left, stored with a model
 OUTSIDE, NO_DATE, NO_HISTORY, TOO_LATE = "outside", "no date", "no history", "too late"
-
-
 DUPLICATE, NO_DATA = "duplicate", "no data"
-
-
 _WORDS = {
     "filtered": "not passing the filters (where)",
     "no place": "without coordinates",
@@ -311,8 +302,6 @@ _WORDS = {
     DUPLICATE: "duplicates (same place, date and value as a row before)",
     NO_DATA: "without data (centre unknown, or too little of the window known)",
 }
-
-
 _LISTED = 5  # names of rows in a sentence; all are in the data
 
 
@@ -360,19 +349,19 @@ class JoinReport:
     def __str__(self) -> str:
         units = f" ({self.units})" if self.units else ""
         found = f" ({', '.join(self.found)})" if self.found else ""
-        told = [
+        sentences = [
             f"{self.rows:,} rows of {self.table}{found}: {self.samples:,} samples of "
             f"{self.target}{units} at {self.sites:,} sites."
         ]
         if self.replicates:
-            told.append(f"{self.replicates:,} samples share a site with others (replicates).")
+            sentences.append(f"{self.replicates:,} samples share a site with others (replicates).")
         lost = [f"{len(rows):,} {_WORDS[reason]}{self._named(reason)}"
                 for reason, rows in self.left.items()]  # fmt: skip
-        told.append(f"Left out: {'; '.join(lost)}." if lost else "No row was left out.")
-        return " ".join([*told, *self.notes])
+        sentences.append(f"Left out: {'; '.join(lost)}." if lost else "No row was left out.")
+        return " ".join([*sentences, *self.notes])
 
     def _named(self, reason: str) -> str:
-        """List rows by their names; those that a filter takes out are meant."""
+        """List the names of rows; rows that a filter drops are left out on purpose."""
         names = self.ids.get(reason, [])
         if not names or reason == "filtered":
             return ""
@@ -380,56 +369,7 @@ class JoinReport:
         return f" ({self.id} {', '.join(map(str, names[:_LISTED]))}{more})"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold: counts, and the rows left out by reason."""
+        """Return the report in JSON's types: counts, and the rows left out by reason."""
         plain = {name: value for name, value in vars(self).items() if name != "left"}
         plain |= {"found": list(self.found), "notes": list(self.notes)}
         return plain | {"left": {reason: rows.tolist() for reason, rows in self.left.items()}}
-
-
-def steps_at(dates: np.ndarray, bands: Bands) -> np.ndarray:
-    """Find the step whose period holds each date.
-
-    A step of whole years holds the calendar year it is labelled with, and those up to
-    the next step; one of months likewise; a shorter one the time from its label on.
-
-    Parameters
-    ----------
-    dates : ndarray of datetime64, (n,)
-        Without NaT.
-    bands : Bands
-        Has a calendar.
-
-    Returns
-    -------
-    ndarray of int, (n,)
-        -1 before the first step; the number of steps after the last.
-    """
-    axis, cadence = bands.data["time"].values, bands.cadence
-    if cadence.unit == "steps":  # an axis of integers counts years
-        numbers, asked, step = axis, _years(dates), cadence.step
-    elif cadence.unit == "months" and cadence.step % 12 == 0:
-        numbers, asked, step = _years(axis), _years(dates), cadence.step // 12
-    elif cadence.unit == "months":
-        numbers, asked, step = _months(axis), _months(dates), cadence.step
-    else:
-        end = cadence.extend(bands.data["time"], 1)
-        numbers, asked = _microseconds(axis), _microseconds(dates)
-        step = int(_microseconds(end)[0] - numbers[-1])
-    found = np.searchsorted(numbers, asked, side="right") - 1
-    return np.where(asked >= numbers[-1] + step, len(axis), found)
-
-
-def _years(dates: np.ndarray) -> np.ndarray:
-    return _months(dates) // 12
-
-
-def _months(dates: np.ndarray) -> np.ndarray:
-    """Count months from the year 0."""
-    if dates.dtype.kind == "M":
-        return dates.astype("datetime64[M]").astype("int64") + 1970 * 12
-    return np.array([date.year * 12 + date.month - 1 for date in dates])
-
-
-def _microseconds(dates: np.ndarray) -> np.ndarray:
-    plain: Any = dates if dates.dtype.kind == "M" else [date.isoformat() for date in dates]
-    return np.asarray(plain, "datetime64[us]").astype("int64")

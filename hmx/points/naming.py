@@ -48,23 +48,7 @@ class RowNames:
 
 
 def row_names(columns: pd.DataFrame, chosen: str | None, *, table: str) -> RowNames:
-    """Find the column that names rows.
-
-    Parameters
-    ----------
-    columns : DataFrame
-        Of the table.
-    chosen : str, optional
-        The column asked for. Default: the first that is called as identifiers are and
-        whose values are unique.
-    table : str
-        Its name, for messages.
-
-    Raises
-    ------
-    MissingVariable
-        If the column asked for is not there.
-    """
+    """Find the column that names rows."""
     if chosen is not None:
         if chosen not in columns:
             raise missing_variable(chosen, columns, where=table)

@@ -10,7 +10,7 @@ from hmx.settings import Options
 
 
 def _as_texts(value: Any) -> Any:
-    """Take one text for a list of one."""
+    """Turn one text into a list."""
     return [value] if isinstance(value, str) else value
 
 
@@ -21,7 +21,8 @@ def _as_crs(value: Any) -> Any:
     return value.to_wkt() if hasattr(value, "to_wkt") else value
 
 
-# Names that a map has already: its other variables, dims and coordinates.
+# A map has variables, dims and coordinates of these names: a target of the same name would
+# overwrite them.
 RESERVED = frozenset({
     "quality", "applicable", "dissimilarity", "time", "x", "y", "lat", "lon", "latitude",
     "longitude", "spatial_ref", "quantile", "band",
@@ -29,12 +30,12 @@ RESERVED = frozenset({
 
 
 def _as_codes(value: Any) -> Any:
-    """Take one code for a list of one."""
+    """Turn one code into a list."""
     return [value] if isinstance(value, str | int | float) else value
 
 
 def _as_separator(value: Any) -> Any:
-    """Take the name of a separator for the character."""
+    """Turn the name of a separator into its character."""
     if not isinstance(value, str):
         return value
     value = _SEPARATORS.get(value.lower(), value)
@@ -60,7 +61,7 @@ class PointsOptions(Options):
         Columns of the coordinates. Default: the geometry, or columns named ``lon`` and
         ``lat``, ``x`` and ``y``, ``easting`` and ``northing``.
     crs : str, optional
-        Of the coordinates, where the table does not say it itself.
+        Of the coordinates, if the table has none.
     date : str, optional
         Column of sampling dates: ISO dates, or years, which mean their last step.
     site : str, optional
@@ -75,9 +76,9 @@ class PointsOptions(Options):
         Layer or sheet of a file with several.
     separator : str, optional
         Between fields of a table of text: one character, ``tab`` or ``blank``. Default:
-        found out.
+        detected.
     decimal : {".", ","}, optional
-        Sign in numbers that stand as text. Default: found out, of a table of text.
+        Decimal sign of numbers stored as text. Default: detected in a table of text.
     encoding : str, optional
         Of text. Default: by byte order mark, else UTF-8, else cp1252.
     missing : tuple of float or str

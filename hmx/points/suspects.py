@@ -1,4 +1,4 @@
-"""Suspects: numbers that stand for missing and are not declared, and values that cannot be."""
+"""Suspects: undeclared codes for missing, and impossible values."""
 
 from __future__ import annotations
 
@@ -18,22 +18,10 @@ _HUGE = 1e18  # no soil and no coordinate has such a number
 
 
 def coded(values: np.ndarray, *, signed: bool = False) -> dict[float, np.ndarray]:
-    """Find usual codes for missing that lie apart from the other values.
+    """Find usual codes for missing that lie outside the range of the other values.
 
     A code counts where it lies further from the others than these spread, or is negative
     where none of them is.
-
-    Parameters
-    ----------
-    values : ndarray, (n,)
-        NaN where there is none.
-    signed : bool
-        Whether the sign says nothing: of coordinates.
-
-    Returns
-    -------
-    dict of float to ndarray of int
-        Rows of each code.
     """
     candidates = {
         code: np.flatnonzero(np.isclose(values, code, rtol=1e-6, atol=0)) for code in CODES
@@ -60,24 +48,7 @@ def coded(values: np.ndarray, *, signed: bool = False) -> dict[float, np.ndarray
 def require_no_codes(
     values: np.ndarray, column: str, table: str, names: RowNames, *, coordinate: bool = False
 ) -> None:
-    """Refuse undeclared codes for missing.
-
-    Parameters
-    ----------
-    values : ndarray, (n,)
-        Of all rows, NaN where there is none or it does not count.
-    column, table : str
-        Where they stand.
-    names : RowNames
-        Of the rows.
-    coordinate : bool
-        Whether they are coordinates, which have no valid range.
-
-    Raises
-    ------
-    BadArgument
-        Naming codes, rows and remedy.
-    """
+    """Refuse undeclared codes for missing."""
     found = coded(values, signed=coordinate)
     if not found:
         return
@@ -103,20 +74,7 @@ def require_no_codes(
 
 
 def null_island(xy: np.ndarray, *, degrees: bool) -> np.ndarray:
-    """Find rows at (0, 0), which programs write where they know no place.
-
-    Parameters
-    ----------
-    xy : ndarray, (n, 2)
-        Coordinates.
-    degrees : bool
-        Whether they are longitude and latitude: (0, 0) is sea. Elsewhere it is a place
-        where other points lie around it.
-
-    Returns
-    -------
-    ndarray of bool, (n,)
-    """
+    """Find rows at (0, 0), which programs write for an unknown place."""
     zero = (xy == 0).all(axis=1)
     others = xy[~zero & np.isfinite(xy).all(axis=1)]
     if degrees or not zero.any() or not len(others):
@@ -126,17 +84,7 @@ def null_island(xy: np.ndarray, *, degrees: bool) -> np.ndarray:
 
 
 def negatives(values: np.ndarray, target: str, names: RowNames) -> tuple[str, ...]:
-    """Note negative values of a target whose range nobody declared.
-
-    Parameters
-    ----------
-    values : ndarray, (n,)
-        Of all rows, NaN where a row does not count.
-    target : str
-        Its name.
-    names : RowNames
-        Of the rows.
-    """
+    """Note negative values of a target without a declared range."""
     rows = np.flatnonzero(values < 0)
     if not rows.size:
         return ()
@@ -150,26 +98,7 @@ def negatives(values: np.ndarray, target: str, names: RowNames) -> tuple[str, ..
 def require_learnable(
     values: np.ndarray, rows: np.ndarray, target: str, names: RowNames, *, transform: str
 ) -> None:
-    """Refuse a target that nothing can be learnt from, before anything is trained.
-
-    Parameters
-    ----------
-    values : ndarray, (n,)
-        Of the samples, native units.
-    rows : ndarray of int, (n,)
-        Of the table.
-    target : str
-        Its name.
-    names : RowNames
-        Of the rows.
-    transform : str
-        What values go through.
-
-    Raises
-    ------
-    BadArgument
-        If all values are one, or some have no logarithm where it is taken.
-    """
+    """Refuse a constant target, and values without a logarithm where it is taken."""
     if len(values) > 1 and np.ptp(values) == 0:
         raise BadArgument(
             f"target {target!r} is {values[0]:g} in all {len(values):,} samples, and a constant "

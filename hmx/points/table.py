@@ -65,7 +65,7 @@ class Points:
     names : RowNames
         Of the rows.
     notes : tuple of str
-        What else the report says of the table.
+        Further sentences of the report.
     table : Table, optional
         As it was read.
     """
@@ -94,8 +94,8 @@ class Points:
 
     @property
     def where(self) -> str:
-        """Where the coordinates stand, in words."""
-        return _place(self.columns, self.name)
+        """Columns or geometry of the coordinates, as messages name them."""
+        return _source_of(self.columns, self.name)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -103,7 +103,7 @@ class Points:
         return [] if self.table is None else pairs_in(self.table.columns)
 
     def describe(self) -> str:
-        """Say what the table holds, before any cube is looked at."""
+        """Describe the table before it is joined to a cube."""
         found = f" ({', '.join(self.table.found)})" if self.table and self.table.found else ""
         units = f" {self.units}" if self.units else ""
         low, high = (f"{end(self.value):.4g}" for end in (np.min, np.max))
@@ -118,13 +118,7 @@ class Points:
         )
 
     def column(self, name: str) -> np.ndarray:
-        """Return a column of the table, all its rows.
-
-        Raises
-        ------
-        MissingVariable
-            If it is not there.
-        """
+        """Return a column of the table, all its rows."""
         if self.table is None or name not in self.table.columns:
             listed = [] if self.table is None else self.table.columns
             raise missing_variable(name, listed, where="the points")
@@ -145,7 +139,7 @@ def read_points(
     valid_range: tuple[float, float] | None = None,
     **options: Any,
 ) -> Points:
-    """Read samples from a table; rows that do not count are reported, not dropped in silence.
+    """Read samples from a table; rows that do not count are reported.
 
     Parameters
     ----------
@@ -181,7 +175,7 @@ def read_points(
     MissingVariable
         If a column is not in the table.
     MissingCRS
-        If nothing says what the coordinates mean.
+        If neither option nor table has a CRS.
     NotEnoughData
         If no row has a value.
     BadArgument
@@ -213,7 +207,7 @@ def _points(table: Table, options: PointsOptions, crs: Any) -> Points:
     column_of(table, options.target)  # a wrong name is an error before any other
     kept = passed(table, options, names)  # before values: what is filtered out may hold anything
     left = {} if kept.all() else {FILTERED: np.flatnonzero(~kept)}
-    xy, system, columns = _placed(table, options, crs, kept, names)
+    xy, system, columns = _coordinates(table, options, crs, kept, names)
     island = null_island(np.where(kept[:, None], xy, np.nan), degrees=system.is_geographic)
     value = _values(table, options, kept & np.isfinite(xy).all(axis=1) & ~island, names)
     low, high = options.valid_range or (-np.inf, np.inf)
@@ -270,19 +264,19 @@ def _values(table: Table, options: PointsOptions, rows: np.ndarray, names: RowNa
             f"column {name!r} of {table.name} holds no value in the {int(rows.sum()):,} rows that "
             "count. Name another column, target='...', or look at where and missing."
         )
-    if options.valid_range is None:  # which would say what is valid
+    if options.valid_range is None:  # a valid range has decided already
         require_no_codes(value, name, table.name, names)
     return value
 
 
-def _placed(
+def _coordinates(
     table: Table, options: PointsOptions, crs: Any, rows: np.ndarray, names: RowNames
 ) -> tuple[np.ndarray, pyproj.CRS, tuple[str, str] | None]:
     """Find the coordinates, (n, 2), their CRS, and the columns that they stand in."""
     x, y = options.x, options.y
     if x is None and table.xy is not None:
         system = _system(table, crs, "its geometry has")
-        require_on_globe(table.xy[rows], system, _place(None, table.name), [])
+        require_on_globe(table.xy[rows], system, _source_of(None, table.name), [])
         return table.xy, system, None
     x, y = _pair(table) if x is None or y is None else (x, y)
     parts = []
@@ -297,44 +291,44 @@ def _placed(
         parts.append(values)
     xy, system = np.stack(parts, axis=1), _system(table, crs, f"columns {x!r} and {y!r} are")
     others = [pair for pair in pairs_in(table.columns) if pair != (x, y)]
-    require_on_globe(xy[rows], system, _place((x, y), table.name), others)
+    require_on_globe(xy[rows], system, _source_of((x, y), table.name), others)
     return xy, system, (x, y)
 
 
-def _place(columns: tuple[str, str] | None, table: str) -> str:
+def _source_of(columns: tuple[str, str] | None, table: str) -> str:
     if columns is None:
         return f"the geometry of {table}"
     return f"columns {columns[0]!r} and {columns[1]!r} of {table}"
 
 
 def _pair(table: Table) -> tuple[str, str]:
-    """Guess the columns of the coordinates by their names."""
+    """Find the columns of the coordinates by their names."""
     found = pairs_in(table.columns)
     if found:
         return found[0]
     listed = ", ".join(map(str, table.columns))
     raise MissingVariable(
-        f"{table.name} has no columns of coordinates that can be told by their names (has: "
+        f"{table.name} has no columns of coordinates with a usual name (has: "
         f"{listed}). Name them: x='...', y='...'."
     )
 
 
 def _system(table: Table, given: Any, what: str) -> pyproj.CRS:
-    """Find the CRS of the coordinates; what is said twice must agree."""
+    """Find the CRS of the coordinates; option and table must agree if both have one."""
     if given is None and table.crs is None:
         raise MissingCRS(
-            f"points without CRS: {what} numbers, and {table.name} does not say in which system. "
+            f"points without CRS: {what} numbers, and {table.name} names no coordinate system. "
             "Pass crs='EPSG:4326' (longitude and latitude) or another; in a catalog, points.crs."
         )
     try:
-        said = table.crs if given is None else pyproj.CRS.from_user_input(given)
+        system = table.crs if given is None else pyproj.CRS.from_user_input(given)
     except pyproj.exceptions.CRSError:
         raise BadArgument(
             f"crs={given!r} is no coordinate reference system. Pass crs='EPSG:4326'."
         ) from None
-    if table.crs is not None and not table.crs.equals(said, ignore_axis_order=True):
+    if table.crs is not None and not table.crs.equals(system, ignore_axis_order=True):
         raise BadArgument(
-            f"crs={crs_name(said)!r}, and {table.name} says {crs_name(table.crs)}. Leave out "
+            f"crs={crs_name(system)!r}, and {table.name} has {crs_name(table.crs)}. Leave out "
             "crs=..., or correct the table."
         )
-    return said
+    return system

@@ -59,15 +59,7 @@ def no_points(name: str, what: str) -> BadArgument:
 
 
 def coordinates(blobs: Any, name: str, kind: str = "another kind") -> np.ndarray:
-    """Decode well-known binary points (OGC 06-103r4, 8.2.6), (n, 2); NaN where there is none.
-
-    Parameters
-    ----------
-    blobs : sequence of bytes or None
-        Points, or multipoints of one point, in any byte order and with any further ordinates.
-    name, kind : str
-        Of the table and its geometries, for messages.
-    """
+    """Decode well-known binary points (OGC 06-103r4, 8.2.6), (n, 2); NaN where there is none."""
     xy = np.full((len(blobs), 2), np.nan)
     for row, blob in enumerate(blobs):
         if blob is None:

@@ -1,4 +1,4 @@
-"""Tables of text: encoding, separator and decimal sign are found out, or refused by line.
+"""Tables of text: encoding, separator and decimal sign are detected, or refused by line.
 
 No row is shifted: one that has another number of fields than the header is an error that
 names its line. Values stay text until a whole column of them is known to be numbers.
@@ -41,24 +41,7 @@ _PADDED = re.compile(r"[+-]?0\d")  # 007 is a name
 
 
 def read_text(data: bytes, name: str, how: PointsOptions) -> Table:
-    """Read a table of text.
-
-    Parameters
-    ----------
-    data : bytes
-        Of the file, unpacked.
-    name : str
-        What messages call it.
-    how : PointsOptions
-        Separator, decimal sign and encoding, where they are not to be found out.
-
-    Raises
-    ------
-    SourceError
-        If it is empty, is not of the encoding, or a row does not fit the header.
-    BadArgument
-        If separator or decimal sign cannot be found out.
-    """
+    """Read a table of text."""
     text, encoding = _decoded(data, name, how.encoding)
     text, declared = _declared(text)
     separator = how.separator or declared or _separator(text)
@@ -109,7 +92,7 @@ def _decoded(data: bytes, name: str, chosen: str | None) -> tuple[str, str]:
 
 
 def _declared(text: str) -> tuple[str, str | None]:
-    """Take off a first line ``sep=;``, which Excel writes and reads."""
+    """Remove a first line ``sep=;``, which Excel writes and reads."""
     first = re.match(r"\s*\"?sep=(.)\"?[;,\t]*\r?\n", text, re.IGNORECASE)
     # the line stays, empty: lines are counted as an editor does
     return ("\n" + text[first.end() :], first[1]) if first else (text, None)
@@ -150,7 +133,7 @@ def _separator(text: str) -> str:
         if len(rows) > 0 and rows[0] > 1:
             fits[separator] = (rows.count(rows[0]) / len(rows), rows[0])
     if len(fits) > 1:
-        fits.pop(" ", None)  # blanks also stand in names and texts
+        fits.pop(" ", None)  # names and texts have blanks, too
     whole = {separator: width for separator, (share, width) in fits.items() if share == 1}
     if whole:
         return max(whole, key=lambda separator: whole[separator])
@@ -212,7 +195,7 @@ def _commented_header(records: Sequence[_Record]) -> _Record | None:
 
 
 def _fitted(rows: list[_Record], width: int) -> list[_Record]:
-    """Take off a last field that is empty in every row: a separator at the ends of lines."""
+    """Remove a last field that is empty in every row: a separator at the ends of lines."""
     if rows and all(len(r.fields) == width + 1 and not r.fields[-1].strip() for r in rows):
         return [_Record(record.line, record.fields[:-1]) for record in rows]
     return rows
@@ -298,15 +281,7 @@ def _as_numbers(column: pd.Series, decimal: str) -> pd.Series:
 
 
 def as_point(value: str, decimal: str) -> str:
-    """Write a number with a decimal point; with both signs, or the other one, it is none.
-
-    Parameters
-    ----------
-    value : str
-        As it stands in the table.
-    decimal : str
-        The table's decimal sign.
-    """
+    """Write a number with a decimal point; a text with another sign becomes no number."""
     if decimal == ".":
         return value
     return value.replace(",", ".") if _COMMA.fullmatch(value) else value.replace(".", "?")

@@ -22,15 +22,7 @@ _LIMIT = re.compile(r"\s*[<>\u2264\u2265~]")
 
 
 def column_of(table: Table, name: str) -> pd.Series:
-    """Return a column.
-
-    Raises
-    ------
-    MissingVariable
-        If it is not there.
-    BadArgument
-        If there are two of the name.
-    """
+    """Return a column."""
     if name not in table.columns:
         raise missing_variable(name, table.columns, where=table.name)
     found = table.columns[name]
@@ -45,23 +37,7 @@ def column_of(table: Table, name: str) -> pd.Series:
 def numbers_of(
     column: pd.Series, *, decimal: str = ".", missing: Sequence[float | str] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read a column as numbers.
-
-    Parameters
-    ----------
-    column : Series
-        Of any type.
-    decimal : str
-        Sign of numbers that stand as text.
-    missing : sequence of float or str
-        Codes that mean missing.
-
-    Returns
-    -------
-    tuple of ndarray
-        float64, (n,), NaN where nothing finite stands; bool, (n,), where what stands is
-        no number.
-    """
+    """Read a column as numbers."""
     if column.dtype.kind in "iufb":
         numbers, odd = column.to_numpy("float64", na_value=np.nan), np.zeros(len(column), bool)
     else:
@@ -88,7 +64,7 @@ def codes_of(missing: Sequence[float | str]) -> list[float]:
 
 
 def texts_of(column: pd.Series) -> pd.Series:
-    """Return values as text without blanks around it, missing where there is nothing."""
+    """Return values as stripped text; empty text is missing."""
     texts = column.astype(object).map(lambda value: str(value).strip(), na_action="ignore")
     return texts.mask(texts == "", None)
 
@@ -96,26 +72,7 @@ def texts_of(column: pd.Series) -> pd.Series:
 def require_numbers(
     table: Table, name: str, rows: np.ndarray, names: RowNames, *, role: str
 ) -> None:
-    """Refuse text in a column of numbers.
-
-    Parameters
-    ----------
-    table : Table
-        Has the column.
-    name : str
-        Of the column.
-    rows : ndarray of bool, (n, 2)
-        Rows that count, and those of them that hold no number.
-    names : RowNames
-        Of the rows.
-    role : str
-        What the column is: target or coordinate.
-
-    Raises
-    ------
-    BadArgument
-        Naming the rows and what to type.
-    """
+    """Refuse text in a column of numbers."""
     counted, odd = rows.T
     found = np.flatnonzero(odd)
     if not found.size:
@@ -130,7 +87,7 @@ def require_numbers(
 
 
 def _remedy(texts: Sequence[str], decimal: str, role: str) -> str:
-    """Say what is the matter with texts that are no numbers, and what to type."""
+    """Return the likely cause for texts that are not numbers, and what to type."""
     other = f"name another column: {'target' if role == 'target' else 'x'}='...'"
     if all(_GROUPED.fullmatch(text) for text in texts):
         return (

@@ -16,15 +16,7 @@ from hmx.windows import Span, TileGrid, Window
 
 
 def require_fits(side: int, bands: Bands) -> None:
-    """Raise :class:`BadArgument` if a window is larger than the cube.
-
-    Parameters
-    ----------
-    side : int
-        Of the window, px.
-    bands : Bands
-        The cube.
-    """
+    """Raise :class:`BadArgument` if a window is larger than the cube."""
     ny, nx = bands.grid.shape
     if side > min(ny, nx):
         most = min(ny, nx) - (min(ny, nx) + 1) % 2
@@ -37,23 +29,7 @@ def require_fits(side: int, bands: Bands) -> None:
 def squares(
     bands: Bands, samples: Samples, history: int
 ) -> Iterator[tuple[np.ndarray, Window, Span]]:
-    """Yield samples by the square of whole storage chunks that they lie in.
-
-    Parameters
-    ----------
-    bands : Bands
-        The cube.
-    samples : Samples
-        Pixels and last steps.
-    history : int
-        Steps that a sample sees.
-
-    Yields
-    ------
-    tuple
-        Positions of the samples, the smallest window that holds their pixels, and the
-        steps that they see.
-    """
+    """Yield samples by the square of whole storage chunks that they lie in."""
     columns = TileGrid(bands.grid.shape, (CHUNK, CHUNK), halo=0).counts[1]
     square = samples.row // CHUNK * columns + samples.column // CHUNK
     order = np.argsort(square, kind="stable")
@@ -65,17 +41,7 @@ def squares(
 
 
 def inside_counts(grid: Grid, samples: Samples, side: int) -> np.ndarray:
-    """Count the pixels of each window that lie in the cube, (n,).
-
-    Parameters
-    ----------
-    grid : Grid
-        Of the cube; one that wraps has no edge in x.
-    samples : Samples
-        Centres of the windows.
-    side : int
-        Of a window, px.
-    """
+    """Count the pixels of each window that lie in the cube, (n,)."""
     margin, (ny, nx) = side // 2, grid.shape
     rows = np.minimum(samples.row + margin, ny - 1) - np.maximum(samples.row - margin, 0) + 1
     if grid.wraps:
@@ -85,15 +51,7 @@ def inside_counts(grid: Grid, samples: Samples, side: int) -> np.ndarray:
 
 
 def around(values: np.ndarray, side: int) -> np.ndarray:
-    """View the windows of an array, (..., y, x, w, w), without a copy.
-
-    Parameters
-    ----------
-    values : ndarray
-        Shape (..., y + w - 1, x + w - 1).
-    side : int
-        Of a window, px.
-    """
+    """View the windows of an array, (..., y, x, w, w), without a copy."""
     return sliding_window_view(values, (side, side), axis=(-2, -1))
 
 

@@ -22,15 +22,7 @@ _LENGTHS = 3  # block side in correlation lengths: exp(-3) = 5 % is left across 
 
 
 def block_side(shape: tuple[int, int], wanted: int) -> int:
-    """Choose a block's side: as wanted, or smaller on a small cube.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the cube, px.
-    wanted : int
-        Side of a block where there is room, px.
-    """
+    """Choose a block's side: as wanted, or smaller on a small cube."""
     roomy = int(np.sqrt(shape[0] * shape[1] / _FEWEST_BLOCKS))
     return max(1, min(wanted, roomy))
 

@@ -2,7 +2,7 @@
 
 Roles are ordered: test > calibration > validation > train. A pixel within the
 buffer of a block of a higher role is unused: what is learned or tuned there
-could lean on truth that the higher role is to be judged by. Distances are
+could lean on truth that the higher role is scored by. Distances are
 Chebyshev, since networks and box means reach in squares.
 """
 
@@ -81,18 +81,7 @@ class Split:
         return self.roles_at(rows, np.arange(window.x.start, window.x.stop))
 
     def roles_at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Return the roles where some rows and columns cross, uint8.
-
-        Parameters
-        ----------
-        rows, columns : ndarray of int, shapes (r,) and (c,)
-            Pixels of the raster.
-
-        Returns
-        -------
-        ndarray
-            Shape (r, c).
-        """
+        """Return the roles where some rows and columns cross, uint8."""
         (y, back_y), (x, back_x) = self._cells(0, rows), self._cells(1, columns)
         return np.asarray(self._settle(y, x)[np.ix_(back_y, back_x)])
 
@@ -127,18 +116,7 @@ class Split:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Split:
-        """Read what :meth:`as_dict` has written.
-
-        Parameters
-        ----------
-        saved : mapping
-            Also after a round trip through JSON.
-
-        Raises
-        ------
-        BadArgument
-            If it is no split, or not the one its digest was taken of.
-        """
+        """Read what :meth:`as_dict` has written."""
         role = {mark: number for number, mark in MARKS.items()}
         try:
             split = cls(
@@ -198,24 +176,7 @@ class Split:
 
 
 def interior(window: Window, outer: tuple[int, int], margin: int, *, wraps: bool) -> Window:
-    """Return the part of a window that its invented border cannot reach.
-
-    Parameters
-    ----------
-    window : Window
-        What is read, in pixels of the cube.
-    outer : tuple of int
-        Rows and columns of the cube; at its true edges nothing is cut.
-    margin : int
-        Reach, px.
-    wraps : bool
-        Whether the cube has no edge in x.
-
-    Returns
-    -------
-    Window
-        In pixel coordinates of ``window``; may be empty.
-    """
+    """Return the part of a window that its invented border cannot reach."""
 
     def cut(span: Span, size: int, closed: bool) -> Span:
         first = 0 if closed and span.start <= 0 else margin

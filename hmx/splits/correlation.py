@@ -56,7 +56,7 @@ class Correlation:
     pixel_m : float, m
         Shorter side of the central pixel.
     noise : float
-        Share of the variance that no neighbour knows of (the nugget), 0 to 1.
+        Share of the variance that no neighbour explains (the nugget), 0 to 1.
     largest_m : float, m
         Largest distance looked at.
     """
@@ -124,19 +124,7 @@ class Variogram:
         classes: int,
         width: float | None = None,
     ) -> Variogram:
-        """Sum over all pairs of a field that are near enough.
-
-        Parameters
-        ----------
-        field : array_like, shape (y, x)
-            NaN = missing.
-        pixel_size_m : tuple of float
-            Width and height of a pixel, m.
-        classes : int
-            Of distance; pairs farther apart are left out.
-        width : float, optional
-            Of a class, m. Default: the shorter side of a pixel.
-        """
+        """Sum over all pairs of a field that are near enough."""
         field = np.asarray(field, dtype="float64")
         dx, dy = pixel_size_m
         width = width or min(dx, dy)
@@ -151,12 +139,12 @@ class Variogram:
         pairs = scipy.fft.irfft2(np.abs(known) ** 2, s=size)
         half = scipy.fft.irfft2((known.conj() * second).real - np.abs(first) ** 2, s=size)
         rows, cols = np.arange(-lags[0], lags[0] + 1), np.arange(lags[1] + 1)
-        apart = np.hypot(rows[:, None] * dy, cols[None, :] * dx)
+        lag = np.hypot(rows[:, None] * dy, cols[None, :] * dx)
         once = (cols[None, :] > 0) | (rows[:, None] > 0)  # each pair in one direction
-        index = np.maximum(np.rint(apart / width).astype(int), 1) - 1
+        index = np.maximum(np.rint(lag / width).astype(int), 1) - 1
         keep = once & (index < classes)
         count = np.rint(pairs[np.ix_(rows, cols)][keep])
-        sums = (count, count * apart[keep], half[np.ix_(rows, cols)][keep])
+        sums = (count, count * lag[keep], half[np.ix_(rows, cols)][keep])
         totals = np.stack([np.bincount(index[keep], w, minlength=classes) for w in sums])
         return cls(width, *totals.astype("float64"))
 
@@ -178,16 +166,6 @@ class Variogram:
         structures: Journel and Huijbregts 1978), fitted by weighted least squares
         (Cressie 1985, doi:10.1007/BF01032109). What correlates over less than a
         pixel counts as noise.
-
-        Parameters
-        ----------
-        pixel_m : float
-            Shorter side of the central pixel, m.
-
-        Raises
-        ------
-        NotEnoughData
-            If there are too few pairs, or nothing varies.
         """
         keep = self.pairs >= _FEWEST
         distance, half = (a[keep] / self.pairs[keep] for a in (self.distance, self.squares))

@@ -19,38 +19,16 @@ Array = NDArray[np.float64]
 
 _WGS84 = pyproj.Geod(ellps="WGS84")
 _LONLAT = "EPSG:4326"
-DRAWN = 10_000  # pixels that stand for a map
+DRAWN = 10_000  # pixels drawn to represent a map
 
 
 def metres(here: Array, there: Array) -> Array:
-    """Measure how far places are from each other, pair by pair.
-
-    Parameters
-    ----------
-    here, there : ndarray of float64, (n, 2)
-        Longitude and latitude, degrees, WGS 84.
-
-    Returns
-    -------
-    ndarray of float64, (n,)
-        Length of the geodesic, m.
-    """
+    """Measure how far places are from each other, pair by pair."""
     return np.asarray(_WGS84.inv(here[:, 0], here[:, 1], there[:, 0], there[:, 1])[2])
 
 
 def earth_centred(lonlat: Array) -> Array:
-    """Give places their coordinates from the centre of the earth.
-
-    Parameters
-    ----------
-    lonlat : ndarray of float64, (n, 2)
-        Degrees, on the ellipsoid of WGS 84.
-
-    Returns
-    -------
-    ndarray of float64, (n, 3)
-        m; Euclidean distances are chords, at 100 km 1 m short of the geodesic.
-    """
+    """Give places their coordinates from the centre of the earth."""
     lon, lat = np.deg2rad(lonlat).T
     normal = _WGS84.a / np.sqrt(1 - _WGS84.es * np.sin(lat) ** 2)  # m, to the polar axis
     flat = normal * np.cos(lat)
@@ -59,20 +37,7 @@ def earth_centred(lonlat: Array) -> Array:
 
 
 def nearest(lonlat: Array, others: Array | None = None) -> Array:
-    """Measure how far each place is from the nearest of some others.
-
-    Parameters
-    ----------
-    lonlat : ndarray of float64, (n, 2)
-        Degrees, WGS 84.
-    others : ndarray of float64, (m, 2), optional
-        Default: the other places of `lonlat`.
-
-    Returns
-    -------
-    ndarray of float64, (n,)
-        m; infinite where there is no other.
-    """
+    """Measure how far each place is from the nearest of some others."""
     among = lonlat if others is None else others
     rank = 2 if others is None else 1  # the nearest of its own set is the place itself
     if len(among) < rank or not len(lonlat):
@@ -84,29 +49,7 @@ def nearest(lonlat: Array, others: Array | None = None) -> Array:
 def domain(
     grid: Grid, valid: NDArray[np.bool_] | None = None, *, most: int = DRAWN, seed: int = 0
 ) -> Array:
-    """Draw the places that a map is to predict: pixels with data.
-
-    Parameters
-    ----------
-    grid : Grid
-        Of the map.
-    valid : ndarray of bool, (y, x), optional
-        Which pixels will be predicted. Default: all.
-    most : int
-        Pixels drawn; all of them where there are no more.
-    seed : int
-        Of the draw.
-
-    Returns
-    -------
-    ndarray of float64, (n, 2)
-        Longitude and latitude of pixel centres, degrees, WGS 84.
-
-    Raises
-    ------
-    NotEnoughData
-        If no pixel is valid.
-    """
+    """Draw the places that a map is to predict: pixels with data."""
     where = np.arange(grid.shape[0] * grid.shape[1]) if valid is None else np.flatnonzero(valid)
     if not len(where):
         raise NotEnoughData(

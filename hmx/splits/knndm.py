@@ -28,7 +28,7 @@ from hmx.splits.sites import Sites
 
 _TRIED = 100  # numbers of clusters
 _ALPHA = 0.05  # of the test whether samples are clustered
-_LARGEST = 0.5  # share of the sites that one fold may hold
+_LARGEST = 0.5  # share of the sites in one fold, at most
 _KNOWN = 64  # sites around each, itself among them
 _LINKED = 5_000  # sites that are clustered; memory grows with the square
 
@@ -54,19 +54,11 @@ class MappingDistances:
     @property
     def w(self) -> float:
         """Wasserstein distance between those of tested sites and of the map, m; 0 is best."""
-        return _apart(self.test, self.map)
+        return _wasserstein(self.test, self.map)
 
 
 def mapping_distances(folds: SiteFolds, domain: Array) -> MappingDistances:
-    """Measure how far folds test a model from its samples, and how far the map is.
-
-    Parameters
-    ----------
-    folds : SiteFolds
-        Dealt by any method.
-    domain : ndarray of float64, (p, 2)
-        Sites to predict, degrees: :func:`hmx.splits.distances.domain`.
-    """
+    """Measure how far folds test a model from its samples, and how far the map is."""
     sites = folds.places.sites
     return MappingDistances(nearest(sites), nearest(domain, sites), folds.test_distances())
 
@@ -96,7 +88,7 @@ def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) 
     Returns
     -------
     SiteFolds
-        Their parameters tell the number of clusters (0: random) and W, m. Folds differ
+        Their parameters are the number of clusters (0: random) and W, m. Folds differ
         in size: pool their predictions before scoring.
 
     Raises
@@ -114,11 +106,16 @@ def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) 
     clustered = ks_2samp(nearest(sites), target, alternative="greater", method="asymp")
     if clustered.pvalue >= _ALPHA:
         folds = random_folds(samples, k=k, seed=seed)
-        return _told(folds, folds.group, 0, _apart(folds.test_distances(), target))
+        return _with_match(folds, folds.group, 0, _wasserstein(folds.test_distances(), target))
     at = earth_centred(sites)
     known = cKDTree(at).query(at, k=min(len(at), _KNOWN))[1]
     tried = [
-        (_apart(_test_distances(sites, fold, known), target), cluster.max() + 1, cluster, fold)
+        (
+            _wasserstein(_test_distances(sites, fold, known), target),
+            cluster.max() + 1,
+            cluster,
+            fold,
+        )
         for cluster, fold in _candidates(at, k, np.random.default_rng(seed))
     ]
     if not tried:
@@ -128,16 +125,16 @@ def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) 
         )
     w, clusters, cluster, fold = min(tried, key=lambda one: one[:2])
     dealt = SiteFolds(places, fold[places.back], cluster[places.back], "knndm", seed)
-    return checked(_told(dealt, dealt.group, int(clusters), w))
+    return checked(_with_match(dealt, dealt.group, int(clusters), w))
 
 
-def _told(folds: SiteFolds, group: np.ndarray, clusters: int, w: float) -> SiteFolds:
+def _with_match(folds: SiteFolds, group: np.ndarray, clusters: int, w: float) -> SiteFolds:
     """Say by which clusters folds came about, and how well they match."""
     options = {"clusters": clusters, "w_m": round(w, 3)}
     return SiteFolds(folds.places, folds.fold, group, "knndm", folds.seed, parameters=options)
 
 
-def _apart(one: Array, other: Array) -> float:
+def _wasserstein(one: Array, other: Array) -> float:
     return float(wasserstein_distance(one, other))
 
 

@@ -1,8 +1,8 @@
-"""Dealing: samples into folds, in ways that answer different questions.
+"""Split methods: samples into folds, in ways that answer different questions.
 
-Which way is right depends on what is asked (Wadoux et al. 2021,
+Which way is right depends on the question (Wadoux et al. 2021,
 doi:10.1016/j.ecolmodel.2021.109692; Linnenbrink et al. 2024,
-doi:10.5194/gmd-17-5897-2024): how well a model does beside its samples, in land without
+doi:10.5194/gmd-17-5897-2024): how well a model does between its samples, in land without
 samples, in another region, or over the map that it is used for (:mod:`hmx.splits.knndm`).
 The same samples and seed give the same folds in every process.
 """
@@ -24,7 +24,7 @@ from hmx.splits.registry import split_method
 from hmx.splits.site_folds import SiteFolds
 from hmx.splits.sites import Sites, balance
 
-FEWEST = 5  # sites that a round trains and tests on: scores of fewer say nothing
+FEWEST = 5  # sites that a round trains and tests on: scores of fewer sites are noise
 _DEGREE_KM = 40_007.863 / 360  # of a meridian of WGS 84, mean
 
 
@@ -201,18 +201,7 @@ def region_folds(
 
 
 def checked(folds: SiteFolds) -> SiteFolds:
-    """Return folds whose rounds all have sites to train and to test on.
-
-    Parameters
-    ----------
-    folds : SiteFolds
-        As dealt.
-
-    Raises
-    ------
-    NotEnoughData
-        If a round has fewer than 5 of either, after the buffer.
-    """
+    """Return folds whose rounds all have sites to train and to test on."""
     for fold in range(len(folds)):
         split = folds.split(fold)
         for role, what in ((TEST, "test"), (TRAIN, "train")):
@@ -236,7 +225,7 @@ def _remedy(folds: SiteFolds, role: int) -> str:
 
 
 def _blocks(sites: Array, side_km: float) -> np.ndarray:
-    """Tell which block each site lies in: rows along parallels, columns as wide as high."""
+    """Return the block number of each site: rows along parallels, columns as wide as high."""
     row = np.floor(sites[:, 1] * _DEGREE_KM / side_km)
     middle = np.clip((row + 0.5) * side_km / _DEGREE_KM, -90, 90)
     column = np.floor(sites[:, 0] * np.cos(np.deg2rad(middle)) * _DEGREE_KM / side_km)
@@ -244,7 +233,7 @@ def _blocks(sites: Array, side_km: float) -> np.ndarray:
 
 
 def _clumps(sites: Array, radius: float, draw: np.random.Generator) -> np.ndarray:
-    """Gather sites in clumps: each is a site drawn, with what is near and not yet taken."""
+    """Return the clump number of each site: a drawn site and the free sites within the radius."""
     at, clump = earth_centred(sites), np.full(len(sites), -1)
     tree = cKDTree(at)
     for number, site in enumerate(draw.permutation(len(sites))):
@@ -255,7 +244,7 @@ def _clumps(sites: Array, radius: float, draw: np.random.Generator) -> np.ndarra
 
 
 def _names(region: Sequence[object] | np.ndarray, samples: int) -> np.ndarray:
-    """Read the name of the region of each sample, or say why it cannot be."""
+    """Read the name of the region of each sample."""
     if len(region) != samples:
         raise BadArgument(
             f"{len(region)} regions for {samples} samples: each sample has one. "

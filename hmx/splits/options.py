@@ -42,7 +42,7 @@ class SplitOptions(Options):
 
     Notes
     -----
-    ``target_val_ratio=0.2``, the share that is tested, is another way to say ``folds=5``.
+    ``target_val_ratio=0.2``, the share that is tested, means ``folds=5``.
     """
 
     method: MethodName = "blocks"
@@ -61,7 +61,7 @@ class SplitOptions(Options):
             if other not in given:
                 continue
             if name in given:
-                raise ValueError(f"{name} and {other} say the same. Pass {name} alone.")
+                raise ValueError(f"{name} and {other} mean the same. Pass {name} alone.")
             given[name] = given.pop(other)
             if name == "folds":
                 given[name] = _folds(given[name])

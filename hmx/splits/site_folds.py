@@ -56,27 +56,12 @@ class SiteSplit:
             if (close & (self.role < role)).any():
                 raise BadArgument(
                     f"samples of two roles are nearer than the buffer of {self.buffer_km:g} km: "
-                    "those of the lower role are to be left out. Call SiteSplit.apart."
+                    "those of the lower role are to be left out. Call SiteSplit.with_buffer."
                 )
 
     @classmethod
-    def apart(cls, places: Sites, role: np.ndarray, buffer_km: float = 0.0) -> SiteSplit:
-        """Leave out what is too near to a sample of a higher role.
-
-        Parameters
-        ----------
-        places : Sites
-            Of the samples.
-        role : ndarray of uint8, (n,)
-            As wished.
-        buffer_km : float
-            Least distance between samples of two roles, km.
-
-        Raises
-        ------
-        NotEnoughData
-            If a role is left without a sample.
-        """
+    def with_buffer(cls, places: Sites, role: np.ndarray, buffer_km: float = 0.0) -> SiteSplit:
+        """Leave out sites within the buffer of a sample of a higher role."""
         kept = role.copy()
         for above in (TEST, CALIBRATION, VALIDATION) if buffer_km else ():
             kept[places.near(kept == above, buffer_km) & (kept < above)] = UNUSED
@@ -103,7 +88,7 @@ class SiteSplit:
         return fingerprint(self._facts())
 
     def as_dict(self) -> dict[str, Any]:
-        """Describe the split in JSON's types; roles are a text, a letter each."""
+        """Return the split in JSON's types; roles are a text of one letter each."""
         return {**self._facts(), "digest": self.digest}
 
     def _facts(self) -> dict[str, Any]:
@@ -112,18 +97,7 @@ class SiteSplit:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> SiteSplit:
-        """Read what :meth:`as_dict` has written.
-
-        Parameters
-        ----------
-        saved : mapping
-            Also after a round trip through JSON.
-
-        Raises
-        ------
-        BadArgument
-            If it is no split, or not the one its digest was taken of.
-        """
+        """Read what :meth:`as_dict` has written."""
         numbers = {mark: role for role, mark in MARKS.items()}
         try:
             role = np.array([numbers[mark] for mark in saved["role"]], "uint8")
@@ -213,43 +187,17 @@ class SiteFolds:
         if shares:
             draw = np.random.default_rng([self.seed, len(self) if fold is None else fold])
             self._share_out(role, shares, draw)
-        return SiteSplit.apart(self.places, role, self.buffer_km)
+        return SiteSplit.with_buffer(self.places, role, self.buffer_km)
 
     def inner(self, rows: np.ndarray, k: int, *, seed: int | None = None) -> SiteFolds:
-        """Deal some of the samples anew, in the same groups.
-
-        Parameters
-        ----------
-        rows : ndarray of int
-            Positions, such as those a round trains on.
-        k : int
-            Inner folds.
-        seed : int, optional
-            Default: that of the folds.
-
-        Returns
-        -------
-        SiteFolds
-            Of these rows alone: its positions count within `rows`.
-
-        Raises
-        ------
-        BadArgument, NotEnoughData
-            As :func:`hmx.splits.sites.balance`.
-        """
+        """Deal some of the samples anew, in the same groups."""
         seed = self.seed if seed is None else seed
         group, places = self.group[rows], self.places.at(rows)
         fold = balance(group, k, seed, method=self.method)
         return replace(self, places=places, fold=fold, group=group, seed=seed, names=())
 
     def test_distances(self) -> Array:
-        """Measure how far each site is from the nearest it is predicted from.
-
-        Returns
-        -------
-        ndarray of float64, (m,)
-            From each site to the nearest site trained on in its round, m.
-        """
+        """Measure how far each site is from the nearest it is predicted from."""
         first, sites = self.places.first, self.places.sites
         found = np.full(len(first), np.inf)
         for fold in range(len(self)):
@@ -280,18 +228,7 @@ class SiteFolds:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> SiteFolds:
-        """Read what :meth:`as_dict` has written.
-
-        Parameters
-        ----------
-        saved : mapping
-            Also after a round trip through JSON.
-
-        Raises
-        ------
-        BadArgument
-            If they are no folds, or not those the digest was taken of.
-        """
+        """Read what :meth:`as_dict` has written."""
         try:
             folds = cls(
                 Sites.from_dict(saved),
@@ -314,13 +251,13 @@ class SiteFolds:
         """Give groups of the training samples to other roles, in place; one stays."""
         first = self.places.first[role[self.places.first] == TRAIN]
         groups, sizes = np.unique(self.group[first], return_counts=True)
-        order, asked = draw.permutation(len(groups)), [r for r in shares if shares[r] > 0]
-        if len(groups) <= len(asked):
+        order, wanted = draw.permutation(len(groups)), [r for r in shares if shares[r] > 0]
+        if len(groups) <= len(wanted):
             raise NotEnoughData(
-                f"{len(groups)} groups of samples ({self.method}) cannot fill {len(asked) + 1} "
+                f"{len(groups)} groups of samples ({self.method}) cannot fill {len(wanted) + 1} "
                 "roles: each takes one. Pass smaller blocks, or shares of 0."
             )
-        for later, number in zip(range(len(asked))[::-1], asked, strict=True):
+        for later, number in zip(range(len(wanted))[::-1], wanted, strict=True):
             off = np.abs(sizes[order].cumsum() - shares[number] * len(first))
             take = 1 + int(off[: len(order) - 1 - later].argmin())
             role[np.isin(self.group, groups[order[:take]])] = number

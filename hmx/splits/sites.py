@@ -1,4 +1,4 @@
-"""Sites: where samples lie, and which of them share a site."""
+"""Sites: where samples lie, and which samples share a site."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DECIMALS = 7  # of degrees kept: 1 cm
 
 @dataclass(frozen=True, eq=False)
 class Sites:
-    """Where samples lie, and which of them share a site.
+    """Where samples lie, and which samples share a site.
 
     Parameters
     ----------
@@ -61,19 +61,7 @@ class Sites:
         return np.asarray(self.lonlat[self.first])
 
     def near(self, rows: np.ndarray, km: float) -> np.ndarray:
-        """Tell which rows are of a site that comes nearer than a distance to some rows.
-
-        Parameters
-        ----------
-        rows : ndarray of bool, (n,)
-            Those to keep away from; they are near themselves.
-        km : float
-            Distance.
-
-        Returns
-        -------
-        ndarray of bool, (n,)
-        """
+        """Flag rows whose site is nearer than a distance to some rows, those rows included."""
         close = nearest(self.lonlat, self.lonlat[rows]) < km * 1000
         return np.asarray(np.bincount(self.back, close)[self.back] > 0)
 
@@ -94,22 +82,7 @@ class Sites:
 
 
 def one_side(places: Sites, numbers: np.ndarray, what: str) -> None:
-    """Refuse numbers that differ within a site.
-
-    Parameters
-    ----------
-    places : Sites
-        Of the samples.
-    numbers : ndarray of int, (n,)
-        Such as the fold of each.
-    what : str
-        What the numbers are, as the message should call it.
-
-    Raises
-    ------
-    BadArgument
-        If samples of a site have different numbers.
-    """
+    """Refuse numbers that differ within a site."""
     odd = numbers != numbers[places.first][places.back]
     if odd.any():
         raise BadArgument(
@@ -119,31 +92,7 @@ def one_side(places: Sites, numbers: np.ndarray, what: str) -> None:
 
 
 def balance(group: np.ndarray, k: int, seed: int, *, method: str) -> np.ndarray:
-    """Deal groups into folds of about as many samples each.
-
-    Parameters
-    ----------
-    group : ndarray of int, (n,)
-        Of each sample.
-    k : int
-        Folds, at least 2.
-    seed : int
-        Of the shuffle among groups of one size.
-    method : str
-        What groups are, for the message.
-
-    Returns
-    -------
-    ndarray of int, (n,)
-        Fold of each sample, 0 ... k - 1.
-
-    Raises
-    ------
-    BadArgument
-        If there are fewer than two folds.
-    NotEnoughData
-        If there are fewer groups than folds.
-    """
+    """Deal groups into folds of about as many samples each."""
     if k < 2:
         raise BadArgument(f"k={k}: cross-validation has at least 2 folds. Pass k=5.")
     groups, back, sizes = np.unique(group, return_inverse=True, return_counts=True)
@@ -156,27 +105,7 @@ def balance(group: np.ndarray, k: int, seed: int, *, method: str) -> np.ndarray:
 
 
 def hold_out(groups: np.ndarray, share: float, *, seed: int) -> np.ndarray:
-    """Choose groups for validation.
-
-    Parameters
-    ----------
-    groups : ndarray of int, (n,)
-        Site or block of each sample.
-    share : float
-        Of the samples, about; 0 for none.
-    seed : int
-        Decides which groups.
-
-    Returns
-    -------
-    ndarray of bool, (n,)
-        True for validation.
-
-    Raises
-    ------
-    NotEnoughData
-        If too few groups are left to learn from.
-    """
+    """Choose groups for validation."""
     if not share:
         return np.zeros(len(groups), bool)
     k = min(round(1 / share), len(np.unique(groups)))

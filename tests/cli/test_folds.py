@@ -58,7 +58,7 @@ def test_quiet_says_nothing_but_the_path(catalog: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--output", "folds.tif"], "is no PNG file of this machine"),
+        (["--output", "folds.tif"], "is not a PNG file on this machine"),
         (["--output", "s3://bucket/folds.png"], "Pass --output folds.png"),
         (["--buffer", "90"], "buffer=90 px leaves no pixel for train"),
         (["--until", "1991"], "is not on the time axis"),

@@ -231,12 +231,12 @@ def test_what_cannot_be_is_told_with_exit_code_2(
         ({"crs": None}, "points without CRS"),
         ({"target": "socc"}, "'socc' is not in points.csv"),
         ({"target": "region"}, "target column 'region' of points.csv is not numeric"),
-        ({"crs": "EPSG:4326"}, "is no longitude or latitude, so these look like metres"),
+        ({"crs": "EPSG:4326"}, "is not a longitude or latitude, so these look like metres"),
         ({"crs": "EPSG:32633"}, "all 90 points lie outside the cube"),
         ({"target": "twi"}, "'twi' is not in points.csv"),
         ({"separator": ";"}, "points.csv has one column"),
         ({"path": "gone.csv"}, "points cannot be read from"),
-        ({"where": "soc !! 4"}, "is no filter"),
+        ({"where": "soc !! 4"}, "is not a filter"),
     ],
 )
 def test_bad_points_are_told_with_exit_code_2(

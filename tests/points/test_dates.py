@@ -60,18 +60,18 @@ def test_a_month_stands_for_its_last_day_and_eight_digits_for_a_day() -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("30/06/2015", r"day and month cannot be told apart.*dayfirst=True"),
-        ("30.06.15", r"day and month cannot be told apart.*dayfirst=True"),
-        ("06-30-2015", "day and month cannot be told apart"),
+        ("30/06/2015", r"day and month cannot be distinguished.*dayfirst=True"),
+        ("30.06.15", r"day and month cannot be distinguished.*dayfirst=True"),
+        ("06-30-2015", "day and month cannot be distinguished"),
         ("15", "a year has four digits, and 15 may be of any century"),
         (98, "a year has four digits"),
         (42185, "day number of a spreadsheet"),
         (201506, "a year and month are written 2015-06"),
-        ("June 2015", "no date"),
-        ("2015-13", "no date"),
-        ("2015-02-30", "no date"),
+        ("June 2015", "not a date"),
+        ("2015-13", "not a date"),
+        ("2015-02-30", "not a date"),
         (9999, r"missing=\['9999'\]"),
-        (0, "no date"),
+        (0, "not a date"),
     ],
 )
 def test_what_is_no_date_is_refused_with_its_likely_cause(value: Any, words: str) -> None:

@@ -44,7 +44,7 @@ def test_parquet_is_read_and_geoparquet_has_its_crs(tmp_path: Path) -> None:
 
 def test_what_is_no_parquet_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "points.parquet").write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(SourceError, match="no Parquet file, or is torn"):
+    with pytest.raises(SourceError, match="not a Parquet file, or is torn"):
         read(tmp_path / "points.parquet")
 
 

@@ -133,7 +133,7 @@ def test_points_without_crs_are_refused(table, tmp_path):
         read_points(GeoTable(table, crs=None), target="soc")
     with pytest.warns(UserWarning, match="'crs' was not provided"):
         path = write_vector(tmp_path / "p.shp", table, crs=None)
-    with pytest.raises(MissingCRS, match=r"p\.shp does not say in which system"):
+    with pytest.raises(MissingCRS, match=r"p\.shp names no coordinate system"):
         read_points(path, target="soc")
     assert len(read_points(path, target="soc", crs=WGS84)) == 4
 
@@ -141,7 +141,7 @@ def test_points_without_crs_are_refused(table, tmp_path):
 def test_a_crs_that_is_none_or_contradicts_the_table_is_refused(table):
     with pytest.raises(BadArgument, match=r"crs='EPSG:0' is no coordinate reference system"):
         read_points(table, target="soc", crs="EPSG:0")
-    text = r"crs='EPSG:32634', and the table says EPSG:4326\. Leave out crs"
+    text = r"crs='EPSG:32634', and the table has EPSG:4326\. Leave out crs"
     with pytest.raises(BadArgument, match=text):
         read_points(GeoTable(table), target="soc", crs="EPSG:32634")
 
@@ -224,7 +224,7 @@ def test_what_is_missing_passes_no_comparison_of_size(table):
 
 @pytest.mark.parametrize("text", ["soc", "soc < = 3", "soc = 3", "<= 3", "soc <="])
 def test_a_filter_that_cannot_be_read_is_refused(table, text):
-    with pytest.raises(BadArgument, match=r"where='.*' is no filter.*where=\['soc <= 150'\]"):
+    with pytest.raises(BadArgument, match=r"where='.*' is not a filter.*where=\['soc <= 150'\]"):
         read_points(table, target="soc", crs=WGS84, where=[text])
 
 
@@ -250,7 +250,7 @@ def test_dates_are_iso_or_years_and_a_year_means_its_last_day(table):
 
 def test_a_date_that_is_none_is_refused(table):
     odd = table.assign(when=["2015-06-30", "30.06.2016", None, "2017"])
-    with pytest.raises(BadArgument, match=r"has '30\.06\.2016' in row 1, which is no date.*ISO"):
+    with pytest.raises(BadArgument, match=r"has '30\.06\.2016' in row 1, which is not a date.*ISO"):
         read_points(odd, target="soc", crs=WGS84, date="when")
 
 

@@ -186,7 +186,7 @@ def test_the_names_of_other_systems_are_understood() -> None:
         ({"method": "random", "distance_km": 2}, r"method='random' keeps no distance, but.*=2"),
         ({"method": "regions"}, r"go together\. Pass method='regions', region='name"),
         ({"region": "land"}, r"go together"),
-        ({"distance_km": 1, "distance_threshold": 1}, r"distance_km and distance_threshold say"),
+        ({"distance_km": 1, "distance_threshold": 1}, r"distance_km and distance_threshold mean"),
         ({"target_val_ratio": 0.9}, r"target_val_ratio=0\.9: the share that is tested"),
         ({"folds": 1}, r"folds=1: must be at least 2"),
         ({"block_km": 0}, r"block_km=0: must be greater than 0"),

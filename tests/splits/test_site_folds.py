@@ -227,13 +227,13 @@ def test_a_split_whose_buffer_does_not_hold_is_refused() -> None:
     role = np.array([TRAIN, TEST, TRAIN], "uint8")
     with pytest.raises(BadArgument, match=r"nearer than the buffer of 5 km.*SiteSplit\.apart"):
         SiteSplit(places, role, 5)
-    assert SiteSplit.apart(places, role, 5).role.tolist() == [UNUSED, TEST, TRAIN]
+    assert SiteSplit.with_buffer(places, role, 5).role.tolist() == [UNUSED, TEST, TRAIN]
 
 
 def test_a_buffer_that_takes_all_of_a_role_is_refused() -> None:
     places = Sites.of(make_samples(np.array([[21.0, 41], [21.001, 41]])))
     with pytest.raises(NotEnoughData, match=r"5 km leaves no sample for train.*below 5 km"):
-        SiteSplit.apart(places, np.array([TRAIN, TEST], "uint8"), 5)
+        SiteSplit.with_buffer(places, np.array([TRAIN, TEST], "uint8"), 5)
 
 
 def test_roles_without_a_group_each_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Tables of Parquet files and of spreadsheets, through pandas."""
+"""Formats: tables of Parquet files and spreadsheets (pandas) and of vector files (GDAL)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,7 @@ _READERS = {".xls": "xlrd", ".ods": "odfpy"}  # of others openpyxl
 
 
 def read_parquet(data: bytes, name: str) -> Table:
-    """Read a Parquet file; of GeoParquet geometry and CRS too.
-
-    Parameters
-    ----------
-    data : bytes
-        Of the file.
-    name : str
-        What messages call it.
-
-    Raises
-    ------
-    SourceError
-        If it cannot be read, or pyarrow is not installed.
-    """
+    """Read a Parquet file; of GeoParquet geometry and CRS too."""
     try:
         from pyarrow import ArrowException
         from pyarrow import parquet as arrow
@@ -45,7 +32,7 @@ def read_parquet(data: bytes, name: str) -> Table:
         geo = geo_metadata(raw.get(b"geo"))
     except (ArrowException, OSError, ValueError, KeyError) as error:
         raise SourceError(
-            f"points cannot be read from {name!r} ({error}): it is no Parquet file, or is torn. "
+            f"points cannot be read from {name!r} ({error}): it is not a Parquet file, or is torn. "
             "Pass the path of a Parquet file or a CSV."
         ) from None
     columns = columns.reset_index(drop=columns.index.names == [None])
@@ -69,22 +56,7 @@ def _blobs(geometry: pd.Series) -> list[bytes | None]:
 
 
 def read_sheet(data: bytes, name: str, how: PointsOptions) -> Table:
-    """Read a sheet of a spreadsheet: the one asked for, or the only one with the target.
-
-    Parameters
-    ----------
-    data : bytes
-        Of the file.
-    name : str
-        What messages call it.
-    how : PointsOptions
-        Its layer is the sheet.
-
-    Raises
-    ------
-    SourceError
-        If it cannot be read, its reader is not installed, or several sheets may be meant.
-    """
+    """Read a sheet of a spreadsheet: the one asked for, or the only one with the target."""
     try:
         with warnings.catch_warnings():  # of styles and validations that openpyxl leaves out
             warnings.simplefilter("ignore")
@@ -93,8 +65,8 @@ def read_sheet(data: bytes, name: str, how: PointsOptions) -> Table:
         raise _needs(_READERS.get(name[name.rfind(".") :].lower(), "openpyxl"), name) from None
     except Exception as error:  # each reader has errors of its own: BadZipFile, KeyError ...
         raise SourceError(
-            f"points cannot be read from {name!r} ({error}): it is no spreadsheet, or is torn or "
-            "locked. Save the sheet as CSV."
+            f"points cannot be read from {name!r} ({error}): it is not a spreadsheet, or is torn "
+            "or locked. Save the sheet as CSV."
         ) from None
     sheet = _sheet({str(title): table for title, table in sheets.items()}, name, how)
     columns = sheets[sheet].rename(columns=lambda title: str(title).strip())
@@ -127,3 +99,67 @@ def _needs(package: str, name: str) -> SourceError:
         f"reading {name} needs {package}, which is not installed. Type pip install {package}, or "
         "save the points as CSV."
     )
+
+
+_MAY_HOLD_POINTS = ("Point", "MultiPoint", "Unknown", "GeometryCollection")
+
+
+def read_vector(path: str, name: str, how: PointsOptions) -> Table:
+    """Read a layer of a vector file."""
+    try:
+        import pyogrio
+        from pyogrio.errors import DataLayerError, DataSourceError
+    except ImportError:
+        raise SourceError(
+            f"reading {name} needs pyogrio, which is not installed. Type pip install pyogrio, or "
+            "save the points as CSV."
+        ) from None
+    try:
+        with warnings.catch_warnings():  # which layer is read is decided and named here
+            warnings.simplefilter("ignore")
+            layer, found = _choose_layer(pyogrio.list_layers(path), path, name, how.layer)
+            meta, _, geometry, fields = pyogrio.raw.read(
+                path, layer=layer, force_2d=True, encoding=how.encoding
+            )
+    except SourceError:
+        raise
+    except (DataSourceError, DataLayerError, LookupError, UnicodeDecodeError) as error:
+        raise SourceError(
+            f"points cannot be read from {path!r} ({error}). Pass the path of a vector file or a "
+            "CSV, and layer=... if it has several."
+        ) from error
+    columns = pd.DataFrame(dict(zip(meta["fields"], fields, strict=True)))
+    if geometry is None:  # a table without geometry
+        return Table(name, columns, found=found)
+    xy = coordinates(geometry, name, str(meta["geometry_type"]))
+    return Table(name, columns, xy, crs_of(meta["crs"]), found)
+
+
+def _choose_layer(
+    listed: np.ndarray, path: str, name: str, chosen: str | None
+) -> tuple[str | None, tuple[str, ...]]:
+    """Choose the layer: the one asked for, the only one, or the only one with points."""
+    names = [str(layer) for layer, _ in listed]
+    if chosen is not None:
+        if chosen not in names:
+            raise SourceError(
+                f"points cannot be read from {path!r}: it has no layer {chosen!r} (has: "
+                f"{', '.join(names)}).{did_you_mean(chosen, names)} Pass layer=... with one of "
+                "them; in a catalog, points.layer."
+            )
+        return chosen, ()
+    if len(names) < 2:
+        return None, ()
+    dotted = [str(layer) for layer, kind in listed if _may_hold_points(kind)]
+    if len(dotted) == 1:
+        return dotted[0], (f"its only layer of points, {dotted[0]!r} of {len(names)}",)
+    what = "layers of points" if dotted else "layers, none of them of points"
+    choice = dotted or names
+    raise SourceError(
+        f"{name} holds {len(choice)} {what}: {', '.join(choice)}. Name the one that is meant: "
+        f"layer={choice[-1]!r}; in a catalog, points.layer: {choice[-1]}."
+    )
+
+
+def _may_hold_points(kind: Any) -> bool:
+    return kind is not None and str(kind).split(" ")[0] in _MAY_HOLD_POINTS
