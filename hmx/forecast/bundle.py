@@ -106,7 +106,7 @@ class Bundle:
         """
         raw, weights, folder = read_folder(path, "forecast")
         require_floats(weights)
-        form = read_form(_BundleForm, raw, folder)
+        form = read_form(_ForecasterForm, raw, folder)
         calibration = form.calibration
         return cls(
             spec=Spec(**{**dict(form.spec), "context": form.spec.context.read()}),
@@ -226,13 +226,13 @@ class _CalibrationForm(Options):
         return self
 
 
-class _BundleForm(Description):
+class _ForecasterForm(Description):
     spec: _SpecForm
     scaler: _ScalerForm
     calibration: _CalibrationForm
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> _BundleForm:
+    def _parts_fit(self) -> _ForecasterForm:
         spec = self.spec
         context = spec.context.read()
         names = (spec.target, *spec.dynamic, *spec.static, *context.names(spec.target))

@@ -30,7 +30,7 @@ from hmx.forecast.options import ForecastOptions
 from hmx.forecast.precision import resolve
 from hmx.forecast.result import describe
 from hmx.forecast.spec import Spec
-from hmx.forecast.window import Request, TileGeometry, forecast_window, halo
+from hmx.forecast.window import ForecastRequest, TileGeometry, forecast_window, halo
 from hmx.hardware import choose_device
 from hmx.networks.cost import best_tile, footprint
 from hmx.networks.forecaster import Forecaster, reach
@@ -43,11 +43,11 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 1e-2}
 
 
 @dataclass(frozen=True)
-class ForecastWindows(WindowRunner[Request]):
+class ForecastWindows(WindowRunner[ForecastRequest]):
     """Computes windows of a forecast."""
 
     spec: Spec
-    request: Request
+    request: ForecastRequest
 
     @property
     def halo(self) -> int:
@@ -62,7 +62,7 @@ class ForecastWindows(WindowRunner[Request]):
 
 
 @dataclass(frozen=True)
-class ForecastRun(Run[Request]):
+class ForecastRun(Run[ForecastRequest]):
     """Everything about a forecast but its pixels.
 
     Parameters
@@ -73,7 +73,7 @@ class ForecastRun(Run[Request]):
         Leads, levels, and the sides of tile and chunk, both decided.
     window : Window
         The part of the cube that is forecast.
-    request : Request
+    request : ForecastRequest
         What is computed of each window.
     bundle : Bundle
         The model, on disk.
@@ -82,7 +82,7 @@ class ForecastRun(Run[Request]):
     cube: Cube
     options: ForecastOptions
     window: Window
-    request: Request
+    request: ForecastRequest
     bundle: Bundle
 
     job = "forecast"
@@ -127,7 +127,7 @@ class ForecastRun(Run[Request]):
         bundle = ensure_saved(bundle)
         window = window_of(region, cube)
         tiles = _tiles(cube, bundle, options)
-        request = Request(
+        request = ForecastRequest(
             bundle=str(bundle.path),
             digest=bundle.digest,
             rules=cube.rules,

@@ -36,7 +36,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch
 
 
 @dataclass(frozen=True)
-class Request:
+class ForecastRequest:
     """The settings of every window of a forecast: small, as it travels to each worker."""
 
     bundle: str  # folder
@@ -146,13 +146,13 @@ def engine(path: str, digest: str, precision: Precision, device: str) -> Engine:
 
 @np.errstate(all="ignore")
 def forecast_window(
-    request: Request, place: TileGeometry, *raw: np.ndarray
+    request: ForecastRequest, place: TileGeometry, *raw: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Forecast one window and crop it to its core.
 
     Parameters
     ----------
-    request : Request
+    request : ForecastRequest
         Settings of the forecast.
     place : TileGeometry
         The core inside the arrays.
@@ -194,7 +194,7 @@ def forecast_window(
 
 
 def distribution(
-    bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, request: Request
+    bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, request: ForecastRequest
 ) -> dict[str, np.ndarray]:
     """Compute intervals, (h, y, x), quantiles and exceedances, (n, h, y, x), of a request.
 

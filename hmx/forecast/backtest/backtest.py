@@ -39,7 +39,7 @@ from hmx.forecast.bundle import Bundle, fits_means
 from hmx.forecast.options import Backtesting, BacktestOptions, split_fitting
 from hmx.forecast.train.recipe import TrainSetup
 from hmx.forecast.train.train import train
-from hmx.forecast.window import Request
+from hmx.forecast.window import ForecastRequest
 from hmx.independent import independent
 from hmx.progress import Progress
 from hmx.provenance import code_version, fingerprint
@@ -291,10 +291,10 @@ class _Backtest:
         Folder(str(path.parent)).write(made.name, as_json({"made": wanted}).encode())
         return bundle
 
-    def _request(self, bundle: Bundle, h: int) -> Request:
+    def _request(self, bundle: Bundle, h: int) -> ForecastRequest:
         """Return the request that forecasts with a bundle."""
         case = self.case
-        return Request(
+        return ForecastRequest(
             bundle=str(bundle.path),
             digest=bundle.digest,
             rules=case.cube.rules,

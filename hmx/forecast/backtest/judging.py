@@ -26,7 +26,7 @@ from hmx.forecast.backtest.strata import CAP, by_change, by_distance, cut
 from hmx.forecast.backtest.zones import Zones
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import assemble
-from hmx.forecast.window import Engine, Request, TileGeometry, engine, halo
+from hmx.forecast.window import Engine, ForecastRequest, TileGeometry, engine, halo
 from hmx.scores import Prediction, Scene, Settings, Tally, crps
 from hmx.scores.structure import HALO
 from hmx.splits import TEST, Split
@@ -52,7 +52,7 @@ class TileScores:
         The cube.
     run : str
         Names the round, so that a process opens each cube once.
-    request : Request
+    request : ForecastRequest
         The bundle and how it computes.
     origin : int
         Step that forecasts start from; inputs end there.
@@ -76,7 +76,7 @@ class TileScores:
 
     source: StoredCube | InProcessCube
     run: str
-    request: Request
+    request: ForecastRequest
     origin: int
     leads: tuple[int, ...]
     split: Split | None
