@@ -19,13 +19,7 @@ _computing = threading.Lock()
 
 @contextmanager
 def computing(threads: int | None = None) -> Iterator[None]:
-    """Compute one window at a time, exactly, and without what training needs.
-
-    Parameters
-    ----------
-    threads : int, optional
-        Torch threads to compute with; default: as torch has them.
-    """
+    """Compute one window at a time, exactly, and without what training needs."""
     plain = torch.device("cpu")  # for what is made here, whatever the session's default is
     with _computing, _threads(threads), torch.inference_mode(), exact_float32(), plain:
         yield
@@ -46,18 +40,12 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def is_computing() -> bool:
-    """Tell whether some thread of this process is in the middle of a window."""
+    """Return True if some thread of this process is in the middle of a window."""
     return _computing.locked()
 
 
 def choose_device(device: str) -> torch.device:
-    """Turn a device option into a torch device that exists here.
-
-    Parameters
-    ----------
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    """
+    """Turn a device option into a torch device that exists here."""
     count = torch.cuda.device_count()
     if device == "auto":
         return torch.device("cuda" if count else "cpu")

@@ -98,11 +98,6 @@ def identity(url: str) -> str:
 
     User info and what is signed are left out; what is left of a query is a hash, for a
     layer or a version in it means other data.
-
-    Parameters
-    ----------
-    url : str
-        As a catalog has it.
     """
     head, mark, query = _USER.sub(r"\1", url).partition("?")
     kept = [pair for pair in parse_qsl(query, keep_blank_values=True) if not _signs(pair[0])]

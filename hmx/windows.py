@@ -76,15 +76,7 @@ class Window:
         return Window(self.y.shift(-outer.y.start), self.x.shift(-outer.x.start))
 
     def flip(self, shape: tuple[int, int], dims: Collection[str]) -> Window:
-        """Return this window as counted from the other end of some dims.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            Rows and columns of the raster, px.
-        dims : collection of str
-            ``y``, ``x``, both or neither.
-        """
+        """Return this window as counted from the other end of some dims."""
         y, x = self.y, self.x
         if "y" in dims:
             y = Span(shape[0] - y.stop, shape[0] - y.start)
@@ -168,33 +160,13 @@ class TileGrid:
 
 
 def with_halo(core: Window, shape: tuple[int, int], *, halo: int, wraps: bool) -> Window:
-    """Grow a window by true pixels: up to the raster's edges, or round a globe in x.
-
-    Parameters
-    ----------
-    core : Window
-        What is to be written.
-    shape : tuple of int
-        Rows and columns of the raster, px.
-    halo : int
-        Pixels to grow by.
-    wraps : bool
-        Whether the first and last column are neighbours.
-    """
+    """Grow a window by true pixels: up to the raster's edges, or round a globe in x."""
     rows, cols = core.y.grow(halo).clip(Span(0, shape[0])), core.x.grow(halo)
     return Window(rows, cols if wraps else cols.clip(Span(0, shape[1])))
 
 
 def pieces(columns: Span, nx: int) -> list[slice]:
-    """Split columns that may go round the globe into slices of ``[0, nx)``.
-
-    Parameters
-    ----------
-    columns : Span
-        Columns to read, possibly negative or beyond ``nx``.
-    nx : int
-        Columns of the raster.
-    """
+    """Split columns that may go round the globe into slices of ``[0, nx)``."""
     parts = []
     at = columns.start
     while at < columns.stop:

@@ -36,15 +36,7 @@ CALLS = {"forecast": "ds.hm.forecast(model=...)", "map": "ds.soc.map(model=...)"
 
 
 def digest_of(description: Mapping[str, Any], arrays: Arrays) -> str:
-    """Hash everything that decides a result: all but how a model was trained.
-
-    Parameters
-    ----------
-    description : mapping
-        JSON values.
-    arrays : mapping of str to ndarray
-        Weights and the like, by name.
-    """
+    """Hash everything that decides a result: all but how a model was trained."""
     text = json.dumps({**description, "training": None}, sort_keys=True)
     total = hashlib.sha256(text.encode())
     for name in sorted(arrays):
@@ -70,29 +62,7 @@ def write_folder(
     *,
     files: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """Write a model to a folder, whole or not at all.
-
-    Parameters
-    ----------
-    path : str or Path
-        A new folder, or one that holds a model, which is replaced.
-    description : mapping
-        JSON values.
-    arrays : mapping of str to ndarray
-        By name.
-    files : mapping of str to bytes, optional
-        What lies beside them, such as ``training.csv``.
-
-    Returns
-    -------
-    Path
-        Absolute.
-
-    Raises
-    ------
-    OutputExists
-        If ``path`` holds something that is not a model.
-    """
+    """Write a model to a folder, whole or not at all."""
     from safetensors.numpy import save
 
     path = Path(absolute(path))
@@ -123,18 +93,7 @@ def _contents(path: Path) -> list[Path]:
 
 
 def find_folder(path: str | Path) -> Path:
-    """Find the folder of a model, fetched first if it is elsewhere.
-
-    Parameters
-    ----------
-    path : str or Path
-        Folder of a bundle, or ``wandb:entity/project/name:v3``.
-
-    Raises
-    ------
-    BundleError
-        If there is none, or it cannot be fetched.
-    """
+    """Find the folder of a model, fetched first if it is elsewhere."""
     folder = local_folder(path)
     if not (folder / DESCRIPTION).is_file():
         raise BundleError(
@@ -145,18 +104,7 @@ def find_folder(path: str | Path) -> Path:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read what a model is, in JSON values.
-
-    Parameters
-    ----------
-    folder : Path
-        From :func:`find_folder`.
-
-    Raises
-    ------
-    BundleError
-        If it is damaged, or of another version.
-    """
+    """Read what a model is, in JSON values."""
     try:
         with regular(folder / DESCRIPTION) as file:
             text = file.read(_LARGEST + 1)
@@ -176,29 +124,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def read_folder(path: str | Path, job: str) -> tuple[dict[str, Any], dict[str, np.ndarray], Path]:
-    """Read a model of one of the jobs.
-
-    Parameters
-    ----------
-    path : str or Path
-        Folder of a bundle, or ``wandb:entity/project/name:v3``.
-    job : {"forecast", "map"}
-        What it must be for.
-
-    Returns
-    -------
-    description : dict
-        JSON values.
-    arrays : dict of str to ndarray
-        By name, each of the shape that the description says.
-    folder : Path
-        Where it lies.
-
-    Raises
-    ------
-    BundleError
-        If there is no bundle, or it is damaged, of another version or of the other job.
-    """
+    """Read a model of one of the jobs."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -229,17 +155,7 @@ def require_floats(weights: Arrays) -> None:
 
 
 def wrong_job(job: Any, wanted: str, model: str) -> BundleError:
-    """Build the error for a model of the other job; it names the call that takes it.
-
-    Parameters
-    ----------
-    job : str
-        What the model is for: ``forecast`` or ``map``.
-    wanted : {"forecast", "map"}
-        What it is asked to do.
-    model : str
-        How the message calls it.
-    """
+    """Build the error for a model of the other job; it names the call that takes it."""
     does = {"forecast": "forecasts rasters", "map": "maps what was sampled at points"}
     if not isinstance(job, str) or job not in CALLS:
         return BundleError(
@@ -258,13 +174,7 @@ def _damaged(folder: Path, error: Exception) -> BundleError:
 
 
 def check_weights(have: Mapping[str, Sequence[int]], want: Mapping[str, Sequence[int]]) -> None:
-    """Raise :class:`BundleError` naming the first weight that does not fit.
-
-    Parameters
-    ----------
-    have, want : mapping of str to tuple
-        Shapes by parameter name: in the bundle, and as its spec demands.
-    """
+    """Raise :class:`BundleError` naming the first weight that does not fit."""
     for name in want:
         if name not in have:
             raise BundleError(
@@ -319,13 +229,7 @@ def _holds(folder: Path, bundle: Model) -> bool:
 
 
 def as_model(kind: type[AnyModel], model: AnyModel | Model | str | Path) -> AnyModel:
-    """Return a model of one job, read from its folder if it is a path.
-
-    Raises
-    ------
-    BundleError
-        If there is no such model, it is damaged, or it is for the other job.
-    """
+    """Return a model of one job, read from its folder if it is a path."""
     if isinstance(model, kind):
         return model
     if isinstance(model, str | Path):

@@ -48,13 +48,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read a reference such as ``wandb:entity/project/name:v3``.
-
-        Raises
-        ------
-        BundleError
-            If it is not one.
-        """
+        """Read a reference such as ``wandb:entity/project/name:v3``."""
         found = _REFERENCE.fullmatch(text)
         if found is None:
             lacks = text.count("/") == 2 and ":" not in text.removeprefix(SCHEME)
@@ -76,7 +70,7 @@ class Reference:
 
     @property
     def is_exact(self) -> bool:
-        """Whether it is a version, which never changes, and no alias."""
+        """Return True if it is a version, which never changes, and no alias."""
         return re.fullmatch(r"v\d+", self.version) is not None
 
     def folder(self, version: str) -> Path:
@@ -90,30 +84,12 @@ def cache_folder() -> Path:
 
 
 def is_remote(path: str | Path) -> bool:
-    """Tell whether a path is a reference to a model elsewhere."""
+    """Return True if a path is a reference to a model elsewhere."""
     return str(path).startswith(SCHEME)
 
 
 def local_folder(path: str | Path) -> Path:
-    """Return the folder of a model, fetched first if it is elsewhere.
-
-    Parameters
-    ----------
-    path : str or Path
-        Folder, which is returned as it is, or ``wandb:entity/project/name:v3``.
-
-    Returns
-    -------
-    Path
-        For a reference, a folder of the user's cache.
-
-    Raises
-    ------
-    BundleError
-        If the reference is malformed, or the model cannot be had: nobody is
-        logged in, the server cannot be reached, it has no such artifact, or the
-        artifact is no model.
-    """
+    """Return the folder of a model, fetched first if it is elsewhere."""
     if not is_remote(path):
         return Path(absolute(path))
     reference = Reference.parse(str(path))
@@ -150,7 +126,7 @@ def _download(artifact: Any, reference: Reference, kept: Path) -> None:
         if not (draft / _DESCRIPTION).is_file():
             raise BundleError(
                 f"{reference} is an artifact of type {artifact.type!r} without {_DESCRIPTION}, so "
-                "it is no model of hmx. Name one that hmx train logged with "
+                "it is not a model of hmx. Name one that hmx train logged with "
                 "track: {wandb: online}."
             )
         try:
@@ -162,7 +138,7 @@ def _download(artifact: Any, reference: Reference, kept: Path) -> None:
 
 
 def _explain(reference: Reference, error: Exception) -> str:
-    """Say in words why a model cannot be had, and what to type."""
+    """Describe why a model cannot be had, and what to type."""
     why = " ".join(str(error).split())[:200] or type(error).__name__
     text = why.lower()
     if any(word in text for word in ("api key", "logged in", "no authentication")):

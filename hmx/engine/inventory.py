@@ -78,17 +78,7 @@ class Inventory:
     def of(
         cls, cube: CubeView, path: str | None, *, required: Sequence[str] | None = None
     ) -> Inventory:
-        """List the store of a cube.
-
-        Parameters
-        ----------
-        cube : Cube or Bands
-            As opened from there, whole.
-        path : str, optional
-            Of the Zarr store; ``None`` if the cube is not a store's.
-        required : sequence of str, optional
-            Default: the target.
-        """
+        """List the store of a cube."""
         variables: dict[str, Stored] = {}
         if path is not None:
             group, rows = zarr.open_group(path, mode="r"), cube.outer.names.get("y", "y")
@@ -107,7 +97,7 @@ class Inventory:
         return cls(cube.grid.shape, cube.outer.flips, names, variables)
 
     def may_hold(self, window: Window) -> bool:
-        """Tell whether a window of the cube can have data that decides."""
+        """Return True if a window of the cube can have data that decides."""
         return any(self._may_hold(self.variables.get(name), window) for name in self.required)
 
     def _may_hold(self, stored: Stored | None, window: Window) -> bool:
@@ -116,13 +106,7 @@ class Inventory:
         return any(at in stored.stamps for at in self._under(stored, window))
 
     def state(self, read: Window) -> str:
-        """Hash the state of everything that a window reads.
-
-        Parameters
-        ----------
-        read : Window
-            In pixels of the cube; columns may go round the globe.
-        """
+        """Hash the state of everything that a window reads."""
         total = hashlib.blake2b(digest_size=16)
         for name, stored in self.variables.items():
             for at in self._under(stored, read):
@@ -180,7 +164,7 @@ def _list(array: Any, found: Mapping[str, str] | None, rules: Rules, *, rows: st
 
 
 def _fills_with_missing(array: Any, rules: Rules) -> bool:
-    """Tell whether pixels that are not stored read as missing; when in doubt, no."""
+    """Return True if pixels that are not stored read as missing; when in doubt, no."""
     if array.fill_value is None or {"scale_factor", "add_offset"} & array.attrs.keys():
         return False
     fill = np.asarray([array.fill_value], array.dtype)

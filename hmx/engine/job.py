@@ -21,14 +21,22 @@ import zarr
 from hmx.cube.cube import open_cube
 from hmx.cube.integrity.examine import examine
 from hmx.cube.store import attributes, recover, sweep
-from hmx.engine.header import LAYOUT, Header
-from hmx.engine.header import adopt as adopt
 from hmx.engine.inventory import Inventory
-from hmx.engine.ledger import Ledger, Record
-from hmx.engine.mend import drop_chunks, mend, root_is_damaged
+from hmx.engine.ledger import LAYOUT, Header, Ledger, Record
+from hmx.engine.ledger import adopt as adopt
 from hmx.engine.options import DaskSection
 from hmx.engine.order import Request, Run
-from hmx.engine.output import STORE_FORMAT, lay_out, require_free, set_status, tile_keys, writing
+from hmx.engine.output import (
+    STORE_FORMAT,
+    drop_chunks,
+    lay_out,
+    mend,
+    require_free,
+    root_is_damaged,
+    set_status,
+    tile_keys,
+    writing,
+)
 from hmx.engine.plan import plan
 from hmx.engine.pool.runner import FailedTask, Task, run_windows
 from hmx.engine.tile import TileWork
@@ -107,22 +115,22 @@ class Job:
         }
 
     @classmethod
-    def restore(cls, store: str, header: dict[str, Any], source: str | None = None) -> Job:
+    def restore(cls, store: str, facts: dict[str, Any], source: str | None = None) -> Job:
         """Build the job that a ledger describes, with the cube that is given or that it names."""
-        said = Header.read(header, store, source)
-        module, _, name = JOBS[said.job].partition(":")
+        header = Header.read(facts, store, source)
+        module, _, name = JOBS[header.job].partition(":")
         kind: type[Run[Request]] = getattr(import_module(module), name)
-        chosen = parse(kind.option_type, said.options, error=VerifyFailed)
-        order = kind.check(open_cube(said.source, chunks=None), said.bundle, chosen)
-        window = said.part(order.cube.grid.shape, store)
-        return cls(replace(order, window=window), said.source, store)
+        chosen = parse(kind.option_type, header.options, error=VerifyFailed)
+        order = kind.check(open_cube(header.source, chunks=None), header.bundle, chosen)
+        window = header.part(order.cube.grid.shape, store)
+        return cls(replace(order, window=window), header.source, store)
 
     def state(self, tile: Tile) -> str:
         """Hash the state of the input of a tile."""
         return self.inventory.state(self.order.runner.reads(tile.core, self.order.cube.grid))
 
     def may_hold(self, tile: Tile) -> bool:
-        """Tell whether a tile can have anything to compute."""
+        """Return True if a tile can have anything to compute."""
         return self.inventory.may_hold(self.order.runner.needs(tile.core, self.order.cube.grid))
 
 
@@ -321,8 +329,8 @@ def _work_off(
         progress.note(
             f"{job.order.job}: {_summary(job, len(calls))}, by {pool.where}, into {job.store}"
         )
-        told = _meter(job, len(calls), progress)
-        return run_windows(pool, job.work, calls, on_done=told)
+        on_done = _meter(job, len(calls), progress)
+        return run_windows(pool, job.work, calls, on_done=on_done)
 
 
 def _require_same_input(job: Job, calls: list[Task]) -> None:
@@ -344,12 +352,12 @@ def _summary(job: Job, tiles: int) -> str:
 
 
 def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], None]:
-    """Tell how many tiles are done, how fast, and how long it will take."""
+    """Return how many tiles are done, how fast, and how long it will take."""
     start, done, pixels = time.monotonic(), 0, 0
     word = job.order.job
     progress.step(0, total, f"{word}: starting")
 
-    def told(index: Index, _: Any) -> None:
+    def report(index: Index, _: Any) -> None:
         nonlocal done, pixels
         rows, columns = job.work.tiles[index].core.shape
         done, pixels = done + 1, pixels + rows * columns
@@ -358,7 +366,7 @@ def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], N
         rate = f"{pixels / seconds / 1e6:.2f} Mpx/s"
         progress.step(done, total, f"{word}: {rate}, {duration(left)} left")
 
-    return told
+    return report
 
 
 def _report(job: Job, failures: list[FailedTask]) -> str:

@@ -21,15 +21,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
 
 from hmx.cube.integrity.seal import crc_of
+from hmx.errors import VerifyFailed
 from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json
 from hmx.files.lock import building, followed
 from hmx.files.paths import is_url
 from hmx.files.regular import require_plain_tree
-from hmx.windows import Index
+from hmx.settings import Options, parse
+from hmx.windows import Index, Span, Window
 
 Chunks = Mapping[str, Mapping[str, Any] | None]
 
@@ -127,19 +131,11 @@ class Ledger:
         return len(self.folder.names(_TILES))
 
     def checksum(self, keys: Iterator[str] | list[str], *, flush: bool = False) -> Chunks:
-        """Hash chunks as they are stored.
-
-        Parameters
-        ----------
-        keys : iterable of str
-            Storage keys, relative to the store.
-        flush : bool
-            Put them on disk first.
-        """
+        """Hash chunks as they are stored."""
         return {key: self._chunk(key, flush) for key in keys}
 
     def holds(self, record: Record) -> bool:
-        """Tell whether the store still holds every chunk as the record says."""
+        """Return True if the store still holds every chunk as the record says."""
         return all(_same(self._chunk(key, False), said) for key, said in record.chunks.items())
 
     def _chunk(self, key: str, flush: bool) -> dict[str, Any] | None:
@@ -153,15 +149,7 @@ class Ledger:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Hold the lock of the store while a job is at work on it.
-
-        Raises
-        ------
-        OutputBusy
-            If another job that is alive holds it.
-        OutputExists
-            If there is a link in the store or its ledger, which writing would follow.
-        """
+        """Hold the lock of the store while a job is at work on it."""
         with building(self.store, wait=False):
             if self.folder.is_local:
                 require_plain_tree(self.data.path)
@@ -199,3 +187,59 @@ def _parse(data: bytes | None) -> dict[str, Any]:
 
 def _seal(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+LAYOUT = ("tile", "chunk")
+Chosen = TypeVar("Chosen", bound=Options)
+Edge = Annotated[int, Field(ge=0, le=2**31, strict=True)]  # px
+
+
+class Header(Options):
+    """All it takes to run a job again, or to check it, as its ledger has it."""
+
+    job: Literal["forecast", "map"]
+    run: str
+    facts: dict[str, Any]
+    source: str
+    bundle: str
+    window: tuple[Edge, Edge, Edge, Edge]
+    options: dict[str, Any]
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any], store: str, source: str | None) -> Header:
+        """Read the header of a ledger."""
+        header = parse(cls, raw, error=VerifyFailed)
+        header = header.model_copy(update={"source": source or header.source})
+        for place in {header.source, header.bundle} - {source}:
+            if is_url(place):
+                raise VerifyFailed(
+                    f"the ledger of {store} names {place}, and nothing is fetched because a "
+                    "ledger says so. If you trust it, pass the catalog in place of the store, or "
+                    "--source with the cube."
+                )
+        return header
+
+    def part(self, shape: tuple[int, int], store: str) -> Window:
+        """Return the window of the cube that was computed."""
+        top, bottom, left, right = self.window
+        if not (top < bottom <= shape[0] and left < right <= shape[1]):
+            raise VerifyFailed(
+                f"the ledger of {store} names rows {top}-{bottom} and columns {left}-{right}, and "
+                f"its cube has {shape[0]} x {shape[1]}. Make the store anew with --overwrite."
+            )
+        return Window(Span(top, bottom), Span(left, right))
+
+
+def adopt(options: Chosen, store: str) -> Chosen:
+    """Take what a user left open from a job that is to be gone on with."""
+    before, given = Ledger(store).job().get("options"), options.model_dump()
+    if not isinstance(before, dict):
+        return options
+    undecided = given["tile"] is None and given["chunk"] is None
+    taken = {key: before[key] for key in LAYOUT if undecided and key in before}
+    if given.get("precision") == "auto" and "precision" in before:
+        taken["precision"] = before["precision"]
+    try:
+        return type(options).model_validate({**given, **taken})
+    except ValidationError:  # of a ledger that somebody else has written: it decides nothing
+        return options

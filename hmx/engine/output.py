@@ -3,14 +3,19 @@
 The template has everything but pixels: coordinates, attributes, empty arrays
 in whole, unsharded chunks. A tile covers whole chunks that no other tile
 touches, so workers never share one; :func:`write_tile` refuses anything else.
+
+The ledger proves tiles. Coordinates, attributes and metadata are the same in every run of a
+job, so :func:`mend` writes them again into a temporary folder and restores files that differ.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import fsspec
@@ -24,15 +29,19 @@ from hmx.cube.integrity.seal import (
     AUDIT,
     COMPRESSORS,
     ROOT,
+    Seal,
+    digest_of,
     parse,
+    read_seal,
     seal_store,
+    sealed_metadata,
     unseal,
     was_sealed_as,
 )
 from hmx.cube.names import require_storable
 from hmx.cube.store import attributes, swap
-from hmx.engine.flags import NO_DATA
 from hmx.engine.ledger import Ledger
+from hmx.engine.result import NO_DATA
 from hmx.errors import BadArgument, OutputExists, OutputFailed
 from hmx.files.durable import Folder
 from hmx.files.jsontext import finite
@@ -45,18 +54,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 
 @contextmanager
 def writing(path: str) -> Iterator[None]:
-    """Turn what a full or forbidden disk says into words.
-
-    Parameters
-    ----------
-    path : str
-        Of the store.
-
-    Raises
-    ------
-    OutputFailed
-        If there is no room or no access.
-    """
+    """Turn what a full or forbidden disk says into words."""
     try:
         yield
     except OSError as error:
@@ -69,19 +67,7 @@ def writing(path: str) -> Iterator[None]:
 
 
 def lay_out(template: xr.Dataset, path: str, *, grid: Grid, chunk: int) -> None:
-    """Write the template of a store; on a directory it replaces what is there, whole or not at all.
-
-    Parameters
-    ----------
-    template : Dataset
-        As the owner of the cube will see it; its arrays are never computed.
-    path : str
-        A place that is free or holds a product of hmx; the caller has its lock.
-    grid : Grid
-        Of all variables.
-    chunk : int
-        Rows and columns of a chunk, px.
-    """
+    """Write the template of a store; a directory is replaced whole or not at all."""
     require_storable(template.data_vars)
     template = template.assign_attrs(hmx_status="incomplete", **group_attributes(grid, template))
     template.attrs = finite(template.attrs)
@@ -131,27 +117,7 @@ def _encoding(template: xr.Dataset, chunk: int) -> dict[str, Any]:
 
 
 def write_tile(group: zarr.Group, arrays: Mapping[str, np.ndarray], window: Window) -> list[str]:
-    """Write one tile and name the chunks it consists of.
-
-    Parameters
-    ----------
-    group : zarr.Group
-        The store.
-    arrays : mapping
-        By variable, (..., rows, columns) of the window.
-    window : Window
-        In pixels of the store.
-
-    Returns
-    -------
-    list of str
-        Storage keys, relative to the store; a chunk of fill values has none on disk.
-
-    Raises
-    ------
-    BadArgument
-        If the window cuts through a chunk, which two tasks would then share.
-    """
+    """Write one tile and name the chunks it consists of."""
     keys = tile_keys(group, arrays, window)
     for name, block in arrays.items():
         array = group[name]
@@ -161,22 +127,7 @@ def write_tile(group: zarr.Group, arrays: Mapping[str, np.ndarray], window: Wind
 
 
 def tile_keys(group: zarr.Group, names: Iterable[str], window: Window) -> list[str]:
-    """Name the chunks that a tile consists of.
-
-    Parameters
-    ----------
-    group : zarr.Group
-        The store.
-    names : iterable of str
-        Its variables with pixels.
-    window : Window
-        In pixels of the store.
-
-    Raises
-    ------
-    BadArgument
-        If the window cuts through a chunk, which two tasks would then share.
-    """
+    """Name the chunks that a tile consists of."""
     keys: list[str] = []
     for name in names:
         array = group[name]
@@ -202,17 +153,7 @@ def _whole_chunks(array: zarr.Array[Any], window: Window) -> list[str]:
 def set_status(
     path: str, *, complete: bool, known: Mapping[str, Mapping[str, int]] | None = None
 ) -> None:
-    """Say in the store whether every tile is there; a change takes old audits away.
-
-    Parameters
-    ----------
-    path : str
-        Of the store.
-    complete : bool
-        Whether all tiles are done: then the store is sealed.
-    known : mapping, optional
-        Array -> storage key -> CRC-32C of what was written, for the seal.
-    """
+    """Write into the store whether every tile is there; a change takes old audits away."""
     if complete:
         Folder(path).flush_folders()
         seal_store(path, known)
@@ -221,33 +162,15 @@ def set_status(
 
 
 def is_ours(attrs: Mapping[str, Any]) -> bool:
-    """Tell whether attributes are those of a store that a job of hmx made.
+    """Return True if attributes are those of a store that a job of hmx made.
 
     A forecast that its owner saved with ``to_zarr`` has no status: it is theirs.
-
-    Parameters
-    ----------
-    attrs : mapping
-        Of a Zarr group.
     """
     return {"hmx_provenance", "hmx_status"} <= attrs.keys()
 
 
 def require_free(path: str, *, what: str) -> None:
-    """Raise unless a place is free or holds a product of hmx.
-
-    Parameters
-    ----------
-    path : str
-        A folder, or a URL that fsspec understands.
-    what : str
-        How the message calls the product.
-
-    Raises
-    ------
-    OutputExists
-        If something is there that hmx did not write.
-    """
+    """Raise unless a place is free or holds a product of hmx."""
     files, place = fsspec.core.url_to_fs(path)
     if not files.exists(place) or (files.isdir(place) and not files.ls(place)):
         return
@@ -259,9 +182,61 @@ def require_free(path: str, *, what: str) -> None:
 
 
 def _was_ours(path: str) -> bool:
-    """Whether a store whose root is lost or torn is a product: its seal or ledger says so."""
+    """Return True if seal or ledger prove that a store with a damaged root is a product."""
     folder = Folder(path)
     torn = parse(folder.read(ROOT)) is None and not folder.is_bare()
     ledger = Ledger(path)
     signed = bool(ledger.job()) or any(True for _ in ledger.records())
     return was_sealed_as("product", path) or (torn and signed)
+
+
+def mend(store: str, lay_out: Callable[[str], None]) -> list[str]:
+    """Put back the root, the metadata of arrays and the coordinates, where they differ."""
+    folder, seal = Folder(store), read_seal(store)
+    mended = []
+    for name, data in _fresh(lay_out).items():
+        found = folder.read(name)
+        if found != data and not _is_good(name, found, data, seal):
+            folder.write(name, data)
+            mended.append(name)
+    return mended
+
+
+def _fresh(lay_out: Callable[[str], None]) -> dict[str, bytes]:
+    with TemporaryDirectory() as desk:
+        place = Path(desk, "store")
+        lay_out(str(place))
+        files = sorted(path for path in place.rglob("*") if path.is_file())
+        return {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
+
+
+def _is_good(name: str, found: bytes | None, fresh: bytes, seal: Seal | None) -> bool:
+    """Return True if a file is right although it is not what would be written now."""
+    document = parse(found)
+    if name == ROOT:
+        sealed = digest_of(sealed_metadata(parse(fresh) or {})) if seal is None else seal.root
+        return document is not None and digest_of(sealed_metadata(document)) == sealed
+    if seal is None or found is None:
+        return False
+    if (chunk := seal.split(name)) is not None:  # of a coordinate
+        array, at = chunk
+        return seal.chunks[array].fault(at, found) is None
+    array = name.removesuffix(f"/{ROOT}")
+    return document is not None and digest_of(document) == seal.arrays.get(array)
+
+
+def root_is_damaged(store: str) -> bool:
+    """Return True if the root of a store is lost, torn, or not as it was sealed."""
+    torn = parse(Folder(store).read(ROOT)) is None and not Folder(store).is_bare()
+    return torn or was_sealed_as("product", store)
+
+
+def drop_chunks(store: str, arrays: Collection[str], keep: Collection[str]) -> None:
+    """Remove the chunks of arrays that no tile has written."""
+    folder = Folder(store)
+    for name in arrays:
+        with suppress(OSError):  # where files cannot be listed, none is lost in a list
+            found: Mapping[str, str] = folder.stamps(f"{name}/c")
+            for key in found:
+                if f"{name}/c/{key}" not in keep:
+                    folder.drop(f"{name}/c/{key}")

@@ -179,15 +179,7 @@ def plan(
 
 
 def require_memory(made: Plan, job: str = "forecast") -> None:
-    """Raise :class:`BadArgument` if a worker would need more memory than it has.
-
-    Parameters
-    ----------
-    made : Plan
-        Its bound on memory, and what there is.
-    job : str
-        The section of the catalog that has the tile's side.
-    """
+    """Raise :class:`BadArgument` if a worker would need more memory than it has."""
     if made.ram <= made.ram_available or not made.ram_available:
         return
     smaller = max(made.chunk, made.tile // 2 // made.chunk * made.chunk)

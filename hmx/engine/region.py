@@ -22,21 +22,7 @@ Region = Any
 
 
 def window_of(region: Region, cube: CubeView) -> Window:
-    """Turn a region into the window of the cube that covers it.
-
-    Parameters
-    ----------
-    region : None, box, slices, GeoJSON or GeoDataFrame
-        ``None`` is everything; slices are a pair (rows, columns) or a mapping
-        with the cube's own dimension names. Shapes may also be a text or a path.
-    cube : Cube or Bands
-        Whose pixels are meant.
-
-    Raises
-    ------
-    BadArgument
-        If the region is of no known kind, or lies outside the cube.
-    """
+    """Turn a region into the window of the cube that covers it."""
     if region is None:
         return Window.of(cube.grid.shape)
     if isinstance(region, Mapping) and "type" not in region:

@@ -8,6 +8,12 @@ from hmx.cube.bands import Bands
 from hmx.cube.cube import Cube
 from hmx.windows import Window
 
+# what a pixel had to do without, as bits of the variable `quality`
+QUALITY = {"covariate_missing": 1, "history_incomplete": 2, "no_data": 4}
+
+
+NO_DATA = {"quality": QUALITY["no_data"], "applicable": 255}  # what flags say of such pixels
+
 _OWN = {"quality", "dissimilarity", "applicable"}  # outputs that are none of the target's
 
 
@@ -15,15 +21,7 @@ _LISTED = "lead forecast_reference_time spatial_ref"
 
 
 def variable_of(output: str, target: str) -> str:
-    """Name the variable of one of a window's outputs: ``hm``, ``hm_lo_80``, ``quality``.
-
-    Parameters
-    ----------
-    output : str
-        As :func:`hmx.forecast.window.forecast_window` names it.
-    target : str
-        The variable that is predicted.
-    """
+    """Name the variable of one of a window's outputs: ``hm``, ``hm_lo_80``, ``quality``."""
     if output in _OWN:
         return output
     return target if output == "mean" else f"{target}_{output}"
@@ -32,19 +30,7 @@ def variable_of(output: str, target: str) -> str:
 def place(
     result: xr.Dataset, cube: Cube | Bands, window: Window, *, listed: str = _LISTED
 ) -> xr.Dataset:
-    """Write the CRS and transform so that a plain ``open_zarr`` finds them.
-
-    Parameters
-    ----------
-    result : Dataset
-        Of a window.
-    cube : Cube or Bands
-        Where the window lies.
-    window : Window
-        In pixels of the cube.
-    listed : str
-        Scalar coordinates that variables name, those with time or of a map.
-    """
+    """Write the CRS and transform so that a plain ``open_zarr`` finds them."""
     import rioxarray  # noqa: F401  (registers .rio)
 
     grid = cube.grid

@@ -16,9 +16,9 @@ from hmx.bundles.folder import Model
 from hmx.cube.cube import Cubelike, open_cube
 from hmx.cube.field import CubeView
 from hmx.cube.observed import OBSERVED_UNTIL
-from hmx.engine.header import adopt
 from hmx.engine.inventory import array_of
 from hmx.engine.job import Job, run
+from hmx.engine.ledger import adopt
 from hmx.engine.options import DaskSection
 from hmx.engine.order import Request, Run
 from hmx.engine.plan import Plan, plan

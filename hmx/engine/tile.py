@@ -75,17 +75,7 @@ class TileWork:
     tiles: TileGrid
 
     def __call__(self, index: Index, state: str, threads: int | None = None) -> None:
-        """Do one tile; all that comes of it is on disk.
-
-        Parameters
-        ----------
-        index : tuple of int
-            Row and column of the tile.
-        state : str
-            State of the input, for the ledger.
-        threads : int, optional
-            Torch threads of this process.
-        """
+        """Do one tile; all that comes of it is on disk."""
         core = self.tiles[index].core
         arrays = self.runner.with_threads(threads).run(core, _opened(self.source, self.run))
         self._write(index, core, arrays, state)

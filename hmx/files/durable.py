@@ -63,7 +63,7 @@ class Folder:
 
     @property
     def is_local(self) -> bool:
-        """Whether this is a directory that processes of this machine can lock and flush."""
+        """Return True if this is a directory that processes of this machine can lock and flush."""
         return "file" in _protocols(self._at[0])
 
     def read(self, name: str) -> bytes | None:
@@ -129,19 +129,7 @@ class Folder:
         return sorted(str(path).rpartition("/")[2] for path in found)
 
     def stamps(self, under: str) -> Mapping[str, str]:
-        """Stamp every file below a subfolder: size, and what tells versions apart.
-
-        Returns
-        -------
-        mapping
-            Name relative to the subfolder -> stamp.
-
-        Raises
-        ------
-        OSError
-            If the place cannot be listed, as web servers cannot: a page of links
-            is no promise that nothing else is there.
-        """
+        """Stamp every file below a subfolder: size, and what tells versions apart."""
         files, root = self._at
         if {"http", "https"} & set(_protocols(files)):
             raise OSError(f"{self.path} is on a web server, which has no list of its files")

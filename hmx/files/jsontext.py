@@ -15,13 +15,7 @@ import numpy as np
 
 
 def finite(value: Any) -> Any:
-    """Return JSON values with ``None`` for each number that is not finite.
-
-    Parameters
-    ----------
-    value : JSON value
-        Numbers and arrays of NumPy count as those of Python.
-    """
+    """Return JSON values with ``None`` for each number that is not finite."""
     if isinstance(value, Mapping):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -32,13 +26,5 @@ def finite(value: Any) -> Any:
 
 
 def as_json(value: Any, **layout: Any) -> str:
-    """Write JSON values as text.
-
-    Parameters
-    ----------
-    value : JSON value
-        What is not finite is written as ``null``.
-    **layout
-        ``indent``, ``sort_keys`` and ``default`` of :func:`json.dumps`.
-    """
+    """Write JSON values as text."""
     return json.dumps(finite(value), allow_nan=False, **layout)

@@ -51,25 +51,7 @@ def lock_file(path: str | Path) -> Path:
 def building(
     path: str | Path, progress: Progress | None = None, *, wait: bool = True
 ) -> Iterator[None]:
-    """Be the only one, in this process and of all processes, that makes a product.
-
-    Parameters
-    ----------
-    path : str or Path
-        Of the product, a file or folder that need not exist.
-    progress : Progress
-        Gets a note naming the process that is waited for; default: standard error.
-    wait : bool
-        Wait for another one. A thread that waits for itself goes on; without waiting it
-        is refused as any other.
-
-    Raises
-    ------
-    OutputBusy
-        If another one holds the lock and is not to be waited for.
-    OutputFailed
-        If there is no access, or the file system has no locks.
-    """
+    """Be the only one, in this process and of all processes, that makes a product."""
     if is_url(str(path)):
         yield
         return
@@ -77,7 +59,7 @@ def building(
     turn = _turn(file)
 
     def refused(told: bool) -> bool:
-        """Say who is in the way, or raise; return True as told."""
+        """Report who is in the way, or raise; return True as told."""
         if not wait:
             raise OutputBusy(_busy(path, file))
         if not told:

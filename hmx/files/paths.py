@@ -21,25 +21,7 @@ def is_url(path: str) -> bool:
 
 
 def absolute(path: str | Path, base: str | Path | None = None) -> str:
-    """Spell a path from the root; a URL stays as it is.
-
-    Parameters
-    ----------
-    path : str or Path
-        As typed: relative, with ``~``, a trailing slash or ``file://``.
-    base : str or Path, optional
-        Where a relative path starts. Default: the working folder.
-
-    Returns
-    -------
-    str
-        One spelling for all that mean the same place.
-
-    Examples
-    --------
-    >>> absolute("maps/../cube.zarr/", base="/data")
-    '/data/cube.zarr'
-    """
+    """Spell a path from the root; a URL stays as it is."""
     text = os.fspath(path)
     if text.startswith(_LOCAL):
         text = "/" + text.removeprefix(_LOCAL).removeprefix("localhost").lstrip("/")

@@ -22,13 +22,7 @@ _AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # a FIFO is opened without waiting for 
 
 @contextmanager
 def regular(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a regular file to read its bytes.
-
-    Raises
-    ------
-    OSError
-        If there is none, or it is a folder, FIFO, socket or device.
-    """
+    """Open a regular file to read its bytes."""
     handle = os.open(path, os.O_RDONLY | _AT_ONCE | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -37,7 +31,7 @@ def regular(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def kind(mode: int) -> str:
-    """Say what a path is, if it is no regular file."""
+    """Explain what a path is, if it is not a regular file."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a FIFO",
@@ -50,20 +44,7 @@ def kind(mode: int) -> str:
 
 
 def require_plain_tree(path: str | Path, *, inside: bool = False) -> None:
-    """Raise if anything in a folder is neither a regular file nor a folder.
-
-    Parameters
-    ----------
-    path : str or Path
-        Of a product that is to be written to; what is not there is fine.
-    inside : bool
-        Whether the path itself is part of a product, and no link either.
-
-    Raises
-    ------
-    OutputExists
-        If there is a link, a FIFO or the like, which is named.
-    """
+    """Raise if anything in a folder is neither a regular file nor a folder."""
     if inside and os.path.islink(path):
         raise _strange(path, stat.S_IFLNK)
     folders = [os.fspath(path)] if os.path.isdir(path) else []

@@ -12,20 +12,7 @@ _READ_ONLY = ("http", "https", "github", "git", "data", "jar", "reference")
 
 
 def require_writable(path: str, key: str) -> None:
-    """Raise unless a product can be made at a path; one that is there is not looked at.
-
-    Parameters
-    ----------
-    path : str
-        Folder, file or URL of the product.
-    key : str
-        How the user named it: a key of the catalog, or a flag.
-
-    Raises
-    ------
-    BadArgument
-        If nothing can be written there.
-    """
+    """Raise unless a product can be made at a path; one that is there is not looked at."""
     if is_url(path):
         _require_writable_url(path, key)
         return

@@ -121,20 +121,7 @@ def _require_keys(node: MappingNode) -> None:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file of plain values.
-
-    Parameters
-    ----------
-    path : Path
-        A regular file that is there.
-
-    Raises
-    ------
-    CatalogError
-        If it cannot be read, is no YAML or holds what a catalog cannot.
-    FileNotFoundError
-        If it is not there.
-    """
+    """Read a YAML file of plain values."""
     try:
         text = _text(path)
     except FileNotFoundError:
@@ -153,7 +140,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _why(error: yaml.YAMLError) -> str:
-    """Say what is wrong in words that name the remedy where YAML's own do not."""
+    """Explain what is wrong in words that name the remedy where YAML's own do not."""
     why = str(getattr(error, "problem", None) or "it cannot be read")
     if "'\\t'" in why:
         return "a tab indents or starts a value, and YAML takes blanks alone. Replace tabs"
@@ -187,20 +174,7 @@ def _text(path: Path) -> str:
 
 
 def parse_yaml(text: str, *, whole: bool = False) -> Any:
-    """Parse YAML in which ``{year}`` and ``${NAME}`` need no quotes, also inside braces.
-
-    Parameters
-    ----------
-    text : str
-        Of one document.
-    whole : bool
-        Whether all of it must be the value, so that a comment is refused.
-
-    Raises
-    ------
-    yaml.YAMLError, ValueError, OverflowError
-        If it is no YAML of plain values.
-    """
+    """Parse YAML in which ``{year}`` and ``${NAME}`` need no quotes, also inside braces."""
     marked = re.sub(r"\{(\w+)\}", "\ue000\\1\ue001", text)  # same length: error columns stay true
     loader = _Loader(marked)
     try:

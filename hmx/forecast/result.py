@@ -11,8 +11,7 @@ import xarray as xr
 from hmx.cube.cube import Cube
 from hmx.cube.declarations import DECLARATIONS
 from hmx.cube.geozarr import without_location
-from hmx.engine.flags import QUALITY
-from hmx.engine.result import bare, place, variable_of
+from hmx.engine.result import QUALITY, bare, place, variable_of
 from hmx.files.jsontext import as_json
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import ForecastOptions

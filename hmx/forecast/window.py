@@ -17,7 +17,7 @@ import torch
 
 from hmx.cube.grid import Grid
 from hmx.cube.values import Rules
-from hmx.engine.flags import QUALITY
+from hmx.engine.result import QUALITY
 from hmx.errors import BundleError
 from hmx.features.terrain import row_sizes
 from hmx.forecast.bundle import Bundle

@@ -10,8 +10,7 @@ import xarray as xr
 
 from hmx.cube.bands import Bands
 from hmx.cube.geozarr import without_location
-from hmx.engine.flags import QUALITY
-from hmx.engine.result import bare, place, variable_of
+from hmx.engine.result import QUALITY, bare, place, variable_of
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.window import INSIDE, OUTSIDE, UNKNOWN
 from hmx.windows import Span, Window

@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from hmx.cube.grid import Grid
 from hmx.cube.values import Rules
-from hmx.engine.flags import NO_DATA, QUALITY
+from hmx.engine.result import NO_DATA, QUALITY
 from hmx.errors import BundleError
 from hmx.hardware import choose_device, computing
 from hmx.mapping.bundle import MapBundle

@@ -113,7 +113,7 @@ class ForecastSteps:
 
     def run(self, cube: Any, bundle: Bundle, region: Any) -> ForecastRun:
         """Return the checked forecast; an unfinished store decides options that are unset."""
-        from hmx.engine.header import adopt
+        from hmx.engine.ledger import adopt
         from hmx.forecast.order import ForecastRun
 
         options = ForecastOptions(**own_fields(self.catalog.forecast, ForecastOptions))
@@ -208,7 +208,7 @@ class MapSteps:
 
     def run(self, cube: Any, bundle: MapBundle, region: Any) -> MapRun:
         """Return the checked map; an unfinished store decides options that are unset."""
-        from hmx.engine.header import adopt
+        from hmx.engine.ledger import adopt
         from hmx.mapping.order import MapRun
 
         options = MapOptions(**own_fields(self.catalog.map, MapOptions))

@@ -14,9 +14,8 @@ import xarray as xr
 import zarr
 
 import hmx
-from hmx.engine.header import adopt
 from hmx.engine.job import Job, run
-from hmx.engine.ledger import Ledger
+from hmx.engine.ledger import Ledger, adopt
 from hmx.engine.output import write_tile
 from hmx.errors import (
     BadArgument,

@@ -14,8 +14,8 @@ import zarr
 
 import hmx
 from hmx.engine import plan as planning
-from hmx.engine.header import adopt
 from hmx.engine.job import Job, run
+from hmx.engine.ledger import adopt
 from hmx.engine.options import DaskSection
 from hmx.engine.plan import plan
 from hmx.engine.verify import verify

@@ -30,18 +30,7 @@ _ALONE = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")  # of each wor
 
 
 def batch_class(name: str) -> type[Any]:
-    """Return dask-jobqueue's class for a batch system.
-
-    Parameters
-    ----------
-    name : str
-        As the catalog's ``dask.cluster``.
-
-    Raises
-    ------
-    BadArgument
-        If dask-jobqueue is not installed.
-    """
+    """Return dask-jobqueue's class for a batch system."""
     try:
         import dask_jobqueue
     except ImportError:
@@ -54,25 +43,7 @@ def batch_class(name: str) -> type[Any]:
 
 
 def batch_arguments(section: DaskSection, name: str) -> dict[str, Any]:
-    """Check a section's arguments for dask-jobqueue, and add what it leaves open.
-
-    Parameters
-    ----------
-    section : DaskSection
-        With a ``cluster``.
-    name : str
-        That ``cluster``.
-
-    Returns
-    -------
-    dict
-        Arguments of :func:`batch_class`.
-
-    Raises
-    ------
-    BadArgument
-        If one is unknown, missing or misread, or this machine cannot submit jobs.
-    """
+    """Check a section's arguments for dask-jobqueue, and add what it leaves open."""
     kind = batch_class(name)
     given = dict(section.model_extra or {})
     _require_known(given, kind)
@@ -134,14 +105,6 @@ def _require_enough(given: dict[str, Any], name: str) -> None:
 
 
 def why_refused(name: str, error: Exception) -> str:
-    """Say what a batch system answered.
-
-    Parameters
-    ----------
-    name : str
-        As the catalog's ``dask.cluster``.
-    error : Exception
-        Of dask-jobqueue, with all the output of the command.
-    """
+    """Explain what a batch system answered."""
     said = str(error).rpartition("stderr:\n")[2].strip() or str(error).strip()
     return f"{name} took no job: {said}. Change the arguments in the dask section and run again."

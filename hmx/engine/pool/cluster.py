@@ -61,30 +61,7 @@ class Pool:
 
 @contextmanager
 def connect(section: DaskSection, *, tasks: int, device: str = "auto") -> Iterator[Pool]:
-    """Start or find the workers that a catalog names, and let go of them at the end.
-
-    Parameters
-    ----------
-    section : DaskSection
-        Names ``workers``, a ``scheduler`` or a ``cluster``, or nothing.
-    tasks : int
-        How many tasks there are: no more workers than that are started.
-    device : str
-        As torch names it, or ``auto``.
-
-    Yields
-    ------
-    Pool
-        Of one worker at least, or of jobs that wait in a queue.
-
-    Raises
-    ------
-    SourceError
-        If no scheduler answers, no worker comes, one cannot run hmx's tasks, or
-        the batch system refuses a job.
-    BadArgument
-        If the section cannot be had on this machine.
-    """
+    """Start or find the workers that a catalog names, and let go of them at the end."""
     with silence_logging_cmgr(logging.CRITICAL), same_environment(), ExitStack() as stack:
         loop = event_loop(stack)
         if section.scheduler is not None:
@@ -96,23 +73,7 @@ def connect(section: DaskSection, *, tasks: int, device: str = "auto") -> Iterat
 
 
 def check(section: DaskSection, *, device: str = "auto") -> None:
-    """Refuse arguments that :func:`connect` would refuse, before hours of work.
-
-    Parameters
-    ----------
-    section : DaskSection
-        As in :func:`connect`.
-    device : str
-        As in :func:`connect`.
-
-    Raises
-    ------
-    BadArgument
-        If an argument is unknown, dask-jobqueue is not installed, or workers
-        want more GPUs than there are.
-    SourceError
-        If no scheduler answers.
-    """
+    """Refuse arguments that :func:`connect` would refuse, before hours of work."""
     if section.cluster is not None:
         batch_arguments(section, section.cluster)
     elif section.scheduler is None:
@@ -243,18 +204,7 @@ def _security(section: DaskSection) -> Security | None:
 
 
 def require_same(versions: Mapping[str, Any]) -> None:
-    """Refuse workers that cannot run the tasks of this process.
-
-    Parameters
-    ----------
-    versions : mapping
-        As ``distributed.Client.get_versions(packages=["hmx"])`` gives it.
-
-    Raises
-    ------
-    SourceError
-        If a worker has no hmx, or its hmx or Python is of another minor version.
-    """
+    """Refuse workers that cannot run the tasks of this process."""
     ours = versions["client"]["packages"]
     for address, worker in versions["workers"].items():
         for name, title in (("python", "Python"), ("hmx", "hmx")):

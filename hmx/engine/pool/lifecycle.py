@@ -34,16 +34,6 @@ def event_loop(stack: ExitStack) -> IOLoop:
 
     Processes that it starts inherit that, from their first moment on: of all that
     a terminal interrupts, only this process reacts, and it decides.
-
-    Parameters
-    ----------
-    stack : ExitStack
-        Ends the thread.
-
-    Returns
-    -------
-    IOLoop
-        To hand to clusters and clients.
     """
     resource_tracker.ensure_running()  # by us: the first to start it gets to hear Ctrl-C again
     started: Future[tuple[IOLoop, asyncio.Event]] = Future()
@@ -69,22 +59,7 @@ def event_loop(stack: ExitStack) -> IOLoop:
 
 
 def open_cluster(stack: ExitStack, make: Callable[[], SpecCluster]) -> tuple[SpecCluster, Client]:
-    """Make a cluster and its client.
-
-    Parameters
-    ----------
-    stack : ExitStack
-        Closes both, whatever the workers are doing then.
-    make : callable
-        Makes a cluster that has no workers yet; see :func:`settle`.
-
-    Returns
-    -------
-    cluster : SpecCluster
-        Running.
-    client : Client
-        Of the cluster; not Dask's default client.
-    """
+    """Make a cluster and its client."""
     with in_one_piece():
         cluster = make()
         stack.callback(let_go, cluster.close)
@@ -95,15 +70,7 @@ def open_cluster(stack: ExitStack, make: Callable[[], SpecCluster]) -> tuple[Spe
 
 
 async def settle(cluster: SpecCluster, jobs: int | None = None) -> None:
-    """Start the workers that a cluster should have.
-
-    Parameters
-    ----------
-    cluster : SpecCluster
-        With a ``worker_spec``, or dask-jobqueue's.
-    jobs : int, optional
-        How many to submit.
-    """
+    """Start the workers that a cluster should have."""
     if jobs is not None:
         cluster.scale(jobs=jobs)  # asks the loop for what follows, and its errors would be lost
     # Ctrl-C cancels what waits here. Unshielded, that would cut the start short and leave
@@ -125,13 +92,7 @@ async def _stop(cluster: SpecCluster, timeout: float) -> None:
 
 
 def let_go(close: Callable[..., Any]) -> None:
-    """Close, at the latest after seconds; an error then is no reason to lose what was done.
-
-    Parameters
-    ----------
-    close : callable
-        Takes ``timeout``, s.
-    """
+    """Close, at the latest after seconds; an error then is no reason to lose what was done."""
     with in_one_piece(), suppress(Exception):
         close(timeout=_PATIENCE)
 

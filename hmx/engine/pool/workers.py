@@ -15,24 +15,7 @@ from hmx.hardware import THREADS, visible_gpus
 def worker_specs(
     count: int, threads: int, gpus: Sequence[str] = (), *, inside: bool = False
 ) -> list[dict[str, Any]]:
-    """Describe workers of this machine to ``distributed.SpecCluster``.
-
-    Parameters
-    ----------
-    count : int
-        How many; one if ``inside``.
-    threads : int
-        Torch threads of each.
-    gpus : sequence of str
-        One for each worker at least, as ``CUDA_VISIBLE_DEVICES`` names it, or none.
-    inside : bool
-        Whether the worker lives in this process.
-
-    Returns
-    -------
-    list of dict
-        ``cls`` and ``options`` of each.
-    """
+    """Describe workers of this machine to ``distributed.SpecCluster``."""
     options: dict[str, Any] = {
         "nthreads": 2,  # one tile is read or written while another computes, under a lock
         # The plan sizes tiles to the memory there is; distributed's own limit would pause
@@ -59,27 +42,7 @@ def _gpu(options: dict[str, Any], gpu: Sequence[str]) -> dict[str, Any]:
 
 
 def choose_gpus(workers: int | None, device: str) -> list[str]:
-    """Name the GPUs that get a process each.
-
-    Parameters
-    ----------
-    workers : int or None
-        Processes asked for.
-    device : str
-        As torch names it, or ``auto``.
-
-    Returns
-    -------
-    list of str
-        As ``CUDA_VISIBLE_DEVICES`` names them; none where workers use the CPU
-        or the one GPU that ``device`` names, or where this process can use the
-        only one itself.
-
-    Raises
-    ------
-    BadArgument
-        If the workers want more GPUs than there are.
-    """
+    """Name the GPUs that get a process each."""
     if device.startswith("cuda:") and (workers or 1) > 1:
         raise BadArgument(
             f"device={device!r} is one GPU, and workers={workers} want one each. "
