@@ -42,7 +42,8 @@ class Inputs:
     def mapped(self, change: Callable[[np.ndarray], np.ndarray]) -> Inputs:
         """Apply a function to all arrays."""
         distance = None if self.distance is None else change(self.distance)
-        return Inputs(*(change(array) for array in self.tensors()), distance=distance)
+        past, valid, dynamic, static, ahead = (change(array) for array in self.tensors())
+        return Inputs(past, valid, dynamic, static, ahead, distance)
 
     def tensors(self) -> tuple[np.ndarray, ...]:
         """Return the arrays in the order of :class:`hmx.networks.forecaster.NetworkInputs`."""

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 
 @dataclass(frozen=True)
-class Metric:
+class LoggedMetric:
     """A logged figure.
 
     Parameters
@@ -37,37 +37,41 @@ class Metric:
 
 
 METRICS = (
-    Metric("train_loss", "loss on training chips or samples, mean of the epoch", "of the loss"),
-    Metric("val_loss", "loss on validation blocks or samples; the least decides", "of the loss"),
-    Metric("lr", "learning rate", "1"),
-    Metric("wait_share", "share of the epoch's time the network waited for data", "0-1"),
-    Metric("val_rmse_h{k}", "root of the mean squared error", "of the target"),
-    Metric("val_mae_h{k}", "mean absolute error", "of the target"),
-    Metric("val_crps_h{k}", "continuous ranked probability score", "of the target"),
-    Metric("val_bias_h{k}", "mean of forecast - truth", "of the target"),
-    Metric("val_skill_h{k}", "1 - RMSE / RMSE of persistence", "1; above 0 is better"),
-    Metric("val_crps_skill_h{k}", "1 - CRPS / CRPS of persistence", "1; above 0 is better"),
-    Metric(
+    LoggedMetric(
+        "train_loss", "loss on training chips or samples, mean of the epoch", "of the loss"
+    ),
+    LoggedMetric(
+        "val_loss", "loss on validation blocks or samples; the least decides", "of the loss"
+    ),
+    LoggedMetric("lr", "learning rate", "1"),
+    LoggedMetric("wait_share", "share of the epoch's time the network waited for data", "0-1"),
+    LoggedMetric("val_rmse_h{k}", "root of the mean squared error", "of the target"),
+    LoggedMetric("val_mae_h{k}", "mean absolute error", "of the target"),
+    LoggedMetric("val_crps_h{k}", "continuous ranked probability score", "of the target"),
+    LoggedMetric("val_bias_h{k}", "mean of forecast - truth", "of the target"),
+    LoggedMetric("val_skill_h{k}", "1 - RMSE / RMSE of persistence", "1; above 0 is better"),
+    LoggedMetric("val_crps_skill_h{k}", "1 - CRPS / CRPS of persistence", "1; above 0 is better"),
+    LoggedMetric(
         "val_coverage{level}_h{k}", "share of truth in the central 50, 80, 95 % interval", "0-1"
     ),
-    Metric("val_valid_h{k}", "valid pixels: truth and forecast known", "pixels"),
-    Metric("val_ssim_h{k}", "structural similarity of forecast and truth", "1; 1 is equal"),
-    Metric("val_rmse_scaled_h{k}", "RMSE of z-scores", "standard deviations"),
-    Metric("val_mae_scaled_h{k}", "MAE of z-scores", "standard deviations"),
-    Metric("val_rmse_10000_h{k}", "RMSE, if the source is stored as 0-10,000", "1/10,000"),
-    Metric("val_mae_10000_h{k}", "MAE, if the source is stored as 0-10,000", "1/10,000"),
-    Metric("held_out_n", "samples of a mapper, each held out once", "samples"),
-    Metric("held_out_r2", "1 - sum of squared errors / that of the mean", "1; 1 is perfect"),
-    Metric("held_out_r2_corr", "squared correlation", "0-1"),
-    Metric("held_out_rmse", "root of the mean squared error", "of the transformed target"),
-    Metric("held_out_mae", "mean absolute error", "of the transformed target"),
-    Metric("held_out_bias", "mean of prediction - truth", "of the transformed target"),
-    Metric("held_out_ccc", "concordance (Lin 1989)", "1; 1 is perfect"),
-    Metric("held_out_rpiq", "interquartile range / RMSE", "1"),
+    LoggedMetric("val_valid_h{k}", "valid pixels: truth and forecast known", "pixels"),
+    LoggedMetric("val_ssim_h{k}", "structural similarity of forecast and truth", "1; 1 is equal"),
+    LoggedMetric("val_rmse_scaled_h{k}", "RMSE of z-scores", "standard deviations"),
+    LoggedMetric("val_mae_scaled_h{k}", "MAE of z-scores", "standard deviations"),
+    LoggedMetric("val_rmse_10000_h{k}", "RMSE, if the source is stored as 0-10,000", "1/10,000"),
+    LoggedMetric("val_mae_10000_h{k}", "MAE, if the source is stored as 0-10,000", "1/10,000"),
+    LoggedMetric("held_out_n", "samples of a mapper, each held out once", "samples"),
+    LoggedMetric("held_out_r2", "1 - sum of squared errors / that of the mean", "1; 1 is perfect"),
+    LoggedMetric("held_out_r2_corr", "squared correlation", "0-1"),
+    LoggedMetric("held_out_rmse", "root of the mean squared error", "of the transformed target"),
+    LoggedMetric("held_out_mae", "mean absolute error", "of the transformed target"),
+    LoggedMetric("held_out_bias", "mean of prediction - truth", "of the transformed target"),
+    LoggedMetric("held_out_ccc", "concordance (Lin 1989)", "1; 1 is perfect"),
+    LoggedMetric("held_out_rpiq", "interquartile range / RMSE", "1"),
 )
 
 
-def metric(name: str) -> Metric | None:
+def metric(name: str) -> LoggedMetric | None:
     """Find the entry of :data:`METRICS` that a logged name belongs to, if any.
 
     Examples
