@@ -64,8 +64,9 @@ class SkillMap:
                 assert isinstance(array, zarr.Array)
                 at = (slice(None), slice(None), *window.slices)
                 block = np.asarray(array[at])
-                before = block[:, self.position]
-                block[:, self.position] = np.where(np.isfinite(turned), turned, before)
+                # a late origin has fewer leads with truth than the store, which has those of all
+                there = block[: len(turned), self.position]
+                np.copyto(there, turned, where=np.isfinite(turned))
                 array[at] = block
 
 

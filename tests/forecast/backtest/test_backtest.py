@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 import hmx
+from hmx.cube.cube import as_cube
 from hmx.errors import BadArgument, CubeError, GridMismatch, NotEnoughData, OutputExists
 from hmx.forecast.backtest import backtest as backtests
 from hmx.forecast.backtest.backtest import backtest, evaluate
@@ -23,10 +24,13 @@ from hmx.forecast.backtest.handover import SavedBaselines
 from hmx.forecast.backtest.judging import calibrated_knots, levels_of
 from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.forecast.backtest.scoring import InOrder
+from hmx.forecast.backtest.skillmap import NAMES as MAPS
+from hmx.forecast.backtest.skillmap import SkillMap, make_maps
 from hmx.forecast.backtest.strata import by_change, by_distance
 from hmx.forecast.options import BacktestOptions
 from hmx.scores import Tally
 from hmx.uncertainty.calibration import PROBABILITIES, Calibration
+from hmx.windows import Span, Window
 from tests.make.cubes import make_bundle, make_cube
 
 QUICK: dict[str, Any] = {
@@ -268,6 +272,18 @@ def test_maps_hold_the_errors_that_are_scored(
     truth = np.abs(world["hm"].isel(time=5) - world["hm"].isel(time=4))
     still = maps["abs_error_persistence"].sel(lead=1).isel(time=0)
     np.testing.assert_allclose(still.values, truth.values, atol=1e-7)
+
+
+def test_a_model_with_fewer_leads_writes_to_maps_that_have_more(
+    world: xr.Dataset, tmp_path: Path
+) -> None:
+    path, cube = str(tmp_path / "skill.zarr"), as_cube(world)
+    make_maps(path, cube, [4, 5], h=3, facts={})
+    rows, columns = cube.grid.shape
+    layers = {name: np.ones((2, rows, columns), "float32") for name in MAPS}
+    SkillMap(path, 1).write(layers, Window(Span(0, rows), Span(0, columns)), ())
+    written = np.isfinite(xr.open_zarr(path, consolidated=False)["crps"].values).all((-2, -1))
+    assert written.tolist() == [[False, True], [False, True], [False, False]]  # lead, origin
 
 
 def test_maps_lie_as_the_cube_of_their_owner(
