@@ -19,6 +19,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,6 @@ from hmx.errors import BadArgument, did_you_mean
 
 if TYPE_CHECKING:
     from hmx.points.samples import Samples
-    from hmx.splits.options import SplitOptions
     from hmx.splits.site_folds import SiteFolds
 
 Deal = Callable[..., "SiteFolds"]
@@ -117,9 +117,9 @@ def method_of(name: str) -> SplitMethod:
     BadArgument
         If there is none of that name.
     """
-    # here, not at the top: the methods import this module, and scipy
-    from hmx.splits import knndm, methods  # noqa: F401
-
+    # by name and late: the methods import this module, and scipy
+    for home in ("methods", "knndm"):
+        import_module(f"hmx.splits.{home}")
     if name not in _METHODS:
         raise BadArgument(
             f"{name!r} is not a way of splitting (has: {', '.join(_METHODS)})."
@@ -130,7 +130,7 @@ def method_of(name: str) -> SplitMethod:
 
 def fold_samples(
     samples: Samples,
-    options: SplitOptions,
+    options: Any,
     *,
     seed: int = 0,
     domain: np.ndarray | None = None,
