@@ -34,22 +34,22 @@ from hmx.scores.regression import (
 )
 from hmx.scores.score import Measure, Score, skill
 from hmx.scores.structure import Structure, ssim_map
-from hmx.scores.sums import Metric, Pixels, Settings, metric, metrics
+from hmx.scores.sums import CellMetric, ScoredPixels, Settings, metric, metrics
 from hmx.scores.tally import Prediction, Scene, Tally, pooled
 
 __all__ = [
     "SCORES",
     "Cell",
+    "CellMetric",
     "Coverage",
     "Difference",
     "Events",
     "Measure",
-    "Metric",
     "PitHistogram",
-    "Pixels",
     "Prediction",
     "Scene",
     "Score",
+    "ScoredPixels",
     "Settings",
     "Structure",
     "Tally",

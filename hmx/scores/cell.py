@@ -18,10 +18,10 @@ from hmx.scores.score import Score
 from hmx.scores.structure import Structure, ssim_map
 from hmx.scores.sums import (
     Array,
+    CellMetric,
     M,
     Mask,
-    Metric,
-    Pixels,
+    ScoredPixels,
     Settings,
     metrics,
     spread_weights,
@@ -37,7 +37,7 @@ class Cell:
 
     Attributes
     ----------
-    states : mapping of str to Metric
+    states : mapping of str to CellMetric
         By key: all that are registered (:func:`hmx.scores.sums.metric`).
 
     Examples
@@ -47,7 +47,7 @@ class Cell:
     (4, 0.5, 0.0)
     """
 
-    states: Mapping[str, Metric] = field(
+    states: Mapping[str, CellMetric] = field(
         default_factory=lambda: {key: kind.zero() for key, kind in metrics().items()}
     )
 
@@ -87,7 +87,7 @@ class Cell:
         return cls()
 
     @classmethod
-    def measure(cls, pixels: Pixels, settings: Settings, select: Mask | None = None) -> Cell:
+    def measure(cls, pixels: ScoredPixels, settings: Settings, select: Mask | None = None) -> Cell:
         """Sum all metrics over pixels, or over those that `select` marks, (n,)."""
         used = pixels if select is None else pixels.take(np.flatnonzero(select))
         return cls({key: kind.measure(used, settings) for key, kind in metrics().items()})
@@ -235,7 +235,7 @@ def measure(
     uniform: Array,
     weight: Array,
     settings: Settings,
-) -> Pixels:
+) -> ScoredPixels:
     """Measure one forecaster at every pixel of the core that counts.
 
     `mean` (y, x) and `knots` (q, y, x) have the halo, `uniform` the core's pixels (y, x), `weight`
@@ -253,7 +253,7 @@ def measure(
         tail = (1 - level / 100) / 2
         low = centre if knots is None else quantile_at(rows, p, tail)
         ends[float(level)] = (low, low if knots is None else quantile_at(rows, p, 1 - tail))
-    return Pixels(
+    return ScoredPixels(
         truth=y,
         origin=plane.core(plane.origin),
         mean=centre,

@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hmx.errors import BadArgument
-from hmx.scores.sums import Array, Metric, Pixels, Settings, Sums, metric, pick, spread_weights
+from hmx.scores.sums import (
+    Array,
+    CellMetric,
+    ScoredPixels,
+    Settings,
+    Sums,
+    metric,
+    pick,
+    spread_weights,
+)
 
 BINS = 20  # of the PIT, each 5 % of probability wide
 
@@ -99,13 +108,13 @@ class Coverage(Sums):
 
 @metric("coverage", rank=1)
 @dataclass(frozen=True, slots=True)
-class CoverageByLevel(Metric):
+class CoverageByLevel(CellMetric):
     """The coverage of each central interval, by level, %."""
 
     levels: Mapping[float, Coverage] = field(default_factory=dict)
 
     @classmethod
-    def measure(cls, pixels: Pixels, settings: Settings) -> CoverageByLevel:
+    def measure(cls, pixels: ScoredPixels, settings: Settings) -> CoverageByLevel:
         """Count truths inside each interval."""
         y, z, w = pixels.truth, pixels.pit, pixels.weight
         return cls(
@@ -143,7 +152,7 @@ class CoverageByLevel(Metric):
 
 @metric("pit", rank=2, last=True)
 @dataclass(frozen=True, slots=True)
-class PitHistogram(Metric):
+class PitHistogram(CellMetric):
     """Weight of the PIT in 20 bins of equal width, from PIT 0 to 1.
 
     A calibrated forecast fills all bins alike. A U means that intervals are too narrow, a hump
@@ -153,7 +162,7 @@ class PitHistogram(Metric):
     weights: tuple[float, ...] = field(default=(0.0,) * BINS)
 
     @classmethod
-    def measure(cls, pixels: Pixels, settings: Settings) -> PitHistogram:
+    def measure(cls, pixels: ScoredPixels, settings: Settings) -> PitHistogram:
         """Sort the PIT of pixels into bins."""
         return cls.of(pixels.pit, weight=pixels.weight)
 

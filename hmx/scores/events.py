@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hmx.scores.sums import Metric, Pixels, Settings, metric, pick, spread_weights
+from hmx.scores.sums import CellMetric, ScoredPixels, Settings, metric, pick, spread_weights
 
 
 @metric("events", rank=4)
 @dataclass(frozen=True, slots=True)
-class Events(Metric):
+class Events(CellMetric):
     """Contingency table of change above a threshold.
 
     Attributes
@@ -35,7 +35,7 @@ class Events(Metric):
     correct_negatives: float = 0.0
 
     @classmethod
-    def measure(cls, pixels: Pixels, settings: Settings) -> Events:
+    def measure(cls, pixels: ScoredPixels, settings: Settings) -> Events:
         """Count the pixels that change."""
         truth, origin, mean = pixels.truth, pixels.origin, pixels.mean
         return cls.of(truth, origin, mean, threshold=settings.threshold, weight=pixels.weight)

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hmx.errors import BadArgument
-from hmx.scores.sums import Metric, Pixels, Settings, metric, pick, spread_weights
+from hmx.scores.sums import CellMetric, ScoredPixels, Settings, metric, pick, spread_weights
 
 Measure = Literal["rmse", "mae", "crps"]
 
 
 @metric("score", rank=0)
 @dataclass(frozen=True, slots=True)
-class Score(Metric):
+class Score(CellMetric):
     """Sums of bias, MAE, RMSE and CRPS.
 
     ``Score()`` is the empty state, and ``+`` joins two states. Figures of an
@@ -52,7 +52,7 @@ class Score(Metric):
     ranked: float = 0.0
 
     @classmethod
-    def measure(cls, pixels: Pixels, settings: Settings) -> Score:
+    def measure(cls, pixels: ScoredPixels, settings: Settings) -> Score:
         """Score the pixels."""
         return cls.of(pixels.truth, pixels.mean, weight=pixels.weight, crps=pixels.crps)
 

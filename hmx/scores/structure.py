@@ -13,9 +13,9 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 from hmx.errors import BadArgument
 from hmx.scores.sums import (
     Array,
+    CellMetric,
     Kind,
-    Metric,
-    Pixels,
+    ScoredPixels,
     Settings,
     metric,
     pick,
@@ -66,7 +66,7 @@ def ssim_map(
 
 @metric("structure", rank=3)
 @dataclass(frozen=True, slots=True)
-class Structure(Metric):
+class Structure(CellMetric):
     """Sums of a mean SSIM.
 
     Attributes
@@ -81,7 +81,7 @@ class Structure(Metric):
     total: float = 0.0
 
     @classmethod
-    def measure(cls, pixels: Pixels, settings: Settings) -> Structure:
+    def measure(cls, pixels: ScoredPixels, settings: Settings) -> Structure:
         """Sum the SSIM of pixels."""
         return cls.sums(pixels.ssim, weight=pixels.weight)
 

@@ -5,7 +5,7 @@ A metric of a scorecard is one class in one file of this package: a state of sum
 
     @metric("sign")
     @dataclass(frozen=True, slots=True)
-    class SignAgreement(Metric):
+    class SignAgreement(CellMetric):
         weight: float = 0.0
         agreed: float = 0.0
 
@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Kind = Literal["uniform", "gaussian"]
 
-_METRICS: dict[str, type[Metric]] = {}  # by key, in the order of JSON files
+_METRICS: dict[str, type[CellMetric]] = {}  # by key, in the order of JSON files
 
 
 class Sums:
@@ -96,7 +96,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Pixels:
+class ScoredPixels:
     """What a metric may use of each pixel that counts, arrays (n,) without gaps.
 
     Attributes
@@ -124,7 +124,7 @@ class Pixels:
     ssim: Array
     weight: Array
 
-    def take(self, index: NDArray[np.intp]) -> Pixels:
+    def take(self, index: NDArray[np.intp]) -> ScoredPixels:
         """Return some of the pixels."""
         names = ("truth", "origin", "mean", "pit", "ssim", "weight")
         arrays: dict[str, Any] = {name: getattr(self, name).take(index) for name in names}
@@ -133,7 +133,7 @@ class Pixels:
         return replace(self, **arrays, crps=crps, ends=ends)
 
 
-class Metric(Sums):
+class CellMetric(Sums):
     """A state of sums that a scorecard has for each forecaster, lead and stratum.
 
     Attributes
@@ -153,7 +153,7 @@ class Metric(Sums):
 
     @classmethod
     @abstractmethod
-    def measure(cls, pixels: Pixels, settings: Settings) -> Self:
+    def measure(cls, pixels: ScoredPixels, settings: Settings) -> Self:
         """Sum over pixels."""
 
     @abstractmethod
@@ -161,7 +161,7 @@ class Metric(Sums):
         """Return the finished figures by name; NaN where there is none."""
 
 
-M = TypeVar("M", bound=Metric)
+M = TypeVar("M", bound=CellMetric)
 
 
 def metric(key: str, *, rank: int = 100, last: bool = False) -> Callable[[type[M]], type[M]]:
@@ -199,7 +199,7 @@ def metric(key: str, *, rank: int = 100, last: bool = False) -> Callable[[type[M
     return register
 
 
-def metrics() -> Mapping[str, type[Metric]]:
+def metrics() -> Mapping[str, type[CellMetric]]:
     """Return all metrics by key, in the order of JSON files."""
     _load_own()
     return _METRICS

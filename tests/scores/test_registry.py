@@ -13,21 +13,31 @@ import pytest
 
 from hmx.errors import BadArgument
 from hmx.forecast.backtest.scorecard import Scorecard
-from hmx.scores import Cell, Metric, Pixels, Settings, Tally, metric, metrics, pooled, sums
+from hmx.scores import (
+    Cell,
+    CellMetric,
+    ScoredPixels,
+    Settings,
+    Tally,
+    metric,
+    metrics,
+    pooled,
+    sums,
+)
 from tests.scores.test_tally import WHOLE, WORLD, flat, tile_by_tile
 
 KEYS = ["score", "coverage", "pit", "structure", "events"]
 
 
 @dataclass(frozen=True, slots=True)
-class SignAgreement(Metric):
+class SignAgreement(CellMetric):
     """A toy: the share of pixels whose change has the forecast sign."""
 
     weight: float = 0.0
     agreed: float = 0.0
 
     @classmethod
-    def measure(cls, pixels: Pixels, settings: Settings) -> SignAgreement:
+    def measure(cls, pixels: ScoredPixels, settings: Settings) -> SignAgreement:
         same = np.sign(pixels.mean - pixels.origin) == np.sign(pixels.truth - pixels.origin)
         return cls(float(pixels.weight.sum()), float(pixels.weight[same].sum()))
 

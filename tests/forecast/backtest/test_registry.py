@@ -29,7 +29,7 @@ REACH = 3  # px per lead that the toy looks at
 class Diffusion(Baseline):
     """A toy: the state mixes with its neighbours at a rate that is learnt."""
 
-    def __init__(self, past: registry.Past):
+    def __init__(self, past: registry.BaselineSetup):
         super().__init__(past)
         self.sums = np.zeros(2)
 
@@ -141,7 +141,7 @@ def test_a_forecast_with_gaps_is_refused_by_name() -> None:
             mean = np.where(history[-1] > 0.5, np.nan, history[-1])[None]
             return Prediction(mean, leads=(1,))
 
-    past = registry.Past((1,), (), 3, 0, 0, 1.0)
+    past = registry.BaselineSetup((1,), (), 3, 0, 0, 1.0)
     both = Baselines({"holes": Holes(past)})
     with pytest.raises(BadArgument, match=r"baseline 'holes' forecast .*has gaps"):
         both.predict(np.linspace(0, 1, 12).reshape(3, 2, 2))

@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 
 from hmx.features.linear import RADII, features
-from hmx.forecast.backtest.baselines.registry import Array, Baseline, Floats, Past, baseline
+from hmx.forecast.backtest.baselines.registry import (
+    Array,
+    Baseline,
+    BaselineSetup,
+    Floats,
+    baseline,
+)
 from hmx.scores import Prediction
 
 LEVELS = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)  # ends of the 50 (nearly), 80, 95 % intervals
@@ -31,7 +37,7 @@ _TREES: Mapping[str, Any] = {"max_iter": 60, "learning_rate": 0.1, "early_stoppi
 class GradientBoosting(Baseline):
     """Trees that predict mean and quantiles of the change."""
 
-    def __init__(self, past: Past):
+    def __init__(self, past: BaselineSetup):
         super().__init__(past)
         self.sampler: Sampler | None = Sampler(past.learnable, seed=past.seed)
         self.trees: Boosting | None = None

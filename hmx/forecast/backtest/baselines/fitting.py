@@ -20,9 +20,9 @@ from hmx.forecast.backtest.baselines.registry import (
     HISTORY,
     Array,
     Baseline,
+    BaselineSetup,
     Floats,
     Mask,
-    Past,
     lookup,
 )  # fmt: skip
 from hmx.scores import Prediction
@@ -88,7 +88,7 @@ def fit_baselines(
     """
     steps = cube.data.sizes["time"]
     history = min(HISTORY, steps)
-    past = Past(
+    past = BaselineSetup(
         leads=tuple(leads),
         learnable=tuple(lead for lead in leads if lead <= steps - history),
         history=history,
@@ -145,7 +145,7 @@ def _windows(
 
 
 def _changes(
-    series: Floats, static: Floats | None, learnable: Mask, past: Past
+    series: Floats, static: Floats | None, learnable: Mask, past: BaselineSetup
 ) -> Iterator[tuple[Array, Array]]:
     """Yield features (f, y, x) and changes (lead, y, x) of the latest origins with a target."""
     last = len(series) - 1

@@ -48,7 +48,7 @@ _CLASSES: dict[str, type[Baseline]] = {}  # by name, in the order of registratio
 
 
 @dataclass(frozen=True)
-class Past:
+class BaselineSetup:
     """What is known of an origin's past before a baseline reads any of it.
 
     Parameters
@@ -94,7 +94,7 @@ class Baseline(ABC):
 
     Parameters
     ----------
-    past : Past
+    past : BaselineSetup
         Kept as ``self.past``.
     """
 
@@ -103,7 +103,7 @@ class Baseline(ABC):
     large: ClassVar[bool]
     rank: ClassVar[int]
 
-    def __init__(self, past: Past):
+    def __init__(self, past: BaselineSetup):
         self.past = past
 
     # Both hooks are optional: persistence learns nothing, and then no window is read.

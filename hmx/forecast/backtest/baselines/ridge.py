@@ -9,7 +9,13 @@ import numpy as np
 
 from hmx.errors import BadArgument
 from hmx.features.linear import RADII, NormalEquations, count_features, features
-from hmx.forecast.backtest.baselines.registry import Array, Baseline, Floats, Past, baseline
+from hmx.forecast.backtest.baselines.registry import (
+    Array,
+    Baseline,
+    BaselineSetup,
+    Floats,
+    baseline,
+)
 from hmx.forecast.backtest.baselines.trends import Range, as_floats, from_origin, require_ahead
 from hmx.scores import Prediction
 
@@ -20,7 +26,7 @@ _PENALTY = 1.0  # on standardised features, in pixels: enough where features are
 class RidgeBaseline(Baseline):
     """Ridge regression on neighbourhood means, from sums over windows."""
 
-    def __init__(self, past: Past):
+    def __init__(self, past: BaselineSetup):
         super().__init__(past)
         width = count_features(past.history, RADII) + past.layers
         self.equations = NormalEquations.zero(len(past.learnable), width)

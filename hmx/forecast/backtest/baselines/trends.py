@@ -16,7 +16,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from hmx.errors import BadArgument
-from hmx.forecast.backtest.baselines.registry import Array, Baseline, Floats, Mask, Past, baseline
+from hmx.forecast.backtest.baselines.registry import (
+    Array,
+    Baseline,
+    BaselineSetup,
+    Floats,
+    Mask,
+    baseline,
+)
 from hmx.scores import Prediction
 
 Range = tuple[float, float]
@@ -37,7 +44,7 @@ class LinearTrend(Baseline):
 class DampedTrend(Baseline):
     """A line for each pixel that flattens with lead, by one factor that is fitted."""
 
-    def __init__(self, past: Past):
+    def __init__(self, past: BaselineSetup):
         super().__init__(past)
         self.sums, self.phi = np.zeros(2), 0.0
 
