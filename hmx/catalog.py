@@ -26,7 +26,7 @@ from hmx.networks.options import MapperOptions, ModelOptions
 from hmx.points.options import PointsOptions
 from hmx.settings import FilePath, Options, Verbatim, parse
 from hmx.splits.options import SplitOptions
-from hmx.training.tracking import TrackSection
+from hmx.training.options import TrackSection
 
 SUFFIXES = (".yaml", ".yml")
 _SHOWN = 10  # catalogs that a message lists

@@ -86,7 +86,7 @@ def test_functions_and_files_stay_small(source: Source) -> None:
     "heavy", ["torch", "pytorch_lightning", "distributed", "wandb", "rasterio"]
 )
 def test_import_hmx_loads_nothing_heavy(heavy: str) -> None:
-    code = f"import sys, hmx, hmx.cli.main; sys.exit({heavy!r} in sys.modules)"
+    code = f"import sys, hmx, hmx.cli.main, hmx.catalog; sys.exit({heavy!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

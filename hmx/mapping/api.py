@@ -297,7 +297,7 @@ def _setup(
     given: Mapping[str, Any], *, dynamic: Sequence[str] | None, static: Sequence[str] | None
 ) -> MapTrainSetup:
     """Sort keyword options by whose they are: points, split, tracking, network and fit."""
-    from hmx.training.tracking import TrackSection  # loads Lightning
+    from hmx.training.options import TrackSection
 
     options = dict(given)
     split = options.pop("split", {})

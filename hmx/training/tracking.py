@@ -22,7 +22,6 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from hmx.redact import redact_all
-from hmx.settings import Options
 from hmx.training.metrics import METRICS as METRICS
 from hmx.training.metrics import metric_table as metric_table
 from hmx.training.metrics import spread as spread
@@ -269,10 +268,3 @@ def table(rows: Iterable[Mapping[str, object]]) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
-
-
-class TrackSection(Options):
-    """Where training is logged besides the CSV that is always written."""
-
-    wandb: Literal["offline", "online", "disabled"] = "disabled"
-    project: str = "hmx"

@@ -66,9 +66,7 @@ def test_a_year_is_a_number_and_any_other_moment_a_text() -> None:
 def test_h_with_one_dash_is_no_help(command: str, words: tuple[str, ...]) -> None:
     result = run(command, "toy.yaml", *words)
     assert result.exit_code == 2
-    assert (
-        "-h is not an option: --help explains a command, and --h 4 is the" in result.stderr
-    )
+    assert "-h is not an option: --help explains a command, and --h 4 is the" in result.stderr
     assert run("-h").exit_code == 2
     assert run(command, "--help").exit_code == 0
 

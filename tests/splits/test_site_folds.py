@@ -225,7 +225,9 @@ def test_a_site_on_two_sides_is_refused() -> None:
 def test_a_split_whose_buffer_does_not_hold_is_refused() -> None:
     places = Sites.of(make_samples(np.array([[21.0, 41], [21.001, 41], [22, 42]])))
     role = np.array([TRAIN, TEST, TRAIN], "uint8")
-    with pytest.raises(BadArgument, match=r"nearer than the buffer of 5 km.*SiteSplit\.with_buffer"):
+    with pytest.raises(
+        BadArgument, match=r"nearer than the buffer of 5 km.*SiteSplit\.with_buffer"
+    ):
         SiteSplit(places, role, 5)
     assert SiteSplit.with_buffer(places, role, 5).role.tolist() == [UNUSED, TEST, TRAIN]
 
