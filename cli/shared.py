@@ -39,36 +39,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CommandCall:
-    """What every command is given.
+    """What every command is given."""
 
-    Parameters
-    ----------
-    catalog : str
-        Path of the catalog.
-    overrides : tuple of str
-        Of ``--set``.
-    device, workers, scheduler : optional
-        Where to compute; ``None`` was not given.
-    quiet, debug : bool
-        Whether to print progress, and tracebacks.
-    """
-
-    catalog: str
-    overrides: tuple[str, ...]
-    quiet: bool
+    catalog: str  # path of the catalog
+    overrides: tuple[str, ...]  # of ``--set``
+    quiet: bool  # whether to print progress, and tracebacks
     debug: bool
-    device: str | None = None
+    device: str | None = None  # where to compute; ``None`` was not given
     workers: int | None = None
     scheduler: str | None = None
 
     def load(self, **flags: Any) -> Catalog:
-        """Load the catalog of a forecast; flags take precedence over its values.
-
-        Parameters
-        ----------
-        **flags
-            Values by key path, with ``__`` for the dot; ``None`` was not given.
-        """
+        """Load the catalog of a forecast; flags take precedence over its values."""
         from hmx.catalog import Catalog
 
         return Catalog.load(self.catalog, self.overrides, self._given("forecast", flags))
@@ -92,13 +74,7 @@ class CommandCall:
 
     @property
     def store(self) -> str | None:
-        """The path of a store or model that was given in place of a catalog.
-
-        Raises
-        ------
-        BadArgument
-            If it is a file, which is neither, or --set comes with a path that is not a catalog.
-        """
+        """The path of a store or model that was given in place of a catalog."""
         from hmx.catalog import is_catalog
 
         if is_catalog(self.catalog):
@@ -160,13 +136,7 @@ class CommandCall:
 
 
 def here(path: str | None, flag: str = "--output") -> str | None:
-    """Make a path of the command line absolute; ``None`` was not given.
-
-    Raises
-    ------
-    BadArgument
-        If it is empty.
-    """
+    """Make a path of the command line absolute; ``None`` was not given."""
     from hmx.files.paths import absolute
 
     if path is None:

@@ -28,11 +28,6 @@ def out(text: object) -> None:
     """Write a line to standard output, for whoever reads it.
 
     A reader that has closed the pipe, such as ``head``, ends the command silently.
-
-    Raises
-    ------
-    CommandFailure
-        If it cannot be written.
     """
     try:
         click.echo(redact(str(text)))

@@ -43,11 +43,6 @@ _SIGNED = re.compile(
 def redact(text: str) -> str:
     """Return a text without the secrets that its URLs and the environment hold.
 
-    Parameters
-    ----------
-    text : str
-        Any, with URLs or without.
-
     Examples
     --------
     >>> redact("no file at https://me:pw@example.org/a.tif?sig=abc&v=1")

@@ -162,15 +162,7 @@ FilePath = Annotated[str, WrapValidator(_resolve)]
 
 
 def require_plain(value: Any, annotation: Any) -> Any:
-    """Refuse a truth value where a number stands, endless texts and lists, and no-text in texts.
-
-    Parameters
-    ----------
-    value : object
-        As the user gave it.
-    annotation : type
-        Of the option; pydantic takes ``true`` for 1 otherwise.
-    """
+    """Refuse a truth value where a number stands, endless texts and lists, and no-text in texts."""
     entries = list(value) if isinstance(value, list | tuple) else [value]
     if len(entries) > MOST_ENTRIES:
         raise ValueError(f"a list has at most {MOST_ENTRIES:,} entries")
@@ -196,15 +188,7 @@ def _require_text(text: str) -> None:
 
 
 def unique(steps: Any, what: str) -> Any:
-    """Refuse a list in which a year, month or time stands twice.
-
-    Parameters
-    ----------
-    steps : list
-        As given.
-    what : str
-        How a message calls one of them.
-    """
+    """Refuse a list in which a year, month or time stands twice."""
     seen: set[Any] = set()
     for step in steps:
         if step in seen:
@@ -246,21 +230,7 @@ def parse(
     error: type[HmxError] = BadArgument,
     context: Mapping[str, Any] | None = None,
 ) -> Chosen:
-    """Validate options, or say what was given, the rule and what to type.
-
-    Parameters
-    ----------
-    kind : type
-        A pydantic model.
-    values : mapping
-        What the user gave.
-    file : str, optional
-        Name of the catalog the values stand in.
-    error : type
-        Which error to raise.
-    context : mapping, optional
-        For the model's validators.
-    """
+    """Validate options, or say what was given, the rule and what to type."""
     try:
         return kind.model_validate(values, context=dict(context or {}))
     except ValidationError as problems:

@@ -31,20 +31,12 @@ _PATIENCE = 20  # seconds until a server that does not answer is given up
 
 @dataclass(frozen=True)
 class Reference:
-    """Name an artifact of Weights & Biases.
+    """Name an artifact of Weights & Biases."""
 
-    Parameters
-    ----------
-    entity, project, name : str
-        Whose, where and what.
-    version : str
-        ``v0``, ``v1`` ... or an alias such as ``latest``.
-    """
-
-    entity: str
+    entity: str  # whose, where and what
     project: str
     name: str
-    version: str
+    version: str  # ``v0``, ``v1`` ... or an alias such as ``latest``
 
     @classmethod
     def parse(cls, text: str) -> Reference:

@@ -28,21 +28,12 @@ from hmx.windows import Span, Window, pieces
 
 @dataclass(frozen=True)
 class Stored:
-    """The stored chunks of one variable.
+    """The stored chunks of one variable."""
 
-    Parameters
-    ----------
-    chunk : tuple of int
-        Rows and columns of a chunk (of a shard, where there are shards), px.
-    stamps : mapping
-        (chunk row, chunk column) -> state of all stored chunks there.
-    empty_is_missing : bool
-        Whether a chunk that is not stored is missing data.
-    """
-
-    chunk: tuple[int, int]
+    chunk: tuple[int, int]  # rows and columns of a chunk (of a shard, where there are shards), px
+    # (chunk row, chunk column) -> state of all stored chunks there
     stamps: Mapping[tuple[int, int], str]
-    empty_is_missing: bool
+    empty_is_missing: bool  # whether a chunk that is not stored is missing data
 
     def under(self, window: Window) -> list[tuple[int, int]]:
         """List the chunks that a window touches."""
@@ -55,24 +46,13 @@ class Stored:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All stored chunks that a forecast may read; empty where nothing can be listed.
+    """All stored chunks that a forecast may read; empty where nothing can be listed."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the cube, px.
-    flips : tuple of str
-        Dims that the store holds the other way round than the cube here.
-    required : tuple of str
-        Variables of which at least one must have data; elsewhere the result is empty.
-    variables : mapping of str to Stored
-        By name.
-    """
-
-    shape: tuple[int, int]
-    flips: tuple[str, ...]
+    shape: tuple[int, int]  # rows and columns of the cube, px
+    flips: tuple[str, ...]  # dims that the store holds the other way round than the cube here
+    # Variables of which at least one must have data; elsewhere the result is empty
     required: tuple[str, ...]
-    variables: Mapping[str, Stored]
+    variables: Mapping[str, Stored]  # by name
 
     @classmethod
     def of(

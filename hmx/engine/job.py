@@ -57,21 +57,11 @@ _SHOWN = 10  # failed tiles that a message lists
 
 @dataclass(frozen=True)
 class Job:
-    """An order, where its input lies and where its output goes.
+    """An order, where its input lies and where its output goes."""
 
-    Parameters
-    ----------
-    order : Order or MapOrder
-        What is to be computed.
-    source : str
-        Path of the cube's store.
-    store : str
-        Path of the result's store.
-    """
-
-    order: Run[Request]
-    source: str
-    store: str
+    order: Run[Request]  # what is to be computed
+    source: str  # path of the cube's store
+    store: str  # path of the result's store
 
     @cached_property
     def facts(self) -> dict[str, object]:
@@ -142,37 +132,7 @@ def run(
     overwrite: bool = False,
     progress: Progress = Progress(),
 ) -> str:
-    """Bring a store to completion.
-
-    Parameters
-    ----------
-    job : Job
-        What, from where, to where.
-    section : DaskSection, optional
-        Who computes; default: one worker in this process.
-    overwrite : bool
-        Start anew, whatever product of hmx is there.
-    progress : Progress
-        For progress.
-
-    Returns
-    -------
-    str
-        Path of the store, which is complete.
-
-    Raises
-    ------
-    OutputExists
-        If the place holds another result, or something that is not ours.
-    OutputBusy
-        If another job is writing there.
-    OutputFailed
-        If the place cannot be written: disk full, no rights.
-    JobFailed
-        If tiles failed, or the scheduler went away; the rest is done.
-    BadArgument
-        If a tile does not fit into the memory of a worker.
-    """
+    """Bring a store to completion."""
     word = job.order.job
     require_free(job.store, what=f"{word}: --output PATH")
     found = {} if overwrite else _found(job)

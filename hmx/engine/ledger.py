@@ -42,38 +42,21 @@ _JOB, _TILES = "job.json", "tiles"
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one finished tile.
+    """What is known of one finished tile."""
 
-    Parameters
-    ----------
-    index : tuple of int
-        Row and column of the tile.
-    run : str
-        Fingerprint of the job.
-    source : str
-        State of the input the tile was made from.
-    chunks : mapping
-        Storage key -> size, hash and CRC-32C of its bytes; ``None`` where all pixels
-        have the fill value and nothing is stored.
-    """
-
-    index: Index
-    run: str
-    source: str
+    index: Index  # row and column of the tile
+    run: str  # fingerprint of the job
+    source: str  # state of the input the tile was made from
+    # Storage key -> size, hash and CRC-32C of its bytes; ``None`` where all pixels have the fill
+    # value and nothing is stored
     chunks: Chunks
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The ledger of one store.
+    """The ledger of one store."""
 
-    Parameters
-    ----------
-    store : str
-        Path or URL of the store.
-    """
-
-    store: str
+    store: str  # path or URL of the store
 
     @property
     def path(self) -> str:

@@ -27,21 +27,11 @@ from hmx.windows import Index, TileGrid, Window
 
 @dataclass(frozen=True)
 class StoredCube:
-    """A stored cube.
+    """A stored cube."""
 
-    Parameters
-    ----------
-    path : str
-        Of the Zarr store.
-    target : str
-        The variable to predict.
-    dynamic, static : tuple of str
-        Covariates.
-    """
-
-    path: str
-    target: str
-    dynamic: tuple[str, ...]
+    path: str  # of the Zarr store
+    target: str  # the variable to predict
+    dynamic: tuple[str, ...]  # covariates
     static: tuple[str, ...]
 
     def open(self) -> Cube:
@@ -52,27 +42,13 @@ class StoredCube:
 
 @dataclass(frozen=True)
 class TileWork:
-    """One result, cut into tiles of the chunk grid of its store.
+    """One result, cut into tiles of the chunk grid of its store."""
 
-    Parameters
-    ----------
-    source : StoredCube, or what another order names
-        What is read; ``open`` gives it.
-    runner : WindowRunner
-        Computes the windows.
-    store : str
-        What is written.
-    run : str
-        Fingerprint of the job, to notice that the store has become another's.
-    tiles : TileGrid
-        Of the output, in its own pixels.
-    """
-
-    source: Openable
-    runner: WindowRunner[Request]
-    store: str
-    run: str
-    tiles: TileGrid
+    source: Openable  # what is read; ``open`` gives it
+    runner: WindowRunner[Request]  # computes the windows
+    store: str  # what is written
+    run: str  # fingerprint of the job, to notice that the store has become another's
+    tiles: TileGrid  # of the output, in its own pixels
 
     def __call__(self, index: Index, state: str, threads: int | None = None) -> None:
         """Do one tile; all that comes of it is on disk."""

@@ -31,36 +31,16 @@ from hmx.windows import Span, Window
 
 @dataclass(frozen=True)
 class Audit:
-    """What a verification found.
+    """What a verification found."""
 
-    Parameters
-    ----------
-    tiles : int
-        Tiles that are proven by the ledger.
-    empty : int
-        Tiles in which nothing can be computed.
-    chunks : int
-        Chunks whose bytes are as the ledger says.
-    windows : int
-        Windows that were computed again.
-    pixels : int
-        Pixels in them, each with all its leads and variables.
-    largest : float
-        Largest difference from what is stored, native units.
-    tolerance : float
-        Largest difference that is allowed, native units.
-    seed : int
-        Decides where the windows lie.
-    """
-
-    tiles: int
-    empty: int
-    chunks: int
-    windows: int
-    pixels: int
-    largest: float
-    tolerance: float
-    seed: int
+    tiles: int  # tiles that are proven by the ledger
+    empty: int  # tiles in which nothing can be computed
+    chunks: int  # chunks whose bytes are as the ledger says
+    windows: int  # windows that were computed again
+    pixels: int  # pixels in them, each with all its leads and variables
+    largest: float  # largest difference from what is stored, native units
+    tolerance: float  # largest difference that is allowed, native units
+    seed: int  # decides where the windows lie
 
     def __str__(self) -> str:
         return (

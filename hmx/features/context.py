@@ -41,37 +41,21 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Context:
-    """Which channels are derived.
+    """Which channels are derived."""
 
-    Parameters
-    ----------
-    radii : tuple of int
-        Half-widths of the squares around a pixel, px, >= 1, ascending; a radius
-        of 3 is a square of 7 x 7 px. Each gives three means: of the state at the
-        origin, of the past change per step, and of its absolute value.
-    maxima : bool
-        Whether each radius also gives the maximum of the state at the origin and
-        of the absolute change per step.
-    distance : bool
-        Whether the distance to past change is given, px (Euclidean), at most the
-        largest radius.
-    threshold : float
-        A pixel whose steps of change add up, in absolute value, to more than this
-        has changed; units of the target, >= 0.
-    terrain : tuple of str
-        Static variables, in metres, whose slope and aspect are given.
-
-    Raises
-    ------
-    BadArgument
-        If a value is out of range, or there is no radius to look within.
-    """
-
+    # Half-widths of the squares around a pixel, px, >= 1, ascending; a radius of 3 is a square of
+    # 7 x 7 px. Each gives three means: of the state at the origin, of the past change per step,
+    # and of its absolute value
     radii: tuple[int, ...] = (1, 3, 10, 30)
+    # Whether each radius also gives the maximum of the state at the origin and of the absolute
+    # change per step
     maxima: bool = False
+    # Whether the distance to past change is given, px (Euclidean), at most the largest radius
     distance: bool = True
+    # A pixel whose steps of change add up, in absolute value, to more than this has changed;
+    # units of the target, >= 0
     threshold: float = 0.0
-    terrain: tuple[str, ...] = ()
+    terrain: tuple[str, ...] = ()  # static variables, in metres, whose slope and aspect are given
 
     def __post_init__(self) -> None:
         radii = self.radii

@@ -46,15 +46,9 @@ def flush(path: str | Path) -> None:
 
 @dataclass(frozen=True)
 class Folder:
-    """A place for files, named relative to it.
+    """A place for files, named relative to it."""
 
-    Parameters
-    ----------
-    path : str
-        Directory, or URL.
-    """
-
-    path: str
+    path: str  # directory, or URL
 
     @cached_property
     def _at(self) -> tuple[Any, str]:

@@ -58,23 +58,7 @@ def assemble(
     inner: Window | None = None,
     pixel_size: PixelSize = (1.0, 1.0),
 ) -> Inputs:
-    """Derive a window's context, scale its arrays, and turn NaN into validity channels.
-
-    Parameters
-    ----------
-    arrays : mapping
-        Cleaned arrays (missing = NaN) of the spec's variables; those with time
-        have the spec's ``history`` steps, and those known ahead also later ones.
-    spec : Spec
-        Names and order of the channels.
-    scaler : Scaler
-        Statistics of the training data.
-    inner : Window, optional
-        Pixels of the result, in pixels of the arrays, which reach the context's
-        halo beyond them or end at the edge of the cube. Default: all.
-    pixel_size : tuple of float or ndarray
-        Width and height of a pixel, metres, of each row of the arrays or of all.
-    """
+    """Derive a window's context, scale its arrays, and turn NaN into validity channels."""
     inner = inner or Window.of(next(iter(arrays.values())).shape[-2:])
     arrays = apply_transforms(arrays, spec.transforms)
     history = spec.network.history

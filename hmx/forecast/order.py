@@ -63,27 +63,13 @@ class ForecastWindows(WindowRunner[ForecastRequest]):
 
 @dataclass(frozen=True)
 class ForecastRun(Run[ForecastRequest]):
-    """Everything about a forecast but its pixels.
+    """Everything about a forecast but its pixels."""
 
-    Parameters
-    ----------
-    cube : Cube
-        What is continued.
-    options : ForecastOptions
-        Leads, levels, and the sides of tile and chunk, both decided.
-    window : Window
-        The part of the cube that is forecast.
-    request : ForecastRequest
-        What is computed of each window.
-    bundle : Bundle
-        The model, on disk.
-    """
-
-    cube: Cube
-    options: ForecastOptions
-    window: Window
-    request: ForecastRequest
-    bundle: Bundle
+    cube: Cube  # what is continued
+    options: ForecastOptions  # leads, levels, and the sides of tile and chunk, both decided
+    window: Window  # the part of the cube that is forecast
+    request: ForecastRequest  # what is computed of each window
+    bundle: Bundle  # the model, on disk
 
     job = "forecast"
     option_type = ForecastOptions
@@ -100,24 +86,7 @@ class ForecastRun(Run[ForecastRequest]):
         *,
         region: Region = None,
     ) -> Self:
-        """Check that cube, model and options fit, and decide what the user left open.
-
-        Parameters
-        ----------
-        obj : Dataset or DataArray
-            A cube with the model's variables, on pixels of the model's size.
-        model : Bundle or path
-            From ``train`` or :func:`hmx.load`.
-        options : ForecastOptions or mapping
-            As the user gave them.
-        region : box, slices, GeoJSON or GeoDataFrame, optional
-            Part to forecast.
-
-        Raises
-        ------
-        BadArgument, BundleError, CubeError, MissingVariable
-            If options, model and cube do not fit.
-        """
+        """Check that cube, model and options fit, and decide what the user left open."""
         options, bundle = as_options(ForecastOptions, options), as_model(Bundle, model)
         spec = bundle.spec
         cube = as_cube(obj, target=spec.target, dynamic=spec.dynamic, static=spec.static)

@@ -16,49 +16,24 @@ from hmx.networks.options import ModelOptions
 
 @dataclass(frozen=True)
 class Spec:
-    """A network and its inputs.
+    """A network and its inputs."""
 
-    Parameters
-    ----------
-    target : str
-        Variable that is predicted.
-    dynamic, static : tuple of str
-        Covariates with and without time.
-    network : ModelOptions
-        Options of the network.
-    h : int
-        Leads of the training; a recursive network can forecast more.
-    context : Context
-        Channels that are derived from the target and the static covariates.
-    future : tuple of str
-        Dynamic covariates that are known at the leads; they come first in ``dynamic``.
-    transforms : mapping of str to str
-        Applied to covariates before they are scaled.
-    members : int
-        Networks of an ensemble.
-    cadence : str
-        Calendar step between maps, in words.
-    pixel_size_m : tuple of float
-        Width and height of a pixel on the ground, metres.
-    valid_range : tuple of float, optional
-        Bounds of the target, native units.
-    units : str, optional
-        Of the target.
-    """
-
-    target: str
-    dynamic: tuple[str, ...]
+    target: str  # variable that is predicted
+    dynamic: tuple[str, ...]  # covariates with and without time
     static: tuple[str, ...]
-    network: ModelOptions
-    h: int
-    cadence: str
-    pixel_size_m: tuple[float, float]
-    valid_range: tuple[float, float] | None = None
-    units: str | None = None
+    network: ModelOptions  # options of the network
+    h: int  # leads of the training; a recursive network can forecast more
+    cadence: str  # calendar step between maps, in words
+    pixel_size_m: tuple[float, float]  # width and height of a pixel on the ground, metres
+    valid_range: tuple[float, float] | None = None  # bounds of the target, native units
+    units: str | None = None  # of the target
+    # Channels that are derived from the target and the static covariates
     context: Context = field(default=Context(radii=(), distance=False))
+    # Dynamic covariates that are known at the leads; they come first in ``dynamic``
     future: tuple[str, ...] = ()
+    # Applied to covariates before they are scaled
     transforms: Mapping[str, Transform] = field(default_factory=dict)
-    members: int = 1
+    members: int = 1  # networks of an ensemble
 
     @property
     def channels(self) -> tuple[int, int, int]:

@@ -79,26 +79,7 @@ class Engine:
     def knots(
         self, inputs: Inputs, h: int, crop: Window | None = None, *, threads: int | None = None
     ) -> np.ndarray:
-        """Forecast the distributions of one window, or of its core alone.
-
-        Parameters
-        ----------
-        inputs : Inputs
-            Of the window.
-        h : int
-            Leads.
-        crop : Window, optional
-            The core, in pixels of the inputs; default all. A border closer to the core than
-            the network's reach counts as an edge of the world.
-        threads : int, optional
-            Torch threads; default: as torch has them.
-
-        Returns
-        -------
-        ndarray
-            Values of the knots, native units, settled and damped, (h, q, y, x);
-            meaningless where the origin is missing.
-        """
+        """Forecast the distributions of one window, or of its core alone."""
         spec, scaler = self.bundle.spec, self.bundle.scaler
         crop = crop or Window.of(inputs.past.shape[-2:])
         with computing(threads):
@@ -148,25 +129,7 @@ def engine(path: str, digest: str, precision: Precision, device: str) -> Engine:
 def forecast_window(
     request: ForecastRequest, place: TileGeometry, *raw: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Forecast one window and crop it to its core.
-
-    Parameters
-    ----------
-    request : ForecastRequest
-        Settings of the forecast.
-    place : TileGeometry
-        The core inside the arrays.
-    *raw : ndarray
-        The spec's target, dynamic and static variables as stored, in this
-        order; those with time have ``history`` steps.
-
-    Returns
-    -------
-    dict of ndarray
-        ``mean`` (h, y, x), ``lo_80`` and ``hi_80`` ... alike, ``quantile``
-        (q, h, y, x) and ``exceedance`` (thresholds, h, y, x), all NaN where the
-        origin step has no data, and ``quality`` (y, x), uint8.
-    """
+    """Forecast one window and crop it to its core."""
     run = engine(request.bundle, request.digest, request.precision, request.device)
     spec = run.bundle.spec
     dtype = "float64" if request.precision == "float64" else "float32"

@@ -74,27 +74,13 @@ class StoredBands:
 
 @dataclass(frozen=True)
 class MapRun(Run[MapRequest]):
-    """Everything about a map but its pixels.
+    """Everything about a map but its pixels."""
 
-    Parameters
-    ----------
-    cube : Bands
-        The covariates.
-    options : MapOptions
-        Levels, date, and the sides of tile and chunk, both decided.
-    window : Window
-        The part of the cube that is mapped.
-    request : MapRequest
-        What is computed of each window.
-    bundle : MapBundle
-        The model, on disk.
-    """
-
-    cube: Bands
-    options: MapOptions
-    window: Window
-    request: MapRequest
-    bundle: MapBundle
+    cube: Bands  # the covariates
+    options: MapOptions  # levels, date, and the sides of tile and chunk, both decided
+    window: Window  # the part of the cube that is mapped
+    request: MapRequest  # what is computed of each window
+    bundle: MapBundle  # the model, on disk
 
     job = "map"
     option_type = MapOptions
@@ -109,24 +95,7 @@ class MapRun(Run[MapRequest]):
         *,
         region: Region = None,
     ) -> Self:
-        """Check that cube, model and options fit, and decide what the user left open.
-
-        Parameters
-        ----------
-        obj : Dataset or DataArray
-            A cube with the model's bands, on pixels of the model's size.
-        model : MapBundle or path
-            From ``train`` or :func:`hmx.load`.
-        options : MapOptions or mapping
-            As the user gave them.
-        region : box, slices, GeoJSON or GeoDataFrame, optional
-            Part to map.
-
-        Raises
-        ------
-        BadArgument, BundleError, CubeError, MissingVariable, NotEnoughData
-            If options, model and cube do not fit.
-        """
+        """Check that cube, model and options fit, and decide what the user left open."""
         options, bundle = as_options(MapOptions, options), as_model(MapBundle, model)
         spec = bundle.spec
         bands = as_bands(obj, dynamic=spec.dynamic, static=spec.static)

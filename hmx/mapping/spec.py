@@ -34,52 +34,24 @@ class TargetScaler:
 
 @dataclass(frozen=True)
 class MapSpec:
-    """The network of a mapper, its bands and its output.
+    """The network of a mapper, its bands and its output."""
 
-    Parameters
-    ----------
-    target : str
-        Name of the quantity.
-    dynamic, static : tuple of str
-        Bands with and without time.
-    network : MapperOptions
-        As built.
-    steps : int
-        Time steps that the network takes.
-    climatology : bool
-        Whether the steps are those of every year (months 1-12), or a calendar's.
-    cadence : str
-        Calendar step, in words.
-    pixel_size_m : tuple of float
-        Width and height of a pixel on the ground, metres.
-    units : str, optional
-        Of the target.
-    valid_range : tuple of float, optional
-        Bounds of the target, native units.
-    members : int
-        Networks of an ensemble.
-    blend : float
-        Weight of the forest in the mean of networks and forest.
-    transforms : mapping of str to str
-        Transforms of bands before they are scaled.
-    min_valid : float
-        Smallest share of a window, over bands, steps and pixels, with data, for a sample to be
-        trained on and a pixel to be mapped.
-    """
-
-    target: str
-    dynamic: tuple[str, ...]
+    target: str  # name of the quantity
+    dynamic: tuple[str, ...]  # bands with and without time
     static: tuple[str, ...]
-    network: MapperOptions
-    steps: int
-    climatology: bool
-    cadence: str
-    pixel_size_m: tuple[float, float]
-    units: str | None = None
-    valid_range: tuple[float, float] | None = None
-    members: int = 1
-    blend: float = 0.0
+    network: MapperOptions  # as built
+    steps: int  # time steps that the network takes
+    climatology: bool  # whether the steps are those of every year (months 1-12), or a calendar's
+    cadence: str  # calendar step, in words
+    pixel_size_m: tuple[float, float]  # width and height of a pixel on the ground, metres
+    units: str | None = None  # of the target
+    valid_range: tuple[float, float] | None = None  # bounds of the target, native units
+    members: int = 1  # networks of an ensemble
+    blend: float = 0.0  # weight of the forest in the mean of networks and forest
+    # Transforms of bands before they are scaled
     transforms: Mapping[str, Transform] = field(default_factory=dict)
+    # Smallest share of a window, over bands, steps and pixels, with data, for a sample to be
+    # trained on and a pixel to be mapped
     min_valid: float = 0.5
 
     @property

@@ -47,18 +47,7 @@ class Mapper(nn.Module):
         return len(self.options.knots) or 1
 
     def forward(self, dynamic: Tensor, static: Tensor) -> Tensor:
-        """Predict the quantity at the centre of windows.
-
-        Parameters
-        ----------
-        dynamic, static : Tensor
-            Scaled windows, (n, t, c, w, w) and (n, s, w, w).
-
-        Returns
-        -------
-        Tensor
-            In scaled transformed units, (n, q); ascending over knots.
-        """
+        """Predict the quantity at the centre of windows."""
         raise NotImplementedError
 
     def finish(self, raw: Tensor) -> Tensor:
@@ -211,13 +200,7 @@ def build(options: MapperOptions, *, dynamic: int, static: int, steps: int) -> M
 
 
 def load(bundle: MapperModel, member: int = 0) -> Mapper:
-    """Build a trained network, on the CPU and in evaluation mode.
-
-    Raises
-    ------
-    BundleError
-        If the weights do not have the names and shapes of such a network.
-    """
+    """Build a trained network, on the CPU and in evaluation mode."""
     spec, weights = bundle.spec, bundle.member(member)
     dynamic, static = spec.channels
     with torch.device("meta"):  # shapes only: a damaged spec can demand any amount of memory

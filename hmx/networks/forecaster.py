@@ -117,13 +117,7 @@ class Forecaster(nn.Module):
 
     @classmethod
     def load(cls, bundle: ForecastModel, member: int = 0) -> Forecaster:
-        """Build one of a bundle's networks with its weights.
-
-        Raises
-        ------
-        BundleError
-            If a weight is missing, unknown or of another shape.
-        """
+        """Build one of a bundle's networks with its weights."""
         weights = bundle.member(member)
         with torch.device("meta"):  # shapes only: a damaged spec can demand any amount of memory
             plan = cls.of(bundle.spec, bundle.scaler).state_dict()
@@ -135,23 +129,7 @@ class Forecaster(nn.Module):
         return network.eval()
 
     def forward(self, seen: NetworkInputs, *, h: int, crop: Slices | None = None) -> Tensor:
-        """Forecast the distributions of the next steps.
-
-        Parameters
-        ----------
-        seen : NetworkInputs
-            History and covariates.
-        h : int
-            Leads; a direct network has those it was built for.
-        crop : pair of slice, optional
-            Rows and columns of the result; default: all.
-
-        Returns
-        -------
-        Tensor
-            Values of the knots, native units, (b, h, q, y, x); meaningless where
-            the origin is missing.
-        """
+        """Forecast the distributions of the next steps."""
         wanted = crop or (slice(None), slice(None))
         constant = self._constant(seen)
         features, state = self._look_back(seen, constant)[-1]

@@ -23,13 +23,7 @@ _ROUNDING = 1e-9  # float64 sums in another order differ by 1e-12
 
 
 def build_body(options: ModelOptions, frame: int, constant: int) -> Body:
-    """Build an untrained network, and refuse one whose forecasts would show its tiles.
-
-    Raises
-    ------
-    BadArgument
-        If a module or a trial run breaks the rules of this module.
-    """
+    """Build an untrained network, and refuse one whose forecasts would show its tiles."""
     kind = body_class(options.arch)
     body = kind(options, frame, constant)
     require_local_modules(options.arch, body)
@@ -56,13 +50,7 @@ _REFUSED = {
 
 
 def require_local_modules(name: str, body: nn.Module) -> None:
-    """Refuse a network that contains a module whose result depends on the tile.
-
-    Raises
-    ------
-    BadArgument
-        Naming the module, where it is, and the reason.
-    """
+    """Refuse a network that contains a module whose result depends on the tile."""
     for path, module in body.named_modules():
         reason = _reason(module)
         if reason:
@@ -105,11 +93,6 @@ def require_local_results(kind: type[Body], options: ModelOptions) -> None:
     The gradient at the middle pixel must end at the reach, and a shift of the input by one
     pixel must shift the result. Weights are random and positive, so that no ReLU hides an
     influence, and drawn apart from torch's own seed, so that a fit stays what it was.
-
-    Raises
-    ------
-    BadArgument
-        If the result depends on more than the stated reach, or on the tile's corner.
     """
     far = kind.reach(options, 1)
     side = 2 * far + 7

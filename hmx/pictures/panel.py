@@ -40,37 +40,20 @@ _COLOURS = {"state": "viridis", "difference": "PuOr_r", "width": "magma"}
 
 @dataclass(frozen=True, eq=False)
 class PanelRow:
-    """Hold the maps of one lead.
+    """Hold the maps of one lead."""
 
-    Parameters
-    ----------
-    lead : int
-        Steps ahead, from 1.
-    label : str
-        What the row is called, such as ``"2010 (+5 years)"``.
-    truth, forecast, lower, upper : array (y, x), units of the target
-        What came, the central estimate and the ends of the interval; NaN is
-        missing. Where there is no truth at all, ``truth`` is all NaN.
-    origin : array (y, x), units of the target
-        Last observed state: persistence's forecast.
-    valid : int
-        Pixels that were scored, at full resolution.
-    skill : float, optional
-        RMSE skill against persistence: 0 is none, 1 is perfect.
-    rmse, persistence : float, optional, units of the target
-        RMSE of forecast and origin. Worked out from the maps, all pixels alike,
-        when not given.
-    """
-
-    lead: int
-    label: str
+    lead: int  # steps ahead, from 1
+    label: str  # what the row is called, such as ``"2010 (+5 years)"``
+    # What came, the central estimate and the ends of the interval; NaN is missing. Where there is
+    # no truth at all, ``truth`` is all NaN (y, x)
     truth: Map
     forecast: Map
     lower: Map
     upper: Map
-    origin: Map
-    valid: int
-    skill: float | None = None
+    origin: Map  # last observed state: persistence's forecast (y, x)
+    valid: int  # pixels that were scored, at full resolution
+    skill: float | None = None  # RMSE skill against persistence: 0 is none, 1 is perfect
+    # RMSE of forecast and origin. Worked out from the maps, all pixels alike, when not given
     rmse: float | None = None
     persistence: float | None = None
 

@@ -307,44 +307,22 @@ _LISTED = 5  # names of rows in a sentence; all are in the data
 
 @dataclass(frozen=True)
 class JoinReport:
-    """What became of the rows of a table.
+    """What became of the rows of a table."""
 
-    Parameters
-    ----------
-    table, target : str
-        Their names.
-    units : str, optional
-        Of the target.
-    rows : int
-        Of the table.
-    samples, sites : int
-        What they became: each row is a sample or was left out.
-    replicates : int
-        Samples that share their site with another.
-    left : dict of str to ndarray of int
-        Rows of the table, from 0, that were left out, by reason.
-    id : str, optional
-        Column that names rows.
-    ids : dict of str to list
-        Names of the rows that were left out, by reason; empty without such a column.
-    found : tuple of str
-        What was detected of the file: separator, decimal sign, encoding, layer.
-    notes : tuple of str
-        What else is worth knowing.
-    """
-
-    table: str
+    table: str  # their names
     target: str
-    units: str | None
-    rows: int
-    samples: int
+    units: str | None  # of the target
+    rows: int  # of the table
+    samples: int  # what they became: each row is a sample or was left out
     sites: int
-    replicates: int
-    left: dict[str, np.ndarray]
-    id: str | None = None
+    replicates: int  # samples that share their site with another
+    left: dict[str, np.ndarray]  # rows of the table, from 0, that were left out, by reason
+    id: str | None = None  # column that names rows
+    # Names of the rows that were left out, by reason; empty without such a column
     ids: dict[str, list[object]] = field(default_factory=dict)
+    # What was detected of the file: separator, decimal sign, encoding, layer
     found: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what else is worth knowing
 
     def __str__(self) -> str:
         units = f" ({self.units})" if self.units else ""

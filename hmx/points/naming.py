@@ -20,18 +20,10 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class RowNames:
-    """Names of all rows of a table.
+    """Names of all rows of a table."""
 
-    Parameters
-    ----------
-    column : str, optional
-        Where they come from; without one, rows are counted from 0.
-    values : ndarray of object, (n,), optional
-        Names.
-    """
-
-    column: str | None = None
-    values: np.ndarray | None = None
+    column: str | None = None  # where they come from; without one, rows are counted from 0
+    values: np.ndarray | None = None  # names (n,)
 
     def of(self, rows: np.ndarray) -> list[object]:
         """Return the names of some rows, in types of JSON."""

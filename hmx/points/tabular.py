@@ -19,30 +19,15 @@ _POINT, _MULTIPOINT = 1, 4
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was found.
+    """A table as it was found."""
 
-    Parameters
-    ----------
-    name : str
-        What messages call it.
-    columns : DataFrame
-        Without geometry, rows from 0.
-    xy : ndarray of float64, (n, 2), optional
-        From its geometry.
-    crs : pyproj.CRS, optional
-        Of its geometry.
-    found : tuple of str
-        What was detected and is not the plain default: separator, encoding, layer ...
-    decimal : str
-        Decimal sign of numbers that stand in it as text.
-    """
-
-    name: str
-    columns: pd.DataFrame
-    xy: np.ndarray | None = None
-    crs: pyproj.CRS | None = None
+    name: str  # what messages call it
+    columns: pd.DataFrame  # without geometry, rows from 0
+    xy: np.ndarray | None = None  # from its geometry (n, 2)
+    crs: pyproj.CRS | None = None  # of its geometry
+    # What was detected and is not the plain default: separator, encoding, layer
     found: tuple[str, ...] = ()
-    decimal: str = "."
+    decimal: str = "."  # decimal sign of numbers that stand in it as text
 
 
 def crs_of(given: Any) -> pyproj.CRS | None:

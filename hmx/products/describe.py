@@ -160,19 +160,7 @@ def forecaster_lines(bundle: Bundle) -> dict[str, str]:
 
 
 def describe_skill(validation: Mapping[str, Any]) -> str:
-    """Describe in a line the skill of a model on the validation blocks.
-
-    Parameters
-    ----------
-    validation : mapping
-        Of a bundle's ``training``: ``leads``, the figures of each, and ``runs``,
-        their mean and standard deviation if several networks were fitted.
-
-    Returns
-    -------
-    str
-        Skills against persistence, 1: above 0 is better.
-    """
+    """Describe in a line the skill of a model on the validation blocks."""
     leads, runs = validation.get("leads", {}), validation.get("runs", {})
     if not leads:
         return "not scored"
@@ -270,13 +258,7 @@ def samples_line(training: Mapping[str, Any]) -> str:
 
 
 def describe_held_out(bundle: MapBundle) -> str:
-    """Describe in a line the scores of a mapper on samples that it did not train on.
-
-    Parameters
-    ----------
-    bundle : MapBundle
-        The model.
-    """
+    """Describe in a line the scores of a mapper on samples that it did not train on."""
     training, spec, transform = bundle.training, bundle.spec, bundle.target.transform
     scores = training.get("held_out", {})
     if not scores:

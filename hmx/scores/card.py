@@ -184,21 +184,12 @@ class SampleCard(Protocol):
 
 
 class Card(ABC):
-    """Base of all scorecards; a subclass names its columns and adds its own JSON values.
+    """Base of all scorecards; a subclass names its columns and adds its own JSON values."""
 
-    Attributes
-    ----------
-    COLUMNS : tuple of str
-        The four parts of a key of the table, then ``metric`` and ``value``.
-    FORMAT : str
-        JSON key of the format's version, which also names the kind of card.
-    VERSION : int
-        Of that format.
-    """
-
+    # The four parts of a key of the table, then ``metric`` and ``value``
     COLUMNS: ClassVar[tuple[str, ...]]
-    FORMAT: ClassVar[str]
-    VERSION: ClassVar[int] = 1
+    FORMAT: ClassVar[str]  # JSON key of the format's version, which also names the kind of card
+    VERSION: ClassVar[int] = 1  # of that format
 
     model: str
     reference: str
@@ -255,19 +246,7 @@ class Card(ABC):
         }
 
     def save(self, folder: str) -> str:
-        """Write ``scorecard.json``, ``scores.csv``, the plots and the other parts of the card.
-
-        Parameters
-        ----------
-        folder : str
-            Directory or URL. It is made if it does not exist; files of the same names are
-            replaced.
-
-        Returns
-        -------
-        str
-            Path of the JSON file.
-        """
+        """Write ``scorecard.json``, ``scores.csv``, the plots and the other parts of the card."""
         target = Folder(absolute(folder))
         for name, data in self.parts():
             target.write(name, data)

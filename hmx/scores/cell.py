@@ -35,11 +35,6 @@ class Cell:
 
     ``Cell()`` is the empty state, and ``+`` joins two.
 
-    Attributes
-    ----------
-    states : mapping of str to CellMetric
-        By key: all that are registered (:func:`hmx.scores.sums.metric`).
-
     Examples
     --------
     >>> still = Cell.of([[0.0, 1.0]], [[0.0, 0.0]], [[0.0, 0.0]])
@@ -47,6 +42,7 @@ class Cell:
     (4, 0.5, 0.0)
     """
 
+    # By key: all that are registered (:func:`hmx.scores.sums.metric`)
     states: Mapping[str, CellMetric] = field(
         default_factory=lambda: {key: kind.zero() for key, kind in metrics().items()}
     )
@@ -108,29 +104,8 @@ class Cell:
     ) -> Cell:
         """Score one map in every way.
 
-        Parameters
-        ----------
-        truth, origin, mean : array_like (y, x), units of the target
-            Truth, last map known, central estimate. A pixel missing from any of them or from
-            `knots` is left out.
-        knots : array_like (q, y, x), units of the target, optional
-            Quantiles at `levels`. Without them the distribution is a point mass at `mean`.
-        levels : array_like (q,), optional
-            Probabilities of the knots, ascending.
-        weight : array_like, broadcastable to (y, x), >= 0, optional
-            For example cell areas in m2.
-        uniform : array_like (y, x) of the core, optional
-            Draws for the randomised PIT, from :func:`hmx.scores.uniforms` at the core's window
-            in the raster. By default, as if it were the raster's corner.
-        crop : Window, optional
-            The core that is scored, in pixels of the arrays; the rest is the halo of SSIM.
-        settings : Settings, optional
-            What is measured.
-
-        Raises
-        ------
-        BadArgument
-            If shapes, levels or weights do not fit.
+        Shapes: ``truth`` and ``origin`` and ``mean`` (y, x), ``knots`` (q, y, x), ``levels`` (q,),
+        ``weight`` (y, x), ``uniform`` (y, x).
         """
         y, start, ahead = (np.asarray(a) for a in (truth, origin, mean))
         weights, settings = spread_weights(weight, y.shape), settings or Settings()
@@ -197,22 +172,12 @@ def common_mask(*maps: NDArray[Any]) -> Mask:
 
 @dataclass(frozen=True)
 class Plane:
-    """One lead of a window: truth and origin (y, x) with the halo, and the pixels that count.
+    """One lead of a window: truth and origin (y, x) with the halo, and the pixels that count."""
 
-    Attributes
-    ----------
-    truth, origin : array (y, x), units of the target
-        With the halo.
-    crop : Window
-        The core, in pixels of the arrays.
-    keep : array (y, x), bool
-        Known to truth, origin and every forecaster compared.
-    """
-
-    truth: NDArray[Any]
+    truth: NDArray[Any]  # with the halo (y, x)
     origin: NDArray[Any]
-    crop: Window
-    keep: Mask
+    crop: Window  # the core, in pixels of the arrays
+    keep: Mask  # known to truth, origin and every forecaster compared (y, x)
 
     def core(self, layers: NDArray[Any]) -> NDArray[Any]:
         """Take the pixels of the core that count, (..., y, x) -> (..., n)."""

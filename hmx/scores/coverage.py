@@ -29,15 +29,6 @@ BINS = 20  # of the PIT, each 5 % of probability wide
 class Coverage(Sums):
     """Sums for one central interval: how often it contains the truth, width, interval score.
 
-    Attributes
-    ----------
-    weight : float, units of the weights
-        Sum over the pixels counted.
-    held : float, units of the weights
-        Sum over the pixels whose truth is inside.
-    wide, penalised : float, weight x units of the target
-        Weighted sums of the width and of the interval score.
-
     Examples
     --------
     >>> half = Coverage.of([1.0, 5.0], [0.0, 0.0], [2.0, 2.0], pit=[0.5, 0.99], level=80)
@@ -45,9 +36,9 @@ class Coverage(Sums):
     (0.5, 2.0, 17.0)
     """
 
-    weight: float = 0.0
-    held: float = 0.0
-    wide: float = 0.0
+    weight: float = 0.0  # sum over the pixels counted
+    held: float = 0.0  # sum over the pixels whose truth is inside
+    wide: float = 0.0  # weighted sums of the width and of the interval score
     penalised: float = 0.0
 
     @classmethod

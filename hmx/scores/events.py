@@ -16,12 +16,6 @@ from hmx.scores.sums import CellMetric, ScoredPixels, Settings, metric, pick, sp
 class Events(CellMetric):
     """Contingency table of change above a threshold.
 
-    Attributes
-    ----------
-    hits, false_alarms, misses, correct_negatives : float, units of the weights
-        Weight of the pixels that change in the forecast and in truth, only in the forecast,
-        only in truth, and in neither.
-
     Examples
     --------
     >>> table = Events.of([0.5, 0.0, 0.3], [0.0, 0.0, 0.0], [0.4, 0.2, 0.0], threshold=0.1)
@@ -29,6 +23,8 @@ class Events(CellMetric):
     (0.5, 0.5, 0.5)
     """
 
+    # Weight of the pixels that change in the forecast and in truth, only in the forecast, only in
+    # truth, and in neither
     hits: float = 0.0
     false_alarms: float = 0.0
     misses: float = 0.0

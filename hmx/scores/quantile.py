@@ -35,24 +35,7 @@ def crps(truth: ArrayLike, knots: ArrayLike, levels: ArrayLike) -> Array:
     Where F rises linearly from p to r over a width w of which b lies above the
     truth, the integral is ``w (p² + p r + r²)/3 + b (1 - 2 r) + (r - p) b²/w``.
 
-    Parameters
-    ----------
-    truth : array_like (...), units of the target
-        NaN is missing.
-    knots : array_like (q, ...), units of the target
-        Quantiles, ascending along the first axis.
-    levels : array_like (q,)
-        Their probabilities, ascending, between 0 and 1.
-
-    Returns
-    -------
-    array (...), float64, units of the target
-        Of a point mass, the absolute error. NaN where anything is missing.
-
-    Raises
-    ------
-    BadArgument
-        If shapes or levels do not fit, or knots descend.
+    Shapes: ``knots`` (q, ...), ``levels`` (q,).
 
     Examples
     --------

@@ -85,20 +85,7 @@ SCORES: Mapping[str, Callable[[Array, Array], float]] = {
 def regression_scores(truth: ArrayLike, prediction: ArrayLike) -> Figures:
     """Score predictions at points.
 
-    Parameters
-    ----------
-    truth, prediction : array_like, (n,)
-        Same units; points missing from either are left out.
-
-    Returns
-    -------
-    dict of str to float
-        ``n`` and each of :data:`SCORES`; NaN without points.
-
-    Raises
-    ------
-    BadArgument
-        If the two differ in length.
+    Shapes: ``truth`` and ``prediction`` (n,).
 
     Examples
     --------
@@ -158,28 +145,14 @@ def interval_scores(
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much the first of two predictors has more of a figure.
+    """By how much the first of two predictors has more of a figure."""
 
-    Parameters
-    ----------
-    metric : str
-        One of :data:`SCORES`.
-    value : float
-        First minus second, over all points.
-    low, high : float
-        Bounds of the central interval of the bootstrap.
-    level : float
-        Of that interval, percent.
-    groups : int
-        What was drawn: sites, or blocks.
-    """
-
-    metric: str
-    value: float
-    low: float
+    metric: str  # one of :data:`SCORES`
+    value: float  # first minus second, over all points
+    low: float  # bounds of the central interval of the bootstrap
     high: float
-    level: float
-    groups: int
+    level: float  # of that interval, percent
+    groups: int  # what was drawn: sites, or blocks
 
     @property
     def sure(self) -> bool:

@@ -23,19 +23,6 @@ class Score(CellMetric):
     ``Score()`` is the empty state, and ``+`` joins two states. Figures of an
     empty state are NaN.
 
-    Attributes
-    ----------
-    count : int
-        Pixels scored: truth and forecast finite, weight above 0.
-    weight : float, units of the weights
-        Sum of the weights; equals `count` without weights.
-    error, absolute : float, weight x units of the target
-        Weighted sums of ``forecast - truth`` and of its absolute value.
-    squared : float, weight x units of the target squared
-        Weighted sum of ``(forecast - truth) ** 2``.
-    ranked : float, weight x units of the target
-        Weighted sum of the CRPS.
-
     Examples
     --------
     >>> west = Score.of([0.0, 1.0], [0.0, 3.0])
@@ -44,12 +31,12 @@ class Score(CellMetric):
     (3, 1.333)
     """
 
-    count: int = 0
-    weight: float = 0.0
-    error: float = 0.0
+    count: int = 0  # pixels scored: truth and forecast finite, weight above 0
+    weight: float = 0.0  # sum of the weights; equals `count` without weights
+    error: float = 0.0  # weighted sums of ``forecast - truth`` and of its absolute value
     absolute: float = 0.0
-    squared: float = 0.0
-    ranked: float = 0.0
+    squared: float = 0.0  # weighted sum of ``(forecast - truth) ** 2``
+    ranked: float = 0.0  # weighted sum of the CRPS
 
     @classmethod
     def measure(cls, pixels: ScoredPixels, settings: Settings) -> Score:

@@ -67,18 +67,10 @@ def ssim_map(
 @metric("structure", rank=3)
 @dataclass(frozen=True, slots=True)
 class Structure(CellMetric):
-    """Sums of a mean SSIM.
+    """Sums of a mean SSIM."""
 
-    Attributes
-    ----------
-    weight : float, units of the weights
-        Sum over the pixels counted.
-    total : float, units of the weights
-        Weighted sum of the SSIM map.
-    """
-
-    weight: float = 0.0
-    total: float = 0.0
+    weight: float = 0.0  # sum over the pixels counted
+    total: float = 0.0  # weighted sum of the SSIM map
 
     @classmethod
     def measure(cls, pixels: ScoredPixels, settings: Settings) -> Structure:

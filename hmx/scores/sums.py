@@ -74,55 +74,28 @@ class Sums:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured; only cells of equal settings may be added.
+    """What is measured; only cells of equal settings may be added."""
 
-    Parameters
-    ----------
-    intervals : tuple of float, %
-        Levels of the central intervals.
-    threshold : float, units of the target
-        A change is an event if its size is greater. The default is a hundredth of the default
-        range; at 0 every trace of forecast change would be an event.
-    data_range : float, units of the target
-        Span of possible values, for SSIM.
-    kind : {'uniform', 'gaussian'}
-        Window of the SSIM; see :func:`hmx.scores.ssim_map`.
-    """
-
-    intervals: tuple[float, ...] = (50.0, 80.0, 95.0)
+    intervals: tuple[float, ...] = (50.0, 80.0, 95.0)  # levels of the central intervals
+    # A change is an event if its size is greater. The default is a hundredth of the default
+    # range; at 0 every trace of forecast change would be an event
     threshold: float = 0.01
-    data_range: float = 1.0
-    kind: Kind = "uniform"
+    data_range: float = 1.0  # span of possible values, for SSIM
+    kind: Kind = "uniform"  # window of the SSIM; see :func:`hmx.scores.ssim_map`
 
 
 @dataclass(frozen=True)
 class ScoredPixels:
-    """What a metric may use of each pixel that counts, arrays (n,) without gaps.
+    """What a metric may use of each pixel that counts, arrays (n,) without gaps."""
 
-    Attributes
-    ----------
-    truth, origin, mean : units of the target
-        Truth, last map known to the forecaster, central estimate.
-    crps : units of the target, or None
-        Of the distribution; None for a point forecast.
-    pit : 0 to 1
-        Probability of the truth, at random within a point mass.
-    ends : mapping of float to (lower, upper), units of the target
-        Central intervals by level, %.
-    ssim : -1 to 1
-        SSIM of the pixel's surroundings.
-    weight : > 0
-        For example cell areas in m2.
-    """
-
-    truth: Array
+    truth: Array  # truth, last map known to the forecaster, central estimate
     origin: Array
     mean: Array
-    crps: Array | None
-    pit: Array
-    ends: Mapping[float, tuple[Array, Array]]
-    ssim: Array
-    weight: Array
+    crps: Array | None  # of the distribution; None for a point forecast
+    pit: Array  # probability of the truth, at random within a point mass
+    ends: Mapping[float, tuple[Array, Array]]  # central intervals by level, % (lower, upper)
+    ssim: Array  # SSIM of the pixel's surroundings
+    weight: Array  # for example cell areas in m2
 
     def take(self, index: NDArray[np.intp]) -> ScoredPixels:
         """Return some of the pixels."""
@@ -134,22 +107,12 @@ class ScoredPixels:
 
 
 class CellMetric(Sums):
-    """A state of sums that a scorecard has for each forecaster, lead and stratum.
-
-    Attributes
-    ----------
-    key : str
-        In JSON files.
-    rank : int
-        Position in JSON files and CSV files; those of one rank follow by key.
-    last : bool
-        Whether its figures come after all others, as the many of a histogram do.
-    """
+    """A state of sums that a scorecard has for each forecaster, lead and stratum."""
 
     __slots__ = ()
-    key: ClassVar[str]
-    rank: ClassVar[int]
-    last: ClassVar[bool]
+    key: ClassVar[str]  # in JSON files
+    rank: ClassVar[int]  # position in JSON files and CSV files; those of one rank follow by key
+    last: ClassVar[bool]  # whether its figures come after all others, as the many of a histogram do
 
     @classmethod
     @abstractmethod

@@ -26,24 +26,14 @@ ALL = "all"  # the stratum of every pixel
 
 @dataclass(frozen=True)
 class Prediction:
-    """The forecast of one forecaster over a scene.
+    """The forecast of one forecaster over a scene."""
 
-    Parameters
-    ----------
-    mean : array (lead, y, x), units of the target
-        Central estimate; NaN is missing.
-    knots : array (lead, q, y, x), units of the target, optional
-        Quantiles of each lead at `levels`; without them, a point mass at `mean`.
-    levels : tuple of float, optional
-        Probabilities of the knots, ascending.
-    leads : tuple of int, optional
-        Leads it forecasts, by default those of the scene. At others it has no score, and
-        removes no pixel from the scores of the rest.
-    """
-
-    mean: Floats
+    mean: Floats  # central estimate; NaN is missing (lead, y, x)
+    # Quantiles of each lead at `levels`; without them, a point mass at `mean` (lead, q, y, x)
     knots: Floats | None = None
-    levels: tuple[float, ...] | None = None
+    levels: tuple[float, ...] | None = None  # probabilities of the knots, ascending
+    # Leads it forecasts, by default those of the scene. At others it has no score, and removes no
+    # pixel from the scores of the rest
     leads: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -60,34 +50,20 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Scene:
-    """A window of truth, which forecasts are scored on.
+    """A window of truth, which forecasts are scored on."""
 
-    Parameters
-    ----------
-    truth : array (lead, y, x), units of the target
-        NaN is missing, also a whole lead without truth.
-    origin : array (y, x), units of the target
-        The last map the forecasters knew.
-    leads : tuple of int
-        Steps ahead of the origin, one for each plane of `truth`.
-    crop : Window, optional
-        The core that is scored, in pixels of the arrays; the rest is the halo that SSIM
-        looks at (:data:`hmx.scores.structure.HALO`). All by default.
-    corner : (int, int)
-        Row and column of the core's first pixel in the raster.
-    weight : array, broadcastable to (y, x), optional
-        For example cell areas in m2. Pixels of weight 0 are left out, also of the
-        windows of SSIM.
-    strata : mapping of str to array (y, x) or (lead, y, x), bool
-        Zones to score separately. They may overlap; "all" is added.
-    """
-
-    truth: Floats
-    origin: Floats
-    leads: tuple[int, ...]
+    truth: Floats  # naN is missing, also a whole lead without truth (lead, y, x)
+    origin: Floats  # the last map the forecasters knew (y, x)
+    leads: tuple[int, ...]  # steps ahead of the origin, one for each plane of `truth`
+    # The core that is scored, in pixels of the arrays; the rest is the halo that SSIM looks at
+    # (:data:`hmx.scores.structure.HALO`). All by default
     crop: Window | None = None
+    # Row and column of the core's first pixel in the raster (int, int)
     corner: tuple[int, int] = (0, 0)
+    # For example cell areas in m2. Pixels of weight 0 are left out, also of the windows of SSIM
+    # (y, x)
     weight: Floats | None = None
+    # Zones to score separately. They may overlap; "all" is added (y, x)
     strata: Mapping[str, Mask] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -119,13 +95,9 @@ class Tally:
     """A cell for each forecaster, lead and stratum.
 
     ``Tally()`` is the empty state, and ``+`` joins two: tiles add up to the raster.
-
-    Attributes
-    ----------
-    cells : mapping of (str, int, str) to Cell
-        By forecaster, lead and stratum.
     """
 
+    # By forecaster, lead and stratum (str, int, str)
     cells: Mapping[Key, Cell] = field(default_factory=dict)
 
     @classmethod

@@ -35,35 +35,7 @@ def choose_block(
     block_m: float | None = None,
     correlation_m: float | None = None,
 ) -> int:
-    """Choose a block's side from pixels, metres or a correlation length.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the cube, px.
-    pixel_size_m : tuple of float
-        Width and height of a pixel, m: :attr:`hmx.cube.grid.Grid.pixel_size_m`. On a
-        lat-lon grid that is its size at the middle latitude; nearer to the pole
-        a block of as many pixels is narrower.
-    block : int, optional
-        Side wanted, px.
-    block_m : float, optional
-        Side wanted, m; as many pixels as it takes along the shorter side of one.
-    correlation_m : float, optional
-        Distance over which residuals decorrelate to 1/e, m; without `block` and
-        `block_m`, a block is three of them. Blocks should exceed the range of
-        residual autocorrelation (Roberts et al. 2017, doi:10.1111/ecog.02881).
-
-    Returns
-    -------
-    int
-        px; smaller on a cube that has no room for 20 such blocks.
-
-    Raises
-    ------
-    BadArgument
-        If both `block` and `block_m` are given, or one is not above 0.
-    """
+    """Choose a block's side from pixels, metres or a correlation length."""
     if block is not None and block_m is not None:
         raise BadArgument(
             f"block={block} and block_m={block_m:g} both say how wide a block is. Pass one."
@@ -88,36 +60,7 @@ def deal(
     buffer: int = 0,
     wraps: bool = False,
 ) -> Split:
-    """Deal blocks with data to roles; the rest train.
-
-    Parameters
-    ----------
-    counts : ndarray
-        Valid pixels of each block, shape (block rows, block columns).
-    shape : tuple of int
-        Rows and columns of the cube, px.
-    block : int
-        Side of a block, px.
-    shares : mapping
-        Share of the blocks for each role but training, e.g. ``{VALIDATION: 0.1}``.
-    seed : int
-        Of the shuffle.
-    buffer : int
-        Pixels this near to a block of a higher role are unused, px.
-    wraps : bool
-        Whether the first and last column are neighbours.
-
-    Returns
-    -------
-    Split
-        Each role with a positive share has at least one block, as long as one
-        is left to train on.
-
-    Raises
-    ------
-    NotEnoughData
-        If the buffer leaves a role without pixels.
-    """
+    """Deal blocks with data to roles; the rest train."""
     table = np.where(counts > 0, TRAIN, UNUSED).astype("uint8")
     _share_out(table, shares, np.random.default_rng(seed))
     return _settled(Split(shape, block, _rows(table), buffer, wraps))
@@ -125,15 +68,9 @@ def deal(
 
 @dataclass(frozen=True)
 class Folds:
-    """Splits in which every block with data is tested on exactly once.
+    """Splits in which every block with data is tested on exactly once."""
 
-    Parameters
-    ----------
-    splits : tuple of Split
-        One per fold, in each of which that fold is ``TEST``.
-    """
-
-    splits: tuple[Split, ...]
+    splits: tuple[Split, ...]  # one per fold, in each of which that fold is ``TEST``
 
     @classmethod
     def deal(
@@ -148,26 +85,7 @@ class Folds:
         buffer: int = 0,
         wraps: bool = False,
     ) -> Folds:
-        """Deal blocks with data into folds of about as many valid pixels each.
-
-        Parameters
-        ----------
-        counts, shape, block, seed, buffer, wraps
-            As in :func:`deal`.
-        k : int
-            Folds, at least 2.
-        shares : mapping
-            Shares of the blocks *outside the fold* for validation and
-            calibration; drawn anew for each fold.
-
-        Raises
-        ------
-        BadArgument
-            If there are fewer than two folds, or the shares name the test.
-        NotEnoughData
-            If there are fewer blocks than folds, or the buffer leaves a role
-            of some fold without pixels.
-        """
+        """Deal blocks with data into folds of about as many valid pixels each."""
         filled = int((counts > 0).sum())
         if k < 2 or TEST in shares:
             what = f"k={k}: cross-validation has at least 2 folds" if k < 2 else "shares hold TEST"

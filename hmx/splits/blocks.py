@@ -27,35 +27,16 @@ MARKS = {TRAIN: "t", VALIDATION: "v", CALIBRATION: "c", TEST: "x", UNUSED: "."}
 
 @dataclass(frozen=True)
 class Split:
-    """The role of each block, and of each pixel.
+    """The role of each block, and of each pixel."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the cube, px.
-    block : int
-        Side of a block, px.
-    blocks : tuple of tuple of int
-        Role of each block, by block row and column.
-    buffer : int
-        Pixels this near (Chebyshev, px) to a block of a higher role are unused.
-        What must not leak is the truth of held-out blocks: the buffer should be
-        the distance over which the loss of a pixel depends on it. History may
-        be seen across the buffer.
-    wraps : bool
-        Whether the first and last column are neighbours (a globe).
-
-    Raises
-    ------
-    BadArgument
-        If the buffer is negative.
-    """
-
-    shape: tuple[int, int]
-    block: int
-    blocks: tuple[tuple[int, ...], ...]
+    shape: tuple[int, int]  # rows and columns of the cube, px
+    block: int  # side of a block, px
+    blocks: tuple[tuple[int, ...], ...]  # role of each block, by block row and column
+    # Pixels this near (Chebyshev, px) to a block of a higher role are unused. What must not leak
+    # is the truth of held-out blocks: the buffer should be the distance over which the loss of a
+    # pixel depends on it. History may be seen across the buffer
     buffer: int = 0
-    wraps: bool = False
+    wraps: bool = False  # whether the first and last column are neighbours (a globe)
 
     def __post_init__(self) -> None:
         if self.buffer < 0:

@@ -43,29 +43,17 @@ _STRUCTURE = 0.05  # share of the variance, below which all counts as noise
 
 @dataclass(frozen=True)
 class Correlation:
-    """How far a residual field correlates.
+    """How far a residual field correlates."""
 
-    Parameters
-    ----------
-    length_m : float, m
-        e-folding distance: where the correlation of what is not noise has fallen
-        to 1/e; 0 where all is noise.
-    range_m : float, m
-        Practical range: where it has fallen to 5 %. Three lengths if the decay is
-        exponential, more if there is structure of several sizes.
-    pixel_m : float, m
-        Shorter side of the central pixel.
-    noise : float
-        Share of the variance that no neighbour explains (the nugget), 0 to 1.
-    largest_m : float, m
-        Largest distance looked at.
-    """
-
+    # e-folding distance: where the correlation of what is not noise has fallen to 1/e; 0 where
+    # all is noise
     length_m: float
+    # Practical range: where it has fallen to 5 %. Three lengths if the decay is exponential, more
+    # if there is structure of several sizes
     range_m: float
-    pixel_m: float
-    noise: float
-    largest_m: float
+    pixel_m: float  # shorter side of the central pixel
+    noise: float  # share of the variance that no neighbour explains (the nugget), 0 to 1
+    largest_m: float  # largest distance looked at
 
     @property
     def length_px(self) -> float:
@@ -99,18 +87,11 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Variogram:
-    """Sums over pairs of pixels, by distance; ``+`` joins the pairs of two fields.
+    """Sums over pairs of pixels, by distance; ``+`` joins the pairs of two fields."""
 
-    Parameters
-    ----------
-    width : float, m
-        Class ``i`` holds distances that round to ``(i + 1) * width``.
-    pairs, distance, squares : ndarray, shape (classes,), float64
-        Number of pairs, sum of their distances (m) and of half their squared
-        differences (units of the field squared).
-    """
-
-    width: float
+    width: float  # class ``i`` holds distances that round to ``(i + 1) * width``
+    # Number of pairs, sum of their distances (m) and of half their squared differences (units of
+    # the field squared) (classes,)
     pairs: Array
     distance: Array
     squares: Array
@@ -209,30 +190,7 @@ def _falls_to(share: float, sills: Array, sizes: Array) -> float:
 def residual_correlation(
     cube: Cube, *, holdout: LearnUntil | None = None, windows: int = 12, seed: int = 0
 ) -> Correlation:
-    """Estimate the correlation length of the residuals of persistence.
-
-    Parameters
-    ----------
-    cube : Cube
-        Read lazily, a window of at most 1024 px at a time.
-    holdout : LearnUntil, optional
-        Changes after its label are not looked at.
-    windows : int
-        Windows with data to look at; all of them on a small cube.
-    seed : int
-        Of the draw.
-
-    Returns
-    -------
-    Correlation
-        Of the latest eight changes. On lat-lon grids each window has the pixel
-        size of its own middle.
-
-    Raises
-    ------
-    NotEnoughData
-        If there is one step only, or nothing changes.
-    """
+    """Estimate the correlation length of the residuals of persistence."""
     steps = (holdout or LearnUntil()).seen(cube.data["time"])
     steps = Span(max(steps.start, steps.stop - _CHANGES - 1), steps.stop)
     side = [-(-n // -(-n // _SIDE)) for n in cube.grid.shape]

@@ -35,21 +35,11 @@ _LINKED = 5_000  # sites that are clustered; memory grows with the square
 
 @dataclass(frozen=True, eq=False)
 class MappingDistances:
-    """Distances to the nearest sample: of samples, of the map and of tested sites.
+    """Distances to the nearest sample: of samples, of the map and of tested sites."""
 
-    Parameters
-    ----------
-    sample : ndarray of float64, (m,)
-        Of each site to the nearest other, m.
-    map : ndarray of float64, (p,)
-        Of each pixel drawn to the nearest site, m.
-    test : ndarray of float64, (m,)
-        Of each site to the nearest that it is predicted from, m.
-    """
-
-    sample: Array
-    map: Array
-    test: Array
+    sample: Array  # of each site to the nearest other, m (m,)
+    map: Array  # of each pixel drawn to the nearest site, m (p,)
+    test: Array  # of each site to the nearest that it is predicted from, m (m,)
 
     @property
     def w(self) -> float:
@@ -73,30 +63,7 @@ def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) 
 
     Where samples are no nearer to each other than the map is to them, folds are random.
 
-    Parameters
-    ----------
-    samples : Samples
-        To deal.
-    domain : ndarray of float64, (p, 2)
-        Sites to predict, degrees: :func:`hmx.splits.distances.domain`.
-    k : int
-        Folds. Fewer can match more strongly clustered samples.
-    seed : int
-        Of what is drawn: random folds, and the sites that are clustered of more than
-        5,000.
-
-    Returns
-    -------
-    SiteFolds
-        Their parameters are the number of clusters (0: random) and W, m. Folds differ
-        in size: pool their predictions before scoring.
-
-    Raises
-    ------
-    BadArgument
-        If there are fewer than two folds.
-    NotEnoughData
-        If a fold has fewer than 5 sites.
+    Shapes: ``domain`` (p, 2).
     """
     places = Sites.of(samples)
     sites = places.sites

@@ -38,22 +38,6 @@ def random_folds(samples: Samples, *, k: int = 10, seed: int = 0) -> SiteFolds:
 
     Tests how a model does among its samples, which flatters it where samples are
     clustered and the map is not.
-
-    Parameters
-    ----------
-    samples : Samples
-        To deal.
-    k : int
-        Folds.
-    seed : int
-        Of the shuffle.
-
-    Raises
-    ------
-    BadArgument
-        If there are fewer than two folds.
-    NotEnoughData
-        If a fold has fewer than 5 sites.
     """
     places = Sites.of(samples)
     fold = balance(places.back, k, seed, method="random")
@@ -73,26 +57,6 @@ def block_folds(
 
     Blocks lie in rows along the parallels, from the equator, and are as wide as high on
     the ground at every latitude. They do not depend on the samples.
-
-    Parameters
-    ----------
-    samples : Samples
-        To deal.
-    side_km : float
-        Side of a block, km; should exceed the range of residual autocorrelation
-        (Roberts et al. 2017, doi:10.1111/ecog.02881).
-    k, seed
-        As in :func:`random_folds`.
-    buffer_km : float
-        Sites nearer than this to a tested sample are not trained on, km.
-
-    Raises
-    ------
-    BadArgument
-        If a length is not positive, or there are fewer than two folds.
-    NotEnoughData
-        If there are fewer blocks than folds, or a round has fewer than 5 sites to
-        train or to test on.
     """
     _positive("side_km", side_km, 20)
     _buffer(buffer_km)
@@ -114,25 +78,6 @@ def distance_folds(samples: Samples, *, distance_km: float, k: int = 5, seed: in
     A clump is a site drawn at random with those that are within the distance of it and
     in no other clump: single sites of which most were left out in dense land if they
     were tested one by one.
-
-    Parameters
-    ----------
-    samples : Samples
-        To deal.
-    distance_km : float
-        Sites nearer than this to a tested sample are not trained on, km.
-    k : int
-        Folds: each tests on a share 1/k.
-    seed : int
-        Of the draws.
-
-    Raises
-    ------
-    BadArgument
-        If the distance is not positive, or there are fewer than two folds.
-    NotEnoughData
-        If there are fewer clumps than folds, or a round has fewer than 5 sites to
-        train or to test on.
     """
     _positive("distance_km", distance_km, 5)
     places = Sites.of(samples)
@@ -152,27 +97,7 @@ def region_folds(
 ) -> SiteFolds:
     """Make a fold of each region, which a model is then tested on unseen.
 
-    Parameters
-    ----------
-    samples : Samples
-        To deal.
-    region : sequence, (n,)
-        Name of the region of each sample, such as a column of the points at
-        ``samples.source``. A site belongs to the region of its first sample.
-    buffer_km : float
-        Sites nearer than this to a tested sample are not trained on, km.
-    side_km : float
-        Side of the blocks in which other roles are given to the regions left, km.
-    seed : int
-        Of those other roles.
-
-    Raises
-    ------
-    BadArgument
-        If there are not as many regions as samples, fewer than two different ones, or
-        some are missing.
-    NotEnoughData
-        If a round has fewer than 5 sites to train or to test on.
+    Shapes: ``region`` (n,).
     """
     _buffer(buffer_km)
     _positive("side_km", side_km, 20)

@@ -17,52 +17,24 @@ from hmx.splits.site_folds import SiteFolds
 
 @dataclass(frozen=True)
 class FoldRow:
-    """How far one way of folding tests.
+    """How far one way of folding tests."""
 
-    Parameters
-    ----------
-    name : str
-        Of the folds.
-    method : str
-        How they were dealt.
-    folds : int
-        Rounds.
-    tested : tuple of int
-        Fewest and most samples tested in a round.
-    unused : float
-        Share of the samples that buffers take, mean of the rounds.
-    distance_m : float
-        Median distance from a tested site to the nearest trained on, m.
-    w_m : float
-        Wasserstein distance between those distances and the map's, m.
-    """
-
-    name: str
-    method: str
-    folds: int
-    tested: tuple[int, int]
-    unused: float
-    distance_m: float
-    w_m: float
+    name: str  # of the folds
+    method: str  # how they were dealt
+    folds: int  # rounds
+    tested: tuple[int, int]  # fewest and most samples tested in a round
+    unused: float  # share of the samples that buffers take, mean of the rounds
+    distance_m: float  # median distance from a tested site to the nearest trained on, m
+    w_m: float  # wasserstein distance between those distances and the map's, m
 
 
 @dataclass(frozen=True)
 class FoldReport:
-    """How far several ways of folding test, beside how far the map is from its samples.
+    """How far several ways of folding test, beside how far the map is from its samples."""
 
-    Parameters
-    ----------
-    rows : tuple of FoldRow
-        In the order given.
-    map_m : float
-        Median distance from a pixel of the map to the nearest sample, m.
-    sample_m : float
-        Median distance from a site to the nearest other, m.
-    """
-
-    rows: tuple[FoldRow, ...]
-    map_m: float
-    sample_m: float
+    rows: tuple[FoldRow, ...]  # in the order given
+    map_m: float  # median distance from a pixel of the map to the nearest sample, m
+    sample_m: float  # median distance from a site to the nearest other, m
 
     @property
     def sentence(self) -> str:
@@ -115,12 +87,7 @@ class FoldReport:
 def describe_folds(several: Sequence[SiteFolds], domain: Array) -> FoldReport:
     """Measure how far several ways of folding test from their samples.
 
-    Parameters
-    ----------
-    several : sequence of SiteFolds
-        Of the same samples.
-    domain : ndarray of float64, (p, 2)
-        Places to predict, degrees: :func:`hmx.splits.distances.domain`.
+    Shapes: ``domain`` (p, 2).
     """
     found = [(folds, mapping_distances(folds, domain)) for folds in several]
     median = {name: float(np.median(getattr(found[0][1], name))) for name in ("map", "sample")}

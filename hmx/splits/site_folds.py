@@ -27,27 +27,12 @@ Split = TypeVar("Split", "SiteSplit", "SiteFolds")
 
 @dataclass(frozen=True, eq=False)
 class SiteSplit:
-    """The role of each sample.
+    """The role of each sample."""
 
-    Parameters
-    ----------
-    places : Sites
-        Of the samples.
-    role : ndarray of uint8, (n,)
-        ``TRAIN``, ``VALIDATION``, ``CALIBRATION``, ``TEST`` or ``UNUSED`` of
-        :mod:`hmx.splits`.
-    buffer_km : float
-        Least distance between samples of two roles, km.
-
-    Raises
-    ------
-    BadArgument
-        If samples of a site have different roles, or the buffer does not hold.
-    """
-
-    places: Sites
+    places: Sites  # of the samples
+    # ``TRAIN``, ``VALIDATION``, ``CALIBRATION``, ``TEST`` or ``UNUSED`` of :mod:`hmx.splits` (n,)
     role: np.ndarray
-    buffer_km: float = 0.0
+    buffer_km: float = 0.0  # least distance between samples of two roles, km
 
     def __post_init__(self) -> None:
         one_side(self.places, self.role, "role")
@@ -110,42 +95,18 @@ class SiteSplit:
 
 @dataclass(frozen=True, eq=False)
 class SiteFolds:
-    """Samples in folds: each is tested on once, by a model that saw no sample near it.
+    """Samples in folds: each is tested on once, by a model that saw no sample near it."""
 
-    Parameters
-    ----------
-    places : Sites
-        Of the samples.
-    fold : ndarray of int, (n,)
-        Of each sample, 0 ... k - 1.
-    group : ndarray of int, (n,)
-        What was dealt: samples of a group (a site, a block, a region) share a fold, and
-        share a role in :meth:`split`.
-    method : str
-        How they were dealt.
-    seed : int
-        Of the deal.
-    buffer_km : float
-        Sites nearer than this to a tested sample are not trained on, km.
-    parameters : mapping
-        Of the method, in JSON's types.
-    names : tuple of str
-        Of the folds, where they have any.
-
-    Raises
-    ------
-    BadArgument
-        If samples of a site are in two folds or groups.
-    """
-
-    places: Sites
-    fold: np.ndarray
+    places: Sites  # of the samples
+    fold: np.ndarray  # of each sample, 0 ... k - 1 (n,)
+    # What was dealt: samples of a group (a site, a block, a region) share a fold, and share a
+    # role in :meth:`split` (n,)
     group: np.ndarray
-    method: str
-    seed: int = 0
-    buffer_km: float = 0.0
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    names: tuple[str, ...] = ()
+    method: str  # how they were dealt
+    seed: int = 0  # of the deal
+    buffer_km: float = 0.0  # sites nearer than this to a tested sample are not trained on, km
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # of the method, in JSON's types
+    names: tuple[str, ...] = ()  # of the folds, where they have any
 
     def __post_init__(self) -> None:
         one_side(self.places, self.fold, "fold")
@@ -166,21 +127,7 @@ class SiteFolds:
     def split(
         self, fold: int | None = None, shares: Mapping[int, float] | None = None
     ) -> SiteSplit:
-        """Split the samples of a round, whole groups at a time.
-
-        Parameters
-        ----------
-        fold : int, optional
-            The one that is tested. Default: none is, for a final model.
-        shares : mapping, optional
-            Share of the other sites for validation and calibration, e.g.
-            ``{VALIDATION: 0.1}``; drawn anew for each fold.
-
-        Raises
-        ------
-        NotEnoughData
-            If a role finds no group, or the buffer leaves it without a sample.
-        """
+        """Split the samples of a round, whole groups at a time."""
         role = np.full(len(self.places), TRAIN, "uint8")
         if fold is not None:
             role[self.fold == fold] = TEST

@@ -19,18 +19,10 @@ _DECIMALS = 7  # of degrees kept: 1 cm
 
 @dataclass(frozen=True, eq=False)
 class Sites:
-    """Where samples lie, and which samples share a site.
+    """Where samples lie, and which samples share a site."""
 
-    Parameters
-    ----------
-    site : ndarray of int, (n,)
-        Site of each row.
-    lonlat : ndarray of float64, (n, 2)
-        Degrees, WGS 84.
-    """
-
-    site: np.ndarray
-    lonlat: Array
+    site: np.ndarray  # site of each row (n,)
+    lonlat: Array  # degrees, WGS 84 (n, 2)
 
     @classmethod
     def of(cls, samples: Samples) -> Sites:

@@ -13,22 +13,13 @@ from typing import Any, TypedDict
 
 @dataclass(frozen=True)
 class LoggedMetric:
-    """A logged figure.
+    """A logged figure."""
 
-    Parameters
-    ----------
-    pattern : str
-        Its name; ``{k}`` stands for a lead, 1 ... h, and ``{level}`` for the
-        level of a central interval, percent.
-    meaning : str
-        In words.
-    units : str
-        Of its values.
-    """
-
+    # Its name; ``{k}`` stands for a lead, 1 ... h, and ``{level}`` for the level of a central
+    # interval, percent
     pattern: str
-    meaning: str
-    units: str
+    meaning: str  # in words
+    units: str  # of its values
 
     def matches(self, name: str) -> bool:
         """Return True if a name has this pattern."""
@@ -83,13 +74,7 @@ def metric(name: str) -> LoggedMetric | None:
 
 
 def metric_table() -> str:
-    """Render :data:`METRICS` as a Markdown table: what is logged.
-
-    Returns
-    -------
-    str
-        Lines without a newline at the end.
-    """
+    """Render :data:`METRICS` as a Markdown table: what is logged."""
     rows = [f"| `{m.pattern}` | {m.meaning} | {m.units} |" for m in METRICS]
     return "\n".join(["| name | meaning | units |", "|---|---|---|", *rows])
 
@@ -104,18 +89,6 @@ class Spread(TypedDict):
 
 def spread(metrics_of_runs: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
     """Summarise each figure over the runs of one call.
-
-    Parameters
-    ----------
-    metrics_of_runs : sequence of mapping
-        Figures by name, a mapping for each run. Values that are not finite numbers are
-        left out.
-
-    Returns
-    -------
-    dict of str to Spread
-        By name, in order of first appearance: ``mean``, ``sd`` (n - 1 in the
-        denominator; NaN for one run) and ``n``.
 
     Examples
     --------

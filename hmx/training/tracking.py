@@ -50,33 +50,7 @@ def loggers(
     place: Path | None = None,
     tell: Tell | None = None,
 ) -> list[Logger]:
-    """Open the loggers of one run.
-
-    Parameters
-    ----------
-    folder : Path
-        Working folder of the run, for the CSV.
-    wandb : {"offline", "online", "disabled"}
-        Offline runs land in ``wandb/`` in ``place`` and can be synced later.
-    project : str
-        Project at Weights & Biases.
-    config : mapping, optional
-        Options and data of the run.
-    group : str, optional
-        Common name of the runs of one call, such as the seeds of an ensemble.
-    name : str, optional
-        Of this run.
-    place : Path, optional
-        Folder that remains after the fit; default: the parent of ``folder``.
-    tell : callable, optional
-        Receives one line if Weights & Biases fails, now or later; default: a
-        warning in the log ``hmx.training.tracking``.
-
-    Returns
-    -------
-    list of Logger
-        The CSV first; alone if Weights & Biases is disabled or failed.
-    """
+    """Open the loggers of one run."""
     attempt = len(list(folder.glob(f"{_ATTEMPT}*")))  # one log for each time a run was resumed
     found: list[Logger] = [CSVLogger(folder, name="", version=f"{_ATTEMPT}{attempt}")]
     if wandb != "disabled" and rank_zero_only.rank == 0:

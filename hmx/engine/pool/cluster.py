@@ -37,26 +37,16 @@ _ALONE = {"host": "127.0.0.1", "protocol": "tls://"}
 
 @dataclass(frozen=True)
 class Pool:
-    """Workers that wait for tasks.
+    """Workers that wait for tasks."""
 
-    Parameters
-    ----------
-    client : distributed.Client
-        Takes the tasks. It is not Dask's default client, so that nothing else
-        is computed there by accident.
-    threads : int or None
-        Torch threads of each worker process; ``None``: as many as that worker
-        has Dask threads, because somebody else started it.
-    resources : mapping
-        What each task asks for; empty on CPU.
-    where : str
-        For the user: "2 workers here", "the scheduler at tcp://...".
-    """
-
+    # Takes the tasks. It is not Dask's default client, so that nothing else is computed there by
+    # accident
     client: Client
+    # Torch threads of each worker process; ``None``: as many as that worker has Dask threads,
+    # because somebody else started it
     threads: int | None
-    resources: Mapping[str, float]
-    where: str
+    resources: Mapping[str, float]  # what each task asks for; empty on CPU
+    where: str  # for the user: "2 workers here", "the scheduler at tcp://..."
 
 
 @contextmanager

@@ -36,30 +36,14 @@ _EVENT = 0.01  # of the range: a change above it is an event; below is noise of 
 
 @dataclass(frozen=True)
 class BacktestSetup:
-    """The cube, the model and the options of a backtest.
+    """The cube, the model and the options of a backtest."""
 
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        The cube, as its owner has it.
-    model : Bundle or TrainSetup
-        What is judged: a model, or a way to make one.
-    options : BacktestOptions
-        Leads, origins, folds, levels and baselines.
-    zones : optional
-        As :func:`hmx.forecast.backtest.zones.zones_of` takes them.
-    folder : str
-        Where the results go, and what is needed on the way.
-    section : DaskSection
-        Who computes.
-    """
-
-    obj: Cubelike
-    model: Bundle | TrainSetup
-    options: BacktestOptions
-    folder: str
-    zones: Any = None
-    section: DaskSection = field(default_factory=DaskSection)
+    obj: Cubelike  # the cube, as its owner has it
+    model: Bundle | TrainSetup  # what is judged: a model, or a way to make one
+    options: BacktestOptions  # leads, origins, folds, levels and baselines
+    folder: str  # where the results go, and what is needed on the way
+    zones: Any = None  # as :func:`hmx.forecast.backtest.zones.zones_of` takes them
+    section: DaskSection = field(default_factory=DaskSection)  # who computes
 
     def __post_init__(self) -> None:
         if isinstance(self.model, Bundle):

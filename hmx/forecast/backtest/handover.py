@@ -18,15 +18,9 @@ _cubes: dict[str, Cube] = {}  # of this process, for workers that live in it
 
 @dataclass(frozen=True)
 class InProcessCube:
-    """A cube of this process, for a worker inside it.
+    """A cube of this process, for a worker inside it."""
 
-    Parameters
-    ----------
-    token : str
-        Names it, from :func:`hold`.
-    """
-
-    token: str
+    token: str  # names it, from :func:`hold`
 
     def open(self) -> Cube:
         """Return the cube."""
@@ -48,18 +42,10 @@ def let_go(source: StoredCube | InProcessCube) -> None:
 
 @dataclass(frozen=True)
 class SavedBaselines:
-    """Baselines on disk, written by this very job: trees are too large to travel.
+    """Baselines on disk, written by this very job: trees are too large to travel."""
 
-    Parameters
-    ----------
-    path : str
-        Of the file.
-    digest : str
-        Of its bytes; nothing else is ever unpickled.
-    """
-
-    path: str
-    digest: str
+    path: str  # of the file
+    digest: str  # of its bytes; nothing else is ever unpickled
 
     @classmethod
     def save(cls, baselines: Baselines, path: Path) -> SavedBaselines:

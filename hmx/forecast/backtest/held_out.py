@@ -15,30 +15,14 @@ from hmx.splits import TEST, Split
 
 @dataclass(frozen=True)
 class PreparedRound:
-    """A round that is ready to be scored, and its scores if they exist.
+    """A round that is ready to be scored, and its scores if they exist."""
 
-    Parameters
-    ----------
-    round : Round
-        Origin and fold.
-    bundle : Bundle
-        The model.
-    judging : TileScores
-        Scores a tile.
-    held : UnseenTruth
-        Steps and blocks that the model has not seen.
-    key : str
-        Fingerprint of all that decides the scores.
-    done : Tally, optional
-        The scores of an earlier run.
-    """
-
-    round: Round
-    bundle: Bundle
-    judging: TileScores
-    held: UnseenTruth
-    key: str
-    done: Tally | None
+    round: Round  # origin and fold
+    bundle: Bundle  # the model
+    judging: TileScores  # scores a tile
+    held: UnseenTruth  # steps and blocks that the model has not seen
+    key: str  # fingerprint of all that decides the scores
+    done: Tally | None  # the scores of an earlier run
 
 
 def held_out_from(bundle: Bundle, round_: Round) -> UnseenTruth:

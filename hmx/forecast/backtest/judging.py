@@ -44,48 +44,20 @@ _PIECE = 256  # px: side of a piece that is compared at a time; its dense levels
 
 @dataclass(frozen=True)
 class TileScores:
-    """One model, origin and fold, cut into tiles of the owner's grid.
+    """One model, origin and fold, cut into tiles of the owner's grid."""
 
-    Parameters
-    ----------
-    source : StoredCube or InProcessCube
-        The cube.
-    run : str
-        Names the round, so that a process opens each cube once.
-    request : ForecastRequest
-        The bundle and how it computes.
-    origin : int
-        Step that forecasts start from; inputs end there.
-    leads : tuple of int
-        Steps ahead that have held-out truth.
-    split : Split, optional
-        Only pixels of its test blocks are held out; ``None``: all are.
-    unseen : Split, optional
-        Its test blocks are a stratum of their own.
-    fitted : SavedBaselines
-        The other forecasters.
-    zones : Polygons or Raster, optional
-        Strata beside those that are always there.
-    settings : Settings
-        What is measured.
-    tiles : TileGrid
-        In pixels of the cube as its owner has it.
-    maps : SkillMap, optional
-        Where errors go, pixel by pixel.
-    """
-
-    source: StoredCube | InProcessCube
-    run: str
-    request: ForecastRequest
-    origin: int
-    leads: tuple[int, ...]
-    split: Split | None
-    unseen: Split | None
-    fitted: SavedBaselines
-    zones: Zones | None
-    settings: Settings
-    tiles: TileGrid
-    maps: SkillMap | None = None
+    source: StoredCube | InProcessCube  # the cube
+    run: str  # names the round, so that a process opens each cube once
+    request: ForecastRequest  # the bundle and how it computes
+    origin: int  # step that forecasts start from; inputs end there
+    leads: tuple[int, ...]  # steps ahead that have held-out truth
+    split: Split | None  # only pixels of its test blocks are held out; ``None``: all are
+    unseen: Split | None  # its test blocks are a stratum of their own
+    fitted: SavedBaselines  # the other forecasters
+    zones: Zones | None  # strata beside those that are always there
+    settings: Settings  # what is measured
+    tiles: TileGrid  # in pixels of the cube as its owner has it
+    maps: SkillMap | None = None  # where errors go, pixel by pixel
 
     def __call__(self, index: Index, threads: int | None = None) -> Tally:
         """Score one tile."""
@@ -205,47 +177,23 @@ class TileScores:
 
 @dataclass(frozen=True)
 class Site:
-    """A tile with the halo of SSIM: position, origin, truth, weights.
+    """A tile with the halo of SSIM: position, origin, truth, weights."""
 
-    Parameters
-    ----------
-    window, core : Window
-        With the rim, and without, in pixels of the cube.
-    origin : array (y, x), units of the target
-        The last map known.
-    truth : array (lead, y, x), units of the target
-        What came.
-    weight : array (y, x), m2
-        Area; 0 where nothing is held out.
-    """
-
-    window: Window
+    window: Window  # with the rim, and without, in pixels of the cube
     core: Window
-    origin: Floats
-    truth: Floats
-    weight: Floats
+    origin: Floats  # the last map known (y, x)
+    truth: Floats  # what came (lead, y, x)
+    weight: Floats  # area; 0 where nothing is held out (y, x)
 
 
 @dataclass(frozen=True)
 class Forecasts:
-    """The forecasts of a tile with its halo.
+    """The forecasts of a tile with its halo."""
 
-    Parameters
-    ----------
-    knots : array (h, q, y, x), units of the target
-        Of the model, settled.
-    distance : array (y, x), px, optional
-        To past change, as the model's context knows it.
-    others : mapping of str to Prediction
-        The baselines.
-    strata : mapping of str to array (y, x), bool
-        Those that are known beforehand.
-    """
-
-    knots: Floats
-    distance: Floats | None
-    others: Mapping[str, Prediction]
-    strata: Mapping[str, Mask]
+    knots: Floats  # of the model, settled (h, q, y, x)
+    distance: Floats | None  # to past change, as the model's context knows it (y, x)
+    others: Mapping[str, Prediction]  # the baselines
+    strata: Mapping[str, Mask]  # those that are known beforehand (y, x)
 
 
 def _cut(prediction: Prediction, place: tuple[slice, slice]) -> Prediction:

@@ -24,21 +24,11 @@ from hmx.splits import TEST, Split
 
 @dataclass(frozen=True)
 class Round:
-    """One origin, and one fold where blocks are held out in turn.
+    """One origin, and one fold where blocks are held out in turn."""
 
-    Parameters
-    ----------
-    origin : int
-        Step that forecasts start from.
-    when : str
-        The origin in words, such as ``2005``.
-    fold : int, optional
-        From 0.
-    """
-
-    origin: int
-    when: str
-    fold: int | None = None
+    origin: int  # step that forecasts start from
+    when: str  # the origin in words, such as ``2005``
+    fold: int | None = None  # from 0
 
     @property
     def label(self) -> str:
@@ -55,22 +45,13 @@ class Round:
 
 @dataclass(frozen=True)
 class UnseenTruth:
-    """The steps and blocks of a cube that a model has not seen.
+    """The steps and blocks of a cube that a model has not seen."""
 
-    Parameters
-    ----------
-    after : int
-        Last step that it may have seen; targets up to it count nowhere unless a
-        split holds their blocks out.
-    split : Split, optional
-        Only its test blocks count.
-    unseen : Split, optional
-        Its test blocks were not seen at any step.
-    """
-
+    # Last step that it may have seen; targets up to it count nowhere unless a split holds their
+    # blocks out
     after: int
-    split: Split | None = None
-    unseen: Split | None = None
+    split: Split | None = None  # only its test blocks count
+    unseen: Split | None = None  # its test blocks were not seen at any step
 
     def leads(self, origin: int, steps: int, h: int) -> tuple[int, ...]:
         """List the leads with held-out truth."""

@@ -36,18 +36,10 @@ NAMES = {
 
 @dataclass(frozen=True)
 class SkillMap:
-    """The maps of one origin in a store; pickled for the workers.
+    """The maps of one origin in a store; pickled for the workers."""
 
-    Parameters
-    ----------
-    path : str
-        Of the store.
-    position : int
-        Of the origin, on the axis ``time``.
-    """
-
-    path: str
-    position: int
+    path: str  # of the store
+    position: int  # of the origin, on the axis ``time``
 
     def write(self, maps: Mapping[str, Floats], window: Window, flips: Sequence[str]) -> None:
         """Write maps (lead, y, x) where they are finite; pixels of other folds stay.

@@ -14,20 +14,7 @@ _HEADS = [f"{name.split('_')[0].upper()} skill" for name in _SKILLS]
 
 
 def as_text(card: LeadCard, *, verdict: bool = True) -> str:
-    """Write a scorecard as text: verdict, scores, calibration, strata, facts.
-
-    Parameters
-    ----------
-    card : LeadCard
-        Pooled figures are shown, with the spread of the model's skills.
-    verdict : bool
-        Whether the verdict comes first; False where the caller prints it.
-
-    Returns
-    -------
-    str
-        Lines, the last without a line break.
-    """
+    """Write a scorecard as text: verdict, scores, calibration, strata, facts."""
     units, count = card.facts.get("units"), len(card.tallies)
     title = "Scores, " + (
         f"pooled over {count} folds and origins" if count > 1 else "of one fold and origin"

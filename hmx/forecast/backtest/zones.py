@@ -26,17 +26,10 @@ _MOST = 100  # zones of a raster: with more it is a map of a quantity, passed by
 
 @dataclass(frozen=True)
 class Polygons:
-    """Zones as polygons in the CRS of the grid.
+    """Zones as polygons in the CRS of the grid."""
 
-    Parameters
-    ----------
-    grid : Grid
-        Of the cube.
-    shapes : tuple
-        Name, GeoJSON geometry and its box (west, south, east, north), each.
-    """
-
-    grid: Grid
+    grid: Grid  # of the cube
+    # Name, GeoJSON geometry and its box (west, south, east, north), each
     shapes: tuple[tuple[str, Mapping[str, Any], Box], ...]
 
     def masks(self, window: Window) -> dict[str, Mask]:
@@ -76,18 +69,10 @@ class Polygons:
 
 @dataclass(frozen=True)
 class ZoneRaster:
-    """Zones as a raster of whole numbers on the grid of the cube.
+    """Zones as a raster of whole numbers on the grid of the cube."""
 
-    Parameters
-    ----------
-    path : str
-        Anything GDAL reads, or a ``.npy`` of the cube's shape.
-    columns : int
-        Of the cube, px.
-    """
-
-    path: str
-    columns: int
+    path: str  # anything GDAL reads, or a ``.npy`` of the cube's shape
+    columns: int  # of the cube, px
 
     def masks(self, window: Window) -> dict[str, Mask]:
         """Mark the pixels of each value, (y, x); empty zones are left out."""

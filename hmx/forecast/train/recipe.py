@@ -43,34 +43,18 @@ _SLOPE = 0.1  # rad: a usual slope
 
 @dataclass(frozen=True)
 class TrainSetup:
-    """Everything that decides a trained model, beside the data.
+    """Everything that decides a trained model, beside the data."""
 
-    Parameters
-    ----------
-    target : str, optional
-        Variable to predict.
-    dynamic, static : sequence of str, optional
-        Covariates.
-    future : sequence of str, optional
-        Dynamic covariates that are known ahead. Default: those with the attribute
-        ``known_until``, which a catalog's ``future: true`` sets.
-    network : ModelOptions
-        The network.
-    fit : TrainOptions
-        The fit.
-    track : mapping
-        Arguments of :func:`hmx.training.tracking.loggers`.
-    transforms : mapping of str to str
-        Applied to covariates before they are scaled.
-    """
-
-    target: str | None = None
-    dynamic: Sequence[str] | None = None
+    target: str | None = None  # variable to predict
+    dynamic: Sequence[str] | None = None  # covariates
     static: Sequence[str] | None = None
-    network: ModelOptions = field(default_factory=ModelOptions)
-    fit: TrainOptions = field(default_factory=TrainOptions)
-    track: Mapping[str, Any] | None = None
+    network: ModelOptions = field(default_factory=ModelOptions)  # the network
+    fit: TrainOptions = field(default_factory=TrainOptions)  # the fit
+    track: Mapping[str, Any] | None = None  # arguments of :func:`hmx.training.tracking.loggers`
+    # Applied to covariates before they are scaled
     transforms: Mapping[str, str] = field(default_factory=dict)
+    # Dynamic covariates that are known ahead. Default: those with the attribute ``known_until``,
+    # which a catalog's ``future: true`` sets
     future: Sequence[str] | None = None
 
 

@@ -117,34 +117,7 @@ def cross_validate(
 ) -> CrossValidated:
     """Fit every predictor without each fold, and predict that fold.
 
-    Parameters
-    ----------
-    forecasters : mapping of str to callable
-        Predictors: ``fit_predict(train_rows, test_rows, seed)`` gives :class:`Estimates` of the
-        test rows; it must use truths of the training rows alone.
-    folds : SiteFolds
-        Outer folds.
-    truth : ndarray, (n,)
-        Transformed units; finite.
-    blend : Blend, optional
-        Added as ``blend``.
-    calibrate : sequence of str
-        Predictors that get prediction intervals.
-    inner : int
-        Folds of each training part, in the same blocks, for held-out residuals: nothing of the
-        tested fold is used. 0: residuals of the other outer folds, at no cost; none of them is
-        of the tested fold, but their models trained on it.
-    levels : sequence of float
-        Percent.
-    seed : int
-        Of the fits.
-    progress : Progress
-        Receives (fits done, fits, predictor).
-
-    Raises
-    ------
-    MissingVariable
-        If a name to blend or to calibrate is not that of a predictor.
+    Shapes: ``truth`` (n,).
     """
     pair = (blend.first, blend.second) if blend else ()
     known = (*forecasters, *((BLEND,) if blend else ()))

@@ -186,34 +186,7 @@ def score_folds(
 ) -> MapScorecard:
     """Score a mapper and the baselines on the same folds.
 
-    Parameters
-    ----------
-    raw : RawWindows
-        Around all samples, from :func:`hmx.mapping.inputs.gather`.
-    values : ndarray, (n,)
-        Measured values, native units.
-    spec : MapSpec
-        The target and its bands.
-    several : sequence of SiteFolds
-        Ways of folding the samples; the first decides the verdict and gets intervals.
-    fit : MapTrainOptions, optional
-        Its ``transform`` is that of all fits and first scores, of the values themselves and not
-        of z-scores, so that folds compare; its ``blend`` is the weight of the forest in a
-        blend with the first predictor, its ``seed`` that of all fits.
-    options : MapScoreOptions, optional
-        Levels of the intervals, and the inner folds that the intervals come from.
-    forecasters : mapping of str to callable, optional
-        Predictors to score, the network first; see
-        :func:`hmx.mapping.evaluate.rounds.cross_validate`. Default: the baselines alone.
-    domain : ndarray of float64, (p, 2), optional
-        Places of the map, degrees: adds the distances that the folds test.
-    progress : Progress
-        Receives (fits done, fits, predictor), anew for each way of folding.
-
-    Raises
-    ------
-    BadArgument
-        If there are no folds.
+    Shapes: ``values`` (n,), ``domain`` (p, 2).
     """
     if not several:
         raise BadArgument(

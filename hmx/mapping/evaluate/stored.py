@@ -50,13 +50,7 @@ def pack(splits: Rounds) -> bytes:
 def unpack(
     data: bytes, described: Mapping[str, Any], folds: Mapping[str, SiteFolds]
 ) -> dict[str, CrossValidated]:
-    """Restore rounds from the results of :func:`pack` and :func:`describe`.
-
-    Raises
-    ------
-    KeyError, ValueError, safetensors.SafetensorError
-        If they do not belong together.
-    """
+    """Restore rounds from the results of :func:`pack` and :func:`describe`."""
     arrays, splits = load(data), {}
     for number, (split, parts) in enumerate(described.items()):
         truth, known = arrays[f"{number}/truth"], len(folds[split].fold)

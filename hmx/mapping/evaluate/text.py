@@ -30,20 +30,7 @@ class ReportedCard(SampleCard, Protocol):
 
 
 def as_text(card: ReportedCard, *, verdict: bool = True) -> str:
-    """Write a scorecard as text: verdict, scores, bands of the truth, intervals, facts.
-
-    Parameters
-    ----------
-    card : ReportedCard
-        The scores.
-    verdict : bool
-        Whether the verdict comes first; False where the caller prints it.
-
-    Returns
-    -------
-    str
-        Lines, the last without a line break.
-    """
+    """Write a scorecard as text: verdict, scores, bands of the truth, intervals, facts."""
     blocks = [[fill(card.verdict, TEXT_WIDTH)]] if verdict else []
     blocks += [_scores(card, split) for split in card.splits]
     if card.report:

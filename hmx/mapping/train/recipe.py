@@ -42,39 +42,22 @@ _LISTED = 5  # codes that a note lists
 
 @dataclass(frozen=True)
 class MapTrainSetup:
-    """The setup of a mapper.
+    """The setup of a mapper."""
 
-    Parameters
-    ----------
-    points : PointsOptions
-        Columns of the table, and which rows count.
-    network : MapperOptions
-        The network.
-    fit : MapTrainOptions
-        The fit.
-    split : SplitOptions
-        How samples are dealt for scores and intervals.
-    dynamic, static : sequence of str, optional
-        Bands. Default: all of the cube.
-    transforms : mapping of str to str
-        Transforms of bands before they are scaled.
-    track : mapping, optional
-        Where training is logged: fields of the catalog's ``track``.
-    init_from : str, optional
-        Folder of another mapper, whose trunk is the start.
-    stamp : list of str, optional
-        State of the points file; another state means that the model is out of date.
-    """
-
+    # Columns of the table, and which rows count
     points: PointsOptions = field(default_factory=PointsOptions)
-    network: MapperOptions = field(default_factory=MapperOptions)
-    fit: MapTrainOptions = field(default_factory=MapTrainOptions)
+    network: MapperOptions = field(default_factory=MapperOptions)  # the network
+    fit: MapTrainOptions = field(default_factory=MapTrainOptions)  # the fit
+    # How samples are dealt for scores and intervals
     split: SplitOptions = field(default_factory=SplitOptions)
-    dynamic: Sequence[str] | None = None
+    dynamic: Sequence[str] | None = None  # bands. Default: all of the cube
     static: Sequence[str] | None = None
+    # Transforms of bands before they are scaled
     transforms: Mapping[str, str] = field(default_factory=dict)
+    # Where training is logged: fields of the catalog's ``track``
     track: Mapping[str, Any] | None = None
-    init_from: str | None = None
+    init_from: str | None = None  # folder of another mapper, whose trunk is the start
+    # State of the points file; another state means that the model is out of date
     stamp: Sequence[Any] | None = None
 
     def settings(self) -> dict[str, Any]:

@@ -61,22 +61,7 @@ def margins(spreads: Sequence[int], history: int, h: int) -> list[list[int]]:
 
 
 def delays(spreads: Sequence[int], history: int, h: int) -> tuple[list[int], list[list[int]]]:
-    """Return by how many rows each step's frame and its states trail the first frame.
-
-    Parameters
-    ----------
-    spreads : sequence of int
-        Radius of each layer's kernel, px.
-    history, h : int
-        Steps shown and leads.
-
-    Returns
-    -------
-    frames : list of int
-        One per step.
-    states : list of list of int
-        One per step and layer.
-    """
+    """Return by how many rows each step's frame and its states trail the first frame."""
     frames, states = [0], [[0] * len(spreads)]
     for step in range(history + h - 1):
         before, late = states[-1], frames[-1]

@@ -68,30 +68,15 @@ class GradientBoosting(Baseline):
 
 @dataclass(frozen=True)
 class Boosting:
-    """Fitted trees for each lead.
+    """Fitted trees for each lead."""
 
-    Attributes
-    ----------
-    leads : tuple of int
-        Leads it was fitted for.
-    levels : tuple of float
-        Probabilities of the quantiles.
-    span : float, units of the target
-        Range of the target, by which features are rounded.
-    edges : tuple of tuple of array
-        For each lead and feature, the upper ends of its classes.
-    means : tuple of estimators
-        One for each lead.
-    quantiles : tuple of tuple of estimators
-        For each lead, one for each level.
-    """
-
-    leads: tuple[int, ...]
-    levels: tuple[float, ...]
-    span: float
+    leads: tuple[int, ...]  # leads it was fitted for
+    levels: tuple[float, ...]  # probabilities of the quantiles
+    span: float  # range of the target, by which features are rounded
+    # For each lead and feature, the upper ends of its classes
     edges: tuple[tuple[Array, ...], ...] = field(repr=False)
-    means: tuple[Any, ...] = field(repr=False)
-    quantiles: tuple[tuple[Any, ...], ...] = field(repr=False)
+    means: tuple[Any, ...] = field(repr=False)  # one for each lead
+    quantiles: tuple[tuple[Any, ...], ...] = field(repr=False)  # for each lead, one for each level
 
     def predict(self, x: Array, origin: Floats, lead: int) -> tuple[Floats, Floats]:
         """Forecast one lead from features (f, y, x): mean (y, x), ascending quantiles (q, y, x)."""

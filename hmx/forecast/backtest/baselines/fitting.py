@@ -49,13 +49,7 @@ class Baselines:
         return max((one.halo for one in self.fitted.values()), default=0)
 
     def predict(self, history: Floats, static: Floats | None = None) -> dict[str, Prediction]:
-        """Forecast a window with all of them; history (time, y, x), static (layer, y, x).
-
-        Raises
-        ------
-        BadArgument
-            If a forecast has another shape than its leads, or gaps.
-        """
+        """Forecast a window with all of them; history (time, y, x), static (layer, y, x)."""
         known, predictions = np.isfinite(history[-1]), {}
         for name, one in self.fitted.items():
             ahead = one.predict(history, static)

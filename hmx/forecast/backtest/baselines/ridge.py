@@ -54,28 +54,14 @@ class RidgeBaseline(Baseline):
 
 @dataclass(frozen=True)
 class Ridge:
-    """Fitted coefficients for each lead.
+    """Fitted coefficients for each lead."""
 
-    Attributes
-    ----------
-    leads : tuple of int
-        Leads it was fitted for.
-    history : int
-        Steps it looks at, the origin included.
-    radii : tuple of int, px
-        Half-widths of the square neighbourhoods.
-    mean, scale : array (lead, feature)
-        To standardise the features.
-    coefficients : array (lead, 1 + feature), units of the target
-        Intercept first.
-    """
-
-    leads: tuple[int, ...]
-    history: int
-    radii: tuple[int, ...]
-    mean: Array
+    leads: tuple[int, ...]  # leads it was fitted for
+    history: int  # steps it looks at, the origin included
+    radii: tuple[int, ...]  # half-widths of the square neighbourhoods
+    mean: Array  # to standardise the features (lead, feature)
     scale: Array
-    coefficients: Array
+    coefficients: Array  # intercept first (lead, 1 + feature)
 
     def predict(
         self,
