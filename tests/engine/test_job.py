@@ -453,7 +453,7 @@ def test_python_runs_the_same_job_on_a_cube_that_is_a_store(
     other = hmx.open_cube(tmp_path / "other.zarr")
     mixed = ds.assign(elevation=other["elevation"])
     for touched in (ds.isel(x=slice(0, 100)), ds.assign(hm=ds["hm"] * 1), ds.compute(), mixed):
-        with pytest.raises(CubeError, match="no store as it was opened"):
+        with pytest.raises(CubeError, match="not a store as it was opened"):
             touched.hm.forecast_to_zarr(tmp_path / "x.zarr", model=trained, h=2)
 
 

@@ -73,7 +73,7 @@ def test_a_forecast_is_stored_from_a_cube_that_was_opened_by_a_relative_path(hom
     assert os.listdir() == []
     xr.testing.assert_allclose(stored["hm"], ds.hm.forecast(h=1, model=model)["hm"], atol=1e-6)
     assert ds.hm.plan(h=1, model=model).bytes_read > 0
-    with pytest.raises(CubeError, match="no store as it was opened"):
+    with pytest.raises(CubeError, match="not a store as it was opened"):
         ds.isel(y=slice(4, 20)).hm.forecast_to_zarr("~/crop.zarr", h=1, model=model)
 
 
