@@ -264,7 +264,7 @@ def plan_map(
     workers: int | None = None,
     **options: Unpack[MapChoices],
 ) -> Plan:
-    """Plan a map of any cube; empty tiles are left out of the estimate if the cube is a Zarr store.
+    """Estimate what a map will cost before it runs; empty tiles count only without a Zarr store.
 
     Parameters
     ----------
@@ -278,6 +278,18 @@ def plan_map(
         Worker processes of this machine that will share the work.
     **options
         Fields of :class:`hmx.mapping.options.MapOptions`.
+
+    Returns
+    -------
+    Plan
+        Tiles, halo, bytes, memory and time; ``print`` it.
+
+    Raises
+    ------
+    NotTrained
+        Without a model.
+    BadArgument, BundleError, CubeError
+        If options, model and cube do not fit, or a tile does not fit into memory.
     """
     wanted = _given(model)
     return plan_of(MapRun, obj, wanted, options, region=region, workers=workers)

@@ -79,7 +79,7 @@ class BacktestSetup:
         if apart or lazy:
             why = "other processes read it from disk" if apart else "it is too large for memory"
             raise CubeError(
-                f"this cube is no store as it was opened, and {why}. Write it first: "
+                f"this cube is not a store as it was opened, and {why}. Write it first: "
                 "ds.to_zarr('cube.zarr'); ds = hmx.open_cube('cube.zarr')"
                 + ("; or leave out workers=." if apart else ".")
             )
