@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Rooms, floor by floor: a room imports only rooms of lower floors, or what stands before it
 # on its own floor. Imports for type checkers count.
 FLOORS = [
-    ["redact", "errors", "progress", "independent", "files", "provenance"],
+    ["redact", "errors", "progress", "independent", "plugins", "files", "provenance"],
     ["windows", "settings", "hardware"],
     ["cube", "scores", "training"],
     ["bundles", "features", "uncertainty", "points", "engine"],

@@ -32,14 +32,17 @@ from hmx.cube.census import Census
 from hmx.cube.declarations import Declared
 from hmx.cube.grid import Grid
 from hmx.errors import BadArgument, SourceError
+from hmx.plugins import declared
 from hmx.windows import Window
 
-# Endings of the built-in readers by module, so that a catalog knows them without importing
-# rasterio. "" stands for every other ending: GDAL opens more formats than anyone can list.
-BUILT_IN = {
-    "hmx.ingest.readers.rasters": (".tif", ".tiff", ".vrt", ".jp2", ".img", ".asc", ".hgt", ""),
-    "hmx.ingest.readers.arrays": (".nc", ".nc4", ".cdf", ".zarr"),
-}
+
+def built_in() -> dict[str, str]:
+    """Map endings to the modules of the built-in readers, without importing rasterio.
+
+    The ending ``""`` stands for every other one: GDAL opens more formats than anyone can list.
+    """
+    found = declared("hmx.ingest.readers", "reader")
+    return {ending: place.partition(":")[0] for ending, place in found.items()}
 
 
 class SourceOptions(Declared, Protocol):
@@ -177,7 +180,7 @@ def reader(
 
     def register(opener: Opener) -> Opener:
         for ending in map(str.lower, endings):
-            owner = _module_of(ending)
+            owner = built_in().get(ending)
             if owner is not None and owner != opener.__module__:
                 raise BadArgument(
                     f"@reader({ending!r}): {owner} reads this ending, and a catalog must mean one "
@@ -193,8 +196,7 @@ def reader(
 
 def endings() -> tuple[str, ...]:
     """List the endings with a reader, those of installed packages included, sorted."""
-    built_in = (ending for module in BUILT_IN for ending in BUILT_IN[module])
-    return tuple(sorted({*built_in, *_registered, *_offered()} - {""}))
+    return tuple(sorted({*built_in(), *_registered, *_offered()} - {""}))
 
 
 def reader_of(path: str) -> FormatReader:
@@ -207,9 +209,8 @@ def reader_of(path: str) -> FormatReader:
     """
     ending = ending_of(path)
     if ending not in _registered:
-        module = _module_of(ending)
-        if module is not None:
-            import_module(module)
+        if ending in built_in():
+            import_module(built_in()[ending])
         else:
             _load(_offered()[ending], ending)
     return _registered[ending]
@@ -218,7 +219,7 @@ def reader_of(path: str) -> FormatReader:
 def ending_of(path: str) -> str:
     """Return the longest known ending of a path, or an empty text."""
     name = path.rstrip("/").lower()
-    known = {*_registered, *(ending for module in BUILT_IN for ending in BUILT_IN[module])} - {""}
+    known = {*_registered, *built_in()} - {""}
     found = [ending for ending in known if name.endswith(ending)]
     # entry points come last, because reading them scans every installed package
     found = found or [ending for ending in _offered() if name.endswith(ending)]
@@ -257,10 +258,6 @@ def open_part(source: SourceOptions, files: Sequence[str], name: str) -> Part:
             f"{error} Its ending is not one that hmx knows ({', '.join(endings())}), so GDAL was "
             "tried. Convert the file to one of them, or install a reader of its format."
         ) from error
-
-
-def _module_of(ending: str) -> str | None:
-    return next((module for module, known in BUILT_IN.items() if ending in known), None)
 
 
 @cache

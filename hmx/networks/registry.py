@@ -1,6 +1,6 @@
 """Registry: the networks that ``arch`` can name, known without loading torch.
 
-A network is one file. A built-in one has a line in the tables at the end of this file. A
+A network is one file of :mod:`hmx.networks`: ``@network("unet")`` above its class. A
 network of another package is declared in that package's ``pyproject.toml``::
 
     [project.entry-points."hmx.networks"]
@@ -20,6 +20,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from hmx.errors import BadArgument, did_you_mean
+from hmx.plugins import declared
 
 
 @dataclass
@@ -30,8 +31,8 @@ class Registry:
     ----------
     group : str
         Entry-point group that other packages use.
-    built_in : mapping of str to str
-        ``module:Class`` by name. A module is imported when its class is used.
+    decorator : str
+        Name of the decorator that registers a class.
     registered : dict
         Classes that :meth:`add` has added.
 
@@ -42,8 +43,13 @@ class Registry:
     """
 
     group: str
-    built_in: Mapping[str, str]
+    decorator: str
     registered: dict[str, type[Any]] = field(default_factory=dict)
+
+    @property
+    def built_in(self) -> Mapping[str, str]:
+        """``module:Class`` by name; a module is imported when its class is used."""
+        return declared("hmx.networks", self.decorator)
 
     @cached_property
     def offered(self) -> dict[str, EntryPoint]:
@@ -137,19 +143,7 @@ def _package(entry: EntryPoint) -> str:
 
 
 # The networks of the forecast job; ``arch`` of a bundle names one, so a name never changes.
-NETWORKS = Registry(
-    "hmx.networks",
-    {
-        "dilated": "hmx.networks.dilated:Dilated",
-        "convlstm": "hmx.networks.convlstm:Recurrent",
-    },
-)
+NETWORKS = Registry("hmx.networks", "network")
 
 # The networks of the map job.
-MAPPERS = Registry(
-    "hmx.mappers",
-    {
-        "cnn_lstm": "hmx.networks.cnn_lstm:CnnLstm",
-        "refitted_covlstm": "hmx.networks.cnn_lstm:CovLstm",
-    },
-)
+MAPPERS = Registry("hmx.mappers", "mapper")

@@ -21,7 +21,7 @@ from hmx.ingest.manifest import is_current
 from hmx.ingest.options import Source
 from hmx.ingest.readers.arrays import ArrayPart, part_of
 from hmx.ingest.readers.rasters import open_rasters, reading
-from hmx.ingest.sources import BUILT_IN, Part, SourceOptions, endings, open_part, reader, reader_of
+from hmx.ingest.sources import Part, SourceOptions, built_in, endings, open_part, reader, reader_of
 from hmx.windows import Span, Window
 from tests.make.rasters import CORNER, UTM, field, make_catalog, write_tif, write_years
 
@@ -163,10 +163,10 @@ def test_a_format_without_bands_refuses_steps_in_bands(tmp_path: Path) -> None:
 
 
 def test_every_built_in_ending_has_its_reader() -> None:
-    for module, known in BUILT_IN.items():
-        for ending in known:
-            assert reader_of(f"a{ending}").open.__module__ == module
-    assert set(endings()) == {e for known in BUILT_IN.values() for e in known if e} | {".toy"}
+    assert {".tif", ".nc", ".zarr", ""} <= {*built_in()}
+    for ending, module in built_in().items():
+        assert reader_of(f"a{ending}").open.__module__ == module
+    assert set(endings()) == {*built_in(), ".toy"} - {""}
     assert reader_of("HM.TIF").open is open_rasters
     assert reader_of("no-ending").open is open_rasters  # GDAL finds a format by itself
 

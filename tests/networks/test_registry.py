@@ -134,7 +134,7 @@ def test_a_registered_network_trains_saves_loads_and_forecasts(tmp_path: Path) -
 def test_a_bundle_of_an_unknown_network_lists_those_that_exist(tmp_path: Path) -> None:
     make_bundle(make_cube(), network_options(**UNETS["direct"])).save(tmp_path / "m")
     NETWORKS.registered.clear()
-    with pytest.raises(BundleError, match=r"arch='unet': must be 'dilated' or 'convlstm'"):
+    with pytest.raises(BundleError, match=r"arch='unet': must be 'convlstm' or 'dilated'"):
         hmx.load(tmp_path / "m")
 
 
@@ -150,9 +150,9 @@ def test_a_cost_follows_from_the_class_alone() -> None:
     [
         (
             "dilate",
-            "arch='dilate': must be 'dilated', 'convlstm' or 'unet'. Did you mean",
+            "arch='dilate': must be 'convlstm', 'dilated' or 'unet'. Did you mean",
         ),
-        ("gpt", "arch='gpt': must be 'dilated', 'convlstm' or 'unet'."),
+        ("gpt", "arch='gpt': must be 'convlstm', 'dilated' or 'unet'."),
     ],
 )
 def test_an_unknown_name_lists_the_known_ones(name: str, text: str) -> None:
@@ -298,7 +298,7 @@ def test_a_network_of_a_package_is_known_by_name_and_loaded_when_built(plugin: A
     options = network_options(arch="diffuse")
     assert not loaded
     assert type(build_body(options, 3, 2)) is loaded[0]
-    assert NETWORKS.names() == ("dilated", "convlstm", "unet", "diffuse")
+    assert NETWORKS.names() == ("convlstm", "dilated", "unet", "diffuse")
 
 
 def test_a_broken_package_is_named(plugin: Any) -> None:

@@ -23,7 +23,7 @@ from hmx.cube.timeaxis import undecoded
 from hmx.cube.values import Rules
 from hmx.errors import CatalogError, CubeError, SourceError, missing_variable
 from hmx.ingest.readers.rasters import reading
-from hmx.ingest.sources import BUILT_IN, SourceOptions, reader
+from hmx.ingest.sources import SourceOptions, reader
 from hmx.windows import Window
 
 
@@ -59,7 +59,7 @@ class ArrayPart:
         return self.rules.clean(raw.reshape(self.steps, *window.shape), census=census)
 
 
-@reader(*BUILT_IN[__name__])
+@reader(".nc", ".nc4", ".cdf", ".zarr")
 def open_arrays(source: SourceOptions, files: Sequence[str], name: str) -> ArrayPart:
     """Open a NetCDF or Zarr file."""
     if len(files) > 1:

@@ -29,7 +29,7 @@ from hmx.cube.grid import Grid, require_degrees
 from hmx.cube.values import Rules
 from hmx.errors import CatalogError, CubeError, HmxError, MissingCRS, SourceError
 from hmx.ingest.mosaic import union, within
-from hmx.ingest.sources import BUILT_IN, SourceOptions, reader
+from hmx.ingest.sources import SourceOptions, reader
 from hmx.windows import Span, Window
 
 _VRT_SOURCE = re.compile(
@@ -250,7 +250,18 @@ def sources_of_vrt(file: str) -> Iterator[str]:
         yield os.path.join(os.path.dirname(file), source) if relative else source
 
 
-@reader(*BUILT_IN[__name__], bands=band_names, members=sources_of_vrt)
+@reader(
+    ".tif",
+    ".tiff",
+    ".vrt",
+    ".jp2",
+    ".img",
+    ".asc",
+    ".hgt",
+    "",
+    bands=band_names,
+    members=sources_of_vrt,
+)
 def open_rasters(source: SourceOptions, files: Sequence[str], name: str) -> RasterPart:
     """Open a raster, or the rasters of one mosaic."""
     tiles = tuple(probe(file, source) for file in files)
