@@ -38,6 +38,8 @@ def evaluate(
         _of_map(call, output, overwrite=overwrite, model=model, **wanted)
         return
     from hmx.forecast.backtest.text import as_text
+
+    # Imported late: xarray, torch and GDAL take seconds, and --help must not wait for them.
     from hmx.workflow import evaluate as score  # loads xarray's and GDAL's machinery
 
     wanted["origins"] = tuple(moment(str(origin)) for origin in wanted["origins"])
@@ -54,6 +56,8 @@ def _of_map(call: CommandCall, output: str | None, *, overwrite: bool, **wanted:
     from hmx.errors import BadArgument
     from hmx.workflow import evaluate
 
+    # Of these flags a map has only --level. The others are refused: a scorecard that ignored
+    # them would not be that of the command the user typed.
     level = wanted.pop("level")
     wanted |= {"workers": call.workers, "scheduler": call.scheduler}
     for name, value in wanted.items():

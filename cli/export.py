@@ -26,6 +26,7 @@ def export(call: CommandCall, output: str | None) -> None:
         store, folder = catalog.map_path, folder or catalog.map.cog
     elif store is None:
         store = call.load().forecast_path
+    # Next to the store, so that files for a GIS are found where the product is.
     folder = folder or store.rstrip("/").removesuffix(".zarr") + "_cog"
     files = export_cog(store, folder, progress=call.progress)
     call.progress.note(f"export: {len(files)} GeoTIFFs")

@@ -10,6 +10,7 @@ import click
 from hmx.errors import HmxError, did_you_mean
 from hmx.redact import redact
 
+# Commands that run a network over tiles.
 _COMPUTES = "forecast, map, plan and evaluate"
 # options that some commands lack, and why they are refused there
 _ELSEWHERE = {
@@ -38,6 +39,8 @@ class Group(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find a command, or name the nearest."""
+        # Click names no near command in every release that hmx allows, and "hmx demo.yaml" is the
+        # most frequent mistake: the name of a file gets its own hint.
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             names = self.list_commands(ctx)
             near = did_you_mean(args[0], names)
@@ -53,7 +56,7 @@ class Command(click.Command):
     """A command whose errors are one message and an exit code."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse; say which commands have an option that this one lacks."""
+        """Parse; an option that only other commands have is refused with their names."""
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -71,9 +74,11 @@ class Command(click.Command):
         """Run; show a traceback only with ``--debug``."""
         try:
             return super().invoke(ctx)
+        # Click shows these itself; main turns them into exit codes.
         except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
             raise
         except Exception as error:
+            # redact: a traceback quotes URLs, which may hold keys or passwords.
             if ctx.params.get("debug"):
                 click.echo(redact(traceback.format_exc()), err=True, nl=False)
             if isinstance(error, HmxError):

@@ -47,6 +47,7 @@ def folds(
 
     catalog = call.load()
     path = _picture_path(catalog.model_path, output)
+    # Before the plan, which may ingest for hours, and not when the picture is drawn.
     require_writable(str(path), "--output")
     plan = plan_folds(
         catalog, call.progress, block_m=block_m, buffer=buffer, folds=k, until=moment(until)
@@ -65,6 +66,7 @@ def _picture_path(model: str, output: str | None) -> Path:
     from hmx.files.paths import is_url
 
     given = here(output) or f"{model.rstrip('/').removesuffix('.model')}_folds.png"
+    # Matplotlib takes the format from the suffix and cannot write to URLs.
     if is_url(given) or not given.lower().endswith(".png"):
         raise BadArgument(
             f"{given!r} is not a PNG file on this machine, and the map of folds is one. "

@@ -34,6 +34,7 @@ def guide(topic: str | None) -> None:
             f"there is no guide page {topic!r} (topics: {', '.join(sorted(pages))})."
             f"{did_you_mean(name, pages)}"
         )
+    # out adds the last end of line.
     out(pages[name].read_text(encoding="utf-8").rstrip("\n"))
 
 

@@ -43,6 +43,7 @@ def info(call: CommandCall) -> None:
 
         out(f"\n{'points':<9} {mapped.points.path}")
         out(f"  {describe_points(mapped)}")
+    # The exit code comes last, after the parts that are whole were shown.
     if code:
         raise click.exceptions.Exit(code)
 
@@ -57,6 +58,7 @@ def _describe(path: str, what: str) -> str:
     from hmx.loading import load
     from hmx.products.describe import describe_bundle, describe_store
 
+    # Folders of models and stores need no suffix: the description file decides.
     if what == "model" or (Path(path) / "bundle.json").is_file():
         return describe_bundle(load(path))
     return describe_store(path)

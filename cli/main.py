@@ -42,6 +42,8 @@ for command in (ingest, folds, train, evaluate, plan, forecast, map_, export, ve
 def _exit_while_computing() -> None:
     """End at once if a thread is computing: Python would wait for it, and it is not needed."""
     step = sys.modules.get("hmx.hardware")
+    # Looked up rather than imported: a command that loaded no torch has nothing to wait for. 130
+    # is 128 + SIGINT, as shells have it.
     if step is not None and step.is_computing():
         sys.stdout.flush()
         sys.stderr.flush()
@@ -58,6 +60,7 @@ def main() -> None:
     """Run the command line; never a traceback for a user's fault."""
     open_closed_streams()
     try:
+        # standalone_mode would exit inside click, before a full disk or a running thread is handled.
         code = hmx.main(standalone_mode=False)
     except click.ClickException as error:
         _show(error)

@@ -16,6 +16,7 @@ from hmx.cli.shared import (
 )
 
 
+# map_: map is a builtin.
 @click.command(name="map", cls=Command)
 @catalog_command
 @worker_flags

@@ -48,6 +48,7 @@ def _of_map(call: CommandCall, **wanted: Any) -> Plan:
     from hmx.errors import BadArgument
     from hmx.workflow import plan_result
 
+    # The flags are shared with forecasts; a map has neither steps nor thresholds.
     for name in ("h", "exceed"):
         if wanted[name] not in (None, ()):
             raise BadArgument(

@@ -106,6 +106,8 @@ class CommandCall:
             "dask__workers": self.workers,
             "dask__scheduler": self.scheduler,
         }
+        # Click gives None for a flag and () for a repeatable one that was not typed: neither may
+        # overwrite the catalog. False and 0 are values.
         return {k.replace("__", "."): v for k, v in flags.items() if v not in (None, ())}
 
     def forecast(
@@ -148,6 +150,7 @@ def here(path: str | None, flag: str = "--output") -> str | None:
 
 def moment(text: str | None) -> int | str | None:
     """Turn a year into a number, as a catalog does; anything else is a date."""
+    # isascii: "²".isdigit() is True, and int() fails on it.
     return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 
@@ -159,6 +162,7 @@ def box(text: str | None) -> tuple[float, ...] | None:
         west, south, east, north = edges = tuple(float(part) for part in text.split(","))
     except ValueError:
         edges = (math.nan,)
+    # float() accepts nan and inf.
     if not all(map(math.isfinite, edges)):
         raise BadArgument(
             f"--region {text!r}: a box is west,south,east,north in the cube's CRS. "
@@ -209,6 +213,7 @@ def catalog_command(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def command(**given: Any) -> None:
+        # Not every command has all flags: those that are absent keep their default.
         names = [field.name for field in fields(CommandCall) if field.name in given]
         shared = {name: given.pop(name) for name in names}
         function(CommandCall(**shared), **given)

@@ -31,6 +31,7 @@ def out(text: object) -> None:
     """
     try:
         click.echo(redact(str(text)))
+    # Before OSError, of which it is one: head is satisfied, a full disk is not.
     except BrokenPipeError:
         discard_stdout()
         raise SystemExit(_SIGPIPE) from None
@@ -56,6 +57,7 @@ def open_closed_streams() -> None:
     """Open the null device in place of closed streams: a store would get their numbers."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
+            # os.open gives the lowest free number, usually that of the closed stream.
             opened = os.open(os.devnull, os.O_RDWR)
             if opened != number:
                 os.dup2(opened, number)

@@ -32,6 +32,7 @@ def verify(call: CommandCall, sample: int, seed: int, source: str | None) -> Non
     into the store's attributes. Exit code 1 if anything is not as it should be.
     """
     store, source = here(call.store), here(source, "--source")
+    # A relative --source starts at the working folder, a path in the catalog at the catalog.
     stores = _stores_of(call) if store is None else {"store": store}
     from hmx.cube.integrity.examine import verify_all
     from hmx.engine.verify import verify as check  # loads torch
@@ -39,6 +40,7 @@ def verify(call: CommandCall, sample: int, seed: int, source: str | None) -> Non
     settings: dict[str, Any] = {
         "sample": sample,
         "seed": seed,
+        # Without a cube of the catalog, the path that the ledger names is used.
         "source": source or stores.get("cube"),
     }
     progress = call.progress

@@ -1,4 +1,4 @@
-"""Catalog: one YAML file that says what a run reads, fits and writes.
+"""Catalog: one YAML file of everything that a run reads, fits and writes.
 
 Unknown keys are errors, paths are relative to the file, ``${NAME}`` is read
 from the environment, and any URL that fsspec or GDAL understands works where a
@@ -84,13 +84,14 @@ class MapSection(MapOptions):
 
 
 def is_catalog(path: str | Path) -> bool:
-    """Tell a catalog from a store by its suffix."""
+    """Return True if a path has the suffix of a catalog; stores and models have others."""
     return str(path).lower().endswith(SUFFIXES)
 
 
 class BaseCatalog(Options):
     """What catalogs of both jobs have; every path is absolute or a URL."""
 
+    # Version of the format: a later hmx can refuse or translate catalogs of an older one.
     hmx: Literal[1] = 1
     name: str = "unnamed"
     cube: CubeSection
@@ -127,6 +128,8 @@ class BaseCatalog(Options):
         2
         """
         raw = _raw(path, overrides, flags or {})
+        # Relative paths start at the folder of the catalog, not at the working folder: a catalog
+        # gives the same run wherever the command is typed. A link to it is followed first.
         context = {"base": str(Path(absolute(path)).resolve().parent)}
         return parse(cls, raw, file=str(path), error=CatalogError, context=context)
 
@@ -134,6 +137,8 @@ class BaseCatalog(Options):
     def static(self) -> tuple[str, ...]:
         """Sources without time, or with months beside a calendar."""
         sources, monthly = self.cube.sources, self.cube.monthly
+        # A source of 12 months next to a calendar has no step of its own in the series: each
+        # month becomes a band that is the same in all years.
         return tuple(n for n, source in sources.items() if source.axis is None or n in monthly)
 
     @property
@@ -166,6 +171,8 @@ class Catalog(BaseCatalog):
     @classmethod
     def _no_points(cls, raw: Any) -> Any:
         if isinstance(raw, dict) and raw.get("points") is not None:
+            # Pydantic would report an unknown key and suggest a near one, which hides that the
+            # user typed the command of the other job.
             raise ValueError(
                 "this catalog has points, so it maps and does not forecast. Type hmx map, or "
                 "hmx.MapCatalog.load(path)"
@@ -207,6 +214,7 @@ class MapCatalog(BaseCatalog):
                 "or add points: {path: points.csv, target: soc}"
             )
         if isinstance(raw, dict) and isinstance(raw.get("cube"), dict):
+            # A target written in the catalog stands to the right, so it wins over None.
             return raw | {"cube": {"target": None} | raw["cube"]}
         return raw
 
@@ -248,12 +256,14 @@ def load_catalog(
     CatalogError
         If the file is absent, is not YAML, or has an impossible value.
     """
+    # The file is parsed twice. It has at most 1 MB, and the class must be known first: its
+    # model decides which keys are unknown.
     kind = MapCatalog if has_points(path, overrides) else Catalog
     return kind.load(path, overrides, flags)
 
 
 def has_points(path: str | Path, overrides: Sequence[str] = ()) -> bool:
-    """Tell whether a catalog learns from points and maps.
+    """Return True if a catalog learns from points and maps.
 
     Raises
     ------
@@ -266,6 +276,7 @@ def has_points(path: str | Path, overrides: Sequence[str] = ()) -> bool:
 def _raw(path: str | Path, overrides: Sequence[str], flags: Mapping[str, object]) -> dict[str, Any]:
     """Read a catalog and write overrides and flags into it."""
     raw = _read(Path(absolute(path)))
+    # Flags come last: --h 4 is more explicit than --set forecast.h=2.
     changes = [*map(_override, overrides), *(_flag(*item) for item in flags.items())]
     _make_room(raw, [change.key for change in changes])
     for change in changes:
@@ -297,6 +308,7 @@ def _nearby(path: Path) -> str:
         names = sorted(p.name for p in folder.iterdir() if is_catalog(p))
     except OSError:
         return ""
+    # demo for demo.yaml is closer than any name by edit distance.
     whole = [name for name in names if name.startswith(f"{path.name}.")]
     near = f" Did you mean {whole[0]!r}?" if whole else did_you_mean(path.name, names)
     others = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
@@ -305,6 +317,8 @@ def _nearby(path: Path) -> str:
 
 def _make_room(raw: dict[str, Any], changed: Sequence[str]) -> None:
     """Forget where the file computes if a change names another place."""
+    # A catalog for a cluster has dask.cluster; with --workers 4 on a laptop both would be set,
+    # and the two exclude each other.
     had = raw.get("dask")
     named = {key for key in PLACES if f"dask.{key}" in changed}
     if isinstance(had, dict) and named - {key for key in PLACES if had.get(key) is not None}:
@@ -342,6 +356,7 @@ def _override(text: str) -> _Change:
     if not equals or not all(key.split(".")):
         raise CatalogError(f"--set {text!r}: write key.path=value, e.g. forecast.h=2.")
     try:
+        # whole: without it, YAML would cut "a #b" at the blank as a comment, without an error.
         return _Change(key, parse_yaml(value, whole=True), f"--set {text!r}")
     except (yaml.YAMLError, ValueError, OverflowError):
         raise CatalogError(

@@ -1,4 +1,4 @@
-"""Described: what the ``bundle.json`` of a model may say, checked before anything is made of it.
+"""Described: rules for the ``bundle.json`` of a model, checked before anything is built from it.
 
 A model may come from a stranger, or from a disk that lost some of it. What is written here
 has a type and a bound for every value, so that no number of a file decides how much memory is
@@ -22,6 +22,8 @@ from hmx.settings import Members, Options, parse
 
 # a whole number that arrays can hold stays one: the digest of a model is that of its text
 Real = Annotated[int, Field(ge=-(2**53), le=2**53)] | float
+# Bounds lie far above any real model and far below what fills a memory. 1e30 leaves float32,
+# which ends at 3.4e38, room for sums of a window.
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Names = Annotated[tuple[Name, ...], Field(max_length=1000)]
 Value = Annotated[Real, Field(ge=-1e30, le=1e30)]
@@ -66,6 +68,8 @@ class VariablesForm(Options):
         return self
 
 
+# Nothing here decides a result (digest_of leaves the section out), so an unknown key is not an
+# error, unlike in the rest of the file.
 class TrainingForm(Options, extra="allow"):
     """What is read of how a model came about; the rest is only shown."""
 
@@ -112,6 +116,7 @@ def require_table(table: tuple[tuple[float, ...], ...], rows: int, columns: int,
     """Refuse a table without a row for each node, or whose quantiles cross."""
     if len(table) != rows or any(len(row) != columns for row in table):
         raise ValueError(f"{what} have a row for each node and {columns} columns")
+    # 1e-9: of two equal quantiles the second may be smaller by rounding.
     if rows and (np.diff(np.array(table), axis=1) < -1e-9).any():
         raise ValueError(f"{what} never descend within a row")
 

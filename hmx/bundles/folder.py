@@ -37,6 +37,8 @@ CALLS = {"forecast": "ds.hm.forecast(model=...)", "map": "ds.soc.map(model=...)"
 
 def digest_of(description: Mapping[str, Any], arrays: Arrays) -> str:
     """Hash everything that decides a result: all but how a model was trained."""
+    # Changing this text changes the digest of every stored model, and with it the ledgers of
+    # all forecasts and maps: those would no longer resume.
     text = json.dumps({**description, "training": None}, sort_keys=True)
     total = hashlib.sha256(text.encode())
     for name in sorted(arrays):
@@ -70,6 +72,7 @@ def write_folder(
     data = {**(files or {}), DESCRIPTION: text.encode()}
     # bytes rather than a file of safetensors, which nobody else may read
     data[WEIGHTS] = save({k: np.ascontiguousarray(v) for k, v in arrays.items()})
+    # The place is checked under the lock: another process may have written there since.
     with building(path):
         require_bundle_place(path)
         with swap(path) as draft:
@@ -108,6 +111,8 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         with regular(folder / DESCRIPTION) as file:
             text = file.read(_LARGEST + 1)
+        # One byte more than allowed was asked for, so a longer file is detected without
+        # reading it, even if it grows between a stat and the read.
         if len(text) > _LARGEST:
             raise ValueError(f"{DESCRIPTION} has more than {_LARGEST:,} bytes")
         raw = json.loads(text.decode("utf-8"))
@@ -133,6 +138,8 @@ def read_folder(path: str | Path, job: str) -> tuple[dict[str, Any], dict[str, n
     if raw.get("job") != job:
         raise wrong_job(raw.get("job"), job, str(path))
     try:
+        # load_file opens the path itself and would wait for ever on a FIFO: opening it here
+        # first refuses everything but a regular file.
         with regular(folder / WEIGHTS):
             arrays = load_file(folder / WEIGHTS)
     # TypeError, KeyError: of number types that NumPy lacks
@@ -169,6 +176,7 @@ def wrong_job(job: Any, wanted: str, model: str) -> BundleError:
 
 
 def _damaged(folder: Path, error: Exception) -> BundleError:
+    # Errors of safetensors can quote the whole header.
     why = str(error)[:300]
     return BundleError(f"the model at {str(folder)!r} is damaged: {why}. Train it again.")
 
@@ -218,6 +226,8 @@ AnyModel = TypeVar("AnyModel", bound=Model)
 
 def ensure_saved(bundle: AnyModel) -> AnyModel:
     """Return the bundle with a path; saved to the cache, if its own folder is gone or changed."""
+    # Workers load the model from a folder by its path. A folder that was trained again since
+    # would give them other weights than the user holds in memory, hence the digest.
     if bundle.path is not None and _holds(bundle.path, bundle):
         return bundle
     folder = cache_folder() / "bundles" / bundle.digest[:32]

@@ -86,6 +86,7 @@ def local_folder(path: str | Path) -> Path:
         return Path(absolute(path))
     reference = Reference.parse(str(path))
     kept = reference.folder(reference.version)
+    # Without a request: nodes of a cluster often have no network.
     if reference.is_exact and (kept / _DESCRIPTION).is_file():
         return kept
     try:
@@ -99,6 +100,7 @@ def local_folder(path: str | Path) -> Path:
 
 def _fetch(reference: Reference) -> Path:
     """Ask the server which version is meant, and download it unless it is kept."""
+    # Imported here: wandb takes seconds to load, and most models are folders of this machine.
     import wandb
 
     artifact = wandb.Api(timeout=_PATIENCE).artifact(reference.path)
@@ -111,6 +113,7 @@ def _fetch(reference: Reference) -> Path:
 def _download(artifact: Any, reference: Reference, kept: Path) -> None:
     """Fetch the files beside their place, check them and move them there at once."""
     kept.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, so that the rename stays on one file system and is atomic.
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=kept.parent) as folder:
         draft = Path(folder, "model")
         artifact.download(root=str(draft), skip_cache=True)
@@ -131,6 +134,7 @@ def _download(artifact: Any, reference: Reference, kept: Path) -> None:
 
 def _explain(reference: Reference, error: Exception) -> str:
     """Describe why a model cannot be had, and what to type."""
+    # The client has one class for most faults, so only its text distinguishes them.
     why = " ".join(str(error).split())[:200] or type(error).__name__
     text = why.lower()
     if any(word in text for word in ("api key", "logged in", "no authentication")):

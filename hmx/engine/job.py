@@ -271,9 +271,9 @@ def _written(job: Job) -> dict[str, dict[str, int]]:
     """Collect the CRCs of all chunks that the ledger proves, by array."""
     known: dict[str, dict[str, int]] = {name: {} for name in job.arrays}
     for record in proofs(job).values():
-        for key, said in record.chunks.items():
-            if said is not None:
-                known[key.partition("/")[0]][key] = said["crc32c"]
+        for key, fact in record.chunks.items():
+            if fact is not None:
+                known[key.partition("/")[0]][key] = fact["crc32c"]
     return known
 
 

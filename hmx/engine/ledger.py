@@ -119,7 +119,7 @@ class Ledger:
 
     def holds(self, record: Record) -> bool:
         """Return True if the store still holds every chunk as the record says."""
-        return all(_same(self._chunk(key, False), said) for key, said in record.chunks.items())
+        return all(_same(self._chunk(key, False), fact) for key, fact in record.chunks.items())
 
     def _chunk(self, key: str, flush: bool) -> dict[str, Any] | None:
         data = self.data.read(key)
@@ -144,11 +144,11 @@ def _name(index: Index) -> str:
     return f"{index[0]:04d}-{index[1]:04d}"
 
 
-def _same(found: Mapping[str, Any] | None, said: Mapping[str, Any] | None) -> bool:
+def _same(found: Mapping[str, Any] | None, fact: Mapping[str, Any] | None) -> bool:
     """Compare a chunk with a record, which of an older release has no CRC."""
-    if found is None or said is None:
-        return found is None and said is None
-    return "blake2b" in said and said.items() <= found.items()
+    if found is None or fact is None:
+        return found is None and fact is None
+    return "blake2b" in fact and fact.items() <= found.items()
 
 
 def _sealed(facts: Mapping[str, Any]) -> bytes:

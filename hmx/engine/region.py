@@ -1,4 +1,4 @@
-"""Region: any way of saying where, as a window of the cube.
+"""Region: a box, slices, GeoJSON or a GeoDataFrame, as a window of the cube.
 
 A box (west, south, east, north) is in the cube's CRS; slices count pixels of
 the cube as its owner sees it; GeoJSON is longitude and latitude (RFC 7946) unless a

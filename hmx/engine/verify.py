@@ -1,4 +1,4 @@
-"""Verify: vouch for a stored forecast or map, or say what is wrong with it.
+"""Verify: prove that a stored forecast or map is right, or name its faults.
 
 Three questions, in this order. Is every tile proven by a record, and every chunk
 what the record says? Do windows that lie *across* the tiles, computed anew from
@@ -130,7 +130,7 @@ def _require_product(store: str) -> None:
 
 
 def _job_of(store: str, source: str | None) -> Job:
-    """Restore the job of a finished store, or say why that cannot be."""
+    """Restore the job of a finished store; the error names what is lost or has changed."""
     header = Ledger(store).job()
     if not header:
         raise VerifyFailed(
@@ -164,7 +164,7 @@ def _check_ledger(job: Job, progress: Progress) -> tuple[int, int, int]:
                 torn.append(record.index)
     if torn:
         raise VerifyFailed(_faults(job, "other bytes than were written in", torn))
-    chunks = sum(said is not None for r in records.values() for said in r.chunks.values())
+    chunks = sum(fact is not None for r in records.values() for fact in r.chunks.values())
     return len(records), len(list(job.work.tiles)) - len(records), chunks
 
 

@@ -29,6 +29,7 @@ def flush_tree(folder: str | Path) -> None:
     files = [Path(at, name) for at, _, names in os.walk(folder) for name in names]
     with ThreadPoolExecutor(_FLUSHES) as threads:  # a journal takes several at a time
         list(threads.map(flush, files))
+    # Deepest first: a name in a folder must not be durable before the file behind it is.
     for place in places[::-1] or [folder]:
         flush(place)
 
@@ -62,6 +63,7 @@ class Folder:
 
     def read(self, name: str) -> bytes | None:
         """Return a file's bytes, or ``None`` if there is no such file in the folder."""
+        # Names come from ledgers, which a stranger may have written: none may leave the folder.
         if ".." in name.split("/") or name.startswith("/"):
             return None
         files, root = self._at
@@ -125,6 +127,7 @@ class Folder:
     def stamps(self, under: str) -> Mapping[str, str]:
         """Stamp every file below a subfolder: size, and what tells versions apart."""
         files, root = self._at
+        # fsspec parses an HTML page for links there: an empty list would read as no data.
         if {"http", "https"} & set(_protocols(files)):
             raise OSError(f"{self.path} is on a web server, which has no list of its files")
         top = f"{root}/{under}".rstrip("/")

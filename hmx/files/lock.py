@@ -28,7 +28,7 @@ from hmx.files.regular import require_plain_tree
 from hmx.progress import Progress
 
 _PAUSE = (0.05, 0.5)  # seconds between looks at a lock that another one holds: first, longest
-# what a file system without locks says, and what one says that nobody may write to
+# errors of a file system without locks, and of one that cannot be written
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 _NO_WRITING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 # newer releases fall back to a file that would outlive its owner
@@ -58,11 +58,11 @@ def building(
     file = lock_file(path)
     turn = _turn(file)
 
-    def refused(told: bool) -> bool:
-        """Report who is in the way, or raise; return True as told."""
+    def refused(noted: bool) -> bool:
+        """Report the owner of the lock once, or raise; return True, as it is noted now."""
         if not wait:
             raise OutputBusy(_busy(path, file))
-        if not told:
+        if not noted:
             (progress or Progress.console()).note(
                 f"another hmx command{_who(file)} is building {path}; waiting for it"
             )
@@ -78,15 +78,15 @@ def building(
 
 
 def _keep_trying(attempt: Callable[[], bool], refused: Callable[[bool], bool]) -> None:
-    told, pause = False, _PAUSE[0]
+    noted, pause = False, _PAUSE[0]
     while not attempt():
-        told = refused(told)
+        noted = refused(noted)
         time.sleep(pause)
         pause = min(2 * pause, _PAUSE[1])
 
 
 class _Turn:
-    """Whose turn it is among the threads of this process, and their lock against others."""
+    """Lock of a product among the threads of this process, and against other processes."""
 
     def __init__(self) -> None:
         self._threads = threading.RLock()
@@ -111,6 +111,8 @@ class _Turn:
         try:
             made = [place for place in file.parents if not place.exists()]
             file.parent.mkdir(parents=True, exist_ok=True)
+            # Not blocking: filelock would wait without a message, and without seeing that the
+            # file was removed.
             lock.acquire(blocking=False)
             if not _is_there(lock, file):  # its owner removed it as we were opening it
                 lock.release()
@@ -154,6 +156,7 @@ def _turn(file: Path) -> _Turn:
 
 def _is_there(lock: FileLock, file: Path) -> bool:
     """Return True if the file that is locked is the one that others will find."""
+    # filelock has no public name for its descriptor, and only that shows which inode is locked.
     handle = lock._context.lock_file_fd
     try:
         return handle is not None and os.path.samestat(os.fstat(handle), os.stat(file))

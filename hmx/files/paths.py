@@ -45,6 +45,7 @@ def _climbed(path: str) -> str:
     at = root
     for part in parts:
         if part == "..":
+            # os.path.normpath would drop link/.. as text and end in another folder.
             at = os.path.dirname(os.path.realpath(at) if os.path.islink(at) else at)
         else:
             at = os.path.join(at, part)

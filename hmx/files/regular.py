@@ -31,7 +31,7 @@ def regular(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def kind(mode: int) -> str:
-    """Explain what a path is, if it is not a regular file."""
+    """Name the kind of a path that is not a regular file."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a FIFO",

@@ -8,6 +8,7 @@ from pathlib import Path
 from hmx.errors import BadArgument
 from hmx.files.paths import absolute, is_url
 
+# Protocols of fsspec that have no way to write; their clients fail only at the first write.
 _READ_ONLY = ("http", "https", "github", "git", "data", "jar", "reference")
 
 

@@ -26,6 +26,8 @@ DEEPEST = 32  # mappings and lists inside each other; a catalog has six
 MOST = 50_000  # values, those behind anchors each time they are used
 LONGEST = 400  # digits of a number: float64 ends at 309, and int() takes its time from 4,300
 
+# Tags of YAML 1.1 that give a plain value. Absent on purpose: !!binary, !!set, !!omap and
+# !!python/..., which would build objects.
 _PLAIN = {"str", "int", "float", "bool", "null", "timestamp", "seq", "map", "merge"}
 _BINARY = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
@@ -175,6 +177,8 @@ def _text(path: Path) -> str:
 
 def parse_yaml(text: str, *, whole: bool = False) -> Any:
     """Parse YAML in which ``{year}`` and ``${NAME}`` need no quotes, also inside braces."""
+    # YAML reads {year} as a mapping. Marks of the private use area stand for the braces while it is
+    # parsed.
     marked = re.sub(r"\{(\w+)\}", "\ue000\\1\ue001", text)  # same length: error columns stay true
     loader = _Loader(marked)
     try:

@@ -15,10 +15,12 @@ from hmx.points.naming import RowNames
 from hmx.points.tabular import Table
 from hmx.points.values import codes_of, column_of, texts_of
 
+# Years 1000 to 2999: a number such as 150 in a column of dates is a value in the wrong column.
 _YEAR = r"[12]\d{3}"
 _WHOLE, _DECIMAL = re.compile(rf"({_YEAR})(?:[.,]0*)?"), re.compile(rf"({_YEAR})[.,](\d+)")
 _MONTH, _DAY = re.compile(rf"({_YEAR})-(\d\d?)"), re.compile(rf"({_YEAR})(\d\d)(\d\d)(?:\.0)?")
 _ISO = re.compile(r"\d{4}-\d\d?-\d\d?(?:[T ].*)?")
+# 03/04/2015 is March or April: such texts are refused, never interpreted.
 _SWAPPED = re.compile(r"\d{1,2}[./ -]\d{1,2}[./ -]\d{2,4}(?:[ T].*)?")
 
 
@@ -33,13 +35,18 @@ def dates_of(
     """Read dates; a year alone stands for its last day, a month for its last one."""
     column = column_of(table, name)
     if column.dtype.kind == "M":
+        # Dates without a zone are UTC everywhere in hmx, and numpy has no zones. Microseconds reach
+        # from 290,000 BC on, nanoseconds, pandas' default, only from 1677 to 2262.
         zoned = column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz else column
         dates, notes = np.asarray(zoned.to_numpy("datetime64[us]")), []
     else:
         texts = _known(_plain(column), rows, missing)
+        # One value such as 2015.5 makes the whole column decimal: 2016 then is its first moment
+        # and not the last day of 2016.
         decimal = texts.map(lambda t: _has_part(str(t)), na_action="ignore").eq(True).any()
         parsed = texts.map(lambda t: _date(str(t), decimal=bool(decimal)), na_action="ignore")
         dates = _parsed(parsed)
+        # Codes and rows that are filtered out are masked in texts, so they may hold anything.
         odd = np.flatnonzero(np.isnat(dates) & texts.notna().to_numpy())
         if odd.size:
             raise _no_date(table, name, str(texts.iloc[odd[0]]), odd, names)
@@ -120,6 +127,7 @@ def _cause(text: str, name: str) -> str:
 
 def _ahead(dates: np.ndarray, rows: np.ndarray, names: RowNames) -> list[str]:
     """Note dates in the future: they are often typing errors."""
+    # From next January on: a year alone, this one too, stands for its 31 December.
     year = np.datetime64("now", "Y") + 1
     late = np.flatnonzero((dates >= year.astype("datetime64[us]")) & rows)
     if not late.size:
@@ -146,6 +154,7 @@ def steps_at(dates: np.ndarray, bands: Bands) -> np.ndarray:
         end = cadence.extend(bands.data["time"], 1)
         numbers, wanted = _microseconds(axis), _microseconds(dates)
         step = int(_microseconds(end)[0] - numbers[-1])
+    # -1 before the first step, len(axis) after the last: join counts these rows by reason.
     found = np.searchsorted(numbers, wanted, side="right") - 1
     return np.where(wanted >= numbers[-1] + step, len(axis), found)
 
@@ -158,6 +167,7 @@ def _months(dates: np.ndarray) -> np.ndarray:
     """Count months from the year 0."""
     if dates.dtype.kind == "M":
         return dates.astype("datetime64[M]").astype("int64") + 1970 * 12
+    # cftime dates of other calendars, such as noleap, which numpy cannot convert.
     return np.array([date.year * 12 + date.month - 1 for date in dates])
 
 

@@ -27,12 +27,14 @@ _WGS84 = pyproj.CRS("EPSG:4326")
 
 def pairs_in(columns: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the pairs of columns with usual names of coordinates."""
+    # reversed: of two columns that differ in case only, the first one stays.
     names = {str(name).lower(): str(name) for name in reversed(list(columns.columns))}
     return [(names[x], names[y]) for x, y in PAIRS if x in names and y in names]
 
 
 def on_globe(xy: np.ndarray) -> np.ndarray:
     """Find pairs that can be longitude and latitude, (n,)."""
+    # 360: tables of climate models count longitudes from 0 to 360.
     return np.asarray((np.abs(xy[:, 0]) <= 360) & (np.abs(xy[:, 1]) <= 90))
 
 
@@ -46,6 +48,7 @@ def require_on_globe(
     if on_globe(known[:, ::-1]).all():
         why = f"x and y look swapped: {_swap(where)}"
     else:
+        # 720 is twice the largest longitude. The median, because one bad row must not decide.
         metres = np.median(np.abs(known)) > 720
         looks = "so these look like metres: pass" if metres else "so pass the right columns, or"
         why = (
@@ -63,6 +66,7 @@ def _largest(known: np.ndarray) -> str:
 
 
 def _swap(where: str) -> str:
+    # Names in quotes: two columns give five parts, a geometry gives one.
     names = where.split("'")
     return f"pass x={names[3]!r}, y={names[1]!r}" if len(names) == 5 else "x is east and y north"
 
@@ -96,7 +100,7 @@ def require_overlap(points: Any, bands: Bands, inside: np.ndarray) -> None:
 
 
 def _bounds(bands: Bands, crs: pyproj.CRS) -> str:
-    """Say where the cube lies, in the CRS of the points."""
+    """Write the bounds of the cube, in the CRS of the points."""
     bounds = bands.grid.bounds
     if not bands.grid.crs.equals(crs, ignore_axis_order=True):
         to_points = pyproj.Transformer.from_crs(bands.grid.crs, crs, always_xy=True)
@@ -105,7 +109,8 @@ def _bounds(bands: Bands, crs: pyproj.CRS) -> str:
 
 
 def _causes(points: Any, bands: Bands, xy: np.ndarray) -> str:
-    """Try what is often the matter, and say what would put points into the cube."""
+    """Try frequent mistakes, and name the one whose remedy puts points into the cube."""
+    # In the order of how often it is the cause; the first that puts a point into the cube wins.
     tried: list[tuple[np.ndarray, Any, str]] = [
         (xy[:, ::-1], points.crs, f"With x and y swapped {{}} lie in it: {_swap(points.where)}. "),
         (xy, bands.grid.crs, f"Read in the CRS of the cube {{}} lie in it: pass "

@@ -53,6 +53,7 @@ def _require_use(what: str, how: PointsOptions, *unused: str) -> None:
 
 
 def _file(path: str, how: PointsOptions) -> Table:
+    # Signed URLs carry a query after the name.
     name = path.partition("?")[0].rstrip("/").rpartition("/")[2]
     kind, packed = name.lower(), ""
     for suffix in _PACKED:
@@ -67,8 +68,10 @@ def _file(path: str, how: PointsOptions) -> Table:
     if kind.endswith(SHEETS):
         _require_use(name, how, "encoding", "separator")
         return read_sheet(_read(path), name, how)
+    # A file geodatabase of Esri is a folder, and GDAL opens it.
     if Path(path).is_dir() and not kind.endswith(".gdb"):
         raise SourceError(f"{path!r} is a folder. Pass the path of the table in it.")
+    # GDAL reads a zipped shapefile itself, but no zipped CSV with a detected separator.
     if kind.endswith(".zip") and (text := _zipped_text(path)) is not None:
         return read_text(text, name, how)
     _require_use(name, how, "separator")
@@ -125,6 +128,7 @@ def _geometries(source: Any, how: PointsOptions) -> Table:
 
 def _frame(columns: Any, how: PointsOptions) -> Table:
     """Read a DataFrame; one of its columns may hold geometries."""
+    # Columns that share a name are skipped: columns[name] would be a DataFrame.
     for name in columns.columns[~columns.columns.duplicated(keep=False)]:
         known = columns[name].dropna()
         if len(known) and hasattr(known.iloc[0], "geom_type"):

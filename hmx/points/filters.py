@@ -113,11 +113,14 @@ def _textual(
                 f"missing=[{texts.iloc[rows[0]]!r}], or compare as text with quotes: "
                 f"\"{column.name} {wanted.sign} '{wanted.value}'\"."
             )
+        # 2 finds 2.0 among numbers and "2" among mixed text, such as names of horizons.
         same = (numbers == number) | (texts == wanted.value).to_numpy(bool)
         return np.asarray(same if wanted.sign == "==" else ~same)
     value = wanted.value.strip("'\"")
+    # str(True) is True, and tables as well as users write true.
     if column.dtype.kind == "b":
         texts, value = texts.str.lower(), value.lower()
+    # A missing text is unequal to every value, as NaN is.
     found = np.full(len(texts), wanted.sign == "!=")
     found[known] = wanted.compare(texts[known].to_numpy(object), value)
     return found

@@ -35,7 +35,9 @@ def read_parquet(data: bytes, name: str) -> Table:
             f"points cannot be read from {name!r} ({error}): it is not a Parquet file, or is torn. "
             "Pass the path of a Parquet file or a CSV."
         ) from None
+    # An index with a name was a column of the user's before pandas wrote the file.
     columns = columns.reset_index(drop=columns.index.names == [None])
+    # A tool that dropped the geometry may have left its metadata.
     if geo is None or geo[0] not in columns:
         return Table(name, columns)
     shape, encoding, crs = geo
@@ -84,6 +86,7 @@ def _sheet(sheets: Mapping[str, pd.DataFrame], name: str, how: PointsOptions) ->
                 "points.layer."
             )
         return how.layer
+    # Sheets next to the data often hold a legend or notes; the target's name finds the data.
     having = [t for t, table in sheets.items() if how.target in map(str, table.columns)]
     if len(having) == 1 or len(sheets) == 1:
         return (having or list(sheets))[0]
@@ -101,6 +104,7 @@ def _needs(package: str, name: str) -> SourceError:
     )
 
 
+# Kinds of OGR. Unknown and GeometryCollection are decided by the features themselves.
 _MAY_HOLD_POINTS = ("Point", "MultiPoint", "Unknown", "GeometryCollection")
 
 
@@ -148,6 +152,7 @@ def _choose_layer(
                 "them; in a catalog, points.layer."
             )
         return chosen, ()
+    # None is GDAL's own choice, which also works for formats that list no layer.
     if len(names) < 2:
         return None, ()
     dotted = [str(layer) for layer, kind in listed if _may_hold_points(kind)]

@@ -30,7 +30,7 @@ def join(
     history: int | None = None,
     min_valid: float = 0.5,
 ) -> tuple[Samples, JoinReport]:
-    """Find the pixel and the step of each point, and say which have none.
+    """Find the pixel and the step of each point, and report the points that have none.
 
     Parameters
     ----------
@@ -67,6 +67,7 @@ def join(
     require_new(points.target, bands.variables)
     history = bands.history(history)
     _require_dates(points, bands, history)
+    # The order of filters decides under which reason a row is counted: the first that applies.
     filtered = _RowFilter(points.row, dict(points.left))
     xy = _projected(points, bands)
     pixel = _pixels(xy, bands)
@@ -75,9 +76,11 @@ def join(
     filtered.keep(OUTSIDE, inside)
     step = _steps(points, bands, filtered)
     filtered.keep(NO_HISTORY, step + 1 >= history)
+    # Duplicates before the read of the cube: each costs a window.
     filtered.keep(DUPLICATE, ~_repeats(points, filtered.kept))
     kept = filtered.kept
     samples = _samples(points, kept, pixel, xy, step)
+    # After all cheap filters, because this reads the cube.
     valid = _valid(bands, samples, window, history, min_valid)
     filtered.keep(NO_DATA, _spread(valid, kept))
     samples = _with_sites(samples.at(valid), points, filtered.kept)

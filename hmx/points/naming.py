@@ -49,6 +49,8 @@ def row_names(columns: pd.DataFrame, chosen: str | None, *, table: str) -> RowNa
         if not _ID.fullmatch(str(name)):
             continue
         values = columns[name]
+        # ndim: columns that share a name come as a DataFrame. Unique, or a site's number, which
+        # several rows share, would name them.
         if values.ndim == 1 and values.notna().all() and values.map(str).is_unique:
             return RowNames(str(name), _plain(values))
     return RowNames()

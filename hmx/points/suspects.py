@@ -37,6 +37,7 @@ def coded(values: np.ndarray, *, signed: bool = False) -> dict[float, np.ndarray
     if not others.any():
         return {}
     low, high = values[others].min(), values[others].max()
+    # A thousandth of the size as least width: of a constant column every number would lie outside.
     width = max(high - low, abs(high) * 1e-3, abs(low) * 1e-3)
     return {
         code: rows
@@ -79,6 +80,7 @@ def null_island(xy: np.ndarray, *, degrees: bool) -> np.ndarray:
     others = xy[~zero & np.isfinite(xy).all(axis=1)]
     if degrees or not zero.any() or not len(others):
         return np.asarray(zero & (degrees or bool(len(others))))
+    # In metres (0, 0) may be in the study area; with points on all sides of it, it is.
     around = ((others.min(axis=0) <= 0) & (others.max(axis=0) >= 0)).all()
     return np.asarray(zero & ~around)
 
@@ -105,6 +107,7 @@ def require_learnable(
             "has nothing to be learnt. Name another column, target='...', or look at where and "
             "valid_range."
         )
+    # The largest value that has no finite logarithm: log(0) and log1p(-1).
     bound = {"log": 0.0, "log1p": -1.0}.get(transform)
     if bound is None or not (values <= bound).any():
         return

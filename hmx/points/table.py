@@ -208,9 +208,11 @@ def _points(table: Table, options: PointsOptions, crs: Any) -> Points:
     kept = passed(table, options, names)  # before values: what is filtered out may hold anything
     left = {} if kept.all() else {FILTERED: np.flatnonzero(~kept)}
     xy, system, columns = _coordinates(table, options, crs, kept, names)
+    # Only rows that pass the filters show whether (0, 0) lies among the others.
     island = null_island(np.where(kept[:, None], xy, np.nan), degrees=system.is_geographic)
     value = _values(table, options, kept & np.isfinite(xy).all(axis=1) & ~island, names)
     low, high = options.valid_range or (-np.inf, np.inf)
+    # A row counts under the first reason that applies, so the counts add up to the rows left out.
     for reason, fine in {
         NO_PLACE: np.isfinite(xy).all(axis=1),
         NULL_ISLAND: ~island,
@@ -290,6 +292,7 @@ def _coordinates(
         require_no_codes(known, name, table.name, names, coordinate=True)
         parts.append(values)
     xy, system = np.stack(parts, axis=1), _system(table, crs, f"columns {x!r} and {y!r} are")
+    # A table with lon, lat next to x, y is common: an error names the pair that was not read.
     others = [pair for pair in pairs_in(table.columns) if pair != (x, y)]
     require_on_globe(xy[rows], system, _source_of((x, y), table.name), others)
     return xy, system, (x, y)

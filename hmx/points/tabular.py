@@ -1,4 +1,4 @@
-"""Table: columns as they were found, and what had to be found out about them."""
+"""Table: columns as a file has them, and the format that was detected in it."""
 
 from __future__ import annotations
 
@@ -60,6 +60,8 @@ def _point(blob: bytes) -> tuple[float, float] | None:
     """Decode one point; nothing where it is another geometry."""
     order = "<" if blob[0] == 1 else ">"
     (code,) = struct.unpack_from(f"{order}I", blob, 1)
+    # 1 byte of byte order, 4 of kind; extended WKB (PostGIS) may insert 4 of an SRID. The ISO form
+    # adds 1000 for Z, 2000 for M and 3000 for both, so the remainder is the plain kind.
     start = 5 + 4 * bool(code & _SRID)
     kind = (code & ~(_SRID | _Z_OR_M)) % 1000
     if kind == _POINT:

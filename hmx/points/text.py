@@ -43,6 +43,7 @@ _PADDED = re.compile(r"[+-]?0\d")  # 007 is a name
 def read_text(data: bytes, name: str, how: PointsOptions) -> Table:
     """Read a table of text."""
     text, encoding = _decoded(data, name, how.encoding)
+    # An option beats what the file declares, and a declaration beats detection.
     text, declared = _declared(text)
     separator = how.separator or declared or _separator(text)
     header, rows, skipped = _rows(text, separator, name)
@@ -75,6 +76,7 @@ def _decoded(data: bytes, name: str, chosen: str | None) -> tuple[str, str]:
                 f"points.encoding is {chosen!r}, and {name} cannot be read in it ({error}). Leave "
                 "it out to have it found, or pass encoding='cp1252'."
             ) from None
+    # cp1252 would decode UTF-16 without an error, to text with a zero after each letter.
     if marked is None and b"\0" in data[:4096]:
         raise SourceError(
             f"{name} holds zero bytes, as UTF-16 text without a byte order mark does. Pass "
@@ -133,6 +135,7 @@ def _separator(text: str) -> str:
         if len(rows) > 0 and rows[0] > 1:
             fits[separator] = (rows.count(rows[0]) / len(rows), rows[0])
     if len(fits) > 1:
+        # Only where another separator fits too.
         fits.pop(" ", None)  # names and texts have blanks, too
     whole = {separator: width for separator, (share, width) in fits.items() if share == 1}
     if whole:

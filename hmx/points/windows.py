@@ -32,6 +32,7 @@ def squares(
     """Yield samples by the square of whole storage chunks that they lie in."""
     columns = TileGrid(bands.grid.shape, (CHUNK, CHUNK), halo=0).counts[1]
     square = samples.row // CHUNK * columns + samples.column // CHUNK
+    # Chunks are decompressed as a whole, so samples of one square of chunks are read together.
     order = np.argsort(square, kind="stable")
     ends = np.flatnonzero(np.diff(square[order])) + 1
     for rows in np.split(order, ends) if len(order) else []:
@@ -44,6 +45,7 @@ def inside_counts(grid: Grid, samples: Samples, side: int) -> np.ndarray:
     """Count the pixels of each window that lie in the cube, (n,)."""
     margin, (ny, nx) = side // 2, grid.shape
     rows = np.minimum(samples.row + margin, ny - 1) - np.maximum(samples.row - margin, 0) + 1
+    # East of the last column comes the first again: no column lies outside.
     if grid.wraps:
         return np.asarray(rows * side)
     first = np.maximum(samples.column - margin, 0)
