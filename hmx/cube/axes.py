@@ -46,6 +46,7 @@ def _find_axis(data: xr.Dataset | xr.DataArray, name: str) -> str | None:
     attrs = {dim: data[dim].attrs if dim in data.coords else {} for dim in dims}
     by_axis = [dim for dim in dims if attrs[dim].get("axis") == letter]
     by_standard = [dim for dim in dims if attrs[dim].get("standard_name") in standard]
+    # in the order of AXES, so that `time` is preferred to `t`
     by_name = sorted((d for d in dims if d.lower() in names), key=lambda d: names.index(d.lower()))
     return next(iter((*by_axis, *by_standard, *by_name)), None)
 

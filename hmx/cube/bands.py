@@ -126,6 +126,7 @@ class Bands:
     def read(self, window: Window, steps: Span) -> dict[str, np.ndarray]:
         """Read cleaned float32 arrays of a window; pixels beyond the cube's edges are NaN."""
         (ny, nx), x = self.grid.shape, window.x
+        # a grid that wraps has no edge in x: `pieces` splits columns beyond it
         inside = Window(window.y.clip(Span(0, ny)), x if self.grid.wraps else x.clip(Span(0, nx)))
         part = self.data[list(self.variables)].isel(y=inside.y.slice)
         part = part.isel(time=steps.slice, missing_dims="ignore")
@@ -136,6 +137,7 @@ class Bands:
         for name in self.variables:
             raw = np.concatenate([piece[name].values for piece in loaded], axis=-1)
             clean = self.rules[name].clean(raw)
+            # only rows and columns are padded; an axis of time comes before them
             lead = [(0, 0)] * (clean.ndim - 2)
             arrays[name] = np.pad(clean, [*lead, *edge], constant_values=np.nan)
         return arrays
@@ -192,6 +194,7 @@ def _inner(obj: Cubelike) -> tuple[xr.Dataset, dict[str, str], bool]:
     names = find_axes(data, ("y", "x") if timeless else ("time", "y", "x"))
     inner = crs_as_coordinate(data).rename({o: name for name, o in names.items() if o != name})
     if timeless:
+        # a scalar `time` would keep the name from the one step that such bands have
         inner = inner.drop_vars("time", errors="ignore").assign_coords(time=("time", [0]))
         names["time"] = "time"
     if "time" not in inner.coords:
@@ -209,6 +212,7 @@ def _is_timeless(data: xr.Dataset) -> bool:
     except CubeError:
         for dim in data.dims:
             values = data[dim].values if dim in data.coords else np.zeros(0)
+            # cftime dates have dtype object, so their attribute shows them
             dated = values.dtype.kind == "M" or hasattr(next(iter(values.flat), None), "dayofyr")
             if dated:
                 raise CubeError(

@@ -10,7 +10,7 @@ cftime and integer axes are understood, and every axis is continued in its own k
   or in each month (dekads, half months);
 - a constant number of microseconds;
 - integers, which are steps, such as years; and the months of a climatology, which go
-  round. 1 to 12 are months only where the axis says so.
+  round. 1 to 12 are months only where the name or attributes of the axis name months.
 
 Anything else is refused, with the step that breaks the cadence and what to type.
 """
@@ -51,6 +51,7 @@ class MonthKind:
         if self.day < 0:
             days, rest = divmod(_between(start, end) // 2, _DAY)
             return _add_microseconds(start, days * _DAY + rest * (not self.whole))
+        # day 30 of a February is its last day
         most = _between(start, end) // _DAY
         day = min(self.day, most) if self.day else most
         return _add_microseconds(start, (day - 1) * _DAY + self.clock)
@@ -118,6 +119,7 @@ class Cadence:
         values = time.values
         dates = [_Date.of(value) for value in values]
         months = np.diff([date.month_number for date in dates]).tolist()
+        # two maps in one month have no calendar step of months
         kind = _month_kind(values, dates) if min(months) > 0 else None
         if kind is not None and len(set(months)) == 1:
             return cls(months[0], "months", kind)
@@ -155,6 +157,7 @@ class Cadence:
             moved = [_add_microseconds(last, self.step * lead) for lead in leads]
         elif self.unit == "months":
             dates = [_Date.of(value) for value in values]
+            # a cadence that was not inferred has no kind, so the axis gives it
             kind = self.kind or _month_kind(values, dates) or MonthKind(dates[-1].day)
             moved = [kind.at(last, dates[-1].month_number + self.step * lead) for lead in leads]
         else:
@@ -199,11 +202,13 @@ def _month_kind(values: np.ndarray, dates: list[_Date]) -> MonthKind | None:
     """Find the position that all steps of an axis share within their months, if there is one."""
     first = dates[0]
     same_clock = len({date.clock for date in dates}) == 1
+    # before the same day: 30 April and 30 June are both ends of months
     if same_clock and all(date.month_end for date in dates):
         return MonthKind(0, first.time_of_day)
     if same_clock and len({date.day for date in dates}) == 1:
         return MonthKind(first.day, first.time_of_day)
     step = dates[1].month_number - first.month_number
+    # middles of months, of years, or of periods as long as the step
     for length in dict.fromkeys((1, 12, step)):
         for back, whole in ((b, w) for b in range(length) for w in (False, True)):
             kind = MonthKind(-1, back=back, length=length, whole=whole)
@@ -238,6 +243,7 @@ def _next_part(value: Any, step: int, unit: Unit) -> Any:
     else:
         at, parts, after = date.day - 1, 30, date.month_number + 1
     number, first = divmod(at, step)
+    # of 365 and 30 days also where there are more: the last part takes the rest
     if number + 1 < -(-(parts - first) // step):
         return _add_microseconds(value, step * _DAY)
     return _add_microseconds(_first_of(value, after), first * _DAY + date.time_of_day)
@@ -263,6 +269,7 @@ def _between(start: Any, end: Any) -> int:
     if isinstance(start, np.datetime64):
         moments = [moment.astype("datetime64[us]").astype("int64") for moment in (start, end)]
         return int(moments[1] - moments[0])
+    # the quotient of two timedeltas is a float
     count: int = round((end - start) / datetime.timedelta(microseconds=1))
     return count
 
@@ -270,6 +277,7 @@ def _between(start: Any, end: Any) -> int:
 def _first_of(like: Any, month_number: int) -> Any:
     """Return the first instant of a month, counted from the year 0, in the kind of a date."""
     if isinstance(like, np.datetime64):
+        # numpy counts months from January 1970
         return np.datetime64(month_number - 1970 * 12, "M").astype("datetime64[us]")
     year, month = divmod(month_number, 12)
     return like.replace(

@@ -65,6 +65,7 @@ class Census:
 
     def constant(self) -> float | None:
         """Return the only value that rules left of several, if it is so."""
+        # NaN is in the file, and no rule in wrong units made it
         took = any(n for rule, n in self.taken.items() if not rule.startswith("NaN"))
         return self.left[0] if took and self.left[0] == self.left[1] else None
 
@@ -74,6 +75,7 @@ class Census:
 
     def __add__(self, other: Census) -> Census:
         """Return the census of both."""
+        # not a set, whose order of texts changes from run to run
         rules = dict.fromkeys((*self.taken, *other.taken))
         taken = {rule: self.taken.get(rule, 0) + other.taken.get(rule, 0) for rule in rules}
         return Census(
@@ -135,6 +137,7 @@ def _cause(name: str, source: Declared, rule: str, census: Census) -> str:
     if rule.startswith("valid_range"):
         if source.valid_range is None:
             return f"The range is the file's own; another: valid_range: [..., ...] {where}."
+        # the largest values, because a smallest value of 0 is 0 in all units
         ratio = census.span[1] / source.valid_range[1] if source.valid_range[1] else 0.0
         for low, high, what, remedy in _UNITS:
             if low <= ratio <= high:

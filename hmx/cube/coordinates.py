@@ -58,6 +58,7 @@ def declared_transform(obj: xr.Dataset | xr.DataArray) -> DeclaredLattice | None
         six = [float(part) for part in text][:6]
         at = Affine.from_gdal(*six) if gdal else Affine(*six)
     except (TypeError, ValueError):
+        # fails the check below, so that all that is wrong has one error
         at = Affine(0, 0, 0, 0, 0, 0)
     if not at.a or not at.e or at.b or at.d or not np.isfinite(tuple(at)).all():
         raise CubeError(
@@ -108,6 +109,7 @@ def flipped(data: xr.Dataset, dims: Collection[str]) -> xr.Dataset:
         e, f = (-at.e, at.f + at.e * data.sizes["y"]) if "y" in dims else (at.e, at.f)
         text = " ".join(map(str, Affine(a, 0.0, c, 0.0, e, f).to_gdal()))
         attrs = {**coord.attrs, "GeoTransform": text}
+        # a new variable, because the result shares the old one with the user's object
         variable = xr.Variable(coord.dims, coord.values, attrs, dict(coord.encoding))
         result = result.assign_coords({name: variable})
     return result
@@ -202,11 +204,13 @@ def _on_lattice(axis: Axis, size: int, start: float, step: float) -> bool:
     A crop, a flip and a coarser mean have whole pixels of it; a thinned array has their
     centres. None of these lies before the lattice begins.
     """
+    # px of the lattice
     slack = _TYPED_PX + axis.rounding / abs(step)
     edges = (np.array([axis.start, axis.start + axis.step * size]) - start) / step
     if edges.max() <= slack:
         return False
     factor = abs(axis.step / step)
+    # over the whole axis, along which the error of one step adds up
     if abs(factor - round(factor)) * size > slack or round(factor) < 1:
         return False
     centre = (axis.start + axis.step / 2 - start) / step - 0.5
@@ -225,6 +229,7 @@ def require_no_counts(
     if declared is not None and not identity:
         return
     starts = {_counts(obj[dim].values) for dim in ("y", "x")}
+    # 0.5, 1.5, ... are centres of counted pixels, and in degrees also a true 1-degree grid
     whole, halves = starts == {0.0}, starts == {0.5}
     if identity or (whole and obj.sizes["x"] > 1) or (halves and not crs.is_geographic):
         raise CubeError(

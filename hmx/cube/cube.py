@@ -31,8 +31,8 @@ from hmx.windows import Span
 
 Cubelike = xr.Dataset | xr.DataArray
 
-# px. A chunk of 512 x 512 float32 is 1 MiB a step: large enough for object stores, small
-# enough that a tile with its halo reads little more than it needs
+# rows and columns of a chunk in storage, px: 1 MiB of float32 a step. Tiles and windows that are
+# written are whole chunks, so that no chunk is written twice
 CHUNK = 512
 
 
@@ -139,7 +139,7 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
     Warns
     -----
     UserWarning
-        If the store says that it was not finished.
+        If the run that writes the store has not finished.
 
     Examples
     --------
@@ -212,6 +212,7 @@ def _observed(inner: xr.Dataset, target: str) -> tuple[xr.Dataset, xr.Dataset | 
         require_observed(inner, target)
         return inner, None
     steps = steps_until(inner[target], OBSERVED_UNTIL, inner["time"])
+    # a copy, because new attributes of `data` must not reach `inner`
     data = inner.isel(time=slice(steps)) if steps < inner.sizes["time"] else inner.copy()
     kept = {k: v for k, v in data[target].attrs.items() if k != OBSERVED_UNTIL}
     data[target].attrs = kept  # a forecast inherits the others, and goes on beyond this
@@ -224,6 +225,7 @@ def _name(obj: Cubelike) -> str:
 
 def _as_dataset(array: xr.DataArray) -> xr.Dataset:
     data = array.to_dataset(name=_name(array))
+    # static covariates of a DataArray can only be 2-D coordinates
     planes = [c for c in data.coords if data[c].ndim == 2 and data[c].dtype.kind in "iuf"]
     return data.reset_coords(planes)
 

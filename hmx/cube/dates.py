@@ -59,6 +59,7 @@ def time_label(value: Any) -> str:
         return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
     date, _, clock = text.partition("T")
     clock = re.sub(r"\.0+$", "", clock)
+    # seconds, then minutes
     for _ in range(2):
         clock = clock.removesuffix(":00")
     return date if clock in ("", "00") else f"{date}T{clock}"

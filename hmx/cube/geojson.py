@@ -55,6 +55,7 @@ def _parsed(text: str, what: str) -> Any:
         if inline:
             return json.loads(text)
         if path.lower().endswith((".geojson", ".json")):
+            # utf-8-sig reads files with and without a byte order mark
             return json.loads(Path(path).read_text(encoding="utf-8-sig"))
         import geopandas  # type: ignore[import-untyped]
 
@@ -76,6 +77,7 @@ def crs_of(layer: Mapping[str, Any], what: str) -> pyproj.CRS:
     member = layer.get("crs")
     if member is None:
         west, south, east, north = bounds_of(layer, what)
+        # longitudes may be counted from 0 to 360
         if max(abs(west), abs(east)) > 360 or max(abs(south), abs(north)) > 90:
             raise BadArgument(
                 f"{what} reaches from {west:.10g}, {south:.10g} to {east:.10g}, {north:.10g}, "
@@ -114,6 +116,7 @@ def _points(shape: Any) -> Iterator[tuple[float, float]]:
         yield from _points(shape.get("geometry"))
         yield from _points(shape.get("coordinates"))
     elif isinstance(shape, list | tuple) and shape:
+        # a third number of a position is its height
         if all(isinstance(number, int | float | np.number) for number in shape[:2]):
             yield float(shape[0]), float(shape[1])
         else:

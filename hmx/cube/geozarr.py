@@ -21,6 +21,7 @@ from hmx.cube.axes import find_axes
 from hmx.cube.coordinates import declared_transform
 from hmx.cube.grid import Grid
 
+# beginnings of the attributes that describe the store and not what is cut out of it
 _STALE = ("spatial:", "_CRS")
 _CODECS = {"compressor", "compressors", "filters", "serializer", "object_codec", "shards"}
 

@@ -1,7 +1,7 @@
 """Grid: CRS + affine transform + shape, no pixels.
 
-One immutable value says where pixels lie; two rasters may be combined only if
-their grids are the same, and :meth:`Grid.difference` says how they are not.
+One immutable value locates all pixels; two rasters may be combined only if their
+grids are the same, and :meth:`Grid.difference` describes how they differ.
 Grids here are north-up: row 0 is the northernmost, column 0 the westernmost.
 """
 
@@ -21,7 +21,8 @@ from hmx.cube.coordinates import declared_transform, read_axis, require_no_count
 from hmx.errors import CubeError, GridMismatch, MissingCRS
 from hmx.windows import Window
 
-# grids whose bounds differ by less are the same: files round coordinates to a few decimals
+# grids whose bounds differ by less are the same, because coordinates are often written with few
+# decimals; the rounding of narrow types comes on top (`Grid.rounding`)
 _TOLERANCE_PX = 0.01
 
 
@@ -127,8 +128,10 @@ class Grid:
         """Width and height of the central pixel on the ground, metres."""
         dx, dy = self.resolution
         if not self.crs.is_geographic:
+            # metres in a unit of the CRS, such as 0.3048 for a foot
             unit = self.crs.axis_info[0].unit_conversion_factor if self.crs.axis_info else 1.0
             return dx * unit, dy * unit
+        # a degree of longitude shrinks towards the poles, so this holds for the centre
         x, y = float(self.x[self.shape[1] // 2]), float(self.y[self.shape[0] // 2])
         geod = self.crs.get_geod()
         width = geod.inv(x - dx / 2, y, x + dx / 2, y)[2]
@@ -159,6 +162,7 @@ class Grid:
             return f"CRS {crs_name(other.crs)} is not {crs_name(self.crs)}"
         if self.shape != other.shape:
             return f"shape {other.shape} (rows, columns) is not {self.shape}"
+        # all four edges, because an error of the pixel size adds up along an axis
         off = np.abs(np.subtract(other.bounds, self.bounds))
         slack = _TOLERANCE_PX * np.array(self.resolution * 2) + self.rounding + other.rounding
         if (off > slack).any():
@@ -200,6 +204,7 @@ def require_degrees(grid: Grid, name: str) -> None:
     dx, dy = grid.resolution
     west, east = sorted(grid.bounds[::2])
     south, north = sorted(grid.bounds[1::2])
+    # pixel centres on a pole put the edge of the grid half a pixel beyond it
     if south < -90 - dy or north > 90 + dy or west < -360 - dx or east > 540 + dx:
         raise CubeError(
             f"{name} is in {crs_name(grid.crs)}, whose units are degrees, and reaches from "

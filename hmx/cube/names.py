@@ -46,6 +46,7 @@ def file_stem(name: str) -> str:
     plain = f"_{plain.lstrip('.')}" if plain.startswith(".") else plain
     if len(plain.encode()) <= _LONGEST:
         return plain or "_"
+    # 9: a hyphen and the 8 digits of the hash
     kept = plain.encode()[: _LONGEST - 9].decode(errors="ignore")
     return f"{kept}-{_digest(name)}"
 

@@ -56,4 +56,5 @@ def _is_after(label: Any, last: Any) -> bool:
     text, end = str(label).strip().replace(" ", "T"), str(last).replace(" ", "T")
     if isinstance(last, np.integer):
         return bool(text[:4].isdigit() and int(text if text.isdigit() else text[:4]) > last)
+    # ISO texts sort like their dates; both are compared to the precision of the label
     return text[:4].isdigit() and text > end[: len(text)]

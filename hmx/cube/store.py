@@ -65,7 +65,7 @@ def require_ours(path: Path) -> dict[str, Any]:
     attrs = attributes(path)
     if not _is_empty(path) and not set(attrs) >= _MARKS:
         if was_sealed_as("cube", str(path)):
-            return {}  # of what is damaged, nothing is taken over
+            return {}  # nothing is taken over from a damaged cube
         raise OutputExists(
             f"{path} holds something that hmx ingest did not write, and only its own cubes are "
             "replaced. Move it away, or give another cube.path."
@@ -101,6 +101,7 @@ def discard(folder: Path) -> None:
             "work. Move it away."
         )
     mark_private(folder)  # a draft of an older release has none
+    # the mark goes last, so that a run that dies here leaves a folder that can be removed
     clear_folder(folder, but=_MARK)
     (folder / _MARK).unlink(missing_ok=True)
     folder.rmdir()
@@ -123,6 +124,7 @@ def swap(path: str | Path) -> Iterator[Path]:
         discard(private)
         raise
     if os.path.lexists(target):
+        # both renames stay on one file system, because `private` lies next to `target`
         target.rename(private / _OLD)
     (private / _NEW).rename(target)
     flush(target.parent)

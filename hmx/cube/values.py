@@ -116,14 +116,17 @@ class Rules:
         """Return values as floats with NaN for everything that is not data."""
         raw = np.asarray(values)
         if self.unsigned and raw.dtype.kind == "i":
+            # the same bits, read as unsigned numbers
             raw = raw.view(f"u{raw.dtype.itemsize}")
         with np.errstate(all="ignore"):  # whatever the caller's numpy does on overflow
             missing = np.zeros(raw.shape, bool)
+            # a pixel counts for the first rule that makes it missing
             for rule, found in self._voids(raw, masked):
                 if census is not None:
                     census.take(rule, int(np.count_nonzero(found & ~missing)))
                 missing |= found
             packed = (self.scale, self.offset) != (1.0, 0.0)
+            # in float64 and rounded once: float32 would round the product and the sum
             numbers = raw.astype("float64") * self.scale + self.offset if packed else raw
             clean = np.array(numbers, dtype=dtype)
             if census is not None:

@@ -75,7 +75,7 @@ from hmx.progress import OnStep, Progress
 from hmx.provenance import fingerprint
 from hmx.windows import TileGrid, Window
 
-# of one variable, all times, in memory at once: 256 MiB leaves room for warping on a laptop
+# of one variable, all times, in memory at once; a window is at least one chunk, which may be more
 _BLOCK_BYTES = 2**28
 # bytes; GDAL takes 5 % of the memory by default, which on a large node is more than the rest
 _GDAL_CACHE = 2**28
@@ -133,6 +133,7 @@ def ingest(
         recover(path)
         old = require_ours(path)
         if overwrite or not is_current(catalog):
+            # nothing is taken over from a damaged cube
             fresh = overwrite or damage_of(catalog.cube.path) is not None
             plan = _plan(catalog, {} if fresh else known_of(catalog, old))
             with swap(path) as partial:
@@ -182,6 +183,7 @@ class _Plan:
 
     def windows(self, variable: _Variable) -> list[Window]:
         """Cut the grid into windows of one chunk row, as wide as the byte limit allows."""
+        # 4 bytes: float32
         chunk_bytes = len(variable.files) * CHUNK * CHUNK * 4
         width = CHUNK * max(1, _BLOCK_BYTES // chunk_bytes)
         return [tile.core for tile in TileGrid(self.grid.shape, (CHUNK, width), 0)]
@@ -198,7 +200,7 @@ class _Plan:
             return {}
         ends = {KNOWN_UNTIL: variable.source.future, OBSERVED_UNTIL: variable.role == "target"}
         last = label(self.time.values[len(variable.files) - 1])
-        if Cadence.infer(self.time).unit == "months":  # a day is one step, and says enough
+        if Cadence.infer(self.time).unit == "months":  # the day alone names a monthly step
             last = last.removesuffix("T00:00:00")
         return {mark: last for mark, applies in ends.items() if applies}
 
@@ -208,11 +210,14 @@ def _plan(catalog: CubeCatalog, known: SourceManifest) -> _Plan:
     sources, lead = catalog.cube.sources, catalog.cube.lead
     recipe = recipe_of(catalog, known)
     kept = kept_steps(known, recipe)
+    # without the old cube a file that is gone is missing, and `require_files` names it
     recipe = recipe if kept else recipe_of(catalog, {})
     require_files(catalog, recipe)
     time = axis_of(catalog.cube)
     observed = time.size
+    # the lead comes first, because its first part gives the grid of the cube
     names = [lead, *(name for name in sources if name != lead)]
+    # without Dask, because windows are read one after the other
     store = open_checked(catalog.cube.path, chunks=None) if kept else None
     done = {n: _stored(store, n, lead) for n in names} if store is not None else {}
     future = [name for name in names if sources[name].future]
@@ -238,9 +243,11 @@ def _stored(store: xr.Dataset, name: str, target: str) -> ArrayPart:
     if "month" in variable.dims:
         variable = variable.rename(month="time")
     elif "time" in variable.dims:
+        # a variable without a mark of its own ends where the target does
         ends = variable if mark in variable.attrs else store[target]
         mark = mark if mark in variable.attrs else OBSERVED_UNTIL
         variable = variable.isel(time=slice(steps_until(ends, mark, store["time"])))
+    # no rules, because the values of a cube are clean already
     return ArrayPart(f"{name} of the cube", Grid.from_xarray(store), variable, Rules())
 
 
@@ -308,6 +315,7 @@ def _write(plan: _Plan, partial: Path, progress: Progress) -> None:
         for line in report(variable.name, variable.source, censuses):
             progress.note(line)
         _require_pixels(variable, valid, plan.time)
+    # after the last pixel, because the seal lists every stored chunk
     seal_store(str(partial))
 
 
@@ -325,6 +333,7 @@ def _read(parts: Sequence[Pixels], window: Window, censuses: Sequence[Census]) -
 def _require_pixels(variable: _Variable, valid: np.ndarray, time: xr.DataArray) -> None:
     """Refuse a variable without data, and a target with an empty map."""
     empty = np.flatnonzero(valid == 0)
+    # a covariate may have empty maps, a target may not
     if len(empty) == 0 or (variable.role != "target" and len(empty) < len(valid)):
         return
     if len(empty) == len(valid):
@@ -342,6 +351,7 @@ def _write_template(plan: _Plan, partial: Path) -> None:
     template = _template(plan)
     for variable in template.variables.values():
         variable.attrs = finite(variable.attrs)
+    # only metadata and coordinates: the zeros of Dask are never computed
     template.to_zarr(partial, mode="w-", compute=False, zarr_format=3, consolidated=False)
 
 

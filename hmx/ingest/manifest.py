@@ -31,7 +31,8 @@ from hmx.ingest.stamps import Stamp, stamp
 SourceManifest = dict[str, Any]
 
 _DATE = re.compile(r"\d{4}-")
-_MAGIC = re.compile(r"([?[])")  # of glob, and no pattern of ours
+_MAGIC = re.compile(r"([?[])")  # signs of glob that are plain characters in a path here
+# files next to a raster that the pattern of its path may match too
 _SIDECARS = (".aux.xml", ".ovr", ".msk", ".tfw", ".tifw", ".wld", ".prj", ".xml", ".json")
 _FORMAT = 2  # raise it when the same rasters would give another store
 
@@ -42,6 +43,7 @@ def recipe_of(catalog: CubeCatalog, known: SourceManifest) -> SourceManifest:
     lead = cube.sources[cube.lead]
     before = known.get("sources", {})
     wanted = set(steps_of(lead) or before.get(cube.lead, {}).get("files", ())) or None
+    # a file with its own time axis has its steps inside, unknown until it is opened
     wanted = wanted if lead.axis else None
     facts = {
         n: _facts(
@@ -68,6 +70,7 @@ def _facts(
     seen: dict[str, Stamp] = {}  # bands are many steps of one file
     for key, step in (steps_of(source) or dict.fromkeys(before, "")).items():
         if wanted is None or source.axis is None or key in wanted | ahead:
+            # a known stamp with the same state spares reading the file
             known_as = {text: rest for text, *rest in before.get(key, [])}
             found = []
             for file in find_files(source.path_of(step)):
@@ -75,7 +78,9 @@ def _facts(
                 if file not in seen:
                     seen[file] = stamp(file, [name, *known_as.get(name, [])])
                 found.append(seen[file])
+            # part of the stamp: if bands change their order, every step is new
             found += [["band", step]] if found and source.in_bands else []
+            # a file that is gone counts as unchanged: rasters may be archived after ingest
             files[key] = found or before.get(key, [])
     return {"options": options, "files": files, **({"future": True} if source.future else {})}
 
@@ -129,6 +134,7 @@ def _ahead(source: Source, wanted: set[str] | None) -> set[str]:
 
 def labels_on(time: xr.DataArray, have: Sequence[str]) -> list[str]:
     """Continue the labels of a time axis in its cadence, up to the last of ``have``."""
+    # ISO labels sort like their dates
     later = [key for key in have if key > label(time.values[-1])]
     ahead = map(label, Cadence.infer(time).extend(time, len(later)))
     return [key for key in ahead if later and key <= later[-1]]
@@ -157,7 +163,7 @@ def steps_of(source: Source) -> dict[str, int | str]:
 def _band_steps(source: Source) -> dict[int | str, int]:
     """Map steps to the numbers of the bands that they are."""
     files = find_files(source.path)
-    if not files:  # a list says its steps by itself
+    if not files:  # a list names its steps without the file
         listed: list[Any] = list(source.steps())
         return {step: band for band, step in enumerate(listed, 1)}
     bands = reader_of(files[0]).bands
@@ -260,6 +266,7 @@ def find_files(path: str) -> tuple[str, ...]:
         return _find_remote(path)
     if Path(path).exists() or "*" not in path:
         return (path,) if Path(path).exists() else ()
+    # glob has no fixed order, and later tiles of a mosaic cover earlier ones
     found = sorted(glob.glob(_pattern(path)))
     return tuple(file for file in found if not file.lower().endswith(_SIDECARS))
 

@@ -40,6 +40,7 @@ class _Rect:
     def of(cls, tile: Grid, lattice: Grid) -> _Rect:
         west, south, east, north = tile.bounds
         corners = [lattice.locate(x, y) for x in (west, east) for y in (south, north)]
+        # rounding is safe: `union` has refused tiles that are off the lattice
         rows, columns = ([round(at[i]) for at in corners] for i in (0, 1))
         return cls(min(rows), min(columns), max(rows), max(columns))
 
@@ -61,6 +62,7 @@ class _Rect:
         parts = [part for part in map(self.meet, others) if part.area]
         rows = sorted({self.top, self.bottom, *(n for p in parts for n in (p.top, p.bottom))})
         columns = sorted({self.left, self.right, *(n for p in parts for n in (p.left, p.right))})
+        # one cell between two edges, not one pixel: memory follows the tiles
         covered = np.zeros((len(rows) - 1, len(columns) - 1), bool)
         for part in parts:
             down = slice(rows.index(part.top), rows.index(part.bottom))
@@ -97,6 +99,7 @@ def _meeting(rects: Sequence[_Rect]) -> list[tuple[int, int]]:
         [(rect.top, rect.left, rect.bottom, rect.right) for rect in rects]
     ).T
     pairs = []
+    # one tile against all later ones, so that memory grows with the tiles, not their square
     for i in range(len(rects)):
         rows = (top[i + 1 :] < bottom[i]) & (bottom[i + 1 :] > top[i])
         columns = (left[i + 1 :] < right[i]) & (right[i + 1 :] > left[i])
@@ -129,6 +132,7 @@ def _require_equal(one: MosaicTile, other: MosaicTile, rim: _Rect, lattice: Grid
         with np.errstate(invalid="ignore"):
             off = np.abs(first - second)
             off[off <= _ROUNDING * np.maximum(np.abs(first), np.abs(second))] = 0
+        # NaN: a pixel that one of the two lacks contradicts nothing
         worst = max(worst, float(np.nanmax(off, initial=0.0)))
     if worst:
         raise SourceError(
@@ -152,6 +156,7 @@ def require_complete(name: str, parts: Mapping[str, Part]) -> None:
     if not rasters or max(len(part.tiles) for part in rasters.values()) < 2:
         return
     lattice = next(iter(rasters.values())).grid
+    # pixels of another CRS have no rows and columns on this lattice
     mosaics = {key: part for key, part in rasters.items() if part.grid.crs == lattice.crs}
     rects = {
         key: {_Rect.of(tile.grid, lattice): tile for tile in part.tiles}
@@ -190,6 +195,7 @@ def _offset(tile: MosaicTile, first: MosaicTile) -> tuple[int, int]:
     """Row and column of a tile's corner on the lattice of the first."""
     ours, theirs = first.grid, tile.grid
     start = ~ours.transform * (theirs.transform * (0, 0))
+    # the opposite corner too, which shows another pixel size
     end = ~ours.transform * (theirs.transform * theirs.shape[::-1])
     span = np.subtract(end, start) - theirs.shape[::-1]
     off = np.abs([*(np.subtract(start, np.round(start))), *span]).max()

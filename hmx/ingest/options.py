@@ -59,6 +59,7 @@ class BandRun(Options):
         """List the years or dates of a number of bands."""
         if isinstance(self.start, int):
             return [self.start + self.step * band for band in range(count)]
+        # by the number of digits: 2000, 200001, 20000131
         unit = "days" if len(self.start.replace("-", "")) > 6 else "months"
         unit = "years" if len(self.start) == 4 else unit
         first = read_date(self.start)
@@ -86,6 +87,7 @@ def _iso(text: str) -> str:
     return text
 
 
+# tags, so that an error names the one form that was meant and not every form
 Numbered = Annotated[
     Annotated[Steps, Tag("[run]")] | Annotated[list[int], Field(min_length=1), Tag("[list]")],
     Discriminator(_branch),
@@ -182,6 +184,7 @@ class Source(Options):
     @field_validator("times", mode="before")
     @classmethod
     def _texts(cls, times: Any) -> Any:
+        # YAML parses 2000-01-31 as a date and 2000 as a number
         return [str(time) for time in times] if isinstance(times, list) else times
 
     @field_validator("bands", mode="before")
@@ -300,6 +303,7 @@ class CubeSection(Options):
     @classmethod
     def _are_names(cls, sources: dict[str, Source]) -> dict[str, Source]:
         for name in sources:
+            # the name of a source becomes that of an array in the store
             if problem := storable(name):
                 raise ValueError(f"the name {name[:60]!r} {problem}. Call the source otherwise")
         return sources

@@ -29,9 +29,11 @@ from hmx.redact import identity
 
 Stamp = list[Any]
 
+# endings that are added to the name of the raster
 _SIDECARS = (".aux.xml", ".ovr", ".msk", ".msk.ovr", ".aux")
+# endings that replace that of the raster
 _WORLD = (".tfw", ".tifw", ".wld", ".prj", ".TFW", ".aux")
-_MOST_READ = 2**26  # bytes of a step that are hashed: a second of work for a disk
+_MOST_READ = 2**26  # bytes of a step that are hashed; samples of a larger one come to as much
 _SAMPLES = 16  # of a file that is not hashed as a whole
 
 
@@ -86,6 +88,7 @@ def _contents(members: Sequence[str], size: int) -> str:
     total, whole = hashlib.blake2b(digest_size=16), size <= _MOST_READ
     share = max(2**16, _MOST_READ // len(members))
     for member in members:
+        # names without folders, so that an archive may move as a whole
         total.update(f"{os.path.basename(member)}\n".encode())
         if not os.path.isfile(member):
             continue
@@ -102,6 +105,7 @@ def _pieces(file: Any, size: int, share: int | None) -> Iterator[bytes]:
         return
     length = share // _SAMPLES
     for sample in range(_SAMPLES):
+        # the first sample starts the file, the last ends it
         file.seek((size - length) * sample // (_SAMPLES - 1))
         yield file.read(length)
 

@@ -57,6 +57,7 @@ def open_step(source: Source, step: int | str) -> Part:
     files = find_files(path)
     name = files[0] if len(files) == 1 else path
     if source.in_bands:
+        # readers find a band by `variable`
         source = source.model_copy(update={"variable": str(step)})
     part = open_part(source, files, name)
     if len(part.tiles) > 1:
@@ -74,6 +75,7 @@ def open_steps(name: str, source: Source, keys: Sequence[str]) -> tuple[Part, ..
     steps = steps_of(source)
     found = require_steps(name, keys, have=list(steps))
     parts = {found[key]: open_step(source, steps[found[key]]) for key in keys}
+    # one earlier step is enough to show which tiles a later one must have
     earlier = [key for key in steps if key not in parts and "*" in source.path][-1:]
     known = {
         k: open_step(source, steps[k]) for k in earlier if find_files(source.path_of(steps[k]))

@@ -98,6 +98,7 @@ class Warped:
 
     def _squares(self, window: Window) -> Iterator[Window]:
         """Cut a window so that one warp reads few pixels of the source."""
+        # pixels of the source under one pixel of the target
         fine = max(1.0, float(np.prod(self._ratio)))
         side = int(np.clip(np.sqrt(_SOURCE_PIXELS / (fine * self.steps)), 16, CHUNK))
         for tile in TileGrid(window.shape, (side, side), 0):
@@ -112,6 +113,7 @@ class Warped:
                 census.gap("outside of the file", out.size)
             return out
         if self._spans_pole(window, needed):
+            # smaller windows span fewer longitudes, except the last few pixels around the pole
             for quarter in _quarters(window):
                 out[(..., *quarter.within(window).slices)] = self._warp(quarter, census)
             return out
@@ -168,17 +170,20 @@ class Warped:
     @cached_property
     def _ratio(self) -> tuple[float, float]:
         """Pixels of the source across and down a pixel of the target, in the median of some."""
+        # 4 x 4 pixels, none on the edges
         positions = [np.linspace(0, size - 1, 6)[1:-1] for size in self.grid.shape]
         rows, columns = (axis[..., None] for axis in np.meshgrid(*positions, indexing="ij"))
         corners = np.array([[0.0, 0, 1, 1], [0.0, 1, 0, 1]])
         row, column = self._located(rows + corners[0], columns + corners[1])
         if self._period:
+            # corners of a pixel on the date line are 360 degrees from each other
             turns = np.round((column - column[..., :1]) / self._period)
             column = column - self._period * turns
         known = np.isfinite(row + column).all(axis=-1)
         if not known.any():
             return 1.0, 1.0
         across, down = (float(np.median(np.ptp(at[known], axis=-1))) for at in (column, row))
+        # never 0, because the scale of the kernel is the inverse
         return max(across, 1e-6), max(down, 1e-6)
 
     def _needed(self, window: Window) -> tuple[Window | None, float]:
@@ -235,6 +240,7 @@ def _turn(source: Grid, target: Grid) -> int | None:
 def _period(grid: Grid) -> int:
     """Count the columns in 360 degrees; 0 if longitudes do not wrap."""
     columns = 360 / grid.resolution[0]
+    # resolutions such as 0.0083333 are written with few digits
     whole = abs(columns - round(columns)) < 0.01 and round(columns) >= grid.shape[1]
     return round(columns) if grid.crs.is_geographic and whole else 0
 

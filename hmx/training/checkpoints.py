@@ -30,6 +30,7 @@ class Whole(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         """Replace a checkpoint by one that is on disk."""
+        # in memory first, so that the file is written whole or not at all
         data = io.BytesIO()
         torch.save(checkpoint, data)
         Folder(str(Path(path).parent)).write(Path(path).name, data.getvalue())
@@ -61,8 +62,10 @@ class Rows(Checkpoint):
 
 def checkpoints(folder: Path, *, judged: bool) -> list[Checkpoint]:
     """Return the callbacks that save each epoch, in order; ``judged`` if there are scores."""
+    # no version counter, so that a resumed run finds its files under fixed names
     end: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": True}
     best = [ModelCheckpoint(folder, filename=BEST, monitor="val_loss", **end)] if judged else []
+    # figures first, so that both files contain them; the best weights before the last
     return [Rows(), *best, ModelCheckpoint(folder, filename=LAST, **end)]
 
 

@@ -65,6 +65,7 @@ def interruptible() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
+        # Python sets signal handlers in the main thread alone
         if main:
             signal.signal(signal.SIGINT, handler)
 
@@ -98,6 +99,7 @@ def wait() -> None:
 
 def follows(options: FitOptions) -> bool:
     """Return True for a process that another one has started to train the same model."""
+    # Lightning reads this rank from the environment, before torch.distributed starts
     return options.devices * options.num_nodes > 1 and bool(getattr(rank_zero_only, "rank", 0))
 
 
@@ -105,6 +107,7 @@ def alone(
     out: str | Path | None, options: FitOptions, progress: Progress | None = None
 ) -> AbstractContextManager[None]:
     """Lock a model's folder against other runs; the processes of one run share the lock."""
+    # a process that follows would wait for the lock of the one that leads
     if out is None or follows(options):
         return nullcontext()
     return building(out, progress)

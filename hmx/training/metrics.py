@@ -105,6 +105,7 @@ def spread(metrics_of_runs: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
                 if math.isfinite(float(value)):
                     values.setdefault(name, []).append(float(value))
     return {
+        # a single run has no spread
         name: {"mean": fmean(v), "sd": stdev(v) if len(v) > 1 else math.nan, "n": len(v)}
         for name, v in values.items()
     }

@@ -53,6 +53,7 @@ def loggers(
     """Open the loggers of one run."""
     attempt = len(list(folder.glob(f"{_ATTEMPT}*")))  # one log for each time a run was resumed
     found: list[Logger] = [CSVLogger(folder, name="", version=f"{_ATTEMPT}{attempt}")]
+    # one run for all processes that train one model
     if wandb != "disabled" and rank_zero_only.rank == 0:
         guard = _Guard(tell or logging.getLogger(__name__).warning)
         about = {"project": project, "group": group, "name": name, "mode": wandb}
@@ -66,6 +67,7 @@ def _start(place: Path, about: Mapping[str, Any], config: Mapping[str, Any]) -> 
     """Start a run that records nothing of the machine and prints nothing."""
     import wandb
 
+    # a fit records its figures, and nothing of the user's machine, code or packages
     quiet = wandb.Settings(
         silent=True,
         console="off",
@@ -181,6 +183,7 @@ def artifact_name(text: str) -> str:
     >>> artifact_name("Amapá, 5-yearly")
     'Amap-5-yearly'
     """
+    # Weights & Biases takes names of at most 128 characters
     return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-.")[:128] or "model"
 
 
@@ -192,6 +195,7 @@ def _send_bundle(run: Any, bundle: Path, name: str, metadata: Mapping[str, Any])
     artifact = wandb.Artifact(name, type="model", metadata=_plain(metadata))
     for file in sorted(path for path in kept.rglob("*") if path.is_file()):
         inner = file.relative_to(kept).as_posix()
+        # the files are in the run's folder already, so no copy goes into a cache
         artifact.add_file(str(file), name=inner, policy="immutable", skip_cache=True)
     run.log_artifact(artifact)
 

@@ -260,4 +260,5 @@ def labels_of(data: xr.Dataset) -> Iterator[tuple[str, list[str]]]:
     """Name the steps along each dimension other than y and x."""
     for dim in data.indexes:
         if dim in data.coords and data[dim].dtype.kind not in "f":
+            # 10 characters are the date of an ISO time
             yield str(dim), [str(value)[:10] for value in data[dim].values]

@@ -269,7 +269,7 @@ def set_attribute(store: str, name: str, text: str | None) -> None:
     folder = Folder(store)
     root = parse(folder.read(ROOT))
     if root is None:
-        return  # damaged: it says nothing any more
+        return  # damaged: nothing can be read from it
     had = attributes_of(root)
     kept = {key: value for key, value in had.items() if key != name}
     now = kept if text is None else {**kept, name: text}

@@ -191,7 +191,7 @@ class Forecasts:
     """The forecasts of a tile with its halo."""
 
     knots: Floats  # of the model, settled (h, q, y, x)
-    distance: Floats | None  # to past change, as the model's context knows it (y, x)
+    distance: Floats | None  # to past change, as in the model's context (y, x)
     others: Mapping[str, Prediction]  # the baselines
     strata: Mapping[str, Mask]  # those that are known beforehand (y, x)
 

@@ -82,8 +82,8 @@ class ChipCache:
         around = with_halo(field, grid.shape, halo=spec.context.halo, wraps=grid.wraps)
         times = Span(origin - history + 1, last + 1)
         arrays = read(self.cube, around, times, self.cube.rules, known=spec.future, h=beyond)
-        # The truth comes with the same read; of series, only the history is an input, except
-        # of those that are known ahead.
+        # the truth comes with the same read; only the history of a series is an input, unless the
+        # series is known ahead
         past = {
             name: array[:history] if array.ndim == 3 and name not in spec.future else array
             for name, array in arrays.items()

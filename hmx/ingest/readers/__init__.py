@@ -1,1 +1,1 @@
-"""Readers of source formats, one file each; :mod:`hmx.ingest.sources` knows them by ending."""
+"""Readers of source formats, one file each; :mod:`hmx.ingest.sources` finds them by ending."""

@@ -90,9 +90,11 @@ def _open_stored(file: str, name: str) -> xr.Dataset:
     """Open a NetCDF or Zarr file: coordinates decoded, variables as they are stored."""
     how: dict[str, Any] = {}
     if file.rstrip("/").lower().endswith(".zarr"):
+        # a store without consolidated metadata is complete too
         how = {"engine": "zarr", "consolidated": False}
     with reading(name):
         listed = xr.open_dataset(file, chunks=None, decode_cf=False, **how)
+    # variables stay packed, because `Rules` decides what their numbers mean
     raw = dict.fromkeys((n for n in listed.variables if n not in listed.dims), False)
     how |= {"mask_and_scale": raw, "decode_timedelta": raw}
     with reading(name), dated(name, file, how):
@@ -134,6 +136,7 @@ def _variable_of(source: SourceOptions, data: xr.Dataset, name: str) -> str:
 def _oriented(data: xr.DataArray) -> xr.DataArray:
     """Name and orient the axes as inside a cube, without reading pixels."""
     plane = find_axes(data, ("y", "x")).values()
+    # such as a band or a height of a single level
     thin = [dim for dim in data.dims if data.sizes[dim] == 1 and dim not in plane]
     flat = data.squeeze(thin, drop=True)
     if flat.ndim not in (2, 3):
@@ -160,6 +163,7 @@ def _without_default_fill(
         return data, ()
     with reading(file):
         written = zarr.open_group(file, mode="r")[str(data.name)].attrs
+    # xarray derives the attribute from fill_value; one that is written is meant
     if "_FillValue" in written:
         return data, ()
     kept = data.copy(deep=False)

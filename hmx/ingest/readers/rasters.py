@@ -54,6 +54,7 @@ class RasterTile:
         """Read a window: float32, NaN = missing, shape (rows, columns)."""
         rows = window.y
         if self.flipped:
+            # window rows run southward, the file's rows northward
             rows = Span(self.grid.shape[0] - rows.stop, self.grid.shape[0] - rows.start)
         at = RasterWindow.from_slices(rows.slice, window.x.slice)
         with reading(self.file), opened(self.file) as dataset:
@@ -82,6 +83,7 @@ def probe(file: str, source: SourceOptions, variable: str | None = None) -> Rast
         alphas = [i for i, kind in enumerate(dataset.colorinterp, 1) if kind == ColorInterp.alpha]
         band = _band(file, dataset.count, variable or source.variable, alphas)
         flags = dataset.mask_flag_enums[band - 1]
+        # GDAL reports an alpha band as a mask too, and `alpha` covers that
         own = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
         rules, notes = _rules(file, dataset, band, source)
         stored = _grid(file, dataset)
@@ -107,6 +109,7 @@ def _band(file: str, count: int, variable: str | None, alphas: Sequence[int]) ->
 
 def _grid(file: str, dataset: Any) -> Grid:
     """Return the grid of a raster as it is stored."""
+    # transforms that count pixels: GDAL gives the identity where a file has none
     lost = dataset.transform in (Affine.identity(), Affine.scale(1, -1))
     if lost and (dataset.gcps[0] or dataset.rpcs):
         how, flag = ("ground control points", "") if dataset.gcps[0] else ("RPCs", "-rpc ")
@@ -187,6 +190,7 @@ def reading(name: str) -> Iterator[None]:
     except HmxError:
         raise
     except (RasterioError, OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        # rasterio's own error often hides the sentence of GDAL, its cause
         why = str(error.__cause__ or error).strip().rstrip(".")
         raise SourceError(
             f"{name} cannot be read ({why}). A source is a complete raster: get the file again, "
