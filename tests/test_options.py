@@ -78,7 +78,7 @@ def refusal(kind, **values):
         ),
         (ModelOptions, {"trunk": [0]}, "trunk=0: must be at least 1."),
         (ModelOptions, {"context": [-1]}, "context=-1: must be at least 1."),
-        (ModelOptions, {"arch": "unet"}, "arch='unet': must be 'convlstm' or 'dilated'."),
+        (ModelOptions, {"arch": "gpt"}, "arch='gpt': must be 'convlstm' or 'dilated'."),
         (
             ModelOptions,
             {"knots": [0.1, 0.9]},

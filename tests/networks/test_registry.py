@@ -67,15 +67,15 @@ class UNet(Stacked):
 def unet() -> Iterator[None]:
     """Register the network for one test, as no other test has it."""
     before = dict(NETWORKS.registered)
-    network("unet")(UNet)
+    network("toy_unet")(UNet)
     yield
     NETWORKS.registered.clear()
     NETWORKS.registered.update(before)
 
 
 UNETS = {
-    "direct": {"arch": "unet", "trunk": (1, 2), "history": 2},
-    "recursive": {"arch": "unet", "strategy": "recursive", "trunk": (1,), "history": 2},
+    "direct": {"arch": "toy_unet", "trunk": (1, 2), "history": 2},
+    "recursive": {"arch": "toy_unet", "strategy": "recursive", "trunk": (1,), "history": 2},
 }
 FIXED = {"h": 2, "limits": (0.2, 0.7), "weights": "random", "lead": 2}
 EACH = [
@@ -94,7 +94,7 @@ EACH = [
 @pytest.mark.parametrize("strategy", UNETS)
 @pytest.mark.parametrize("law", EACH, ids=lambda law: law.__name__)
 def test_a_registered_network_obeys_the_laws(law: Callable[..., None], strategy: str) -> None:
-    options = network_options(**kinds_of("unet")[f"unet, {strategy}"])
+    options = network_options(**kinds_of("toy_unet")[f"toy_unet, {strategy}"])
     given = {name: FIXED[name] for name in inspect.signature(law).parameters if name in FIXED}
     law(options=options, **given)
 
@@ -119,11 +119,11 @@ def test_tiles_of_a_registered_network_are_the_whole(strategy: str, tmp_path: Pa
 def test_a_registered_network_trains_saves_loads_and_forecasts(tmp_path: Path) -> None:
     cube = make_cube((64, 64))
     trained = cube.hm.train(
-        static=["elevation"], arch="unet", width=4, history=2, context=[], epochs=1, steps=2,
+        static=["elevation"], arch="toy_unet", width=4, history=2, context=[], epochs=1, steps=2,
         chip=32, h=2, final=False, out=tmp_path / "m",
     )  # fmt: skip
     loaded = hmx.load(tmp_path / "m")
-    assert loaded.spec.network.arch == "unet"
+    assert loaded.spec.network.arch == "toy_unet"
     assert loaded.digest == trained.digest
     forecast = cube.hm.forecast(h=2, model=loaded, tile=32)
     whole = cube.hm.forecast(h=2, model=loaded, tile=128)
@@ -134,7 +134,7 @@ def test_a_registered_network_trains_saves_loads_and_forecasts(tmp_path: Path) -
 def test_a_bundle_of_an_unknown_network_lists_those_that_exist(tmp_path: Path) -> None:
     make_bundle(make_cube(), network_options(**UNETS["direct"])).save(tmp_path / "m")
     NETWORKS.registered.clear()
-    with pytest.raises(BundleError, match=r"arch='unet': must be 'convlstm' or 'dilated'"):
+    with pytest.raises(BundleError, match=r"arch='toy_unet': must be 'convlstm'.* 'dilated'"):
         hmx.load(tmp_path / "m")
 
 
@@ -148,17 +148,13 @@ def test_a_cost_follows_from_the_class_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        (
-            "dilate",
-            "arch='dilate': must be 'convlstm', 'dilated' or 'unet'. Did you mean",
-        ),
-        ("gpt", "arch='gpt': must be 'convlstm', 'dilated' or 'unet'."),
+        ("dilate", r"arch='dilate': must be 'convlstm', 'dilated'.* or 'toy_unet'. Did you mean"),
+        ("gpt", r"arch='gpt': must be 'convlstm', 'dilated'.* or 'toy_unet'\."),
     ],
 )
 def test_an_unknown_name_lists_the_known_ones(name: str, text: str) -> None:
-    with pytest.raises(BadArgument) as refused:
+    with pytest.raises(BadArgument, match=text):
         parse(ModelOptions, {"arch": name})
-    assert text in str(refused.value)
     with pytest.raises(BadArgument, match="must be 'cnn_lstm' or 'refitted_covlstm'"):
         parse(MapperOptions, {"arch": name})
 
@@ -239,7 +235,7 @@ def test_a_trial_run_changes_no_seed_and_is_made_once(monkeypatch: pytest.Monkey
     runs = []
     features = UNet.features
     monkeypatch.setattr(UNet, "features", lambda *a: runs.append(1) or features(*a))
-    options = network_options(arch="unet", width=7)
+    options = network_options(arch="toy_unet", width=7)
     torch.manual_seed(3)
     first = build_body(options, 3, 2)
     made = len(runs)
@@ -258,7 +254,7 @@ def test_a_class_without_all_its_parts_is_no_network() -> None:
         network("part")(type("Plain", (nn.Module,), {}))  # type: ignore[type-var]
 
 
-@pytest.mark.parametrize("name", ["dilated", "unet"])
+@pytest.mark.parametrize("name", ["dilated", "toy_unet"])
 def test_a_name_means_one_network(name: str) -> None:
     with pytest.raises(BadArgument, match=f"arch='{name}' is .*another name"):
         network(name)(type("Other", (UNet,), {}))
@@ -298,7 +294,7 @@ def test_a_network_of_a_package_is_known_by_name_and_loaded_when_built(plugin: A
     options = network_options(arch="diffuse")
     assert not loaded
     assert type(build_body(options, 3, 2)) is loaded[0]
-    assert NETWORKS.names() == ("convlstm", "dilated", "unet", "diffuse")
+    assert NETWORKS.names() == (*NETWORKS.built_in, "toy_unet", "diffuse")
 
 
 def test_a_broken_package_is_named(plugin: Any) -> None:
