@@ -37,10 +37,9 @@ def evaluate(
     if call.maps:
         _of_map(call, output, overwrite=overwrite, model=model, **wanted)
         return
-    from hmx.forecast.backtest.text import as_text
-
     # Imported late: xarray, torch and GDAL take seconds, and --help must not wait for them.
-    from hmx.workflow import evaluate as score  # loads xarray's and GDAL's machinery
+    from hmx.forecast.backtest.text import as_text
+    from hmx.workflow import evaluate as score
 
     wanted["origins"] = tuple(moment(str(origin)) for origin in wanted["origins"])
     given = {f"evaluate__{name}": value for name, value in wanted.items()}

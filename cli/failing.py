@@ -39,8 +39,7 @@ class Group(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find a command, or name the nearest."""
-        # Click names no near command in every release that hmx allows, and "hmx demo.yaml" is the
-        # most frequent mistake: the name of a file gets its own hint.
+        # "hmx demo.yaml" is a frequent mistake, so a name with a dot gets its own hint.
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             names = self.list_commands(ctx)
             near = did_you_mean(args[0], names)

@@ -26,7 +26,8 @@ def guide(topic: str | None) -> None:
     if topic is None:
         width = max(map(len, pages))
         for name in sorted(pages):
-            out(f"{name:<{width}}  {_title(pages[name].read_text(encoding='utf-8'))}")
+            title = pages[name].read_text(encoding="utf-8").partition("\n")[0]
+            out(f"{name:<{width}}  {title.lstrip('# ').strip()}")
         return
     name = topic.lower().removesuffix(".md")
     if name not in pages:
@@ -36,7 +37,3 @@ def guide(topic: str | None) -> None:
         )
     # out adds the last end of line.
     out(pages[name].read_text(encoding="utf-8").rstrip("\n"))
-
-
-def _title(page: str) -> str:
-    return page.partition("\n")[0].lstrip("# ").strip()

@@ -60,7 +60,7 @@ def main() -> None:
     """Run the command line; never a traceback for a user's fault."""
     open_closed_streams()
     try:
-        # standalone_mode would exit inside click, before a full disk or a running thread is handled.
+        # standalone_mode would exit inside click, before a full disk or a thread is handled.
         code = hmx.main(standalone_mode=False)
     except click.ClickException as error:
         _show(error)

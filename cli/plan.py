@@ -26,22 +26,21 @@ if TYPE_CHECKING:
 @forecast_flags
 @worker_flags
 @click.option("--json", "for_machines", is_flag=True, help="For machines: bytes, seconds, pixels.")
-def plan(call: CommandCall, for_machines: bool, **wanted: object) -> None:
+def plan(call: CommandCall, for_machines: bool, **wanted: Any) -> None:
     """Estimate what a forecast of CATALOG will cost: tiles, halo, bytes, memory, time.
 
     Ingests and trains first if need be, then runs one tile to time it. Nothing
     of the forecast is written. With points in CATALOG, of its map; --h and
     --exceed do not apply.
     """
-    made = _of_map(call, **wanted) if call.maps else _of_forecast(call, **wanted)
+    if call.maps:
+        made = _of_map(call, **wanted)
+    else:
+        from hmx.workflow import plan_result  # loads xarray's and GDAL's machinery
+
+        catalog, region = call.forecast(**wanted)
+        made = plan_result(catalog, call.progress, region=region)
     out(as_json(made.as_dict(), indent=2) if for_machines else str(made))
-
-
-def _of_forecast(call: CommandCall, **wanted: Any) -> Plan:
-    from hmx.workflow import plan_result  # loads xarray's and GDAL's machinery
-
-    catalog, region = call.forecast(**wanted)
-    return plan_result(catalog, call.progress, region=region)
 
 
 def _of_map(call: CommandCall, **wanted: Any) -> Plan:

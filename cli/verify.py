@@ -33,7 +33,14 @@ def verify(call: CommandCall, sample: int, seed: int, source: str | None) -> Non
     """
     store, source = here(call.store), here(source, "--source")
     # A relative --source starts at the working folder, a path in the catalog at the catalog.
-    stores = _stores_of(call) if store is None else {"store": store}
+    if store is not None:
+        stores = {"store": store}
+    elif call.maps:
+        mapped = call.load_map()
+        stores = {"cube": mapped.cube.path, "map": mapped.map_path}
+    else:
+        loaded = call.load()
+        stores = {"cube": loaded.cube.path, "forecast": loaded.forecast_path}
     from hmx.cube.integrity.examine import verify_all
     from hmx.engine.verify import verify as check  # loads torch
 
@@ -45,12 +52,3 @@ def verify(call: CommandCall, sample: int, seed: int, source: str | None) -> Non
     }
     progress = call.progress
     out(verify_all(stores, lambda at: str(check(at, **settings, progress=progress)), progress))
-
-
-def _stores_of(call: CommandCall) -> dict[str, str]:
-    """Name what a catalog makes that can be verified."""
-    if call.maps:
-        mapped = call.load_map()
-        return {"cube": mapped.cube.path, "map": mapped.map_path}
-    loaded = call.load()
-    return {"cube": loaded.cube.path, "forecast": loaded.forecast_path}

@@ -20,7 +20,6 @@ import zarr
 
 from hmx.cube.field import CubeView
 from hmx.cube.integrity.reading import guard_of
-from hmx.cube.integrity.seal import Chunks
 from hmx.cube.values import Rules
 from hmx.files.durable import Folder
 from hmx.windows import Span, Window, pieces
@@ -69,7 +68,11 @@ class Inventory:
                 array = array_of(name)
                 if array not in listed:
                     chunks = sealed.get(array)
-                    stamps = _listed(path, array) if chunks is None else _of_seal(chunks)
+                    stamps = (
+                        _listed(path, array)
+                        if chunks is None
+                        else {key: f"crc32c {crc}" for key, crc in chunks.by_key()}
+                    )
                     listed[array] = _list(group[array], stamps, cube.rules[name], rows=rows)
             found = {name: listed[array_of(name)] for name in cube.variables}
             variables = {name: stored for name, stored in found.items() if stored is not None}
@@ -78,12 +81,13 @@ class Inventory:
 
     def may_hold(self, window: Window) -> bool:
         """Return True if a window of the cube can have data that decides."""
-        return any(self._may_hold(self.variables.get(name), window) for name in self.required)
-
-    def _may_hold(self, stored: Stored | None, window: Window) -> bool:
-        if stored is None or not stored.empty_is_missing:
-            return True
-        return any(at in stored.stamps for at in self._under(stored, window))
+        for name in self.required:
+            stored = self.variables.get(name)
+            if stored is None or not stored.empty_is_missing:
+                return True
+            if any(at in stored.stamps for at in self._under(stored, window)):
+                return True
+        return False
 
     def state(self, read: Window) -> str:
         """Hash the state of everything that a window reads."""
@@ -96,10 +100,8 @@ class Inventory:
     def _under(self, stored: Stored, window: Window) -> Iterator[tuple[int, int]]:
         """List the chunks under a window of the cube, whose columns may go round the globe."""
         for part in pieces(window.x, self.shape[1]):
-            yield from stored.under(self._turned(Window(window.y, Span(part.start, part.stop))))
-
-    def _turned(self, window: Window) -> Window:
-        return window.flip(self.shape, self.flips)
+            piece = Window(window.y, Span(part.start, part.stop))
+            yield from stored.under(piece.flip(self.shape, self.flips))
 
 
 _CHANNEL = re.compile(r"\[\w+=[^\]]*\]$")  # GDP [USD] is a name of its own
@@ -118,11 +120,6 @@ def _listed(store: str, array: str) -> Mapping[str, str] | None:
         return None
     # a list that lacks what was just read is none to believe
     return found if {"zarr.json", ".zarray"} & found.keys() else None
-
-
-def _of_seal(chunks: Chunks) -> dict[str, str]:
-    """Stamp the chunks of an array by what was written."""
-    return {key: f"crc32c {crc}" for key, crc in chunks.by_key()}
 
 
 def _list(array: Any, found: Mapping[str, str] | None, rules: Rules, *, rows: str) -> Stored | None:

@@ -286,8 +286,11 @@ def _work_off(
     from hmx.engine.pool.cluster import connect  # loads distributed
 
     with connect(section, tasks=len(calls), device=job.order.options.device) as pool:
+        tiles = "tile" if len(calls) == 1 else "tiles"
         progress.note(
-            f"{job.order.job}: {_summary(job, len(calls))}, by {pool.where}, into {job.store}"
+            f"{job.order.job}: {job.order.summary()}, {len(calls)} {tiles} of "
+            f"{job.order.options.tile} px, halo {job.order.halo} px, by {pool.where}, into "
+            f"{job.store}"
         )
         on_done = _meter(job, len(calls), progress)
         return run_windows(pool, job.work, calls, on_done=on_done)
@@ -303,12 +306,6 @@ def _require_same_input(job: Job, calls: list[Task]) -> None:
             f"tiles, so {job.store} stays incomplete. Run the same command again: it computes "
             "them anew."
         )
-
-
-def _summary(job: Job, tiles: int) -> str:
-    side, halo = job.order.options.tile, job.order.halo
-    plural = "tile" if tiles == 1 else "tiles"
-    return f"{job.order.summary()}, {tiles} {plural} of {side} px, halo {halo} px"
 
 
 def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], None]:

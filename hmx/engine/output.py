@@ -194,20 +194,17 @@ def mend(store: str, lay_out: Callable[[str], None]) -> list[str]:
     """Put back the root, the metadata of arrays and the coordinates, where they differ."""
     folder, seal = Folder(store), read_seal(store)
     mended = []
-    for name, data in _fresh(lay_out).items():
+    with TemporaryDirectory() as desk:
+        place = Path(desk, "store")
+        lay_out(str(place))
+        files = sorted(path for path in place.rglob("*") if path.is_file())
+        fresh = {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
+    for name, data in fresh.items():
         found = folder.read(name)
         if found != data and not _is_good(name, found, data, seal):
             folder.write(name, data)
             mended.append(name)
     return mended
-
-
-def _fresh(lay_out: Callable[[str], None]) -> dict[str, bytes]:
-    with TemporaryDirectory() as desk:
-        place = Path(desk, "store")
-        lay_out(str(place))
-        files = sorted(path for path in place.rglob("*") if path.is_file())
-        return {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
 
 
 def _is_good(name: str, found: bytes | None, fresh: bytes, seal: Seal | None) -> bool:

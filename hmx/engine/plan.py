@@ -166,7 +166,8 @@ def plan(
         threads=threads,
         device=device,
         precision=order.request.precision,
-        ram=_ram(order, gpu=gpu),
+        # of a worker: itself, its tiles, and its network unless a GPU holds that
+        ram=_PROCESS + IN_FLIGHT * _tile_bytes(order) + (0 if gpu else order.working_bytes()),
         ram_available=_available(section, workers),
         device_memory=order.working_bytes() if gpu else 0,
     )
@@ -214,11 +215,6 @@ def _workers(section: DaskSection) -> tuple[int, int]:
         return section.jobs or 1, int((section.model_extra or {}).get("cores", 1))
     count = section.workers or 1
     return count, threads_each(count) if section.workers else torch_threads()
-
-
-def _ram(order: Run[Request], *, gpu: bool) -> int:
-    """Bound the memory of a worker: itself, its tiles, its network."""
-    return _PROCESS + IN_FLIGHT * _tile_bytes(order) + (0 if gpu else order.working_bytes())
 
 
 def _tile_bytes(order: Run[Request]) -> int:

@@ -84,20 +84,17 @@ def _shape_bounds(layer: Mapping[str, Any], cube: CubeView) -> tuple[float, floa
     if crs.equals(cube.grid.crs, ignore_axis_order=True):
         return box
     to_cube = pyproj.Transformer.from_crs(crs, cube.grid.crs, always_xy=True)
-    west, south, east, north = to_cube.transform_bounds(*_clamped(box, crs), densify_pts=21)
+    west, south, east, north = box
+    # transformations take longitudes of -180 to 180, and a box may count from 0 to 360
+    turn = 360 if crs.is_geographic and west >= 180 else 0
+    turned = (west - turn, south, east - turn, north)
+    west, south, east, north = to_cube.transform_bounds(*turned, densify_pts=21)
     if not all(map(math.isfinite, (west, south, east, north))):
         raise BadArgument(
             f"region={box} in {crs_name(crs)} has no place in {crs_name(cube.grid.crs)}, the CRS "
             "of the cube. Pass a region within the area of that CRS."
         )
     return west, south, east + 360 * (west > east), north
-
-
-def _clamped(box: tuple[float, float, float, float], crs: Any) -> tuple[float, float, float, float]:
-    """Bring longitudes of 0 to 360 to where transformations know them."""
-    west, south, east, north = box
-    turn = 360 if crs.is_geographic and west >= 180 else 0
-    return west - turn, south, east - turn, north
 
 
 def _turned(west: float, east: float, cube: CubeView) -> tuple[float, float]:

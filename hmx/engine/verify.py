@@ -201,26 +201,19 @@ def _recompute(job: Job, windows: list[Window], progress: Progress) -> float:
     order, worst = job.order, 0.0
     for done, window in enumerate(windows, start=1):
         for name, again in order.runner.run(window, order.cube).items():
-            off = _largest(again, _read(group, name, window))
-            _require(off <= order.tolerance(name), job, name, window, off)
+            array = group[name]
+            assert isinstance(array, zarr.Array)
+            off = _largest(again, np.asarray(array[(..., *window.slices)]))
+            if not off <= order.tolerance(name):
+                raise VerifyFailed(
+                    f"{job.store}: {name} in rows {window.y.start}-{window.y.stop}, columns "
+                    f"{window.x.start}-{window.x.stop} is not what its model and cube give: the "
+                    f"largest difference is {off:.3g}. Make it anew: hmx {order.job} CATALOG "
+                    "--overwrite."
+                )
             worst = max(worst, off)
         progress.step(done, len(windows), "verify: windows across tiles")
     return worst
-
-
-def _read(group: zarr.Group, name: str, window: Window) -> np.ndarray:
-    array = group[name]
-    assert isinstance(array, zarr.Array)
-    return np.asarray(array[(..., *window.slices)])
-
-
-def _require(good: bool, job: Job, name: str, window: Window, off: float) -> None:
-    if not good:
-        raise VerifyFailed(
-            f"{job.store}: {name} in rows {window.y.start}-{window.y.stop}, columns "
-            f"{window.x.start}-{window.x.stop} is not what its model and cube give: the largest "
-            f"difference is {off:.3g}. Make it anew: hmx {job.order.job} CATALOG --overwrite."
-        )
 
 
 def _largest(one: np.ndarray, other: np.ndarray) -> float:

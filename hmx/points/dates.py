@@ -40,7 +40,16 @@ def dates_of(
         zoned = column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz else column
         dates, notes = np.asarray(zoned.to_numpy("datetime64[us]")), []
     else:
-        texts = _known(_plain(column), rows, missing)
+        if column.dtype.kind == "f":  # years of a column with gaps: 2015.0 is the year 2015
+            texts = column.map(
+                lambda v: str(int(v)) if float(v).is_integer() else repr(float(v)),
+                na_action="ignore",
+            ).astype(object)
+        else:
+            texts = texts_of(column)
+        numbers = pd.to_numeric(texts, errors="coerce")
+        codes = [str(code).strip() for code in missing]
+        texts = texts.mask(numbers.isin(codes_of(missing)) | texts.isin(codes) | ~rows, None)
         # One value such as 2015.5 makes the whole column decimal: 2016 then is its first moment
         # and not the last day of 2016.
         decimal = texts.map(lambda t: _has_part(str(t)), na_action="ignore").eq(True).any()
@@ -52,21 +61,6 @@ def dates_of(
             raise _no_date(table, name, str(texts.iloc[odd[0]]), odd, names)
         notes = [f"Column {name!r} holds decimal years."] if decimal else []
     return dates, (*notes, *_ahead(dates, rows, names))
-
-
-def _plain(column: pd.Series) -> pd.Series:
-    """Return dates as text; whole numbers without a decimal point."""
-    if column.dtype.kind == "f":
-        return column.map(lambda v: str(int(v)) if float(v).is_integer() else repr(float(v)),
-                          na_action="ignore").astype(object)  # fmt: skip
-    return texts_of(column)
-
-
-def _known(texts: pd.Series, rows: np.ndarray, missing: Sequence[float | str]) -> pd.Series:
-    """Mask rows that do not count and codes that mean missing."""
-    numbers = pd.to_numeric(texts, errors="coerce")
-    coded = numbers.isin(codes_of(missing)) | texts.isin([str(code).strip() for code in missing])
-    return texts.mask(coded | ~rows, None)
 
 
 def _has_part(text: str) -> bool:

@@ -52,17 +52,13 @@ def require_on_globe(
         metres = np.median(np.abs(known)) > 720
         looks = "so these look like metres: pass" if metres else "so pass the right columns, or"
         why = (
-            f"{_largest(known)} is not a longitude or latitude, {looks} "
+            f"{known.ravel()[np.abs(known).argmax()]:,.6g} is not a longitude or latitude, {looks} "
             "their true crs=..., e.g. crs='EPSG:32634'"
         )
     raise BadArgument(
         f"{where} hold {ranges(known)}, and are read as {crs_name(crs)}, longitude and latitude "
         f"in degrees. {why[0].upper()}{why[1:]}{_also(others)}."
     )
-
-
-def _largest(known: np.ndarray) -> str:
-    return f"{known.ravel()[np.abs(known).argmax()]:,.6g}"
 
 
 def _swap(where: str) -> str:

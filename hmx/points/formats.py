@@ -42,7 +42,11 @@ def read_parquet(data: bytes, name: str) -> Table:
         return Table(name, columns)
     shape, encoding, crs = geo
     geometry = columns.pop(shape)
-    xy = _native(geometry) if encoding == "point" else coordinates(_blobs(geometry), name, encoding)
+    if encoding == "point":
+        xy = _native(geometry)
+    else:
+        blobs = [blob if isinstance(blob, bytes) else None for blob in geometry]
+        xy = coordinates(blobs, name, encoding)
     return Table(name, columns, xy, crs_of(json.dumps(crs) if isinstance(crs, Mapping) else crs))
 
 
@@ -51,10 +55,6 @@ def _native(geometry: pd.Series) -> np.ndarray:
     nothing = {"x": np.nan, "y": np.nan}
     given = [point if isinstance(point, Mapping) else nothing for point in geometry]
     return np.array([[p["x"], p["y"]] for p in given], "float64").reshape(-1, 2)
-
-
-def _blobs(geometry: pd.Series) -> list[bytes | None]:
-    return [blob if isinstance(blob, bytes) else None for blob in geometry]
 
 
 def read_sheet(data: bytes, name: str, how: PointsOptions) -> Table:
@@ -155,7 +155,11 @@ def _choose_layer(
     # None is GDAL's own choice, which also works for formats that list no layer.
     if len(names) < 2:
         return None, ()
-    dotted = [str(layer) for layer, kind in listed if _may_hold_points(kind)]
+    dotted = [
+        str(layer)
+        for layer, kind in listed  # OGR writes Point Z as "Point Z", and None without geometry
+        if kind is not None and str(kind).split(" ")[0] in _MAY_HOLD_POINTS
+    ]
     if len(dotted) == 1:
         return dotted[0], (f"its only layer of points, {dotted[0]!r} of {len(names)}",)
     what = "layers of points" if dotted else "layers, none of them of points"
@@ -164,7 +168,3 @@ def _choose_layer(
         f"{name} holds {len(choice)} {what}: {', '.join(choice)}. Name the one that is meant: "
         f"layer={choice[-1]!r}; in a catalog, points.layer: {choice[-1]}."
     )
-
-
-def _may_hold_points(kind: Any) -> bool:
-    return kind is not None and str(kind).split(" ")[0] in _MAY_HOLD_POINTS

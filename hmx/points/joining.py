@@ -104,6 +104,8 @@ def require_new(target: str, bands: Iterable[str]) -> None:
 def _samples(
     points: Points, kept: np.ndarray, pixel: np.ndarray, xy: np.ndarray, step: np.ndarray
 ) -> Samples:
+    to_degrees = pyproj.Transformer.from_crs(points.crs, "EPSG:4326", always_xy=True)
+    lonlat = np.stack(to_degrees.transform(points.x, points.y), axis=1)
     return Samples(
         row=pixel[kept, 0],
         column=pixel[kept, 1],
@@ -111,7 +113,7 @@ def _samples(
         # sites are numbered later, among the samples that have data
         site=np.zeros(int(kept.sum()), "int64"),
         step=step[kept],
-        lonlat=_degrees(points)[kept],
+        lonlat=lonlat[kept],
         xy=xy[kept],
         source=points.row[kept],
     )
@@ -155,11 +157,6 @@ def _projected(points: Points, bands: Bands) -> np.ndarray:
         west = bands.grid.bounds[0]
         x = np.where(np.isfinite(x), west + (x - west) % 360, x)
     return np.stack([x, y], axis=1)
-
-
-def _degrees(points: Points) -> np.ndarray:
-    to_degrees = pyproj.Transformer.from_crs(points.crs, "EPSG:4326", always_xy=True)
-    return np.stack(to_degrees.transform(points.x, points.y), axis=1)
 
 
 def _pixels(xy: np.ndarray, bands: Bands) -> np.ndarray:
@@ -244,6 +241,7 @@ def _valid(
 def _report(points: Points, samples: Samples, filtered: _RowFilter, bands: Bands) -> JoinReport:
     _, per_site = np.unique(samples.site, return_counts=True)
     ids = points.names
+    undated = points.date is not None and bands.climatology
     return JoinReport(
         table=points.name,
         target=points.target,
@@ -261,7 +259,7 @@ def _report(points: Points, samples: Samples, filtered: _RowFilter, bands: Bands
         notes=(
             *points.notes,
             *_site_notes(points, samples, filtered.kept),
-            *_date_notes(points, bands),
+            *(["The cube has no calendar, so dates are not used."] if undated else ()),
         ),
     )
 
@@ -281,12 +279,6 @@ def _site_notes(points: Points, samples: Samples, kept: np.ndarray) -> list[str]
         "which share a pixel with another: those are one site, or replicates would be trained and "
         "tested on."
     ]
-
-
-def _date_notes(points: Points, bands: Bands) -> list[str]:
-    if points.date is None or not bands.climatology:
-        return []
-    return ["The cube has no calendar, so dates are not used."]
 
 
 # reasons why a row is left out: keys of JoinReport.left, stored with a model

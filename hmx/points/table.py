@@ -221,7 +221,11 @@ def _points(table: Table, options: PointsOptions, crs: Any) -> Points:
     }.items():
         left |= {reason: np.flatnonzero(kept & ~fine)} if (kept & ~fine).any() else {}
         kept &= fine
-    dates, notes = _dated(table, options, kept, names)
+    dates, notes = (
+        (None, ())
+        if options.date is None
+        else dates_of(table, options.date, kept, missing=options.missing, names=names)
+    )
     if options.valid_range is None:
         notes += negatives(np.where(kept, value, np.nan), options.target, names)
     return Points(
@@ -244,15 +248,6 @@ def _points(table: Table, options: PointsOptions, crs: Any) -> Points:
         notes=notes,
         table=table,
     )
-
-
-def _dated(
-    table: Table, options: PointsOptions, rows: np.ndarray, names: RowNames
-) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Read the dates of the rows that count, and what is worth knowing of them."""
-    if options.date is None:
-        return None, ()
-    return dates_of(table, options.date, rows, missing=options.missing, names=names)
 
 
 def _values(table: Table, options: PointsOptions, rows: np.ndarray, names: RowNames) -> np.ndarray:

@@ -111,16 +111,11 @@ class _Record:
 def _records(text: str, separator: str) -> Iterator[_Record]:
     """Split text into records; quoted fields may hold separators and ends of lines."""
     source = io.StringIO(text, newline="")
-    lines = (_squeezed(line) for line in source) if separator == " " else source
+    lines = (line.replace("\t", " ").strip() for line in source) if separator == " " else source
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     for fields in reader:
         if len(fields) > 1 or (fields and fields[0].strip()):
             yield _Record(reader.line_num, fields)
-
-
-def _squeezed(line: str) -> str:
-    """Make blanks of tabs and take off those around a line."""
-    return line.replace("\t", " ").strip()
 
 
 def _is_comment(record: _Record) -> bool:
@@ -180,7 +175,10 @@ def _rows(text: str, separator: str, name: str) -> tuple[list[str], list[list[st
             f"{SEPARATORS.get(separator, separator)}, and points need three. Pass the separator of "
             "its header, e.g. separator='tab'; in a catalog, points.separator."
         )
-    rows = _fitted(plain[1:], len(header))
+    rows, more = plain[1:], len(header) + 1
+    # a last field that is empty in every row: lines end with a separator
+    if rows and all(len(r.fields) == more and not r.fields[-1].strip() for r in rows):
+        rows = [_Record(record.line, record.fields[:-1]) for record in rows]
     _require_width(rows, plain[0], len(header), name)
     return header, [record.fields for record in rows], skipped
 
@@ -195,13 +193,6 @@ def _commented_header(records: Sequence[_Record]) -> _Record | None:
     fits = 1 < len(fields) == len(records[first].fields)
     named = fits and not any(_NUMBER.fullmatch(field.strip()) for field in fields)
     return _Record(before.line, fields) if named else None
-
-
-def _fitted(rows: list[_Record], width: int) -> list[_Record]:
-    """Remove a last field that is empty in every row: a separator at the ends of lines."""
-    if rows and all(len(r.fields) == width + 1 and not r.fields[-1].strip() for r in rows):
-        return [_Record(record.line, record.fields[:-1]) for record in rows]
-    return rows
 
 
 def _require_width(rows: Sequence[_Record], head: _Record, width: int, name: str) -> None:

@@ -53,7 +53,7 @@ def numbers_of(
         )
     numbers = np.where(np.isfinite(numbers), numbers, np.nan)
     for code in codes_of(missing):
-        # Relative 1e-6, as -3.4028235e38 in float32 differs from the text of a code in the last digits.
+        # Relative 1e-6: codes in float32 differ from their text in the last digits.
         numbers[np.isclose(numbers, code, rtol=1e-6, atol=0)] = np.nan
     return numbers, odd
 

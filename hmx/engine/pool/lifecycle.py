@@ -12,7 +12,7 @@ import atexit
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -75,20 +75,46 @@ async def settle(cluster: SpecCluster, jobs: int | None = None) -> None:
         cluster.scale(jobs=jobs)  # asks the loop for what follows, and its errors would be lost
     # Ctrl-C cancels what waits here. Unshielded, that would cut the start short and leave
     # processes that the cluster does not know of.
-    await asyncio.shield(cluster._correct_state())
+    await asyncio.shield(_start_wanted(cluster))
 
 
 async def _stop(cluster: SpecCluster, timeout: float) -> None:
     """Give workers a moment, then kill them; closing the cluster would wait for their tasks."""
     async with asyncio.timeout(timeout):
-        async with cluster._lock:  # those that are starting now are among its workers then
-            workers = [w for w in cluster.workers.values() if isinstance(w, Nanny | Worker)]
+        workers = [w for w in await _started_workers(cluster) if isinstance(w, Nanny | Worker)]
         await asyncio.gather(*(w.close(timeout=_GRACE) for w in workers), return_exceptions=True)
-    cluster._created.clear()  # which must have closed, and dask-jobqueue's jobs never say so
+    _forget_workers(cluster)
     for worker in workers:
-        for thread in getattr(getattr(worker, "executor", None), "_threads", ()):
+        for thread in _threads_of(worker):
             if thread.is_alive():  # Python aborts if it ends while a thread is deep in torch
                 atexit.register(thread.join, timeout=_LAST_TILE)
+
+
+# Each private attribute of distributed that hmx needs has one function here, so that a new
+# release of distributed is checked in one place.
+
+
+def _start_wanted(cluster: SpecCluster) -> Awaitable[None]:
+    """Start the workers that are wanted; the public scale() does not wait for them."""
+    started: Awaitable[None] = cluster._correct_state()
+    return started
+
+
+async def _started_workers(cluster: SpecCluster) -> list[Any]:
+    """Return all workers; those that are starting now are among them once the lock is free."""
+    async with cluster._lock:
+        return list(cluster.workers.values())
+
+
+def _forget_workers(cluster: SpecCluster) -> None:
+    """Forget the workers, which close() would wait for: jobs of dask-jobqueue never report it."""
+    cluster._created.clear()
+
+
+def _threads_of(worker: Any) -> Iterable[threading.Thread]:
+    """Return the threads of a worker inside this process; a nanny has none."""
+    threads: Iterable[threading.Thread] = getattr(getattr(worker, "executor", None), "_threads", ())
+    return threads
 
 
 def let_go(close: Callable[..., Any]) -> None:

@@ -29,16 +29,16 @@ def worker_specs(
         return [{"cls": Worker, "options": options}]
     options["host"] = "127.0.0.1"
     options["env"] = dict.fromkeys(THREADS, str(threads))
-    return [
-        {"cls": Nanny, "options": options | _gpu(options, gpus[i : i + 1])} for i in range(count)
-    ]
-
-
-def _gpu(options: dict[str, Any], gpu: Sequence[str]) -> dict[str, Any]:
-    if not gpu:
-        return {}
-    env = options["env"] | {"CUDA_VISIBLE_DEVICES": gpu[0]}  # which is cuda:0 in that process
-    return {"env": env, "resources": {"GPU": 1}}
+    specs = []
+    for i in range(count):
+        own = dict(options)
+        if i < len(gpus):  # the only visible GPU is cuda:0 in that process
+            own |= {
+                "env": options["env"] | {"CUDA_VISIBLE_DEVICES": gpus[i]},
+                "resources": {"GPU": 1},
+            }
+        specs.append({"cls": Nanny, "options": own})
+    return specs
 
 
 def choose_gpus(workers: int | None, device: str) -> list[str]:
