@@ -132,7 +132,8 @@ class Bands:
         part = part.isel(time=steps.slice, missing_dims="ignore")
         # a Dataset at once: bands that are stored in one chunk share its reading
         loaded = [part.isel(x=columns).compute() for columns in pieces(inside.x, nx)]
-        edge = _beyond(window, inside)
+        spans = ((window.y, inside.y), (window.x, inside.x))
+        edge = [(part.start - all_.start, all_.stop - part.stop) for all_, part in spans]
         arrays = {}
         for name in self.variables:
             raw = np.concatenate([piece[name].values for piece in loaded], axis=-1)
@@ -141,12 +142,6 @@ class Bands:
             lead = [(0, 0)] * (clean.ndim - 2)
             arrays[name] = np.pad(clean, [*lead, *edge], constant_values=np.nan)
         return arrays
-
-
-def _beyond(window: Window, inside: Window) -> list[tuple[int, int]]:
-    """Count the rows and columns of a window before and after its inner part."""
-    spans = ((window.y, inside.y), (window.x, inside.x))
-    return [(part.start - all_.start, all_.stop - part.stop) for all_, part in spans]
 
 
 def as_bands(
@@ -237,7 +232,7 @@ def _channels(name: str, variable: xr.DataArray, *, strict: bool) -> dict[str, x
     others = [dim for dim in variable.dims if dim not in inner]
     bands = {}
     for at in itertools.product(*(range(variable.sizes[dim]) for dim in others)):
-        labels = [_said(variable, dim, i) for dim, i in zip(others, at, strict=True)]
+        labels = [_channel_label(variable, dim, i) for dim, i in zip(others, at, strict=True)]
         band = variable.isel(dict(zip(others, at, strict=True)), drop=True).transpose(*inner)
         bands[f"{name}[{','.join(labels)}]" if labels else name] = band
     return bands
@@ -254,7 +249,7 @@ def _no_numbers(name: str, variable: xr.DataArray) -> CubeError:
     )
 
 
-def _said(variable: xr.DataArray, dim: Any, index: int) -> str:
+def _channel_label(variable: xr.DataArray, dim: Any, index: int) -> str:
     """Label a channel of a dim, such as ``month=3``."""
     value = variable[dim].values[index] if dim in variable.coords else index
     return f"{dim}={value if isinstance(value, str) else time_label(value)}"

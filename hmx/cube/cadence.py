@@ -123,7 +123,7 @@ class Cadence:
         kind = _month_kind(values, dates) if min(months) > 0 else None
         if kind is not None and len(set(months)) == 1:
             return cls(months[0], "months", kind)
-        gaps = np.diff(_microseconds(values)).tolist()
+        gaps = np.diff([_between(values[0], value) for value in values]).tolist()
         if restart := _restarting(values, gaps):
             return cls(*restart)
         if len(set(gaps)) == 1:
@@ -182,13 +182,14 @@ class _Date:
     @classmethod
     def of(cls, value: Any) -> _Date:
         date = pd.Timestamp(value) if isinstance(value, np.datetime64) else value
+        is_pandas = isinstance(date, pd.Timestamp)
         return cls(
             date.year,
             date.year * 12 + date.month - 1,
             date.day,
-            date.day_of_year if isinstance(date, pd.Timestamp) else date.dayofyr,
+            date.day_of_year if is_pandas else date.dayofyr,
             (date.hour, date.minute, date.second, date.microsecond),
-            date.day == _days_in_month(date),
+            date.day == (date.days_in_month if is_pandas else date.daysinmonth),
         )
 
     @property
@@ -255,14 +256,6 @@ def _infer_integer(time: xr.DataArray) -> Cadence:
     if len(set(gaps)) > 1:
         raise irregular(time, gaps)
     return Cadence(gaps[0], "month of year" if months_of_year(time) else "steps")
-
-
-def _days_in_month(date: Any) -> int:
-    return int(date.days_in_month if isinstance(date, pd.Timestamp) else date.daysinmonth)
-
-
-def _microseconds(values: np.ndarray) -> list[int]:
-    return [_between(values[0], value) for value in values]
 
 
 def _between(start: Any, end: Any) -> int:

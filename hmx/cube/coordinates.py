@@ -128,7 +128,8 @@ def read_axis(obj: xr.Dataset | xr.DataArray, dim: str, declared: DeclaredLattic
     if stored is not None and _off(centres, *stored) <= _TYPED_PX * abs(stored[1]) + rounding:
         return Axis(*stored)
     if len(centres) == 1 and stored is not None:  # a crop keeps the pixel size, not the corner
-        return _single(float(centres[0]), stored[1], dim)
+        step = -abs(stored[1]) if dim == "y" else abs(stored[1])
+        return Axis(float(centres[0]) - step / 2, step)
     axis = _fitted(centres, dim, rounding)
     if declared is not None and not _on_lattice(axis, len(centres), *declared.along(dim)):
         start, step = declared.along(dim)
@@ -146,12 +147,6 @@ def read_axis(obj: xr.Dataset | xr.DataArray, dim: str, declared: DeclaredLattic
             "ds = ds.rio.write_transform(Affine(...))."
         )
     return axis
-
-
-def _single(centre: float, step: float, dim: str) -> Axis:
-    """Build the axis of a single row or column: north-up, west to east."""
-    step = -abs(step) if dim == "y" else abs(step)
-    return Axis(centre - step / 2, step)
 
 
 def _fitted(centres: np.ndarray, dim: str, rounding: float) -> Axis:

@@ -61,7 +61,7 @@ def until_index(time: xr.DataArray | np.ndarray, until: Label, *, history: int =
     last = int(found[-1])
     if last < history:
         raise NotEnoughData(
-            f"until={_said(until)} leaves {last + 1} of {len(values)} steps to learn from, and "
+            f"until={_shown(until)} leaves {last + 1} of {len(values)} steps to learn from, and "
             f"history={history} needs {history + 1}: a history and one target. "
             + (f"Pass until={labels[history]!r} or later" if history < len(labels) else "Add maps")
             + ", or a shorter history."
@@ -76,7 +76,7 @@ def _match(values: np.ndarray, until: Label) -> tuple[list[str], np.ndarray, lis
         labels = [str(value) for value in values]
         return labels, np.flatnonzero(values == number), [n for n in labels if int(n) < number]
     text, whole = _text(until), [_text(value, whole=True) for value in values]
-    labels = [_short(label) for label in whole]
+    labels = [n.removesuffix(".000000000").removesuffix("T00:00:00") for n in whole]
     found = np.flatnonzero([label.startswith(text) for label in whole])
     return labels, found, [name for name, label in zip(labels, whole, strict=True) if label < text]
 
@@ -121,19 +121,14 @@ def _text(label: Any, *, whole: bool = False) -> str:
     return f"{text}000" if whole else text
 
 
-def _short(label: str) -> str:
-    """Remove zeros from the end of a whole ISO label."""
-    return label.removesuffix(".000000000").removesuffix("T00:00:00")
-
-
-def _said(until: Label) -> str:
+def _shown(until: Label) -> str:
     return repr(until) if isinstance(until, int | str) else repr(_text(until))
 
 
 def _absent(until: Label, labels: list[str], earlier: list[str]) -> str:
     """Build the message for a label that is not on the axis."""
     listed = ", ".join(labels if len(labels) <= 2 * _NEAR else [*labels[:_NEAR], "...", labels[-1]])
-    known = f"until={_said(until)} is not on the time axis ({listed})"
+    known = f"until={_shown(until)} is not on the time axis ({listed})"
     if not earlier:
         return f"{known}, but before it. Pass a step of the axis, e.g. until={labels[-1]!r}."
     return f"{known}. Pass a step of it: until={earlier[-1]!r} is the last before."

@@ -63,7 +63,8 @@ def finished_manifest(attrs: dict[str, Any]) -> dict[str, Any]:
 def require_ours(path: Path) -> dict[str, Any]:
     """Return the attributes of a cube that hmx wrote; refuse anything else at this path."""
     attrs = attributes(path)
-    if not _is_empty(path) and not set(attrs) >= _MARKS:
+    empty = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    if not empty and not set(attrs) >= _MARKS:
         if was_sealed_as("cube", str(path)):
             return {}  # nothing is taken over from a damaged cube
         raise OutputExists(
@@ -182,17 +183,15 @@ def sweep(path: str | Path) -> None:
 def require_unreplaced(obj: xr.Dataset | xr.DataArray) -> None:
     """Raise if the cube that an object reads from was replaced in the meantime."""
     store, before = obj.encoding.get("source"), obj.attrs.get("hmx_fingerprint")
-    if store is None or before is None or not _is_lazy(obj):  # without chunks all is in memory
+    parts = obj.variables.values() if isinstance(obj, xr.Dataset) else [obj.variable]
+    lazy = any(part.chunks is not None for part in parts)  # without chunks all is in memory
+    if store is None or before is None or not lazy:
         return
     if attributes(store).get("hmx_fingerprint") != before:
         raise JobFailed(
             f"{store} was replaced while it was read, so what was made of it may mix the old and "
             "the new. Run the same command again."
         )
-
-
-def _is_empty(path: Path) -> bool:
-    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def _is_older(folder: Path) -> bool:
@@ -210,9 +209,3 @@ def clear_folder(folder: Path, *, but: str) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _is_lazy(obj: xr.Dataset | xr.DataArray) -> bool:
-    """Return True if any variable is not in memory; each variable has its own chunks."""
-    parts = obj.variables.values() if isinstance(obj, xr.Dataset) else [obj.variable]
-    return any(part.chunks is not None for part in parts)

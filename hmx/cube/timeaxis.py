@@ -40,7 +40,9 @@ def require_times(time: xr.DataArray) -> None:
             f"{name} is in {units!r}, and was not decoded to dates: numbers alone say neither "
             f"years nor days. {undecoded(name, units)}"
         )
-    if zone is not None or (kind == "O" and any(map(_zone, time.values))):
+    if zone is not None or (
+        kind == "O" and any(getattr(value, "tzinfo", None) is not None for value in time.values)
+    ):
         raise IrregularTime(
             f"{name} has a time zone ({zone or 'UTC offset'}), and cubes have none. Drop it: ds = "
             f"ds.assign_coords({name}=ds.indexes[{name!r}].tz_convert('UTC').tz_localize(None))."
@@ -143,10 +145,6 @@ def wandering(time: xr.DataArray, months: Sequence[int]) -> str:
 
 def _name(time: xr.DataArray) -> str:
     return "time" if time.name is None else str(time.name)
-
-
-def _zone(value: Any) -> bool:
-    return getattr(value, "tzinfo", None) is not None
 
 
 def _is_cftime(value: Any) -> bool:

@@ -233,8 +233,17 @@ def _plan(catalog: CubeCatalog, known: SourceManifest) -> _Plan:
     variables = [_variable(n, sources[n], keys=own[n], done=done.get(n)) for n in names]
     variables = [replace(v, role=roles.get(v.name, v.role)) for v in variables]
     grid = variables[0].parts[0].grid
-    _require_grid(grid, variables)
-    return _Plan(grid, time, tuple(variables), _about(catalog, recipe))
+    for variable in variables:
+        for part in variable.parts:  # raises if a part cannot be brought to the grid
+            aligned(part, grid, variable.source)
+    about = {
+        "title": catalog.name,
+        "Conventions": "CF-1.11",
+        "hmx_status": "incomplete",
+        "hmx_fingerprint": fingerprint(recipe),
+        "hmx_sources": as_json(recipe),
+    }
+    return _Plan(grid, time, tuple(variables), about)
 
 
 def _stored(store: xr.Dataset, name: str, target: str) -> ArrayPart:
@@ -275,22 +284,6 @@ def _open_all(name: str, source: Source, keys: Sequence[str]) -> tuple[str, tupl
     have = [label(value) for value in part.time.values]
     found = require_steps(name, keys, have=have)
     return "dynamic", (part.at([have.index(found[key]) for key in keys]),)
-
-
-def _require_grid(grid: Grid, variables: Sequence[_Variable]) -> None:
-    for variable in variables:
-        for part in variable.parts:
-            aligned(part, grid, variable.source)
-
-
-def _about(catalog: CubeCatalog, recipe: SourceManifest) -> dict[str, Any]:
-    return {
-        "title": catalog.name,
-        "Conventions": "CF-1.11",
-        "hmx_status": "incomplete",
-        "hmx_fingerprint": fingerprint(recipe),
-        "hmx_sources": as_json(recipe),
-    }
 
 
 def _write(plan: _Plan, partial: Path, progress: Progress) -> None:

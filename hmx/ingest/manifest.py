@@ -220,18 +220,16 @@ def kept_steps(old: SourceManifest, new: SourceManifest) -> int:
     if not old or any(old.get(k) != new.get(k) for k in ("format", "target", "lead")):
         return 0
     before, after = old["sources"], new["sources"]
-    if set(before) != set(after) or not all(_grew(before[n], after[n]) for n in before):
+    if set(before) != set(after):
         return 0
+    for name, source in before.items():  # each may only have gained steps at its end
+        first = list(after[name]["files"].items())[: len(source["files"])]
+        grew = first == list(source["files"].items())
+        if not grew or source["options"] != after[name]["options"]:
+            return 0
     lead = new["target"] or new["lead"]
     have, want = (len(sources[lead]["files"]) for sources in (before, after))
     return have if want >= have and old != new else 0
-
-
-def _grew(old: SourceManifest, new: SourceManifest) -> bool:
-    """Return True if a source only gained steps at its end."""
-    first = dict(list(new["files"].items())[: len(old["files"])])
-    same = list(first) == list(old["files"]) and first == old["files"]
-    return bool(same and old["options"] == new["options"])
 
 
 def require_files(catalog: CubeCatalog, recipe: SourceManifest) -> None:
@@ -244,18 +242,15 @@ def require_files(catalog: CubeCatalog, recipe: SourceManifest) -> None:
             steps = {"": ""} if source.in_bands else steps_of(source)
             missing = [""] if source.in_bands else missing
             paths = ", ".join(source.path_of(steps[key]) for key in missing)
+            named = " for " + ", ".join(map(short, missing)) if any(missing) else ""
             lines.append(
-                f"{name} has no file{_for(missing)}: {paths}. Every step needs its file: add it, "
+                f"{name} has no file{named}: {paths}. Every step needs its file: add it, "
                 f"or list the steps there are under sources.{name}."
                 + " Only * is a pattern: [, ] and ? are read as they stand."
                 * ("[" in paths or "?" in paths)
             )
     if lines:
         raise SourceError("\n".join(lines))
-
-
-def _for(keys: Sequence[str]) -> str:
-    return " for " + ", ".join(map(short, keys)) if any(keys) else ""
 
 
 def find_files(path: str) -> tuple[str, ...]:

@@ -126,7 +126,11 @@ def _require_equal(one: MosaicTile, other: MosaicTile, rim: _Rect, lattice: Grid
     worst = 0.0
     for square in TileGrid((rim.bottom - rim.top, rim.right - rim.left), (_SQUARE, _SQUARE), 0):
         first, second = (
-            tile.read(_moved(square.core, rim.top - at.top, rim.left - at.left))
+            tile.read(
+                Window(
+                    square.core.y.shift(rim.top - at.top), square.core.x.shift(rim.left - at.left)
+                )
+            )
             for tile, at in zip((one, other), corners, strict=True)
         )
         with np.errstate(invalid="ignore"):
@@ -141,13 +145,6 @@ def _require_equal(one: MosaicTile, other: MosaicTile, rim: _Rect, lattice: Grid
             f"Join them as you want, e.g. gdalbuildvrt joined.vrt {one.file} {other.file} (the "
             "last one wins), and name that file in the path."
         )
-
-
-def _moved(window: Window, rows: int, columns: int) -> Window:
-    return Window(
-        Span(window.y.start + rows, window.y.stop + rows),
-        Span(window.x.start + columns, window.x.stop + columns),
-    )
 
 
 def require_complete(name: str, parts: Mapping[str, Part]) -> None:

@@ -45,7 +45,8 @@ def stamp(file: str, known: Sequence[Any] = ()) -> Stamp:
     facts = [(os.path.basename(member), os.stat(member)) for member in members]
     size, changed = sum(f.st_size for _, f in facts), max(f.st_mtime_ns for _, f in facts)
     plain: Stamp = [os.path.basename(file.rstrip("/")), size, changed]
-    state = _hash([[n, f.st_size, f.st_mtime_ns, f.st_ctime_ns, f.st_ino] for n, f in facts])
+    states = [[n, f.st_size, f.st_mtime_ns, f.st_ctime_ns, f.st_ino] for n, f in facts]
+    state = hashlib.blake2b(json.dumps(states).encode(), digest_size=16).hexdigest()
     before = list(known)
     if before == plain or (before[:3] == plain and before[4:] == [state]):
         return before  # the first is of a cube that knew no more
@@ -108,7 +109,3 @@ def _pieces(file: Any, size: int, share: int | None) -> Iterator[bytes]:
         # the first sample starts the file, the last ends it
         file.seek((size - length) * sample // (_SAMPLES - 1))
         yield file.read(length)
-
-
-def _hash(facts: Any) -> str:
-    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()

@@ -83,7 +83,11 @@ def verify_all(
     stores: Mapping[str, str], verify_product: Callable[[str], str], progress: Progress
 ) -> str:
     """Verify the cube and the products that exist, and report each."""
-    existing = {word: path for word, path in stores.items() if _is_there(path)}
+    existing = {
+        word: path
+        for word, path in stores.items()
+        if Folder(path).names("") or Folder(path).read(ROOT) is not None
+    }
     errors = []
     for word, path in (existing or stores).items():
         try:
@@ -98,10 +102,6 @@ def verify_all(
     for word in stores.keys() - existing.keys():
         progress.note(f"verify: {word} {stores[word]} is not made yet")
     return list(existing.values())[-1]
-
-
-def _is_there(path: str) -> bool:
-    return bool(Folder(path).names("")) or Folder(path).read(ROOT) is not None
 
 
 def is_cube(path: str) -> bool:

@@ -187,7 +187,10 @@ def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Gu
             f"{place}: {ROOT} is damaged: it is no JSON. {remedy({})} Of a cube: move the folder "
             "away, then hmx ingest CATALOG."
         )
-    if root is None or root.get("zarr_format") == 2 or _is_in_work(root):
+    if root is None or root.get("zarr_format") == 2:
+        return None
+    # a job fills the store, or was stopped as it did: no seal counts yet
+    if attributes_of(root).get("hmx_status") == "incomplete":
         return None
     members = consolidated(root)
     repeated = members.get(SEAL)
@@ -223,11 +226,6 @@ def damage_of(store: str) -> str | None:
         return None
     shown = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
     return f"{store}: {counted(len(lost), 'chunk')} lost: {shown}. {guard.remedy()}"
-
-
-def _is_in_work(root: Document) -> bool:
-    """Whether a job is filling the store, or has been stopped as it did: no seal counts yet."""
-    return attributes_of(root).get("hmx_status") == "incomplete"
 
 
 def _read(files: Any, path: str) -> bytes | None:
