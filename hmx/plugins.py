@@ -35,6 +35,8 @@ def declared(package: str, decorator: str) -> dict[str, str]:
         for node in ast.parse(text).body:
             for call in getattr(node, "decorator_list", []):
                 if isinstance(call, ast.Call) and getattr(call.func, "id", "") == decorator:
-                    names = [name.value for name in call.args if isinstance(name, ast.Constant)]
+                    names = [
+                        str(name.value) for name in call.args if isinstance(name, ast.Constant)
+                    ]
                     found |= {name: f"{module.name}:{getattr(node, 'name', '')}" for name in names}
     return found

@@ -183,9 +183,7 @@ def test_a_broken_plug_in_is_named_and_breaks_no_other(monkeypatch: pytest.Monke
     broken = Point(error=ImportError("no module named torch_diffusion"))
     monkeypatch.setattr(registry, "plugins", lambda: {"toy diffusion": broken})
     assert choose(["ridge"], (10, 10)) == ("persistence", "ridge")
-    with pytest.raises(
-        BadArgument, match=r"'toy diffusion' cannot .*'diffusive:Diffusion'"
-    ):
+    with pytest.raises(BadArgument, match=r"'toy diffusion' cannot .*'diffusive:Diffusion'"):
         lookup("toy diffusion")
     monkeypatch.setattr(registry, "plugins", lambda: {"toy diffusion": Point(registers=False)})
     with pytest.raises(BadArgument, match=r"not registered by the plug-in 'diffusive:Diffusion'"):
