@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,17 @@ def test_the_house_is_as_high_as_it_was_planned() -> None:
 
 def test_a_class_name_has_one_meaning() -> None:
     assert not house.twice(SOURCES)
+
+
+def test_every_package_is_installed() -> None:
+    """An editable install would hide one that is missing from the list."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    found = {path.parent.relative_to(ROOT) for path in (ROOT / "hmx").rglob("__init__.py")}
+    wanted = {".".join(path.parts) for path in found} | {"hmx.cli", "hmx.catalogs"}
+    assert set(listed["tool"]["setuptools"]["packages"]) == wanted
+
+
+def test_files_that_contributing_names_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)[:`]", text):
+        assert any((ROOT / base / name).is_file() for base in ("", "hmx")), name
