@@ -1,8 +1,8 @@
-"""Job: a forecast or a map into a store, tile by tile, that survives whatever stops it.
+"""Job: write a forecast or a map into a store, tile by tile; an interrupted job continues.
 
-Check, scan, lay out, run, finish. What is done is what the ledger proves; a job
-that is run again does the rest, and one that finds everything proven writes
-nothing. Until the last tile is on disk the store says ``hmx_status: incomplete``.
+The steps are: check, scan, lay out, run, finish. A tile is done if the ledger proves it. A
+second run of a job computes the other tiles, and writes nothing if all are proven. Until the
+last tile is on disk, the store has ``hmx_status: incomplete``.
 """
 
 from __future__ import annotations
@@ -50,33 +50,33 @@ from hmx.redact import redact
 from hmx.settings import parse
 from hmx.windows import Index, Tile
 
-# by the word that a ledger has for it: where a job is restored from
+# The Run class of each job, by the name in its ledger; imported when a job is restored.
 JOBS = {"forecast": "hmx.forecast.order:ForecastRun", "map": "hmx.mapping.order:MapRun"}
 _SHOWN = 10  # failed tiles that a message lists
 
 
 @dataclass(frozen=True)
 class Job:
-    """An order, where its input lies and where its output goes."""
+    """A checked run, the path of its input and the path of its output."""
 
-    order: Run[Request]  # what is to be computed
+    order: Run[Request]  # the forecast or map to compute
     source: str  # path of the cube's store
     store: str  # path of the result's store
 
     @cached_property
     def facts(self) -> dict[str, object]:
-        """What decides the store's bytes, in JSON values."""
+        """Everything that decides the bytes of the store, as JSON values."""
         chunk = self.order.options.chunk
         return {**self.order.facts(), "chunk": chunk, "format": STORE_FORMAT}
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The ledger beside the store."""
+        """The ledger next to the store."""
         return Ledger(self.store)
 
     @cached_property
     def inventory(self) -> Inventory:
-        """The input's chunks, as they are now."""
+        """The chunks of the input and their present state."""
         return self.order.inventory(self.source)
 
     @cached_property
@@ -86,13 +86,13 @@ class Job:
 
     @cached_property
     def work(self) -> TileWork:
-        """What a worker does with a tile."""
+        """The function that workers call for each tile."""
         source = self.order.source(self.source)
         run, tiles = fingerprint(self.facts), self.order.output_tiles
         return TileWork(source, self.order.runner, self.store, run, tiles)
 
     def header(self) -> dict[str, Any]:
-        """Write down all it takes to run this job again, or to check it."""
+        """Return everything that a later process needs to resume or check this job."""
         window = self.order.window
         return {
             "job": self.order.job,
@@ -106,7 +106,7 @@ class Job:
 
     @classmethod
     def restore(cls, store: str, facts: dict[str, Any], source: str | None = None) -> Job:
-        """Build the job that a ledger describes, with the cube that is given or that it names."""
+        """Build the job that a ledger describes; `source` replaces the path of its cube."""
         header = Header.read(facts, store, source)
         module, _, name = JOBS[header.job].partition(":")
         kind: type[Run[Request]] = getattr(import_module(module), name)
@@ -120,7 +120,7 @@ class Job:
         return self.inventory.state(self.order.runner.reads(tile.core, self.order.cube.grid))
 
     def may_hold(self, tile: Tile) -> bool:
-        """Return True if a tile can have anything to compute."""
+        """Return True if the input of a tile may have data."""
         return self.inventory.may_hold(self.order.runner.needs(tile.core, self.order.cube.grid))
 
 
@@ -132,7 +132,7 @@ def run(
     overwrite: bool = False,
     progress: Progress = Progress(),
 ) -> str:
-    """Bring a store to completion."""
+    """Compute all tiles of a store that are not proven, and complete it."""
     word = job.order.job
     require_free(job.store, what=f"{word}: --output PATH")
     found = {} if overwrite else _found(job)
@@ -145,7 +145,7 @@ def run(
     with writing(job.store), job.ledger.owned():
         if not is_url(job.store):
             recover(job.store)
-        # looked at again: another job may have finished since
+        # checked again under the lock: another job may have finished in the meantime
         calls = _start(job, progress, fresh=overwrite or not _found(job))
         failures = _work_off(job, calls, section, progress)
         if failures:
@@ -158,9 +158,9 @@ def run(
 
 
 def _found(job: Job) -> dict[str, Any]:
-    """Read the attributes of what is there; refuse another one, or another layout."""
+    """Return the attributes of an existing store; refuse a store of another run or layout."""
     if root_is_damaged(job.store) and job.ledger.knows(job.work.run):
-        return {"hmx_status": "damaged"}  # and is put back
+        return {"hmx_status": "damaged"}  # the root is written again later
     found = attributes(job.store)
     if not found:
         return {}
@@ -180,7 +180,7 @@ def _found(job: Job) -> dict[str, Any]:
 
 
 def _is_current(job: Job, progress: Progress) -> bool:
-    """Return True if nothing of a complete store is damaged, and nothing it was made of changed."""
+    """Return True if a complete store has no damage and its input has not changed."""
     found, run = examine(job.store), job.ledger.job().get("run")
     faults = [fault for fault in found.faults if not fault.foreign]
     if faults or (run == job.work.run and not found.sealed):
@@ -197,8 +197,8 @@ def _is_current(job: Job, progress: Progress) -> bool:
 
 
 def _start(job: Job, progress: Progress, *, fresh: bool) -> list[Task]:
-    """Lay out the store, unless it is there; list the tiles that are not proven."""
-    # a header that is lost or torn is written again: each record names its run too
+    """Lay out the store if it does not exist; list the tiles that are not proven."""
+    # a lost or torn header is written again, because each record also names its run
     run = job.ledger.job().get("run")
     if not fresh and run in (None, job.work.run):
         job.ledger.begin(job.header(), keep=True)
@@ -224,7 +224,7 @@ def _lay_out(job: Job, store: str) -> None:
 
 
 def _todo(job: Job, progress: Progress, *, read: bool = True) -> list[Task]:
-    """List the tiles that the ledger does not prove; unless ``read``, chunks are known for good."""
+    """List the tiles that the ledger does not prove; with `read`, chunks are compared with it."""
     states = {tile.index: job.state(tile) for tile in job.work.tiles}
     records = proofs(job)
 
@@ -246,7 +246,7 @@ def _todo(job: Job, progress: Progress, *, read: bool = True) -> list[Task]:
 
 
 def proofs(job: Job) -> dict[Index, Record]:
-    """Read the records of a job that list every chunk of their tile, and no other."""
+    """Return the records of a job that list exactly the chunks of their tile."""
     group = zarr.open_group(job.store, mode="r", use_consolidated=False)
     names, tiles = job.arrays, job.work.tiles
     return {
@@ -259,7 +259,7 @@ def proofs(job: Job) -> dict[Index, Record]:
 
 
 def _drop_unproven(job: Job, calls: list[Task]) -> None:
-    """Remove chunks of tiles that hold nothing: nobody wrote them."""
+    """Remove chunks of empty tiles: no task of this job wrote them."""
     keep = [key for record in proofs(job).values() for key in record.chunks]
     group = zarr.open_group(job.store, mode="r", use_consolidated=False)
     names, tiles = job.arrays, job.work.tiles
@@ -268,7 +268,7 @@ def _drop_unproven(job: Job, calls: list[Task]) -> None:
 
 
 def _written(job: Job) -> dict[str, dict[str, int]]:
-    """Collect the CRCs of all chunks that the ledger proves, by array."""
+    """Return the checksums of all proven chunks, by array."""
     known: dict[str, dict[str, int]] = {name: {} for name in job.arrays}
     for record in proofs(job).values():
         for key, fact in record.chunks.items():
@@ -280,7 +280,7 @@ def _written(job: Job) -> dict[str, dict[str, int]]:
 def _work_off(
     job: Job, calls: list[Task], section: DaskSection, progress: Progress
 ) -> list[FailedTask]:
-    """Run the tiles that are to do, where the section says."""
+    """Compute tiles on the workers that the section describes."""
     if not calls:
         return []
     from hmx.engine.pool.cluster import connect  # loads distributed
@@ -297,8 +297,8 @@ def _work_off(
 
 
 def _require_same_input(job: Job, calls: list[Task]) -> None:
-    """Raise if the cube was replaced while it was read: tiles may mix the old and the new."""
-    now = Job(job.order, job.source, job.store)  # which lists the cube again
+    """Refuse a result whose cube changed during the run: tiles may mix old and new values."""
+    now = Job(job.order, job.source, job.store)  # a new inventory of the cube
     changed = [c for c in calls if c.arguments != (now.state(job.work.tiles[c.index]),)]
     if changed:
         raise JobFailed(
@@ -309,7 +309,7 @@ def _require_same_input(job: Job, calls: list[Task]) -> None:
 
 
 def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], None]:
-    """Return how many tiles are done, how fast, and how long it will take."""
+    """Return a callback that reports tiles done, speed and remaining time."""
     start, done, pixels = time.monotonic(), 0, 0
     word = job.order.job
     progress.step(0, total, f"{word}: starting")
@@ -327,7 +327,7 @@ def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], N
 
 
 def _report(job: Job, failures: list[FailedTask]) -> str:
-    """Name the tiles that failed, where they lie and why."""
+    """List failed tiles with their location and cause."""
     lines = [f"{job.store} is incomplete: {len(failures)} tiles failed, what is done is kept."]
     for failure in failures[:_SHOWN]:
         core = job.work.tiles[failure.index].core

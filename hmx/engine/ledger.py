@@ -1,16 +1,16 @@
-"""Ledger: proof, tile by tile, of what a job has done.
+"""Ledger: the proof, tile by tile, that a job has written its result.
 
-Beside the store ``OUT`` lies the folder ``OUT.ledger``::
+The folder ``OUT.ledger`` stands next to the store ``OUT``::
 
-    job.json           what the job is: settings, cube, model; the run's fingerprint
+    job.json           settings, cube and model of the job; the fingerprint of the run
     tiles/0003-0017    one record per tile, written after its data is durable
 
-A record names the run, the state of the input that the tile was made from, and
-a checksum of every chunk that was written. What it cannot prove is done again:
-a record cut in half, a chunk torn or gone, an input that has changed since.
+A record names the run, the state of the input of the tile, and a checksum of every chunk that
+was written. A tile without such a proof is computed again: the record is cut in half, a chunk
+is torn or missing, or the input has changed.
 
 One job at a time writes a store (:mod:`hmx.files.lock`). Stores at URLs have no lock: run one
-job at a time there. Of a store that is a link, the ledger lies beside what it leads to.
+job at a time there. If the store is a link, the ledger stands next to the target of the link.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _JOB, _TILES = "job.json", "tiles"
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one finished tile."""
+    """The proof of one finished tile."""
 
     index: Index  # row and column of the tile
     run: str  # fingerprint of the job
@@ -60,32 +60,32 @@ class Ledger:
 
     @property
     def path(self) -> str:
-        """Where the ledger lies: beside its store."""
+        """Path of the ledger, next to its store."""
         place = self.store.rstrip("/")
         return (place if is_url(place) else str(followed(place))) + ".ledger"
 
     @cached_property
     def folder(self) -> Folder:
-        """The ledger's files."""
+        """Files of the ledger."""
         return Folder(self.path)
 
     @cached_property
     def data(self) -> Folder:
-        """The store's files."""
+        """Files of the store."""
         return Folder(self.store)
 
     def job(self) -> dict[str, Any]:
-        """Read what the job is; empty if there is no ledger, or a damaged one."""
+        """Read the description of the job; empty without a ledger, or if it is damaged."""
         return _parse(self.folder.read(_JOB))
 
     def begin(self, job: Mapping[str, Any], *, keep: bool = False) -> None:
-        """Write down a job; forget all records, unless they are to be kept."""
+        """Write the description of a job; remove all records unless `keep`."""
         if not keep:
             self.folder.remove()
         self.folder.write(_JOB, _sealed(job))
 
     def sign(self, record: Record) -> None:
-        """Write down that a tile is done; its data is durable by now."""
+        """Record that a tile is done; its data must be durable before."""
         facts = {
             "index": list(record.index),
             "run": record.run,
@@ -95,10 +95,10 @@ class Ledger:
         self.folder.write(f"{_TILES}/{_name(record.index)}", _sealed(facts))
 
     def records(self) -> Iterator[Record]:
-        """Read all records that are whole, and lie where they were signed."""
+        """Yield all records that are whole and stand under the name of their tile."""
         for name in self.folder.names(_TILES):
             facts = _parse(self.folder.read(f"{_TILES}/{name}"))
-            with suppress(ValueError, TypeError):  # no record
+            with suppress(ValueError, TypeError):  # the file is not a record
                 # records of older releases did not name their tile
                 row, column = facts.pop("index", None) or map(int, name.split("-"))
                 record = Record((row, column), **facts)
@@ -106,19 +106,19 @@ class Ledger:
                     yield record
 
     def knows(self, run: str) -> bool:
-        """Return True if a run has left its header, or a record."""
+        """Return True if the header or a record belongs to a run."""
         return self.job().get("run") == run or any(r.run == run for r in self.records())
 
     def count(self) -> int:
-        """Count the records, whole or not."""
+        """Count the records, damaged ones included."""
         return len(self.folder.names(_TILES))
 
     def checksum(self, keys: Iterator[str] | list[str], *, flush: bool = False) -> Chunks:
-        """Hash chunks as they are stored."""
+        """Hash the stored bytes of chunks, by key."""
         return {key: self._chunk(key, flush) for key in keys}
 
     def holds(self, record: Record) -> bool:
-        """Return True if the store still holds every chunk as the record says."""
+        """Return True if every chunk of a record is in the store, unchanged."""
         return all(_same(self._chunk(key, False), fact) for key, fact in record.chunks.items())
 
     def _chunk(self, key: str, flush: bool) -> dict[str, Any] | None:
@@ -132,7 +132,7 @@ class Ledger:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Hold the lock of the store while a job is at work on it."""
+        """Hold the lock of the store while a job writes to it."""
         with building(self.store, wait=False):
             if self.folder.is_local:
                 require_plain_tree(self.data.path)
@@ -145,14 +145,14 @@ def _name(index: Index) -> str:
 
 
 def _same(found: Mapping[str, Any] | None, fact: Mapping[str, Any] | None) -> bool:
-    """Compare a chunk with a record, which of an older release has no CRC."""
+    """Compare a chunk with its record; records of older releases have no CRC."""
     if found is None or fact is None:
         return found is None and fact is None
     return "blake2b" in fact and fact.items() <= found.items()
 
 
 def _sealed(facts: Mapping[str, Any]) -> bytes:
-    """Write JSON with its own hash, so that a torn file is known for one."""
+    """Write JSON with its own hash, so that a torn file is detected."""
     text = as_json(facts, sort_keys=True)
     return f"{_seal(text)}\n{text}\n".encode()
 
@@ -163,7 +163,7 @@ def _parse(data: bytes | None) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(text)
-    except (ValueError, RecursionError):  # sealed, but by whom?
+    except (ValueError, RecursionError):  # a foreign file can have a valid hash
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -178,7 +178,7 @@ Edge = Annotated[int, Field(ge=0, le=2**31, strict=True)]  # px
 
 
 class Header(Options):
-    """All it takes to run a job again, or to check it, as its ledger has it."""
+    """The description of a job in its ledger: enough to resume the job or to check it."""
 
     job: Literal["forecast", "map"]
     run: str
@@ -214,7 +214,7 @@ class Header(Options):
 
 
 def adopt(options: Chosen, store: str) -> Chosen:
-    """Take what a user left open from a job that is to be gone on with."""
+    """Fill options that are not given from the job that is resumed."""
     before, given = Ledger(store).job().get("options"), options.model_dump()
     if not isinstance(before, dict):
         return options
@@ -224,5 +224,5 @@ def adopt(options: Chosen, store: str) -> Chosen:
         taken["precision"] = before["precision"]
     try:
         return type(options).model_validate({**given, **taken})
-    except ValidationError:  # of a ledger that somebody else has written: it decides nothing
+    except ValidationError:  # a ledger of another program decides nothing
         return options

@@ -1,9 +1,8 @@
-"""What happens to a tile of a stored result: read, compute, write, sign.
+"""Tile: the task of one tile of a stored result: read, compute, write, record.
 
-A :class:`TileWork` is all that travels to a worker: paths, settings and digests,
-never weights or pixels. The worker opens cube and output once per process, reads
-the tile's core and halo, computes, writes whole chunks and signs for them in the
-ledger once they are on disk.
+Only a :class:`TileWork` is sent to a worker: paths, settings and digests, never weights or
+pixels. The worker opens cube and output once per process, reads the core of the tile and its
+halo, computes, writes whole chunks, and records them in the ledger after they are on disk.
 """
 
 from __future__ import annotations
@@ -44,14 +43,14 @@ class StoredCube:
 class TileWork:
     """One result, cut into tiles of the chunk grid of its store."""
 
-    source: Openable  # what is read; ``open`` gives it
+    source: Openable  # the cube; ``open`` returns it
     runner: WindowRunner[Request]  # computes the windows
-    store: str  # what is written
-    run: str  # fingerprint of the job, to notice that the store has become another's
+    store: str  # path of the result
+    run: str  # fingerprint of the job, which shows that another job has taken the store
     tiles: TileGrid  # of the output, in its own pixels
 
     def __call__(self, index: Index, state: str, threads: int | None = None) -> None:
-        """Do one tile; all that comes of it is on disk."""
+        """Compute one tile and write it; nothing is returned."""
         core = self.tiles[index].core
         arrays = self.runner.with_threads(threads).run(core, _opened(self.source, self.run))
         self._write(index, core, arrays, state)
