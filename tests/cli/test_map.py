@@ -192,7 +192,7 @@ def test_evaluate_ends_with_the_table_the_verdict_and_the_folder(folder: Path) -
     assert run("evaluate", folder / "soils.yaml", *words, "--quiet").stdout == f"{told(first)}\n"
     taken = run("evaluate", folder / "soils.yaml", *words, "--output", folder)
     assert taken.exit_code == 2
-    assert "no scorecard of a map, so it is left alone" in taken.stderr
+    assert "is not a scorecard of a map, so it is left alone" in taken.stderr
 
 
 @pytest.mark.parametrize(
