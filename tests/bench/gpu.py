@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     found: dict[str, Any] = {"torch": torch.__version__, "device": name_of(args.device)}
     print(f"torch {torch.__version__}, {found['device']}")
-    found["gemm"] = {p: round(gemm(args.device, p, args.turns) / 1e12, 1) for p in PRECISIONS}
+    # three digits, as a busy CPU has less than 0.05 TFLOP/s
+    found["gemm"] = {p: float(f"{gemm(args.device, p, args.turns) / 1e12:.3g}") for p in PRECISIONS}
     print(
         "best matrix products, TFLOP/s: " + ", ".join(f"{k} {v}" for k, v in found["gemm"].items())
     )
