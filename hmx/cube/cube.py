@@ -116,36 +116,7 @@ class Cube:
 
 
 def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
-    """Open a cube (or a forecast) as a Dask-chunked Dataset.
-
-    Parameters
-    ----------
-    path : str or Path
-        A Zarr store; any fsspec URL works.
-    **options
-        Passed to :func:`xarray.open_zarr`, e.g. ``storage_options``.
-
-    Returns
-    -------
-    Dataset
-        Lazy; variables with dims ``(time, y, x)`` or ``(y, x)``.
-
-    Raises
-    ------
-    SourceError
-        If there is no store at ``path``, or it is damaged. Chunks are looked at as they
-        are read: one that is lost or damaged raises too, with its variable and place.
-
-    Warns
-    -----
-    UserWarning
-        If the run that writes the store has not finished.
-
-    Examples
-    --------
-    >>> import hmx
-    >>> ds = hmx.open_cube("build/demo.zarr")  # doctest: +SKIP
-    """
+    """Open a Zarr store as a lazy Dataset; :func:`hmx.open_cube` has the full text."""
     try:
         with warnings.catch_warnings():  # a store without consolidated metadata is as good
             warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated")
