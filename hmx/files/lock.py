@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class _Turn:
 
     def __init__(self) -> None:
         self._threads = threading.RLock()
-        self._held: FileLock | None = None
+        self._locked: tuple[int, ExitStack] | None = None  # descriptor of the file, its release
         self._made: list[Path] = []
         self.depth = 0
 
@@ -111,34 +111,39 @@ class _Turn:
         try:
             made = [place for place in file.parents if not place.exists()]
             file.parent.mkdir(parents=True, exist_ok=True)
-            # Not blocking: filelock would wait without a message, and without seeing that the
-            # file was removed.
-            lock.acquire(blocking=False)
-            if not _is_there(lock, file):  # its owner removed it as we were opening it
-                lock.release()
-                return self.lock(file, path)
-            with suppress(OSError):  # the name of the owner is a courtesy
-                file.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            with ExitStack() as undo:
+                # No other file can get the inode while this descriptor is open. So if the path
+                # still leads to it once the lock is there, it is the inode that is locked.
+                opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+                undo.callback(os.close, opened)
+                # Not blocking: filelock would wait without a message, and without seeing that
+                # the file was removed.
+                lock.acquire(blocking=False)
+                undo.callback(lock.release)
+                if not _is_at(file, opened):  # its owner removed it as we were opening it
+                    raise FileNotFoundError(file)
+                with suppress(OSError):  # the name of the owner is a courtesy
+                    file.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+                self._locked, self._made = (opened, undo.pop_all()), made
         except Timeout:
             return False
-        except FileNotFoundError:  # another one failed, and removed the folder it had made
+        except FileNotFoundError:  # the file is gone, or its folder: its maker has failed
             return self.lock(file, path)
         except NotImplementedError:
             raise OutputFailed(_no_locks(path)) from None
         except OSError as error:
             raise _failed(error, path) from error
-        self._held, self._made = lock, made
         return True
 
     def leave(self, file: Path) -> None:
         """Let the next one in; the last to leave removes the file, while it is still ours."""
         self.depth -= 1
-        if not self.depth and self._held is not None:
-            held, self._held = self._held, None
-            if _is_there(held, file):
+        if not self.depth and self._locked is not None:
+            (opened, release), self._locked = self._locked, None
+            if _is_at(file, opened):
                 with suppress(OSError):  # open files can't be removed everywhere
                     file.unlink()
-            held.release()
+            release.close()
             with suppress(OSError):  # as soon as there is something in one of them
                 for place in self._made:
                     place.rmdir()
@@ -154,12 +159,10 @@ def _turn(file: Path) -> _Turn:
         return _turns.setdefault(file, _Turn())
 
 
-def _is_there(lock: FileLock, file: Path) -> bool:
-    """Return True if the file that is locked is the one that others will find."""
-    # filelock has no public name for its descriptor, and only that shows which inode is locked.
-    handle = lock._context.lock_file_fd
+def _is_at(file: Path, opened: int) -> bool:
+    """Return True if a path leads to the file of a descriptor."""
     try:
-        return handle is not None and os.path.samestat(os.fstat(handle), os.stat(file))
+        return os.path.samestat(os.fstat(opened), os.stat(file))
     except OSError:
         return False
 
