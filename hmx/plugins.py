@@ -3,16 +3,23 @@
 A registry needs its names early: a catalog that names a network or a file format is checked
 before torch or GDAL are loaded, which takes seconds. So names are read from the source text,
 where they stand as constants: ``@network("unet")`` above a class is all there is to write.
+Entry points add the names of other installed packages.
 """
 
 from __future__ import annotations
 
 import ast
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
+
+from hmx.errors import BadArgument
+
+T = TypeVar("T")
 
 
 @cache
@@ -40,3 +47,70 @@ def declared(package: str, decorator: str) -> dict[str, str]:
                     ]
                     found |= {name: f"{module.name}:{getattr(node, 'name', '')}" for name in names}
     return found
+
+
+@cache
+def import_files(package: str) -> None:
+    """Import every file of a package, so that each registers what it has."""
+    for module in pkgutil.iter_modules(import_module(package).__path__, f"{package}."):
+        import_module(module.name)
+
+
+@cache
+def offered(group: str) -> dict[str, EntryPoint]:
+    """Map names to entry points of installed packages; read once, as it scans all packages."""
+    # sorted, so that of two packages with one name the same one wins on every machine
+    found = sorted(entry_points(group=group), key=_package, reverse=True)
+    return {entry.name: entry for entry in found}
+
+
+def load_offered(
+    entry: EntryPoint,
+    registered: Mapping[str, T],
+    name: str,
+    *,
+    what: str,
+    decorator: str,
+    otherwise: str = "",
+) -> T:
+    """Import the object of an installed package, whose decorator registers it.
+
+    Parameters
+    ----------
+    entry : EntryPoint
+        Of the package.
+    registered : mapping
+        Registry that the import fills.
+    name : str
+        Key of the object in the registry.
+    what : str
+        Subject of the message, such as ``"arch='unet'"``.
+    decorator : str
+        Name of the decorator.
+    otherwise : str
+        What a user may do instead, after "Repair or uninstall the package".
+
+    Raises
+    ------
+    BadArgument
+        If the import fails or registers no such name.
+    """
+    source = f"{what} comes from the package {_package(entry)!r}"
+    try:
+        entry.load()
+    except Exception as error:  # an import runs any code, so it can fail in any way
+        raise BadArgument(
+            f"{source} ({entry.value}), which cannot be loaded: {type(error).__name__}: {error}. "
+            f"Repair or uninstall {_package(entry)}{otherwise}."
+        ) from error
+    if name not in registered:
+        raise BadArgument(
+            f"{source}, and {entry.value} is not registered under this name. Write "
+            f"@{decorator}({name!r}) above it."
+        )
+    return registered[name]
+
+
+def _package(entry: EntryPoint) -> str:
+    """Name the installed package that declares an entry point."""
+    return entry.dist.name if entry.dist else entry.value

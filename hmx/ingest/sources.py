@@ -20,9 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 import numpy as np
@@ -32,7 +30,7 @@ from hmx.cube.census import Census
 from hmx.cube.declarations import Declared
 from hmx.cube.grid import Grid
 from hmx.errors import BadArgument, SourceError
-from hmx.plugins import declared
+from hmx.plugins import declared, load_offered, offered
 from hmx.windows import Window
 
 
@@ -147,6 +145,8 @@ class FormatReader:
     members: Callable[[str], Iterable[str]] | None = None
 
 
+GROUP = "hmx.readers"  # of the entry points
+
 _registered: dict[str, FormatReader] = {}
 
 
@@ -196,7 +196,7 @@ def reader(
 
 def endings() -> tuple[str, ...]:
     """List the endings with a reader, those of installed packages included, sorted."""
-    return tuple(sorted({*built_in(), *_registered, *_offered()} - {""}))
+    return tuple(sorted({*built_in(), *_registered, *map(str.lower, offered(GROUP))} - {""}))
 
 
 def reader_of(path: str) -> FormatReader:
@@ -212,7 +212,14 @@ def reader_of(path: str) -> FormatReader:
         if ending in built_in():
             import_module(built_in()[ending])
         else:
-            _load(_offered()[ending], ending)
+            by_ending = {name.lower(): entry for name, entry in offered(GROUP).items()}
+            load_offered(
+                by_ending[ending],
+                _registered,
+                ending,
+                what=f"the reader of {ending} files",
+                decorator="reader",
+            )
     return _registered[ending]
 
 
@@ -222,7 +229,7 @@ def ending_of(path: str) -> str:
     known = {*_registered, *built_in()} - {""}
     found = [ending for ending in known if name.endswith(ending)]
     # entry points come last, because reading them scans every installed package
-    found = found or [ending for ending in _offered() if name.endswith(ending)]
+    found = found or [ending for ending in map(str.lower, offered(GROUP)) if name.endswith(ending)]
     return max(found, key=len, default="")
 
 
@@ -258,32 +265,3 @@ def open_part(source: SourceOptions, files: Sequence[str], name: str) -> Part:
             f"{error} Its ending is not one that hmx knows ({', '.join(endings())}), so GDAL was "
             "tried. Convert the file to one of them, or install a reader of its format."
         ) from error
-
-
-@cache
-def _offered() -> dict[str, EntryPoint]:
-    """Read the entry points of installed packages, by ending."""
-    # sorted, so that of two packages with one ending the same one wins on every machine
-    found = sorted(entry_points(group="hmx.readers"), key=_package, reverse=True)
-    return {entry.name.lower(): entry for entry in found}
-
-
-def _package(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist else entry.value
-
-
-def _load(entry: EntryPoint, ending: str) -> None:
-    """Import the reader of an installed package, which registers it."""
-    try:
-        entry.load()
-    except Exception as error:  # an import runs any code, so it can fail in any way
-        raise BadArgument(
-            f"{ending} files are read by the package {_package(entry)!r} ({entry.value}), which "
-            f"cannot be loaded: {type(error).__name__}: {error}. Repair or uninstall "
-            f"{_package(entry)}."
-        ) from error
-    if ending not in _registered:
-        raise BadArgument(
-            f"{ending} files are read by the package {_package(entry)!r}, and {entry.value} is not "
-            f"registered for them. Write @reader({ending!r}) above the function."
-        )

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from hmx.errors import BadArgument, did_you_mean
-from hmx.plugins import declared
+from hmx.plugins import declared, load_offered, offered
 
 
 @dataclass
@@ -51,12 +50,10 @@ class Registry:
         """``module:Class`` by name; a module is imported when its class is used."""
         return declared("hmx.networks", self.decorator)
 
-    @cached_property
-    def offered(self) -> dict[str, EntryPoint]:
-        """Entry points of installed packages by name; read once, as it scans all packages."""
-        # sorted, so that of two packages with one name the same one wins on every machine
-        found = sorted(entry_points(group=self.group), key=_package, reverse=True)
-        return {entry.name: entry for entry in found}
+    @property
+    def offered(self) -> Mapping[str, EntryPoint]:
+        """Entry points of installed packages by name."""
+        return offered(self.group)
 
     def names(self) -> tuple[str, ...]:
         """Return all names, built-in ones first."""
@@ -95,21 +92,14 @@ class Registry:
             self.require(name)
         except ValueError as error:
             raise BadArgument(f"arch={name!r}: {error}") from None
-        entry = self.offered[name]
-        try:
-            found: type[Any] = entry.load()
-        except Exception as error:  # an import runs any code, so it can fail in any way
-            raise BadArgument(
-                f"arch={name!r} comes from the package {_package(entry)!r} ({entry.value}), which "
-                f"cannot be loaded: {type(error).__name__}: {error}. Repair or uninstall "
-                f"{_package(entry)}, or choose another arch ({', '.join(self.built_in)})."
-            ) from error
-        if self.registered.get(name) is not found:
-            raise BadArgument(
-                f"arch={name!r} comes from the package {_package(entry)!r}, and {entry.value} is "
-                f"not registered under this name. Write @network({name!r}) above the class."
-            )
-        return found
+        return load_offered(
+            self.offered[name],
+            self.registered,
+            name,
+            what=f"arch={name!r}",
+            decorator=self.decorator,
+            otherwise=f", or choose another arch ({', '.join(self.built_in)})",
+        )
 
     def add(self, name: str, kind: type[Any]) -> None:
         """Register a class.
@@ -135,11 +125,6 @@ class Registry:
                 f"Give {path} another name."
             )
         self.registered[name] = kind
-
-
-def _package(entry: EntryPoint) -> str:
-    """Name the installed package that declares an entry point."""
-    return entry.dist.name if entry.dist else entry.value
 
 
 # The networks of the forecast job; ``arch`` of a bundle names one, so a name never changes.

@@ -23,18 +23,16 @@ raster can be scored tile by tile, in any order and on any worker.
 
 from __future__ import annotations
 
-import pkgutil
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
-from importlib import import_module
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hmx.errors import BadArgument
+from hmx.plugins import import_files
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -164,16 +162,8 @@ def metric(key: str, *, rank: int = 100, last: bool = False) -> Callable[[type[M
 
 def metrics() -> Mapping[str, type[CellMetric]]:
     """Return all metrics by key, in the order of JSON files."""
-    _load_own()
+    import_files(__package__)
     return _METRICS
-
-
-@cache
-def _load_own() -> None:
-    """Import every file of this package: each registers its metrics."""
-    package = import_module(__name__.rpartition(".")[0])
-    for module in pkgutil.iter_modules(package.__path__):
-        import_module(f"{package.__name__}.{module.name}")
 
 
 def spread_weights(weight: ArrayLike | None, shape: tuple[int, ...]) -> Array:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+import hmx.plugins
 from hmx.catalog import Catalog
 from hmx.errors import BadArgument, CatalogError, SourceError
 from hmx.ingest import sources
@@ -22,6 +23,7 @@ from hmx.ingest.options import Source
 from hmx.ingest.readers.arrays import ArrayPart, part_of
 from hmx.ingest.readers.rasters import open_rasters, reading
 from hmx.ingest.sources import Part, SourceOptions, built_in, endings, open_part, reader, reader_of
+from hmx.plugins import offered
 from hmx.windows import Span, Window
 from tests.make.rasters import CORNER, UTM, field, make_catalog, write_tif, write_years
 
@@ -76,15 +78,15 @@ def plugins(patch: pytest.MonkeyPatch, loads: dict[str, Callable[[], Any]]) -> l
         dist = SimpleNamespace(name="them")
         return SimpleNamespace(name=ending, value="them:open", dist=dist, load=load)
 
-    patch.setattr(sources, "entry_points", lambda group: [entry(ending) for ending in loads])
-    sources._offered.cache_clear()
+    patch.setattr(hmx.plugins, "entry_points", lambda group: [entry(ending) for ending in loads])
+    offered.cache_clear()
     return loaded
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget() -> Iterator[None]:
     yield
-    sources._offered.cache_clear()
+    offered.cache_clear()
 
 
 def toy_catalog(folder: Path, years: list[int], **more: Any) -> Catalog:
@@ -199,13 +201,13 @@ def test_a_broken_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     plugins(monkeypatch, {".grid": broken, ".mute": lambda: open_toy})
     with pytest.raises(BadArgument, match=r"package 'them' .*cannot be loaded: ImportError"):
         reader_of("a.grid")
-    with pytest.raises(BadArgument, match=r"'them'.*not registered for them"):
+    with pytest.raises(BadArgument, match=r"'them'.*not registered under this name"):
         reader_of("a.mute")
 
 
 def test_a_known_ending_reads_no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "entry_points", lambda group: pytest.fail("read"))
-    sources._offered.cache_clear()
+    monkeypatch.setattr(hmx.plugins, "entry_points", lambda group: pytest.fail("read"))
+    offered.cache_clear()
     assert reader_of("a.tif").open is open_rasters
 
 

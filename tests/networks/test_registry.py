@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import hmx
+from hmx import plugins
 from hmx.errors import BadArgument, BundleError
-from hmx.networks import registry
 from hmx.networks.base import Body, BodyCost, network
 from hmx.networks.cost import footprint, per_pixel
 from hmx.networks.dilated import Stacked
@@ -276,11 +276,11 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], A
             name="diffuse", value="them:Net", dist=SimpleNamespace(name="them"), loads=loads
         )
         found = {"hmx.networks": [entry]}
-        monkeypatch.setattr(registry, "entry_points", lambda group: found.get(group, []))
-        vars(NETWORKS).pop("offered", None)
+        monkeypatch.setattr(plugins, "entry_points", lambda group: found.get(group, []))
+        plugins.offered.cache_clear()
 
     yield install
-    vars(NETWORKS).pop("offered", None)
+    plugins.offered.cache_clear()
 
 
 def test_a_network_of_a_package_is_known_by_name_and_loaded_when_built(plugin: Any) -> None:
@@ -310,7 +310,7 @@ def test_a_broken_package_is_named(plugin: Any) -> None:
 
 
 def test_built_in_names_read_no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    vars(NETWORKS).pop("offered", None)
-    monkeypatch.setattr(registry, "entry_points", lambda group: pytest.fail("read"))
+    plugins.offered.cache_clear()
+    monkeypatch.setattr(plugins, "entry_points", lambda group: pytest.fail("read"))
     assert parse(ModelOptions, {"arch": "convlstm"}).arch == "convlstm"
     assert MAPPERS.require("cnn_lstm") == "cnn_lstm"

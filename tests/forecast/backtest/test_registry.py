@@ -173,7 +173,7 @@ class Point:
 
 
 def test_a_plug_in_is_loaded_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "plugins", lambda: {"toy diffusion": Point()})
+    monkeypatch.setattr(registry, "offered", lambda group: {"toy diffusion": Point()})
     assert names() == (*OWN, "toy diffusion")
     assert "toy diffusion" not in registry._CLASSES
     assert lookup("toy diffusion") is Diffusion
@@ -181,10 +181,12 @@ def test_a_plug_in_is_loaded_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_broken_plug_in_is_named_and_breaks_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Point(error=ImportError("no module named torch_diffusion"))
-    monkeypatch.setattr(registry, "plugins", lambda: {"toy diffusion": broken})
+    monkeypatch.setattr(registry, "offered", lambda group: {"toy diffusion": broken})
     assert choose(["ridge"], (10, 10)) == ("persistence", "ridge")
-    with pytest.raises(BadArgument, match=r"'toy diffusion' cannot .*'diffusive:Diffusion'"):
+    with pytest.raises(BadArgument, match=r"'toy diffusion' comes .*diffusive:Diffusion.*cannot"):
         lookup("toy diffusion")
-    monkeypatch.setattr(registry, "plugins", lambda: {"toy diffusion": Point(registers=False)})
-    with pytest.raises(BadArgument, match=r"not registered by the plug-in 'diffusive:Diffusion'"):
+    monkeypatch.setattr(
+        registry, "offered", lambda group: {"toy diffusion": Point(registers=False)}
+    )
+    with pytest.raises(BadArgument, match=r"diffusive:Diffusion is not registered under"):
         lookup("toy diffusion")

@@ -19,19 +19,16 @@ scored on the same pixels, so a gap would remove that pixel from everybody's sco
 
 from __future__ import annotations
 
-import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hmx.errors import BadArgument, did_you_mean
+from hmx.plugins import import_files, load_offered, offered
 from hmx.scores import Prediction
 
 Floats = NDArray[np.floating[Any]]
@@ -188,10 +185,10 @@ def baseline(
 
 def names() -> tuple[str, ...]:
     """List all baselines, in the order of tables; plug-ins are not loaded for that."""
-    _load_own()
+    import_files(__package__)
     own = sorted(_CLASSES.values(), key=lambda kind: (kind.rank, kind.name))
     known = [kind.name for kind in own]
-    return (*known, *sorted({*plugins()} - {*known}))
+    return (*known, *sorted({*offered(GROUP)} - {*known}))
 
 
 def lookup(name: str) -> type[Baseline]:
@@ -204,20 +201,14 @@ def lookup(name: str) -> type[Baseline]:
     """
     require_known(name)
     if name not in _CLASSES:
-        plugin = plugins()[name]
-        owner = f"the plug-in {plugin.value!r} of {plugin.dist.name if plugin.dist else '?'}"
-        try:
-            plugin.load()
-        except Exception as error:  # a plug-in may fail in any way
-            raise BadArgument(
-                f"baseline {name!r} cannot be loaded: {owner} raised {type(error).__name__}: "
-                f"{error}. Mend or uninstall it, or name other baselines."
-            ) from error
-        if name not in _CLASSES:
-            raise BadArgument(
-                f"baseline {name!r} is not registered by {owner}, which promises it. Decorate its "
-                f"class with @baseline({name!r})."
-            )
+        return load_offered(
+            offered(GROUP)[name],
+            _CLASSES,
+            name,
+            what=f"baseline {name!r}",
+            decorator="baseline",
+            otherwise=", or name other baselines",
+        )
     return _CLASSES[name]
 
 
@@ -246,17 +237,3 @@ def choose(wanted: tuple[str, ...] | list[str] | None, shape: tuple[int, int]) -
     }
     kinds = [lookup(name) for name in {PERSISTENCE, *chosen}]
     return tuple(kind.name for kind in sorted(kinds, key=lambda kind: (kind.rank, kind.name)))
-
-
-@cache
-def plugins() -> Mapping[str, EntryPoint]:
-    """Find the entry points of other packages, by name of the baseline."""
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
-@cache
-def _load_own() -> None:
-    """Import every file of this package: each registers its baselines."""
-    package = import_module(__name__.rpartition(".")[0])
-    for module in pkgutil.iter_modules(package.__path__):
-        import_module(f"{package.__name__}.{module.name}")
