@@ -12,11 +12,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from hmx.errors import BadArgument
+from hmx.splits.saved import SavedSplit
 from hmx.windows import Span, TileGrid, Window
 
 TRAIN, VALIDATION, CALIBRATION, TEST, UNUSED = 0, 1, 2, 3, 255  # the higher wins
@@ -26,8 +27,10 @@ MARKS = {TRAIN: "t", VALIDATION: "v", CALIBRATION: "c", TEST: "x", UNUSED: "."}
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(SavedSplit):
     """The role of each block, and of each pixel."""
+
+    WORD: ClassVar[str] = "split of blocks"
 
     shape: tuple[int, int]  # rows and columns of the cube, px
     block: int  # side of a block, px
@@ -84,40 +87,29 @@ class Split:
             head += f"buffer {self.buffer} {'wraps ' if self.wraps else ''}"
         return hashlib.sha256(head.encode() + self.table.tobytes()).hexdigest()[:16]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Describe the split in JSON's types; each row of blocks is a text, a letter each."""
+    def facts(self) -> dict[str, Any]:
+        """Return all fields in JSON values; each row of blocks is a text, a letter each."""
         return {
             "shape": list(self.shape),
             "block": self.block,
             "buffer": self.buffer,
             "wraps": self.wraps,
             "roles": ["".join(MARKS[role] for role in row) for row in self.blocks],
-            "digest": self.digest,
         }
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Split:
-        """Read what :meth:`as_dict` has written."""
+    def of_facts(cls, facts: Mapping[str, Any]) -> Split:
+        """Build from the values of :meth:`facts`."""
         role = {mark: number for number, mark in MARKS.items()}
-        try:
-            split = cls(
-                (int(saved["shape"][0]), int(saved["shape"][1])),
-                int(saved["block"]),
-                tuple(tuple(role[mark] for mark in row) for row in saved["roles"]),
-                int(saved["buffer"]),
-                bool(saved["wraps"]),
-            )
-            whole = split.digest == saved["digest"] and split.table.shape == split.grid.counts
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise BadArgument(
-                f"this is no split ({type(error).__name__}: {error}). "
-                "Pass what Split.as_dict() gave, or split again."
-            ) from None
-        if not whole:
-            raise BadArgument(
-                f"the split is not the one saved as {saved['digest']}: it reads as {split.digest}, "
-                "so it was changed since. Restore the file, or split again."
-            )
+        split = cls(
+            (int(facts["shape"][0]), int(facts["shape"][1])),
+            int(facts["block"]),
+            tuple(tuple(role[mark] for mark in row) for row in facts["roles"]),
+            int(facts["buffer"]),
+            bool(facts["wraps"]),
+        )
+        if split.table.shape != split.grid.counts:
+            raise ValueError(f"roles of {split.table.shape} blocks, and {split.grid.counts} fit")
         return split
 
     def _cells(self, axis: int, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,66 @@ from hmx.errors import BadArgument, NotEnoughData
 from hmx.points.samples import Samples
 from hmx.splits import TEST, TRAIN
 from hmx.splits.distances import Array, earth_centred
-from hmx.splits.registry import split_method
+from hmx.splits.options import SplitOptions
+from hmx.splits.registry import method_of, split_method
 from hmx.splits.site_folds import SiteFolds
 from hmx.splits.sites import Sites, balance
 
 FEWEST = 5  # sites that a round trains and tests on: scores of fewer sites are noise
+_REMEDIES = {  # what a caller passes where the options are not enough
+    "region": "region=points[column].to_numpy()[samples.source]",
+    "domain": "domain=hmx.splits.distances.domain(grid, valid)",
+}
 _DEGREE_KM = 40_007.863 / 360  # of a meridian of WGS 84, mean
+
+
+def fold_samples(
+    samples: Samples,
+    options: SplitOptions,
+    *,
+    seed: int = 0,
+    domain: np.ndarray | None = None,
+    region: Sequence[object] | np.ndarray | None = None,
+) -> SiteFolds:
+    """Deal samples into folds by the method that options name.
+
+    Parameters
+    ----------
+    samples : Samples
+        To deal.
+    options : SplitOptions
+        Method, folds, lengths.
+    seed : int
+        Of all draws.
+    domain : ndarray of float64, (p, 2), optional
+        Places to predict, degrees, for ``knndm``: :func:`hmx.splits.distances.domain`.
+    region : sequence, (n,), optional
+        Region of each sample, for ``regions``.
+
+    Raises
+    ------
+    BadArgument
+        If the method needs what is not given.
+    NotEnoughData
+        If there are too few sites, blocks or regions for the folds.
+    """
+    method = method_of(options.method)
+    given: dict[str, Any] = {
+        "k": options.folds,
+        "seed": seed,
+        "side_km": options.block_km,
+        "buffer_km": options.distance_km or 0.0,
+        "distance_km": options.distance_km,
+        "region": region,
+        "domain": domain,
+    }
+    chosen = {name: given[name] for name in method.parameters}
+    for name, remedy in _REMEDIES.items():
+        if name in chosen and chosen[name] is None:
+            raise BadArgument(
+                f"method={method.name!r} without {name}: it decides the folds. Pass {remedy}."
+            )
+    return method.deal(samples, **chosen)
 
 
 @split_method(

@@ -17,25 +17,17 @@ other parameters decide which options it takes:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from hmx.errors import BadArgument, did_you_mean
 
 if TYPE_CHECKING:
-    from hmx.points.samples import Samples
     from hmx.splits.site_folds import SiteFolds
 
 Deal = Callable[..., "SiteFolds"]
-
-_REMEDIES = {  # what a caller passes where the options are not enough
-    "region": "region=points[column].to_numpy()[samples.source]",
-    "domain": "domain=hmx.splits.distances.domain(grid, valid)",
-}
 
 
 @dataclass(frozen=True)
@@ -126,52 +118,3 @@ def method_of(name: str) -> SplitMethod:
             f"{did_you_mean(name, _METHODS)}"
         )
     return _METHODS[name]
-
-
-def fold_samples(
-    samples: Samples,
-    options: Any,
-    *,
-    seed: int = 0,
-    domain: np.ndarray | None = None,
-    region: Sequence[object] | np.ndarray | None = None,
-) -> SiteFolds:
-    """Deal samples into folds by the method that options name.
-
-    Parameters
-    ----------
-    samples : Samples
-        To deal.
-    options : SplitOptions
-        Method, folds, lengths.
-    seed : int
-        Of all draws.
-    domain : ndarray of float64, (p, 2), optional
-        Places to predict, degrees, for ``knndm``: :func:`hmx.splits.distances.domain`.
-    region : sequence, (n,), optional
-        Region of each sample, for ``regions``.
-
-    Raises
-    ------
-    BadArgument
-        If the method needs what is not given.
-    NotEnoughData
-        If there are too few sites, blocks or regions for the folds.
-    """
-    method = method_of(options.method)
-    given: dict[str, Any] = {
-        "k": options.folds,
-        "seed": seed,
-        "side_km": options.block_km,
-        "buffer_km": options.distance_km or 0.0,
-        "distance_km": options.distance_km,
-        "region": region,
-        "domain": domain,
-    }
-    chosen = {name: given[name] for name in method.parameters}
-    for name, remedy in _REMEDIES.items():
-        if name in chosen and chosen[name] is None:
-            raise BadArgument(
-                f"method={method.name!r} without {name}: it decides the folds. Pass {remedy}."
-            )
-    return method.deal(samples, **chosen)

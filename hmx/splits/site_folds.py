@@ -11,23 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from hmx.errors import BadArgument, NotEnoughData
-from hmx.provenance import fingerprint
 from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION
 from hmx.splits.blocks import MARKS
 from hmx.splits.distances import Array, nearest
+from hmx.splits.saved import SavedSplit
 from hmx.splits.sites import Sites, balance, one_side
-
-Split = TypeVar("Split", "SiteSplit", "SiteFolds")
 
 
 @dataclass(frozen=True, eq=False)
-class SiteSplit:
+class SiteSplit(SavedSplit):
     """The role of each sample."""
+
+    WORD: ClassVar[str] = "split of samples"
 
     places: Sites  # of the samples
     # ``TRAIN``, ``VALIDATION``, ``CALIBRATION``, ``TEST`` or ``UNUSED`` of :mod:`hmx.splits` (n,)
@@ -67,35 +67,24 @@ class SiteSplit:
         """Count the sites that have a role."""
         return int((self.role[self.places.first] == role).sum())
 
-    @property
-    def digest(self) -> str:
-        """Hash of places, roles and buffer, the same in every process."""
-        return fingerprint(self._facts())
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the split in JSON's types; roles are a text of one letter each."""
-        return {**self._facts(), "digest": self.digest}
-
-    def _facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
+        """Return all fields in JSON values; roles are a text of one letter each."""
         marks = "".join(MARKS[int(role)] for role in self.role)
         return {"role": marks, "buffer_km": self.buffer_km, **self.places.as_dict()}
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> SiteSplit:
-        """Read what :meth:`as_dict` has written."""
+    def of_facts(cls, facts: Mapping[str, Any]) -> SiteSplit:
+        """Build from the values of :meth:`facts`."""
         numbers = {mark: role for role, mark in MARKS.items()}
-        try:
-            role = np.array([numbers[mark] for mark in saved["role"]], "uint8")
-            split = cls(Sites.from_dict(saved), role, float(saved["buffer_km"]))
-            digest = str(saved["digest"])
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise _unreadable("split", error) from None
-        return _same("split", split, digest)
+        role = np.array([numbers[mark] for mark in facts["role"]], "uint8")
+        return cls(Sites.from_dict(facts), role, float(facts["buffer_km"]))
 
 
 @dataclass(frozen=True, eq=False)
-class SiteFolds:
+class SiteFolds(SavedSplit):
     """Samples in folds: each is tested on once, by a model that saw no sample near it."""
+
+    WORD: ClassVar[str] = "folds of samples"
 
     places: Sites  # of the samples
     fold: np.ndarray  # of each sample, 0 ... k - 1 (n,)
@@ -152,16 +141,8 @@ class SiteFolds:
             found[role == TEST] = nearest(sites[role == TEST], sites[role == TRAIN])
         return found
 
-    @property
-    def digest(self) -> str:
-        """Hash of places, folds and how they were dealt, the same in every process."""
-        return fingerprint(self._facts())
-
-    def as_dict(self) -> dict[str, Any]:
-        """Describe the folds in JSON's types, with the place of each sample."""
-        return {**self._facts(), "digest": self.digest}
-
-    def _facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
+        """Return all fields in JSON values, with the location of each sample."""
         return {
             "method": self.method,
             "seed": self.seed,
@@ -174,23 +155,18 @@ class SiteFolds:
         }
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> SiteFolds:
-        """Read what :meth:`as_dict` has written."""
-        try:
-            folds = cls(
-                Sites.from_dict(saved),
-                np.array(saved["fold"], "int64"),
-                np.array(saved["group"], "int64"),
-                str(saved["method"]),
-                int(saved["seed"]),
-                float(saved["buffer_km"]),
-                dict(saved["parameters"]),
-                tuple(saved["names"]),
-            )
-            digest = str(saved["digest"])
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise _unreadable("folds", error) from None
-        return _same("folds", folds, digest)
+    def of_facts(cls, facts: Mapping[str, Any]) -> SiteFolds:
+        """Build from the values of :meth:`facts`."""
+        return cls(
+            Sites.from_dict(facts),
+            np.array(facts["fold"], "int64"),
+            np.array(facts["group"], "int64"),
+            str(facts["method"]),
+            int(facts["seed"]),
+            float(facts["buffer_km"]),
+            dict(facts["parameters"]),
+            tuple(facts["names"]),
+        )
 
     def _share_out(
         self, role: np.ndarray, shares: Mapping[int, float], draw: np.random.Generator
@@ -209,19 +185,3 @@ class SiteFolds:
             take = 1 + int(off[: len(order) - 1 - later].argmin())
             role[np.isin(self.group, groups[order[:take]])] = number
             order = order[take:]
-
-
-def _unreadable(what: str, error: Exception) -> BadArgument:
-    return BadArgument(
-        f"cannot read the {what} of samples ({type(error).__name__}: {error}). "
-        "Pass what as_dict() gave, or split again."
-    )
-
-
-def _same(what: str, found: Split, digest: str) -> Split:
-    if found.digest != digest:
-        raise BadArgument(
-            f"the {what} saved as {digest} reads as {found.digest}, so it was changed since. "
-            "Restore the file, or split again."
-        )
-    return found

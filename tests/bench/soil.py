@@ -48,8 +48,8 @@ from hmx.points.samples import Samples
 from hmx.points.table import read_points
 from hmx.scores import paired_bootstrap, regression_scores
 from hmx.settings import parse
+from hmx.splits.methods import fold_samples
 from hmx.splits.options import SplitOptions
-from hmx.splits.registry import fold_samples
 from hmx.splits.site_folds import SiteFolds
 from tests.bench.settings import setting
 

@@ -15,9 +15,16 @@ from hmx.mapping.options import MapScoreOptions
 from hmx.points.samples import Samples
 from hmx.settings import parse
 from hmx.splits import TRAIN, registry
-from hmx.splits.methods import block_folds, checked, distance_folds, random_folds, region_folds
+from hmx.splits.methods import (
+    block_folds,
+    checked,
+    distance_folds,
+    fold_samples,
+    random_folds,
+    region_folds,
+)
 from hmx.splits.options import SplitOptions
-from hmx.splits.registry import fold_samples, method_of, split_method
+from hmx.splits.registry import method_of, split_method
 from hmx.splits.report import describe_folds, name_folds
 from hmx.splits.site_folds import SiteFolds
 from hmx.splits.sites import Sites

@@ -26,8 +26,8 @@ from hmx.points.suspects import require_learnable
 from hmx.points.table import Points, read_points
 from hmx.progress import Progress
 from hmx.splits.distances import domain
+from hmx.splits.methods import fold_samples
 from hmx.splits.options import SplitOptions
-from hmx.splits.registry import fold_samples
 from hmx.splits.site_folds import SiteFolds
 from hmx.windows import Span, Window
 
