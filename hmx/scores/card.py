@@ -39,16 +39,8 @@ class Picture(Protocol):
         """Write the figure to a file or buffer."""
 
 
-class LeadCard(Protocol):
-    """Scorecard of forecasts by lead, as verdict, text and plots read it."""
-
-    @property
-    def tallies(self) -> Mapping[str, Tally]:
-        """Sums by fold and origin."""
-
-    @property
-    def whole(self) -> Tally:
-        """All tallies, added."""
+class ScoredCard(Protocol):
+    """What every scorecard has, as verdict, text and plots read it."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -60,11 +52,27 @@ class LeadCard(Protocol):
 
     @property
     def reference(self) -> str:
-        """Name of the forecaster that skills compare with."""
+        """Name of the forecaster that the model is compared with first."""
 
     @property
     def forecasters(self) -> tuple[str, ...]:
-        """Model, reference, other baselines."""
+        """All names that have figures."""
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what to use."""
+
+
+class LeadCard(ScoredCard, Protocol):
+    """Scorecard of forecasts by lead, as verdict, text and plots read it."""
+
+    @property
+    def tallies(self) -> Mapping[str, Tally]:
+        """Sums by fold and origin."""
+
+    @property
+    def whole(self) -> Tally:
+        """All tallies, added."""
 
     @property
     def leads(self) -> tuple[int, ...]:
@@ -86,10 +94,6 @@ class LeadCard(Protocol):
     def table(self) -> Mapping[tuple[str, int, str, str], Figures]:
         """Figures by (forecaster, lead, stratum, split)."""
 
-    @property
-    def verdict(self) -> str:
-        """One sentence: what to use."""
-
     def lead_name(self, lead: int) -> str:
         """Return the label of a lead."""
 
@@ -99,7 +103,7 @@ class LeadCard(Protocol):
         """Look up a figure; NaN if there is none."""
 
 
-class SampleCard(Protocol):
+class SampleCard(ScoredCard, Protocol):
     """Scorecard of predictions at samples, as verdict, text and plots read it."""
 
     @property
@@ -123,22 +127,6 @@ class SampleCard(Protocol):
         """What the intervals were learnt from, in words."""
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        """What was scored, in JSON values."""
-
-    @property
-    def model(self) -> str:
-        """Name of the forecaster that is judged."""
-
-    @property
-    def reference(self) -> str:
-        """Name of the forecaster that the model is compared with first."""
-
-    @property
-    def forecasters(self) -> tuple[str, ...]:
-        """All names that have figures."""
-
-    @property
     def rivals(self) -> tuple[str, ...]:
         """The other forecasters, without members of ensembles."""
 
@@ -157,10 +145,6 @@ class SampleCard(Protocol):
     @property
     def differences(self) -> Mapping[tuple[str, str], Difference]:
         """The model's R2 less that of each rival, by (split, rival)."""
-
-    @property
-    def verdict(self) -> str:
-        """One sentence: what to use."""
 
     def center(self, forecaster: str) -> Array:
         """Return held-out predictions of the main folds, transformed units, (n,)."""
