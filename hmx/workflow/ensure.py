@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from hmx.cube.steps import Label
     from hmx.engine.job import Job
     from hmx.engine.plan import Plan
+    from hmx.engine.region import Region
     from hmx.forecast.backtest.scorecard import Scorecard
     from hmx.forecast.folds import FoldPlan
     from hmx.mapping.evaluate.scorecard import MapScorecard
 
-from hmx.workflow.steps import AnyBundle, MapSteps, steps_of
+from hmx.workflow.steps import AnyBundle, MapSteps, Steps, steps_of
 
 
 def preflight(catalog: AnyCatalog, outputs: dict[str, str] | None = None) -> None:
@@ -146,7 +147,7 @@ def ensure_model(
     return bundle
 
 
-def _job(steps: Any, bundle: AnyBundle, region: Any) -> Job:
+def _job(steps: Steps[Any], bundle: AnyBundle, region: Region) -> Job:
     """Return the job that computes a result from the cube's store."""
     from hmx.engine.job import Job
 
@@ -158,7 +159,7 @@ def ensure_result(
     catalog: AnyCatalog,
     progress: Progress = Progress(),
     *,
-    region: Any = None,
+    region: Region = None,
     overwrite: bool = False,
 ) -> str:
     """Forecast or map what the catalog names, unless it exists; return the store's path.
@@ -178,7 +179,7 @@ def ensure_result(
 
 
 def plan_result(
-    catalog: AnyCatalog, progress: Progress = Progress(), *, region: Any = None
+    catalog: AnyCatalog, progress: Progress = Progress(), *, region: Region = None
 ) -> Plan:
     """Plan the catalog's forecast or map; ingest and train first if need be."""
     preflight(catalog)

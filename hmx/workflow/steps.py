@@ -1,7 +1,6 @@
 """Steps: what one job adds to the workflow, under the same names for both jobs.
 
-``check_inputs``, ``change`` (what differs from an existing model), ``train``, ``run``,
-``finish`` and ``score`` are called by :mod:`hmx.workflow.ensure`, which is written once.
+:mod:`hmx.workflow.ensure` is written once and calls :class:`Steps`; each job has its own.
 """
 
 from __future__ import annotations
@@ -9,7 +8,9 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import xarray as xr
 
 from hmx.catalog import AnyCatalog, Catalog, MapCatalog
 from hmx.files.paths import is_url
@@ -28,6 +29,8 @@ from hmx.progress import Progress
 from hmx.settings import HARDWARE, own_fields
 
 if TYPE_CHECKING:
+    from hmx.engine.order import Run
+    from hmx.engine.region import Region
     from hmx.forecast.backtest.scorecard import Scorecard
     from hmx.forecast.order import ForecastRun
     from hmx.forecast.train.recipe import TrainSetup
@@ -49,10 +52,44 @@ def _changed(
 
 
 AnyBundle = Bundle | MapBundle
+BundleT = TypeVar("BundleT", Bundle, MapBundle)
+
+
+class Steps(Protocol[BundleT]):
+    """What a job adds to the workflow: how a model is made, run and scored."""
+
+    name: str
+    bundle: type[BundleT]
+    result: str  # path of the store
+    outputs: dict[str, str]  # paths that the job writes, by their key in the catalog
+
+    @property
+    def catalog(self) -> AnyCatalog:
+        """The catalog that describes all of it."""
+
+    def check_inputs(self) -> None:
+        """Refuse wrong inputs before the cube is made."""
+
+    def change(self, bundle: BundleT, cube: xr.Dataset) -> str | None:
+        """Describe the first difference between a model and the catalog; None if it is current."""
+
+    def train(self, cube: xr.Dataset, progress: Progress) -> BundleT:
+        """Train the model, and report how good it is."""
+
+    def run(self, cube: xr.Dataset, bundle: BundleT, region: Region) -> Run[Any]:
+        """Return the checked run; an unfinished store decides options that are unset."""
+
+    def finish(self, store: str, progress: Progress) -> None:
+        """Write further files once the store is complete."""
+
+    def score(
+        self, cube: xr.Dataset, model: BundleT | None, *, overwrite: bool, progress: Progress
+    ) -> Scorecard | MapScorecard:
+        """Score a model, or the catalog's way to make one."""
 
 
 class ForecastSteps:
-    """What the forecast job adds to the workflow: how a model is made, run and scored."""
+    """:class:`Steps` of the forecast job."""
 
     name, bundle = "forecast", Bundle
 
@@ -64,7 +101,7 @@ class ForecastSteps:
     def check_inputs(self) -> None:
         """Do nothing: rasters are checked as they are ingested."""
 
-    def setup(self, cube: Any) -> TrainSetup:
+    def setup(self, cube: xr.Dataset) -> TrainSetup:
         """Return how the catalog's model is made; the cube names the role of each variable."""
         from hmx.forecast.train.recipe import TrainSetup
 
@@ -80,7 +117,7 @@ class ForecastSteps:
             future=self.catalog.future,
         )
 
-    def change(self, bundle: Bundle, cube: Any) -> str | None:
+    def change(self, bundle: Bundle, cube: xr.Dataset) -> str | None:
         """Compare with the settings in the bundle, in JSON's own types."""
         catalog, had = self.catalog, bundle.training
         if set(bundle.spec.future) != set(catalog.future):
@@ -97,7 +134,7 @@ class ForecastSteps:
         data = cube.attrs.get("hmx_fingerprint") if catalog.train.until is None else None
         return None if had.get("cube") == data else "the cube has changed since"
 
-    def train(self, cube: Any, progress: Progress) -> Bundle:
+    def train(self, cube: xr.Dataset, progress: Progress) -> Bundle:
         """Train; report the skill, and means that are not forecast."""
         from hmx.forecast.train.train import train  # loads torch and Lightning
 
@@ -111,7 +148,7 @@ class ForecastSteps:
             )
         return bundle
 
-    def run(self, cube: Any, bundle: Bundle, region: Any) -> ForecastRun:
+    def run(self, cube: xr.Dataset, bundle: Bundle, region: Region) -> ForecastRun:
         """Return the checked forecast; an unfinished store decides options that are unset."""
         from hmx.engine.ledger import adopt
         from hmx.forecast.order import ForecastRun
@@ -122,7 +159,9 @@ class ForecastSteps:
     def finish(self, store: str, progress: Progress) -> None:
         """Do nothing: a forecast is its store."""
 
-    def score(self, cube: Any, model: Any, *, overwrite: bool, progress: Progress) -> Scorecard:
+    def score(
+        self, cube: xr.Dataset, model: Bundle | None, *, overwrite: bool, progress: Progress
+    ) -> Scorecard:
         """Backtest a model, or the catalog's way to make one."""
         from hmx.forecast.backtest.backtest import evaluate as backtest  # loads torch
 
@@ -140,7 +179,7 @@ class ForecastSteps:
 
 
 class MapSteps:
-    """What the map job adds to the workflow, likewise."""
+    """:class:`Steps` of the map job."""
 
     name, bundle = "map", MapBundle
 
@@ -179,7 +218,7 @@ class MapSteps:
             stamp=None if is_url(path) or not Path(path).is_file() else stamp(path)[:3],
         )
 
-    def change(self, bundle: MapBundle, cube: Any) -> str | None:
+    def change(self, bundle: MapBundle, cube: xr.Dataset) -> str | None:
         """Compare with the settings in the bundle."""
         had, wanted = bundle.training, self.setup.settings()
         sections = {"table": "points", "network": "model", "fit": "train", "split": "train.split"}
@@ -197,7 +236,7 @@ class MapSteps:
         same = had.get("cube") == cube.attrs.get("hmx_fingerprint")
         return None if same else "the cube has changed since"
 
-    def train(self, cube: Any, progress: Progress) -> MapBundle:
+    def train(self, cube: xr.Dataset, progress: Progress) -> MapBundle:
         """Train; report the scores on held-out samples."""
         from hmx.mapping.train.train import train  # loads torch and Lightning
 
@@ -206,7 +245,7 @@ class MapSteps:
         progress.note(f"model: held out {describe_held_out(bundle)}")
         return bundle
 
-    def run(self, cube: Any, bundle: MapBundle, region: Any) -> MapRun:
+    def run(self, cube: xr.Dataset, bundle: MapBundle, region: Region) -> MapRun:
         """Return the checked map; an unfinished store decides options that are unset."""
         from hmx.engine.ledger import adopt
         from hmx.mapping.order import MapRun
@@ -222,7 +261,9 @@ class MapSteps:
             files = export_cog(store, folder, progress=progress)
             progress.note(f"map: {len(files)} GeoTIFFs in {folder}")
 
-    def score(self, cube: Any, model: Any, *, overwrite: bool, progress: Progress) -> MapScorecard:
+    def score(
+        self, cube: xr.Dataset, model: MapBundle | None, *, overwrite: bool, progress: Progress
+    ) -> MapScorecard:
         """Cross-validate the catalog's way to make a mapper."""
         from hmx.mapping.evaluate.score import score  # loads torch
 
@@ -237,6 +278,6 @@ class MapSteps:
         )
 
 
-def steps_of(catalog: AnyCatalog) -> Any:
+def steps_of(catalog: AnyCatalog) -> Steps[Any]:
     """Return the steps of a catalog's job."""
     return MapSteps(catalog) if isinstance(catalog, MapCatalog) else ForecastSteps(catalog)
