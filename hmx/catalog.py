@@ -345,7 +345,7 @@ class _Change:
 
 
 def _flag(key: str, value: object) -> _Change:
-    """Take the value of a flag as it is; a text in it is no YAML, and ``${NAME}`` no variable."""
+    """Take the value of a flag as it is: no YAML in it is parsed, no ``${NAME}`` replaced."""
     taken = Verbatim(value) if isinstance(value, str) else value
     return _Change(key, list(taken) if isinstance(taken, tuple) else taken, f"the flag for {key}")
 

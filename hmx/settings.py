@@ -129,8 +129,8 @@ def require_whole_chunks(tile: int | None, chunk: int | None) -> None:
     if tile and chunk and tile % chunk:
         whole = chunk * max(1, round(tile / chunk))
         raise ValueError(
-            f"tile={tile} is no whole number of chunks (chunk={chunk}), so two tasks would share "
-            f"one. Try tile={whole}."
+            f"tile={tile} is not a whole number of chunks (chunk={chunk}), so two tasks would "
+            f"share one. Try tile={whole}."
         )
 
 
@@ -142,7 +142,7 @@ def _resolve(given: Any, plain: Callable[[Any], str], info: ValidationInfo) -> s
     """Expand the environment and anchor a relative path to the catalog's folder."""
     path = plain(given)
     if not path.strip():
-        raise ValueError("a path is no empty text. Leave the key out, or write one")
+        raise ValueError("a path cannot be empty. Leave the key out, or write one")
     if not isinstance(given, Verbatim):
         path = _expanded(path)
     return absolute(path, (info.context or {}).get("base"))

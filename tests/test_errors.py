@@ -23,7 +23,7 @@ def test_the_tree_in_the_docstring_has_every_error_and_its_builtin():
     for name, builtin in DRAWN:
         if builtin and name != "HmxError":
             bases = [base.__name__ for base in TREE[name].__mro__]
-            assert builtin in bases, f"{name} is no {builtin}"
+            assert builtin in bases, f"{name} is not a {builtin}"
 
 
 @pytest.mark.parametrize("kind", TREE.values(), ids=TREE)

@@ -64,7 +64,7 @@ class VariablesForm(Options):
         if len(set(names)) != len(names):
             raise ValueError("a variable stands twice")
         if strange := set(self.transforms) - set(names[1:]):
-            raise ValueError(f"transforms of {sorted(strange)[0]!r}, which is no covariate")
+            raise ValueError(f"transforms of {sorted(strange)[0]!r}, which is not a covariate")
         return self
 
 

@@ -151,7 +151,7 @@ def read_folder(path: str | Path, job: str) -> tuple[dict[str, Any], dict[str, n
 
 
 def require_floats(weights: Arrays) -> None:
-    """Raise :class:`BundleError` naming the first weight that is no finite float32."""
+    """Raise :class:`BundleError` naming the first weight that is not finite float32."""
     for name, array in weights.items():
         if array.dtype != np.float32 or not np.isfinite(array).all():
             what = str(array.dtype) if array.dtype != np.float32 else "not finite"

@@ -104,8 +104,8 @@ class Bands:
         except BadArgument:
             first, last = self.labels[0], self.labels[-1]
             raise BadArgument(
-                f"time={when!r} is no step of the cube, which goes from {first} to {last} in steps "
-                f"of {self.cadence}. Pass one of them, e.g. time={last!r}."
+                f"time={when!r} is not a step of the cube, which goes from {first} to {last} in "
+                f"steps of {self.cadence}. Pass one of them, e.g. time={last!r}."
             ) from None
 
     def span(self, when: str | int | None, history: int) -> Span:

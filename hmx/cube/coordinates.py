@@ -62,8 +62,9 @@ def declared_transform(obj: xr.Dataset | xr.DataArray) -> DeclaredLattice | None
         at = Affine(0, 0, 0, 0, 0, 0)
     if not at.a or not at.e or at.b or at.d or not np.isfinite(tuple(at)).all():
         raise CubeError(
-            f"{where} is {value!r}, which is no transform of a grid whose rows and columns run "
-            "along its axes. Write another: ds.rio.write_transform(ds.rio.transform(recalc=True))."
+            f"{where} is {value!r}, which is not the transform of a grid whose rows and columns "
+            "run along its axes. Write another: "
+            "ds.rio.write_transform(ds.rio.transform(recalc=True))."
         )
     return DeclaredLattice(where, at)
 

@@ -2,7 +2,7 @@
 
 A text is a date only in ISO 8601: 2000, 2000-02, 2000-02-01, 2000-02-01T06:30, also
 without separators (20000201), or as year and day of the year (2000-049, 2000049).
-01-02-2000 is two dates, one for each half of the world, and so it is none.
+01-02-2000 is two dates, one for each half of the world, so it is refused.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def numbers_of(name: str, attribute: str, value: Any) -> np.ndarray:
     read = [_NUMBER.fullmatch(part) for part in parts if part.lower() not in _NO_NUMBER]
     if not all(read):
         raise CubeError(
-            f"{attribute} = {value!r} of {name!r} is no number. Write it as one: "
+            f"{attribute} = {value!r} of {name!r} is not a number. Write it as one: "
             f"ds[{name!r}].attrs[{attribute!r}] = 0.0, or delete it."
         )
     texts = [found[1] for found in read if found]

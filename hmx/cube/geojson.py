@@ -43,7 +43,7 @@ def layer_of(given: Any, what: str) -> dict[str, Any]:
         return {**given.__geo_interface__, "crs": {"type": "name", "properties": {"name": name}}}
     layer = getattr(given, "__geo_interface__", given)
     if not isinstance(layer, Mapping) or "type" not in layer:
-        raise BadArgument(f"{what} is no GeoJSON object. Pass one with a type and coordinates.")
+        raise BadArgument(f"{what} is not a GeoJSON object. Pass one with a type and coordinates.")
     return dict(layer)
 
 
@@ -81,7 +81,7 @@ def crs_of(layer: Mapping[str, Any], what: str) -> pyproj.CRS:
         if max(abs(west), abs(east)) > 360 or max(abs(south), abs(north)) > 90:
             raise BadArgument(
                 f"{what} reaches from {west:.10g}, {south:.10g} to {east:.10g}, {north:.10g}, "
-                "which are no degrees, and GeoJSON without a crs member is longitude and "
+                "which are not degrees, and GeoJSON without a crs member is longitude and "
                 "latitude. Add 'crs': {'type': 'name', 'properties': {'name': 'EPSG:32632'}}, or "
                 "pass a GeoDataFrame with its CRS."
             )

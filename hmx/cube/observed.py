@@ -31,8 +31,8 @@ def steps_until(variable: xr.DataArray, mark: str, time: xr.DataArray) -> int:
     except BadArgument:
         first, last = (time_label(value) for value in time.values[[0, -1]])
         raise CubeError(
-            f"{variable.name!r} has {mark}={until!r}, which is no step of the time axis ({first} "
-            f"to {last}). Write the last step that holds it: ds[{str(variable.name)!r}]"
+            f"{variable.name!r} has {mark}={until!r}, which is not a step of the time axis "
+            f"({first} to {last}). Write the last step that holds it: ds[{str(variable.name)!r}]"
             f".attrs[{mark!r}] = {last!r}."
         ) from None
 

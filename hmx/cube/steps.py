@@ -92,7 +92,7 @@ def _number(until: Label) -> int:
 def _text(label: Any, *, whole: bool = False) -> str:
     """Write a label in ISO form, as precise as given; ``whole``: to the nanosecond."""
     if isinstance(label, bool) or label is None:
-        raise BadArgument(f"until={label!r} is no time. Pass a year or a date: until='2005'.")
+        raise BadArgument(f"until={label!r} is not a time. Pass a year or a date: until='2005'.")
     if isinstance(label, int | np.integer):
         return f"{int(label):04d}"
     if isinstance(label, np.datetime64):
@@ -101,7 +101,7 @@ def _text(label: Any, *, whole: bool = False) -> str:
         text = label.strip()
         if not _ISO.match(text):
             raise BadArgument(
-                f"until={label!r} is no time: write a year or an ISO date. Pass until='2005' "
+                f"until={label!r} is not a time: write a year or an ISO date. Pass until='2005' "
                 "or until='2005-01-31'."
             )
         return text.replace(" ", "T")

@@ -55,7 +55,7 @@ def require_times(time: xr.DataArray) -> None:
             )
     elif kind not in "iu" and not (kind == "O" and all(map(_is_cftime, time.values))):
         raise IrregularTime(
-            f"the time axis has type {time.dtype}, which is no calendar. Use datetime64, "
+            f"the time axis has type {time.dtype}, which is not a calendar. Use datetime64, "
             f"cftime or integer years, e.g. ds = ds.assign_coords({name}={_remedy(time, name)})."
         )
 

@@ -118,12 +118,12 @@ def _listed(store: str, array: str) -> Mapping[str, str] | None:
         found = Folder(f"{store.rstrip('/')}/{array}").stamps("")
     except OSError:
         return None
-    # a list that lacks what was just read is none to believe
+    # a list that lacks what was just read cannot be trusted
     return found if {"zarr.json", ".zarray"} & found.keys() else None
 
 
 def _list(array: Any, found: Mapping[str, str] | None, rules: Rules, *, rows: str) -> Stored | None:
-    """Take one array's chunks; ``None`` where they are not known, or rows are no rows."""
+    """Take the chunks of one array; None if unknown, or if ``rows`` is not the last dim but one."""
     dims = getattr(array.metadata, "dimension_names", None)
     if dims is not None and dims[-2:-1] != (rows,):
         return None  # chunks are counted by the last two dims

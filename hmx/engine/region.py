@@ -71,8 +71,8 @@ def _bounds(region: Region, cube: CubeView) -> tuple[float, float, float, float]
         west, south, east, north = (float(part) for part in region)
     except (TypeError, ValueError):
         raise BadArgument(
-            f"region={region!r} is no region. Pass (west, south, east, north) in the cube's CRS, "
-            "a pair of slices, a GeoJSON geometry or a GeoDataFrame."
+            f"region={region!r} is not a region. Pass (west, south, east, north) in the cube's "
+            "CRS, a pair of slices, a GeoJSON geometry or a GeoDataFrame."
         ) from None
     return west, south, east, north
 

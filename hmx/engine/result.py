@@ -14,7 +14,7 @@ QUALITY = {"covariate_missing": 1, "history_incomplete": 2, "no_data": 4}
 
 NO_DATA = {"quality": QUALITY["no_data"], "applicable": 255}  # what flags say of such pixels
 
-_OWN = {"quality", "dissimilarity", "applicable"}  # outputs that are none of the target's
+_OWN = {"quality", "dissimilarity", "applicable"}  # outputs that are not of the target
 
 
 _LISTED = "lead forecast_reference_time spatial_ref"

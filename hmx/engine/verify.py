@@ -117,7 +117,7 @@ def _require_product(store: str) -> None:
     """Raise unless a finished product is there, damaged or not."""
     found = attributes(store)
     if not is_ours(found):
-        require_whole(store)  # a root that is damaged is no sign that nothing was there
+        require_whole(store)  # a root that is damaged does not show that nothing was there
         raise VerifyFailed(
             f"there is no forecast or map of hmx at {store!r}. Pass the store that its job "
             "printed, or the catalog it was made from."

@@ -40,7 +40,7 @@ def kind(mode: int) -> str:
         stat.S_IFBLK: "a device",
         stat.S_IFLNK: "a symbolic link",
     }
-    return kinds.get(stat.S_IFMT(mode), "no regular file")
+    return kinds.get(stat.S_IFMT(mode), "not a regular file")
 
 
 def require_plain_tree(path: str | Path, *, inside: bool = False) -> None:

@@ -52,8 +52,8 @@ def _require_writable_url(path: str, key: str) -> None:
         raise BadArgument(f"{key} = {path!r}: {error}. Install it, or choose a folder.") from None
     except ValueError:
         raise BadArgument(
-            f"{key} = {path!r}: {scheme}:// is no place that hmx can write to. Choose a folder of "
-            "this machine, or a bucket such as s3://bucket/name.zarr."
+            f"{key} = {path!r}: {scheme}:// is not a location that hmx can write to. Choose a "
+            "folder of this machine, or a bucket such as s3://bucket/name.zarr."
         ) from None
     except Exception as error:  # whatever a client of a cloud raises: it is not there now
         raise BadArgument(

@@ -1,7 +1,7 @@
 """YAML of a catalog: plain values, or one line that says which line is wrong.
 
 YAML can say far more than a catalog needs, and some of it is read otherwise than it looks:
-of two equal keys the last wins, ``1990:`` and ``true:`` are no texts, an anchor can hold
+of two equal keys the last wins, ``1990:`` and ``true:`` are not texts, an anchor can hold
 itself or grow to billions of values, a tag can name any Python object. All of this is
 refused where it stands. What is left are mappings with text keys, lists, texts, numbers,
 dates, truth values and nothing.
@@ -75,7 +75,7 @@ def _problem(at: Any, words: str) -> yaml.MarkedYAMLError:
 
 
 def _weigh(node: Node, above: tuple[Node, ...], total: list[int]) -> None:
-    """Walk all values as they would be built, anchors each time, and refuse what is no catalog."""
+    """Walk all values as they would be built, anchors each time; refuse what is not a catalog."""
     total[0] += 1
     if total[0] > MOST:
         raise _problem(node, f"its anchors make more than {MOST:,} values of it")
@@ -102,7 +102,7 @@ def _require_plain(node: Node) -> None:
 
 
 def _require_keys(node: MappingNode) -> None:
-    """Refuse keys that are no texts, and keys that stand twice."""
+    """Refuse keys that are not texts, and keys that stand twice."""
     first: dict[str, int] = {}
     for key, _ in node.value:
         if key.tag == "tag:yaml.org,2002:merge":
@@ -110,7 +110,7 @@ def _require_keys(node: MappingNode) -> None:
         shown = key.value if isinstance(key, ScalarNode) else "[...]"
         if key.tag != "tag:yaml.org,2002:str":
             raise _problem(
-                key, f"the key {shown} is no text. Put it in quotes: {str(shown)!r}: ..."
+                key, f"the key {shown} is not a text. Put it in quotes: {str(shown)!r}: ..."
             )
         line = key.start_mark.line + 1
         if shown in first:
@@ -167,7 +167,7 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ValueError(
-            f"byte 0x{data[error.start]:02x} in line {line} is no UTF-8 text. Save it as UTF-8"
+            f"byte 0x{data[error.start]:02x} in line {line} is not UTF-8 text. Save it as UTF-8"
         ) from None
     if found := _BINARY.search(text):
         line = text[: found.start()].count("\n") + 1

@@ -202,7 +202,7 @@ def _date(step: int | str) -> str:
         return str(date.as_unit("ns").isoformat())
     except ValueError:
         raise CatalogError(
-            f"{step!r} in years or times is no date: years lie between 1678 and 2261, and times "
+            f"{step!r} in years or times is not a date: years lie between 1678 and 2261, and times "
             "are ISO dates. Write times: ['2020-01-31', ...]."
         ) from None
 

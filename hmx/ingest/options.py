@@ -50,7 +50,7 @@ class BandRun(Options):
     def _is_a_date(cls, start: int | str) -> int | str:
         year = isinstance(start, int)
         if year and not YEARS[0] <= int(start) <= YEARS[1]:
-            raise ValueError(f"the year {start} is none: years are {YEARS[0]} to {YEARS[1]}")
+            raise ValueError(f"the year {start} does not exist: years are {YEARS[0]} to {YEARS[1]}")
         if not year and "T" in _iso(str(start)):
             raise ValueError("bands step by years, months or days. List the others under times")
         return start
@@ -81,8 +81,8 @@ def _iso(text: str) -> str:
         read_date(text)
     except ValueError:
         raise ValueError(
-            f"{text!r} is no ISO date, and others are read differently from country to country. "
-            "Write '2000-02-01', '20000201' or '2000-02-01T06:00'"
+            f"{text!r} is not an ISO date, and others are read differently from country to "
+            "country. Write '2000-02-01', '20000201' or '2000-02-01T06:00'"
         ) from None
     return text
 
@@ -173,7 +173,7 @@ class Source(Options):
         steps = given.values() if isinstance(given, Steps) else unique(given or [], f"the {what}")
         for step in steps:
             if not low <= step <= high:
-                raise ValueError(f"the {what} {step} is none: {what}s are {low} to {high}")
+                raise ValueError(f"the {what} {step} does not exist: {what}s are {low} to {high}")
         return given
 
     @field_validator("times")

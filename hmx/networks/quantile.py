@@ -24,7 +24,7 @@ from hmx.uncertainty.distribution import shares
 _TINY = 1e-9  # native units: far below any change
 MOST_TILT = 2.0  # largest factor of a tilt
 CLOSED = -4.0  # raw gaps are shifted by this much: softplus(-4) = .018 ordinary changes,
-_SHUT = 0.009  # and half of that is taken off: a gap can be none, and a network learns it soon
+_SHUT = 0.009  # and half of that is taken off: a gap can be 0, which a network learns soon
 
 
 @dataclass(frozen=True)

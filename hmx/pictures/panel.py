@@ -52,7 +52,7 @@ class PanelRow:
     upper: Map
     origin: Map  # last observed state: persistence's forecast (y, x)
     valid: int  # pixels that were scored, at full resolution
-    skill: float | None = None  # RMSE skill against persistence: 0 is none, 1 is perfect
+    skill: float | None = None  # RMSE skill against persistence: 0: none, 1: perfect
     # RMSE of forecast and origin. Worked out from the maps, all pixels alike, when not given
     rmse: float | None = None
     persistence: float | None = None

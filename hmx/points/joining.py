@@ -287,7 +287,7 @@ DUPLICATE, NO_DATA = "duplicate", "no data"
 _WORDS = {
     "filtered": "not passing the filters (where)",
     "no place": "without coordinates",
-    "null island": "at (0, 0), which is no measured place",
+    "null island": "at (0, 0), which is not a measured location",
     "no value": "without a value",
     "invalid": "outside the valid range",
     OUTSIDE: "outside the cube",

@@ -322,7 +322,7 @@ def _system(table: Table, given: Any, what: str) -> pyproj.CRS:
         system = table.crs if given is None else pyproj.CRS.from_user_input(given)
     except pyproj.exceptions.CRSError:
         raise BadArgument(
-            f"crs={given!r} is no coordinate reference system. Pass crs='EPSG:4326'."
+            f"crs={given!r} is not a coordinate reference system. Pass crs='EPSG:4326'."
         ) from None
     if table.crs is not None and not table.crs.equals(system, ignore_axis_order=True):
         raise BadArgument(

@@ -36,7 +36,7 @@ def crs_of(given: Any) -> pyproj.CRS | None:
 
 
 def no_points(name: str, what: str) -> BadArgument:
-    """Build the error for geometries that are no points."""
+    """Build the error for geometries that are not points."""
     return BadArgument(
         f"{name} holds {what}, and samples are taken at points. Pass points, e.g. the centroids: "
         "table.set_geometry(table.centroid)."

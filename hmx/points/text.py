@@ -267,7 +267,7 @@ def _typed(values: Sequence[str], decimal: str) -> pd.Series:
 
 
 def _as_numbers(column: pd.Series, decimal: str) -> pd.Series:
-    """Read text as numbers, NaN where it is none: as :func:`as_point`, a column at once."""
+    """Read text as numbers, NaN where it is not a number: as :func:`as_point`, a column at once."""
     if decimal != ".":
         pointed = column.str.contains(".", regex=False, na=False)
         column = column.str.replace(",", ".", regex=False).mask(pointed, "?")

@@ -69,7 +69,7 @@ def quantile_at(knots: ArrayLike, levels: ArrayLike, p: float) -> Array:
     """Read each pixel's quantile function at one probability."""
     known = _levels(levels)
     if not 0 <= p <= 1:
-        raise BadArgument(f"p={p} is no probability: it lies between 0 and 1. Try p=0.95.")
+        raise BadArgument(f"p={p} is not a probability: it lies between 0 and 1. Try p=0.95.")
     share = np.array([np.interp(p, known, unit) for unit in np.eye(known.size)])
     return _combine(share, knots)
 

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     if unknown := set(args.names) - set(BENCHES):
-        parser.error(f"{sorted(unknown)[0]!r} is no benchmark of these: {', '.join(BENCHES)}")
+        parser.error(f"{sorted(unknown)[0]!r} is not among the benchmarks: {', '.join(BENCHES)}")
     figures, worst = {}, 0
     for name in args.names or BENCHES:
         bench = import_module(f"tests.bench.{name}")

@@ -99,7 +99,7 @@ def networks(args: argparse.Namespace) -> dict[str, Facts]:
     }
     wanted = [] if args.models == "none" else args.models.split(",")
     if unknown := set(wanted) - set(known):
-        raise SystemExit(f"{unknown.pop()!r} is none of: {', '.join(known)}, none.")
+        raise SystemExit(f"{unknown.pop()!r} is not one of: {', '.join(known)}, none.")
     return {known[name][0]: {**known[name][1], **dict(args.train)} for name in wanted}
 
 

@@ -426,7 +426,7 @@ def test_plan_says_what_a_forecast_would_cost_and_writes_none_of_it(folder: Path
     assert not (folder / "x.zarr").exists()
     shared = run("plan", folder / "toy.yaml", "--set", "forecast.chunk=24")
     assert shared.exit_code == 2
-    assert "tile=32 is no whole number of chunks (chunk=24)" in shared.stderr
+    assert "tile=32 is not a whole number of chunks (chunk=24)" in shared.stderr
 
 
 def test_verify_vouches_for_a_store_and_finds_a_flipped_bit(folder: Path) -> None:

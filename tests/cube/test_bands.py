@@ -204,7 +204,7 @@ def test_a_date_names_the_last_step_that_is_seen(years):
     assert bands.step_of(2005) == bands.step_of("2005-07-01") == 3
     assert bands.span(2005, 3) == Span(1, 4)
     assert bands.span(None, 5) == Span(1, 6)
-    with pytest.raises(BadArgument, match=r"time=2007 is no step .*1990 to 2015.*time='2015'"):
+    with pytest.raises(BadArgument, match=r"time=2007 is not a step .*1990 to 2015.*time='2015'"):
         bands.step_of(2007)
     text = r"time='1995' needs 5 steps up to it.*begins with 1990\. Pass time='2010' or later"
     with pytest.raises(NotEnoughData, match=text):

@@ -358,7 +358,7 @@ def test_one_step_has_no_cadence():
 )
 def test_what_is_no_calendar_is_told_what_is(values):
     time = xr.DataArray(values, dims="time")
-    text = rf"the time axis has type {time.dtype}, which is no calendar\. Use datetime64, cftime"
+    text = rf"the time axis has type {time.dtype}, which is not a calendar\. Use datetime64, cftime"
     with pytest.raises(IrregularTime, match=text.replace("[", r"\[").replace("]", r"\]")):
         Cadence.infer(time)
 

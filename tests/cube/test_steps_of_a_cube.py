@@ -96,14 +96,14 @@ def test_a_holdout_leaves_a_history_and_a_target(axis):
 
 @pytest.mark.parametrize("until", ["2000-1", "yesterday", "01/02/2000", "", "20001"])
 def test_a_text_that_is_no_time_is_refused(until):
-    with pytest.raises(BadArgument, match=r"is no time: write a year or an ISO date"):
+    with pytest.raises(BadArgument, match=r"is not a time: write a year or an ISO date"):
         until_index(times(), until)
 
 
 @pytest.mark.parametrize("axis", AXES)
 def test_what_is_no_label_is_refused(axis):
     for until in (True, None):
-        with pytest.raises(BadArgument, match=r"is no time\. Pass a year or a date"):
+        with pytest.raises(BadArgument, match=r"is not a time\. Pass a year or a date"):
             until_index(times(axis), until)
     with pytest.raises(BadArgument, match=r"is a float, and a time is a year"):
         until_index(times(axis), 2000.0)

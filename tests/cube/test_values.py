@@ -117,7 +117,7 @@ def test_an_attribute_is_read_as_number_list_array_or_text(written, read):
 
 @pytest.mark.parametrize("written", ["low to high", "0..1", {"a": 1}, "1-2", object()])
 def test_an_attribute_that_is_no_number_is_named(written):
-    with pytest.raises(CubeError, match=r"valid_range = .* of 'hm' is no number"):
+    with pytest.raises(CubeError, match=r"valid_range = .* of 'hm' is not a number"):
         numbers_of("hm", "valid_range", written)
 
 

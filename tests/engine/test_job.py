@@ -158,7 +158,7 @@ def test_a_tile_may_be_several_chunks(
 
 
 def test_a_chunk_that_two_tiles_would_share_is_refused(whole: tuple[Job, Any]) -> None:
-    with pytest.raises(BadArgument, match=r"no whole number of chunks \(chunk=24\).*Try tile=24"):
+    with pytest.raises(BadArgument, match=r"not a whole number of chunks \(chunk=24\).*Try tile=24"):
         hmx.open_cube(whole[0].source).hm.plan(model="x", tile=32, chunk=24)
     group = zarr.open_group(whole[0].store, mode="r")
     block = {"hm": np.zeros((2, 32, 40), "float32")}

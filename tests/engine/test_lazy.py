@@ -339,7 +339,7 @@ BAD = [
     ({"level": 80}, BadArgument, r"has no calibration.*calibration=0\.1"),
     ({"region": (0, 0, 1, 1)}, BadArgument, r"lies outside the cube, whose bounds are"),
     ({"region": (9, 9, 1, 1)}, BadArgument, r"is empty: a box is \(west, south, east, north\)"),
-    ({"region": "here"}, BadArgument, r"region='here' is no region. Pass \(west"),
+    ({"region": "here"}, BadArgument, r"region='here' is not a region. Pass \(west"),
     ({"region": (slice(0, 5, 2), slice(0, 5))}, BadArgument, r"pass a slice of pixels"),
     ({"region": (slice(90, 99), slice(0, 5))}, BadArgument, r"holds no pixel of y, which has 40"),
     ({"region": {"lat": slice(0, 5)}}, BadArgument, r"region names 'lat'; the cube has y and x"),

@@ -188,7 +188,7 @@ def test_times_are_parsed_and_sorted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [{"years": [990, 995]}, {"times": ["2020-01-01", "soon"]}])
 def test_a_step_that_is_no_date_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
     mark = "year" if "years" in wrong else "time"
-    text = r"990 in years or times is no date|'soon' is no ISO date"
+    text = r"990 in years or times is not a date|'soon' is not an ISO date"
     with pytest.raises((BadArgument, CatalogError), match=text):
         ingest(make_catalog(tmp_path, hm={"path": f"HM_{{{mark}}}.tif", **wrong}))
 

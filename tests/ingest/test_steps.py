@@ -235,7 +235,7 @@ WRONG: list[tuple[dict[str, Any], type[HmxError], str]] = [
     ({"bands": [1990, "1995-01-01", 2000]}, BadArgument, r"all years, or all dates"),
     ({"bands": [1990, 1990, 2000]}, BadArgument, r"1990 stands twice"),
     ({"bands": ["1990", "1990-01-01", "2000"]}, CatalogError, r"are one date, 1990"),
-    ({"bands": ["1/2/1990"] * 3}, BadArgument, r"no ISO date"),
+    ({"bands": ["1/2/1990"] * 3}, BadArgument, r"not an ISO date"),
     ({"bands": YEARS, "variable": "1"}, BadArgument, r"variable: '1' chooses one band"),
     ({"bands": YEARS, "years": YEARS}, BadArgument, r"give one of years, months, times and bands"),
     ({}, CatalogError, r"bands: \{start: 1990, step: 5\}"),
@@ -311,7 +311,7 @@ def test_numbers_since_a_date_are_no_damaged_file(tmp_path: Path, unit: str) -> 
 
 @pytest.mark.parametrize("text", ["01-02-2000", "2000/02/01", "soon"])
 def test_a_time_that_is_no_iso_date_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(BadArgument, match=rf"'{text}' is no ISO date.*Write '2000-02-01'"):
+    with pytest.raises(BadArgument, match=rf"'{text}' is not an ISO date.*Write '2000-02-01'"):
         make_catalog(tmp_path, hm={"path": "HM_{time}.tif", "times": [text]})
 
 

@@ -313,11 +313,11 @@ def test_a_calendar_is_mapped_at_the_date_that_is_asked_for(tmp_path: Path) -> N
 
 BAD = [
     ({"year": 2011}, NotEnoughData, r"needs 3 steps up to it.*Pass time='2012-01-01' or later"),
-    ({"time": 1999}, BadArgument, r"time=1999 is no step of the cube"),
+    ({"time": 1999}, BadArgument, r"time=1999 is not a step of the cube"),
     ({"time": 2014, "year": 2014}, BadArgument, r"year is another name of time"),
     ({"level": 90}, BadArgument, r"no calibration.*leave out level="),
     ({"level": 100}, BadArgument, r"a level is a percentage between 0 and 100. Try 80"),
-    ({"tile": 20, "chunk": 16}, BadArgument, r"no whole number of chunks.*Try tile=16"),
+    ({"tile": 20, "chunk": 16}, BadArgument, r"not a whole number of chunks.*Try tile=16"),
     ({"device": "tpu"}, BadArgument, r"device='tpu' is not here"),
     ({"lvl": 90}, BadArgument, r"unknown option 'lvl'.*Did you mean 'level'"),
     ({"region": (0, 0, 1, 1)}, BadArgument, r"lies outside the cube"),

@@ -120,7 +120,7 @@ def test_an_untrained_network_is_persistence(options: ModelOptions) -> None:
 
 @each_kind
 def test_an_untrained_network_stays_put_where_the_data_have_steps(options: ModelOptions) -> None:
-    """A spread of less than half a step of the data is none."""
+    """A spread of less than half a step of the data becomes 0."""
     network = network_of(options, limits=(0.0, 1.0), weights="untrained")
     seen = window((20, 20), options.history)
     origin = seen.past[-1].numpy()

@@ -61,7 +61,7 @@ def test_swapped_coordinates_are_recognised(table: pd.DataFrame, bands: Any) -> 
     assert "With x and y swapped 4 of 4 lie in it: pass x='lon', y='lat'" in said
     said = refusal(table, bands, x="y", y="x", crs=UTM)
     assert "With x and y swapped 4 of 4 lie in it: pass x='x', y='y'" in said
-    far = table.assign(lon=150.0)  # 150 is no latitude
+    far = table.assign(lon=150.0)  # 150 is not a latitude
     said = refusal(far, bands, x="lat", y="lon", crs="EPSG:4326")
     assert "X and y look swapped: pass x='lon', y='lat'" in said
 

@@ -139,7 +139,7 @@ def test_points_without_crs_are_refused(table, tmp_path):
 
 
 def test_a_crs_that_is_none_or_contradicts_the_table_is_refused(table):
-    with pytest.raises(BadArgument, match=r"crs='EPSG:0' is no coordinate reference system"):
+    with pytest.raises(BadArgument, match=r"crs='EPSG:0' is not a coordinate reference system"):
         read_points(table, target="soc", crs="EPSG:0")
     text = r"crs='EPSG:32634', and the table has EPSG:4326\. Leave out crs"
     with pytest.raises(BadArgument, match=text):

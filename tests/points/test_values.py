@@ -1,4 +1,4 @@
-"""Laws of values: numbers are compared and read as numbers, and what is none is named."""
+"""Laws of values: numbers are compared and read as numbers, and what is not a number is named."""
 
 from __future__ import annotations
 

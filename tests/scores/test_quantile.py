@@ -149,5 +149,5 @@ def test_knots_that_descend_are_refused():
 
 
 def test_a_probability_lies_between_0_and_1():
-    with pytest.raises(BadArgument, match=r"p=95 is no probability"):
+    with pytest.raises(BadArgument, match=r"p=95 is not a probability"):
         quantile_at([0.0, 1.0], [0.1, 0.9], 95)

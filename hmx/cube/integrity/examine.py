@@ -46,7 +46,7 @@ class Fault:
 
     key: str  # its name in the store
     text: str  # what is wrong with it, and where its pixels lie
-    foreign: bool = False  # whether it is no part of the store, which is read all the same
+    foreign: bool = False  # whether it is not part of the store, which is read all the same
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class _Examination:
         """Compare root, seal and arrays, including their text."""
         seal, root, members = self.seal_of, self.root, consolidated(self.root)
         if not root:
-            yield Fault(ROOT, "is lost" if self.raw is None else "is damaged: it is no JSON")
+            yield Fault(ROOT, "is lost" if self.raw is None else "is damaged: it is not JSON")
         elif digest_of(sealed_metadata(root)) != seal.root:
             yield Fault(ROOT, "holds other attributes than were written")
         elif root["attributes"].get("hmx_status") != "complete":

@@ -73,7 +73,7 @@ class Guard:
 
     def _check_metadata(self, name: str, found: Document | None) -> None:
         sealed = self.seal.arrays.get(name) if name else self.seal.root
-        if sealed is None:  # the seal itself, or what is no part of the store
+        if sealed is None:  # the seal itself, or what is not part of the store
             return
         if found is None or digest_of(found if name else sealed_metadata(found)) != sealed:
             file = f"{name}/{ROOT}" if name else ROOT
@@ -184,7 +184,7 @@ def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Gu
     root = parse(data)
     if data is not None and root is None:
         raise DamagedStore(
-            f"{place}: {ROOT} is damaged: it is no JSON. {remedy({})} Of a cube: move the folder "
+            f"{place}: {ROOT} is damaged: it is not JSON. {remedy({})} Of a cube: move the folder "
             "away, then hmx ingest CATALOG."
         )
     if root is None or root.get("zarr_format") == 2:

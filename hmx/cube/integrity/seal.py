@@ -154,7 +154,7 @@ def chunk_key(at: Iterable[int]) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text.isdecimal() and str(int(text)) == text  # 007 is no name that Zarr gives
+    return text.isdecimal() and str(int(text)) == text  # Zarr never names a chunk 007
 
 
 def _text(data: bytes) -> str:

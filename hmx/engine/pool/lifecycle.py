@@ -40,7 +40,7 @@ def event_loop(stack: ExitStack) -> IOLoop:
 
     async def live() -> None:
         end = asyncio.Event()
-        # what distributed does not wait for at the end is no news for the user
+        # the user need not see errors of what distributed does not wait for at the end
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         started.set_result((IOLoop.current(), end))
         await end.wait()
@@ -118,7 +118,7 @@ def _threads_of(worker: Any) -> Iterable[threading.Thread]:
 
 
 def let_go(close: Callable[..., Any]) -> None:
-    """Close, at the latest after seconds; an error then is no reason to lose what was done."""
+    """Close, at the latest after seconds; an error then must not lose what was done."""
     with in_one_piece(), suppress(Exception):
         close(timeout=_PATIENCE)
 

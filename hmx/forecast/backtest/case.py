@@ -160,8 +160,8 @@ class BacktestSetup:
         side = self.options.tile
         if side > CHUNK and side % CHUNK and side < max(self.cube.grid.shape):
             raise BadArgument(
-                f"tile={side} is no whole number of chunks of {CHUNK} px, so two tasks would share "
-                f"one. Pass tile={CHUNK}."
+                f"tile={side} is not a whole number of chunks of {CHUNK} px, so two tasks would "
+                f"share one. Pass tile={CHUNK}."
             )
         return min(side, CHUNK)
 

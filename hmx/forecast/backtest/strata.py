@@ -47,7 +47,7 @@ def by_distance(history: Floats) -> dict[str, Mask]:
 
 
 def by_change(truth: Floats, origin: Floats, span: float) -> dict[str, Mask]:
-    """Mark pixels whose true change is none, small or large, (y, x) each; missing ones nowhere."""
+    """Mark pixels whose true change is zero, small or large, (y, x) each; missing ones nowhere."""
     size = np.abs(truth - origin) / span
     return {
         "unchanged": size <= _SAME,

@@ -11,16 +11,16 @@ from hmx.scores.card import LeadCard
 Outcome = Literal["gain", "none", "loss"]
 Choice = Literal["model", "reference", "intervals", "centre"]
 
-MARGIN = 0.005  # skill within half a percent of 0 is no gain, unless its spread decides
+MARGIN = 0.005  # skill within half a percent of 0 is not a gain, unless its spread decides
 MEASURES = ("rmse", "crps")
 
 
 def verdict(card: LeadCard) -> str:
     """Return a sentence on whether to use the model or the reference, lead by lead.
 
-    A skill is no gain if its spread over folds and origins, one standard deviation, reaches
+    A skill is not a gain if its spread over folds and origins, one standard deviation, reaches
     zero; with one fold and origin, if it lies within 0.5 % of zero. The model is preferred at a
-    lead if it gains in RMSE and does not lose in CRPS. A gain in CRPS alone is no reason to
+    lead if it gains in RMSE and does not lose in CRPS. A gain in CRPS alone is not a reason to
     publish its map: any honest spread beats a point forecast such as persistence.
     """
     leads = [card.lead_name(lead) for lead in card.uncalibrated]

@@ -112,8 +112,8 @@ def dated(name: str, file: str, how: Mapping[str, Any]) -> Iterator[None]:
             units = str(coord.attrs.get("units", ""))
             if coord.ndim and units.lower().startswith(("year", "month")) and " since " in units:
                 raise SourceError(
-                    f"{name} has its {axis} in {units!r}, which is no unit that can be decoded to "
-                    "dates. In Python: ds = xr.open_dataset(..., decode_times=False). "
+                    f"{name} has its {axis} in {units!r}, which is not a unit that can be decoded "
+                    "to dates. In Python: ds = xr.open_dataset(..., decode_times=False). "
                     f"{undecoded(str(axis), units)} Then ds.to_netcdf(...). Or save one file for "
                     "each step, and write its year into the path: {year} and years: [...]."
                 ) from None

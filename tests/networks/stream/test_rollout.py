@@ -364,7 +364,7 @@ def peak(options: ModelOptions, side: int, precision: str, core: int) -> None:
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
         before, code = status("VmRSS"), status("RssFile")
         run(side, crop)
-        code = status("RssFile") - code  # libraries read on the way are no memory of a forecast
+        code = status("RssFile") - code  # libraries read on the way are not memory of a forecast
     bound = footprint(options, (0, 2, 0), shape, h=4, precision=precision, crop=crop)  # type: ignore[arg-type]
     print(status("VmHWM") - before - code, bound)
 
