@@ -59,15 +59,15 @@ _SHOWN = 10  # failed tiles that a message lists
 class Job:
     """A checked run, the path of its input and the path of its output."""
 
-    order: Run[Request]  # the forecast or map to compute
+    run: Run[Request]  # the forecast or map to compute
     source: str  # path of the cube's store
     store: str  # path of the result's store
 
     @cached_property
     def facts(self) -> dict[str, object]:
         """Everything that decides the bytes of the store, as JSON values."""
-        chunk = self.order.options.chunk
-        return {**self.order.facts(), "chunk": chunk, "format": STORE_FORMAT}
+        chunk = self.run.options.chunk
+        return {**self.run.facts(), "chunk": chunk, "format": STORE_FORMAT}
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -77,31 +77,31 @@ class Job:
     @cached_property
     def inventory(self) -> Inventory:
         """The chunks of the input and their present state."""
-        return self.order.inventory(self.source)
+        return self.run.inventory(self.source)
 
     @cached_property
     def arrays(self) -> list[str]:
         """Names of the variables that tiles write."""
-        return [str(n) for n, v in self.order.template().data_vars.items() if v.ndim >= 2]
+        return [str(n) for n, v in self.run.template().data_vars.items() if v.ndim >= 2]
 
     @cached_property
     def work(self) -> TileWork:
         """The function that workers call for each tile."""
-        source = self.order.source(self.source)
-        run, tiles = fingerprint(self.facts), self.order.output_tiles
-        return TileWork(source, self.order.runner, self.store, run, tiles)
+        source = self.run.source(self.source)
+        digest, tiles = fingerprint(self.facts), self.run.output_tiles
+        return TileWork(source, self.run.runner, self.store, digest, tiles)
 
     def header(self) -> dict[str, Any]:
         """Return everything that a later process needs to resume or check this job."""
-        window = self.order.window
+        window = self.run.window
         return {
-            "job": self.order.job,
+            "job": self.run.job,
             "run": self.work.run,
             "facts": self.facts,
             "source": redact(self.source),
-            "bundle": redact(self.order.request.bundle),
+            "bundle": redact(self.run.request.bundle),
             "window": [*asdict(window.y).values(), *asdict(window.x).values()],
-            "options": self.order.settings(),
+            "options": self.run.settings(),
         }
 
     @classmethod
@@ -111,17 +111,17 @@ class Job:
         module, _, name = JOBS[header.job].partition(":")
         kind: type[Run[Request]] = getattr(import_module(module), name)
         chosen = parse(kind.option_type, header.options, error=VerifyFailed)
-        order = kind.check(open_cube(header.source, chunks=None), header.bundle, chosen)
-        window = header.part(order.cube.grid.shape, store)
-        return cls(replace(order, window=window), header.source, store)
+        run = kind.check(open_cube(header.source, chunks=None), header.bundle, chosen)
+        window = header.part(run.cube.grid.shape, store)
+        return cls(replace(run, window=window), header.source, store)
 
     def state(self, tile: Tile) -> str:
         """Hash the state of the input of a tile."""
-        return self.inventory.state(self.order.runner.reads(tile.core, self.order.cube.grid))
+        return self.inventory.state(self.run.runner.reads(tile.core, self.run.cube.grid))
 
     def may_hold(self, tile: Tile) -> bool:
         """Return True if the input of a tile may have data."""
-        return self.inventory.may_hold(self.order.runner.needs(tile.core, self.order.cube.grid))
+        return self.inventory.may_hold(self.run.runner.needs(tile.core, self.run.cube.grid))
 
 
 @independent
@@ -133,7 +133,7 @@ def run(
     progress: Progress = Progress(),
 ) -> str:
     """Compute all tiles of a store that are not proven, and complete it."""
-    word = job.order.job
+    word = job.run.job
     require_free(job.store, what=f"{word}: --output PATH")
     found = {} if overwrite else _found(job)
     if found.get("hmx_status") == "complete" and _is_current(job, progress):
@@ -141,7 +141,7 @@ def run(
         sweep(job.store)
         return job.store
     section = section or DaskSection()
-    plan(job.order, job.inventory, section, timed=False)  # refuses what does not fit in memory
+    plan(job.run, job.inventory, section, timed=False)  # refuses what does not fit in memory
     with writing(job.store), job.ledger.owned():
         if not is_url(job.store):
             recover(job.store)
@@ -165,14 +165,14 @@ def _found(job: Job) -> dict[str, Any]:
     if not found:
         return {}
     had = json.loads(found["hmx_provenance"])
-    keys = list(job.order.identity)
+    keys = list(job.run.identity)
     if found.get("hmx_status") != "complete":
         had = {"chunk": job.facts["chunk"], **had, **job.ledger.job().get("facts", {})}
         keys += LAYOUT
     for key in keys:
         if had.get(key) != job.facts.get(key):
             raise OutputExists(
-                f"{job.store} holds another {job.order.job}: its {key} is {had.get(key)!r} and "
+                f"{job.store} holds another {job.run.job}: its {key} is {had.get(key)!r} and "
                 f"this one's is {job.facts.get(key)!r}. Pass --overwrite to replace it, or "
                 "--output for another place."
             )
@@ -184,14 +184,14 @@ def _is_current(job: Job, progress: Progress) -> bool:
     found, run = examine(job.store), job.ledger.job().get("run")
     faults = [fault for fault in found.faults if not fault.foreign]
     if faults or (run == job.work.run and not found.sealed):
-        progress.note(f"{job.order.job}: {job.store} is damaged, and made whole:\n{found.lines()}")
+        progress.note(f"{job.run.job}: {job.store} is damaged, and made whole:\n{found.lines()}")
         return False
     if run == job.work.run:
         return not _todo(job, progress, read=False)
     if run is None:
         proof = "its own checksums" if found.sealed else "nothing (--overwrite makes it anew)"
         progress.note(
-            f"{job.order.job}: the ledger {job.ledger.path} is gone; what is left is {proof}"
+            f"{job.run.job}: the ledger {job.ledger.path} is gone; what is left is {proof}"
         )
     return True
 
@@ -208,9 +208,7 @@ def _start(job: Job, progress: Progress, *, fresh: bool) -> list[Task]:
         _drop_unproven(job, calls)
         return calls
     if not fresh:
-        progress.note(
-            f"{job.order.job}: {job.store} is of another layout or release, and made anew"
-        )
+        progress.note(f"{job.run.job}: {job.store} is of another layout or release, and made anew")
     job.ledger.begin(job.header())
     _lay_out(job, job.store)
     return _todo(job, progress)
@@ -218,9 +216,9 @@ def _start(job: Job, progress: Progress, *, fresh: bool) -> list[Task]:
 
 def _lay_out(job: Job, store: str) -> None:
     """Write the empty store."""
-    order = job.order
-    grid, chunk = order.cube.grid.crop(order.window), order.options.chunk or 0
-    lay_out(order.template(), store, grid=grid, chunk=chunk)
+    run = job.run
+    grid, chunk = run.cube.grid.crop(run.window), run.options.chunk or 0
+    lay_out(run.template(), store, grid=grid, chunk=chunk)
 
 
 def _todo(job: Job, progress: Progress, *, read: bool = True) -> list[Task]:
@@ -241,7 +239,7 @@ def _todo(job: Job, progress: Progress, *, read: bool = True) -> list[Task]:
     ]
     if calls and any(done.values()):
         kept = sum(done.values())
-        progress.note(f"{job.order.job}: {kept} tiles are done and proven, {len(calls)} are to do")
+        progress.note(f"{job.run.job}: {kept} tiles are done and proven, {len(calls)} are to do")
     return calls
 
 
@@ -285,11 +283,11 @@ def _work_off(
         return []
     from hmx.engine.pool.cluster import connect  # loads distributed
 
-    with connect(section, tasks=len(calls), device=job.order.options.device) as pool:
+    with connect(section, tasks=len(calls), device=job.run.options.device) as pool:
         tiles = "tile" if len(calls) == 1 else "tiles"
         progress.note(
-            f"{job.order.job}: {job.order.summary()}, {len(calls)} {tiles} of "
-            f"{job.order.options.tile} px, halo {job.order.halo} px, by {pool.where}, into "
+            f"{job.run.job}: {job.run.summary()}, {len(calls)} {tiles} of "
+            f"{job.run.options.tile} px, halo {job.run.halo} px, by {pool.where}, into "
             f"{job.store}"
         )
         on_done = _meter(job, len(calls), progress)
@@ -298,7 +296,7 @@ def _work_off(
 
 def _require_same_input(job: Job, calls: list[Task]) -> None:
     """Refuse a result whose cube changed during the run: tiles may mix old and new values."""
-    now = Job(job.order, job.source, job.store)  # a new inventory of the cube
+    now = Job(job.run, job.source, job.store)  # a new inventory of the cube
     changed = [c for c in calls if c.arguments != (now.state(job.work.tiles[c.index]),)]
     if changed:
         raise JobFailed(
@@ -311,7 +309,7 @@ def _require_same_input(job: Job, calls: list[Task]) -> None:
 def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], None]:
     """Return a callback that reports tiles done, speed and remaining time."""
     start, done, pixels = time.monotonic(), 0, 0
-    word = job.order.job
+    word = job.run.job
     progress.step(0, total, f"{word}: starting")
 
     def report(index: Index, _: Any) -> None:
@@ -331,7 +329,7 @@ def _report(job: Job, failures: list[FailedTask]) -> str:
     lines = [f"{job.store} is incomplete: {len(failures)} tiles failed, what is done is kept."]
     for failure in failures[:_SHOWN]:
         core = job.work.tiles[failure.index].core
-        bounds = job.order.cube.grid.crop(job.order.runner.core(core)).bounds
+        bounds = job.run.cube.grid.crop(job.run.runner.core(core)).bounds
         where = ", ".join(f"{edge:.10g}" for edge in bounds)
         lines.append(
             f"  tile {failure.index}, rows {core.y.start}-{core.y.stop}, columns {core.x.start}-"

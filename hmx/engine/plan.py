@@ -119,7 +119,7 @@ class Plan:
 
 @independent
 def plan(
-    order: Run[Request],
+    run: Run[Request],
     inventory: Inventory,
     section: DaskSection | None = None,
     *,
@@ -129,8 +129,8 @@ def plan(
 
     Parameters
     ----------
-    order : Order or MapOrder
-        What is to be computed.
+    run : Run
+        The forecast or map, checked.
     inventory : Inventory
         Of its input.
     section : DaskSection, optional
@@ -143,38 +143,38 @@ def plan(
     BadArgument
         If a tile does not fit into the memory that a worker has here.
     """
-    runner, grid, cube = order.runner, order.output_tiles, order.cube.grid
+    runner, grid, cube = run.runner, run.output_tiles, run.cube.grid
     section = section or DaskSection()
     workers, threads = _workers(section)
     tiles = [tile for tile in grid if inventory.may_hold(runner.needs(tile.core, cube))]
     read = sum(_area(runner.reads(tile.core, cube)) for tile in tiles)
     written = sum(_area(tile.core) for tile in tiles)
-    device = choose_device(order.options.device).type
+    device = choose_device(run.options.device).type
     gpu = device == "cuda"
     made = Plan(
-        shape=order.window.shape,
+        shape=run.window.shape,
         tile=grid.tile[0],
-        chunk=order.options.chunk or grid.tile[0],
-        halo=order.halo,
+        chunk=run.options.chunk or grid.tile[0],
+        halo=run.halo,
         grid=grid.counts,
         tiles=len(tiles),
         skipped=grid.counts[0] * grid.counts[1] - len(tiles),
         overhead=read / max(1, written) - 1,
-        bytes_read=read * _bytes_in(order),
-        bytes_written=written * _bytes_out(order),
+        bytes_read=read * _bytes_in(run),
+        bytes_written=written * _bytes_out(run),
         workers=workers,
         threads=threads,
         device=device,
-        precision=order.request.precision,
+        precision=run.request.precision,
         # of a worker: itself, its tiles, and its network unless a GPU holds that
-        ram=_PROCESS + IN_FLIGHT * _tile_bytes(order) + (0 if gpu else order.working_bytes()),
+        ram=_PROCESS + IN_FLIGHT * _tile_bytes(run) + (0 if gpu else run.working_bytes()),
         ram_available=_available(section, workers),
-        device_memory=order.working_bytes() if gpu else 0,
+        device_memory=run.working_bytes() if gpu else 0,
     )
-    require_memory(made, order.job)
+    require_memory(made, run.job)
     if not timed:
         return made
-    each = _seconds_per_pixel(order, tiles, threads)
+    each = _seconds_per_pixel(run, tiles, threads)
     total = each * written / workers if tiles else 0.0
     return replace(made, seconds_per_tile=each * made.pixels_per_tile, seconds=total)
 
@@ -192,20 +192,20 @@ def require_memory(made: Plan, job: str = "forecast") -> None:
     )
 
 
-def _seconds_per_pixel(order: Run[Request], tiles: Sequence[Tile], threads: int) -> float:
+def _seconds_per_pixel(run: Run[Request], tiles: Sequence[Tile], threads: int) -> float:
     """Run a tile with data twice, the most central one; time the second run."""
     if not tiles:
         return float("nan")
-    runner = order.runner.with_threads(threads)
+    runner = run.runner.with_threads(threads)
     target = runner.spec.target
     middle = len(tiles) // 2
     by_distance = sorted(range(len(tiles)), key=lambda at: abs(at - middle))
     for at in by_distance[:_LOOKS]:
         core = tiles[at].core
-        if np.isfinite(runner.run(core, order.cube)[target]).any():
+        if np.isfinite(runner.run(core, run.cube)[target]).any():
             break
     start = time.perf_counter()
-    runner.run(core, order.cube)
+    runner.run(core, run.cube)
     return (time.perf_counter() - start) / _area(core)
 
 
@@ -217,35 +217,35 @@ def _workers(section: DaskSection) -> tuple[int, int]:
     return count, threads_each(count) if section.workers else torch_threads()
 
 
-def _tile_bytes(order: Run[Request]) -> int:
+def _tile_bytes(run: Run[Request]) -> int:
     """Bound what one tile needs beside the network: chunks, arrays, results."""
-    side = order.output_tiles.tile[0]
-    rows, columns = (min(side, size) for size in order.window.shape)
-    window = (rows + 2 * order.halo) * (columns + 2 * order.halo)
+    side = run.output_tiles.tile[0]
+    rows, columns = (min(side, size) for size in run.window.shape)
+    window = (rows + 2 * run.halo) * (columns + 2 * run.halo)
     decoded = 0
-    for variable in order.cube.data.data_vars.values():
+    for variable in run.cube.data.data_vars.values():
         chunk = variable.encoding.get("chunks") or variable.shape
         decoded += math.prod(chunk) * variable.dtype.itemsize
     # raw and cleaned, and the scaled copy that the network is shown
-    arrays = 3 * window * _bytes_in(order)
+    arrays = 3 * window * _bytes_in(run)
     arrays += 12 * window * 8  # sums of squares, in float64
-    arrays += order.inner_bytes()
-    return arrays + 2 * rows * columns * _bytes_out(order) + _DECODED_AT_ONCE * decoded
+    arrays += run.inner_bytes()
+    return arrays + 2 * rows * columns * _bytes_out(run) + _DECODED_AT_ONCE * decoded
 
 
-def _bytes_in(order: Run[Request]) -> int:
+def _bytes_in(run: Run[Request]) -> int:
     """Bytes of all variables at one pixel."""
-    steps = order.runner.steps
+    steps = run.runner.steps
     return sum(
-        len(steps.get(name, (0,))) * order.cube.stored(name).dtype.itemsize
-        for name in order.cube.variables
+        len(steps.get(name, (0,))) * run.cube.stored(name).dtype.itemsize
+        for name in run.cube.variables
     )
 
 
-def _bytes_out(order: Run[Request]) -> int:
+def _bytes_out(run: Run[Request]) -> int:
     """Bytes of all results at one pixel."""
     return sum(
-        math.prod(lead) * order.dtype(output).itemsize for output, lead in order.outputs().items()
+        math.prod(lead) * run.dtype(output).itemsize for output, lead in run.outputs().items()
     )
 
 

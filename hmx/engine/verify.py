@@ -107,7 +107,7 @@ def verify(
             _write_audit(store, None)
             raise
         pixels = sum(len(w.y) * len(w.x) for w in windows)
-        tolerance = job.order.tolerance()
+        tolerance = job.run.tolerance()
         audit = Audit(tiles, empty, chunks, len(windows), pixels, worst, tolerance, seed)
         _write_audit(store, audit)
     return audit
@@ -172,7 +172,7 @@ def _faults(job: Job, what: str, tiles: list[tuple[int, int]]) -> str:
     shown = ", ".join(map(str, tiles[:10])) + (", ..." if len(tiles) > 10 else "")
     return (
         f"{job.store} has {what} {len(tiles)} of its tiles: {shown}. Run the same hmx "
-        f"{job.order.job} again: it computes these anew."
+        f"{job.run.job} again: it computes these anew."
     )
 
 
@@ -180,7 +180,7 @@ def _windows(job: Job, sample: int, seed: int) -> Iterator[Window]:
     """Draw windows as large as a tile that lie across tiles, where there is data."""
     draw = np.random.default_rng(seed)
     tiles = sorted(record.index for record in job.ledger.records())
-    whole = Window.of(job.order.window.shape)
+    whole = Window.of(job.run.window.shape)
     for _ in range(sample if tiles else 0):
         core = job.work.tiles[tiles[draw.integers(len(tiles))]].core
         spans = []
@@ -198,17 +198,17 @@ def _recompute(job: Job, windows: list[Window], progress: Progress) -> float:
     order; flags may not differ at all.
     """
     group = zarr.open_group(job.store, mode="r")
-    order, worst = job.order, 0.0
+    run, worst = job.run, 0.0
     for done, window in enumerate(windows, start=1):
-        for name, again in order.runner.run(window, order.cube).items():
+        for name, again in run.runner.run(window, run.cube).items():
             array = group[name]
             assert isinstance(array, zarr.Array)
             off = _largest(again, np.asarray(array[(..., *window.slices)]))
-            if not off <= order.tolerance(name):
+            if not off <= run.tolerance(name):
                 raise VerifyFailed(
                     f"{job.store}: {name} in rows {window.y.start}-{window.y.stop}, columns "
                     f"{window.x.start}-{window.x.stop} is not what its model and cube give: the "
-                    f"largest difference is {off:.3g}. Make it anew: hmx {order.job} CATALOG "
+                    f"largest difference is {off:.3g}. Make it anew: hmx {run.job} CATALOG "
                     "--overwrite."
                 )
             worst = max(worst, off)

@@ -187,7 +187,7 @@ def plan_result(
 
     job = _job(steps_of(catalog), ensure_model(catalog, progress), region)
     progress.note("plan: timing one tile")
-    return plan(job.order, job.inventory, catalog.dask)
+    return plan(job.run, job.inventory, catalog.dask)
 
 
 @overload

@@ -64,8 +64,8 @@ def copy(whole: tuple[Job, dict[str, bytes]], tmp_path: Path, stored: Path, trai
 
 def make_job(cube: Path, model: Any, store: Path, region: Any = None, **options: Any) -> Job:
     chosen = ForecastOptions(**{**OPTIONS, **options})
-    order = ForecastRun.check(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
-    return Job(order, str(cube), str(store))
+    checked = ForecastRun.check(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
+    return Job(checked, str(cube), str(store))
 
 
 class Told:
@@ -158,7 +158,9 @@ def test_a_tile_may_be_several_chunks(
 
 
 def test_a_chunk_that_two_tiles_would_share_is_refused(whole: tuple[Job, Any]) -> None:
-    with pytest.raises(BadArgument, match=r"not a whole number of chunks \(chunk=24\).*Try tile=24"):
+    with pytest.raises(
+        BadArgument, match=r"not a whole number of chunks \(chunk=24\).*Try tile=24"
+    ):
         hmx.open_cube(whole[0].source).hm.plan(model="x", tile=32, chunk=24)
     group = zarr.open_group(whole[0].store, mode="r")
     block = {"hm": np.zeros((2, 32, 40), "float32")}
@@ -247,7 +249,7 @@ def test_only_tiles_whose_input_changed_are_computed_again(
     array[:, :24, :24] = array[:, :24, :24] * np.float32(0.5)
     again, told = make_job(tmp_path / "c.zarr", trained, tmp_path / "fc.zarr", h=1, tile=16), Told()
     run(again, progress=told.progress)
-    reach = job.order.halo
+    reach = job.run.halo
     assert told.done == (-(-(24 + reach) // 16)) ** 2
     fresh = make_job(tmp_path / "c.zarr", trained, tmp_path / "fresh.zarr", h=1, tile=16)
     run(fresh)
@@ -264,7 +266,7 @@ def test_a_corrupt_input_chunk_fails_its_tiles_alone(
     job = make_job(path, trained, tmp_path / "fc.zarr", h=1, tile=16)
     with pytest.raises(JobFailed) as caught:
         run(job)
-    bad = (-(-(48 + job.order.halo) // 16)) * (-(-(56 + job.order.halo) // 16))
+    bad = (-(-(48 + job.run.halo) // 16)) * (-(-(56 + job.run.halo) // 16))
     text = str(caught.value)
     assert f"is incomplete: {bad} tiles failed" in text
     assert "rows 0-16, columns 0-16, bounds (500000, 5995200, 504800, 6000000)" in text
@@ -339,7 +341,7 @@ def test_a_store_of_another_forecast_is_refused_and_kept(
         run(other)
     assert tree(copy.store) == before
     run(other, overwrite=True)
-    assert hmx.open_cube(copy.store).sizes["time"] == other.order.options.h
+    assert hmx.open_cube(copy.store).sizes["time"] == other.run.options.h
 
 
 def test_another_model_and_another_cube_are_refused(
@@ -375,8 +377,8 @@ def test_a_second_job_waits_for_nobody(copy: Job) -> None:
         copy.ledger.owned(),
         pytest.raises(OutputBusy, match=r"is being written by another job \(process \d+ on .*\)"),
     ):
-        run(Job(copy.order, copy.source, copy.store))
-    run(Job(copy.order, copy.source, copy.store))
+        run(Job(copy.run, copy.source, copy.store))
+    run(Job(copy.run, copy.source, copy.store))
 
 
 def test_a_job_that_finished_meanwhile_is_not_replaced_unasked(
@@ -473,7 +475,7 @@ def test_the_globe_of_a_job_wraps_at_the_date_line(trained: hmx.Bundle, tmp_path
 def test_provenance_and_ledger_say_what_was_done(whole: tuple[Job, Any]) -> None:
     job, _ = whole
     facts = json.loads(hmx.open_cube(job.store).attrs["hmx_provenance"])
-    assert facts["bundle"] == job.order.bundle.digest
+    assert facts["bundle"] == job.run.bundle.digest
     assert facts["tile"] == 32
     header = job.ledger.job()
     assert header["options"]["h"] == 2

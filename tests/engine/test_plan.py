@@ -45,17 +45,17 @@ def test_the_plan_counts_what_the_job_does(
     stored: Path, trained: hmx.Bundle, tmp_path: Path
 ) -> None:
     job, told = make_job(stored, trained, tmp_path / "fc.zarr", tile=16), Told()
-    made = plan(job.order, job.inventory, timed=False)
+    made = plan(job.run, job.inventory, timed=False)
     run(job, progress=told.progress)
     assert made.tiles == told.done
     assert made.skipped == 6 * 7 - told.done >= 12
     assert made.grid == (6, 7)
-    assert made.halo == job.order.halo == job.order.tiles.halo
+    assert made.halo == job.run.halo == job.run.tiles.halo
 
 
 def test_pixels_and_bytes_are_those_of_the_tiles(stored: Path, trained: hmx.Bundle) -> None:
     job = make_job(stored, trained, Path("nowhere.zarr"), tile=32)
-    made, halo = plan(job.order, job.inventory, timed=False), job.order.halo
+    made, halo = plan(job.run, job.inventory, timed=False), job.run.halo
     read = written = 0
     for top in range(0, 96, 32):
         for left in range(0, 112, 32):
@@ -75,7 +75,7 @@ def test_one_tile_is_timed_and_the_rest_is_proportional(
 ) -> None:
     job = make_job(stored, trained, Path("nowhere.zarr"), tile=32)
     monkeypatch.setattr(module, "_seconds_per_pixel", lambda *_: 1e-3)
-    made = plan(job.order, job.inventory, DaskSection(workers=2))
+    made = plan(job.run, job.inventory, DaskSection(workers=2))
     assert made.seconds_per_tile == pytest.approx(32 * 32 * 1e-3)
     assert made.seconds == pytest.approx((96 * 112 - 32 * 64) * 1e-3 / 2)
     assert made.workers == 2
@@ -86,7 +86,7 @@ def test_a_tile_larger_than_the_raster_is_counted_by_the_pixels_it_has(
 ) -> None:
     job = make_job(stored, trained, Path("nowhere.zarr"), tile=128)
     monkeypatch.setattr(module, "_seconds_per_pixel", lambda *_: 1e-3)
-    made = plan(job.order, job.inventory)
+    made = plan(job.run, job.inventory)
     assert made.seconds_per_tile == made.seconds == pytest.approx(96 * 112 * 1e-3)
     assert "1 kpx/s" in str(made)
 
@@ -98,7 +98,7 @@ def test_a_real_tile_is_run_and_torch_is_left_as_it_was(
 
     job, before = make_job(stored, trained, Path("nowhere.zarr"), tile=32), torch.get_num_threads()
     monkeypatch.setattr(module, "threads_each", lambda count: before + 1)
-    made = plan(job.order, job.inventory, DaskSection(workers=1))
+    made = plan(job.run, job.inventory, DaskSection(workers=1))
     assert made.threads == before + 1
     assert torch.get_num_threads() == before
     assert 0 < made.seconds_per_tile < 60
@@ -111,7 +111,7 @@ def test_a_tile_that_does_not_fit_in_memory_is_refused_with_what_to_type(
     job = make_job(stored, trained, tmp_path / "fc.zarr", tile=64, chunk=32)
     monkeypatch.setattr(module, "_memory", lambda: 500 << 20)
     with pytest.raises(BadArgument, match=r"tile=64 may need .* in each of 2 workers.*tile=32"):
-        plan(job.order, job.inventory, DaskSection(workers=2))
+        plan(job.run, job.inventory, DaskSection(workers=2))
     with pytest.raises(BadArgument, match="tile=64 may need"):
         run(job)
     assert not (tmp_path / "fc.zarr").exists()
@@ -125,7 +125,7 @@ from hmx.windows import Span, Window
 job = make_job({cube!r}, Bundle.load({model!r}), "nowhere.zarr", h=4, level=[80], quantiles=[0.5],
                exceed=[0.1], tile=256, precision={precision!r})
 core = Window(Span(128, 384), Span(128, 384))
-job.order.runner.run(core, job.order.cube)
+job.run.runner.run(core, job.run.cube)
 # of this program: ru_maxrss would count the test process that it was forked from
 status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
 print(int(status["VmHWM"].split()[0]) * 1024)
@@ -152,7 +152,7 @@ def test_a_worker_stays_below_its_bound(tmp_path: Path, kind: str) -> None:
     )  # fmt: skip
     job = world_job(cube, model, Path("nowhere.zarr"), h=4, level=[80], quantiles=[0.5],
                     exceed=[0.1], tile=256, precision=precision)  # fmt: skip
-    real, bound = int(done.stdout), plan(job.order, job.inventory, timed=False).ram
+    real, bound = int(done.stdout), plan(job.run, job.inventory, timed=False).ram
     assert real <= bound <= 3 * real, (real, bound)
 
 
@@ -160,7 +160,7 @@ def test_more_pixels_need_more_memory(stored: Path, trained: hmx.Bundle) -> None
     bounds = []
     for tile in (16, 48, 96):
         job = make_job(stored, trained, Path("nowhere.zarr"), tile=tile)
-        bounds.append(plan(job.order, job.inventory, timed=False).ram)
+        bounds.append(plan(job.run, job.inventory, timed=False).ram)
     assert bounds == sorted(set(bounds))
 
 
@@ -175,7 +175,7 @@ def test_python_plans_any_cube(cube: xr.Dataset, trained: hmx.Bundle, stored: Pa
 
 def test_the_text_and_the_json_say_the_same(stored: Path, trained: hmx.Bundle) -> None:
     job = make_job(stored, trained, Path("nowhere.zarr"), tile=32)
-    made = plan(job.order, job.inventory, timed=False)
+    made = plan(job.run, job.inventory, timed=False)
     text, facts = str(made), json.loads(json.dumps(made.as_dict()))
     assert f"{made.halo} px on each side" in text
     assert "10 of 32 px to compute, 2 with nothing in them" in text
@@ -190,6 +190,6 @@ def test_an_empty_cube_takes_no_time(trained: hmx.Bundle, tmp_path: Path) -> Non
     encoding: Any = {"hm": {"fill_value": np.float32("nan"), "write_empty_chunks": False}}
     ds.to_zarr(tmp_path / "c.zarr", zarr_format=3, consolidated=False, encoding=encoding)
     job = make_job(tmp_path / "c.zarr", trained, tmp_path / "fc.zarr")
-    made = plan(job.order, job.inventory)
+    made = plan(job.run, job.inventory)
     assert (made.tiles, made.seconds) == (0, 0.0)
     assert np.isnan(hmx.open_cube(run(job))["hm"]).all()

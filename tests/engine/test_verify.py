@@ -182,7 +182,7 @@ def test_a_store_that_fails_loses_its_old_audit(copy: str) -> None:
 def test_a_repair_takes_the_audit_away_and_gives_the_same_bytes(copy: str, done: Job) -> None:
     verify(copy, sample=2)
     flip_a_byte(copy)
-    run(Job(done.order, done.source, copy))
+    run(Job(done.run, done.source, copy))
     assert tree(copy) == tree(done.store)
 
 

@@ -134,7 +134,9 @@ def test_an_axis_that_was_cut_short_is_observed_throughout() -> None:
 def test_a_last_map_that_is_no_step_says_what_to_type(label: Any) -> None:
     ds = scenario()
     ds["hm"].attrs["observed_until"] = label
-    with pytest.raises(CubeError, match=r"not a step of the time axis \(1990-01-01 to 2025-01-01\)"):
+    with pytest.raises(
+        CubeError, match=r"not a step of the time axis \(1990-01-01 to 2025-01-01\)"
+    ):
         as_cube(ds)
 
 

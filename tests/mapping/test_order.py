@@ -51,8 +51,8 @@ def mapper(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> MapBundle:
 
 def make_job(cube: Path, model: Any, store: Path, region: Any = None, **options: Any) -> Job:
     chosen = MapOptions(**{**OPTIONS, **options})
-    order = MapRun.check(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
-    return Job(order, str(cube), str(store))
+    checked = MapRun.check(hmx.open_cube(cube, chunks=None), model, chosen, region=region)
+    return Job(checked, str(cube), str(store))
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_a_region_of_a_job_is_the_crop_of_the_whole(
 
 
 def test_another_map_in_the_same_place_is_refused(copy: Job, stored: Path, tmp_path: Path) -> None:
-    mapper = copy.order.bundle
+    mapper = copy.run.bundle
     with pytest.raises(OutputExists, match=r"holds another map: its level is \[80.0\]"):
         run(make_job(stored, mapper, Path(copy.store), level=[90]))
     other = make_mapper(hmx.open_cube(stored), calibrated=True).save(tmp_path / "other")
@@ -161,7 +161,7 @@ def test_tiles_without_stored_data_are_skipped_and_read_as_the_lazy_ones(
     run(job, progress=told.progress)
     skipped = 3 * 4  # what a window of the neighbours reaches is looked at
     assert told.done == 6 * 8 - skipped
-    assert plan(job.order, job.inventory, timed=False).skipped == skipped
+    assert plan(job.run, job.inventory, timed=False).skipped == skipped
     lazy = soc_map(hmx.open_cube(tmp_path / "c.zarr"), model=mapper, level=80, tile=8)
     xr.testing.assert_equal(hmx.open_cube(job.store).load(), lazy.load())
 
@@ -174,7 +174,7 @@ def test_channels_of_one_array_are_found_in_the_store(tmp_path: Path) -> None:
     job = make_job(tmp_path / "c.zarr", _seasonal(ds), tmp_path / "soc.zarr", level=())
     assert set(job.inventory.variables) == {"lst[season=1]", "lst[season=2]", *STATICS}
     run(job)
-    lazy = soc_map(hmx.open_cube(tmp_path / "c.zarr"), model=job.order.bundle, tile=16)
+    lazy = soc_map(hmx.open_cube(tmp_path / "c.zarr"), model=job.run.bundle, tile=16)
     xr.testing.assert_equal(hmx.open_cube(job.store).load(), lazy.load())
 
 
@@ -239,7 +239,7 @@ def test_a_tile_beyond_memory_is_refused_with_what_to_type(
     monkeypatch.setattr(planning, "_memory", lambda: 500 << 20)
     job = make_job(stored, mapper, Path("nowhere.zarr"), tile=64, chunk=32)
     with pytest.raises(BadArgument, match=r"Pass --set map\.tile=32"):
-        plan(job.order, job.inventory, DaskSection(workers=2), timed=False)
+        plan(job.run, job.inventory, DaskSection(workers=2), timed=False)
 
 
 def test_a_layout_that_was_begun_is_gone_on_with(copy: Job) -> None:
