@@ -45,6 +45,12 @@ class MapTrainSection(MapTrainOptions):
     init_from: FilePath | None = None
 
 
+class TrainSection(TrainOptions):
+    """The fit, and the model that it starts from."""
+
+    init_from: FilePath | None = None
+
+
 class PointsSection(PointsOptions):
     """Samples of a quantity: a CSV, a GeoPackage or another vector file, and its columns."""
 
@@ -163,7 +169,7 @@ class Catalog(BaseCatalog):
     """A validated catalog of a forecast."""
 
     model: ModelSection = ModelSection()
-    train: TrainOptions = TrainOptions()
+    train: TrainSection = TrainSection()
     forecast: ForecastSection = ForecastSection()
     evaluate: EvaluateSection = EvaluateSection()
 

@@ -83,7 +83,7 @@ def refusal(kind, **values):
             ModelOptions,
             {"knots": [0.1, 0.9]},
             "knots=[0.1, 0.9]: knots are at least three ascending probabilities between 0 and 1 "
-            "with 0.5 among them. Try [0.05, 0.25, 0.5, 0.75, 0.95].",
+            "with 0.5 among them. Try [0.05, 0.25, 0.5, 0.75, 0.95], or [] for one number.",
         ),
         (TrainOptions, {"ema": 1}, "ema=1: must be less than 1.0."),
         (TrainOptions, {"focus": -0.1}, "focus=-0.1: must be at least 0.0."),
@@ -176,7 +176,7 @@ def test_options_of_both_are_validated(options):
 
 def test_keywords_of_train_are_options_and_their_defaults_hold():
     known = {**ModelOptions.model_fields, **TrainOptions.model_fields}
-    assert set(Fitting.__annotations__) <= set(known)
+    assert set(Fitting.__annotations__) - set(known) == {"init_from"}
     assert set(known) - set(Fitting.__annotations__) == {"history", "h", "seed"}
 
 
@@ -192,6 +192,7 @@ def test_keywords_of_a_mapper_and_of_maps_are_options_too():
     assert set(Backtesting.__annotations__) ^ set(Fitting.__annotations__) == own | {
         "fold",
         "folds",
+        "init_from",
     }
 
 

@@ -71,7 +71,8 @@ def train(
     **options
         Any field of :class:`hmx.networks.options.ModelOptions` and
         :class:`hmx.forecast.options.TrainOptions`, such as ``epochs=5``,
-        ``hidden=32`` or ``device="cuda"``.
+        ``hidden=32`` or ``device="cuda"``; ``init_from="models/elsewhere"``, a model of the
+        same network whose weights are the start.
 
     Returns
     -------
@@ -90,8 +91,12 @@ def train(
     from hmx.forecast.train.recipe import TrainSetup
     from hmx.forecast.train.train import train as fit_setup  # loads Lightning
 
+    start = options.pop("init_from", None)
     network, fit = split_fitting({"history": history, "h": h, "seed": seed, **options})
-    setup = TrainSetup(target, dynamic, static, network, fit, future=future)
+    setup = TrainSetup(
+        target, dynamic, static, network, fit, future=future,
+        init_from=None if start is None else str(start),
+    )  # fmt: skip
     return fit_setup(obj, setup, out=out, progress=progress)
 
 

@@ -197,11 +197,13 @@ def exceedance(
     bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, threshold: float
 ) -> np.ndarray:
     """Compute the probability of more than a threshold at every lead, (h, y, x)."""
-    probs = bundle.spec.network.knots
+    probs, known = bundle.spec.network.knots, bundle.calibration.stretch
     found = np.empty((len(knots), *knots.shape[-2:]), knots.dtype)
     for lead, values in enumerate(knots, start=1):
         at = np.full(values.shape[1:], threshold, values.dtype)
-        below = rank(values, probs, at, np.ones_like(at))
+        # the distribution of one number lies beyond its only knot
+        stretch = known[min(lead, len(known)) - 1] if len(probs) == 1 and known else 0.0
+        below = rank(values, probs, at, np.ones_like(at), stretch=stretch)
         found[lead - 1] = 1 - bundle.calibration.probability(below, distance, lead=lead)
     found[:, np.isnan(knots[0, 0])] = np.nan
     return found

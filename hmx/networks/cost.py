@@ -36,7 +36,7 @@ def per_pixel(options: ModelOptions, channels: Counts, *, h: int) -> int:
     heads *= body.outputs * len(options.knots) * (h if recursive else 1)
     constant = channels[1] + (0 if recursive else h * channels[2])
     stacked = options.history * (SCALARS + channels[0]) + constant
-    anchor = 0 if recursive or not options.anchor else stacked
+    anchor = stacked if options.anchored else 0
     return 2 * (body.multiply_adds + heads + anchor)
 
 

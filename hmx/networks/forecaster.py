@@ -3,7 +3,10 @@
 A *body* of the registry (:mod:`hmx.networks.base`) reads the history, and a head of one
 1 x 1 layer turns its features into quantile functions of the residual from the origin
 (:mod:`hmx.networks.quantile`). The head starts at zero: an untrained network is a
-sharp persistence. There are two strategies. *Direct* has a head for each trained lead, or one
+sharp persistence. For comparisons, a network can predict the state itself in place of the
+residual, and one number in place of a quantile function.
+
+There are two strategies. *Direct* has a head for each trained lead, or one
 head that is scaled for each lead, because late leads have few truths and resemble
 early ones. *Recursive* advances one step at a time, with its own mean as the next input, and
 adds the parts of each step to the sum of the steps before.
@@ -31,7 +34,7 @@ from hmx.hardware import plain_torch
 from hmx.networks.base import ForecastModel, ForecastSpec, body_class
 from hmx.networks.local import build_body
 from hmx.networks.options import ModelOptions
-from hmx.networks.quantile import MOST_TILT, TargetScale, mean, parts, tilt, unfold
+from hmx.networks.quantile import MOST_TILT, TargetScale, added, mean, parts, tilt, unfold
 from hmx.networks.stream.regions import SCALARS
 
 _UNBOUNDED = 1e4  # a tilt large enough to move any mean back to the origin
@@ -92,7 +95,8 @@ class Forecaster(nn.Module):
             constant += leads * channels.ahead
         self.body: Any = build_body(options, frame, constant)
         direct = options.strategy == "direct"
-        self.anchored = direct and options.anchor
+        self.state = options.predict == "state"
+        self.anchored = options.anchored
         if self.anchored:
             linear = options.history * frame + constant
             self.register_buffer("anchor_weight", torch.zeros(linear, 1))
@@ -173,7 +177,10 @@ class Forecaster(nn.Module):
     def _totals(self, found: Tensor, h: int) -> Tensor:
         """Turn the output of the heads into the parts of each lead, (b, h, q, y, x)."""
         if not self.shared:
-            return found[:, :h].cumsum(1)
+            total = found[:, :h].cumsum(1)
+            if self.state:
+                total[:, :, self.middle] = found[:, :h, self.middle]
+            return total
         gaps = self.gap_size[:h, None].exp().expand(-1, len(self.knots))
         centre = self.location_size[:h, None].exp()
         size = torch.cat((gaps[:, : self.middle], centre, gaps[:, self.middle + 1 :]), dim=1)
@@ -210,7 +217,7 @@ class Forecaster(nn.Module):
         return torch.cat((*frames, constant), dim=1)
 
     def _unfold(self, total: Tensor, origin: Tensor) -> Tensor:
-        return unfold(total, origin, self.scale, self.middle)
+        return unfold(total, origin, self.scale, self.middle, state=self.state)
 
     def _roll(
         self, seen: NetworkInputs, state: State, constant: Tensor, total: Tensor, *, h: int
@@ -222,7 +229,8 @@ class Forecaster(nn.Module):
             value = mean(leads[-1], self.knots)
             frame = self._frame(value, (value - before) * alive, alive, self._others(seen, lead))
             state, before = self.body.push(frame, constant, state), value
-            total = total + self._head(self.body.features(state, constant))[:, 0]
+            ahead = self._head(self.body.features(state, constant))[:, 0]
+            total = added(total, ahead, self.middle, state=self.state)
             leads.append(self._unfold(total, origin))
         return torch.stack(leads, dim=1)
 

@@ -25,6 +25,9 @@ Dilations = Annotated[tuple[Radius, ...], Field(max_length=64)]
 KNOTS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.975, 0.99)
 
 
+POINT = (0.5,)  # the knots of a network of one number: its median is all that it gives
+
+
 class ModelOptions(Options):
     """The network.
 
@@ -40,7 +43,8 @@ class ModelOptions(Options):
     heads : {"shared", "separate"}
         Of a direct network: one head that is scaled for each lead, or one head per lead.
     anchor : bool
-        Tilt the distributions of a direct network to the means of a linear regression.
+        Tilt the distributions of a direct network to the means of a linear regression;
+        a network of one number or of the state itself has no such anchor.
     history : int
         Past steps the network reads, the origin included.
     width : int
@@ -56,16 +60,23 @@ class ModelOptions(Options):
     dilation : tuple of int, optional
         Spacing of the ConvLSTM's kernel taps, one per layer, px. Default: 1 for
         the first layer and 4 for the others.
-    context : tuple of int
+    context : tuple of int, optional
         Half-widths, px, of squares around each pixel whose means of state and past
-        change are extra inputs; ``[]`` for none.
+        change are extra inputs; ``[]`` for none. Default: those of 1, 3, 10 and 30 that
+        are at most a quarter of the raster's shorter side.
     maxima : bool
         Add the maxima of these squares.
     terrain : tuple of str, optional
         Static covariates from which slope and aspect are derived. Default: ``elevation``,
         ``dem``, ``dtm`` or ``altitude``, if the cube has one.
+    predict : {"change", "state"}
+        What the network computes: the change since the origin, in usual changes, or the
+        state itself, as a z-score, without regard to the origin. ``state`` is for
+        comparisons with systems that do so.
     knots : tuple of float
-        Probabilities at which the network gives its quantile function.
+        Probabilities at which the network gives its quantile function; ``[]`` for one
+        number. Intervals of one number come from its errors on the calibration blocks,
+        and are equally wide at all pixels that are equally far from past change.
     """
 
     arch: Arch = "dilated"
@@ -79,9 +90,10 @@ class ModelOptions(Options):
     layers: Depth = 1
     kernel: Annotated[int, Field(ge=1, le=255, strict=True)] = 3
     dilation: Dilations | None = None
-    context: Annotated[tuple[Radius, ...], Field(max_length=32)] = (1, 3, 10, 30)
+    context: Annotated[tuple[Radius, ...], Field(max_length=32)] | None = None
     maxima: bool = False
     terrain: tuple[str, ...] | None = None
+    predict: Literal["change", "state"] = "change"
     knots: Numbers = KNOTS
 
     @field_validator("kernel")
@@ -94,13 +106,26 @@ class ModelOptions(Options):
     @field_validator("knots")
     @classmethod
     def _ascend(cls, knots: tuple[float, ...]) -> tuple[float, ...]:
+        if knots in ((), POINT):
+            return POINT
         inside = all(0 < knot < 1 for knot in knots)
         if not inside or 0.5 not in knots or sorted(set(knots)) != list(knots) or len(knots) < 3:
             raise ValueError(
                 "knots are at least three ascending probabilities between 0 and 1 with 0.5 among "
-                "them. Try [0.05, 0.25, 0.5, 0.75, 0.95]."
+                "them. Try [0.05, 0.25, 0.5, 0.75, 0.95], or [] for one number."
             )
         return knots
+
+    @property
+    def point(self) -> bool:
+        """True if the network gives one number in place of a distribution."""
+        return self.knots == POINT
+
+    @property
+    def anchored(self) -> bool:
+        """True if a linear regression gives the means of the distributions."""
+        tilted = self.anchor and not self.point and self.predict == "change"
+        return tilted and self.strategy == "direct"
 
     def dilations(self) -> tuple[int, ...]:
         """Return one dilation per ConvLSTM layer, px."""

@@ -61,13 +61,29 @@ def parts(raw: Tensor, middle: int) -> Tensor:
     return torch.cat((gaps[..., :middle, :, :], centre, gaps[..., middle + 1 :, :, :]), dim=-3)
 
 
-def unfold(total: Tensor, origin: Tensor, scale: TargetScale, middle: int) -> Tensor:
+def added(total: Tensor, lead: Tensor, middle: int, *, state: bool) -> Tensor:
+    """Add the :func:`parts` of the next lead, (..., q, y, x), to those of the leads before.
+
+    Changes and gaps add up; a location that is a ``state`` replaces the one before.
+    """
+    both = total + lead
+    if state:
+        both[..., middle, :, :] = lead[..., middle, :, :]
+    return both
+
+
+def unfold(
+    total: Tensor, origin: Tensor, scale: TargetScale, middle: int, *, state: bool = False
+) -> Tensor:
     """Turn the sum of :func:`parts` over leads, (..., q, y, x), into values of the knots.
 
-    ``origin`` is the last observed state, native units, (..., y, x). The result is in native
-    units and ascends over q.
+    ``origin`` is the last observed state, native units, (..., y, x). The location is the change
+    since then, or the ``state`` itself as a z-score. The result is in native units and ascends
+    over q.
     """
     centre = total[..., middle : middle + 1, :, :]
+    if state:
+        centre = (scale.mean + scale.std * centre - origin.unsqueeze(-3)) / scale.change
     below = total[..., :middle, :, :].flip(-3).cumsum(-3).flip(-3)
     above = total[..., middle + 1 :, :, :].cumsum(-3)
     residual = torch.cat((centre - below, centre, centre + above), dim=-3)

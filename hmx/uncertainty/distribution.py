@@ -75,8 +75,8 @@ def quantile(
     by `stretch` native units for each whole 1.
     """
     at = float(np.interp(probability, knots, np.arange(len(knots))))
-    first = min(int(at), len(knots) - 2)
-    low, high = values[..., first, :, :], values[..., first + 1, :, :]
+    first = max(0, min(int(at), len(knots) - 2))
+    low, high = values[..., first, :, :], values[..., min(first + 1, len(knots) - 1), :, :]
     inside = low + (high - low) * values.dtype.type(at - first)
     beyond = min(probability, 0.0) + max(probability - 1.0, 0.0)
     # values that are not stretched keep their bits
@@ -136,6 +136,8 @@ def mixture(members: Sequence[Floats], knots: Sequence[float], *, points: int = 
     """
     if len(members) == 1:  # the points would round a single distribution
         return members[0]
+    if len(knots) == 1:  # members of one number each: their mean has the least squared error
+        return np.asarray(np.mean(members, axis=0))
     probable = (np.arange(points) + 0.5) / points
     drawn = [quantile(member, knots, p) for member in members for p in probable]
     ordered = np.sort(np.stack(drawn, axis=-3), axis=-3)

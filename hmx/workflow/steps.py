@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import xarray as xr
 
+from hmx.bundles.folder import as_model
 from hmx.catalog import AnyCatalog, Catalog, MapCatalog
 from hmx.files.paths import is_url
 from hmx.forecast.bundle import Bundle, fits_means
-from hmx.forecast.options import BacktestOptions, ForecastOptions
+from hmx.forecast.options import BacktestOptions, ForecastOptions, TrainOptions
 from hmx.ingest.manifest import is_current
 from hmx.ingest.stamps import stamp
 from hmx.mapping.bundle import MapBundle
@@ -39,6 +41,12 @@ if TYPE_CHECKING:
     from hmx.mapping.train.recipe import MapTrainSetup
 
 
+# defaults of earlier releases, for what is now chosen by the raster and the network
+_FORMER = {"chip": 96, "context": [1, 3, 10, 30]}
+# defaults of settings that bundles of earlier releases lack
+_NEWER = (None, "crps", 0.2, "change")
+
+
 def _changed(
     had: Any, wanted: Any, sections: dict[str, str], *, absent: Any = (None,)
 ) -> str | None:
@@ -46,6 +54,8 @@ def _changed(
     for section, name in sections.items():
         for key, value in wanted[section].items():
             before = had.get(section, {}).get(key, value if value in absent else None)
+            if value is None and before == _FORMER.get(key):
+                continue
             if before != value and key not in HARDWARE:
                 return f"{name}.{key} is {value}, and was {before}"
     return None
@@ -97,6 +107,7 @@ class ForecastSteps:
         self.catalog, self.result = catalog, catalog.forecast_path
         self.outputs = {"forecast.output": self.result}
         self.network = ModelOptions(**own_fields(catalog.model, ModelOptions))
+        self.fit = TrainOptions(**own_fields(catalog.train, TrainOptions))
 
     def check_inputs(self) -> None:
         """Do nothing: rasters are checked as they are ingested."""
@@ -111,10 +122,11 @@ class ForecastSteps:
             dynamic=tuple(name for name, role in roles.items() if role == "dynamic"),
             static=tuple(name for name, role in roles.items() if role == "static"),
             network=self.network,
-            fit=self.catalog.train,
+            fit=self.fit,
             track=self.catalog.track.model_dump(),
             transforms=self.catalog.transforms,
             future=self.catalog.future,
+            init_from=self.catalog.train.init_from,
         )
 
     def change(self, bundle: Bundle, cube: xr.Dataset) -> str | None:
@@ -122,12 +134,18 @@ class ForecastSteps:
         catalog, had = self.catalog, bundle.training
         if set(bundle.spec.future) != set(catalog.future):
             return "other covariates are known ahead"
-        settings = {"network": self.network, "fit": catalog.train}
+        settings = {"network": self.network, "fit": self.fit}
         wanted = {name: options.model_dump(mode="json") for name, options in settings.items()}
         # through JSON, where tuples are lists, as in the bundle
         wanted = json.loads(json.dumps(wanted))
-        if (change := _changed(had, wanted, {"network": "model", "fit": "train"})) is not None:
+        sections = {"network": "model", "fit": "train"}
+        if (change := _changed(had, wanted, sections, absent=_NEWER)) is not None:
             return change
+        start = catalog.train.init_from
+        if had.get("init_from") != start:
+            return "it starts from another model"
+        if start is not None and had.get("init_digest") != as_model(Bundle, start).digest:
+            return "the model that it starts from has changed since"
         if had.get("transforms", {}) != dict(catalog.transforms):
             return "covariates are transformed otherwise"
         # a model that learns until a fixed step does not change with the maps after it
@@ -166,9 +184,14 @@ class ForecastSteps:
         from hmx.forecast.backtest.backtest import evaluate as backtest  # loads torch
 
         section = self.catalog.evaluate
+        if model is None and self.catalog.train.init_from is not None:
+            progress.note(
+                "scores: refits start from random weights, not from train.init_from, which may "
+                "have learnt from the years that are scored"
+            )
         return backtest(
             cube,
-            model or self.setup(cube),
+            model or replace(self.setup(cube), init_from=None),
             BacktestOptions(**own_fields(section, BacktestOptions)),
             zones=section.zones,
             out=self.catalog.scorecard_path,

@@ -55,7 +55,8 @@ def calibrate(
     return fit_ranks(
         [ranks for ranks, _, _ in joined],
         [distance if spec.context.distance else None for _, distance, _ in joined],
-        blocks=[block for _, _, block in joined],
+        # Ranks of one number have no probabilities to fall back to where blocks disagree
+        blocks=None if spec.network.point else [block for _, _, block in joined],
         nodes=damping.nodes,
         stretch=scaler.change,
         far=far,

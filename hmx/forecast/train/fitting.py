@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
@@ -20,6 +21,7 @@ from hmx.forecast.train.data import Draw, Reader
 from hmx.forecast.train.judge import ValidationScores
 from hmx.forecast.train.module import Fit, validation_windows
 from hmx.networks.forecaster import Forecaster
+from hmx.networks.start import copy_weights
 from hmx.progress import Progress
 from hmx.training.checkpoints import LAST, Row, Whole, best_of, checkpoints, rows_of
 from hmx.training.loop import hardware, interruptible
@@ -52,16 +54,21 @@ def fit(
     logs: list[Any],
     progress: Progress,
     what: str = "training",
+    start: Mapping[str, np.ndarray] | None = None,
 ) -> FittedForecaster:
     """Fit one network, from the last checkpoint of ``folder`` if there is one.
 
     Without validation blocks all epochs are run. ``what`` names the run in progress texts.
+    ``start`` has the weights to begin with; by default they are random.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(options.seed, verbose=False)
     windows = validation_windows(reader, options)
     validated = bool(len(windows))
     network = Forecaster.of(reader.spec, reader.scaler)
+    if start is not None:
+        # buffers are the anchor's, which is fitted to the new data in closed form
+        copy_weights(network, start, dict(network.named_parameters()))
     gain = fit_anchor(network, reader, seed=options.seed)
     module = Fit(network, reader, options, draw)
     last = folder / f"{LAST}.ckpt"
@@ -97,7 +104,7 @@ def fit(
     module.load_state_dict(saved["state_dict"])
     network = module.best.cpu().eval()
     # Scored again with the stored weights: a run resumed after its end has no scores in memory.
-    scores = ValidationScores(reader)
+    scores = ValidationScores(reader, by=module.criterion.figure)
     for index in range(len(windows)):
         scores.update(network, windows[index])
     return FittedForecaster(network, done["epochs"], scores.loss(), scores.leads(), gain)

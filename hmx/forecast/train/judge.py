@@ -17,10 +17,13 @@ _INTEGERS = 10_000  # published indices are often stored as integers from 0 to t
 
 
 class ValidationScores:
-    """Adds up the scores of a network and of persistence, window by window."""
+    """Adds up the scores of a network and of persistence, window by window.
 
-    def __init__(self, reader: Reader):
-        self.reader = reader
+    ``by`` names the figure of a score that is the loss.
+    """
+
+    def __init__(self, reader: Reader, *, by: str = "crps"):
+        self.reader, self.by = reader, by
         low, high = reader.spec.valid_range or (None, None)
         span = reader.scaler.std[reader.spec.target]
         span = high - low if low is not None and high is not None else span
@@ -50,12 +53,16 @@ class ValidationScores:
             self.persistence[lead] += Cell.of(truth, origin, origin, **common)
 
     def loss(self) -> float:
-        """Return the mean over leads of CRPS / CRPS of persistence; below 1 is better."""
-        ratios = [
-            ours.score.crps / persistence.score.crps
-            for ours, persistence in zip(self.ours, self.persistence, strict=True)
-            if persistence.score.count and persistence.score.crps > 0
+        """Return the mean over leads of CRPS / CRPS of persistence; below 1 is better.
+
+        Of networks that are trained on squared errors, RMSE is compared.
+        """
+        figures = [
+            tuple(float(getattr(cell.score, self.by)) for cell in pair)
+            for pair in zip(self.ours, self.persistence, strict=True)
+            if pair[1].score.count
         ]
+        ratios = [ours / persistence for ours, persistence in figures if persistence > 0]
         return sum(ratios) / len(ratios) if ratios else 1.0
 
     def figures(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The LightningModule: losses, optimizer and validation; no files and no plots."""
+"""The LightningModule: optimizer and validation; no files and no plots."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hmx.errors import TrainingFailed
 from hmx.forecast.options import TrainOptions
 from hmx.forecast.train.data import Batch, Chips, Draw, HeldOutWindows, Reader
 from hmx.forecast.train.judge import ValidationScores
+from hmx.forecast.train.losses import Criterion, loss
+from hmx.forecast.train.recipe import chip_of
 from hmx.networks.forecaster import Forecaster, channels_last
-from hmx.networks.quantile import crps, mean
 from hmx.splits import VALIDATION
 
-HISTORY_LOSS_WEIGHT = 1.0  # weight of one-step forecasts inside the history; a lead has 1
 _MAX_VALIDATION = 24  # windows scored after each epoch: a fifth of its work
 _WARM = 50  # steps in which the learning rate rises
 
@@ -38,7 +38,8 @@ class Fit(pl.LightningModule):
             # otherwise, distributed processes wait for gradients that never come
             self.average.requires_grad_(False)
         self.reader, self.options, self.draw = reader, options, draw
-        self.judge = ValidationScores(reader)
+        self.criterion = Criterion.of(options)
+        self.judge = ValidationScores(reader, by=self.criterion.figure)
         self.chips: Chips | None = None
 
     @property
@@ -50,8 +51,7 @@ class Fit(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of one batch."""
-        change, squared = self.reader.scaler.change, self.options.squared
-        value = loss(self.network, batch, change, squared=squared)
+        value = loss(self.network, batch, self.reader.scaler.change, self.criterion)
         if not torch.isfinite(value):
             raise TrainingFailed(
                 f"the loss became {float(value.detach())} at epoch {self.current_epoch}. "
@@ -73,7 +73,7 @@ class Fit(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start new sums of scores."""
-        self.judge = ValidationScores(self.reader)
+        self.judge = ValidationScores(self.reader, by=self.criterion.figure)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Add the scores of one held-out window."""
@@ -122,7 +122,7 @@ class Fit(pl.LightningModule):
         self.chips = Chips(
             self.reader,
             self.draw,
-            options.chip,
+            chip_of(options, self.reader.spec, self.reader.cube.grid.shape),
             batch=options.batch,
             steps=options.steps,
             key=(options.seed, self.current_epoch),
@@ -146,50 +146,3 @@ class Fit(pl.LightningModule):
 def validation_windows(reader: Reader, options: TrainOptions) -> HeldOutWindows:
     """Choose the windows that decide which weights are best."""
     return HeldOutWindows(reader, VALIDATION, most=_MAX_VALIDATION, seed=options.seed)
-
-
-def loss(
-    network: Forecaster, batch: Batch, change: tuple[float, ...], *, squared: float = 0.0
-) -> Tensor:
-    """Sum the CRPS over leads, in units of the usual ``change`` of each lead, weighted by area.
-
-    ``squared`` is the weight of the squared error of the mean: the CRPS depends little on
-    the tails of a distribution, and where a distribution is mostly "no change", its mean
-    is made of its tails.
-    """
-    # Each lead is divided by the pixel count of the lead that has the largest one: a far
-    # lead with few truths then weighs no more than its pixels.
-    known = (batch.weight > 0).sum(dim=(0, 2, 3))
-    h = int(known.nonzero().max()) + 1 if known.any() else 1  # leads with truth
-    crop = scored_area(batch.weight)
-    leads, rehearsed = network.one_step_forecasts(batch.seen, h=h, crop=crop)
-    size = leads.new_tensor(change[:h])[:, None, None]
-    truth, weight = (part[:, :h, crop[0], crop[1]] for part in (batch.truth, batch.weight))
-    error = _error(network, leads, truth, size, squared) * weight
-    total = error.sum() / known.max().clamp(min=1)
-    # one-step forecasts of a recursive network inside the history
-    past, valid = batch.seen.past, batch.seen.valid
-    for step, ahead in enumerate(rehearsed):
-        weight = batch.inner * valid[:, step] * valid[:, step + 1]
-        error = _error(network, ahead, past[:, step + 1], size[0], squared) * weight
-        total = total + HISTORY_LOSS_WEIGHT * error.sum() / (weight > 0).sum().clamp(min=1)
-    return total
-
-
-def scored_area(weight: Tensor) -> tuple[slice, slice]:
-    """Bound the pixels that are scored anywhere in a batch: the rest need no distribution."""
-    scored = (weight > 0).any(dim=0).any(dim=0)
-    rows, cols = (scored.any(dim=axis).nonzero() for axis in (1, 0))
-    if not len(rows):
-        return slice(None), slice(None)
-    return slice(int(rows.min()), int(rows.max()) + 1), slice(int(cols.min()), int(cols.max()) + 1)
-
-
-def _error(
-    network: Forecaster, knots: Tensor, truth: Tensor, size: Tensor, squared: float
-) -> Tensor:
-    """Score quantile functions pixel by pixel, in units of the usual change."""
-    error = crps(knots, truth, network.knots) / size
-    if not squared:
-        return error
-    return error + squared * ((mean(knots, network.knots) - truth) / size).square()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -31,7 +32,7 @@ from hmx.forecast.train.anchor import LEAST_GAIN
 from hmx.forecast.train.calibrate import calibrate
 from hmx.forecast.train.data import Draw
 from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit
-from hmx.forecast.train.recipe import TrainPlan, TrainSetup, plan
+from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan
 from hmx.forecast.train.show import LEVEL, origin_label, panel_rows
 from hmx.hardware import for_training
 from hmx.independent import independent
@@ -100,9 +101,11 @@ def train(
         out = absolute(out)
         require_bundle_place(Path(out))
     cube = as_cube(obj, target=recipe.target, dynamic=recipe.dynamic, static=recipe.static)
-    planned = plan(cube, recipe)
+    planned, progress = plan(cube, recipe), Progress.of(progress)
+    if (line := narrowed(cube, recipe.network, planned.reader.spec.context)) is not None:
+        progress.note(f"model: {line}")
     with alone(out, recipe.fit), _checkpoint_folder(out, planned, recipe) as folder, quiet():
-        training = _Training(planned, recipe, folder, Progress.of(progress))
+        training = _Training(planned, recipe, folder, progress)
         bundle = training.run(started)
         require_unreplaced(obj)
         if leads_processes():
@@ -125,6 +128,7 @@ class _Training:
     def __post_init__(self) -> None:
         self.logs: list[Any] = []
         self.networks: list[Forecaster] = []
+        self.fit = partial(fit, progress=self.progress, start=self.plan.start.weights)
 
     def run(self, started: float) -> Bundle:
         """Fit every seed, keep the best network or all, calibrate, and fit on all blocks."""
@@ -137,9 +141,7 @@ class _Training:
             several = options.runs > 1
             what = f"training {index + 1} of {options.runs}" if several else "training"
             draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-            one = fit(
-                reader, draw, seeded, folder, logs=self.logs, progress=self.progress, what=what
-            )
+            one = self.fit(reader, draw, seeded, folder, logs=self.logs, what=what)
             fitted.append(one)
         best = min(range(len(fitted)), key=lambda index: fitted[index].loss)
         kept = list(range(options.runs)) if options.ensemble else [best]
@@ -213,7 +215,7 @@ class _Training:
         reader, folder = self.plan.whole(), self.folder / f"final-{index}"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
         seeded, what = options.model_copy(update=update), "training on all blocks"
-        return fit(reader, draw, seeded, folder, logs=[], progress=self.progress, what=what)
+        return self.fit(reader, draw, seeded, folder, logs=[], what=what)
 
     def _unseen_blocks(self) -> dict[str, Any]:
         """Return the roles of the blocks, from which follows which ones the weights used."""
@@ -256,7 +258,7 @@ def _flat_scores(fitted: FittedForecaster) -> dict[str, Any]:
 
 
 def facts(planned: TrainPlan, recipe: TrainSetup) -> dict[str, Any]:
-    """Return settings and data of a training run, in JSON values.
+    """Return settings, start and data of a training run, in JSON values.
 
     The data's hash covers the pixels that training may read and no others.
     """
@@ -266,6 +268,8 @@ def facts(planned: TrainPlan, recipe: TrainSetup) -> dict[str, Any]:
     return {
         "network": recipe.network.model_dump(mode="json"),
         "fit": recipe.fit.model_dump(mode="json"),
+        "chip": planned.chip,
+        **planned.start.as_dict(),
         "transforms": dict(recipe.transforms),
         "steps": [time_label(times[0]), time_label(times[-1]), len(times)],
         "split": reader.split.digest,

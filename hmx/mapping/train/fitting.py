@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from hmx.mapping.target import error_of, forward
 from hmx.mapping.train.module import MapperFit, TrainingTensors, training_tensors
 from hmx.networks.cnn_lstm import Mapper, build
 from hmx.networks.options import MapperOptions
+from hmx.networks.start import copy_weights
 from hmx.progress import Progress
 from hmx.training.loop import hardware, interruptible, quiet
 
@@ -170,5 +170,5 @@ def copy_trunk(network: Mapper, weights: Mapping[str, np.ndarray]) -> Transferre
             "init_from has no weight of this network's trunk by name and shape. Train with the "
             "network options of the model that you start from: hmx info MODEL shows them."
         )
-    network.load_state_dict({**own, **{n: torch.from_numpy(weights[n].copy()) for n in fits}})
+    copy_weights(network, weights, fits)
     return Transferred(tuple(fits), tuple(name for name in trunk if name not in fits))

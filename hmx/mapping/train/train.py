@@ -19,7 +19,6 @@ import numpy as np
 from hmx.bundles.folder import as_model, require_bundle_place
 from hmx.cube.cube import Cubelike
 from hmx.cube.store import claim, discard_work, hidden_sibling, mark_done, require_unreplaced
-from hmx.errors import BadArgument
 from hmx.files.paths import absolute
 from hmx.hardware import for_training
 from hmx.independent import independent
@@ -30,6 +29,7 @@ from hmx.mapping.target import central, forward, inverse, ratio_of
 from hmx.mapping.train.fitting import trunk_of
 from hmx.mapping.train.learning import Learnt, learn, out_of_fold
 from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
+from hmx.networks.start import require_units
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version
 from hmx.scores import regression_scores
@@ -87,12 +87,8 @@ def train(
     require_unreplaced(obj)
     trunk = None
     if start is not None:
-        had, has = start.spec.units, prepared.spec.units
-        if None not in (had, has) and had != has:
-            raise BadArgument(
-                f"init_from={str(start.path)!r} was trained on {start.spec.target!r} in {had!r}, "
-                f"and the points are in {has!r}. Convert the points, or correct units=."
-            )
+        units = {"had": start.spec.units, "has": prepared.spec.units}
+        require_units(start.path, start.spec.target, **units, data="points")
         trunk = trunk_of(start.member(0), start.spec, prepared.spec)
     progress = Progress.of(progress)
     prepared.announce(progress)

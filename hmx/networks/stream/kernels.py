@@ -92,6 +92,7 @@ class Head:
     scale: TargetScale
     shares: Tensor  # (q,), the weight of each knot in the mean
     middle: int  # knot of the median
+    state: bool  # the location is the state itself, and no change
 
     @classmethod
     def of(cls, network: Forecaster) -> Head:
@@ -101,7 +102,7 @@ class Head:
         raw, offset = (p.detach().clone() for p in network.head.parameters())
         mixing[:, : len(bias)] *= 2
         counted = raw.new_tensor(shares(network.knots))
-        return cls(mixing, bias, raw, offset, network.scale, counted, network.middle)
+        return cls(mixing, bias, raw, offset, network.scale, counted, network.middle, network.state)
 
     def ahead(self, total: Tensor, origin: Tensor, hidden: Tensor, frame: Tensor) -> Tensor:
         """Add the parts of a lead to ``total``, (y, x, q), in place; return its knots, (q, y, x).
@@ -110,8 +111,11 @@ class Head:
         """
         mixed = self._pointwise(torch.cat((hidden, frame), dim=-1), self.mixing, self.bias)
         raw = self._pointwise(functional.silu(mixed, inplace=True), self.raw, self.offset)
+        if self.state:
+            total[..., self.middle] = 0
         total += parts(raw.permute(2, 0, 1), self.middle).permute(1, 2, 0)
-        return unfold(total.permute(2, 0, 1), origin, self.scale, self.middle)
+        moved = total.permute(2, 0, 1)
+        return unfold(moved, origin, self.scale, self.middle, state=self.state)
 
     def mean(self, knots: Tensor) -> Tensor:
         """Integrate quantile functions: (q, y, x) to (y, x)."""

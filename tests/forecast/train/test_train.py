@@ -27,7 +27,8 @@ from hmx.forecast.bundle import _describe
 from hmx.forecast.options import TrainOptions, split_fitting
 from hmx.forecast.train.data import Batch, Chips, Draw, Reader
 from hmx.forecast.train.judge import ValidationScores
-from hmx.forecast.train.module import Fit, loss, validation_windows
+from hmx.forecast.train.losses import loss
+from hmx.forecast.train.module import Fit, validation_windows
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, plan
 from hmx.forecast.train.train import train
 from hmx.networks.forecaster import Forecaster

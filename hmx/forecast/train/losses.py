@@ -1,0 +1,147 @@
+"""Losses of the forecaster: what a network is trained for, pixel by pixel.
+
+A distribution is scored by its CRPS. One number is scored by its squared error as a z-score,
+alone or with the structural dissimilarity of its surroundings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hmx.errors import BadArgument
+from hmx.forecast.options import TrainOptions
+from hmx.forecast.train.data import Batch
+from hmx.networks.forecaster import Forecaster
+from hmx.networks.options import ModelOptions
+from hmx.networks.quantile import crps, mean
+from hmx.scores.structure import HALO
+
+HISTORY_LOSS_WEIGHT = 1.0  # weight of one-step forecasts inside the history; a lead has 1
+_SIDE = 2 * HALO["uniform"] + 1  # px: the window of the SSIM that scorecards have
+_C1, _C2 = 0.01**2, 0.03**2  # of Wang et al. 2004, for values whose range is 1
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What the error of a pixel is; see :class:`hmx.forecast.options.TrainOptions`."""
+
+    loss: str = "crps"
+    squared: float = 0.0  # weight of the squared error of the mean, beside the CRPS
+    ssim: float = 0.0  # weight of the structural dissimilarity, beside the squared error
+
+    @classmethod
+    def of(cls, options: TrainOptions) -> Criterion:
+        """Read the criterion of a fit."""
+        return cls(
+            options.loss, options.squared, options.ssim if options.loss == "mse+ssim" else 0.0
+        )
+
+    @property
+    def figure(self) -> str:
+        """Score, relative to persistence, that chooses the best weights."""
+        return "crps" if self.loss == "crps" else "rmse"
+
+    def errors(
+        self, network: Forecaster, knots: Tensor, truth: Tensor, weight: Tensor, size: Tensor
+    ) -> Tensor:
+        """Score forecasts, (..., q, y, x), pixel by pixel: (..., y, x).
+
+        ``size`` is the usual change of each lead. Pixels without a ``weight`` have no truth.
+        """
+        if self.loss == "crps":
+            error = crps(knots, truth, network.knots) / size
+            if not self.squared:
+                return error
+            return error + self.squared * ((mean(knots, network.knots) - truth) / size).square()
+        scale, value = network.scale, mean(knots, network.knots)
+        error = ((value - truth) / scale.std).square()
+        if not self.ssim:
+            return error
+        span = scale.std
+        if scale.low is not None and scale.high is not None:
+            span = scale.high - scale.low
+        like = similarity(truth, value, weight > 0, middle=scale.mean, span=span)
+        return error + self.ssim * (1 - like)
+
+
+def require_criterion(fit: TrainOptions, network: ModelOptions) -> None:
+    """Refuse a loss of one number for a network of distributions."""
+    if fit.loss == "crps" or network.point:
+        return
+    raise BadArgument(
+        f"loss={fit.loss!r} trains one number, and this network gives {len(network.knots)} "
+        "quantiles, of which it would train none. Pass knots=[] for one number, whose intervals "
+        "come from its errors on the calibration blocks, or loss='crps'."
+    )
+
+
+def loss(
+    network: Forecaster,
+    batch: Batch,
+    change: tuple[float, ...],
+    criterion: Criterion = Criterion(),
+) -> Tensor:
+    """Sum the errors of all leads, weighted by area; ``change`` is the usual one of each lead.
+
+    The squared error of the mean can be added to the CRPS, which depends little on
+    the tails of a distribution: where a distribution is mostly "no change", its mean
+    is made of its tails.
+    """
+    # Each lead is divided by the pixel count of the lead that has the largest one: a far
+    # lead with few truths then weighs no more than its pixels.
+    known = (batch.weight > 0).sum(dim=(0, 2, 3))
+    h = int(known.nonzero().max()) + 1 if known.any() else 1  # leads with truth
+    crop = scored_area(batch.weight)
+    leads, rehearsed = network.one_step_forecasts(batch.seen, h=h, crop=crop)
+    size = leads.new_tensor(change[:h])[:, None, None]
+    truth, weight = (part[:, :h, crop[0], crop[1]] for part in (batch.truth, batch.weight))
+    error = criterion.errors(network, leads, truth, weight, size) * weight
+    total = error.sum() / known.max().clamp(min=1)
+    # one-step forecasts of a recursive network inside the history
+    past, valid = batch.seen.past, batch.seen.valid
+    for step, ahead in enumerate(rehearsed):
+        weight = batch.inner * valid[:, step] * valid[:, step + 1]
+        error = criterion.errors(network, ahead, past[:, step + 1], weight, size[0]) * weight
+        total = total + HISTORY_LOSS_WEIGHT * error.sum() / (weight > 0).sum().clamp(min=1)
+    return total
+
+
+def scored_area(weight: Tensor) -> tuple[slice, slice]:
+    """Bound the pixels that are scored anywhere in a batch: the rest need no distribution."""
+    scored = (weight > 0).any(dim=0).any(dim=0)
+    rows, cols = (scored.any(dim=axis).nonzero() for axis in (1, 0))
+    if not len(rows):
+        return slice(None), slice(None)
+    return slice(int(rows.min()), int(rows.max()) + 1), slice(int(cols.min()), int(cols.max()) + 1)
+
+
+def similarity(
+    truth: Tensor, value: Tensor, known: Tensor, *, middle: float, span: float
+) -> Tensor:
+    """Compare the surroundings of each pixel in two maps, (..., y, x): 1 where they are alike.
+
+    The SSIM of Wang et al. (2004, doi:10.1109/TIP.2003.819861) on squares of 7 x 7 px, of which
+    only ``known`` pixels count, as :func:`hmx.scores.ssim_map` has it. ``span`` is the range of
+    possible values. A ``middle`` near the values keeps the digits of their variances.
+    """
+    shape, counted = truth.shape, known.to(truth.dtype)
+    share = _blur(counted).clamp(min=1e-6)
+    x, y = ((part - middle) / span * counted for part in (truth, value))
+    mean_x, mean_y = _blur(x) / share, _blur(y) / share
+    spread = (_blur(x * x + y * y) / share - mean_x**2 - mean_y**2).clamp(min=0)
+    shared = _blur(x * y) / share - mean_x * mean_y
+    mean_x, mean_y = mean_x + middle / span, mean_y + middle / span
+    like = (2 * mean_x * mean_y + _C1) * (2 * shared + _C2)
+    like = like / ((mean_x**2 + mean_y**2 + _C1) * (spread + _C2))
+    return torch.where(known, like, 1.0).reshape(shape)
+
+
+def _blur(values: Tensor) -> Tensor:
+    """Average squares of pixels, zeros beyond the edge: (..., y, x) to the same."""
+    flat = values.reshape(-1, 1, *values.shape[-2:])
+    mixed = functional.avg_pool2d(flat, _SIDE, stride=1, padding=_SIDE // 2)
+    return mixed.reshape(values.shape)
