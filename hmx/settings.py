@@ -295,16 +295,15 @@ def _say(kind: type[BaseModel], problem: Any, file: str | None) -> str:
     rule = _RULES.get(what, problem["msg"].removeprefix("Value error, "))
     rule = rule.format(**problem.get("ctx", {})) if what in _RULES else rule
     section = what == "missing" or (what == "value_error" and isinstance(given, Mapping))
-    shown = "" if section else _given(given, tight=not file)
-    head = f"{'.'.join(map(str, at))}{shown}{where}".strip()
+    given_text = "" if section else _given(given, tight=not file)
+    head = f"{'.'.join(map(str, at))}{given_text}{where}".strip()
     end = "" if rule.endswith(("?", ".")) else "."
     return f"{head}: {rule}{end}" if head else f"{rule}{end}"
 
 
 def _given(value: Any, *, tight: bool) -> str:
-    shown = list(value) if isinstance(value, tuple) else value
-    shown = shown[0] if isinstance(shown, list) and len(shown) == 1 else shown
-    text = _short(shown)
+    value = list(value) if isinstance(value, tuple) else value
+    text = _short(value[0] if isinstance(value, list) and len(value) == 1 else value)
     return f"={text}" if tight else f" = {text}"
 
 

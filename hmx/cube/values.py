@@ -137,8 +137,8 @@ class Rules:
                 outside &= ~missing
                 missing |= outside
                 if census is not None:
-                    shown = f"valid_range [{low:g}, {high:g}]"
-                    census.take(shown, int(np.count_nonzero(outside)))
+                    rule = f"valid_range [{low:g}, {high:g}]"
+                    census.take(rule, int(np.count_nonzero(outside)))
             huge = ~missing & (np.abs(clean) > HUGE)
             if huge.any():
                 self._refuse_huge(raw[huge])

@@ -61,8 +61,8 @@ class Ledger:
     @property
     def path(self) -> str:
         """Path of the ledger, next to its store."""
-        place = self.store.rstrip("/")
-        return (place if is_url(place) else str(followed(place))) + ".ledger"
+        path = self.store.rstrip("/")
+        return (path if is_url(path) else str(followed(path))) + ".ledger"
 
     @cached_property
     def folder(self) -> Folder:
@@ -193,10 +193,10 @@ class Header(Options):
         """Read the header of a ledger."""
         header = parse(cls, raw, error=VerifyFailed)
         header = header.model_copy(update={"source": source or header.source})
-        for place in {header.source, header.bundle} - {source}:
-            if is_url(place):
+        for path in {header.source, header.bundle} - {source}:
+            if is_url(path):
                 raise VerifyFailed(
-                    f"the ledger of {store} names {place}, and nothing is fetched because a "
+                    f"the ledger of {store} names {path}, and nothing is fetched because a "
                     "ledger says so. If you trust it, pass the catalog in place of the store, or "
                     "--source with the cube."
                 )

@@ -171,8 +171,8 @@ def is_ours(attrs: Mapping[str, Any]) -> bool:
 
 def require_free(path: str, *, what: str) -> None:
     """Raise unless a place is free or holds a product of hmx."""
-    files, place = fsspec.core.url_to_fs(path)
-    if not files.exists(place) or (files.isdir(place) and not files.ls(place)):
+    files, inner = fsspec.core.url_to_fs(path)
+    if not files.exists(inner) or (files.isdir(inner) and not files.ls(inner)):
         return
     if not is_ours(attributes(path)) and not _was_ours(path):
         raise OutputExists(
@@ -195,10 +195,10 @@ def mend(store: str, lay_out: Callable[[str], None]) -> list[str]:
     folder, seal = Folder(store), read_seal(store)
     mended = []
     with TemporaryDirectory() as desk:
-        place = Path(desk, "store")
-        lay_out(str(place))
-        files = sorted(path for path in place.rglob("*") if path.is_file())
-        fresh = {path.relative_to(place).as_posix(): path.read_bytes() for path in files}
+        layout = Path(desk, "store")
+        lay_out(str(layout))
+        files = sorted(path for path in layout.rglob("*") if path.is_file())
+        fresh = {path.relative_to(layout).as_posix(): path.read_bytes() for path in files}
     for name, data in fresh.items():
         found = folder.read(name)
         if found != data and not _is_good(name, found, data, seal):

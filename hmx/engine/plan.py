@@ -226,7 +226,7 @@ def _tile_bytes(run: Run[Request]) -> int:
     for variable in run.cube.data.data_vars.values():
         chunk = variable.encoding.get("chunks") or variable.shape
         decoded += math.prod(chunk) * variable.dtype.itemsize
-    # raw and cleaned, and the scaled copy that the network is shown
+    # raw and cleaned, and the scaled copy that the network reads
     arrays = 3 * window * _bytes_in(run)
     arrays += 12 * window * 8  # sums of squares, in float64
     arrays += run.inner_bytes()

@@ -27,7 +27,7 @@ def variable_of(output: str, target: str) -> str:
     return target if output == "mean" else f"{target}_{output}"
 
 
-def place(
+def georeference(
     result: xr.Dataset, cube: Cube | Bands, window: Window, *, listed: str = _LISTED
 ) -> xr.Dataset:
     """Write the CRS and transform so that a plain ``open_zarr`` finds them."""

@@ -169,9 +169,9 @@ def _check_ledger(job: Job, progress: Progress) -> tuple[int, int, int]:
 
 
 def _faults(job: Job, what: str, tiles: list[tuple[int, int]]) -> str:
-    shown = ", ".join(map(str, tiles[:10])) + (", ..." if len(tiles) > 10 else "")
+    listed = ", ".join(map(str, tiles[:10])) + (", ..." if len(tiles) > 10 else "")
     return (
-        f"{job.store} has {what} {len(tiles)} of its tiles: {shown}. Run the same hmx "
+        f"{job.store} has {what} {len(tiles)} of its tiles: {listed}. Run the same hmx "
         f"{job.run.job} again: it computes these anew."
     )
 

@@ -37,14 +37,14 @@ _HARD = _HARD if _HARD.keys() <= inspect.signature(FileLock.__init__).parameters
 
 
 def followed(path: str | Path) -> Path:
-    """Return the place that a path leads to, through all links, also those that dangle."""
+    """Return the path that a path leads to, through all links, also those that dangle."""
     return Path(os.path.realpath(absolute(path)))
 
 
 def lock_file(path: str | Path) -> Path:
     """Name the lock of a product."""
-    place = followed(path)
-    return place.with_name(f".{place.name}.lock")
+    target = followed(path)
+    return target.with_name(f".{target.name}.lock")
 
 
 @contextmanager
@@ -109,7 +109,7 @@ class _Turn:
         require_plain_tree(file, inside=True)  # opening it would empty what a link leads to
         lock = FileLock(file, thread_local=False, **_HARD)
         try:
-            made = [place for place in file.parents if not place.exists()]
+            made = [parent for parent in file.parents if not parent.exists()]
             file.parent.mkdir(parents=True, exist_ok=True)
             with ExitStack() as undo:
                 # No other file can get the inode while this descriptor is open. So if the path
@@ -145,8 +145,8 @@ class _Turn:
                     file.unlink()
             release.close()
             with suppress(OSError):  # as soon as there is something in one of them
-                for place in self._made:
-                    place.rmdir()
+                for parent in self._made:
+                    parent.rmdir()
         self._threads.release()
 
 
@@ -181,7 +181,7 @@ def _failed(error: OSError, path: str | Path) -> OSError:
 def _no_locks(path: str | Path) -> str:
     return (
         f"the file system of {path} has no file locks, by which hmx keeps two commands from "
-        "writing one product. Name a place on another file system, or mount this one with locks "
+        "writing one product. Choose a path on another file system, or mount this one with locks "
         "(NFS: without nolock)."
     )
 

@@ -17,11 +17,11 @@ def require_writable(path: str, key: str) -> None:
     if is_url(path):
         _require_writable_url(path, key)
         return
-    place = Path(absolute(path))
+    target = Path(absolute(path))
     try:
-        if place.exists():
+        if target.exists():
             return
-        nearest = next(parent for parent in place.parents if parent.exists())
+        nearest = next(parent for parent in target.parents if parent.exists())
     except OSError as error:  # a name longer than a file system takes
         raise BadArgument(f"{key} = {path!r}: {error.strerror}. Choose another path.") from None
     if not nearest.is_dir():
@@ -46,8 +46,8 @@ def _require_writable_url(path: str, key: str) -> None:
     import fsspec
 
     try:
-        files, place = fsspec.core.url_to_fs(path)
-        files.exists(place)
+        files, target = fsspec.core.url_to_fs(path)
+        files.exists(target)
     except ImportError as error:
         raise BadArgument(f"{key} = {path!r}: {error}. Install it, or choose a folder.") from None
     except ValueError:

@@ -95,8 +95,8 @@ def _require_plain(node: Node) -> None:
     """Refuse tags of anything but plain values, and numbers that take minutes to read."""
     kind = str(node.tag).removeprefix("tag:yaml.org,2002:")
     if kind not in _PLAIN:
-        shown = f"!!{kind}" if kind != node.tag else kind
-        raise _problem(node, f"{shown} is a tag, and a catalog has plain values. Take it out")
+        name = f"!!{kind}" if kind != node.tag else kind
+        raise _problem(node, f"{name} is a tag, and a catalog has plain values. Take it out")
     if kind in ("int", "float") and len(node.value) > LONGEST:
         raise _problem(node, f"a number has at most {LONGEST} digits")
 
@@ -107,19 +107,19 @@ def _require_keys(node: MappingNode) -> None:
     for key, _ in node.value:
         if key.tag == "tag:yaml.org,2002:merge":
             continue
-        shown = key.value if isinstance(key, ScalarNode) else "[...]"
+        name = key.value if isinstance(key, ScalarNode) else "[...]"
         if key.tag != "tag:yaml.org,2002:str":
             raise _problem(
-                key, f"the key {shown} is not a text. Put it in quotes: {str(shown)!r}: ..."
+                key, f"the key {name} is not a text. Put it in quotes: {str(name)!r}: ..."
             )
         line = key.start_mark.line + 1
-        if shown in first:
+        if name in first:
             raise _problem(
                 key,
-                f"the key {shown!r} stands here and at line {first[shown]}, and only one of them "
+                f"the key {name!r} stands here and at line {first[name]}, and only one of them "
                 "can hold. Take one out",
             )
-        first[shown] = line
+        first[name] = line
 
 
 def read_yaml(path: Path) -> Any:

@@ -58,13 +58,13 @@ def audit(device: str, bundle: Bundle, cube: Cube, tiles: TileGrid, h: int) -> f
     tile = tiles[tiles.counts[0] // 2, tiles.counts[1] // 2]
     times, known = Span(steps - history, steps), bundle.spec.future
     arrays = read(cube, tile.read, times, cube.rules, known=known, h=h)
-    place = TileGeometry.of(tile.core, tile.read, cube.grid, bundle.spec, h=h)
+    geometry = TileGeometry.of(tile.core, tile.read, cube.grid, bundle.spec, h=h)
     inputs = assemble(
-        arrays, bundle.spec, bundle.scaler, inner=place.inner, pixel_size=place.pixel_size
+        arrays, bundle.spec, bundle.scaler, inner=geometry.inner, pixel_size=geometry.pixel_size
     )
-    origin = arrays[bundle.spec.target][(-1, *place.crop.slices)]
+    origin = arrays[bundle.spec.target][(-1, *geometry.crop.slices)]
     full, half = (
-        mean(Engine.of(bundle, precision=p, device=device).knots(inputs, h, place.core), knots)
+        mean(Engine.of(bundle, precision=p, device=device).knots(inputs, h, geometry.core), knots)
         for p in ("float32", "bfloat16")
     )
     seen = np.broadcast_to(np.isfinite(origin), full.shape)

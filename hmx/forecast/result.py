@@ -11,7 +11,7 @@ import xarray as xr
 from hmx.cube.cube import Cube
 from hmx.cube.declarations import DECLARATIONS
 from hmx.cube.geozarr import without_location
-from hmx.engine.result import QUALITY, bare, place, variable_of
+from hmx.engine.result import QUALITY, bare, georeference, variable_of
 from hmx.files.jsontext import as_json
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import ForecastOptions
@@ -64,7 +64,7 @@ def describe(
     kept = without_location(cube.data.attrs)
     result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
     result.attrs |= _held_leads(cube, bundle, options.h)
-    return place(result, cube, window)
+    return georeference(result, cube, window)
 
 
 def _coords(cube: Cube, window: Window, options: ForecastOptions) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def engine(path: str, digest: str, precision: Precision, device: str) -> Engine:
 
 @np.errstate(all="ignore")
 def forecast_window(
-    request: ForecastRequest, place: TileGeometry, *raw: np.ndarray
+    request: ForecastRequest, geometry: TileGeometry, *raw: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Forecast one window and crop it to its core."""
     run = engine(request.bundle, request.digest, request.precision, request.device)
@@ -138,16 +138,16 @@ def forecast_window(
         name: request.rules[name].clean(values, dtype)
         for name, values in zip(names, raw, strict=True)
     }
-    core = {name: array[(..., *place.crop.slices)] for name, array in arrays.items()}
+    core = {name: array[(..., *geometry.crop.slices)] for name, array in arrays.items()}
     origin = core[spec.target][spec.network.history - 1]
     distance = None
     if np.isfinite(origin).any():
         inputs = assemble(
-            arrays, spec, run.bundle.scaler, inner=place.inner, pixel_size=place.pixel_size
+            arrays, spec, run.bundle.scaler, inner=geometry.inner, pixel_size=geometry.pixel_size
         )
-        knots = run.knots(inputs, request.h, place.core, threads=request.threads)
+        knots = run.knots(inputs, request.h, geometry.core, threads=request.threads)
         knots[..., ~np.isfinite(origin)] = np.nan
-        distance = None if inputs.distance is None else inputs.distance[place.core.slices]
+        distance = None if inputs.distance is None else inputs.distance[geometry.core.slices]
     else:  # a core of sea or nodata is not computed
         shape = (request.h, len(spec.network.knots), *origin.shape)
         knots = np.full(shape, np.nan, origin.dtype)

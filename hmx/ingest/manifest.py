@@ -186,12 +186,12 @@ def _described(file: str, descriptions: Sequence[str]) -> list[str]:
     """Read the first year or date in each band's description; all must differ."""
     dates = [first_date(text) for text in descriptions]
     if None in dates or len(set(dates)) < len(dates):
-        shown = ", ".join(repr(text) for text in descriptions[:4]) + (
+        listed = ", ".join(repr(text) for text in descriptions[:4]) + (
             ", ..." if len(descriptions) > 4 else ""
         )
         raise CatalogError(
-            f"the bands of {file} are described as {shown}, and bands: description takes the first "
-            "year or ISO date of each, which must all differ. List them: bands: [1990, 1995, ...]."
+            f"the bands of {file} are described as {listed}, and bands: description takes the "
+            "first year or ISO date of each, which must all differ. List them: bands: [1990, 1995, ...]."
         )
     return [date for date in dates if date is not None]
 
@@ -309,8 +309,8 @@ def note_of(catalog: CubeCatalog) -> str | None:
     rules = "which read scale tags, masks and ranges by other rules"
     if not missing:
         return f"it was made by an older hmx, {rules}, and its rasters are there: built anew"
-    shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    listed = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
     return (
-        f"it was made by an older hmx, {rules}, and rasters of it are gone ({shown}): kept as it "
+        f"it was made by an older hmx, {rules}, and rasters of it are gone ({listed}): kept as it "
         "is. To build it anew, bring them back"
     )

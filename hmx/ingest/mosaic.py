@@ -109,13 +109,13 @@ def _meeting(rects: Sequence[_Rect]) -> list[tuple[int, int]]:
 
 def _stacked(path: str, files: Sequence[str], pattern: str) -> SourceError:
     names = [file.rpartition("/")[2] for file in files]
-    shown = ", ".join(files[:_NAMED]) + (f" and {len(files) - _NAMED} more" * (len(files) > _NAMED))
+    more = f" and {len(files) - _NAMED} more" * (len(files) > _NAMED)
     plain = path.replace("*", "").rpartition("/")[2]
     is_one = any(name in pattern.replace("*", "") for name in names)
     advice = f"such as path: {plain}, " if is_one else ""
     return SourceError(
-        f"{pattern} finds {len(files)} files for one place and time: {shown}. Tiles of a mosaic "
-        "lie beside each other, and each place has one. Write a path that finds one of them, "
+        f"{pattern} finds {len(files)} files for one place and time: "
+        f"{', '.join(files[:_NAMED])}{more}. Tiles of a mosaic lie beside each other, and each place has one. Write a path that finds one of them, "
         f"{advice}or move the others away."
     )
 

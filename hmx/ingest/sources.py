@@ -40,7 +40,7 @@ def built_in() -> dict[str, str]:
     The ending ``""`` stands for every other one: GDAL opens more formats than anyone can list.
     """
     found = declared("hmx.ingest.readers", "reader")
-    return {ending: place.partition(":")[0] for ending, place in found.items()}
+    return {ending: path.partition(":")[0] for ending, path in found.items()}
 
 
 class SourceOptions(Declared, Protocol):

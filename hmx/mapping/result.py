@@ -10,7 +10,7 @@ import xarray as xr
 
 from hmx.cube.bands import Bands
 from hmx.cube.geozarr import without_location
-from hmx.engine.result import QUALITY, bare, place, variable_of
+from hmx.engine.result import QUALITY, bare, georeference, variable_of
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.window import INSIDE, OUTSIDE, UNKNOWN
 from hmx.windows import Span, Window
@@ -42,7 +42,7 @@ def describe_map(
     kept = without_location(bands.data.attrs)
     result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
     listed = "spatial_ref" if spec.climatology else "time spatial_ref"
-    return place(result, bands, window, listed=listed)
+    return georeference(result, bands, window, listed=listed)
 
 
 def _attrs(output: str, spec: MapSpec) -> dict[str, Any]:

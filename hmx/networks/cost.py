@@ -99,9 +99,9 @@ def footprint(
     total *= full
     widths = [frame, *(hidden,) * (options.layers - 1)]
     buffers = [
-        _bulk(held) * padded(width + hidden)
+        _bulk(extent) * padded(width + hidden)
         for layers in plan.inputs()
-        for held, width in zip(layers, widths, strict=True)
+        for extent, width in zip(layers, widths, strict=True)
     ]
     total += (sum(buffers) + strip * 4 * hidden) * half
     if precision == "float64":  # convolved by way of all taps side by side
@@ -134,12 +134,12 @@ def _dense(
     window, core = _area(Window.of(shape)), _area(crop or Window.of(shape))
     frame, constant = SCALARS + channels[0], channels[1] + h * channels[2]
     stacked = options.history * frame + constant
-    held = 2 * options.history + options.history * channels[0] + constant + 2 * stacked
+    stored = 2 * options.history + options.history * channels[0] + constant + 2 * stacked
     body = body_cost(options, channels, h=h)
     working = 5 * body.channels
     knots = len(options.knots)
     leads = window if options.strategy == "recursive" else core
-    total = window * (held + working) + leads * 5 * h * knots + core * 2 * h * knots
+    total = window * (stored + working) + leads * 5 * h * knots + core * 2 * h * knots
     if bytes_each == 8:  # convolved by way of all taps side by side
         total += 3 * window * 9 * max(body.inputs, stacked)
     return total * bytes_each * 6 // 5 + _OTHER
@@ -170,6 +170,6 @@ def _area(window: Window) -> int:
     return len(window.y) * len(window.x)
 
 
-def _bulk(held: tuple[Window, int]) -> int:
-    window, rows = held
+def _bulk(extent: tuple[Window, int]) -> int:
+    window, rows = extent
     return len(window.x) * rows

@@ -228,12 +228,12 @@ def _bars(
     words: Sequence[str],
 ) -> None:
     """Put a bar under the columns of each scale, and say what the greys are."""
-    places = {"state": grid[-1, 1:3], "difference": grid[-1, 3], "width": grid[-1, 4]}
-    for (kind, place), label in zip(places.items(), words, strict=True):
+    cells = {"state": grid[-1, 1:3], "difference": grid[-1, 3], "width": grid[-1, 4]}
+    for (kind, cell), label in zip(cells.items(), words, strict=True):
         values = np.concatenate([v.ravel() for m in pictures for k, v in m.columns if k == kind])
         bar = figure.colorbar(
             ScalarMappable(scales[kind], _COLOURS[kind]),
-            cax=figure.add_subplot(place),
+            cax=figure.add_subplot(cell),
             orientation="horizontal",
             extend=_extend(values, scales[kind]),
         )

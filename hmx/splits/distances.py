@@ -23,12 +23,12 @@ DRAWN = 10_000  # pixels drawn to represent a map
 
 
 def metres(here: Array, there: Array) -> Array:
-    """Measure how far places are from each other, pair by pair."""
+    """Measure how far locations are from each other, pair by pair."""
     return np.asarray(_WGS84.inv(here[:, 0], here[:, 1], there[:, 0], there[:, 1])[2])
 
 
 def earth_centred(lonlat: Array) -> Array:
-    """Give places their coordinates from the centre of the earth."""
+    """Convert longitude and latitude to coordinates from the centre of the earth."""
     lon, lat = np.deg2rad(lonlat).T
     normal = _WGS84.a / np.sqrt(1 - _WGS84.es * np.sin(lat) ** 2)  # m, to the polar axis
     flat = normal * np.cos(lat)
@@ -37,9 +37,9 @@ def earth_centred(lonlat: Array) -> Array:
 
 
 def nearest(lonlat: Array, others: Array | None = None) -> Array:
-    """Measure how far each place is from the nearest of some others."""
+    """Measure how far each location is from the nearest of some others."""
     among = lonlat if others is None else others
-    rank = 2 if others is None else 1  # the nearest of its own set is the place itself
+    rank = 2 if others is None else 1  # the nearest of its own set is the location itself
     if len(among) < rank or not len(lonlat):
         return np.full(len(lonlat), np.inf)
     _, index = cKDTree(earth_centred(among)).query(earth_centred(lonlat), k=[rank])
@@ -49,7 +49,7 @@ def nearest(lonlat: Array, others: Array | None = None) -> Array:
 def domain(
     grid: Grid, valid: NDArray[np.bool_] | None = None, *, most: int = DRAWN, seed: int = 0
 ) -> Array:
-    """Draw the places that a map is to predict: pixels with data."""
+    """Draw the locations that a map predicts: pixels with data."""
     where = np.arange(grid.shape[0] * grid.shape[1]) if valid is None else np.flatnonzero(valid)
     if not len(where):
         raise NotEnoughData(

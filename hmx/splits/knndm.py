@@ -49,8 +49,8 @@ class MappingDistances:
 
 def mapping_distances(folds: SiteFolds, domain: Array) -> MappingDistances:
     """Measure how far folds test a model from its samples, and how far the map is."""
-    sites = folds.places.sites
-    return MappingDistances(nearest(sites), nearest(domain, sites), folds.test_distances())
+    lonlat = folds.sites.site_lonlat
+    return MappingDistances(nearest(lonlat), nearest(domain, lonlat), folds.test_distances())
 
 
 @split_method(
@@ -65,20 +65,20 @@ def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) 
 
     Shapes: ``domain`` (p, 2).
     """
-    places = Sites.of(samples)
-    sites = places.sites
+    sites = Sites.of(samples)
+    lonlat = sites.site_lonlat
     if k < 2:
         raise BadArgument(f"k={k}: cross-validation has at least 2 folds. Pass k=5.")
-    target = nearest(domain, sites)
-    clustered = ks_2samp(nearest(sites), target, alternative="greater", method="asymp")
+    target = nearest(domain, lonlat)
+    clustered = ks_2samp(nearest(lonlat), target, alternative="greater", method="asymp")
     if clustered.pvalue >= _ALPHA:
         folds = random_folds(samples, k=k, seed=seed)
         return _with_match(folds, folds.group, 0, _wasserstein(folds.test_distances(), target))
-    at = earth_centred(sites)
+    at = earth_centred(lonlat)
     known = cKDTree(at).query(at, k=min(len(at), _KNOWN))[1]
     tried = [
         (
-            _wasserstein(_test_distances(sites, fold, known), target),
+            _wasserstein(_test_distances(lonlat, fold, known), target),
             cluster.max() + 1,
             cluster,
             fold,
@@ -87,25 +87,25 @@ def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) 
     ]
     if not tried:
         raise NotEnoughData(
-            f"{len(sites)} sites cannot be clustered into k={k} folds of {FEWEST} sites or more, "
+            f"{len(lonlat)} sites cannot be clustered into k={k} folds of {FEWEST} sites or more, "
             f"none with over {_LARGEST:.0%} of them. Pass fewer folds."
         )
     w, clusters, cluster, fold = min(tried, key=lambda one: one[:2])
-    dealt = SiteFolds(places, fold[places.back], cluster[places.back], "knndm", seed)
+    dealt = SiteFolds(sites, fold[sites.back], cluster[sites.back], "knndm", seed)
     return checked(_with_match(dealt, dealt.group, int(clusters), w))
 
 
 def _with_match(folds: SiteFolds, group: np.ndarray, clusters: int, w: float) -> SiteFolds:
     """Say by which clusters folds came about, and how well they match."""
     options = {"clusters": clusters, "w_m": round(w, 3)}
-    return SiteFolds(folds.places, folds.fold, group, "knndm", folds.seed, parameters=options)
+    return SiteFolds(folds.sites, folds.fold, group, "knndm", folds.seed, parameters=options)
 
 
 def _wasserstein(one: Array, other: Array) -> float:
     return float(wasserstein_distance(one, other))
 
 
-def _test_distances(sites: Array, fold: np.ndarray, known: np.ndarray) -> Array:
+def _test_distances(lonlat: Array, fold: np.ndarray, known: np.ndarray) -> Array:
     """Measure from each site to the nearest one of another fold, m.
 
     `known` are the numbers of the sites around each, (m, n), nearest first: where one of
@@ -113,10 +113,10 @@ def _test_distances(sites: Array, fold: np.ndarray, known: np.ndarray) -> Array:
     """
     other = fold[known] != fold[:, None]
     at = np.take_along_axis(known, other.argmax(axis=1)[:, None], axis=1)[:, 0]
-    found, deep = metres(sites, sites[at]), ~other.any(axis=1)
+    found, deep = metres(lonlat, lonlat[at]), ~other.any(axis=1)
     for number in np.unique(fold[deep]):
         tested = deep & (fold == number)
-        found[tested] = nearest(sites[tested], sites[fold != number])
+        found[tested] = nearest(lonlat[tested], lonlat[fold != number])
     return found
 
 
@@ -139,7 +139,7 @@ def _candidates(
 
 
 def _first_component(at: Array) -> Array:
-    """Project places on the line along which they spread most, (n,)."""
+    """Project locations on the line along which they spread most, (n,)."""
     centred = at - at.mean(axis=0)
     line = np.linalg.svd(centred, full_matrices=False)[2][0]
     return np.asarray(centred @ line)

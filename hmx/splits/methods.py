@@ -53,7 +53,7 @@ def fold_samples(
     seed : int
         Of all draws.
     domain : ndarray of float64, (p, 2), optional
-        Places to predict, degrees, for ``knndm``: :func:`hmx.splits.distances.domain`.
+        Locations to predict, degrees, for ``knndm``: :func:`hmx.splits.distances.domain`.
     region : sequence, (n,), optional
         Region of each sample, for ``regions``.
 
@@ -94,9 +94,9 @@ def random_folds(samples: Samples, *, k: int = 10, seed: int = 0) -> SiteFolds:
     Tests how a model does among its samples, which flatters it where samples are
     clustered and the map is not.
     """
-    places = Sites.of(samples)
-    fold = balance(places.back, k, seed, method="random")
-    return checked(SiteFolds(places, fold, places.back, "random", seed))
+    sites = Sites.of(samples)
+    fold = balance(sites.back, k, seed, method="random")
+    return checked(SiteFolds(sites, fold, sites.back, "random", seed))
 
 
 def _block_label(folds: SiteFolds) -> str:
@@ -115,16 +115,16 @@ def block_folds(
     """
     _positive("side_km", side_km, 20)
     _buffer(buffer_km)
-    places = Sites.of(samples)
-    group = _blocks(places.sites, side_km)[places.back]
+    sites = Sites.of(samples)
+    group = _blocks(sites.site_lonlat, side_km)[sites.back]
     fold = balance(group, k, seed, method=f"blocks of {side_km:g} km")
     options = {"side_km": float(side_km)}
-    return checked(SiteFolds(places, fold, group, "blocks", seed, float(buffer_km), options))
+    return checked(SiteFolds(sites, fold, group, "blocks", seed, float(buffer_km), options))
 
 
 @split_method(
     "distance",
-    question="how well places that far from any sample are predicted",
+    question="how well locations that far from any sample are predicted",
     label=lambda folds: f"clumps {folds.buffer_km:g} km apart",
 )
 def distance_folds(samples: Samples, *, distance_km: float, k: int = 5, seed: int = 0) -> SiteFolds:
@@ -135,10 +135,10 @@ def distance_folds(samples: Samples, *, distance_km: float, k: int = 5, seed: in
     were tested one by one.
     """
     _positive("distance_km", distance_km, 5)
-    places = Sites.of(samples)
-    group = _clumps(places.sites, distance_km * 1000, np.random.default_rng(seed))[places.back]
+    sites = Sites.of(samples)
+    group = _clumps(sites.site_lonlat, distance_km * 1000, np.random.default_rng(seed))[sites.back]
     fold = balance(group, k, seed, method=f"clumps within {distance_km:g} km")
-    return checked(SiteFolds(places, fold, group, "distance", seed, float(distance_km)))
+    return checked(SiteFolds(sites, fold, group, "distance", seed, float(distance_km)))
 
 
 @split_method("regions", question="how well a region without samples is predicted")
@@ -157,20 +157,20 @@ def region_folds(
     _buffer(buffer_km)
     _positive("side_km", side_km, 20)
     names = _names(region, len(samples))
-    places = Sites.of(samples)
-    known, fold = np.unique(names[places.first], return_inverse=True)
+    sites = Sites.of(samples)
+    known, fold = np.unique(names[sites.first], return_inverse=True)
     if len(known) < 2:
         raise BadArgument(
             f"all sites are in region {str(known[0])!r}: to leave one out takes two. Pass a column "
             "with several regions, or method='blocks'."
         )
-    blocks = np.stack([fold.ravel(), _blocks(places.sites, side_km)], axis=1)
+    blocks = np.stack([fold.ravel(), _blocks(sites.site_lonlat, side_km)], axis=1)
     group = np.unique(blocks, axis=0, return_inverse=True)[1].ravel()
     return checked(
         SiteFolds(
-            places,
-            fold.ravel()[places.back],
-            group[places.back],
+            sites,
+            fold.ravel()[sites.back],
+            group[sites.back],
             "regions",
             seed,
             float(buffer_km),
@@ -185,12 +185,12 @@ def checked(folds: SiteFolds) -> SiteFolds:
     for fold in range(len(folds)):
         split = folds.split(fold)
         for role, what in ((TEST, "test"), (TRAIN, "train")):
-            if (sites := split.count(role)) < FEWEST:
+            if (count := split.count(role)) < FEWEST:
                 name = f" ({folds.names[fold]})" if folds.names else ""
-                held = f" outside its buffer of {folds.buffer_km:g} km" if folds.buffer_km else ""
-                where = held if role == TRAIN else ""
+                apart = f" outside its buffer of {folds.buffer_km:g} km" if folds.buffer_km else ""
+                where = apart if role == TRAIN else ""
                 raise NotEnoughData(
-                    f"fold {fold + 1} of {len(folds)}{name} has {sites} sites to {what} on{where}: "
+                    f"fold {fold + 1} of {len(folds)}{name} has {count} sites to {what} on{where}: "
                     f"a round needs {FEWEST} of both. {_remedy(folds, role)}"
                 )
     return folds
@@ -204,19 +204,19 @@ def _remedy(folds: SiteFolds, role: int) -> str:
     return "Pass fewer folds, smaller blocks, or more points."
 
 
-def _blocks(sites: Array, side_km: float) -> np.ndarray:
+def _blocks(lonlat: Array, side_km: float) -> np.ndarray:
     """Return the block number of each site: rows along parallels, columns as wide as high."""
-    row = np.floor(sites[:, 1] * _DEGREE_KM / side_km)
+    row = np.floor(lonlat[:, 1] * _DEGREE_KM / side_km)
     middle = np.clip((row + 0.5) * side_km / _DEGREE_KM, -90, 90)
-    column = np.floor(sites[:, 0] * np.cos(np.deg2rad(middle)) * _DEGREE_KM / side_km)
+    column = np.floor(lonlat[:, 0] * np.cos(np.deg2rad(middle)) * _DEGREE_KM / side_km)
     return np.unique(np.stack([row, column], axis=1), axis=0, return_inverse=True)[1].ravel()
 
 
-def _clumps(sites: Array, radius: float, draw: np.random.Generator) -> np.ndarray:
+def _clumps(lonlat: Array, radius: float, draw: np.random.Generator) -> np.ndarray:
     """Return the clump number of each site: a drawn site and the free sites within the radius."""
-    at, clump = earth_centred(sites), np.full(len(sites), -1)
+    at, clump = earth_centred(lonlat), np.full(len(lonlat), -1)
     tree = cKDTree(at)
-    for number, site in enumerate(draw.permutation(len(sites))):
+    for number, site in enumerate(draw.permutation(len(lonlat))):
         if clump[site] < 0:
             near = np.array(tree.query_ball_point(at[site], radius))
             clump[near[clump[near] < 0]] = number

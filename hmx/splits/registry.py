@@ -10,7 +10,7 @@ other parameters decide which options it takes:
 ``buffer_km``         option ``distance_km``, 0 without it
 ``distance_km``       option ``distance_km``, which the method then needs
 ``region``            region of each sample; the method then needs the option
-``domain``            places to predict, degrees
+``domain``            locations to predict, degrees
 ====================  ==============================================================
 """
 

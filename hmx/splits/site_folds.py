@@ -29,15 +29,15 @@ class SiteSplit(SavedSplit):
 
     WORD: ClassVar[str] = "split of samples"
 
-    places: Sites  # of the samples
+    sites: Sites  # of the samples
     # ``TRAIN``, ``VALIDATION``, ``CALIBRATION``, ``TEST`` or ``UNUSED`` of :mod:`hmx.splits` (n,)
     role: np.ndarray
     buffer_km: float = 0.0  # least distance between samples of two roles, km
 
     def __post_init__(self) -> None:
-        one_side(self.places, self.role, "role")
+        one_side(self.sites, self.role, "role")
         for role in (TEST, CALIBRATION, VALIDATION) if self.buffer_km else ():
-            close = self.places.near(self.role == role, self.buffer_km)
+            close = self.sites.near(self.role == role, self.buffer_km)
             if (close & (self.role < role)).any():
                 raise BadArgument(
                     f"samples of two roles are nearer than the buffer of {self.buffer_km:g} km: "
@@ -45,11 +45,11 @@ class SiteSplit(SavedSplit):
                 )
 
     @classmethod
-    def with_buffer(cls, places: Sites, role: np.ndarray, buffer_km: float = 0.0) -> SiteSplit:
+    def with_buffer(cls, sites: Sites, role: np.ndarray, buffer_km: float = 0.0) -> SiteSplit:
         """Leave out sites within the buffer of a sample of a higher role."""
         kept = role.copy()
         for above in (TEST, CALIBRATION, VALIDATION) if buffer_km else ():
-            kept[places.near(kept == above, buffer_km) & (kept < above)] = UNUSED
+            kept[sites.near(kept == above, buffer_km) & (kept < above)] = UNUSED
         for number, name in ROLES.items():
             if (role == number).any() and not (kept == number).any():
                 raise NotEnoughData(
@@ -57,7 +57,7 @@ class SiteSplit(SavedSplit):
                     f"to one of a higher role are unused. Pass a buffer below {buffer_km:g} km, "
                     "or fewer folds."
                 )
-        return cls(places, kept, buffer_km)
+        return cls(sites, kept, buffer_km)
 
     def rows(self, role: int) -> np.ndarray:
         """List the rows that have a role."""
@@ -65,12 +65,12 @@ class SiteSplit(SavedSplit):
 
     def count(self, role: int) -> int:
         """Count the sites that have a role."""
-        return int((self.role[self.places.first] == role).sum())
+        return int((self.role[self.sites.first] == role).sum())
 
     def facts(self) -> dict[str, Any]:
         """Return all fields in JSON values; roles are a text of one letter each."""
         marks = "".join(MARKS[int(role)] for role in self.role)
-        return {"role": marks, "buffer_km": self.buffer_km, **self.places.as_dict()}
+        return {"role": marks, "buffer_km": self.buffer_km, **self.sites.as_dict()}
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> SiteSplit:
@@ -86,7 +86,7 @@ class SiteFolds(SavedSplit):
 
     WORD: ClassVar[str] = "folds of samples"
 
-    places: Sites  # of the samples
+    sites: Sites  # of the samples
     fold: np.ndarray  # of each sample, 0 ... k - 1 (n,)
     # What was dealt: samples of a group (a site, a block, a region) share a fold, and share a
     # role in :meth:`split` (n,)
@@ -98,8 +98,8 @@ class SiteFolds(SavedSplit):
     names: tuple[str, ...] = ()  # of the folds, where they have any
 
     def __post_init__(self) -> None:
-        one_side(self.places, self.fold, "fold")
-        one_side(self.places, self.group, "group")
+        one_side(self.sites, self.fold, "fold")
+        one_side(self.sites, self.group, "group")
 
     def __len__(self) -> int:
         return int(self.fold.max()) + 1
@@ -117,28 +117,28 @@ class SiteFolds(SavedSplit):
         self, fold: int | None = None, shares: Mapping[int, float] | None = None
     ) -> SiteSplit:
         """Split the samples of a round, whole groups at a time."""
-        role = np.full(len(self.places), TRAIN, "uint8")
+        role = np.full(len(self.sites), TRAIN, "uint8")
         if fold is not None:
             role[self.fold == fold] = TEST
         if shares:
             draw = np.random.default_rng([self.seed, len(self) if fold is None else fold])
             self._share_out(role, shares, draw)
-        return SiteSplit.with_buffer(self.places, role, self.buffer_km)
+        return SiteSplit.with_buffer(self.sites, role, self.buffer_km)
 
     def inner(self, rows: np.ndarray, k: int, *, seed: int | None = None) -> SiteFolds:
         """Deal some of the samples anew, in the same groups."""
         seed = self.seed if seed is None else seed
-        group, places = self.group[rows], self.places.at(rows)
+        group, sites = self.group[rows], self.sites.at(rows)
         fold = balance(group, k, seed, method=self.method)
-        return replace(self, places=places, fold=fold, group=group, seed=seed, names=())
+        return replace(self, sites=sites, fold=fold, group=group, seed=seed, names=())
 
     def test_distances(self) -> Array:
         """Measure how far each site is from the nearest it is predicted from."""
-        first, sites = self.places.first, self.places.sites
+        first, lonlat = self.sites.first, self.sites.site_lonlat
         found = np.full(len(first), np.inf)
         for fold in range(len(self)):
             role = self.split(fold).role[first]
-            found[role == TEST] = nearest(sites[role == TEST], sites[role == TRAIN])
+            found[role == TEST] = nearest(lonlat[role == TEST], lonlat[role == TRAIN])
         return found
 
     def facts(self) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class SiteFolds(SavedSplit):
             "names": list(self.names),
             "fold": self.fold.tolist(),
             "group": self.group.tolist(),
-            **self.places.as_dict(),
+            **self.sites.as_dict(),
         }
 
     @classmethod
@@ -172,7 +172,7 @@ class SiteFolds(SavedSplit):
         self, role: np.ndarray, shares: Mapping[int, float], draw: np.random.Generator
     ) -> None:
         """Give groups of the training samples to other roles, in place; one stays."""
-        first = self.places.first[role[self.places.first] == TRAIN]
+        first = self.sites.first[role[self.sites.first] == TRAIN]
         groups, sizes = np.unique(self.group[first], return_counts=True)
         order, wanted = draw.permutation(len(groups)), [r for r in shares if shares[r] > 0]
         if len(groups) <= len(wanted):

@@ -26,7 +26,7 @@ class Sites:
 
     @classmethod
     def of(cls, samples: Samples) -> Sites:
-        """Read the places of samples, to the centimetre."""
+        """Read the locations of samples, to the centimetre."""
         return cls(samples.site.astype("int64"), np.round(samples.lonlat, _DECIMALS))
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class Sites:
         return self._sites[1]
 
     @property
-    def sites(self) -> Array:
+    def site_lonlat(self) -> Array:
         """Longitude and latitude of each site: of its first row, (m, 2)."""
         return np.asarray(self.lonlat[self.first])
 
@@ -58,11 +58,11 @@ class Sites:
         return np.asarray(np.bincount(self.back, close)[self.back] > 0)
 
     def at(self, rows: np.ndarray) -> Sites:
-        """Return some of the places, by position or by mask."""
+        """Return the sites of some rows, by position or by mask."""
         return Sites(self.site[rows], self.lonlat[rows])
 
     def as_dict(self) -> dict[str, Any]:
-        """Describe the places in JSON's types."""
+        """Return the sites in JSON values."""
         lon, lat = self.lonlat.T.tolist()
         return {"site": self.site.tolist(), "lon": lon, "lat": lat}
 
@@ -73,12 +73,12 @@ class Sites:
         return cls(np.array(saved["site"], "int64"), lonlat)
 
 
-def one_side(places: Sites, numbers: np.ndarray, what: str) -> None:
+def one_side(sites: Sites, numbers: np.ndarray, what: str) -> None:
     """Refuse numbers that differ within a site."""
-    odd = numbers != numbers[places.first][places.back]
+    odd = numbers != numbers[sites.first][sites.back]
     if odd.any():
         raise BadArgument(
-            f"site {places.site[odd.argmax()]} has samples of more than one {what}: replicates of "
+            f"site {sites.site[odd.argmax()]} has samples of more than one {what}: replicates of "
             f"a site stay together. Give all samples of a site one {what}."
         )
 

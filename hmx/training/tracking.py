@@ -47,7 +47,7 @@ def loggers(
     config: Mapping[str, Any] | None = None,
     group: str | None = None,
     name: str | None = None,
-    place: Path | None = None,
+    parent: Path | None = None,
     tell: Tell | None = None,
 ) -> list[Logger]:
     """Open the loggers of one run."""
@@ -57,13 +57,13 @@ def loggers(
     if wandb != "disabled" and rank_zero_only.rank == 0:
         guard = _Guard(tell or logging.getLogger(__name__).warning)
         about = {"project": project, "group": group, "name": name, "mode": wandb}
-        run = guard(_start, place or folder.parent, about, config or {})
+        run = guard(_start, parent or folder.parent, about, config or {})
         if run is not None:
             found.append(_GuardedLogger(run, guard))
     return found
 
 
-def _start(place: Path, about: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
+def _start(parent: Path, about: Mapping[str, Any], config: Mapping[str, Any]) -> Any:
     """Start a run that records nothing of the machine and prints nothing."""
     import wandb
 
@@ -82,7 +82,7 @@ def _start(place: Path, about: Mapping[str, Any], config: Mapping[str, Any]) -> 
         x_save_requirements=False,
     )
     with contextlib.redirect_stderr(io.StringIO()):  # where it would ask for a key, and wait
-        run = wandb.init(dir=str(place), config=redact_all(config), settings=quiet, **about)
+        run = wandb.init(dir=str(parent), config=redact_all(config), settings=quiet, **about)
     run.define_metric(_STEP)
     run.define_metric("*", step_metric=_STEP, step_sync=True)
     return run

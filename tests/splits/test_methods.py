@@ -38,8 +38,8 @@ def test_blocks_are_as_wide_as_high_on_the_ground(south: float) -> None:
     folds = block_folds(scattered(8000, south=south), side_km=10, k=4)
     wide, high = [], []
     for group in np.unique(folds.group):
-        west, low = folds.places.lonlat[folds.group == group].min(axis=0)
-        east, top = folds.places.lonlat[folds.group == group].max(axis=0)
+        west, low = folds.sites.lonlat[folds.group == group].min(axis=0)
+        east, top = folds.sites.lonlat[folds.group == group].max(axis=0)
         wide.append(GEOD.inv(west, (low + top) / 2, east, (low + top) / 2)[2])
         high.append(GEOD.inv(west, low, west, top)[2])
     assert max(wide) < 10_150
@@ -65,7 +65,7 @@ def test_blocks_test_farther_from_training_sites_than_random_folds() -> None:
 def test_clumps_are_within_the_distance_of_their_centre() -> None:
     folds = distance_folds(scattered(300), distance_km=6, k=3)
     for group in np.unique(folds.group):
-        at = folds.places.lonlat[folds.group == group]
+        at = folds.sites.lonlat[folds.group == group]
         a, b = np.repeat(at, len(at), axis=0), np.tile(at, (len(at), 1))
         far = GEOD.inv(a[:, 0], a[:, 1], b[:, 0], b[:, 1])[2].reshape(len(at), len(at))
         assert far.max(axis=1).min() <= 6001  # from one of them all are near
@@ -75,7 +75,7 @@ def test_clumps_leave_more_to_train_on_than_single_sites_would() -> None:
     samples = scattered(2000)
     clumps = distance_folds(samples, distance_km=8, k=5)
     single = random_folds(samples, k=5)
-    single = SiteFolds(single.places, single.fold, single.group, "random", buffer_km=8)
+    single = SiteFolds(single.sites, single.fold, single.group, "random", buffer_km=8)
     with pytest.raises(NotEnoughData):
         single.split(0)
     assert clumps.split(0).count(TRAIN) > 500

@@ -70,7 +70,7 @@ METHODS = ["random", "blocks", "distance", "regions", "knndm"]
 def test_every_sample_is_tested_exactly_once(dealt: dict[str, SiteFolds], method: str) -> None:
     folds = dealt[method]
     tested = np.concatenate([test for _, test in folds.rounds()])
-    assert sorted(tested) == list(range(len(folds.places)))
+    assert sorted(tested) == list(range(len(folds.sites)))
     assert folds.method == method
 
 
@@ -79,14 +79,14 @@ def test_samples_of_a_site_never_straddle(dealt: dict[str, SiteFolds], method: s
     folds = dealt[method]
     for fold in range(len(folds)):
         role = folds.split(fold, SHARES).role
-        for site in np.unique(folds.places.site):
-            assert len(set(role[folds.places.site == site])) == 1
+        for site in np.unique(folds.sites.site):
+            assert len(set(role[folds.sites.site == site])) == 1
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_buffer_holds_between_all_roles(dealt: dict[str, SiteFolds], method: str) -> None:
     folds = dealt[method]
-    at = folds.places.lonlat
+    at = folds.sites.lonlat
     for fold in [0, len(folds) - 1, None]:
         split = folds.split(fold, SHARES)
         for one, other in [(TRAIN, TEST), (TRAIN, VALIDATION), (TRAIN, CALIBRATION),
@@ -101,12 +101,12 @@ def test_no_more_is_left_out_than_the_buffer_takes(
     dealt: dict[str, SiteFolds], method: str
 ) -> None:
     folds = dealt[method]
-    split, at = folds.split(0), folds.places.lonlat
+    split, at = folds.split(0), folds.sites.lonlat
     left = split.rows(UNUSED)
     assert len(left)
-    sites = np.isin(folds.places.site, folds.places.site[left])
+    sites = np.isin(folds.sites.site, folds.sites.site[left])
     near = nearest(at, at[split.rows(TEST)]) < folds.buffer_km * 1000
-    assert set(folds.places.site[sites]) == set(folds.places.site[near & (folds.fold != 0)])
+    assert set(folds.sites.site[sites]) == set(folds.sites.site[near & (folds.fold != 0)])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -149,7 +149,7 @@ def test_folds_and_splits_come_back_from_json(dealt: dict[str, SiteFolds]) -> No
         back = SiteFolds.from_dict(json.loads(json.dumps(folds.as_dict())))
         assert back.digest == folds.digest
         assert back.as_dict() == folds.as_dict()
-        np.testing.assert_array_equal(back.places.lonlat, folds.places.lonlat)
+        np.testing.assert_array_equal(back.sites.lonlat, folds.sites.lonlat)
         split = folds.split(0, SHARES)
         again = SiteSplit.from_dict(json.loads(json.dumps(split.as_dict())))
         assert again.digest == split.digest
@@ -205,7 +205,7 @@ def test_folds_differ_by_no_more_than_the_largest_group(seed: int, k: int, group
 
 def test_a_test_distance_is_to_the_nearest_site_trained_on() -> None:
     folds = distance_folds(scattered(120), distance_km=4, k=3)
-    found, at = folds.test_distances(), folds.places.lonlat
+    found, at = folds.test_distances(), folds.sites.lonlat
     assert found.min() >= 4000
     for train, test in folds.rounds():
         every = pairs(at[test], at[train]).reshape(len(test), len(train))

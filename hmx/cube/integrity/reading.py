@@ -41,7 +41,7 @@ from hmx.progress import counted
 class Guard:
     """The content that a store must have, and names for positions in it."""
 
-    place: str  # path or URL of the store
+    path: str  # path or URL of the store
     seal: Seal  # what it holds
     root: Document  # metadata of the root
     arrays: Mapping[str, Document]  # metadata of the arrays, as far as they are known
@@ -55,8 +55,8 @@ class Guard:
             fault = self.seal.chunks[name].fault(at, data)
             if fault:
                 raise DamagedStore(
-                    f"{self.place}: a chunk of {name} {fault}, at {self.where(name, at)}. "
-                    f"{self.remedy()} hmx verify {self.place} lists all that is damaged."
+                    f"{self.path}: a chunk of {name} {fault}, at {self.where(name, at)}. "
+                    f"{self.remedy()} hmx verify {self.path} lists all that is damaged."
                 )
         elif key.endswith(ROOT):
             self._check_metadata(
@@ -81,7 +81,7 @@ class Guard:
 
     def _edited(self, what: str) -> str:
         return (
-            f"{self.place}: {what} is not as it was sealed: it is damaged, or was edited in place. "
+            f"{self.path}: {what} is not as it was sealed: it is damaged, or was edited in place. "
             f"{self.remedy()} To change attributes or values, save a copy: "
             "ds = xarray.open_zarr(...); ds.to_zarr('copy.zarr')."
         )
@@ -151,7 +151,7 @@ class CheckedStore(WrapperStore[Store]):
         return super().__eq__(other) and self.guard.seal.digest == other.guard.seal.digest  # type: ignore[attr-defined]
 
     def __dask_tokenize__(self) -> tuple[str, str, str]:
-        return "hmx.CheckedStore", self.guard.place, self.guard.seal.digest
+        return "hmx.CheckedStore", self.guard.path, self.guard.seal.digest
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -177,14 +177,14 @@ class CheckedStore(WrapperStore[Store]):
             yield key, await self.get(key, prototype, part)
 
 
-def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Guard | None:
+def guard_of(path: str, storage_options: Mapping[str, Any] | None = None) -> Guard | None:
     """Read and check the metadata of a store; ``None`` if it has no seal."""
-    files, top = fsspec.core.url_to_fs(place, **(storage_options or {}))
+    files, top = fsspec.core.url_to_fs(path, **(storage_options or {}))
     data = _read(files, f"{top}/{ROOT}")
     root = parse(data)
     if data is not None and root is None:
         raise DamagedStore(
-            f"{place}: {ROOT} is damaged: it is not JSON. {remedy({})} Of a cube: move the folder "
+            f"{path}: {ROOT} is damaged: it is not JSON. {remedy({})} Of a cube: move the folder "
             "away, then hmx ingest CATALOG."
         )
     if root is None or root.get("zarr_format") == 2:
@@ -203,9 +203,9 @@ def guard_of(place: str, storage_options: Mapping[str, Any] | None = None) -> Gu
     if seal is None or (members and not same):
         what = "is lost" if data is None else "is damaged"
         raise DamagedStore(
-            f"{place}: its seal ({SEAL}/{ROOT}) {what}, so nothing in it is proven. {remedy(root)}"
+            f"{path}: its seal ({SEAL}/{ROOT}) {what}, so nothing in it is proven. {remedy(root)}"
         )
-    guard = Guard(place, seal, root, members)
+    guard = Guard(path, seal, root, members)
     guard.check_all(members)
     return guard
 
@@ -224,8 +224,8 @@ def damage_of(store: str) -> str | None:
     lost = [key for key in guard.seal.keys() if key not in there]  # noqa: SIM118
     if not lost:
         return None
-    shown = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
-    return f"{store}: {counted(len(lost), 'chunk')} lost: {shown}. {guard.remedy()}"
+    listed = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+    return f"{store}: {counted(len(lost), 'chunk')} lost: {listed}. {guard.remedy()}"
 
 
 def _read(files: Any, path: str) -> bytes | None:
@@ -236,19 +236,19 @@ def _read(files: Any, path: str) -> bytes | None:
     return data
 
 
-def open_checked(place: str, **options: Any) -> xr.Dataset:
+def open_checked(path: str, **options: Any) -> xr.Dataset:
     """Open a store with xarray; chunks of a sealed store are checked as they are read."""
-    guard = guard_of(place, options.get("storage_options"))
+    guard = guard_of(path, options.get("storage_options"))
     data: xr.Dataset
     if guard is None:
-        data = xr.open_zarr(place, **options)
+        data = xr.open_zarr(path, **options)
         return data
     storage = options.pop("storage_options", None)
     inner: Store
-    if "://" in place:
-        inner = FsspecStore.from_url(place, storage_options=storage, read_only=True)
+    if "://" in path:
+        inner = FsspecStore.from_url(path, storage_options=storage, read_only=True)
     else:
-        inner = LocalStore(Path(place), read_only=True)
+        inner = LocalStore(Path(path), read_only=True)
     data = xr.open_zarr(CheckedStore(inner, guard), **options)
     guard.labels.update(labels_of(data))
     return data

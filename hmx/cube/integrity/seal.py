@@ -67,9 +67,9 @@ class Chunks:
 
     def by_key(self) -> Iterator[tuple[str, int]]:
         """Yield the key, relative to the array, and the CRC of every stored chunk."""
-        for place, at in enumerate(product(*map(range, self.counts))):
-            if place in self.crcs:
-                yield chunk_key(at), self.crcs[place]
+        for number, at in enumerate(product(*map(range, self.counts))):
+            if number in self.crcs:
+                yield chunk_key(at), self.crcs[number]
 
     def as_json(self) -> Document:
         """Encode which chunks are stored as bits, and their CRCs as 4 bytes each."""
@@ -87,9 +87,9 @@ class Chunks:
         """Decode the result of :meth:`as_json`."""
         counts = tuple(found["counts"])
         bits = np.frombuffer(base64.b64decode(found["stored"]), dtype="u1")
-        places = np.flatnonzero(np.unpackbits(bits, count=int(np.prod(counts))))
+        numbers = np.flatnonzero(np.unpackbits(bits, count=int(np.prod(counts))))
         crcs = np.frombuffer(base64.b64decode(found["crc32c"]), dtype="<u4")
-        return cls(counts, dict(zip(places.tolist(), crcs.tolist(), strict=True)))
+        return cls(counts, dict(zip(numbers.tolist(), crcs.tolist(), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -295,4 +295,4 @@ def _on_disk(folder: Folder, name: str) -> dict[str, int]:
 def _chunks(name: str, array: Document, crcs: Mapping[str, int]) -> Chunks:
     counts = counts_of(array)
     keys = (f"{name}/{chunk_key(at)}" for at in product(*map(range, counts)))
-    return Chunks(counts, {place: crcs[key] for place, key in enumerate(keys) if key in crcs})
+    return Chunks(counts, {number: crcs[key] for number, key in enumerate(keys) if key in crcs})

@@ -167,20 +167,20 @@ def _folder(out: str | Path | None, progress: Progress) -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="hmx-backtest-") as folder:
             yield folder
         return
-    place = absolute(out)
-    if is_url(place):
+    path_or_url = absolute(out)
+    if is_url(path_or_url):
         raise BadArgument(
             f"out={str(out)!r} is a URL, and a backtest keeps models and sums on the way, which "
             "it wants in a folder of this machine. Pass out='scores', and copy it afterwards."
         )
-    path = Path(place)
+    path = Path(path_or_url)
     with building(path, progress):
-        if not (path / MARK).is_file() and (path.is_file() or not Folder(place).is_bare()):
+        if not (path / MARK).is_file() and (path.is_file() or not Folder(path_or_url).is_bare()):
             raise OutputExists(
                 f"{path} holds something that is not a scorecard, so it is left alone. Choose "
                 "another folder: out='scores', or --output DIR."
             )
-        yield place
+        yield path_or_url
 
 
 @dataclass
@@ -242,11 +242,11 @@ class _Backtest:
     def _ready(self, round_: Round, mark: str, *, reuse: bool) -> PreparedRound:
         """Fit the model of a round, and its baselines unless the round is scored already."""
         case, bundle = self.case, ensure_saved(self._model(round_))
-        held = case.held or held_out_from(bundle, round_)
+        unseen_truth = case.unseen_truth or held_out_from(bundle, round_)
         h = case.h
         if bundle.spec.network.strategy == "direct":
             h = min(h, bundle.spec.h)
-        leads = held.leads(round_.origin, case.cube.data.sizes["time"], h)
+        leads = unseen_truth.leads(round_.origin, case.cube.data.sizes["time"], h)
         key = fingerprint([mark, bundle.digest, round_.label, list(leads)])
         work = TileScores(
             source=case.source,
@@ -254,8 +254,8 @@ class _Backtest:
             request=self._request(bundle, h),
             origin=round_.origin,
             leads=leads,
-            split=held.split,
-            unseen=held.unseen,
+            split=unseen_truth.split,
+            unseen=unseen_truth.unseen,
             fitted=SavedBaselines("", ""),
             zones=case.marks,
             settings=case.settings,
@@ -265,7 +265,7 @@ class _Backtest:
         done = _stored(Folder(case.folder), round_, key) if reuse else None
         if done is None and leads:
             work = replace(work, fitted=self._fitted(round_, work))
-        return PreparedRound(round_, bundle, work, held, key, done)
+        return PreparedRound(round_, bundle, work, unseen_truth, key, done)
 
     def _model(self, round_: Round) -> Bundle:
         """Return the model of a round: the one that is judged, or one fitted for it."""
@@ -341,8 +341,8 @@ class _Backtest:
         """Return what was scored, on which truth, as JSON values."""
         case, first = self.case, ready[0]
         target = case.cube.data[case.cube.target]
-        splits = [work.held.split or work.held.unseen for work in ready]
-        held = [w.round.label for w in ready if not fits_means(w.bundle)]
+        splits = [work.unseen_truth.split or work.unseen_truth.unseen for work in ready]
+        unchanged = [w.round.label for w in ready if not fits_means(w.bundle)]
         return {
             "target": case.cube.target,
             "units": target.attrs.get("units"),
@@ -353,7 +353,7 @@ class _Backtest:
             "folds": case.options.folds or 1,
             "baselines": ", ".join(case.baselines),
             "models": ", ".join(dict.fromkeys(work.bundle.digest[:12] for work in ready)),
-            "means held at the last map": ", ".join(held) or "never",
+            "means held at the last map": ", ".join(unchanged) or "never",
             "splits": ", ".join(dict.fromkeys(s.digest for s in splits if s)) or "none",
             "data": case.data,
             "seed": case.fit["seed"],

@@ -102,7 +102,7 @@ class BacktestSetup:
         return scan(in_memory(self.cube), CHUNK).digest
 
     @cached_property
-    def held(self) -> UnseenTruth | None:
+    def unseen_truth(self) -> UnseenTruth | None:
         """What a given model has not seen."""
         return held_out_by(self.model, self.cube) if isinstance(self.model, Bundle) else None
 
@@ -111,9 +111,11 @@ class BacktestSetup:
         """Origins and folds to score."""
         options, model = self.options, self.model
         if isinstance(model, Bundle):
-            assert self.held is not None
+            assert self.unseen_truth is not None
             history = model.spec.network.history
-            return model_rounds(self.cube, self.held, options.origins, history=history, h=self.h)
+            return model_rounds(
+                self.cube, self.unseen_truth, options.origins, history=history, h=self.h
+            )
         return refit_rounds(
             self.cube, model.network, options.origins, h=self.h, folds=options.folds
         )

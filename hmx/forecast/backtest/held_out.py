@@ -20,7 +20,7 @@ class PreparedRound:
     round: Round  # origin and fold
     bundle: Bundle  # the model
     judging: TileScores  # scores a tile
-    held: UnseenTruth  # steps and blocks that the model has not seen
+    unseen_truth: UnseenTruth  # steps and blocks that the model has not seen
     key: str  # fingerprint of all that decides the scores
     done: Tally | None  # the scores of an earlier run
 
@@ -41,9 +41,9 @@ def how(case: BacktestSetup, first: PreparedRound) -> str:
     if not isinstance(case.model, Bundle):
         blocks = ", on blocks left out" if case.options.folds else ""
         return f"a model refitted at each origin, on targets after it{blocks}"
-    if first.held.split is not None:
+    if first.unseen_truth.split is not None:
         return "the test blocks of the model"
-    return f"the model as it is, on targets after {when(case.cube, first.held.after)}"
+    return f"the model as it is, on targets after {when(case.cube, first.unseen_truth.after)}"
 
 
 def truth_of(ready: Sequence[PreparedRound], names: Mapping[int, str]) -> str:

@@ -65,8 +65,8 @@ class TileScores:
         site = self._site(cube, outside.flip(cube.grid.shape, cube.outer.flips))
         if site is None:
             return Tally()
-        place = self.request
-        run = engine(place.bundle, place.digest, place.precision, place.device)
+        request = self.request
+        run = engine(request.bundle, request.digest, request.precision, request.device)
         forecasts = self._forecast(cube, site, run, threads)
         tally, maps = Tally(), self._blank(site)
         pieces = TileGrid(site.core.shape, (_PIECE, _PIECE), halo=0)
@@ -85,19 +85,19 @@ class TileScores:
         grid = cube.grid
         window = with_halo(core, grid.shape, halo=HALO[self.settings.kind], wraps=grid.wraps)
         inner = core.within(window)
-        held = np.ones(window.shape, bool)
+        scored = np.ones(window.shape, bool)
         if self.split is not None:
-            held = self.split.roles(window) == TEST
-        if not held[inner.slices].any():
+            scored = self.split.roles(window) == TEST
+        if not scored[inner.slices].any():
             return None
         target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.outer)
         times = Span(self.origin, self.origin + max(self.leads) + 1)
         series = self._cast(read(target, window, times, cube.rules))[cube.target]
         origin, truth = series[0], series[list(self.leads)]
-        held &= np.isfinite(origin) & np.isfinite(truth).any(axis=0)
-        if not held[inner.slices].any():
+        scored &= np.isfinite(origin) & np.isfinite(truth).any(axis=0)
+        if not scored[inner.slices].any():
             return None
-        weight = grid.cell_areas()[window.y.slice, None] * held
+        weight = grid.cell_areas()[window.y.slice, None] * scored
         return Site(window, core, origin, truth, weight)
 
     def _forecast(self, cube: Cube, site: Site, run: Engine, threads: int | None) -> Forecasts:
@@ -116,14 +116,14 @@ class TileScores:
         if self.zones is not None:
             strata |= self.zones.masks(site.window)
         steps = spec.network.history
-        shown = {n: a[-steps:] if a.ndim == 3 else a for n, a in arrays.items()}
-        place = TileGeometry.of(site.window, around, grid, spec, h=self.request.h)
+        recent = {n: a[-steps:] if a.ndim == 3 else a for n, a in arrays.items()}
+        geometry = TileGeometry.of(site.window, around, grid, spec, h=self.request.h)
         inputs = assemble(
-            shown, spec, run.bundle.scaler, inner=place.inner, pixel_size=place.pixel_size
+            recent, spec, run.bundle.scaler, inner=geometry.inner, pixel_size=geometry.pixel_size
         )
-        knots = run.knots(inputs, self.request.h, place.core, threads=threads)
+        knots = run.knots(inputs, self.request.h, geometry.core, threads=threads)
         knots[..., ~np.isfinite(site.origin)] = np.nan
-        distance = None if inputs.distance is None else inputs.distance[place.core.slices]
+        distance = None if inputs.distance is None else inputs.distance[geometry.core.slices]
         return Forecasts(knots, distance, {n: _cut(p, inner) for n, p in others.items()}, strata)
 
     def _compare(
@@ -196,10 +196,10 @@ class Forecasts:
     strata: Mapping[str, Mask]  # those that are known beforehand (y, x)
 
 
-def _cut(prediction: Prediction, place: tuple[slice, slice]) -> Prediction:
+def _cut(prediction: Prediction, crop: tuple[slice, slice]) -> Prediction:
     """Cut a prediction to a window."""
-    knots = None if prediction.knots is None else prediction.knots[(..., *place)]
-    return Prediction(prediction.mean[(..., *place)], knots, prediction.levels, prediction.leads)
+    knots = None if prediction.knots is None else prediction.knots[(..., *crop)]
+    return Prediction(prediction.mean[(..., *crop)], knots, prediction.levels, prediction.leads)
 
 
 def _leads(prediction: Prediction) -> tuple[int, ...]:
@@ -207,12 +207,12 @@ def _leads(prediction: Prediction) -> tuple[int, ...]:
     return prediction.leads or ()
 
 
-def _at(prediction: Prediction, lead: int, place: tuple[slice, slice]) -> Prediction:
+def _at(prediction: Prediction, lead: int, crop: tuple[slice, slice]) -> Prediction:
     """Take one lead of a prediction, cut to a window."""
     index = slice(at := _leads(prediction).index(lead), at + 1)
     knots = None if prediction.knots is None else prediction.knots[index]
     one = Prediction(prediction.mean[index], knots, prediction.levels, (lead,))
-    return _cut(one, place)
+    return _cut(one, crop)
 
 
 def _errors(
@@ -222,13 +222,15 @@ def _errors(
     crop = scene.core.slices
     truth = scene.truth[0][crop]
     assert scene.weight is not None
-    held = scene.weight[crop] > 0
+    scored = scene.weight[crop] > 0
     found = {
         "abs_error": np.abs(ahead[MODEL].mean[0][crop] - truth),
         "crps": crps(truth, knots[(slice(None), *crop)], levels),
         "abs_error_persistence": np.abs(ahead[PERSISTENCE].mean[0][crop] - truth),
     }
-    return {name: np.where(held, layer, np.nan).astype("float32") for name, layer in found.items()}
+    return {
+        name: np.where(scored, layer, np.nan).astype("float32") for name, layer in found.items()
+    }
 
 
 # Levels at which a distribution is scored: the CRPS of linear pieces is exact, and a hundredth

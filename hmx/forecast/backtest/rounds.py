@@ -101,7 +101,7 @@ def _test_blocks(bundle: Bundle, cube: Cube) -> Split | None:
 
 
 def model_rounds(
-    cube: Cube, held: UnseenTruth, labels: Sequence[Any] | None, *, history: int, h: int
+    cube: Cube, unseen_truth: UnseenTruth, labels: Sequence[Any] | None, *, history: int, h: int
 ) -> list[Round]:
     """List the origins from which a trained model is scored.
 
@@ -111,8 +111,8 @@ def model_rounds(
     steps = cube.data.sizes["time"]
     if labels is not None:
         found = [_origin(cube, label, history - 1) for label in labels]
-    elif held.split is None:
-        found = [held.after]
+    elif unseen_truth.split is None:
+        found = [unseen_truth.after]
     else:
         found = [steps - 1 - h, steps - 2]
     return _rounds(cube, [o for o in found if o >= history - 1], None)

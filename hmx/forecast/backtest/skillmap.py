@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hmx.cube.cube import CHUNK, Cube
 from hmx.cube.store import attributes
 from hmx.engine.output import is_ours, lay_out, require_free, set_status, writing
-from hmx.engine.result import place
+from hmx.engine.result import georeference
 from hmx.files.durable import Folder
 from hmx.provenance import provenance
 from hmx.windows import Window
@@ -91,7 +91,7 @@ def make_maps(
         "y": xr.Variable("y", cube.data["y"].values, cube.data["y"].attrs),
         "x": xr.Variable("x", cube.data["x"].values, cube.data["x"].attrs),
     }
-    template = place(xr.Dataset(layers, coords), cube, Window.of(cube.grid.shape))
+    template = georeference(xr.Dataset(layers, coords), cube, Window.of(cube.grid.shape))
     for name in NAMES:
         template[name].encoding["coordinates"] = "spatial_ref"
     template.attrs["hmx_provenance"] = provenance(**facts)

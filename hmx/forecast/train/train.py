@@ -196,7 +196,7 @@ class _Training:
         settings = facts(self.plan, self.recipe)
         # offline runs lie beside the bundle: the folder of the checkpoints goes away
         self.logs = loggers(
-            folder, **track, config=settings, group=group, name=name, place=self.folder.parent
+            folder, **track, config=settings, group=group, name=name, parent=self.folder.parent
         )
         spec = reader.spec
         parameters = Forecaster.of(spec, reader.scaler).parameters()

@@ -130,7 +130,7 @@ class MapScorecard(Card):
     @property
     def lonlat(self) -> Array:
         """Longitude and latitude of the samples, degrees, (n, 2)."""
-        return self._main.folds.places.lonlat
+        return self._main.folds.sites.lonlat
 
     @property
     def calibration(self) -> str:

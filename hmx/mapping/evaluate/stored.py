@@ -86,10 +86,10 @@ def predictions_csv(splits: Rounds) -> bytes:
     names = tuple(next(iter(splits.values())).estimates)
     header = ("split", "sample", "site", "fold", "lon", "lat", "truth", *names)
     lines = (
-        (split, i, places.site[i], validated.folds.fold[i], *places.lonlat[i].tolist(),
+        (split, i, sites.site[i], validated.folds.fold[i], *sites.lonlat[i].tolist(),
          float(validated.truth[i]), *(float(validated.estimates[n].center[i]) for n in names))
         for split, validated in splits.items()
-        for places in (validated.folds.places,)
-        for i in range(len(places))
+        for sites in (validated.folds.sites,)
+        for i in range(len(sites))
     )  # fmt: skip
     return csv_of(header, lines)

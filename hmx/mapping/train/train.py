@@ -224,7 +224,7 @@ class _RunLogs:
             # runs of one mapper stand together in the tracker, and are named by seed
             group=f"{track.get('project', 'hmx')}-{seed}" if several else None,
             name=f"seed-{seed + run}" if several else None,
-            place=self.root,
+            parent=self.root,
         )
         return self.open
 

@@ -97,7 +97,7 @@ class Layout:
         return [[clip(grow(self.core, m), self.read) for m in step] for step in steps]
 
     def inputs(self) -> list[list[tuple[Window, int]]]:
-        """Return the window of each convolution's input, and how many rows are held."""
+        """Return the window of each convolution's input, and how many rows are in memory."""
         states = delays(self.spreads, self.history, self.h)[1]
         before = [[0] * len(self.spreads), *states]
         return [
@@ -119,7 +119,7 @@ class Layout:
         ]
 
     def cells(self) -> list[tuple[Window, int]]:
-        """Return the window of each layer's cell state, and how many rows are held."""
+        """Return the window of each layer's cell state, and how many rows are in memory."""
         states = delays(self.spreads, self.history, self.h)[1]
         return [
             self._hold(region, last - first)

@@ -7,7 +7,7 @@ liberties, each of which was measured (``tests/bench/engine.py``):
   start, so nothing is concatenated;
 - rows stream: a strip of rows passes through all steps and layers before the next
   strip starts. Gates, four times as wide as anything else, are used while they
-  are in the cache, and no state is ever held for the whole window;
+  are in the cache, and no state of the whole window is ever in memory;
 - one sigmoid serves all gates, in place (:mod:`hmx.networks.stream.kernels`);
 - given a core, each step computes only what the core still depends on;
 - the zero state of the first step is not convolved.
@@ -33,11 +33,11 @@ from hmx.windows import Span, Window
 class Band:
     """Rows of a (y, x, c) field that slide down its window; zero until written.
 
-    ``held`` is the window of the whole field, and the number of rows in memory.
+    ``extent`` is the window of the whole field, and the number of rows in memory.
     """
 
-    def __init__(self, held: tuple[Window, int], channels: int, *, like: Tensor):
-        self.window, rows = held
+    def __init__(self, extent: tuple[Window, int], channels: int, *, like: Tensor):
+        self.window, rows = extent
         self.top = self.window.y.start
         self.data = like.new_zeros((rows, len(self.window.x), channels))
 
@@ -105,11 +105,11 @@ class Rollout:
 class _Stage:
     """One layer at one step, part-way down its region."""
 
-    def __init__(self, layer: Layer, region: Window, held: tuple[Window, int], *, first: bool):
+    def __init__(self, layer: Layer, region: Window, extent: tuple[Window, int], *, first: bool):
         self.layer, self.region, self.first = layer, region, first
         self.done = region.y.start
         weight = layer.first if first else layer.carried
-        self.input = Band(held, weight.shape[1], like=weight)
+        self.input = Band(extent, weight.shape[1], like=weight)
 
     def take(self, source: Tensor, window: Window, *, carried: bool) -> None:
         """Write an input, or the hidden state that is carried, where it is convolved."""
@@ -155,11 +155,11 @@ class _Stream:
             for step, (regions, inputs) in enumerate(zip(plan.regions, plan.inputs(), strict=True))
         ]
         self.cells = [
-            Band(held, layer.hidden, like=self.series)
-            for layer, held in zip(rollout.layers, plan.cells(), strict=True)
+            Band(extent, layer.hidden, like=self.series)
+            for layer, extent in zip(rollout.layers, plan.cells(), strict=True)
         ]
         width = SCALARS + self.dynamic.shape[1] + self.static.shape[0]
-        self.frames = [Band(held, width, like=self.series) for held in plan.frames()]
+        self.frames = [Band(extent, width, like=self.series) for extent in plan.frames()]
         self.fed = [frame.window.y.start for frame in self.frames]
 
     def run(self) -> Tensor:
@@ -176,7 +176,7 @@ class _Stream:
         """Feed a step with the target as far as it is known; return the rows known."""
         frame, start = self.frames[step], self.fed[step]
         stop = start + self.rows
-        if step:  # the past is shown no faster than it is used
+        if step:  # the past is read no faster than it is used
             stop = self.stages[step - 1][-1 if step >= self.history else 0].done
         stop = min(stop, frame.window.y.stop)
         if stop > start:

@@ -68,7 +68,7 @@ def test_a_bundle_says_what_it_was_trained_on(
     folds = SiteFolds.from_dict(said["folds"])  # refuses what its digest was not taken of
     assert len(folds.fold) == points["samples"]
     prepared = prepare(land, make_points(land), recipe_of())
-    np.testing.assert_allclose(folds.places.lonlat, prepared.samples.lonlat, atol=1e-6)
+    np.testing.assert_allclose(folds.sites.lonlat, prepared.samples.lonlat, atol=1e-6)
 
 
 def test_held_out_scores_and_importance_are_of_all_samples_and_bands(
