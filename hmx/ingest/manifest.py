@@ -191,7 +191,8 @@ def _described(file: str, descriptions: Sequence[str]) -> list[str]:
         )
         raise CatalogError(
             f"the bands of {file} are described as {listed}, and bands: description takes the "
-            "first year or ISO date of each, which must all differ. List them: bands: [1990, 1995, ...]."
+            "first year or ISO date of each, which must all differ. List them: "
+            "bands: [1990, 1995, ...]."
         )
     return [date for date in dates if date is not None]
 

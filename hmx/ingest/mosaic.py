@@ -114,9 +114,9 @@ def _stacked(path: str, files: Sequence[str], pattern: str) -> SourceError:
     is_one = any(name in pattern.replace("*", "") for name in names)
     advice = f"such as path: {plain}, " if is_one else ""
     return SourceError(
-        f"{pattern} finds {len(files)} files for one place and time: "
-        f"{', '.join(files[:_NAMED])}{more}. Tiles of a mosaic lie beside each other, and each place has one. Write a path that finds one of them, "
-        f"{advice}or move the others away."
+        f"{pattern} finds {len(files)} files for one location and time: "
+        f"{', '.join(files[:_NAMED])}{more}. Tiles of a mosaic lie beside each other, and each "
+        f"location has one. Write a path that finds one of them, {advice}or move the others away."
     )
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hmx.forecast.folds import FoldPlan
     from hmx.mapping.evaluate.scorecard import MapScorecard
 
-from hmx.workflow.steps import AnyBundle, MapSteps, Steps, steps_of
+from hmx.workflow.steps import AnyBundle, JobSteps, MapSteps, steps_of
 
 
 def preflight(catalog: AnyCatalog, outputs: dict[str, str] | None = None) -> None:
@@ -147,7 +147,7 @@ def ensure_model(
     return bundle
 
 
-def _job(steps: Steps[Any], bundle: AnyBundle, region: Region) -> Job:
+def _job(steps: JobSteps[Any], bundle: AnyBundle, region: Region) -> Job:
     """Return the job that computes a result from the cube's store."""
     from hmx.engine.job import Job
 

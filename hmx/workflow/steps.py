@@ -1,6 +1,6 @@
 """Steps: what one job adds to the workflow, under the same names for both jobs.
 
-:mod:`hmx.workflow.ensure` is written once and calls :class:`Steps`; each job has its own.
+:mod:`hmx.workflow.ensure` is written once and calls :class:`JobSteps`; each job has its own.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ AnyBundle = Bundle | MapBundle
 BundleT = TypeVar("BundleT", Bundle, MapBundle)
 
 
-class Steps(Protocol[BundleT]):
+class JobSteps(Protocol[BundleT]):
     """What a job adds to the workflow: how a model is made, run and scored."""
 
     name: str
@@ -99,7 +99,7 @@ class Steps(Protocol[BundleT]):
 
 
 class ForecastSteps:
-    """:class:`Steps` of the forecast job."""
+    """:class:`JobSteps` of the forecast job."""
 
     name, bundle = "forecast", Bundle
 
@@ -202,7 +202,7 @@ class ForecastSteps:
 
 
 class MapSteps:
-    """:class:`Steps` of the map job."""
+    """:class:`JobSteps` of the map job."""
 
     name, bundle = "map", MapBundle
 
@@ -301,6 +301,6 @@ class MapSteps:
         )
 
 
-def steps_of(catalog: AnyCatalog) -> Steps[Any]:
+def steps_of(catalog: AnyCatalog) -> JobSteps[Any]:
     """Return the steps of a catalog's job."""
     return MapSteps(catalog) if isinstance(catalog, MapCatalog) else ForecastSteps(catalog)

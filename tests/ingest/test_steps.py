@@ -79,7 +79,7 @@ def test_a_star_finds_no_sidecar(tmp_path: Path) -> None:
 def test_two_files_for_one_place_and_time_are_refused_and_named(tmp_path: Path, other: str) -> None:
     write_years(tmp_path, YEARS)
     write_tif(tmp_path / f"HM_1995{other}.tif", field())
-    with pytest.raises(SourceError, match=r"2 files for one place and time: .*HM_1995") as error:
+    with pytest.raises(SourceError, match=r"2 files for one location and time: .*HM_1995") as error:
         cube(tmp_path, TILED)
     assert f"HM_1995{other}.tif" in str(error.value)
     assert "path: HM_{year}.tif" in str(error.value)
