@@ -13,6 +13,7 @@ import yaml
 
 import hmx
 from hmx.workflow import ensure_result
+from tests.make.nested import require_nested
 
 CASES: dict[str, dict[str, Any]] = {
     "amapa": {
@@ -83,6 +84,7 @@ def test_grid_nodata_scale_and_names_survive(case: tuple[dict[str, Any], Path, P
     assert [str(time)[:4] for time in ahead["time"].values] == facts["ahead"]
     for plane in ahead.values:
         np.testing.assert_array_equal(np.isnan(plane), np.isnan(values))
+    assert require_nested(fc, facts["target"]) == 2
     assert float(ahead.min()) >= facts["range"][0]
     assert facts["range"][1] / 2 < float(ahead.max()) <= facts["range"][1]
 

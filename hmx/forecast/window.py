@@ -7,7 +7,7 @@ compute at a time with all of torch's threads while other windows are read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Self
@@ -28,7 +28,8 @@ from hmx.networks.cost import streams
 from hmx.networks.forecaster import Forecaster, NetworkInputs, channels_last, reach
 from hmx.networks.options import Precision
 from hmx.networks.stream.rollout import Rollout
-from hmx.uncertainty.distribution import mean, mixture, rank, settle
+from hmx.uncertainty.distribution import mean, mixture, settle
+from hmx.uncertainty.exceed import exceedance
 from hmx.windows import Window, with_halo
 
 # bfloat16 is a type of the convolutions alone (autocast): inputs and sums stay in float32
@@ -163,48 +164,53 @@ def distribution(
 
     From settled ``knots``, native units, (h, q, y, x), and ``distance`` to past change, px.
     """
-    found = {}
-    for level in request.level:
-        tail = (1 - level / 100) / 2
-        found[f"lo_{level:g}"] = calibrated(bundle, knots, distance, tail)
-        found[f"hi_{level:g}"] = calibrated(bundle, knots, distance, 1 - tail)
-    if request.quantiles:
-        quantiles = [calibrated(bundle, knots, distance, q) for q in request.quantiles]
-        found["quantile"] = np.stack(quantiles)
+    tails = [(1 - level / 100) / 2 for level in request.level]
+    ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
+    asked = [p for tail in tails for p in (tail, 1 - tail)] + list(request.quantiles)
+    found: dict[str, np.ndarray] = {}
+    if asked:
+        values = calibrated(bundle, knots, distance, asked)
+        found = dict(zip(ends, values, strict=False))
+        if request.quantiles:
+            found["quantile"] = values[len(ends) :]
     if request.exceed:
-        above = [exceedance(bundle, knots, distance, x) for x in request.exceed]
-        found["exceedance"] = np.stack(above)
+        found["exceedance"] = np.stack([above(bundle, knots, distance, x) for x in request.exceed])
     return found
 
 
 def calibrated(
-    bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, probability: float
+    bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, probabilities: Sequence[float]
 ) -> np.ndarray:
-    """Compute one calibrated quantile at every lead, within the valid range, (h, y, x)."""
+    """Compute calibrated quantiles at every lead, within the valid range, (n, h, y, x)."""
     spec = bundle.spec
-    leads = [
-        bundle.calibration.quantile(
-            values, spec.network.knots, distance, lead=lead, probability=probability
+    found = np.empty((len(probabilities), len(knots), *knots.shape[-2:]), knots.dtype)
+    for lead, values in enumerate(knots, start=1):
+        found[:, lead - 1] = bundle.calibration.quantiles(
+            values, spec.network.knots, distance, lead=lead, probabilities=probabilities
         )
-        for lead, values in enumerate(knots, start=1)
-    ]
     low, high = spec.valid_range or (None, None)
-    values = np.stack(leads)
-    return values if low is None and high is None else np.clip(values, low, high)
+    return found if low is None and high is None else np.clip(found, low, high, out=found)
 
 
-def exceedance(
+def above(
     bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, threshold: float
 ) -> np.ndarray:
     """Compute the probability of more than a threshold at every lead, (h, y, x)."""
-    probs, known = bundle.spec.network.knots, bundle.calibration.stretch
-    found = np.empty((len(knots), *knots.shape[-2:]), knots.dtype)
-    for lead, values in enumerate(knots, start=1):
-        at = np.full(values.shape[1:], threshold, values.dtype)
-        # the distribution of one number lies beyond its only knot
-        stretch = known[min(lead, len(known)) - 1] if len(probs) == 1 and known else 0.0
-        below = rank(values, probs, at, np.ones_like(at), stretch=stretch)
-        found[lead - 1] = 1 - bundle.calibration.probability(below, distance, lead=lead)
+    spec = bundle.spec
+    found = np.stack(
+        [
+            exceedance(
+                bundle.calibration, values, spec.network.knots, distance,
+                lead=lead, threshold=threshold,
+            )
+            for lead, values in enumerate(knots, start=1)
+        ]
+    )  # fmt: skip
+    low, high = spec.valid_range or (None, None)
+    if low is not None and threshold < low:  # quantiles are clipped there
+        found[...] = 1
+    elif high is not None and threshold >= high:
+        found[...] = 0
     found[:, np.isnan(knots[0, 0])] = np.nan
     return found
 

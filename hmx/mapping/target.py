@@ -15,6 +15,8 @@ from hmx.errors import BadArgument, NotEnoughData
 from hmx.mapping.options import TargetTransform
 from hmx.mapping.spec import TargetScaler
 
+_STEP = 2.0**-40  # of a logarithm: far below what float32 resolves, far above errors of exp
+
 
 def fit_target(values: np.ndarray, transform: TargetTransform) -> TargetScaler:
     """Fit a transform to the target of the training samples, native units, (n,).
@@ -41,7 +43,9 @@ def inverse(values: np.ndarray, scaler: TargetScaler) -> np.ndarray:
     """Turn the network's units into native ones: the exact inverse, for quantiles too."""
     raw = np.asarray(values, "float64") * scaler.std + scaler.mean
     back = {"log": np.exp, "log1p": np.expm1}.get(scaler.transform)
-    return raw if back is None else np.asarray(back(raw))
+    # No exponential is guaranteed to ascend between neighbouring floats. Between multiples of
+    # _STEP it does, so that the ends of intervals cannot cross
+    return raw if back is None else np.asarray(back(np.round(raw / _STEP) * _STEP))
 
 
 def central(values: np.ndarray, scaler: TargetScaler) -> np.ndarray:

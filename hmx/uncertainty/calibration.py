@@ -23,12 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hmx.errors import BadArgument
-from hmx.uncertainty.distribution import Floats, quantile
+from hmx.uncertainty.distribution import Floats, ascend, quantile
 
 # Probabilities at which ranks are kept: dense, and denser in the tails.
 PROBABILITIES = np.unique(
@@ -59,6 +61,49 @@ def memberships(distance: Floats | None, nodes: Sequence[float]) -> list[Floats 
 
 
 @dataclass(frozen=True)
+class Strata:
+    """The two strata that each pixel lies between, and the share of the second."""
+
+    past: tuple[NDArray[np.bool_], ...]  # pixels beyond each node that is not an end
+    share: Floats  # of the farther stratum, 0 to 1
+
+    @classmethod
+    def of(
+        cls, distance: Floats | None, nodes: Sequence[float], dtype: np.dtype[Any]
+    ) -> Strata | None:
+        """Locate pixels between nodes as :func:`memberships` does; None for one stratum."""
+        if distance is None or len(nodes) == 1:
+            return None
+        at = np.interp(np.log1p(distance), np.log1p(nodes), np.arange(len(nodes))).astype(dtype)
+        share = at - np.minimum(np.floor(at), len(nodes) - 2)
+        return cls(tuple(at >= node for node in range(1, len(nodes) - 1)), share)
+
+    @cached_property
+    def nearer(self) -> NDArray[np.intp]:
+        """Number of the nearer stratum of each pixel."""
+        return np.asarray(sum(self.past, start=np.zeros(self.share.shape, np.intp)))
+
+    def at(self, pixels: tuple[NDArray[np.intp], ...]) -> Strata:
+        """Choose pixels by their rows and columns."""
+        return Strata(tuple(past[pixels] for past in self.past), self.share[pixels])
+
+    def mix(self, values: Sequence[Floats]) -> Floats:
+        """Average the values of all strata, each (y, x), by the shares; ascends as they ascend.
+
+        A product with a share, a sum and a bound never descend when rounded. A difference does:
+        ``near + share * (far - near)`` can fall while ``near`` rises.
+        """
+        near, far = values[0], values[1]
+        for past, own, following in zip(self.past, values[1:-1], values[2:], strict=True):
+            near, far = np.where(past, own, near), np.where(past, following, far)
+        mixed = (1 - self.share) * near
+        mixed += self.share * far
+        # where both strata agree, the result has their bits
+        np.maximum(mixed, np.minimum(near, far), out=mixed)
+        return np.minimum(mixed, np.maximum(near, far), out=mixed)
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Ranks at each lead that had truth; empty without a calibration."""
 
@@ -68,6 +113,11 @@ class Calibration:
     nodes: tuple[float, ...] = (0.0,)  # distances of the strata, px
     stretch: tuple[float, ...] = ()  # per lead: a whole rank beyond the knots, native units
     far: float = 1.0  # share of the residual that stays in the farthest stratum
+
+    def __post_init__(self) -> None:
+        """Let ranks ascend: those of older models may descend by rounding."""
+        steady = tuple(np.maximum.accumulate(table, axis=-1) for table in self.ranks)
+        object.__setattr__(self, "ranks", steady)
 
     @property
     def leads(self) -> int:
@@ -96,23 +146,34 @@ class Calibration:
         lead: int,
         probability: float,
     ) -> Floats:
-        """Compute a calibrated quantile of knots (q, y, x): (y, x), native units, not clipped.
+        """Compute one of :meth:`quantiles`, (y, x)."""
+        asked = [probability]
+        found: Floats = self.quantiles(values, knots, distance, lead=lead, probabilities=asked)[0]
+        return found
+
+    def quantiles(
+        self,
+        values: Floats,
+        knots: Sequence[float],
+        distance: Floats | None,
+        *,
+        lead: int,
+        probabilities: Sequence[float],
+    ) -> Floats:
+        """Compute calibrated quantiles of knots (q, y, x): (n, y, x), native units, not clipped.
 
         `distance` is that to past change, px. A lead beyond the last calibrated one uses its ranks.
+        Each quantile ascends with its probability to the bit, whatever the others are.
         """
         self.require()
         known = min(lead, self.leads) - 1
-        first: Floats | None = None
-        total: Floats | float = 0.0
-        for weight, ranks in zip(memberships(distance, self.nodes), self.ranks[known], strict=True):
-            at = float(np.interp(probability, PROBABILITIES, ranks))
-            own = quantile(values, knots, at, stretch=self.stretch[known])
-            if first is None:
-                first = total = own
-            elif not isinstance(weight, float):
-                # differences from the first: where all strata agree, the result has its bits
-                total = total + weight * (own - first)
-        return np.asarray(total, values.dtype)
+        strata = Strata.of(distance, self.nodes, values.dtype)
+        found = np.empty((len(probabilities), *values.shape[1:]), values.dtype)
+        for plane, probability in zip(found, probabilities, strict=True):
+            ranks = (ascend(probability, PROBABILITIES, r) for r in self.ranks[known])
+            read = (quantile(values, knots, r, stretch=self.stretch[known]) for r in ranks)
+            plane[...] = next(read) if strata is None else strata.mix(list(read))
+        return found
 
     def probability(self, rank: Floats, distance: Floats | None, *, lead: int) -> Floats:
         """Turn ranks (y, x) in predictive distributions into calibrated probabilities.
@@ -124,8 +185,7 @@ class Calibration:
         total: Floats | float = 0.0
         tables = self.ranks[min(lead, self.leads) - 1]
         for weight, ranks in zip(memberships(distance, self.nodes), tables, strict=True):
-            steady = np.maximum.accumulate(ranks)  # interp needs ranks that never descend
-            total = total + weight * np.interp(rank, steady, PROBABILITIES, left=0, right=1)
+            total = total + weight * np.interp(rank, ranks, PROBABILITIES, left=0, right=1)
         return np.asarray(total, rank.dtype)
 
     def as_dict(self) -> dict[str, Any]:

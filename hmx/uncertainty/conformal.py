@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.scores import interval_scores
 from hmx.uncertainty.calibration import PROBABILITIES
+from hmx.uncertainty.distribution import ascend
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
@@ -52,6 +53,10 @@ class Conformal:
     trust: float = 0.0  # share of the spread in the scale of residuals, 0 to 1
     typical: float = 1.0  # mean spread of the calibration: the rest of the scale
     count: int = 0  # residuals of the smallest stratum
+
+    def __post_init__(self) -> None:
+        """Let quantiles ascend: those of older models may descend by rounding."""
+        object.__setattr__(self, "table", np.maximum.accumulate(self.table, axis=-1))
 
     @classmethod
     def fit(cls, center: Array, spread: Array, truth: Array, groups: NDArray[Any]) -> Conformal:
@@ -107,9 +112,13 @@ class Conformal:
         return self.quantile(center, spread, tail), self.quantile(center, spread, 1 - tail)
 
     def quantile(self, center: Floats, spread: Floats, probability: float) -> Floats:
-        """Compute a quantile of the predictive distribution, transformed units; NaN stays NaN."""
+        """Compute a quantile of the predictive distribution, transformed units; NaN stays NaN.
+
+        It ascends with the probability to the bit: weights and scale are not negative, and rounded
+        sums and products never descend.
+        """
         self.require()
-        at = [float(np.interp(probability, PROBABILITIES, row)) for row in self.table]
+        at = [ascend(probability, PROBABILITIES, row) for row in self.table]
         shift = sum(w * q for w, q in zip(self._memberships(center), at, strict=True))
         return np.asarray(center + shift * self._scale(spread), center.dtype)
 

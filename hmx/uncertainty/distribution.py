@@ -3,6 +3,12 @@
 A distribution is given at each pixel by the values of its quantile function at fixed
 probabilities (*knots*); it is linear between them and flat beyond the outermost, and
 neighbouring knots of one value are a point mass. Every function works pixel by pixel.
+
+Quantiles ascend with their probability to the bit, whichever others are computed beside them:
+each is made by steps that never descend, such as sums of rounded numbers, and an interpolation
+that rounding could take beyond its end stops there. So intervals never cross, and wider ones
+contain narrower ones. A mean never lies outside the outermost knots; it can lie outside the ends
+of a narrow interval, where the distribution is skewed.
 """
 
 from __future__ import annotations
@@ -61,9 +67,11 @@ def shares(knots: Sequence[float]) -> Floats:
 
 
 def mean(values: Floats, knots: Sequence[float]) -> Floats:
-    """Integrate quantile functions: (..., q, y, x) to (..., y, x), native units."""
+    """Integrate quantile functions: (..., q, y, x) to (..., y, x), within the outermost knots."""
     weight = shares(knots).astype(values.dtype)
-    return np.asarray(np.einsum("...qyx,q->...yx", values, weight))
+    whole = np.asarray(np.einsum("...qyx,q->...yx", values, weight))
+    # the mean of equal values is not always that value, but rounded once more
+    return np.clip(whole, values[..., 0, :, :], values[..., -1, :, :], out=whole)
 
 
 def quantile(
@@ -74,13 +82,36 @@ def quantile(
     Probabilities below 0 and above 1 come from a calibration: they lie beyond the outermost knots,
     by `stretch` native units for each whole 1.
     """
-    at = float(np.interp(probability, knots, np.arange(len(knots))))
+    at = ascend(probability, knots, np.arange(float(len(knots))))
     first = max(0, min(int(at), len(knots) - 2))
-    low, high = values[..., first, :, :], values[..., min(first + 1, len(knots) - 1), :, :]
-    inside = low + (high - low) * values.dtype.type(at - first)
+    following = min(first + 1, len(knots) - 1)  # the distribution of one number has one knot
+    inside = between(values[..., first, :, :], values[..., following, :, :], at - first)
     beyond = min(probability, 0.0) + max(probability - 1.0, 0.0)
     # values that are not stretched keep their bits
     return np.asarray(inside + values.dtype.type(beyond * stretch)) if beyond else inside
+
+
+def ascend(x: float, xs: Sequence[float] | Floats, ys: Floats) -> float:
+    """Interpolate ascending `ys` at `x`, flat beyond the ends; never descends as `x` ascends."""
+    following = min(int(np.searchsorted(xs, x, side="right")), len(ys) - 1)
+    return min(float(np.interp(x, xs, ys)), float(ys[following]))
+
+
+def between(low: Floats, high: Floats, part: float) -> Floats:
+    """Interpolate between two knots; never descends as the part ascends from 0 to 1.
+
+    A share below 1 takes off at least as much as the difference was rounded up by, so that no
+    result exceeds the upper knot.
+    """
+    share = low.dtype.type(part)
+    if share <= 0:
+        return low.copy()
+    if share >= 1:  # low + (high - low) may be another number
+        return high.copy()
+    inside = high - low
+    inside *= share
+    inside += low
+    return inside
 
 
 def rank(
@@ -145,4 +176,4 @@ def mixture(members: Sequence[Floats], knots: Sequence[float], *, points: int = 
     first = np.minimum(at.astype(int), len(drawn) - 2)
     part = (at - first).astype(ordered.dtype)[:, None, None]
     low, high = ordered[..., first, :, :], ordered[..., first + 1, :, :]
-    return np.asarray(low + (high - low) * part)
+    return np.asarray(np.minimum(low + (high - low) * part, high))  # where a part is rounded to 1

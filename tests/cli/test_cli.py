@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 import hmx as library
 from hmx.cli.main import hmx
 from tests.make.cubes import make_cube, write_catalog, write_raster
+from tests.make.nested import require_nested
 
 
 def run(*words: object) -> Result:
@@ -57,6 +58,7 @@ def test_forecast_makes_cube_model_and_forecast(done: Path) -> None:
     assert library.load(done / "toy.model").spec.static == ("elevation",)
     assert [str(t)[:4] for t in fc["time"].values] == ["2015", "2020"]
     assert set(fc.data_vars) >= {"hm", "hm_lo_80", "hm_hi_80", "quality"}
+    assert require_nested(fc, "hm") == 2
     assert fc.rio.crs == cube.rio.crs
     assert fc.attrs["hmx_status"] == "complete"
     assert fc["hm"].attrs["grid_mapping"] == "spatial_ref"

@@ -32,6 +32,7 @@ from hmx.progress import Progress
 from hmx.windows import Span, Window
 from tests.make.cubes import make_cube
 from tests.make.faults import tree
+from tests.make.nested import require_nested
 
 OPTIONS = {"h": 2, "level": [80], "quantiles": [0.5], "tile": 32}
 
@@ -451,6 +452,7 @@ def test_python_runs_the_same_job_on_a_cube_that_is_a_store(
     fc = ds.hm.forecast_to_zarr(tmp_path / "fc.zarr", model=trained, **OPTIONS)
     assert tree(tmp_path / "fc.zarr") == whole[1]
     assert set(fc.data_vars) >= {"hm", "hm_lo_80", "hm_quantile", "quality"}
+    assert require_nested(fc, "hm") >= 3
     shutil.copytree(stored, tmp_path / "other.zarr")
     other = hmx.open_cube(tmp_path / "other.zarr")
     mixed = ds.assign(elevation=other["elevation"])

@@ -18,6 +18,7 @@ from hmx.catalog import MapCatalog
 from hmx.cli.main import hmx as cli
 from hmx.workflow import ensure_result
 from tests.conftest import ROOT
+from tests.make.nested import require_nested
 
 DEMO = ROOT / "data" / "demo_soc"
 CATALOG = ROOT / "catalogs" / "demo_soc.yaml"
@@ -89,6 +90,7 @@ def test_intervals_hold_new_samples_as_often_as_they_say(soc: xr.Dataset) -> Non
     truth = read(DEMO / "truth.tif")
     noise = np.random.default_rng(0).standard_normal(truth.shape)
     sample = truth * np.exp(ERROR * noise)  # of every pixel
+    assert require_nested(soc, "soc") == 2
     low, high = soc["soc_lo_90"].values, soc["soc_hi_90"].values
     known = np.isfinite(low) & np.isfinite(truth)
     share = np.mean((low <= sample)[known] & (sample <= high)[known])

@@ -30,8 +30,7 @@ from hmx.forecast.window import Engine, ForecastRequest, TileGeometry, engine, h
 from hmx.scores import Prediction, Scene, Settings, Tally, crps
 from hmx.scores.structure import HALO
 from hmx.splits import TEST, Split
-from hmx.uncertainty.calibration import PROBABILITIES, memberships
-from hmx.uncertainty.distribution import mean, quantile
+from hmx.uncertainty.distribution import mean
 from hmx.windows import Index, Span, TileGrid, Window, with_halo
 
 Floats = NDArray[np.floating[Any]]
@@ -267,22 +266,9 @@ def calibrated_knots(
     own = spec.network.knots
     if not found.leads:
         return np.maximum.accumulate(knots, axis=0), tuple(own)
-    known = min(lead, found.leads) - 1
-    near = memberships(distance, found.nodes)
-    weighed = [(w, r) for w, r in zip(near, found.ranks[known], strict=True) if np.any(w)]
-    values = np.empty((len(levels), *origin.shape), knots.dtype)
-    for row, p in zip(values, levels, strict=True):
-        row[:] = sum(
-            w * quantile(knots, own, _stretched(p, ranks), stretch=found.stretch[known])
-            for w, ranks in weighed
-        )
+    values = found.quantiles(knots, own, distance, lead=lead, probabilities=levels)
     low, high = spec.valid_range or (None, None)
     if low is not None or high is not None:
         np.clip(values, low, high, out=values)
     same = np.abs(values - origin) <= _ROUNDING * span
-    values = np.where(same, origin, values)
-    return np.maximum.accumulate(values, axis=0), tuple(levels)
-
-
-def _stretched(p: float, ranks: Floats) -> float:
-    return float(np.interp(p, PROBABILITIES, ranks))
+    return np.where(same, origin, values), tuple(levels)
