@@ -124,6 +124,8 @@ def forecaster_lines(bundle: Bundle) -> dict[str, str]:
 
     spec, training, options = bundle.spec, bundle.training, bundle.spec.network
     form = f"{options.arch}, {options.strategy}, {spec.h} lead{'s' * (spec.h > 1)}"
+    form += ", the state itself" if options.predict == "state" else ""
+    form += ", one number" if options.point else ""
     far, context = reach(options, spec.h), spec.context
     means = f", means of squares of half-width {', '.join(map(str, context.radii))}"
     lines = {
@@ -139,6 +141,7 @@ def forecaster_lines(bundle: Bundle) -> dict[str, str]:
         **({"known ahead": ", ".join(spec.future)} if spec.future else {}),
         "cadence": spec.cadence,
         "trained on": " to ".join(map(str, training.get("steps", [])[:2])) or "unknown",
+        **({"starts from": training["init_from"]} if "init_from" in training else {}),
         "skill": describe_skill(training.get("validation", {})),
     }
     # gain of the linear anchor on left-out steps; None if there were too few steps to measure it
@@ -149,6 +152,8 @@ def forecaster_lines(bundle: Bundle) -> dict[str, str]:
             lines["left out"] += ": WORSE THAN PERSISTENCE, so means are held at the last map"
     calibration = bundle.calibration
     intervals = "as the network gives them: nothing was kept to calibrate on"
+    if options.point:
+        intervals = "none: the network gives one number, and nothing was kept to calibrate on"
     if calibration.leads:
         nodes = calibration.nodes
         strata = ", ".join(f"{node:g}" for node in nodes)

@@ -29,6 +29,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "arch": "convlstm", "strategy": "recursive", "trunk": (), "context": (), "terrain": (),
         "history": 3, "layers": 2, "dilation": (1, 2),
     },
+    "convlstm, recursive, state": {
+        "arch": "convlstm", "strategy": "recursive", "trunk": (), "context": (), "terrain": (),
+        "history": 2, "layers": 1, "predict": "state", "knots": (),
+    },
 }  # fmt: skip
 
 

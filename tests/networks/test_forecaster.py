@@ -21,6 +21,10 @@ MORE = {
     "wide kernel": ("convlstm, recursive, streamed", {"kernel": 5, "dilation": (2, 1)}),
     "deep": ("convlstm, recursive, streamed", {"layers": 3, "dilation": (2, 1, 1)}),
     "far": ("dilated, direct, shared", {"trunk": (1, 3)}),
+    "one number": ("dilated, direct, shared", {"knots": ()}),
+    "state": ("dilated, direct, separate", {"predict": "state"}),
+    "state, shared": ("dilated, direct, shared", {"predict": "state"}),
+    "state, recursive": ("dilated, recursive", {"predict": "state"}),
 }
 ALL = {kind: options_of(kind) for kind in KINDS} | {
     name: options_of(kind, **changes) for name, (kind, changes) in MORE.items()
@@ -34,6 +38,14 @@ def of_strategy(strategy: str) -> pytest.MarkDecorator:
 
 
 recursive, direct = of_strategy("recursive"), of_strategy("direct")
+
+
+def of_what(predict: str) -> pytest.MarkDecorator:
+    chosen = {name: o for name, o in ALL.items() if o.predict == predict}
+    return pytest.mark.parametrize("options", chosen.values(), ids=chosen)
+
+
+residual, absolute = of_what("change"), of_what("state")
 
 
 @each_kind
@@ -101,7 +113,7 @@ def test_a_crop_is_the_crop_of_the_whole(options: ModelOptions) -> None:
     assert float((cut - plain(network, seen, 3)[(..., *crop.slices)]).abs().max()) <= 1e-14
 
 
-@each_kind
+@residual
 def test_an_untrained_network_is_persistence(options: ModelOptions) -> None:
     """Its median is the origin exactly; its mean is, but where a bound is nearer than its tail."""
     network = network_of(options, limits=(0.0, 1.0), weights="untrained")
@@ -118,7 +130,22 @@ def test_an_untrained_network_is_persistence(options: ModelOptions) -> None:
     assert np.abs(middle - origin).max() <= tail
 
 
-@each_kind
+@absolute
+def test_an_untrained_network_of_the_state_is_the_mean_of_the_training_data(
+    options: ModelOptions,
+) -> None:
+    """At every pixel and lead, whatever the last map; and it adds up no states over leads."""
+    network = network_of(options, weights="untrained")
+    seen = window((9, 9), options.history, dtype=torch.float64, holes=False)
+    middle = plain(network, seen, 3)[:, network.middle]
+    np.testing.assert_allclose(middle.numpy(), network.scale.mean, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        network.head.bias.view(-1, len(network.knots))[:, network.middle] = 0.5
+    middle = plain(network, seen, 3)[:, network.middle]
+    np.testing.assert_allclose(middle, network.scale.mean + 0.5 * network.scale.std, atol=1e-12)
+
+
+@residual
 def test_an_untrained_network_stays_put_where_the_data_have_steps(options: ModelOptions) -> None:
     """A spread of less than half a step of the data becomes 0."""
     network = network_of(options, limits=(0.0, 1.0), weights="untrained")

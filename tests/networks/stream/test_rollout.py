@@ -37,6 +37,8 @@ NETWORKS = [
     {"layers": 3, "history": 2, "dilation": (2, 1, 3)},
     {"layers": 2, "history": 3, "kernel": 5, "dilation": (2, 1)},
     {"layers": 2, "history": 2, "kernel": 1},
+    {"layers": 2, "history": 2, "predict": "state"},
+    {"layers": 1, "history": 3, "predict": "state", "knots": ()},
 ]
 
 
@@ -81,7 +83,8 @@ def largest(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def test_only_what_it_can_run_streams() -> None:
     assert {kind for kind in KINDS if streams(options_of(kind))} == {
-        "convlstm, recursive, streamed"
+        "convlstm, recursive, streamed",
+        "convlstm, recursive, state",
     }
     cube = make_cube(dynamic=("roads",))
     bundle = make_bundle(cube, streamed_options(history=2))
