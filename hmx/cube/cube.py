@@ -96,13 +96,14 @@ class Cube:
         """Last observed time, as text."""
         return time_label(self.data["time"].values[-1])
 
-    def require_history(self, steps: int) -> None:
-        """Raise :class:`NotEnoughData` if the cube has fewer time steps."""
-        have = self.data.sizes["time"]
-        if have < steps:
+    def require_history(self, steps: int, *, truths: int = 0) -> None:
+        """Raise :class:`NotEnoughData` if there are fewer steps than a history and its truths."""
+        have, need = self.data.sizes["time"], steps + truths
+        if have < need:
+            shorter = f", or train with a shorter history: train(history={have - truths})"
             raise NotEnoughData(
-                f"the cube has {have} time steps and this needs {steps}. "
-                "Add earlier maps, or train with a shorter one: train(history=2)."
+                f"the cube has {have} time steps and this needs {need}. "
+                f"Add earlier maps{shorter if have > truths else ''}."
             )
 
     def restore(self, result: xr.Dataset) -> Cubelike:

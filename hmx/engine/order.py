@@ -256,6 +256,10 @@ class Run(ABC, Generic[RequestT]):
     def summary(self) -> str:
         """Describe the result in a few words."""
 
+    def notes(self) -> tuple[str, ...]:
+        """Return lines that a user should read before the result is computed."""
+        return ()
+
     @abstractmethod
     def tolerance(self, name: str = "") -> float:
         """Return how much a variable may differ if it is computed again, native units."""

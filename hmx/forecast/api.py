@@ -34,7 +34,7 @@ def train(
     static: Sequence[str] | None = None,
     dynamic: Sequence[str] | None = None,
     future: Sequence[str] | None = None,
-    history: int = 3,
+    history: int | None = None,
     h: int = 4,
     seed: int = 0,
     out: str | Path | None = None,
@@ -58,10 +58,12 @@ def train(
         catalog has ``future: true``. The cube's time axis may then continue beyond
         the last map of the target, which ``ds["hm"].attrs["observed_until"]``
         names (a year or an ISO date).
-    history : int
-        Past steps the model sees, the origin included.
+    history : int, optional
+        Past steps the model sees, the origin included. Default: 3, or 2 where the series
+        is too short to teach all ``h`` leads with 3.
     h : int
-        Leads trained for.
+        Leads trained for, as far as the series can teach them: one of n steps teaches
+        n - history leads.
     seed : int
         Same seed and data, same weights.
     out : str or Path, optional
@@ -113,6 +115,7 @@ def forecast(
     tile: int = 512,
     precision: Precision = "float32",
     device: str = "auto",
+    progress: Progress = Progress(),
 ) -> Cubelike:
     """Forecast the next ``h`` steps, lazily.
 
@@ -124,7 +127,10 @@ def forecast(
     obj : Dataset or DataArray
         A cube with the model's variables, on pixels of the model's size.
     h : int
-        Leads, in steps of the cube's cadence.
+        Leads, in steps of the cube's cadence. Beyond those that the model has learnt, it
+        goes on from its own mean; the attribute ``extrapolated_leads`` lists such leads.
+        Their intervals are at least as wide as those of the last learnt lead, and
+        uncalibrated.
     model : Bundle or path, optional
         From ``train`` or :func:`hmx.load`. Default: the one that ``ds.hm`` trained.
     level : float or sequence of float
@@ -143,6 +149,9 @@ def forecast(
         ``auto``: bfloat16 where the hardware has it and an audit allows it.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    progress : Progress
+        Where a line about extrapolated leads goes. Default: standard error from
+        ``ds.hm``, else nowhere.
 
     Returns
     -------
@@ -167,7 +176,10 @@ def forecast(
         "h": h, "level": level, "quantiles": quantiles, "exceed": exceed, "tile": tile,
         "precision": precision, "device": device,
     }  # fmt: skip
-    return lay(ForecastRun.check(obj, _given(model), options, region=region))
+    run = ForecastRun.check(obj, _given(model), options, region=region)
+    for line in run.notes():
+        progress.note(f"forecast: {line}")
+    return lay(run)
 
 
 def forecast_to_zarr(

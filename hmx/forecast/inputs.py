@@ -61,7 +61,7 @@ def assemble(
     """Derive a window's context, scale its arrays, and turn NaN into validity channels."""
     inner = inner or Window.of(next(iter(arrays.values())).shape[-2:])
     arrays = apply_transforms(arrays, spec.transforms)
-    history = spec.network.history
+    history = spec.network.past_steps
     sources = {name: arrays[name] for name in spec.context.terrain}
     # two steps: of past change, earlier changes add little to the last one
     sources[spec.target] = arrays[spec.target][max(0, history - 2) : history]

@@ -42,7 +42,8 @@ class TrainOptions(Options):
     Parameters
     ----------
     h : int
-        Leads trained for.
+        Leads trained for, as far as the series can teach them: one of n steps teaches
+        n - history leads.
     until : int or str, optional
         Last step of the training data; default: all. Later steps are not read, and can
         be used for scores.
@@ -149,7 +150,8 @@ class ForecastOptions(Options):
     Parameters
     ----------
     h : int
-        Leads to forecast.
+        Leads to forecast; beyond those that the model has learnt, it goes on from its own
+        mean.
     level : tuple of float
         Central prediction intervals, percent.
     quantiles : tuple of float

@@ -25,6 +25,7 @@ from hmx.engine.order import Run, WindowRunner, WindowTask, tile_and_chunk
 from hmx.engine.region import Region, window_of
 from hmx.engine.tile import StoredCube
 from hmx.errors import BadArgument
+from hmx.forecast.beyond import describe_extrapolated
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import ForecastOptions
 from hmx.forecast.precision import resolve
@@ -119,7 +120,7 @@ class ForecastRun(Run[ForecastRequest]):
         """Computes the windows of the forecast."""
         cube, spec, h = self.cube, self.bundle.spec, self.request.h
         count = cube.data.sizes["time"]
-        history = Span(count - spec.network.history, count)
+        history = Span(count - spec.network.past_steps, count)
         steps = {
             name: cube.span(name, history, known=spec.future, h=h)
             for name in (cube.target, *cube.dynamic)
@@ -183,6 +184,11 @@ class ForecastRun(Run[ForecastRequest]):
         times = self.cube.cadence.extend(self.cube.data["time"], self.options.h)
         return f"{self.options.h} steps, {time_label(times[0])} to {time_label(times[-1])}"
 
+    def notes(self) -> tuple[str, ...]:
+        """Return a line about leads that the model has not learnt, if there are any."""
+        line = describe_extrapolated(self.bundle, self.options.h)
+        return () if line is None else (line,)
+
     def tolerance(self, name: str = "") -> float:
         """Return the largest difference that verify accepts, in units of the variable."""
         if name == "quality":
@@ -199,7 +205,7 @@ class ForecastRun(Run[ForecastRequest]):
     def working_bytes(self) -> int:
         """Bound the working memory of the network on one window."""
         side, spec = self.output_tiles.tile[0], self.bundle.spec
-        far = reach(spec.network, self.request.h)
+        far = reach(spec.network, self.request.h, spec.h)
         rows, columns = (min(side, size) + 2 * far for size in self.window.shape)
         return footprint(
             spec.network,
@@ -231,7 +237,6 @@ def _tiles(cube: Cube, bundle: Bundle, options: ForecastOptions) -> TileGrid:
 def _check(options: ForecastOptions, bundle: Bundle, cube: Cube) -> None:
     """Refuse early what a tile would refuse late."""
     bundle.spec.require_fits(cube)
-    bundle.spec.require_leads(options.h)
     if options.level or options.quantiles:
         bundle.calibration.require()
     if cube.outer.dataarray and (options.level or options.quantiles or options.exceed):

@@ -54,7 +54,7 @@ def audit(device: str, bundle: Bundle, cube: Cube, tiles: TileGrid, h: int) -> f
     It is infinite if the tile has no data, or no change is forecast.
     """
     knots = bundle.spec.network.knots
-    history, steps = bundle.spec.network.history, cube.data.sizes["time"]
+    history, steps = bundle.spec.network.past_steps, cube.data.sizes["time"]
     tile = tiles[tiles.counts[0] // 2, tiles.counts[1] // 2]
     times, known = Span(steps - history, steps), bundle.spec.future
     arrays = read(cube, tile.read, times, cube.rules, known=known, h=h)

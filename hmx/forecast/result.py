@@ -13,12 +13,15 @@ from hmx.cube.declarations import DECLARATIONS
 from hmx.cube.geozarr import without_location
 from hmx.engine.result import QUALITY, bare, georeference, variable_of
 from hmx.files.jsontext import as_json
+from hmx.forecast.beyond import EXTRAPOLATED, extrapolated_leads, learnt_leads
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import ForecastOptions
 from hmx.windows import Span, Window
 
+# attributes of a forecast that name some of its leads: an input that was one does not pass them on
+_MARKS = {EXTRAPOLATED, "uncalibrated_leads", "held_leads"}
 # attributes of the input that describe its storage or its history, not the quantity
-_STORAGE = DECLARATIONS | {"hmx_role", "hmx_scale", "grid_mapping", "transform", "res"}
+_STORAGE = DECLARATIONS | _MARKS | {"hmx_role", "hmx_scale", "grid_mapping", "transform", "res"}
 
 
 def describe(
@@ -62,8 +65,12 @@ def describe(
     result = xr.Dataset(variables, coords=_coords(cube, window, options))
     _mark_uncalibrated(result, bundle, options.h)
     kept = without_location(cube.data.attrs)
-    result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
+    ours = {k for k in kept if str(k).startswith("hmx_")} | _MARKS
+    result.attrs = {k: v for k, v in kept.items() if k not in ours}
     result.attrs |= _held_leads(cube, bundle, options.h)
+    if later := extrapolated_leads(bundle, options.h):
+        result.attrs[EXTRAPOLATED] = later
+        result[target].attrs[EXTRAPOLATED] = later  # a DataArray has no other attributes
     return georeference(result, cube, window)
 
 
@@ -101,7 +108,8 @@ def _title(output: str) -> str:
 
 def _mark_uncalibrated(result: xr.Dataset, bundle: Bundle, h: int) -> None:
     """Write the leads without a calibration of their own into the attributes of each interval."""
-    beyond = list(range(bundle.calibration.leads + 1, h + 1))
+    calibrated = min(bundle.calibration.leads, learnt_leads(bundle))
+    beyond = list(range(calibrated + 1, h + 1))
     for name, variable in result.data_vars.items():
         if beyond and "_" in str(name).removeprefix(bundle.spec.target) and "time" in variable.dims:
             variable.attrs["uncalibrated_leads"] = beyond

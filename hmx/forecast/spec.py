@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hmx.cube.cube import Cube
-from hmx.errors import BadArgument, BundleError
+from hmx.errors import BundleError
 from hmx.features.context import Context
 from hmx.features.transforms import Transform
 from hmx.networks.options import ModelOptions
@@ -22,7 +22,7 @@ class Spec:
     dynamic: tuple[str, ...]  # covariates with and without time
     static: tuple[str, ...]
     network: ModelOptions  # options of the network
-    h: int  # leads of the training; a recursive network can forecast more
+    h: int  # leads of the training; later ones are forecast from the network's own mean
     cadence: str  # calendar step between maps, in words
     pixel_size_m: tuple[float, float]  # width and height of a pixel on the ground, metres
     valid_range: tuple[float, float] | None = None  # bounds of the target, native units
@@ -34,6 +34,11 @@ class Spec:
     # Applied to covariates before they are scaled
     transforms: Mapping[str, Transform] = field(default_factory=dict)
     members: int = 1  # networks of an ensemble
+
+    def __post_init__(self) -> None:
+        # a spec has a number where options leave the history open: bundles store it
+        number = {"history": self.network.past_steps}
+        object.__setattr__(self, "network", self.network.model_copy(update=number))
 
     @property
     def channels(self) -> tuple[int, int, int]:
@@ -49,15 +54,6 @@ class Spec:
         """Return the names of the static channels: covariates, their validity, context."""
         known = ["known"] if self.static else []
         return [*self.static, *known, *self.context.names(self.target)]
-
-    def require_leads(self, h: int) -> None:
-        """Raise :class:`BadArgument` if the network cannot forecast ``h`` leads."""
-        if self.network.strategy == "direct" and h > self.h:
-            raise BadArgument(
-                f"h={h}, and this model has a head for each of {self.h} leads and no more "
-                f"(strategy='direct'). Pass h={self.h}, train with h={h}, or train with "
-                "strategy='recursive', which goes as far as asked."
-            )
 
     def require_fits(self, cube: Cube) -> None:
         """Raise BundleError if the cube differs from training in cadence, pixel size or units."""
@@ -83,4 +79,4 @@ class Spec:
                 f"the model predicts {self.target!r} in {self.units!r} and the cube holds it in "
                 f"{units!r}. Convert it, and set ds[{self.target!r}].attrs['units']."
             )
-        cube.require_history(self.network.history)
+        cube.require_history(self.network.past_steps)

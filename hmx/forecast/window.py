@@ -20,6 +20,7 @@ from hmx.cube.values import Rules
 from hmx.engine.result import QUALITY
 from hmx.errors import BundleError
 from hmx.features.terrain import row_sizes
+from hmx.forecast.beyond import keep_width, learnt_leads, outward
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import Inputs, PixelSize, assemble
 from hmx.forecast.spec import Spec
@@ -140,7 +141,7 @@ def forecast_window(
         for name, values in zip(names, raw, strict=True)
     }
     core = {name: array[(..., *geometry.crop.slices)] for name, array in arrays.items()}
-    origin = core[spec.target][spec.network.history - 1]
+    origin = core[spec.target][spec.network.past_steps - 1]
     distance = None
     if np.isfinite(origin).any():
         inputs = assemble(
@@ -168,6 +169,7 @@ def distribution(
     ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
     asked = [p for tail in tails for p in (tail, 1 - tail)] + list(request.quantiles)
     found: dict[str, np.ndarray] = {}
+    knots = outward(knots, learnt_leads(bundle), bundle.spec.network.knots.index(0.5))
     if asked:
         values = calibrated(bundle, knots, distance, asked)
         found = dict(zip(ends, values, strict=False))
@@ -181,27 +183,36 @@ def distribution(
 def calibrated(
     bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, probabilities: Sequence[float]
 ) -> np.ndarray:
-    """Compute calibrated quantiles at every lead, within the valid range, (n, h, y, x)."""
-    spec = bundle.spec
+    """Compute calibrated quantiles at every lead, within the valid range, (n, h, y, x).
+
+    The knots of extrapolated leads are those after :func:`hmx.forecast.beyond.outward`.
+    """
+    spec, learnt = bundle.spec, learnt_leads(bundle)
     found = np.empty((len(probabilities), len(knots), *knots.shape[-2:]), knots.dtype)
     for lead, values in enumerate(knots, start=1):
         found[:, lead - 1] = bundle.calibration.quantiles(
-            values, spec.network.knots, distance, lead=lead, probabilities=probabilities
-        )
+            values, spec.network.knots, distance,
+            lead=min(lead, learnt), probabilities=probabilities,
+        )  # fmt: skip
     low, high = spec.valid_range or (None, None)
-    return found if low is None and high is None else np.clip(found, low, high, out=found)
+    if low is not None or high is not None:
+        np.clip(found, low, high, out=found)
+        if len(knots) > learnt:
+            last, later = knots[learnt - 1], found[:, learnt:]
+            keep_width(bundle, last, later, distance, probabilities)
+    return found
 
 
 def above(
     bundle: Bundle, knots: np.ndarray, distance: np.ndarray | None, threshold: float
 ) -> np.ndarray:
     """Compute the probability of more than a threshold at every lead, (h, y, x)."""
-    spec = bundle.spec
+    spec, learnt = bundle.spec, learnt_leads(bundle)
     found = np.stack(
         [
             exceedance(
                 bundle.calibration, values, spec.network.knots, distance,
-                lead=lead, threshold=threshold,
+                lead=min(lead, learnt), threshold=threshold,
             )
             for lead, values in enumerate(knots, start=1)
         ]
@@ -245,11 +256,12 @@ class TileGeometry:
     @classmethod
     def of(cls, core: Window, read: Window, grid: Grid, spec: Spec, *, h: int) -> TileGeometry:
         """Nest a core in the window read for it, both in pixels of the cube."""
-        inner = with_halo(core, grid.shape, halo=reach(spec.network, h), wraps=grid.wraps)
+        far = reach(spec.network, h, spec.h)
+        inner = with_halo(core, grid.shape, halo=far, wraps=grid.wraps)
         size = row_sizes(grid, read) if spec.context.terrain else (1.0, 1.0)
         return cls(inner.within(read), core.within(inner), size)
 
 
 def halo(spec: Spec, h: int) -> int:
     """Return the number of true pixels read around a core: reach of network and context."""
-    return reach(spec.network, h) + spec.context.halo
+    return reach(spec.network, h, spec.h) + spec.context.halo

@@ -23,7 +23,7 @@ A network is one file::
     @network("unet")
     class UNet(Stacked):  # of hmx.networks.dilated: all steps of the history at once
         def __init__(self, options, frame, constant):
-            super().__init__(options.history, Layers(frame * options.history + constant))
+            super().__init__(options.past_steps, Layers(frame * options.past_steps + constant))
 
         @staticmethod
         def reach(options, looks):

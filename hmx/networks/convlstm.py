@@ -120,7 +120,7 @@ class Recurrent(Body):
         """Return the widest layer for each step of history, and all layers for each look, px."""
         radii = [step * (options.kernel // 2) for step in options.dilations()]
         # A state that is carried passes one layer per step, at worst the widest one.
-        carried = (options.history - 1) * max(radii)
+        carried = (options.past_steps - 1) * max(radii)
         return carried + looks * (sum(radii) + trunk_reach(options.trunk))
 
     @staticmethod
@@ -128,7 +128,7 @@ class Recurrent(Body):
         """Count the gates once per step, and the trunk once per look."""
         once = trunk_cost(options, options.hidden + frame + constant)
         first = frame if options.trunk else frame + constant
-        steps, gates = options.history + looks - 1, 0
+        steps, gates = options.past_steps + looks - 1, 0
         for layer in range(options.layers):
             inputs = (options.hidden if layer else first) + options.hidden
             gates += inputs * options.kernel**2 * 4 * options.hidden
@@ -136,7 +136,7 @@ class Recurrent(Body):
             steps * gates + looks * once.multiply_adds,
             once.outputs,
             max(once.channels, 4 * options.hidden),
-            max(once.channels, options.history * frame + constant),
+            max(once.channels, options.past_steps * frame + constant),
         )
 
     @staticmethod

@@ -35,7 +35,7 @@ def per_pixel(options: ModelOptions, channels: Counts, *, h: int) -> int:
     heads = 1 if recursive or options.heads == "shared" else h
     heads *= body.outputs * len(options.knots) * (h if recursive else 1)
     constant = channels[1] + (0 if recursive else h * channels[2])
-    stacked = options.history * (SCALARS + channels[0]) + constant
+    stacked = options.past_steps * (SCALARS + channels[0]) + constant
     anchor = stacked if options.anchored else 0
     return 2 * (body.multiply_adds + heads + anchor)
 
@@ -62,7 +62,7 @@ def flops(
         for layer, region in enumerate(regions):
             inputs = (hidden if layer else frame) + (hidden if step else 0)
             total += _area(region) * inputs * taps * 4 * hidden
-        if step >= options.history - 1:
+        if step >= options.past_steps - 1:
             total += _area(regions[-1]) * (frame + hidden + len(options.knots)) * hidden
     return 2 * total
 
@@ -86,7 +86,7 @@ def footprint(
     if not streams(options) or channels[2]:
         return _dense(options, channels, shape, h=h, crop=crop, bytes_each=full)
     plan = _layout(options, shape, h=h, crop=crop, full=full, device=device)
-    frame, hidden, steps = SCALARS + sum(channels), options.hidden, options.history
+    frame, hidden, steps = SCALARS + sum(channels), options.hidden, options.past_steps
     maps = 2 * steps + steps * channels[0] + channels[1] + (steps + h)  # inputs and series
     knots = len(options.knots)
     given = (maps + knots) * _area(plan.read) + 2 * h * knots * _area(plan.core)
@@ -133,8 +133,8 @@ def _dense(
     """Bound the memory of a network that computes a whole window in one run."""
     window, core = _area(Window.of(shape)), _area(crop or Window.of(shape))
     frame, constant = SCALARS + channels[0], channels[1] + h * channels[2]
-    stacked = options.history * frame + constant
-    stored = 2 * options.history + options.history * channels[0] + constant + 2 * stacked
+    stacked = options.past_steps * frame + constant
+    stored = 2 * options.past_steps + options.past_steps * channels[0] + constant + 2 * stacked
     body = body_cost(options, channels, h=h)
     working = 5 * body.channels
     knots = len(options.knots)
@@ -159,7 +159,7 @@ def _layout(
         radii(options),
         read,
         crop or read,
-        options.history,
+        options.past_steps,
         h,
         STRIP["cuda" if device.startswith("cuda") else "cpu"],
         4 * options.hidden * full,

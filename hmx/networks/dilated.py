@@ -101,8 +101,8 @@ class Dilated(Stacked):
     needs_trunk = True
 
     def __init__(self, options: ModelOptions, frame: int, constant: int):
-        inputs = frame * options.history + constant
-        super().__init__(options.history, Trunk(inputs, options.width, options.trunk))
+        inputs = frame * options.past_steps + constant
+        super().__init__(options.past_steps, Trunk(inputs, options.width, options.trunk))
 
     @staticmethod
     def reach(options: ModelOptions, looks: int) -> int:
@@ -112,7 +112,7 @@ class Dilated(Stacked):
     @staticmethod
     def cost(options: ModelOptions, frame: int, constant: int, looks: int) -> BodyCost:
         """Count the trunk once per look."""
-        once = trunk_cost(options, options.history * frame + constant)
+        once = trunk_cost(options, options.past_steps * frame + constant)
         return once._replace(multiply_adds=looks * once.multiply_adds)
 
     @staticmethod

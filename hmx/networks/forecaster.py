@@ -9,7 +9,8 @@ residual, and one number in place of a quantile function.
 There are two strategies. *Direct* has a head for each trained lead, or one
 head that is scaled for each lead, because late leads have few truths and resemble
 early ones. *Recursive* advances one step at a time, with its own mean as the next input, and
-adds the parts of each step to the sum of the steps before.
+adds the parts of each step to the sum of the steps before. Beyond its leads, a direct network runs
+again from its own means (:func:`go_on`).
 
 Most change of such maps is noise and its reversal. Its mean is linear in the
 inputs, and a flexible network overfits it. A direct network is therefore *anchored*:
@@ -66,13 +67,17 @@ class Channels(NamedTuple):
         return cls(*spec.channels)
 
 
-def reach(options: ModelOptions, h: int) -> int:
+def reach(options: ModelOptions, h: int, learnt: int | None = None) -> int:
     """Return how far an input pixel can influence a forecast of ``h`` leads, px.
 
-    Context channels look further (:attr:`hmx.features.context.Context.halo`): add the two.
+    ``learnt`` is the number of leads that a direct network has learnt, all ``h`` by default: a
+    longer forecast runs it again. Context channels look further
+    (:attr:`hmx.features.context.Context.halo`): add the two.
     """
-    looks = h if options.strategy == "recursive" else 1
-    return body_class(options.arch).reach(options, looks)
+    body = body_class(options.arch)
+    if options.strategy == "recursive":
+        return body.reach(options, h)
+    return body.reach(options, 1) * -(-h // (learnt or h))
 
 
 class Forecaster(nn.Module):
@@ -98,7 +103,7 @@ class Forecaster(nn.Module):
         self.state = options.predict == "state"
         self.anchored = options.anchored
         if self.anchored:
-            linear = options.history * frame + constant
+            linear = options.past_steps * frame + constant
             self.register_buffer("anchor_weight", torch.zeros(linear, 1))
             self.register_buffer("anchor_bias", torch.zeros(1))
             self.register_buffer("anchor_size", torch.zeros(leads))
@@ -134,6 +139,8 @@ class Forecaster(nn.Module):
 
     def forward(self, seen: NetworkInputs, *, h: int, crop: Slices | None = None) -> Tensor:
         """Forecast the distributions of the next steps."""
+        if self.options.strategy == "direct" and h > self.leads:
+            return go_on(self, seen, h=h, crop=crop)
         wanted = crop or (slice(None), slice(None))
         constant = self._constant(seen)
         features, state = self._look_back(seen, constant)[-1]
@@ -274,6 +281,48 @@ class Forecaster(nn.Module):
             raw = self.head(features)
         raw = raw.unflatten(1, (-1, len(self.knots)))
         return parts(raw, self.middle)
+
+
+def go_on(network: Forecaster, seen: NetworkInputs, *, h: int, crop: Slices | None) -> Tensor:
+    """Forecast more leads than a direct network has learnt, from its own means.
+
+    The network runs again with the means of its leads as the newest steps. A later distribution
+    is that of the last lead before plus the new one minus its origin, knot by knot (a comonotone
+    sum): no width shrinks. Values may leave the valid range, which is applied afterwards.
+    """
+    found: list[Tensor] = []
+    carried: Tensor | float = 0.0  # knots of the last lead before, minus their mean
+    inside = crop or (slice(None), slice(None))
+    for first in range(0, h, network.leads):
+        last = first + network.leads >= h
+        values = network(seen, h=min(network.leads, h - first), crop=crop if last else None)
+        found.append((values if last else values[(..., *inside)]) + carried)
+        if not last:
+            means = mean(values, network.knots)
+            carried = found[-1][:, -1:] - means[(slice(None), slice(-1, None), None, *inside)]
+            seen = advance(seen, means)
+    return torch.cat(found, dim=1)
+
+
+def advance(seen: NetworkInputs, means: Tensor) -> NetworkInputs:
+    """Return the inputs of a network after some leads, whose means, (b, l, y, x), become past.
+
+    A pixel without data at the origin stays without. Static and context channels stay as they
+    are; so do dynamic covariates, except those known ahead, which come first.
+    """
+    steps, made = seen.past.shape[1], means.shape[1]
+    leads, known = seen.ahead.shape[1:3]
+    alive = seen.valid[:, -1:].expand_as(means)
+    kept = seen.dynamic[:, -1:, known:].expand(-1, made, -1, -1, -1)
+    passed = torch.cat((seen.ahead[:, :made], kept), dim=2)
+    later = [min(lead, leads - 1) for lead in range(made, max(leads, 2 * made))]
+    return NetworkInputs(
+        past=torch.cat((seen.past, means * alive), dim=1)[:, -steps:],
+        valid=torch.cat((seen.valid, alive), dim=1)[:, -steps:],
+        dynamic=torch.cat((seen.dynamic, passed), dim=1)[:, -steps:],
+        static=seen.static,
+        ahead=seen.ahead[:, later],  # after the last known lead, the value of that lead
+    )
 
 
 def channels_last(network: Forecaster) -> Forecaster:

@@ -111,7 +111,7 @@ def require_local_results(kind: type[Body], options: ModelOptions) -> None:
         for parameter in body.parameters():
             fan = parameter[0].numel() if parameter.ndim > 1 else 1
             parameter.data = 2 * (torch.rand_like(parameter) + 0.5) / fan
-        frames = torch.rand(options.history, 1, frame, side, side, dtype=torch.float64)
+        frames = torch.rand(options.past_steps, 1, frame, side, side, dtype=torch.float64)
         fixed = torch.rand(1, constant, side, side, dtype=torch.float64)
         found, again = (
             _run(body, frames.roll(by, (-2, -1)), fixed.roll(by, (-2, -1)))

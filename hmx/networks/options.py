@@ -26,6 +26,9 @@ KNOTS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.975, 0.
 
 
 POINT = (0.5,)  # the knots of a network of one number: its median is all that it gives
+# past steps that a network reads where the user leaves that open: an earlier change adds little
+# to the last two, and each step more takes a lead from a short series
+_HISTORY, _SHORT_HISTORY = 3, 2
 
 
 class ModelOptions(Options):
@@ -38,15 +41,16 @@ class ModelOptions(Options):
         once; ``convlstm``, which reads them one by one; or a registered one
         (:mod:`hmx.networks.base`).
     strategy : {"direct", "recursive"}
-        ``direct`` has an output for each trained lead; ``recursive`` goes one step at a
-        time, fed with its own mean, for any number of leads.
+        ``direct`` has an output for each trained lead, and goes on from its own mean
+        after them; ``recursive`` goes one step at a time, fed with its own mean.
     heads : {"shared", "separate"}
         Of a direct network: one head that is scaled for each lead, or one head per lead.
     anchor : bool
         Tilt the distributions of a direct network to the means of a linear regression;
         a network of one number or of the state itself has no such anchor.
-    history : int
-        Past steps the network reads, the origin included.
+    history : int, optional
+        Past steps the network reads, the origin included. Default: 3, or 2 where the
+        series is too short to teach all leads of the training with 3.
     width : int
         Channels of the residual trunk.
     trunk : tuple of int
@@ -83,7 +87,7 @@ class ModelOptions(Options):
     strategy: Strategy = "direct"
     heads: Literal["shared", "separate"] = "shared"
     anchor: bool = True
-    history: Leads = 3
+    history: Leads | None = None
     width: Channels = 32
     trunk: Dilations = (1, 2, 4, 8)
     hidden: Channels = 16
@@ -126,6 +130,27 @@ class ModelOptions(Options):
         """True if a linear regression gives the means of the distributions."""
         tilted = self.anchor and not self.point and self.predict == "change"
         return tilted and self.strategy == "direct"
+
+    @property
+    def past_steps(self) -> int:
+        """Past steps that the network reads: ``history``, or 3 where that is open."""
+        return _HISTORY if self.history is None else self.history
+
+    @property
+    def least_history(self) -> int:
+        """The smallest number of past steps that :meth:`settled` may choose."""
+        return _SHORT_HISTORY if self.history is None else self.history
+
+    def settled(self, maps: int, h: int) -> ModelOptions:
+        """Return the options with a number for ``history``, as a series of ``maps`` steps allows.
+
+        A history of t steps teaches at most maps - t leads. An open history is 3, or 2 where
+        that teaches more of the ``h`` leads; a given one stays.
+        """
+        if self.history is not None:
+            return self
+        more = min(h, maps - _SHORT_HISTORY) > min(h, maps - _HISTORY)
+        return self.model_copy(update={"history": _SHORT_HISTORY if more else _HISTORY})
 
     def dilations(self) -> tuple[int, ...]:
         """Return one dilation per ConvLSTM layer, px."""

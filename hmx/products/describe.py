@@ -19,6 +19,7 @@ from hmx.cube.integrity.seal import read_seal
 from hmx.cube.observed import KNOWN_UNTIL
 from hmx.engine.ledger import Ledger
 from hmx.files.paths import absolute
+from hmx.forecast.beyond import EXTRAPOLATED, learnt_leads, listed
 from hmx.forecast.bundle import Bundle
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.spec import MapSpec
@@ -53,6 +54,8 @@ def describe_store(path: str | Path) -> str:
         **dates,
         "status": data.attrs.get("hmx_status", "unknown"),
     }
+    if later := data.attrs.get(EXTRAPOLATED):
+        lines["later leads"] = f"{listed(later)}: extrapolated from the model's own mean"
     if lines["status"] == "incomplete" and (done := Ledger(str(path)).count()):
         lines["status"] = f"incomplete, {done:,} tiles done"
     if read_seal(str(path)) is not None and lines["status"] == "complete":
@@ -123,7 +126,8 @@ def forecaster_lines(bundle: Bundle) -> dict[str, str]:
     from hmx.networks.forecaster import reach
 
     spec, training, options = bundle.spec, bundle.training, bundle.spec.network
-    form = f"{options.arch}, {options.strategy}, {spec.h} lead{'s' * (spec.h > 1)}"
+    known = learnt_leads(bundle)
+    form = f"{options.arch}, {options.strategy}, {known} lead{'s' * (known > 1)}"
     form += ", the state itself" if options.predict == "state" else ""
     form += ", one number" if options.point else ""
     far, context = reach(options, spec.h), spec.context
@@ -131,7 +135,7 @@ def forecaster_lines(bundle: Bundle) -> dict[str, str]:
     lines = {
         "predicts": spec.target + (f" in {spec.units}" if spec.units not in (None, "1") else ""),
         "from": ", ".join(
-            [f"{spec.target} x {options.history} steps", *spec.dynamic, *spec.static]
+            [f"{spec.target} x {options.past_steps} steps", *spec.dynamic, *spec.static]
         ),
         "network": "; ".join([form, *body_class(options.arch).describe(options)]),
         "sees": f"{far + context.halo} px around a pixel: {far} by the network"

@@ -134,7 +134,10 @@ class ForecastSteps:
         catalog, had = self.catalog, bundle.training
         if set(bundle.spec.future) != set(catalog.future):
             return "other covariates are known ahead"
-        settings = {"network": self.network, "fit": self.fit}
+        network, steps = self.network, had.get("steps", ())
+        if len(steps) > 2:  # maps of the training, which decided a history that was left open
+            network = network.settled(steps[2], catalog.train.h)
+        settings = {"network": network, "fit": self.fit}
         wanted = {name: options.model_dump(mode="json") for name, options in settings.items()}
         # through JSON, where tuples are lists, as in the bundle
         wanted = json.loads(json.dumps(wanted))

@@ -377,7 +377,7 @@ def say_trained(row: dict[str, Any]) -> str:
 def table(options: ModelOptions, args: argparse.Namespace, found: dict[str, Any]) -> str:
     """Lay out the rows of one network."""
     size = f"hidden {options.hidden}, {options.layers} layers, kernel {options.kernel}"
-    title = f"{size}, dilation {options.dilations()}, history {options.history}, h {args.h}"
+    title = f"{size}, dilation {options.dilations()}, history {options.past_steps}, h {args.h}"
     peaks = ", ".join(f"{name} {rate:.0f}" for name, rate in found["gflops"].items())
     lines = ["", title, f"GFLOP/s of the machine in {args.threads} thread(s): {peaks}", ""]
     lines += [

@@ -216,8 +216,12 @@ def test_dims_come_in_any_order(small):
 def test_a_short_history_is_refused(small):
     cube = as_cube(small)
     cube.require_history(5)
-    with pytest.raises(NotEnoughData, match=r"5 time steps and this needs 6.*train\(history=2\)"):
+    with pytest.raises(NotEnoughData, match=r"5 time steps and this needs 6.*train\(history=5\)"):
         cube.require_history(6)
+    with pytest.raises(NotEnoughData, match=r"5 time steps and this needs 7.*train\(history=3\)"):
+        cube.require_history(5, truths=2)
+    with pytest.raises(NotEnoughData, match=r"needs 7. Add earlier maps\.$"):
+        cube.require_history(2, truths=5)
 
 
 @pytest.mark.parametrize(("kind", "label"), [("datetime", "2010-01-01"), ("year", "2010")])

@@ -31,6 +31,9 @@ SEEING = {
 }
 # Enters behind the ConvLSTM, so that the halo has pixels to spare.
 LATE = {"late": options_of("convlstm, recursive, trunk", context=(2, 5))}
+# A direct network that has learnt one lead of the three that are asked: it runs three times.
+RUNS = 3
+BEYOND = {kind: options for kind, options in PLAIN.items() if options.strategy == "direct"}
 Made = tuple[ModelOptions, hmx.Bundle, xr.Dataset]
 
 
@@ -68,6 +71,20 @@ def forecast(cube: xr.Dataset, bundle: hmx.Bundle, tile: int) -> xr.Dataset:
     return cube.hm.forecast(h=2, model=bundle, tile=tile, precision="float64")
 
 
+@pytest.fixture(scope="module", params=BEYOND.values(), ids=BEYOND)
+def again(
+    request: pytest.FixtureRequest, coast: xr.Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[hmx.Bundle, xr.Dataset]:
+    """Likewise, beyond the leads that were learnt."""
+    bundle = make_bundle(coast, request.param, valid_range=None, h=1)
+    bundle = bundle.save(tmp_path_factory.mktemp("again") / "model")
+    return bundle, beyond(coast, bundle, WHOLE).load()
+
+
+def beyond(cube: xr.Dataset, bundle: hmx.Bundle, tile: int) -> xr.Dataset:
+    return cube.hm.forecast(h=RUNS, model=bundle, tile=tile, precision="float64")
+
+
 def largest(one: xr.Dataset, other: xr.Dataset) -> np.ndarray:
     """Largest difference at each lead."""
     return np.nanmax(np.abs(one["hm"].values - other["hm"].values), axis=(1, 2))
@@ -89,8 +106,22 @@ def test_a_halo_one_pixel_short_leaves_a_seam(
 ) -> None:
     _, bundle, whole = exact
     full = module.reach
-    monkeypatch.setattr(module, "reach", lambda options, h: full(options, h) - 1)
+    monkeypatch.setattr(module, "reach", lambda *given: full(*given) - 1)
     assert largest(forecast(coast, bundle, tile), whole)[-1] > 1e-11
+
+
+def test_extrapolated_leads_do_not_depend_on_tile_size(
+    coast: xr.Dataset, again: tuple[hmx.Bundle, xr.Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, whole = again
+    tiled = beyond(coast, bundle, TILES[0])
+    assert (largest(tiled, whole) <= 1e-12).all()
+    np.testing.assert_array_equal(np.isnan(tiled["hm"]), np.isnan(whole["hm"]))
+    if bundle.spec.network.arch != "dilated":
+        return  # so many convolutions in a row that the outermost pixel is below rounding
+    full = module.reach
+    monkeypatch.setattr(module, "reach", lambda *given: full(*given) - 1)
+    assert largest(beyond(coast, bundle, TILES[0]), whole)[-1] > 1e-11, "the halo must be needed"
 
 
 @pytest.mark.parametrize("tile", TILES)

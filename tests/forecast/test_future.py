@@ -199,14 +199,15 @@ def test_beyond_the_last_known_step_it_is_held(kind: str, ahead: int) -> None:
     known = full["population"].where(xr.DataArray(later, dims="time"))
     missing["population"], repeated["population"] = known, full["population"].copy()
     repeated["population"][OBSERVED + ahead :] = full["population"].values[OBSERVED + ahead - 1]
-    h = AHEAD if kind == "direct" else AHEAD + 2
+    h = AHEAD + 2
     want = forecast(repeated, model, h)
     np.testing.assert_array_equal(forecast(absent, model, h), want)
     np.testing.assert_array_equal(forecast(missing, model, h), want)
 
 
-def test_a_forecast_names_the_leads_at_which_a_covariate_is_held() -> None:
-    ds, model = scenario(), bundle("recursive")
+@pytest.mark.parametrize("kind", ["direct", "recursive"])
+def test_a_forecast_names_the_leads_at_which_a_covariate_is_held(kind: str) -> None:
+    ds, model = scenario(), bundle(kind)
     fc = ds.hm.forecast(5, model=model)
     assert json.loads(fc.attrs["held_leads"]) == {"population": [4, 5]}
     assert "held_leads" not in ds.hm.forecast(3, model=model).attrs

@@ -49,8 +49,8 @@ class UNet(Stacked):
     """All of a network that a user writes."""
 
     def __init__(self, options: ModelOptions, frame: int, constant: int):
-        inputs = frame * options.history + constant
-        super().__init__(options.history, Layers(inputs, options.width))
+        inputs = frame * options.past_steps + constant
+        super().__init__(options.past_steps, Layers(inputs, options.width))
 
     @staticmethod
     def reach(options: ModelOptions, looks: int) -> int:
@@ -58,7 +58,7 @@ class UNet(Stacked):
 
     @staticmethod
     def cost(options: ModelOptions, frame: int, constant: int, looks: int) -> BodyCost:
-        inputs, width = frame * options.history + constant, options.width
+        inputs, width = frame * options.past_steps + constant, options.width
         once = 9 * (inputs * width + width * width + 2 * width * width)
         return BodyCost(looks * once, width, 2 * width, max(inputs, 2 * width))
 

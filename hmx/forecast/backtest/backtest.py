@@ -29,12 +29,13 @@ from hmx.files.paths import absolute, is_url
 from hmx.forecast.backtest.baselines.fitting import fit_baselines
 from hmx.forecast.backtest.case import BacktestSetup, described
 from hmx.forecast.backtest.handover import SavedBaselines, let_go
-from hmx.forecast.backtest.held_out import PreparedRound, held_out_from, how, truth_of
+from hmx.forecast.backtest.held_out import PreparedRound, held_out_from, how, later_of, truth_of
 from hmx.forecast.backtest.judging import TileScores
 from hmx.forecast.backtest.rounds import Round, lead_names, when
 from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.forecast.backtest.scoring import score_round
 from hmx.forecast.backtest.skillmap import SkillMap, finish_maps, make_maps, remains
+from hmx.forecast.beyond import describe_extrapolated
 from hmx.forecast.bundle import Bundle, fits_means
 from hmx.forecast.options import Backtesting, BacktestOptions, split_fitting
 from hmx.forecast.train.recipe import TrainSetup
@@ -195,6 +196,8 @@ class _Backtest:
         """Reuse the parts that are current, compute the rest, and report."""
         case = self.case
         case.require()  # before hours of fitting
+        if isinstance(case.model, Bundle) and (line := describe_extrapolated(case.model, case.h)):
+            self.progress.note(f"evaluate: {line}")
         asked = case.asked()
         mark, folder = fingerprint(asked), Folder(case.folder)
         if not overwrite and (card := _finished(folder, mark)):
@@ -243,15 +246,12 @@ class _Backtest:
         """Fit the model of a round, and its baselines unless the round is scored already."""
         case, bundle = self.case, ensure_saved(self._model(round_))
         unseen_truth = case.unseen_truth or held_out_from(bundle, round_)
-        h = case.h
-        if bundle.spec.network.strategy == "direct":
-            h = min(h, bundle.spec.h)
-        leads = unseen_truth.leads(round_.origin, case.cube.data.sizes["time"], h)
+        leads = unseen_truth.leads(round_.origin, case.cube.data.sizes["time"], case.h)
         key = fingerprint([mark, bundle.digest, round_.label, list(leads)])
         work = TileScores(
             source=case.source,
             run=key,
-            request=self._request(bundle, h),
+            request=self._request(bundle),
             origin=round_.origin,
             leads=leads,
             split=unseen_truth.split,
@@ -291,14 +291,14 @@ class _Backtest:
         Folder(str(path.parent)).write(made.name, as_json({"made": wanted}).encode())
         return bundle
 
-    def _request(self, bundle: Bundle, h: int) -> ForecastRequest:
+    def _request(self, bundle: Bundle) -> ForecastRequest:
         """Return the request that forecasts with a bundle."""
         case = self.case
         return ForecastRequest(
             bundle=str(bundle.path),
             digest=bundle.digest,
             rules=case.cube.rules,
-            h=h,
+            h=case.h,
             precision=case.options.precision,
             device=case.fit["device"],
         )
@@ -354,6 +354,7 @@ class _Backtest:
             "baselines": ", ".join(case.baselines),
             "models": ", ".join(dict.fromkeys(work.bundle.digest[:12] for work in ready)),
             "means held at the last map": ", ".join(unchanged) or "never",
+            "extrapolated": later_of(ready) or "nothing",
             "splits": ", ".join(dict.fromkeys(s.digest for s in splits if s)) or "none",
             "data": case.data,
             "seed": case.fit["seed"],

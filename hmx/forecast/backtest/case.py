@@ -22,6 +22,7 @@ from hmx.forecast.backtest.baselines.registry import choose
 from hmx.forecast.backtest.handover import InProcessCube, hold
 from hmx.forecast.backtest.rounds import Round, UnseenTruth, held_out_by, model_rounds, refit_rounds
 from hmx.forecast.backtest.zones import ZoneRaster, Zones, zones_of
+from hmx.forecast.beyond import extrapolated_leads
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import scan
 from hmx.forecast.options import BacktestOptions
@@ -112,13 +113,11 @@ class BacktestSetup:
         options, model = self.options, self.model
         if isinstance(model, Bundle):
             assert self.unseen_truth is not None
-            history = model.spec.network.history
+            history = model.spec.network.past_steps
             return model_rounds(
                 self.cube, self.unseen_truth, options.origins, history=history, h=self.h
             )
-        return refit_rounds(
-            self.cube, model.network, options.origins, h=self.h, folds=options.folds
-        )
+        return refit_rounds(self.cube, model, options.origins, h=self.h, folds=options.folds)
 
     @property
     def h(self) -> int:
@@ -170,6 +169,8 @@ class BacktestSetup:
     def asked(self) -> dict[str, Any]:
         """Return the JSON values that decide the scores."""
         model = self.model
+        # earlier releases did not score them
+        later = extrapolated_leads(model, self.h) if isinstance(model, Bundle) else []
         return {
             "model": model.digest if isinstance(model, Bundle) else described(model),
             "data": self.data,
@@ -179,6 +180,7 @@ class BacktestSetup:
             "level": list(self.options.level),
             "baselines": list(self.baselines),
             "zones": _identity(self.marks),
+            **({"extrapolated": later} if later else {}),
         }
 
     @property

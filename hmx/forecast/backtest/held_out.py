@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hmx.forecast.backtest.case import BacktestSetup
 from hmx.forecast.backtest.judging import TileScores
 from hmx.forecast.backtest.rounds import Round, UnseenTruth, when
+from hmx.forecast.beyond import learnt_leads, listed
 from hmx.forecast.bundle import Bundle
 from hmx.scores import Tally
 from hmx.splits import TEST, Split
@@ -44,6 +45,15 @@ def how(case: BacktestSetup, first: PreparedRound) -> str:
     if first.unseen_truth.split is not None:
         return "the test blocks of the model"
     return f"the model as it is, on targets after {when(case.cube, first.unseen_truth.after)}"
+
+
+def later_of(ready: Sequence[PreparedRound]) -> str:
+    """List the leads that a model was scored at and has not learnt, by origin, in words."""
+    later = {
+        work.round.label: [n for n in work.judging.leads if n > learnt_leads(work.bundle)]
+        for work in ready
+    }
+    return ", ".join(f"{listed(leads)} {label}" for label, leads in later.items() if leads)
 
 
 def truth_of(ready: Sequence[PreparedRound], names: Mapping[int, str]) -> str:

@@ -24,6 +24,7 @@ from hmx.forecast.backtest.handover import InProcessCube, SavedBaselines, opened
 from hmx.forecast.backtest.skillmap import SkillMap
 from hmx.forecast.backtest.strata import CAP, by_change, by_distance, cut
 from hmx.forecast.backtest.zones import Zones
+from hmx.forecast.beyond import keep_width, learnt_leads, outward
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import assemble
 from hmx.forecast.window import Engine, ForecastRequest, TileGeometry, engine, halo
@@ -104,7 +105,7 @@ class TileScores:
         grid, spec, baselines = cube.grid, run.bundle.spec, self.fitted.load()
         far = max(halo(spec, self.request.h), baselines.halo, CAP)
         around = with_halo(site.window, grid.shape, halo=far, wraps=grid.wraps)
-        first = self.origin + 1 - max(spec.network.history, min(HISTORY, self.origin + 1))
+        first = self.origin + 1 - max(spec.network.past_steps, min(HISTORY, self.origin + 1))
         arrays = self._cast(read(cube, around, Span(first, self.origin + 1), cube.rules))
         history, inner = arrays[cube.target][-HISTORY:], site.window.within(around).slices
         static = [arrays[name] for name in cube.static]
@@ -114,7 +115,7 @@ class TileScores:
             strata[UNSEEN] = self.unseen.roles(site.window) == TEST
         if self.zones is not None:
             strata |= self.zones.masks(site.window)
-        steps = spec.network.history
+        steps = spec.network.past_steps
         recent = {n: a[-steps:] if a.ndim == 3 else a for n, a in arrays.items()}
         geometry = TileGeometry.of(site.window, around, grid, spec, h=self.request.h)
         inputs = assemble(
@@ -148,12 +149,14 @@ class TileScores:
             weight=weight,
             strata=strata,
         )
-        raw = forecasts.knots[(lead - 1, slice(None), *view)]
+        raw, own = forecasts.knots[(slice(lead), slice(None), *view)], run.bundle.spec.network.knots
         distance = None if forecasts.distance is None else forecasts.distance[view]
-        centre = mean(raw, run.bundle.spec.network.knots)
+        centre, learnt = mean(raw[-1], own), learnt_leads(run.bundle)
+        raw = outward(raw, learnt, own.index(0.5))
         knots, levels = calibrated_knots(
-            run.bundle, raw, origin, distance, lead=lead,
+            run.bundle, raw[-1], origin, distance, lead=lead,
             levels=levels_of(self.settings.intervals), span=span,
+            before=raw[learnt - 1] if lead > learnt else None,
         )  # fmt: skip
         ahead = {MODEL: Prediction(centre[None], knots[None], levels)}
         ahead |= {
@@ -256,19 +259,25 @@ def calibrated_knots(
     lead: int,
     levels: Sequence[float],
     span: float,
+    before: Floats | None = None,
 ) -> tuple[Floats, tuple[float, ...]]:
     """Read a lead's calibrated distribution at dense levels: values (level, y, x), levels.
 
-    `knots` (q, y, x) are the settled ones of the network. Point masses on the origin are exact,
-    also after strata are mixed in float32. Without a calibration the knots are returned.
+    `knots` (q, y, x) are the settled ones of the network; of an extrapolated lead, those after
+    :func:`hmx.forecast.beyond.outward`, with `before`, the knots of the last learnt lead. Point
+    masses on the origin are exact, also after strata are mixed in float32. Without a calibration
+    the knots are returned.
     """
     found, spec = bundle.calibration, bundle.spec
     own = spec.network.knots
     if not found.leads:
         return np.maximum.accumulate(knots, axis=0), tuple(own)
-    values = found.quantiles(knots, own, distance, lead=lead, probabilities=levels)
+    known = lead if before is None else learnt_leads(bundle)
+    values = found.quantiles(knots, own, distance, lead=known, probabilities=levels)
     low, high = spec.valid_range or (None, None)
     if low is not None or high is not None:
         np.clip(values, low, high, out=values)
+        if before is not None:
+            keep_width(bundle, before, values[:, None], distance, levels)
     same = np.abs(values - origin) <= _ROUNDING * span
     return np.where(same, origin, values), tuple(levels)

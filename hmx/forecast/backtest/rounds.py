@@ -18,7 +18,7 @@ from hmx.cube.cube import Cube
 from hmx.cube.steps import until_index
 from hmx.errors import BadArgument, HmxError, NotEnoughData
 from hmx.forecast.bundle import Bundle
-from hmx.networks.options import ModelOptions
+from hmx.forecast.train.recipe import TrainSetup
 from hmx.splits import TEST, Split
 
 
@@ -119,22 +119,23 @@ def model_rounds(
 
 
 def refit_rounds(
-    cube: Cube, network: ModelOptions, labels: Sequence[Any] | None, *, h: int, folds: int | None
+    cube: Cube, recipe: TrainSetup, labels: Sequence[Any] | None, *, h: int, folds: int | None
 ) -> list[Round]:
     """List the origins, and folds, at which a model is fitted anew.
 
     By default the last origin that leaves a target, and the one at which most leads can be both
     learnt and scored.
     """
-    steps, least = cube.data.sizes["time"], network.history
+    network, steps = recipe.network, cube.data.sizes["time"]
+    least = network.least_history
     if labels is not None:
         found = [_origin(cube, label, least) for label in labels]
     else:
-        cube.require_history(least + 2)
-        direct = network.strategy == "direct"
+        cube.require_history(least, truths=2)
 
         def scored(origin: int) -> tuple[int, int]:
-            learnt = origin + 1 - least if direct else h
+            settled = network.settled(origin + 1, recipe.fit.h)  # each origin has its own history
+            learnt = origin + 1 - settled.past_steps if network.strategy == "direct" else h
             return min(h, steps - 1 - origin, learnt), origin
 
         found = [max(range(least, steps - 1), key=scored), steps - 2]

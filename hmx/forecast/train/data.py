@@ -88,7 +88,7 @@ class Reader:
     @property
     def origins(self) -> range:
         """Steps with a whole history before them and a truth after."""
-        return range(self.spec.network.history - 1, self.cube.data.sizes["time"] - 1)
+        return range(self.spec.network.past_steps - 1, self.cube.data.sizes["time"] - 1)
 
     def sample(
         self, window: Window, origin: int, role: int, *, core: Window | None = None

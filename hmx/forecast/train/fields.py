@@ -76,7 +76,7 @@ class ChipCache:
 
     def _read(self, field: Window, origin: int) -> tuple[Inputs, np.ndarray]:
         spec, grid = self.spec, self.cube.grid
-        history, steps = spec.network.history, self.cube.data.sizes["time"]
+        history, steps = spec.network.past_steps, self.cube.data.sizes["time"]
         last = min(origin + spec.h, steps - 1)
         beyond = origin + spec.h - last  # leads without a truth, whose covariates may be known
         around = with_halo(field, grid.shape, halo=spec.context.halo, wraps=grid.wraps)

@@ -17,6 +17,7 @@ from hmx.errors import BadArgument
 from hmx.features.context import Context
 from hmx.features.scaling import Scaler, fit_scaler
 from hmx.features.transforms import check_transforms
+from hmx.forecast.beyond import listed
 from hmx.forecast.inputs import Scan, scan, training_blocks
 from hmx.forecast.options import TrainOptions
 from hmx.forecast.spec import Spec
@@ -25,6 +26,7 @@ from hmx.forecast.train.losses import require_criterion
 from hmx.forecast.train.start import Start
 from hmx.networks.forecaster import reach
 from hmx.networks.options import ModelOptions
+from hmx.progress import counted
 from hmx.splits import (
     BLOCK,
     CALIBRATION,
@@ -84,9 +86,9 @@ class TrainPlan:
 def plan(cube: Cube, recipe: TrainSetup) -> TrainPlan:
     """Split, scale and describe a cube for training, without fitting anything."""
     require_criterion(recipe.fit, recipe.network)
-    start = Start.read(recipe.init_from)
-    cube.require_history(recipe.network.history + 1)
-    seen = LearnUntil(recipe.fit.until).seen(cube.data["time"], history=recipe.network.history)
+    start, least = Start.read(recipe.init_from), recipe.network.least_history
+    cube.require_history(least, truths=1)
+    seen = LearnUntil(recipe.fit.until).seen(cube.data["time"], history=least)
     spec = describe(replace(cube, data=cube.data.isel(time=seen.slice)), recipe)
     ahead = None
     if spec.future:
@@ -123,12 +125,26 @@ def chip_of(fit: TrainOptions, spec: Spec, shape: tuple[int, int]) -> int:
     return side
 
 
+def taught(planned: TrainPlan, recipe: TrainSetup) -> str:
+    """Describe in a line the leads that a series can teach, and what becomes of the others."""
+    maps, asked = planned.reader.cube.data.sizes["time"], recipe.fit.h
+    history = planned.reader.spec.network.past_steps
+    usual = recipe.network.past_steps  # of an open history; a given one is what it is
+    text = f"{maps} maps with a history of {history} can teach {counted(maps - history, 'lead')}"
+    if history != usual:
+        text += f" (a history of {usual}: {maps - usual or 'none'})"
+    if asked > maps - history:
+        later = listed(range(maps - history + 1, asked + 1))
+        text += f"; h={asked} asked: {later} will be extrapolated from the network's own mean"
+    return text
+
+
 def describe(cube: Cube, recipe: TrainSetup) -> Spec:
-    """Return the spec of a network that a recipe trains on a cube."""
-    network, steps = recipe.network, cube.data.sizes["time"]
-    h, future = recipe.fit.h, _known_ahead(cube, recipe.future)
+    """Return the spec of a network that a recipe trains on a cube, its history decided."""
+    steps, h = cube.data.sizes["time"], recipe.fit.h
+    network, future = recipe.network.settled(steps, h), _known_ahead(cube, recipe.future)
     if network.strategy == "direct":  # a lead without any truth would stay untrained
-        h = min(h, steps - network.history)
+        h = min(h, steps - network.past_steps)
     return Spec(
         target=cube.target,
         dynamic=(*future, *(name for name in cube.dynamic if name not in future)),

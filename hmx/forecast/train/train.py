@@ -32,7 +32,7 @@ from hmx.forecast.train.anchor import LEAST_GAIN
 from hmx.forecast.train.calibrate import calibrate
 from hmx.forecast.train.data import Draw
 from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit
-from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan
+from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
 from hmx.forecast.train.show import LEVEL, origin_label, panel_rows
 from hmx.hardware import for_training
 from hmx.independent import independent
@@ -102,6 +102,8 @@ def train(
         require_bundle_place(Path(out))
     cube = as_cube(obj, target=recipe.target, dynamic=recipe.dynamic, static=recipe.static)
     planned, progress = plan(cube, recipe), Progress.of(progress)
+    if leads_processes():
+        progress.note(f"model: {taught(planned, recipe)}")
     if (line := narrowed(cube, recipe.network, planned.reader.spec.context)) is not None:
         progress.note(f"model: {line}")
     with alone(out, recipe.fit), _checkpoint_folder(out, planned, recipe) as folder, quiet():
@@ -266,7 +268,7 @@ def facts(planned: TrainPlan, recipe: TrainSetup) -> dict[str, Any]:
     times = reader.cube.data["time"].values
     whole = recipe.fit.until is None
     return {
-        "network": recipe.network.model_dump(mode="json"),
+        "network": reader.spec.network.model_dump(mode="json"),  # with its history decided
         "fit": recipe.fit.model_dump(mode="json"),
         "chip": planned.chip,
         **planned.start.as_dict(),

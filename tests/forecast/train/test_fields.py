@@ -56,7 +56,7 @@ def directly(made: TrainPlan, window: Window, origin: int) -> Inputs:
     reader = made.reader
     spec, grid = reader.spec, reader.cube.grid
     around = with_halo(window, grid.shape, halo=spec.context.halo, wraps=grid.wraps)
-    times = Span(origin - spec.network.history + 1, origin + 1)
+    times = Span(origin - spec.network.past_steps + 1, origin + 1)
     arrays = read(reader.cube, around, times, reader.cube.rules)
     size = row_sizes(grid, around)
     inner = window.within(around)

@@ -98,7 +98,7 @@ def test_only_what_it_can_run_streams() -> None:
 @pytest.mark.parametrize("channels", [(0, 2), (3, 0)], ids=str)
 def test_it_is_the_very_network(options: dict[str, object], h: int, channels: tuple) -> None:
     network = network_of(chosen := streamed_options(hidden=3, **options), channels)
-    tensors = inputs((23, 31), chosen.history, channels)
+    tensors = inputs((23, 31), chosen.past_steps, channels)
     want = plain(network, tensors, h)
     assert largest(fast(network, tensors, h), want) <= 1e-12
     assert largest(want, tensors.past[-1].expand_as(want)) > 0.01, "it must move to be compared"
@@ -116,7 +116,7 @@ def test_in_float32_it_agrees_to_a_millionth(hidden: int) -> None:
 @pytest.mark.parametrize("strip", [1, 9_000, 40_000])
 def test_the_size_of_a_strip_does_not_matter(options: dict[str, object], strip: int) -> None:
     network = network_of(chosen := streamed_options(hidden=3, **options))
-    tensors = inputs((37, 20), chosen.history)
+    tensors = inputs((37, 20), chosen.past_steps)
     strips = fast(network, tensors, 3, strip=strip)
     assert largest(strips, fast(network, tensors, 3, strip=1 << 30)) <= 1e-12
 
@@ -137,7 +137,7 @@ def test_a_core_is_the_crop_of_the_whole(
     options: dict[str, object], crop: Window, strip: int | None
 ) -> None:
     network = network_of(chosen := streamed_options(hidden=2, **options))
-    tensors = inputs((81, 77), chosen.history)
+    tensors = inputs((81, 77), chosen.past_steps)
     want = plain(network, tensors, 3)[(..., *crop.slices)]
     assert largest(fast(network, tensors, 3, crop=crop, strip=strip), want) <= 1e-12
 
@@ -147,7 +147,7 @@ def test_the_halo_is_just_enough(options: dict[str, object]) -> None:
     chosen = streamed_options(hidden=2, **options)
     bundle = make_bundle(make_cube(), chosen, valid_range=None)  # no sign can cancel
     network, far = Forecaster.load(bundle).double(), reach(chosen, 2)
-    tensors = inputs((2 * far + 6, 2 * far + 5), chosen.history)
+    tensors = inputs((2 * far + 6, 2 * far + 5), chosen.past_steps)
     want = plain(network, tensors, 2)[..., far : far + 6, far : far + 5]
     for short in (0, 1):
         cut = NetworkInputs(*(tensor[..., short:, :] for tensor in tensors))
@@ -182,7 +182,7 @@ def test_any_network_on_any_window(data: st.DataObject) -> None:
     )
     shape = data.draw(st.tuples(st.integers(1, 30), st.integers(1, 12)))
     channels = data.draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
-    network, tensors = network_of(options, channels), inputs(shape, options.history, channels)
+    network, tensors = network_of(options, channels), inputs(shape, options.past_steps, channels)
     starts = [data.draw(st.integers(0, size - 1)) for size in shape]
     y, x = (
         Span(at, data.draw(st.integers(at + 1, size)))
@@ -291,10 +291,10 @@ def test_tf32_stays_out_and_choices_come_back() -> None:
 def test_the_first_margin_is_the_reach(options: dict[str, object], h: int) -> None:
     chosen = streamed_options(**options)
     spreads = radii(chosen)
-    found = margins(spreads, chosen.history, h)
+    found = margins(spreads, chosen.past_steps, h)
     assert found[0][0] + spreads[0] == reach(chosen, h)
     assert found[-1][-1] == 0
-    assert len(found) == len(delays(spreads, chosen.history, h)[1]) == chosen.history + h - 1
+    assert len(found) == len(delays(spreads, chosen.past_steps, h)[1]) == chosen.history + h - 1
 
 
 def test_nothing_is_held_for_the_whole_window() -> None:
