@@ -186,7 +186,7 @@ def plan_result(
     from hmx.engine.plan import plan  # loads torch
 
     job = _job(steps_of(catalog), ensure_model(catalog, progress), region)
-    for line in job.order.notes():
+    for line in job.run.notes():
         progress.note(f"plan: {line}")
     progress.note("plan: timing one tile")
     return plan(job.run, job.inventory, catalog.dask)

@@ -28,6 +28,7 @@ from hmx.forecast.backtest.skillmap import NAMES as MAPS
 from hmx.forecast.backtest.skillmap import SkillMap, make_maps
 from hmx.forecast.backtest.strata import by_change, by_distance
 from hmx.forecast.options import BacktestOptions
+from hmx.progress import Progress
 from hmx.scores import Tally
 from hmx.uncertainty.calibration import PROBABILITIES, Calibration
 from hmx.windows import Span, Window
@@ -130,6 +131,30 @@ def test_leads_without_truth_are_uncalibrated(world: xr.Dataset, early: hmx.Bund
     assert late.uncalibrated == (2,)
     assert "uncalibrated: +10 years" in late.verdict
     assert late.facts["truth"] == "+5 years from 2015; +10 years nowhere"
+
+
+def test_leads_beyond_those_learnt_are_scored_and_named(
+    world: xr.Dataset, early: hmx.Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the distribution that a forecast gives: no interval is narrower there."""
+    origin, h = world.isel(time=slice(5)), 4
+    card = evaluate(
+        world, early, BacktestOptions(h=h, baselines=RIDGE, level=[80], origins=[2000]),
+        progress=Progress.console(),
+    )  # fmt: skip
+    assert card.scored == (3, 4)  # 2005 and 2010 were learnt from
+    assert card.facts["extrapolated"] == "leads 3-4 from 2000"
+    assert "evaluate: leads 3-4 go beyond the 2 leads" in capsys.readouterr().err
+    past = origin.isel(time=slice(3))
+    fc = past.hm.forecast(h, model=early, level=80).load()
+    truth = world["hm"].isel(time=[5, 6]).values
+    for lead in (3, 4):
+        cell = card.whole["model", lead, "all"]
+        error = (fc["hm"].values[lead - 1] - truth[lead - 3]).astype("float64")
+        assert cell.score.rmse == pytest.approx(np.sqrt(np.nanmean(error**2)), rel=1e-4)
+        width = (fc["hm_hi_80"] - fc["hm_lo_80"]).values
+        assert cell.coverage[80].width == pytest.approx(np.nanmean(width[lead - 1]), rel=1e-3)
+        assert np.nanmin(width[lead - 1] - width[1]) >= -1e-6
 
 
 def test_targets_that_a_model_has_seen_are_never_scored(
