@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from hmx.forecast.window import halo
 from hmx.networks.forecaster import reach
 from hmx.progress import Progress
 from tests.make.cubes import make_bundle, make_cube
+from tests.make.nested import require_nested
 from tests.make.networks import KINDS, options_of
 
 DIRECT = [kind for kind in KINDS if "recursive" not in kind]
@@ -102,9 +102,7 @@ def test_an_interval_is_never_narrower_than_at_the_last_learnt_lead(
         assert np.nanmin(width[L:] - width[L - 1]) >= -ROUNDED
         bounded += int(((low[L:] <= 0) | (high[L:] >= 1)).sum())
     assert bounded > 100, "the bounds must cut to be tested"
-    for (low, high), (lower, higher) in pairwise(ends(fc)):
-        assert np.nanmax(lower - low) <= 1e-7
-        assert np.nanmax(high - higher) <= 1e-7
+    assert require_nested(fc, "hm") == 2 * len(LEVELS)
     widest = ends(fc)[-1]
     assert np.nanmin(fc["hm"].values - widest[0]) >= -ROUNDED
     assert np.nanmin(widest[1] - fc["hm"].values) >= -ROUNDED
@@ -115,8 +113,8 @@ def test_quantiles_of_later_leads_ascend_and_are_the_ends_of_intervals(coast: xr
     model = model_of(coast, members=2)
     p = [0.025, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 0.975]
     fc = coast.hm.forecast(H, model=model, level=[80, 95], quantiles=p).load()
-    quantiles = fc["hm_quantile"].transpose("quantile", ...)
-    assert np.nanmin(np.diff(quantiles, axis=0)) >= -1e-7
+    quantiles = fc["hm_quantile"]
+    require_nested(fc, "hm")
     for name, at in (("lo_95", 0.025), ("lo_80", 0.1), ("hi_80", 0.9), ("hi_95", 0.975)):
         np.testing.assert_allclose(fc[f"hm_{name}"], quantiles.sel(quantile=at), atol=1e-7)
 
@@ -137,6 +135,18 @@ def test_knots_that_moved_outward_have_no_smaller_gap_than_the_lead_before(
     assert (found[:, :3] <= knots[:, :3] + 1e-12).all()
     gaps = np.diff(found, axis=1)
     assert (gaps[learnt:] - gaps[learnt - 1 : -1] >= -1e-12).all()
+
+
+def test_exceedances_of_later_leads_agree_with_the_quantiles(coast: xr.Dataset) -> None:
+    """But where a bound cuts an interval: then its other end lies farther out."""
+    model = model_of(coast, valid_range=None)
+    fc = coast.hm.forecast(H, model=model, quantiles=[0.2, 0.7], exceed=[0.1, 0.5]).load()
+    for x in (0.1, 0.5):
+        chance = fc["hm_exceedance"].sel(threshold=x).values
+        for p in (0.2, 0.7):
+            value = fc["hm_quantile"].sel(quantile=p).values
+            assert (chance[value > x + 1e-5] >= 1 - p - 1e-5).all()
+            assert (chance[value < x - 1e-5] <= 1 - p + 1e-5).all()
 
 
 # marks
