@@ -84,7 +84,7 @@ class Command(click.Command):
                 raise CommandFailure(str(error), error.exit_code) from None
             text = f"{type(error).__name__}: {error}\nThis is not your catalog's fault as far as "
             raise CommandFailure(
-                text + "hmx can tell. --debug shows where it happened.", 1
+                text + "hmx can see. --debug shows where it happened.", 1
             ) from None
 
 

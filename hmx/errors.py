@@ -4,7 +4,7 @@
 
     HmxError (Exception)
     |-- BadArgument     (ValueError)       a value that a function or flag cannot take
-    |-- CatalogError    (ValueError)       a catalog that says something impossible
+    |-- CatalogError    (ValueError)       a catalog with an impossible setting
     |-- CubeError       (ValueError)       data that is not a cube
     |   |-- MissingCRS                     ... without a coordinate reference system
     |   |-- GridMismatch                   ... on another grid
@@ -19,10 +19,10 @@
     |-- OutputBusy      (BlockingIOError)  a place that another job is writing
     |-- OutputFailed    (OSError)          a place that cannot be written: disk full, no rights
     |-- JobFailed       (RuntimeError)     tiles that failed, or workers that went away
-    |-- VerifyFailed    (RuntimeError)     a store that is not what its ledger says
+    |-- VerifyFailed    (RuntimeError)     a store that differs from its ledger
     `-- TrainingFailed  (RuntimeError)     a fit that went wrong on good input
 
-Every message says what was given, what the rule is and what to type, without the secrets
+Every message names what was given, the rule and what to type, without the secrets
 that a URL in it may carry.
 """
 
@@ -120,7 +120,7 @@ class JobFailed(HmxError, RuntimeError):
 
 
 class VerifyFailed(HmxError, RuntimeError):
-    """A store that is not what its ledger says, or that cannot be reproduced."""
+    """A store that differs from its ledger, or that cannot be reproduced."""
 
     exit_code = 1
 

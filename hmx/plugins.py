@@ -26,12 +26,7 @@ T = TypeVar("T")
 def declared(package: str, decorator: str) -> dict[str, str]:
     """Map each name that a decorator gives in the files of a package to ``module:object``.
 
-    Parameters
-    ----------
-    package : str
-        Dotted name; it is imported, its files are not.
-    decorator : str
-        Name of a decorator whose positional arguments are constant texts.
+    The package is imported, its files are not: names must be constant texts.
     """
     found: dict[str, str] = {}
     for module in pkgutil.iter_modules(import_module(package).__path__, f"{package}."):
@@ -73,27 +68,10 @@ def load_offered(
     decorator: str,
     otherwise: str = "",
 ) -> T:
-    """Import the object of an installed package, whose decorator registers it.
+    """Import the object of an installed package, whose decorator fills ``registered``.
 
-    Parameters
-    ----------
-    entry : EntryPoint
-        Of the package.
-    registered : mapping
-        Registry that the import fills.
-    name : str
-        Key of the object in the registry.
-    what : str
-        Subject of the message, such as ``"arch='unet'"``.
-    decorator : str
-        Name of the decorator.
-    otherwise : str
-        What a user may do instead, after "Repair or uninstall the package".
-
-    Raises
-    ------
-    BadArgument
-        If the import fails or registers no such name.
+    The message of a failure begins with ``what``, such as ``"arch='unet'"``, and ends with what
+    a user may do instead.
     """
     source = f"{what} comes from the package {_package(entry)!r}"
     try:

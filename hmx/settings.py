@@ -121,6 +121,14 @@ Shift = Annotated[float, Field(ge=-1e30, le=1e30)]
 Length = Annotated[float, Field(gt=0, le=50_000)]  # km: more is around the Earth
 
 
+def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] >= limits[1]:
+        raise ValueError(f"the range ascends. Try [{limits[1]:g}, {limits[0]:g}]")
+    return limits
+
+
+ValidRange = Annotated[tuple[float, float], AfterValidator(_ascending)]
+
 Nodata = Annotated[float, Field(allow_inf_nan=True)]  # NaN and infinities are what files have
 
 
@@ -230,7 +238,7 @@ def parse(
     error: type[HmxError] = BadArgument,
     context: Mapping[str, Any] | None = None,
 ) -> Chosen:
-    """Validate options, or say what was given, the rule and what to type."""
+    """Validate options; an error names what was given, the rule and what to type."""
     try:
         return kind.model_validate(values, context=dict(context or {}))
     except ValidationError as problems:

@@ -2,7 +2,7 @@
 
 A tile *writes* its core and *reads* its core plus a halo. Reads stop at the
 true edge of the raster, except in x on a globe, where they go round: there
-``read.x`` may leave ``[0, nx)`` and :func:`pieces` says which columns it means.
+``read.x`` may leave ``[0, nx)`` and :func:`pieces` gives the columns it means.
 Tiles are anchored to pixel (0, 0) of the raster, whatever region is asked for.
 """
 

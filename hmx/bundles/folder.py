@@ -84,15 +84,15 @@ def write_folder(
 
 def require_bundle_place(path: Path) -> None:
     """Raise :class:`OutputExists` unless a bundle may be written at ``path``."""
-    if path.exists() and not (path / DESCRIPTION).is_file() and any(_contents(path)):
+    if (
+        path.exists()
+        and not (path / DESCRIPTION).is_file()
+        and any(path.iterdir() if path.is_dir() else [path])
+    ):
         raise OutputExists(
             f"{path} exists and holds something that is not a model, so it is left alone. "
             "Choose another place for the model: out='models/demo'."
         )
-
-
-def _contents(path: Path) -> list[Path]:
-    return list(path.iterdir()) if path.is_dir() else [path]
 
 
 def find_folder(path: str | Path) -> Path:

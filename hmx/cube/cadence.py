@@ -97,7 +97,7 @@ class Cadence:
         ----------
         time : DataArray
             1-D, ascending; datetime64, cftime or integer. Its name and attributes may
-            say that integers are months of every year.
+            declare that integers are months of every year.
 
         Raises
         ------
@@ -115,7 +115,10 @@ class Cadence:
         require_times(time)
         require_order(time)
         if time.dtype.kind in "iu":
-            return _infer_integer(time)
+            gaps = [after - before for before, after in itertools.pairwise(time.values.tolist())]
+            if len(set(gaps)) > 1:
+                raise irregular(time, gaps)
+            return Cadence(gaps[0], "month of year" if months_of_year(time) else "steps")
         values = time.values
         dates = [_Date.of(value) for value in values]
         months = np.diff([date.month_number for date in dates]).tolist()
@@ -248,14 +251,6 @@ def _next_part(value: Any, step: int, unit: Unit) -> Any:
     if number + 1 < -(-(parts - first) // step):
         return _add_microseconds(value, step * _DAY)
     return _add_microseconds(_first_of(value, after), first * _DAY + date.time_of_day)
-
-
-def _infer_integer(time: xr.DataArray) -> Cadence:
-    numbers = time.values.tolist()
-    gaps = [after - before for before, after in itertools.pairwise(numbers)]
-    if len(set(gaps)) > 1:
-        raise irregular(time, gaps)
-    return Cadence(gaps[0], "month of year" if months_of_year(time) else "steps")
 
 
 def _between(start: Any, end: Any) -> int:

@@ -28,18 +28,12 @@ import zarr
 from hmx.cube.integrity.seal import ROOT, attributes_of, parse, was_sealed_as
 from hmx.errors import JobFailed, OutputBusy, OutputExists, OutputFailed
 from hmx.files.durable import Folder, flush, flush_tree
-from hmx.files.lock import building, followed, lock_file
+from hmx.files.lock import building, followed, hidden_sibling, lock_file
 from hmx.files.paths import is_url
 
 _MARKS = {"hmx_status", "hmx_fingerprint", "hmx_sources"}  # what only a cube of ours has
 _MARK, _NEW, _OLD = ".hmx", "new", "old"
 _OVER = ".hmx-over"  # what a private folder was for is done: it may go
-
-
-def hidden_sibling(path: Path, what: str) -> Path:
-    """Return a hidden path next to the target of a path, such as its ``draft``."""
-    target = followed(path)
-    return target.with_name(f".{target.name}.{what}")
 
 
 def attributes(path: str | Path) -> dict[str, Any]:

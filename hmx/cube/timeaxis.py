@@ -24,8 +24,8 @@ def months_of_year(time: xr.DataArray, name: str | None = None) -> bool:
         return True
     if np.array_equal(values, np.arange(1, 13)):
         raise IrregularTime(
-            f"{title} is 1 to 12, and nothing says whether these are the months of every year or "
-            f"twelve steps, such as bands. For months: ds = ds.rename({title}='month'). For "
+            f"{title} is 1 to 12, which can be the months of every year or twelve "
+            f"steps, such as bands. For months: ds = ds.rename({title}='month'). For "
             f"steps, write their years or dates: ds = ds.assign_coords({title}=[2001, 2002, ...])."
         )
     return False
@@ -37,7 +37,7 @@ def require_times(time: xr.DataArray) -> None:
     units = str(time.attrs.get("units", ""))
     if kind in "iuf" and re.match(r"\w+ since ", units):
         raise IrregularTime(
-            f"{name} is in {units!r}, and was not decoded to dates: numbers alone say neither "
+            f"{name} is in {units!r}, and was not decoded to dates: numbers alone are neither "
             f"years nor days. {undecoded(name, units)}"
         )
     if zone is not None or (

@@ -196,8 +196,8 @@ class Header(Options):
         for path in {header.source, header.bundle} - {source}:
             if is_url(path):
                 raise VerifyFailed(
-                    f"the ledger of {store} names {path}, and nothing is fetched because a "
-                    "ledger says so. If you trust it, pass the catalog in place of the store, or "
+                    f"the ledger of {store} names {path}, and a ledger alone is not "
+                    "enough to fetch anything. If you trust it, pass the catalog in place of the store, or "
                     "--source with the cube."
                 )
         return header

@@ -48,13 +48,13 @@ from hmx.files.jsontext import finite
 from hmx.windows import Window
 
 STORE_FORMAT = 2  # of products: 2 has a checksum in each chunk, and a seal
-# what a full or forbidden disk says: no fault of the tile that met it
+# errors of a full or forbidden disk: no fault of the tile that met it
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 @contextmanager
 def writing(path: str) -> Iterator[None]:
-    """Turn what a full or forbidden disk says into words."""
+    """Turn the error of a full or forbidden disk into one with a remedy."""
     try:
         yield
     except OSError as error:

@@ -125,23 +125,9 @@ def plan(
     *,
     timed: bool = True,
 ) -> Plan:
-    """Plan a forecast or a map.
+    """Plan a forecast or a map; ``timed`` runs one tile of it.
 
-    Parameters
-    ----------
-    run : Run
-        The forecast or map, checked.
-    inventory : Inventory
-        Of its input.
-    section : DaskSection, optional
-        Who will compute; default: one worker, here.
-    timed : bool
-        Whether to run one tile.
-
-    Raises
-    ------
-    BadArgument
-        If a tile does not fit into the memory that a worker has here.
+    Raises :class:`BadArgument` if what a worker needs does not fit into its memory.
     """
     runner, grid, cube = run.runner, run.output_tiles, run.cube.grid
     section = section or DaskSection()
@@ -149,6 +135,7 @@ def plan(
     tiles = [tile for tile in grid if inventory.may_hold(runner.needs(tile.core, cube))]
     read = sum(_area(runner.reads(tile.core, cube)) for tile in tiles)
     written = sum(_area(tile.core) for tile in tiles)
+    here = section.scheduler is None and section.cluster is None
     device = choose_device(run.options.device).type
     gpu = device == "cuda"
     made = Plan(
@@ -168,7 +155,7 @@ def plan(
         precision=run.request.precision,
         # of a worker: itself, its tiles, and its network unless a GPU holds that
         ram=_PROCESS + IN_FLIGHT * _tile_bytes(run) + (0 if gpu else run.working_bytes()),
-        ram_available=_available(section, workers),
+        ram_available=_memory() // workers if here else 0,  # unknown of other machines
         device_memory=run.working_bytes() if gpu else 0,
     )
     require_memory(made, run.job)
@@ -247,12 +234,6 @@ def _bytes_out(run: Run[Request]) -> int:
     return sum(
         math.prod(lead) * run.dtype(output).itemsize for output, lead in run.outputs().items()
     )
-
-
-def _available(section: DaskSection, workers: int) -> int:
-    """Bytes that each worker of this machine may use; 0 where the workers are elsewhere."""
-    here = section.scheduler is None and section.cluster is None
-    return _memory() // workers if here else 0
 
 
 def _memory() -> int:

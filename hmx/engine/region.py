@@ -2,7 +2,7 @@
 
 A box (west, south, east, north) is in the cube's CRS; slices count pixels of
 the cube as its owner sees it; GeoJSON is longitude and latitude (RFC 7946) unless a
-``crs`` member says otherwise; a GeoDataFrame brings its own CRS. On a cube in degrees,
+``crs`` member names another CRS; a GeoDataFrame brings its own CRS. On a cube in degrees,
 longitudes go round. What comes out covers every pixel touched.
 """
 

@@ -12,7 +12,7 @@ from hmx.windows import Window
 QUALITY = {"covariate_missing": 1, "history_incomplete": 2, "no_data": 4}
 
 
-NO_DATA = {"quality": QUALITY["no_data"], "applicable": 255}  # what flags say of such pixels
+NO_DATA = {"quality": QUALITY["no_data"], "applicable": 255}  # values of flags at such pixels
 
 _OWN = {"quality", "dissimilarity", "applicable"}  # outputs that are not of the target
 

@@ -1,7 +1,7 @@
 """Verify: prove that a stored forecast or map is right, or name its faults.
 
-Three questions, in this order. Is every tile proven by a record, and every chunk
-what the record says? Do windows that lie *across* the tiles, computed anew from
+Three questions, in this order. Is every tile proven by a record, and does every
+chunk match its record? Do windows that lie *across* the tiles, computed anew from
 the cube and the model, give the numbers that are stored? If so, neither the disk
 nor the tiling has left a mark. The answer is written into the store's attributes.
 """
@@ -35,7 +35,7 @@ class Audit:
 
     tiles: int  # tiles that are proven by the ledger
     empty: int  # tiles in which nothing can be computed
-    chunks: int  # chunks whose bytes are as the ledger says
+    chunks: int  # chunks whose bytes match the ledger
     windows: int  # windows that were computed again
     pixels: int  # pixels in them, each with all its leads and variables
     largest: float  # largest difference from what is stored, native units

@@ -125,7 +125,7 @@ class Folder:
         return sorted(str(path).rpartition("/")[2] for path in found)
 
     def stamps(self, under: str) -> Mapping[str, str]:
-        """Stamp every file below a subfolder: size, and what tells versions apart."""
+        """Stamp every file below a subfolder: size, and what distinguishes versions."""
         files, root = self._at
         # fsspec parses an HTML page for links there: an empty list would read as no data.
         if {"http", "https"} & set(_protocols(files)):

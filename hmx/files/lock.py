@@ -41,10 +41,15 @@ def followed(path: str | Path) -> Path:
     return Path(os.path.realpath(absolute(path)))
 
 
+def hidden_sibling(path: str | Path, what: str) -> Path:
+    """Return a hidden path next to the target of a path, such as its ``draft``."""
+    target = followed(path)
+    return target.with_name(f".{target.name}.{what}")
+
+
 def lock_file(path: str | Path) -> Path:
     """Name the lock of a product."""
-    target = followed(path)
-    return target.with_name(f".{target.name}.lock")
+    return hidden_sibling(path, "lock")
 
 
 @contextmanager
@@ -56,12 +61,16 @@ def building(
         yield
         return
     file = lock_file(path)
-    turn = _turn(file)
+    with _choosing:
+        turn = _turns.setdefault(file, _Turn())
 
     def refused(noted: bool) -> bool:
         """Report the owner of the lock once, or raise; return True, as it is noted now."""
         if not wait:
-            raise OutputBusy(_busy(path, file))
+            raise OutputBusy(
+                f"{path} is being written by another job{_who(file)}. Wait until it has finished, "
+                "or stop it and run this command again: it goes on where that one was."
+            )
         if not noted:
             (progress or Progress.console()).note(
                 f"another hmx command{_who(file)} is building {path}; waiting for it"
@@ -154,11 +163,6 @@ _turns: dict[Path, _Turn] = {}
 _choosing = threading.Lock()
 
 
-def _turn(file: Path) -> _Turn:
-    with _choosing:
-        return _turns.setdefault(file, _Turn())
-
-
 def _is_at(file: Path, opened: int) -> bool:
     """Return True if a path leads to the file of a descriptor."""
     try:
@@ -193,10 +197,3 @@ def _who(file: Path) -> str:
         return f" (process {int(owner['pid'])} on {owner['host']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-def _busy(path: str | Path, file: Path) -> str:
-    return (
-        f"{path} is being written by another job{_who(file)}. Wait until it has finished, or "
-        "stop it and run this command again: it goes on where that one was."
-    )

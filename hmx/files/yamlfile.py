@@ -1,6 +1,6 @@
-"""YAML of a catalog: plain values, or one line that says which line is wrong.
+"""YAML of a catalog: plain values, or an error that names the wrong line.
 
-YAML can say far more than a catalog needs, and some of it is read otherwise than it looks:
+YAML can express far more than a catalog needs, and some of it is read otherwise than it looks:
 of two equal keys the last wins, ``1990:`` and ``true:`` are not texts, an anchor can hold
 itself or grow to billions of values, a tag can name any Python object. All of this is
 refused where it stands. What is left are mappings with text keys, lists, texts, numbers,

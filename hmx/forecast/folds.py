@@ -104,35 +104,9 @@ def fold_plan(
 ) -> FoldPlan:
     """Split a cube as training would, count the pixels of each role, and suggest a block.
 
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        The cube.
-    fit : TrainOptions, optional
-        Block, buffer, shares and seed.
-    network : ModelOptions, optional
-        Its reach decides block and buffer if ``fit`` does not.
-    target : str, optional
-        As in :func:`hmx.cube.cube.as_cube`.
-    block_m : float, optional
-        Side of a block in place of ``fit.block``, m.
-    buffer : int, optional
-        Width of the unused rim around a block of a higher role, px. Default: as in
-        training.
-    folds : int, optional
-        Number of splits for cross-validation. Default: the one split of training.
-    until : int, str or date, optional
-        Last step that is read. Default: ``fit.until``.
-
-    Returns
-    -------
-    FoldPlan
-        ``print`` it, or draw it with :func:`hmx.products.fold_maps.draw_folds`.
-
-    Raises
-    ------
-    BadArgument, CubeError, NotEnoughData
-        If cube, blocks and buffer do not fit.
+    ``network`` decides block and buffer by its reach if ``fit`` does not; ``block_m`` (m) and
+    ``buffer`` (px) replace those of ``fit``. ``folds`` is the number of splits for
+    cross-validation; default: the one split of training.
     """
     fit = fit or TrainOptions()
     if buffer is not None:

@@ -12,7 +12,7 @@ from hmx.cube.names import storable
 from hmx.errors import did_you_mean
 from hmx.features.transforms import Transform
 from hmx.ingest.sources import ending_of, reader_of
-from hmx.settings import YEARS, Factor, FilePath, Nodata, Options, Shift, unique
+from hmx.settings import YEARS, Factor, FilePath, Nodata, Options, Shift, ValidRange, unique
 
 
 class Steps(Options):
@@ -148,7 +148,7 @@ class Source(Options):
     times: Annotated[list[str], Field(min_length=1)] | None = None
     bands: Banded | None = None
     variable: str | None = None
-    valid_range: tuple[float, float] | None = None
+    valid_range: ValidRange | None = None
     nodata: Nodata | None = None
     scale: Factor | None = None
     offset: Shift | None = None
@@ -157,13 +157,6 @@ class Source(Options):
     align: Literal["average", "bilinear", "nearest"] | None = None
     transform: Transform = "none"
     future: bool = False
-
-    @field_validator("valid_range")
-    @classmethod
-    def _ascending(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
-        if limits is not None and limits[0] >= limits[1]:
-            raise ValueError(f"the range ascends. Try [{limits[1]:g}, {limits[0]:g}]")
-        return limits
 
     @field_validator("years", "months")
     @classmethod

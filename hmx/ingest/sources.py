@@ -200,13 +200,7 @@ def endings() -> tuple[str, ...]:
 
 
 def reader_of(path: str) -> FormatReader:
-    """Find the reader of a file by its ending; GDAL reads the endings that nobody claims.
-
-    Raises
-    ------
-    BadArgument
-        If the reader comes from an installed package that cannot be loaded.
-    """
+    """Find the reader of a file by its ending; GDAL reads the endings that nobody claims."""
     ending = ending_of(path)
     if ending not in _registered:
         if ending in built_in():
@@ -234,28 +228,7 @@ def ending_of(path: str) -> str:
 
 
 def open_part(source: SourceOptions, files: Sequence[str], name: str) -> Part:
-    """Open the file or the tiles of one step, headers only.
-
-    Parameters
-    ----------
-    source : SourceOptions
-        Names the variable or band, and declares what numbers mean.
-    files : sequence of str
-        One file, or the tiles of a mosaic.
-    name : str
-        What messages call it.
-
-    Raises
-    ------
-    SourceError
-        If a file cannot be read.
-    MissingCRS
-        If a file has no CRS.
-    CatalogError
-        If the band or the variable is not named.
-    GridMismatch
-        If the tiles of a mosaic do not share one pixel lattice.
-    """
+    """Open the file or the tiles of one step, headers only; ``name`` is what messages call it."""
     try:
         return reader_of(files[0]).open(source, files, name)
     except SourceError as error:

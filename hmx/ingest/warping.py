@@ -92,18 +92,12 @@ class Warped:
     def read(self, window: Window, census: Census | None = None) -> np.ndarray:
         """Read a window: float32, NaN = missing, shape (steps, rows, columns)."""
         out = np.full((self.steps, *window.shape), np.nan, "float32")
-        for part in self._squares(window):
-            out[(..., *part.within(window).slices)] = self._warp(part, census)
-        return out
-
-    def _squares(self, window: Window) -> Iterator[Window]:
-        """Cut a window so that one warp reads few pixels of the source."""
-        # pixels of the source under one pixel of the target
+        # pixels of the source under one pixel of the target: one warp must read few of them
         fine = max(1.0, float(np.prod(self._ratio)))
         side = int(np.clip(np.sqrt(_SOURCE_PIXELS / (fine * self.steps)), 16, CHUNK))
-        for tile in TileGrid(window.shape, (side, side), 0):
-            core = tile.core
-            yield Window(core.y.shift(window.y.start), core.x.shift(window.x.start))
+        for part in _parts(window, (side, side)):
+            out[(..., *part.within(window).slices)] = self._warp(part, census)
+        return out
 
     def _warp(self, window: Window, census: Census | None) -> np.ndarray:
         out = np.full((self.steps, *window.shape), np.nan, "float32")
@@ -114,7 +108,8 @@ class Warped:
             return out
         if self._spans_pole(window, needed):
             # smaller windows span fewer longitudes, except the last few pixels around the pole
-            for quarter in _quarters(window):
+            half = (-(-window.shape[0] // 2), -(-window.shape[1] // 2))
+            for quarter in _parts(window, half):
                 out[(..., *quarter.within(window).slices)] = self._warp(quarter, census)
             return out
         if census is not None:
@@ -245,9 +240,9 @@ def _period(grid: Grid) -> int:
     return round(columns) if grid.crs.is_geographic and whole else 0
 
 
-def _quarters(window: Window) -> Iterator[Window]:
-    half = tuple(-(-size // 2) for size in window.shape)
-    for tile in TileGrid(window.shape, (half[0], half[1]), 0):
+def _parts(window: Window, shape: tuple[int, int]) -> Iterator[Window]:
+    """Cut a window into parts of a shape."""
+    for tile in TileGrid(window.shape, shape, 0):
         yield Window(tile.core.y.shift(window.y.start), tile.core.x.shift(window.x.start))
 
 

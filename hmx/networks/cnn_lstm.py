@@ -3,7 +3,7 @@
 ``cnn_lstm`` is a CNN of valid convolutions that turns each step of a window into
 features, and an LSTM (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735)
 that reads them. A linear function of the centre pixel's values and of the window's means
-is added: most of what bands say of soil is linear, and the network learns the rest.
+is added: most of the relation between bands and soil is linear, and the network learns the rest.
 It pads nothing, so a tile can be mapped in one run: :meth:`CnnLstm.features` takes
 rasters of any size, and :meth:`CnnLstm.read` the features of any pixels.
 

@@ -60,13 +60,7 @@ class Registry:
         return tuple(dict.fromkeys((*self.built_in, *self.registered, *sorted(self.offered))))
 
     def require(self, name: str) -> str:
-        """Return a name that is known.
-
-        Raises
-        ------
-        ValueError
-            If no network has this name; the message lists those that exist.
-        """
+        """Return a name that is known; the message of the ValueError lists those that exist."""
         # built-in names first: reading entry points takes longer than importing hmx
         if name in self.built_in or name in self.registered or name in self.offered:
             return name
@@ -75,13 +69,7 @@ class Registry:
         raise ValueError(f"must be {listed}.{did_you_mean(name, self.names())}")
 
     def find(self, name: str) -> type[Any]:
-        """Import the class of a name.
-
-        Raises
-        ------
-        BadArgument
-            If there is none, or its package cannot be imported.
-        """
+        """Import the class of a name."""
         if name in self.registered:
             return self.registered[name]
         if name in self.built_in:
@@ -102,13 +90,7 @@ class Registry:
         )
 
     def add(self, name: str, kind: type[Any]) -> None:
-        """Register a class.
-
-        Raises
-        ------
-        BadArgument
-            If another class has the name already.
-        """
+        """Register a class, unless another one has the name already."""
         path = f"{kind.__module__}:{kind.__qualname__}"
         if name in self.built_in:
             if self.built_in[name] != path:

@@ -97,7 +97,8 @@ def draw_panel(
     pictures = [_pictures(row) for row in rows]
     scales = _scales(pictures, valid_range)
     figure, grid = _sheet(len(rows), shape, title)
-    heads = ("target", "prediction", "prediction - target", _interval(level))
+    width = "interval width" if level is None else f"width of {level:g} % interval"
+    heads = ("target", "prediction", "prediction - target", width)
     for number, (row, maps) in enumerate(zip(rows, pictures, strict=True)):
         _name(figure.add_subplot(grid[number, 0]), row.text)
         for column, head in enumerate(heads):
@@ -106,7 +107,8 @@ def draw_panel(
             if number == 0:
                 axis.set_title(head, fontsize=11)
     words = (target, "difference", "width")
-    _bars(figure, grid, pictures, scales, [_named(word, units) for word in words])
+    suffix = f" ({units})" if units and units != "1" else ""
+    _bars(figure, grid, pictures, scales, [word + suffix for word in words])
     return figure
 
 
@@ -227,7 +229,7 @@ def _bars(
     scales: dict[str, Normalize],
     words: Sequence[str],
 ) -> None:
-    """Put a bar under the columns of each scale, and say what the greys are."""
+    """Put a bar under the columns of each scale, and a legend of the greys."""
     cells = {"state": grid[-1, 1:3], "difference": grid[-1, 3], "width": grid[-1, 4]}
     for (kind, cell), label in zip(cells.items(), words, strict=True):
         values = np.concatenate([v.ravel() for m in pictures for k, v in m.columns if k == kind])
@@ -263,11 +265,3 @@ def _greys(pictures: Sequence[_Pictures]) -> list[Patch]:
     if any(np.isnan(maps.forecast).any() for maps in pictures):
         found.append(Patch(facecolor=NO_FORECAST, label="no forecast"))
     return found
-
-
-def _named(word: str, units: str | None) -> str:
-    return f"{word} ({units})" if units and units != "1" else word
-
-
-def _interval(level: float | None) -> str:
-    return "interval width" if level is None else f"width of {level:g} % interval"

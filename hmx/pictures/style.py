@@ -1,6 +1,6 @@
 """Style: colours, markers and axes that all pictures share.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart; line
+Colours are those of Okabe and Ito (2008), which colour-blind readers can distinguish; line
 styles and markers repeat the distinction for prints in grey.
 """
 

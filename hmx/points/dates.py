@@ -54,7 +54,8 @@ def dates_of(
         # and not the last day of 2016.
         decimal = texts.map(lambda t: _has_part(str(t)), na_action="ignore").eq(True).any()
         parsed = texts.map(lambda t: _date(str(t), decimal=bool(decimal)), na_action="ignore")
-        dates = _parsed(parsed)
+        iso = pd.to_datetime(parsed.astype("string"), errors="coerce", format="ISO8601", utc=True)
+        dates = np.asarray(iso.dt.tz_localize(None).to_numpy("datetime64[us]"))
         # Codes and rows that are filtered out are masked in texts, so they may hold anything.
         odd = np.flatnonzero(np.isnat(dates) & texts.notna().to_numpy())
         if odd.size:
@@ -85,11 +86,6 @@ def _date(text: str, *, decimal: bool) -> str | None:
     if found := _DAY.fullmatch(text):
         return "-".join(found.groups())
     return text if _ISO.fullmatch(text) else None
-
-
-def _parsed(texts: pd.Series) -> np.ndarray:
-    dates = pd.to_datetime(texts.astype("string"), errors="coerce", format="ISO8601", utc=True)
-    return np.asarray(dates.dt.tz_localize(None).to_numpy("datetime64[us]"))
 
 
 def _no_date(table: Table, name: str, text: str, rows: np.ndarray, names: RowNames) -> BadArgument:

@@ -32,36 +32,12 @@ def join(
 ) -> tuple[Samples, JoinReport]:
     """Find the pixel and the step of each point, and report the points that have none.
 
-    Parameters
-    ----------
-    points : Points
-        In any CRS.
-    bands : Bands
-        Read where there are points.
-    window : int
-        Odd side of the window around a point, px.
-    history : int, optional
-        Steps that a sample sees, the last of them that of its date. Default: all of a
-        climatology, up to 5 of a calendar.
-    min_valid : float
-        A sample is left out if less than this share of the numbers in the part of its
-        window that lies in the cube (all bands, steps and pixels) is known, or if nothing
-        is known of its centre pixel.
-
-    Returns
-    -------
-    tuple of Samples and JoinReport
-        Samples of one site share a number: of one pixel, and of one name in the table's
-        column of sites; both join further samples to theirs. Each row of the table is a
-        sample or counted in the report.
-
-    Raises
-    ------
-    BadArgument
-        If all points lie outside the cube, the window does not fit into it, or dates
-        are needed and unknown.
-    NotEnoughData
-        If no sample is left, or the cube has fewer steps than the history.
+    ``window`` is the odd side of the window around a point, px; ``history`` the steps that a sample
+    sees, the last of them that of its date. A sample is left out if less than ``min_valid`` of the
+    numbers in the part of its window that lies in the cube (all bands, steps and pixels) is known,
+    or if nothing is known of its centre pixel. Samples of one pixel, or of one name in the
+    table's column of sites, share a site. Each row of the table is a sample or is counted in
+    the report.
     """
     require_fits(window, bands)
     require_new(points.target, bands.variables)

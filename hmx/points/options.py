@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from hmx.settings import Options
+from hmx.settings import Options, ValidRange
 
 
 def _as_texts(value: Any) -> Any:
@@ -98,7 +98,7 @@ class PointsOptions(Options):
     site: str | None = None
     where: Annotated[tuple[str, ...], BeforeValidator(_as_texts)] = ()
     units: str | None = None
-    valid_range: tuple[float, float] | None = None
+    valid_range: ValidRange | None = None
     layer: str | None = None
     separator: Annotated[str | None, BeforeValidator(_as_separator)] = None
     decimal: Literal[".", ","] | None = None
@@ -116,13 +116,6 @@ class PointsOptions(Options):
                 "is called that. Rename the column, e.g. to 'soc'"
             )
         return target
-
-    @field_validator("valid_range")
-    @classmethod
-    def _ascending(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
-        if limits is not None and limits[0] >= limits[1]:
-            raise ValueError(f"the range ascends. Try [{limits[1]:g}, {limits[0]:g}]")
-        return limits
 
     @model_validator(mode="after")
     def _both(self) -> PointsOptions:

@@ -66,7 +66,7 @@ def require_no_codes(
         remedy = (
             f"Pass missing=[{codes}] or valid_range=[{floor:g}, {ceiling:g}]; in a catalog, "
             f"points.missing: [{codes}] or points.valid_range: [{floor:g}, ...]. Where the numbers "
-            "are true, a valid_range that holds them says so"
+            "are true, pass a valid_range that holds them"
         )
     raise BadArgument(
         f"column {column!r} of {table} has in {listed}, a usual code for missing: all other values "

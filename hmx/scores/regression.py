@@ -112,7 +112,7 @@ def band_scores(
 ) -> list[Figures]:
     """Score predictions in bands of the truth.
 
-    Within a band R2 and its like say little, as the band takes the variance away: look
+    Within a band R2 and its like mean little, as the band takes the variance away: look
     at bias and RMSE. A predictor that shrinks to the mean is biased up in the lowest
     band and down in the highest.
     """

@@ -38,7 +38,7 @@ def choose_block(
     """Choose a block's side from pixels, metres or a correlation length."""
     if block is not None and block_m is not None:
         raise BadArgument(
-            f"block={block} and block_m={block_m:g} both say how wide a block is. Pass one."
+            f"block={block} and block_m={block_m:g} both give the side of a block. Pass one."
         )
     for name, given in (("block", block), ("block_m", block_m)):
         if given is not None and not 0 < given < math.inf:
@@ -148,7 +148,7 @@ def _rows(table: np.ndarray) -> tuple[tuple[int, ...], ...]:
 
 
 def _settled(split: Split) -> Split:
-    """Return a split whose roles all keep pixels, or say that the buffer takes them."""
+    """Return a split whose roles all keep pixels, or refuse the buffer that takes them."""
     areas = split.areas() if split.buffer else {}
     for role, name in ROLES.items():
         if areas.get(role) == 0 and (split.table == role).any():

@@ -14,7 +14,6 @@ All pairs of a window come from Fourier transforms of the field and of its mask
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,11 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import nnls
 
 from hmx.cube.cube import CHUNK, Cube
-from hmx.cube.grid import Grid
 from hmx.cube.read import read
 from hmx.cube.steps import LearnUntil
 from hmx.errors import NotEnoughData
-from hmx.windows import Span, TileGrid, Window
+from hmx.windows import Span, TileGrid
 
 Array = NDArray[np.float64]
 
@@ -153,7 +151,7 @@ class Variogram:
         # Rounding of the transforms leaves a trace where nothing varies.
         if keep.sum() < _CLASSES or half.max() <= 1e-20:
             raise NotEnoughData(
-                f"a correlation length cannot be told from {int(self.pairs.sum())} pairs of pixels "
+                f"a correlation length cannot be estimated from {int(self.pairs.sum())} pairs of pixels "
                 "that are too few or do not differ: it takes a residual that varies over some "
                 "dozens of pixels. Choose a block yourself: train(block=48)."
             )
@@ -187,42 +185,32 @@ def _falls_to(share: float, sills: Array, sizes: Array) -> float:
     return float(distance[np.argmax(rho < share * sills.sum())])
 
 
+def lag_classes(rows: int, columns: int, pixel_size_m: tuple[float, float]) -> int:
+    """Count the classes of distance up to half the shorter side of a field."""
+    ground = min(rows * pixel_size_m[1], columns * pixel_size_m[0])
+    return max(1, int(ground / 2 / min(pixel_size_m)))
+
+
 def residual_correlation(
     cube: Cube, *, holdout: LearnUntil | None = None, windows: int = 12, seed: int = 0
 ) -> Correlation:
     """Estimate the correlation length of the residuals of persistence."""
     steps = (holdout or LearnUntil()).seen(cube.data["time"])
     steps = Span(max(steps.start, steps.stop - _CHANGES - 1), steps.stop)
-    side = [-(-n // -(-n // _SIDE)) for n in cube.grid.shape]
-    classes = _classes(side[0], side[1], cube.grid.pixel_size_m)
+    rows, columns = (-(-n // -(-n // _SIDE)) for n in cube.grid.shape)
+    classes = lag_classes(rows, columns, cube.grid.pixel_size_m)
     pixel = min(cube.grid.pixel_size_m)
     total, found = Variogram(pixel, *np.zeros((3, classes))), 0
-    for window in _drawn(cube.grid, (side[0], side[1]), seed):
+    target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.outer)
+    cores = [tile.core for tile in TileGrid(cube.grid.shape, (rows, columns), halo=0)]
+    for index in np.random.default_rng(seed).permutation(len(cores)):
         if found == windows:
             break
-        changes = _changes(cube, window, steps)
+        window = cores[index]
+        series = read(target, window, steps, target.rules)[cube.target]
+        changes = np.diff(series.astype("float64"), axis=0)  # (steps - 1, y, x)
         found += bool(np.isfinite(changes).any())
         size = cube.grid.crop(window).pixel_size_m
         for change in changes:
             total += Variogram.of(change, size, classes=classes, width=pixel)
     return total.fit(pixel)
-
-
-def _classes(rows: int, columns: int, pixel_size_m: tuple[float, float]) -> int:
-    """Count the classes of distance up to half the shorter side of a field."""
-    ground = min(rows * pixel_size_m[1], columns * pixel_size_m[0])
-    return max(1, int(ground / 2 / min(pixel_size_m)))
-
-
-def _drawn(grid: Grid, side: tuple[int, int], seed: int) -> Iterator[Window]:
-    tiles = TileGrid(grid.shape, side, halo=0)
-    cores = [tile.core for tile in tiles]
-    for index in np.random.default_rng(seed).permutation(len(cores)):
-        yield cores[index]
-
-
-def _changes(cube: Cube, window: Window, steps: Span) -> Array:
-    """Read the changes from step to step of a window, (steps - 1, y, x)."""
-    target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.outer)
-    series = read(target, window, steps, target.rules)[cube.target]
-    return np.diff(series.astype("float64"), axis=0)

@@ -1,7 +1,7 @@
 """Distances on the ground: metres along the WGS 84 ellipsoid, never degrees.
 
 A tree over earth-centred coordinates finds who is nearest: the chord through the
-earth grows with the way along its surface. How far that is, the geodesic says
+earth grows with the way along its surface. Its length is that of the geodesic
 (Karney 2013, doi:10.1007/s00190-012-0578-z). A sphere would be up to 0.56 % off.
 """
 

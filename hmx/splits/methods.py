@@ -44,25 +44,8 @@ def fold_samples(
 ) -> SiteFolds:
     """Deal samples into folds by the method that options name.
 
-    Parameters
-    ----------
-    samples : Samples
-        To deal.
-    options : SplitOptions
-        Method, folds, lengths.
-    seed : int
-        Of all draws.
-    domain : ndarray of float64, (p, 2), optional
-        Locations to predict, degrees, for ``knndm``: :func:`hmx.splits.distances.domain`.
-    region : sequence, (n,), optional
-        Region of each sample, for ``regions``.
-
-    Raises
-    ------
-    BadArgument
-        If the method needs what is not given.
-    NotEnoughData
-        If there are too few sites, blocks or regions for the folds.
+    ``domain`` are locations to predict, degrees, (p, 2), for ``knndm``
+    (:func:`hmx.splits.distances.domain`); ``region`` is the region of each sample, (n,).
     """
     method = method_of(options.method)
     given: dict[str, Any] = {

@@ -102,13 +102,7 @@ def split_method(
 
 
 def method_of(name: str) -> SplitMethod:
-    """Find a split method by name.
-
-    Raises
-    ------
-    BadArgument
-        If there is none of that name.
-    """
+    """Find a split method by name."""
     # by name and late: the methods import this module, and scipy
     for home in ("methods", "knndm"):
         import_module(f"hmx.splits.{home}")

@@ -35,13 +35,7 @@ class SavedSplit(ABC):
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Self:
-        """Read what :meth:`as_dict` has written.
-
-        Raises
-        ------
-        BadArgument
-            If it cannot be read, or was changed.
-        """
+        """Read what :meth:`as_dict` has written, or refuse it if it was changed since."""
         try:
             found, digest = cls.of_facts(saved), str(saved["digest"])
         except (KeyError, TypeError, IndexError, ValueError) as error:

@@ -48,14 +48,14 @@ def loggers(
     group: str | None = None,
     name: str | None = None,
     parent: Path | None = None,
-    tell: Tell | None = None,
+    warn: Tell | None = None,
 ) -> list[Logger]:
     """Open the loggers of one run."""
     attempt = len(list(folder.glob(f"{_ATTEMPT}*")))  # one log for each time a run was resumed
     found: list[Logger] = [CSVLogger(folder, name="", version=f"{_ATTEMPT}{attempt}")]
     # one run for all processes that train one model
     if wandb != "disabled" and rank_zero_only.rank == 0:
-        guard = _Guard(tell or logging.getLogger(__name__).warning)
+        guard = _Guard(warn or logging.getLogger(__name__).warning)
         about = {"project": project, "group": group, "name": name, "mode": wandb}
         run = guard(_start, parent or folder.parent, about, config or {})
         if run is not None:
@@ -91,8 +91,8 @@ def _start(parent: Path, about: Mapping[str, Any], config: Mapping[str, Any]) ->
 class _Guard:
     """Runs calls that may fail: it reports the first failure, and makes no call after it."""
 
-    def __init__(self, tell: Tell):
-        self.tell, self.broken = tell, False
+    def __init__(self, warn: Tell):
+        self.warn, self.broken = warn, False
 
     def __call__(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
         if self.broken:
@@ -102,7 +102,7 @@ class _Guard:
         except Exception as error:  # whatever it is, a fit of hours is worth more
             self.broken = True
             why = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            self.tell(
+            self.warn(
                 f"Weights & Biases failed ({why[:200]}); the CSV goes on without it. "
                 "Log in with wandb login, or write track: {wandb: offline}."
             )

@@ -13,21 +13,11 @@ import pytest
 import xarray as xr
 
 import hmx
-from hmx.cube.store import (
-    claim,
-    discard,
-    discard_work,
-    hidden_sibling,
-    is_private,
-    mark_done,
-    recover,
-    swap,
-    sweep,
-)
+from hmx.cube.store import claim, discard, discard_work, is_private, mark_done, recover, swap, sweep
 from hmx.engine import job as machine
 from hmx.engine.job import run
 from hmx.errors import JobFailed, OutputExists
-from hmx.files.lock import building, lock_file
+from hmx.files.lock import building, hidden_sibling, lock_file
 from hmx.ingest.ingest import ingest
 from hmx.products.cog import export_cog
 from tests.engine.test_job import make_job

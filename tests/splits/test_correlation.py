@@ -13,14 +13,14 @@ from hmx.cube.cube import as_cube
 from hmx.cube.steps import LearnUntil
 from hmx.errors import NotEnoughData
 from hmx.splits import correlation
-from hmx.splits.correlation import Correlation, Variogram, _classes, residual_correlation
+from hmx.splits.correlation import Correlation, Variogram, lag_classes, residual_correlation
 from tests.make.cubes import make_cube, times
 
 
 def correlation_length(field: np.ndarray, size: tuple[float, float]) -> Correlation:
     """Estimate the correlation length of one field, from all pairs up to half its side apart."""
     field = np.asarray(field, "float64")
-    return Variogram.of(field, size, classes=_classes(*field.shape, size)).fit(min(size))
+    return Variogram.of(field, size, classes=lag_classes(*field.shape, size)).fit(min(size))
 
 
 def gaussian(size: int, length: float, *, shape: int = 1, seed: int = 0) -> np.ndarray:

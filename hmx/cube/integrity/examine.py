@@ -187,7 +187,7 @@ class _Examination:
         elif digest_of(sealed_metadata(root)) != seal.root:
             yield Fault(ROOT, "holds other attributes than were written")
         elif root["attributes"].get("hmx_status") != "complete":
-            yield Fault(ROOT, "does not say that the store is complete")
+            yield Fault(ROOT, "is not marked as complete")
         elif self.raw != serialize(root):
             yield Fault(ROOT, "has other bytes than were written, which mean the same")
         elif AUDIT in root["attributes"] and not self.audited(root["attributes"]):

@@ -221,7 +221,8 @@ def seal_store(store: str, known: Mapping[str, Mapping[str, int]] | None = None)
     folder = Folder(store)
     root = parse(folder.read(ROOT))
     assert root is not None, f"{store} has no root"
-    arrays = _arrays(folder)
+    found = {name: parse(folder.read(f"{name}/{ROOT}")) for name in folder.names("")}
+    arrays = {n: a for n, a in found.items() if a is not None and a["node_type"] == "array"}
     kept = known or {}
     chunks = {
         name: _chunks(name, array, kept[name] if name in kept else _on_disk(folder, name))
@@ -280,11 +281,6 @@ def set_attribute(store: str, name: str, text: str | None) -> None:
 def serialize(document: Document) -> bytes:
     """Write a metadata file as Zarr does."""
     return json.dumps(document, indent=2, allow_nan=False).encode()
-
-
-def _arrays(folder: Folder) -> dict[str, Document]:
-    found = {name: parse(folder.read(f"{name}/{ROOT}")) for name in folder.names("")}
-    return {n: a for n, a in found.items() if a is not None and a["node_type"] == "array"}
 
 
 def _on_disk(folder: Folder, name: str) -> dict[str, int]:

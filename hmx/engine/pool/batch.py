@@ -106,5 +106,5 @@ def _require_enough(given: dict[str, Any], name: str) -> None:
 
 def why_refused(name: str, error: Exception) -> str:
     """Explain what a batch system answered."""
-    said = str(error).rpartition("stderr:\n")[2].strip() or str(error).strip()
-    return f"{name} took no job: {said}. Change the arguments in the dask section and run again."
+    answer = str(error).rpartition("stderr:\n")[2].strip() or str(error).strip()
+    return f"{name} took no job: {answer}. Change the arguments in the dask section and run again."

@@ -1,6 +1,6 @@
 """The life of a Dask cluster: it starts in one piece, and ends whatever its workers do.
 
-distributed leaves much of this to chance. Its workers hear the Ctrl-C that is meant
+distributed leaves much of this to chance. Its workers receive the Ctrl-C that is meant
 for their parent, it closes after tasks instead of before them, it leaves variables in
 the environment, and an interrupt at the wrong moment orphans what it had begun.
 """
@@ -30,12 +30,12 @@ _PATIENCE = 10.0  # seconds for a step of closing, none of which should take one
 
 
 def event_loop(stack: ExitStack) -> IOLoop:
-    """Run an event loop for distributed in a thread that does not hear Ctrl-C.
+    """Run an event loop for distributed in a thread that does not receive Ctrl-C.
 
     Processes that it starts inherit that, from their first moment on: of all that
     a terminal interrupts, only this process reacts, and it decides.
     """
-    resource_tracker.ensure_running()  # by us: the first to start it gets to hear Ctrl-C again
+    resource_tracker.ensure_running()  # by us: the first to start it receives Ctrl-C again
     started: Future[tuple[IOLoop, asyncio.Event]] = Future()
 
     async def live() -> None:
@@ -128,22 +128,22 @@ def in_one_piece() -> Iterator[None]:
     """Put off the first Ctrl-C until the end of the block; a second one cuts it short."""
     before = signal.getsignal(signal.SIGINT)
     if before is None or threading.current_thread() is not threading.main_thread():
-        yield  # nothing of Python's hears it here
+        yield  # no handler of Python runs here
         return
-    heard: list[Any] = []
+    received: list[Any] = []
 
-    def hear(*signal_and_frame: Any) -> None:
-        heard.append(signal_and_frame)
-        if len(heard) > 1:
+    def receive(*signal_and_frame: Any) -> None:
+        received.append(signal_and_frame)
+        if len(received) > 1:
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, hear)
+    signal.signal(signal.SIGINT, receive)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if heard and callable(before):
-        before(*heard[0])
+    if received and callable(before):
+        before(*received[0])
 
 
 @contextmanager

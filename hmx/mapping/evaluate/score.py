@@ -62,37 +62,10 @@ def score(
     overwrite: bool = False,
     progress: Progress | OnStep | None = None,
 ) -> MapScorecard:
-    """Score a mapper on samples that it did not train on.
+    """Score a mapper on samples that it did not train on, as :func:`hmx.mapping.api.evaluate`.
 
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        Bands on one grid.
-    points : DataFrame, GeoDataFrame or path
-        Samples.
-    recipe : MapTrainSetup
-        The setup of the mapper; the verdict comes from its split.
-    options : MapScoreOptions, optional
-        Further splits, levels, inner folds.
-    out : str or Path, optional
-        Folder for the scorecard.
-    overwrite : bool
-        Score again even if the scorecard in the folder is current.
-    progress : Progress
-        Receives the use of the points, and progress.
-
-    Returns
-    -------
-    MapScorecard
-        ``print`` it; ``.verdict`` recommends in one sentence. A current scorecard in the
-        folder is read, not computed.
-
-    Raises
-    ------
-    BadArgument, CubeError, MissingVariable, NotEnoughData, SourceError
-        If points, cube and recipe do not fit.
-    OutputExists
-        If ``out`` holds something that is not a scorecard.
+    The verdict comes from the split of ``recipe``. A scorecard in ``out`` that is current is read
+    and not made again, unless ``overwrite``.
     """
     options, progress = options or MapScoreOptions(), Progress.of(progress)
     out = None if out is None else absolute(out)

@@ -18,7 +18,8 @@ import numpy as np
 
 from hmx.bundles.folder import as_model, require_bundle_place
 from hmx.cube.cube import Cubelike
-from hmx.cube.store import claim, discard_work, hidden_sibling, mark_done, require_unreplaced
+from hmx.cube.store import claim, discard_work, mark_done, require_unreplaced
+from hmx.files.lock import hidden_sibling
 from hmx.files.paths import absolute
 from hmx.hardware import for_training
 from hmx.independent import independent
@@ -51,33 +52,7 @@ def train(
     out: str | Path | None = None,
     progress: Progress | OnStep | None = None,
 ) -> MapBundle:
-    """Fit a mapper to samples of a quantity.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        Bands on one grid.
-    points : DataFrame, GeoDataFrame or path
-        Samples.
-    recipe : MapTrainSetup
-        What to fit, and how.
-    out : str or Path, optional
-        Folder for the bundle.
-    progress : Progress
-        Receives the use of the points, and progress.
-
-    Returns
-    -------
-    MapBundle
-        Saved, if ``out`` was given.
-
-    Raises
-    ------
-    BadArgument, CubeError, MissingVariable, NotEnoughData, SourceError
-        If points, cube and recipe do not fit.
-    OutputExists
-        If ``out`` holds something else.
-    """
+    """Fit a mapper to samples of a quantity, as :func:`hmx.mapping.api.train`."""
     started = time.monotonic()
     if out is not None:
         out = absolute(out)

@@ -192,13 +192,7 @@ def names() -> tuple[str, ...]:
 
 
 def lookup(name: str) -> type[Baseline]:
-    """Return the class of a baseline; a plug-in is loaded now.
-
-    Raises
-    ------
-    BadArgument
-        If no baseline has the name, or its plug-in is broken.
-    """
+    """Return the class of a baseline; a plug-in is loaded now."""
     require_known(name)
     if name not in _CLASSES:
         return load_offered(
