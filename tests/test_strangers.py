@@ -98,7 +98,7 @@ def test_nothing_is_fetched_because_a_ledger_names_it(
     url = "http://127.0.0.1:9/cube.zarr" if key == "source" else "wandb:a/b/c:v1"
     ledger.folder.write("job.json", _sealed(ledger.job() | {key: url}))
     monkeypatch.setattr("socket.socket.connect", lambda *a: pytest.fail("connected"))
-    with pytest.raises(VerifyFailed, match="nothing is fetched because a ledger says so"):
+    with pytest.raises(VerifyFailed, match="a ledger alone is not enough to fetch anything"):
         verify(str(folder / "fc.zarr"), sample=1)
     if key == "source":
         verify(str(folder / "fc.zarr"), sample=1, source=str(folder / "cube.zarr"))

@@ -197,8 +197,8 @@ class Header(Options):
             if is_url(path):
                 raise VerifyFailed(
                     f"the ledger of {store} names {path}, and a ledger alone is not "
-                    "enough to fetch anything. If you trust it, pass the catalog in place of the store, or "
-                    "--source with the cube."
+                    "enough to fetch anything. If you trust it, pass the catalog in place of the "
+                    "store, or --source with the cube."
                 )
         return header
 

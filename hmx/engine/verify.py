@@ -44,8 +44,8 @@ class Audit:
 
     def __str__(self) -> str:
         return (
-            f"{counted(self.tiles, 'tile')} and {counted(self.chunks, 'chunk')} are as the ledger "
-            f"says ({self.empty} tiles hold nothing); {self.windows} windows across tiles, "
+            f"{counted(self.tiles, 'tile')} and {counted(self.chunks, 'chunk')} match the "
+            f"ledger ({self.empty} tiles hold nothing); {self.windows} windows across tiles, "
             f"{self.pixels:,} px, computed again: largest difference {self.largest:.2g} "
             f"(allowed {self.tolerance:.2g})"
         )

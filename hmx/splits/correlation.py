@@ -151,9 +151,9 @@ class Variogram:
         # Rounding of the transforms leaves a trace where nothing varies.
         if keep.sum() < _CLASSES or half.max() <= 1e-20:
             raise NotEnoughData(
-                f"a correlation length cannot be estimated from {int(self.pairs.sum())} pairs of pixels "
-                "that are too few or do not differ: it takes a residual that varies over some "
-                "dozens of pixels. Choose a block yourself: train(block=48)."
+                f"a correlation length cannot be estimated from {int(self.pairs.sum())} pairs of "
+                "pixels that are too few or do not differ: it takes a residual that varies over "
+                "some dozens of pixels. Choose a block yourself: train(block=48)."
             )
         largest = float(distance[-1])
         ends = [max(1.01 * pixel_m, largest / math.log(20) ** (1 / shape)) for shape in _SHAPES]

@@ -36,7 +36,7 @@ _FIRST = ("epoch", "step")
 _STEP = "trainer/global_step"  # the name WandbLogger gives to the x axis of all figures
 _DPI = 100  # 1,200 px for the 12 inches of a panel
 
-Tell = Callable[[str], object]
+Warn = Callable[[str], object]
 
 
 def loggers(
@@ -48,7 +48,7 @@ def loggers(
     group: str | None = None,
     name: str | None = None,
     parent: Path | None = None,
-    warn: Tell | None = None,
+    warn: Warn | None = None,
 ) -> list[Logger]:
     """Open the loggers of one run."""
     attempt = len(list(folder.glob(f"{_ATTEMPT}*")))  # one log for each time a run was resumed
@@ -91,7 +91,7 @@ def _start(parent: Path, about: Mapping[str, Any], config: Mapping[str, Any]) ->
 class _Guard:
     """Runs calls that may fail: it reports the first failure, and makes no call after it."""
 
-    def __init__(self, warn: Tell):
+    def __init__(self, warn: Warn):
         self.warn, self.broken = warn, False
 
     def __call__(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:

@@ -436,7 +436,7 @@ def test_verify_vouches_for_a_store_and_finds_a_flipped_bit(folder: Path) -> Non
     for what in (store, folder / "toy.yaml"):
         result = run("verify", what, "--sample", 3)
         assert result.exit_code == 0, result.output
-        assert "4 tiles and 16 chunks are as the ledger says" in result.stderr
+        assert "4 tiles and 16 chunks match the ledger" in result.stderr
         assert result.stdout.splitlines()[-1] == str(store)
     assert json.loads(library.open_cube(store).attrs["hmx_audit"])["windows"] == 3
     chunk = store / "hm/c/0/1/0"

@@ -149,7 +149,7 @@ def test_a_map_is_exported_verified_and_described(folder: Path) -> None:
     assert told(run("export", store, "--output", folder / "x")) == str(folder / "x")
     checked = run("verify", catalog, "--sample", 2)
     assert told(checked) == str(store)
-    assert "6 tiles and 36 chunks are as the ledger says" in checked.stderr
+    assert "6 tiles and 36 chunks match the ledger" in checked.stderr
     said = run("info", catalog).stdout
     for line in (
         "maps        soc in g/kg, learnt as log1p",

@@ -121,7 +121,7 @@ def test_quarters_of_a_climatology_go_round():
 
 
 def test_one_to_twelve_are_months_only_if_the_axis_says_so():
-    text = r"time is 1 to 12, and nothing says .* months: ds = ds\.rename\(time='month'\)"
+    text = r"time is 1 to 12, which can be the months .* months: ds = ds\.rename\(time='month'\)"
     with pytest.raises(IrregularTime, match=text):
         Cadence.infer(axis(np.arange(1, 13)))
 

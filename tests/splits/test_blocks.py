@@ -384,7 +384,7 @@ def test_a_block_is_given_in_pixels_or_metres_or_follows_from_the_correlation():
 
 
 def test_a_block_that_cannot_be_is_refused():
-    with pytest.raises(BadArgument, match=r"block=9 and block_m=300 both say how wide"):
+    with pytest.raises(BadArgument, match=r"block=9 and block_m=300 both give the side"):
         choose_block((99, 99), (30.0, 30.0), block=9, block_m=300)
     with pytest.raises(BadArgument, match=r"block_m=0: a block has a side above 0"):
         choose_block((99, 99), (30.0, 30.0), block_m=0)

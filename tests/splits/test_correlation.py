@@ -121,7 +121,7 @@ def test_a_range_beyond_what_was_looked_at_says_so():
 
 def test_what_cannot_be_told_is_refused_with_what_to_type():
     for field in (np.full((50, 50), 0.1), np.full((50, 50), np.nan), np.eye(3)):
-        with pytest.raises(NotEnoughData, match=r"cannot be told .*train\(block=48\)"):
+        with pytest.raises(NotEnoughData, match=r"cannot be estimated .*train\(block=48\)"):
             correlation_length(field, (1.0, 1.0))
 
 

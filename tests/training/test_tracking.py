@@ -192,7 +192,7 @@ def test_a_run_that_cannot_start_is_told_in_one_line_and_the_csv_goes_on(
 
     monkeypatch.setattr("wandb.init", refuse)
     said: list[str] = []
-    found = opened(tmp_path / "work", wandb="online", tell=said.append)
+    found = opened(tmp_path / "work", wandb="online", warn=said.append)
     assert [type(logger) for logger in found] == [CSVLogger]
     (text,) = said
     assert text == (
@@ -211,7 +211,7 @@ def test_online_without_a_key_trains_on(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
     wandb.teardown()  # the client reads the environment once
     said: list[str] = []
-    found = opened(tmp_path / "work", wandb="online", tell=said.append)
+    found = opened(tmp_path / "work", wandb="online", warn=said.append)
     assert len(found) == len(said) == 1
     assert "API key" in said[0]
 
@@ -220,7 +220,7 @@ def test_a_run_that_breaks_is_told_once_and_fails_no_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    found = opened(tmp_path / "work", tell=said.append)
+    found = opened(tmp_path / "work", warn=said.append)
     run = found[1].experiment
     with monkeypatch.context() as patch:
         patch.setattr(type(run), "log", lambda *_, **__: 1 / 0)
