@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
+from hmx import load, open_cube
 from hmx.catalog import Catalog
 from hmx.cli.main import hmx
+from tests.conftest import ROOT
 from tests.make.cubes import make_cube, write_catalog
 
 MODEL = {"path": "toy.model", "history": 2, "width": 4, "trunk": [1], "context": [1, 3]}
@@ -97,3 +100,26 @@ def test_the_section_is_checked(catalog: Path) -> None:
     dated = Catalog.load(catalog, ["evaluate.origins=2005-01-01", "evaluate.baselines=ridge"])
     assert dated.evaluate.origins == ("2005-01-01",)
     assert dated.evaluate.baselines == ("ridge",)
+
+
+def test_the_first_stage_of_the_original_is_forecast_and_scored(tmp_path: Path) -> None:
+    """As the shipped catalog has it, in a few steps on another cube."""
+    shipped = yaml.safe_load((ROOT / "catalogs" / "hm_first_stage.yaml").read_text("utf-8"))
+    file = write_catalog(
+        tmp_path,
+        make_cube((64, 72), steps=6),
+        model=shipped["model"] | {"path": "toy.model"},
+        train=shipped["train"] | {"epochs": 1, "steps": 2, "chip": 32, "calibration": 0.2},
+        evaluate={"h": 1, "origins": [2010], "baselines": ["damped trend"]},
+    )
+    made = CliRunner().invoke(hmx, ["forecast", str(file), "--h", "3"])
+    assert made.exit_code == 0, made.output
+    fc = open_cube(tmp_path / "toy_forecast.zarr")
+    assert fc.sizes["time"] == 3
+    assert {"hm", "hm_lo_80", "hm_hi_80"} <= set(fc.data_vars)
+    model = load(tmp_path / "toy.model")
+    assert sum(array.size for array in model.weights.values()) == 12_529
+    done = run(file)
+    assert done.exit_code == 0, done.output
+    card = json.loads((tmp_path / "toy_scorecard" / "scorecard.json").read_text("utf-8"))
+    assert card["facts"]["origins"] == "2010"
