@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 # defaults of earlier releases, for what is now chosen by the raster and the network
-_FORMER = {"chip": 96, "context": [1, 3, 10, 30]}
+_FORMER = {"history": 3, "chip": 96, "context": [1, 3, 10, 30]}
 # defaults of settings that bundles of earlier releases lack
 _NEWER = (None, "crps", 0.2, "change")
 

@@ -135,13 +135,14 @@ def test_a_bundle_of_an_earlier_release_is_current_with_the_defaults_of_this_one
     trained: hmx.Bundle, tmp_path: Path
 ) -> None:
     """Settings that it lacks, and those that are now chosen by the raster, make no difference."""
-    file = write_catalog(tmp_path, model={"context": None}, train={"chip": None})
+    file = write_catalog(tmp_path, model={"context": None, "history": None}, train={"chip": None})
     steps = ForecastSteps(hmx.Catalog.load(file))
     settings = {"network": steps.network, "fit": steps.fit}
     had = {name: json.loads(options.model_dump_json()) for name, options in settings.items()}
     for section, name in (("network", "predict"), ("fit", "loss"), ("fit", "ssim")):
         del had[section][name]
-    had["network"]["context"], had["fit"]["chip"] = [1, 3, 10, 30], 96
+    had["network"] |= {"context": [1, 3, 10, 30], "history": 3}
+    had["fit"]["chip"] = 96
     cube = xr.Dataset(attrs={"hmx_fingerprint": "x"})
     assert steps.change(replace(trained, training=had | {"cube": "x"}), cube) is None
     had["fit"]["chip"] = 64
