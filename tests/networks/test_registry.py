@@ -77,7 +77,7 @@ UNETS = {
     "direct": {"arch": "toy_unet", "trunk": (1, 2), "history": 2},
     "recursive": {"arch": "toy_unet", "strategy": "recursive", "trunk": (1,), "history": 2},
 }
-FIXED = {"h": 2, "limits": (0.2, 0.7), "weights": "random", "lead": 2}
+FIXED = {"h": 2, "learnt": 2, "limits": (0.2, 0.7), "weights": "random", "lead": 2}
 EACH = [
     laws.test_influence_ends_at_the_reach,
     laws.test_a_pixel_at_the_reach_moves_the_forecast_and_one_beyond_does_not,
