@@ -20,6 +20,8 @@ def info(call: CommandCall) -> None:
     if (store := here(call.store)) is not None:
         out(_describe(store, "product"))
         return
+    from hmx.bundles.hub import is_remote
+
     mapped = None
     if call.maps:
         mapped = call.load_map()
@@ -34,7 +36,8 @@ def info(call: CommandCall) -> None:
     for what, path in (made | product).items():
         out(f"\n{what:<9} {path}")
         try:
-            out(_describe(path, what) if _is_there(path) else "  not made yet")
+            there = is_remote(path) or Path(path).exists()
+            out(_describe(path, what) if there else "  not made yet")
         except HmxError as error:  # what is damaged does not hide what is whole
             out(f"  {error}")
             code = error.exit_code
@@ -46,12 +49,6 @@ def info(call: CommandCall) -> None:
     # The exit code comes last, after the parts that are whole were shown.
     if code:
         raise click.exceptions.Exit(code)
-
-
-def _is_there(path: str) -> bool:
-    from hmx.bundles.hub import is_remote
-
-    return is_remote(path) or Path(path).exists()
 
 
 def _describe(path: str, what: str) -> str:

@@ -284,7 +284,12 @@ def _raw(path: str | Path, overrides: Sequence[str], flags: Mapping[str, object]
     raw = _read(Path(absolute(path)))
     # Flags come last: --h 4 is more explicit than --set forecast.h=2.
     changes = [*map(_override, overrides), *(_flag(*item) for item in flags.items())]
-    _make_room(raw, [change.key for change in changes])
+    # A catalog for a cluster has dask.cluster; with --workers 4 on a laptop both would be set,
+    # and the two exclude each other.
+    had, changed = raw.get("dask"), {change.key for change in changes}
+    named = {key for key in PLACES if f"dask.{key}" in changed}
+    if isinstance(had, dict) and named - {key for key in PLACES if had.get(key) is not None}:
+        raw["dask"] = {}
     for change in changes:
         change.write(raw)
     return raw
@@ -319,16 +324,6 @@ def _nearby(path: Path) -> str:
     near = f" Did you mean {whole[0]!r}?" if whole else did_you_mean(path.name, names)
     others = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     return near or (f" In its folder: {others}." if names else "")
-
-
-def _make_room(raw: dict[str, Any], changed: Sequence[str]) -> None:
-    """Forget where the file computes if a change names another place."""
-    # A catalog for a cluster has dask.cluster; with --workers 4 on a laptop both would be set,
-    # and the two exclude each other.
-    had = raw.get("dask")
-    named = {key for key in PLACES if f"dask.{key}" in changed}
-    if isinstance(had, dict) and named - {key for key in PLACES if had.get(key) is not None}:
-        raw["dask"] = {}
 
 
 @dataclass(frozen=True)

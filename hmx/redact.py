@@ -95,14 +95,12 @@ def identity(url: str) -> str:
     layer or a version in it means other data.
     """
     head, mark, query = _USER.sub(r"\1", url).partition("?")
-    kept = [pair for pair in parse_qsl(query, keep_blank_values=True) if not _signs(pair[0])]
+    kept = [
+        pair for pair in parse_qsl(query, keep_blank_values=True) if not _SIGNED.fullmatch(pair[0])
+    ]
     if mark and not kept and query and "=" not in query:
         return redact(f"{head}?{HIDDEN}")  # a bare token
     if not kept:
         return redact(head)
     text = "&".join(f"{name}={value}" for name, value in sorted(kept))
     return f"{redact(head)}#{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
-def _signs(name: str) -> bool:
-    return _SIGNED.fullmatch(name) is not None

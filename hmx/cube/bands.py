@@ -226,7 +226,13 @@ def _channels(name: str, variable: xr.DataArray, *, strict: bool) -> dict[str, x
         variable = variable.astype("uint8")  # of yes and no: 1 and 0
     if variable.dtype.kind not in "iuf":
         if strict:
-            raise _no_numbers(name, variable)
+            kinds = {"M": "dates", "m": "durations", "c": "complex numbers"}
+            what = kinds.get(variable.dtype.kind, f"text or objects ({variable.dtype})")
+            raise CubeError(
+                f"{name!r} holds {what}, and a band holds numbers. Leave it out, "
+                f"ds.drop_vars({name!r}), or write numbers: of classes, a band of 0 and 1 for "
+                f"each, ds['{name}_granite'] = (ds[{name!r}] == 'granite').astype('uint8')."
+            )
         return {}
     inner = ("time", "y", "x") if "time" in variable.dims else ("y", "x")
     others = [dim for dim in variable.dims if dim not in inner]
@@ -236,17 +242,6 @@ def _channels(name: str, variable: xr.DataArray, *, strict: bool) -> dict[str, x
         band = variable.isel(dict(zip(others, at, strict=True)), drop=True).transpose(*inner)
         bands[f"{name}[{','.join(labels)}]" if labels else name] = band
     return bands
-
-
-def _no_numbers(name: str, variable: xr.DataArray) -> CubeError:
-    """Build the error for a map of text, dates or complex numbers."""
-    kinds = {"M": "dates", "m": "durations", "c": "complex numbers"}
-    what = kinds.get(variable.dtype.kind, f"text or objects ({variable.dtype})")
-    return CubeError(
-        f"{name!r} holds {what}, and a band holds numbers. Leave it out, ds.drop_vars({name!r}), "
-        f"or write numbers: of classes, a band of 0 and 1 for each, ds['{name}_granite'] = "
-        f"(ds[{name!r}] == 'granite').astype('uint8')."
-    )
 
 
 def _channel_label(variable: xr.DataArray, dim: Any, index: int) -> str:

@@ -85,7 +85,11 @@ def is_private(folder: Path) -> bool:
     """Return True for a folder that :func:`claim` made, or an empty folder."""
     if folder.is_symlink() or not folder.is_dir():
         return False
-    return (folder / _MARK).is_file() or not any(folder.iterdir()) or _is_older(folder)
+    if (folder / _MARK).is_file():
+        return True
+    # drafts of older releases have no mark: they wrote products straight into the folder
+    names = {path.name for path in folder.iterdir()}
+    return names <= {"weights.safetensors", "bundle.json"} or "hmx_status" in attributes(folder)
 
 
 def discard(folder: Path) -> None:
@@ -186,12 +190,6 @@ def require_unreplaced(obj: xr.Dataset | xr.DataArray) -> None:
             f"{store} was replaced while it was read, so what was made of it may mix the old and "
             "the new. Run the same command again."
         )
-
-
-def _is_older(folder: Path) -> bool:
-    """Return True for a draft of a release that wrote products straight into it."""
-    names = {path.name for path in folder.iterdir()}
-    return "hmx_status" in attributes(folder) or names <= {"weights.safetensors", "bundle.json"}
 
 
 def clear_folder(folder: Path, *, but: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -53,7 +52,9 @@ def require_times(time: xr.DataArray) -> None:
                 f"time step {int(np.argmax(np.isnat(time.values)))} has no date (NaT). "
                 f"Drop it: ds = ds.sel({name}=ds.{name}.notnull())."
             )
-    elif kind not in "iu" and not (kind == "O" and all(map(_is_cftime, time.values))):
+    elif kind not in "iu" and not (
+        kind == "O" and all(hasattr(v, "hour") and hasattr(v, "daysinmonth") for v in time.values)
+    ):
         raise IrregularTime(
             f"the time axis has type {time.dtype}, which is not a calendar. Use datetime64, "
             f"cftime or integer years, e.g. ds = ds.assign_coords({name}={_remedy(time, name)})."
@@ -145,7 +146,3 @@ def wandering(time: xr.DataArray, months: Sequence[int]) -> str:
 
 def _name(time: xr.DataArray) -> str:
     return "time" if time.name is None else str(time.name)
-
-
-def _is_cftime(value: Any) -> bool:
-    return hasattr(value, "hour") and hasattr(value, "daysinmonth")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -141,7 +141,14 @@ class Rules:
                     census.take(rule, int(np.count_nonzero(outside)))
             huge = ~missing & (np.abs(clean) > HUGE)
             if huge.any():
-                self._refuse_huge(raw[huge])
+                found = raw[huge]
+                worst = float(found.flat[int(np.argmax(np.abs(found)))])
+                raise CubeError(
+                    f"{self.name or 'a variable'} holds {worst:g}, which is beyond any quantity "
+                    "and so a void that nothing declares. Declare it: "
+                    f"nodata: {worst:g} in the catalog, or of an array "
+                    f"ds['...'].attrs['nodata'] = {worst:g}."
+                )
         clean[missing] = np.nan
         return clean
 
@@ -168,15 +175,6 @@ class Rules:
             yield f"nodata {value:g} of the catalog", _equals(raw, value)
         if raw.dtype.kind == "f":
             yield "NaN or infinite", ~np.isfinite(raw)
-
-    def _refuse_huge(self, found: np.ndarray) -> NoReturn:
-        worst = float(found.flat[int(np.argmax(np.abs(found)))])
-        where = self.name or "a variable"
-        raise CubeError(
-            f"{where} holds {worst:g}, which is beyond any quantity and so a void that nothing "
-            f"declares. Declare it: nodata: {worst:g} in the catalog, or of an array "
-            f"ds['...'].attrs['nodata'] = {worst:g}."
-        )
 
 
 def _default(value: float | None, otherwise: float) -> float:

@@ -128,7 +128,12 @@ def ingest(
     >>> from hmx.catalog import Catalog
     >>> ingest(Catalog.load("catalogs/demo.yaml"))  # doctest: +SKIP
     """
-    path = _local(catalog)
+    if is_url(catalog.cube.path):
+        raise BadArgument(
+            f"cube.path = {catalog.cube.path!r} is remote, and a cube is written to a local "
+            "folder. Give a local cube.path, then copy the folder to where it shall be read."
+        )
+    path = Path(catalog.cube.path)
     with building(path), rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE):
         recover(path)
         old = require_ours(path)
@@ -139,16 +144,6 @@ def ingest(
             with swap(path) as partial:
                 _write(plan, partial, Progress.of(progress))
     return path
-
-
-def _local(catalog: CubeCatalog) -> Path:
-    path = catalog.cube.path
-    if is_url(path):
-        raise BadArgument(
-            f"cube.path = {path!r} is remote, and a cube is written to a local folder. "
-            "Give a local cube.path, then copy the folder to where it shall be read."
-        )
-    return Path(path)
 
 
 @dataclass(frozen=True)
@@ -288,7 +283,11 @@ def _open_all(name: str, source: Source, keys: Sequence[str]) -> tuple[str, tupl
 
 def _write(plan: _Plan, partial: Path, progress: Progress) -> None:
     """Write the template, then the pixels, then that it is complete."""
-    _write_template(plan, partial)
+    template = _template(plan)
+    for planned in template.variables.values():
+        planned.attrs = finite(planned.attrs)
+    # only metadata and coordinates: the zeros of Dask are never computed
+    template.to_zarr(partial, mode="w-", compute=False, zarr_format=3, consolidated=False)
     group = zarr.open_group(partial, mode="r+")
     windows = {variable.name: plan.windows(variable) for variable in plan.variables}
     total, done = sum(map(len, windows.values())), 0
@@ -337,15 +336,6 @@ def _require_pixels(variable: _Variable, valid: np.ndarray, time: xr.DataArray) 
         f"{variable.name} has no valid pixel in {where}: all is nodata or outside valid_range. "
         f"Check valid_range, nodata, scale and offset of sources.{variable.name} in the catalog."
     )
-
-
-def _write_template(plan: _Plan, partial: Path) -> None:
-    """Write coordinates, attributes and empty arrays."""
-    template = _template(plan)
-    for variable in template.variables.values():
-        variable.attrs = finite(variable.attrs)
-    # only metadata and coordinates: the zeros of Dask are never computed
-    template.to_zarr(partial, mode="w-", compute=False, zarr_format=3, consolidated=False)
 
 
 def _template(plan: _Plan) -> xr.Dataset:

@@ -41,7 +41,13 @@ def stamp(file: str, known: Sequence[Any] = ()) -> Stamp:
     """Identify a file and all that belongs to it; a URL by itself."""
     if is_url(file):
         return [identity(file)]
-    members = _members(file)
+    # the files of a source: itself, its sidecars, and the files that it refers to
+    if os.path.isdir(file):
+        members = sorted(str(path) for path in Path(file).rglob("*") if path.is_file()) or [file]
+    else:
+        seen: dict[str, None] = {}
+        _follow(file, seen)
+        members = list(seen)
     facts = [(os.path.basename(member), os.stat(member)) for member in members]
     size, changed = sum(f.st_size for _, f in facts), max(f.st_mtime_ns for _, f in facts)
     plain: Stamp = [os.path.basename(file.rstrip("/")), size, changed]
@@ -55,16 +61,6 @@ def stamp(file: str, known: Sequence[Any] = ()) -> Stamp:
     if len(before) == 5 and before[3] == contents and (whole or before[:3] == plain):
         return before
     return [*plain, contents, state]
-
-
-def _members(file: str) -> list[str]:
-    """List the files of a source: itself, its sidecars, and the files that it refers to."""
-    if os.path.isdir(file):
-        found = (str(path) for path in Path(file).rglob("*") if path.is_file())
-        return sorted(found) or [file]
-    seen: dict[str, None] = {}
-    _follow(file, seen)
-    return list(seen)
 
 
 def _follow(file: str, seen: dict[str, None]) -> None:

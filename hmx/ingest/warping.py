@@ -106,7 +106,9 @@ class Warped:
             if census is not None:
                 census.gap("outside of the file", out.size)
             return out
-        if self._spans_pole(window, needed):
+        # a window that spans so many longitudes is averaged across the seam by GDAL
+        wide = self._period and len(needed.x) > self._period / 2
+        if wide and max(window.shape) > _SMALL and not self.grid.crs.is_geographic:
             # smaller windows span fewer longitudes, except the last few pixels around the pole
             half = (-(-window.shape[0] // 2), -(-window.shape[1] // 2))
             for quarter in _parts(window, half):
@@ -137,11 +139,6 @@ class Warped:
             ) as warped,
         ):
             return np.asarray(warped.read())
-
-    def _spans_pole(self, window: Window, needed: Window) -> bool:
-        """Return True if a window spans so many longitudes that GDAL averages across its seam."""
-        wide = self._period and len(needed.x) > self._period / 2
-        return bool(wide and max(window.shape) > _SMALL and not self.grid.crs.is_geographic)
 
     @property
     def _period(self) -> int:

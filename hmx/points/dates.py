@@ -59,7 +59,13 @@ def dates_of(
         # Codes and rows that are filtered out are masked in texts, so they may hold anything.
         odd = np.flatnonzero(np.isnat(dates) & texts.notna().to_numpy())
         if odd.size:
-            raise _no_date(table, name, str(texts.iloc[odd[0]]), odd, names)
+            text, alone = str(texts.iloc[odd[0]]), names.column is None and len(odd) == 1
+            raise BadArgument(
+                f"date column {name!r} of {table.name} has {text!r} in row {odd[0]}, which is not "
+                f"a date{'' if alone else f' ({names.listed(odd)})'}{_cause(text, name)}. Write "
+                "ISO dates (2015-06-30) or years; a code for missing goes into "
+                f"missing=[{text!r}] (in a catalog, points.missing)."
+            )
         notes = [f"Column {name!r} holds decimal years."] if decimal else []
     return dates, (*notes, *_ahead(dates, rows, names))
 
@@ -86,16 +92,6 @@ def _date(text: str, *, decimal: bool) -> str | None:
     if found := _DAY.fullmatch(text):
         return "-".join(found.groups())
     return text if _ISO.fullmatch(text) else None
-
-
-def _no_date(table: Table, name: str, text: str, rows: np.ndarray, names: RowNames) -> BadArgument:
-    """Build the error for a text that is not a date, with its likely cause."""
-    more = "" if names.column is None and len(rows) == 1 else f" ({names.listed(rows)})"
-    return BadArgument(
-        f"date column {name!r} of {table.name} has {text!r} in row {rows[0]}, which is not a "
-        f"date{more}{_cause(text, name)}. Write ISO dates (2015-06-30) or years; a code for "
-        f"missing goes into missing=[{text!r}] (in a catalog, points.missing)."
-    )
 
 
 def _cause(text: str, name: str) -> str:

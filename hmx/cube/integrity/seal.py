@@ -135,7 +135,10 @@ class Seal:
         """Return the array and the index of a chunk; ``None`` if the key is not a chunk."""
         name, _, rest = key.partition("/")
         marker, *at = rest.split("/")
-        if name not in self.chunks or marker != "c" or not all(map(_is_number, at)):
+        if name not in self.chunks or marker != "c":
+            return None
+        # Zarr never names a chunk 007
+        if not all(text.isdecimal() and str(int(text)) == text for text in at):
             return None
         index, counts = tuple(map(int, at)), self.chunks[name].counts
         inside = len(index) == len(counts) and all(map(int.__lt__, index, counts))
@@ -151,10 +154,6 @@ class Seal:
 def chunk_key(at: Iterable[int]) -> str:
     """Name a chunk of an array as Zarr v3 stores it."""
     return "/".join(["c", *map(str, at)])
-
-
-def _is_number(text: str) -> bool:
-    return text.isdecimal() and str(int(text)) == text  # Zarr never names a chunk 007
 
 
 def _text(data: bytes) -> str:
@@ -223,11 +222,17 @@ def seal_store(store: str, known: Mapping[str, Mapping[str, int]] | None = None)
     assert root is not None, f"{store} has no root"
     found = {name: parse(folder.read(f"{name}/{ROOT}")) for name in folder.names("")}
     arrays = {n: a for n, a in found.items() if a is not None and a["node_type"] == "array"}
-    kept = known or {}
-    chunks = {
-        name: _chunks(name, array, kept[name] if name in kept else _on_disk(folder, name))
-        for name, array in arrays.items()
-    }
+    kept, chunks = known or {}, {}
+    for name, array in arrays.items():
+        if name in kept:
+            crcs = kept[name]
+        else:
+            ends = folder.ends(name, _CRC)
+            crcs = {f"{name}/{key}": crc_of(end) for key, end in ends.items() if key != ROOT}
+        counts = counts_of(array)
+        keys = (f"{name}/{chunk_key(at)}" for at in product(*map(range, counts)))
+        own = {number: crcs[key] for number, key in enumerate(keys) if key in crcs}
+        chunks[name] = Chunks(counts, own)
     digests = {name: digest_of(array) for name, array in arrays.items()}
     kind = "cube" if "hmx_sources" in root["attributes"] else "product"
     seal = Seal(kind, digest_of(sealed_metadata(root)), digests, chunks).as_json()
@@ -281,14 +286,3 @@ def set_attribute(store: str, name: str, text: str | None) -> None:
 def serialize(document: Document) -> bytes:
     """Write a metadata file as Zarr does."""
     return json.dumps(document, indent=2, allow_nan=False).encode()
-
-
-def _on_disk(folder: Folder, name: str) -> dict[str, int]:
-    ends = folder.ends(name, _CRC)
-    return {f"{name}/{key}": crc_of(end) for key, end in ends.items() if key != ROOT}
-
-
-def _chunks(name: str, array: Document, crcs: Mapping[str, int]) -> Chunks:
-    counts = counts_of(array)
-    keys = (f"{name}/{chunk_key(at)}" for at in product(*map(range, counts)))
-    return Chunks(counts, {number: crcs[key] for number, key in enumerate(keys) if key in crcs})
