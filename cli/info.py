@@ -38,7 +38,7 @@ def info(call: CommandCall) -> None:
         try:
             there = is_remote(path) or Path(path).exists()
             out(_describe(path, what) if there else "  not made yet")
-        except HmxError as error:  # what is damaged does not hide what is whole
+        except HmxError as error:  # a damaged product does not hide the others
             out(f"  {error}")
             code = error.exit_code
     if mapped is not None:
@@ -46,7 +46,7 @@ def info(call: CommandCall) -> None:
 
         out(f"\n{'points':<9} {mapped.points.path}")
         out(f"  {describe_points(mapped)}")
-    # The exit code comes last, after the parts that are whole were shown.
+    # The exit code comes last, after the undamaged products were printed.
     if code:
         raise click.exceptions.Exit(code)
 

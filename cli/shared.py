@@ -119,7 +119,7 @@ class CommandCall:
         region: str | None,
         output: str | None = None,
     ) -> tuple[Catalog, tuple[float, ...] | None]:
-        """Load the catalog with the flags of a forecast; return the region beside it."""
+        """Load the catalog with the flags of a forecast; return it with the region."""
         catalog = self.load(
             forecast__h=h,
             forecast__level=level,

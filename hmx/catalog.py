@@ -70,7 +70,7 @@ class ForecastSection(ForecastOptions):
 
 
 class EvaluateSection(BacktestOptions):
-    """The backtest, zones to score apart, and the folder of its scorecard."""
+    """The backtest, zones to score separately, and the folder of its scorecard."""
 
     zones: FilePath | None = None
     output: FilePath | None = None
@@ -141,7 +141,7 @@ class BaseCatalog(Options):
 
     @property
     def static(self) -> tuple[str, ...]:
-        """Sources without time, or with months beside a calendar."""
+        """Sources without time, or with months next to a calendar."""
         sources, monthly = self.cube.sources, self.cube.monthly
         # A source of 12 months next to a calendar has no step of its own in the series: each
         # month becomes a band that is the same in all years.
@@ -187,17 +187,17 @@ class Catalog(BaseCatalog):
 
     @property
     def model_path(self) -> str:
-        """Folder of the bundle; default: beside the cube."""
+        """Folder of the bundle; default: next to the cube."""
         return self.model.path or _sibling(self.cube.path, ".model")
 
     @property
     def forecast_path(self) -> str:
-        """Store of the forecast; default: beside the cube."""
+        """Store of the forecast; default: next to the cube."""
         return self.forecast.output or _sibling(self.cube.path, "_forecast.zarr")
 
     @property
     def scorecard_path(self) -> str:
-        """Folder of the scorecard; default: beside the cube."""
+        """Folder of the scorecard; default: next to the cube."""
         return self.evaluate.output or _sibling(self.cube.path, "_scorecard")
 
 
@@ -226,17 +226,17 @@ class MapCatalog(BaseCatalog):
 
     @property
     def model_path(self) -> str:
-        """Folder of the bundle; default: beside the cube."""
+        """Folder of the bundle; default: next to the cube."""
         return self.model.path or _sibling(self.cube.path, ".model")
 
     @property
     def map_path(self) -> str:
-        """Store of the map; default: beside the cube."""
+        """Store of the map; default: next to the cube."""
         return self.map.output or _sibling(self.cube.path, "_map.zarr")
 
     @property
     def scorecard_path(self) -> str:
-        """Folder of the scorecard; default: beside the cube."""
+        """Folder of the scorecard; default: next to the cube."""
         return self.evaluate.output or _sibling(self.cube.path, "_scorecard")
 
 

@@ -88,7 +88,7 @@ def threads_each(count: int) -> int:
 def exact_float32() -> Iterator[None]:
     """Keep TF32 out of the convolutions on a GPU, whatever the process has chosen.
 
-    Products have no such switch that is safe beside torch's older ones, so
+    Products have no such switch that is safe together with torch's older ones, so
     nothing here multiplies matrices on a GPU.
     """
     cudnn = torch.backends.cudnn

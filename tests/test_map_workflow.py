@@ -96,13 +96,13 @@ def test_a_mapper_is_trained_again_saying_why(
     "override", ["train.device=auto", "train.devices=2", "map.level=[90]", "evaluate.inner=3"]
 )
 def test_what_decides_no_mapper_trains_none(folder: Path, override: str) -> None:
-    assert ensure(folder, override)[-1].endswith("is there and current")
+    assert ensure(folder, override)[-1].endswith("exists and is current")
 
 
 def test_a_mapper_that_was_trained_again_is_current(folder: Path) -> None:
     rewrite_points(folder)
     assert any("points have changed" in line for line in ensure(folder))
-    assert ensure(folder)[-1].endswith("is there and current")
+    assert ensure(folder)[-1].endswith("exists and is current")
 
 
 def test_a_map_goes_on_where_it_was_stopped(folder: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_map_goes_on_where_it_was_stopped(folder: Path) -> None:
     assert tree(store) == whole
     told = Told()
     ensure_result(catalog, told.progress)
-    assert told.lines[-1] == f"map: {store} is there and current"
+    assert told.lines[-1] == f"map: {store} exists and is current"
 
 
 def test_a_place_that_is_taken_is_refused_before_training(folder: Path) -> None:

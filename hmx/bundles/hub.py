@@ -111,7 +111,7 @@ def _fetch(reference: Reference) -> Path:
 
 
 def _download(artifact: Any, reference: Reference, kept: Path) -> None:
-    """Fetch the files beside their place, check them and move them there at once."""
+    """Fetch the files next to their target, check them and move them there at once."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, so that the rename stays on one file system and is atomic.
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=kept.parent) as folder:

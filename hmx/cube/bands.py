@@ -87,8 +87,8 @@ class Bands:
         have = len(self.labels)
         if chosen is not None and chosen > have:
             raise NotEnoughData(
-                f"history={chosen}, and the cube has {have} time steps: what is seen must be in "
-                f"it. Pass history={have}, or add earlier maps."
+                f"history={chosen}, and the cube has {have} time steps: they must contain "
+                f"the history. Pass history={have}, or add earlier maps."
             )
         return chosen or (have if self.climatology else min(HISTORY, have))
 
@@ -133,7 +133,7 @@ class Bands:
         # a Dataset at once: bands that are stored in one chunk share its reading
         loaded = [part.isel(x=columns).compute() for columns in pieces(inside.x, nx)]
         spans = ((window.y, inside.y), (window.x, inside.x))
-        edge = [(part.start - all_.start, all_.stop - part.stop) for all_, part in spans]
+        edge = [(part.start - full.start, full.stop - part.stop) for full, part in spans]
         arrays = {}
         for name in self.variables:
             raw = np.concatenate([piece[name].values for piece in loaded], axis=-1)
@@ -166,7 +166,7 @@ def as_bands(
     bands = inner.drop_vars(list(inner.data_vars)).assign({n: known[n] for n in (*moving, *fixed)})
     warn_of_default_fill(bands)
     order = np.argsort(bands["time"].values, kind="stable")
-    if (np.diff(order) < 0).any():  # else arrays stay as they were opened, and are known for it
+    if (np.diff(order) < 0).any():  # else arrays keep their Dask names, which identify the store
         bands = bands.isel(time=order)
     require_order(bands["time"].rename(names["time"]))
     flips = tuple(dim for dim in ("y", "x") if runs_against(bands, dim))
@@ -189,7 +189,7 @@ def _inner(obj: Cubelike) -> tuple[xr.Dataset, dict[str, str], bool]:
     names = find_axes(data, ("y", "x") if timeless else ("time", "y", "x"))
     inner = crs_as_coordinate(data).rename({o: name for name, o in names.items() if o != name})
     if timeless:
-        # a scalar `time` would keep the name from the one step that such bands have
+        # a scalar `time` would occupy the name of the single step that such bands get
         inner = inner.drop_vars("time", errors="ignore").assign_coords(time=("time", [0]))
         names["time"] = "time"
     if "time" not in inner.coords:
@@ -223,7 +223,7 @@ def _channels(name: str, variable: xr.DataArray, *, strict: bool) -> dict[str, x
     if not {"y", "x"} <= set(variable.dims):
         return {}
     if variable.dtype.kind == "b":
-        variable = variable.astype("uint8")  # of yes and no: 1 and 0
+        variable = variable.astype("uint8")  # True and False are 1 and 0
     if variable.dtype.kind not in "iuf":
         if strict:
             kinds = {"M": "dates", "m": "durations", "c": "complex numbers"}

@@ -40,8 +40,8 @@ class MonthKind:
 
     day: int  # of the month, where it is the same; 0: the last one; -1: the middle of a period
     clock: int = 0  # microseconds since midnight
-    back: int = 0  # months from the start of the period to that of the stamp, and of the period
-    length: int = 1
+    back: int = 0  # months from the start of the period to the month of the stamp
+    length: int = 1  # months of the period
     whole: bool = False  # whether the middle is cut to its day
 
     def at(self, like: Any, month_number: int) -> Any:
@@ -104,8 +104,8 @@ class Cadence:
         NotEnoughData
             If there are fewer than two steps.
         IrregularTime
-            If the steps differ, are out of order, repeated, or no times that can be
-            read; the message names the place and what to type.
+            If the steps differ, are out of order, repeated, or cannot be read as
+            times; the message names the step and what to type.
         """
         if time.size < 2:
             raise NotEnoughData(
@@ -225,7 +225,7 @@ def _month_kind(values: np.ndarray, dates: list[_Date]) -> MonthKind | None:
 def _restarting(values: np.ndarray, gaps: list[int]) -> tuple[int, Unit] | None:
     """Find a step of whole days that starts again with each year or month."""
     sizes = sorted({gap // _DAY for gap in gaps if gap > _DAY and gap % _DAY == 0}, reverse=True)
-    if len(set(gaps)) == 1:  # no border was crossed, where a new start would show
+    if len(set(gaps)) == 1:  # no year or month ends in between, so a restart cannot show
         if not sizes or sizes[0] not in _COMPOSITES:
             return None
         fits = all((_Date.of(value).day_of_year - 1) % sizes[0] == 0 for value in values)
@@ -247,7 +247,7 @@ def _next_part(value: Any, step: int, unit: Unit) -> Any:
     else:
         at, parts, after = date.day - 1, 30, date.month_number + 1
     number, first = divmod(at, step)
-    # of 365 and 30 days also where there are more: the last part takes the rest
+    # years count 365 days and months 30, also where they have more: the last part takes the rest
     if number + 1 < -(-(parts - first) // step):
         return _add_microseconds(value, step * _DAY)
     return _add_microseconds(_first_of(value, after), first * _DAY + date.time_of_day)

@@ -62,7 +62,7 @@ class Grid:
             If no CRS can be found.
         CubeError
             If the coordinates are absent or not evenly spaced, count pixels, or
-            contradict a transform that is declared beside them.
+            contradict the declared transform.
         """
         shape = (obj.sizes["y"], obj.sizes["x"])
         crs, declared = read_crs(obj), declared_transform(obj)

@@ -2,9 +2,9 @@
 
 A number is declared by the tags of a raster, by CF attributes, by the attributes and
 encodings that rioxarray, odc-stac and others leave on an array, and by the catalog.
-:class:`Rules` is what they come to:
+:class:`Rules` combines them:
 
-- *missing* is whatever any of them calls missing, in the units of the file (packed);
+- a number is *missing* if any of them declares it, in the units of the file (packed);
 - *scale and offset* are those of the file; the catalog's replace the tags of a raster
   and follow CF unpacking;
 - *valid range* is the catalog's, in the units of the cube, or else the file's: CF's is

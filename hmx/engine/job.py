@@ -139,7 +139,7 @@ def run(
         progress.note(f"{word}: {line}")
     found = {} if overwrite else _found(job)
     if found.get("hmx_status") == "complete" and _is_current(job, progress):
-        progress.note(f"{word}: {job.store} is there and current")
+        progress.note(f"{word}: {job.store} exists and is current")
         sweep(job.store)
         return job.store
     section = section or DaskSection()
@@ -176,7 +176,7 @@ def _found(job: Job) -> dict[str, Any]:
             raise OutputExists(
                 f"{job.store} holds another {job.run.job}: its {key} is {had.get(key)!r} and "
                 f"this one's is {job.facts.get(key)!r}. Pass --overwrite to replace it, or "
-                "--output for another place."
+                "--output for another path."
             )
     return found
 
@@ -186,7 +186,7 @@ def _is_current(job: Job, progress: Progress) -> bool:
     found, run = examine(job.store), job.ledger.job().get("run")
     faults = [fault for fault in found.faults if not fault.foreign]
     if faults or (run == job.work.run and not found.sealed):
-        progress.note(f"{job.run.job}: {job.store} is damaged, and made whole:\n{found.lines()}")
+        progress.note(f"{job.run.job}: {job.store} is damaged, and is repaired:\n{found.lines()}")
         return False
     if run == job.work.run:
         return not _todo(job, progress, read=False)
@@ -210,7 +210,9 @@ def _start(job: Job, progress: Progress, *, fresh: bool) -> list[Task]:
         _drop_unproven(job, calls)
         return calls
     if not fresh:
-        progress.note(f"{job.run.job}: {job.store} is of another layout or release, and made anew")
+        progress.note(
+            f"{job.run.job}: {job.store} has another layout or release, and is made again"
+        )
     job.ledger.begin(job.header())
     _lay_out(job, job.store)
     return _todo(job, progress)
@@ -339,5 +341,5 @@ def _report(job: Job, failures: list[FailedTask]) -> str:
         )
     if len(failures) > _SHOWN:
         lines.append(f"  ... and {len(failures) - _SHOWN} more")
-    lines.append("Mend what they read, then run the same command again: only they are computed.")
+    lines.append("Repair their inputs, then run the same command again: only they are computed.")
     return "\n".join(lines)

@@ -205,7 +205,7 @@ def _workers(section: DaskSection) -> tuple[int, int]:
 
 
 def _tile_bytes(run: Run[Request]) -> int:
-    """Bound what one tile needs beside the network: chunks, arrays, results."""
+    """Bound the memory of one tile without the network: chunks, arrays, results."""
     side = run.output_tiles.tile[0]
     rows, columns = (min(side, size) for size in run.window.shape)
     window = (rows + 2 * run.halo) * (columns + 2 * run.halo)

@@ -134,8 +134,8 @@ def _job_of(store: str, source: str | None) -> Job:
     header = Ledger(store).job()
     if not header:
         raise VerifyFailed(
-            f"{store} has no ledger beside it ({Ledger(store).path}), or a damaged one, so nothing "
-            "can be proven. Keep the two together, or make the store anew with --overwrite."
+            f"{store} has no ledger next to it ({Ledger(store).path}), or a damaged one, so "
+            "nothing can be proven. Keep the two together, or make the store anew with --overwrite."
         )
     job = Job.restore(store, header, source)
     for key, had in header["facts"].items():

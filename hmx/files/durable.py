@@ -1,7 +1,7 @@
 """Durable: small files that are there whole, or not at all.
 
 A :class:`Folder` is a directory of this machine or any URL that fsspec can
-write. On a directory a file is written beside its place, flushed to the disk and
+write. On a directory a file is written next to its target, flushed to the disk and
 renamed; on an object store a write is atomic by itself.
 """
 

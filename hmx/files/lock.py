@@ -1,6 +1,6 @@
 """Lock: one process at a time makes a product; the others wait, and then find it made.
 
-The lock of ``NAME`` is the file ``.NAME.lock`` beside it, or beside what it leads to if it
+The lock of ``NAME`` is the file ``.NAME.lock`` next to it, or next to its target if it
 is a link. The operating system holds the lock, so it ends with its owner, however that
 ends. Who is done removes the file; who was waiting for it notices that, and locks the
 file that is there by then. Products at URLs have no lock.

@@ -204,7 +204,7 @@ def forecast_to_zarr(
     obj : Dataset
         From :func:`hmx.open_cube`, unchanged.
     path : str or Path
-        Store to write; its ledger lies beside it.
+        Store to write; its ledger lies next to it.
     h, model, region
         As in :func:`forecast`.
     workers, scheduler : int, str, optional

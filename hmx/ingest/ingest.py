@@ -150,7 +150,7 @@ def ingest(
 class _Variable:
     name: str
     source: Source
-    role: str  # target, dynamic, static, or monthly: months beside a calendar
+    role: str  # target, dynamic, static, or monthly: months next to a calendar
     parts: tuple[Part, ...]
 
     @property

@@ -115,7 +115,7 @@ def _stacked(path: str, files: Sequence[str], pattern: str) -> SourceError:
     advice = f"such as path: {plain}, " if is_one else ""
     return SourceError(
         f"{pattern} finds {len(files)} files for one location and time: "
-        f"{', '.join(files[:_NAMED])}{more}. Tiles of a mosaic lie beside each other, and each "
+        f"{', '.join(files[:_NAMED])}{more}. Tiles of a mosaic lie next to each other, and each "
         f"location has one. Write a path that finds one of them, {advice}or move the others away."
     )
 

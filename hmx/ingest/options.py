@@ -125,7 +125,7 @@ class Source(Options):
     valid_range : tuple of float, optional
         Smallest and largest valid value, in the units of the cube (after ``scale``).
     nodata : float, optional
-        A number of the file, before ``scale``, that means missing, beside what the file
+        A number of the file, before ``scale``, that means missing, in addition to what the file
         declares.
     scale, offset : float, optional
         Stored in the cube: file value x scale + offset. Default: the file's own tags; a

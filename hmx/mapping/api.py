@@ -221,7 +221,7 @@ def map_to_zarr(
     obj : Dataset
         From :func:`hmx.open_cube`, unchanged.
     path : str or Path
-        Store to write; its ledger lies beside it.
+        Store to write; its ledger lies next to it.
     model, region
         As in :func:`soc_map`.
     workers, scheduler : int, str, optional

@@ -1,4 +1,4 @@
-"""Panel: what a trained model foretold, beside what came, one row per lead.
+"""Panel: the forecasts of a trained model next to the truth, one row per lead.
 
 Columns are target, prediction, difference and interval width. Colours keep
 their meaning for colour-blind readers: viridis for the state, purple to orange

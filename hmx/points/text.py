@@ -152,7 +152,7 @@ def _first(text: str, separator: str) -> list[_Record]:
 
 
 def _rows(text: str, separator: str, name: str) -> tuple[list[str], list[list[str]], int]:
-    """Read header and rows; return beside them how many lines were comments."""
+    """Read header and rows; return them with the number of comment lines."""
     try:
         records = list(_records(text, separator))
     except csv.Error as error:

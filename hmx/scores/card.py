@@ -194,7 +194,7 @@ class Card(ABC):
 
     @abstractmethod
     def parts(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the files of a saved card beside plots and JSON: name, content."""
+        """Yield the files of a saved card other than plots and JSON: name, content."""
 
     @abstractmethod
     def plots(self) -> Mapping[str, Callable[[], Picture]]:

@@ -30,7 +30,7 @@ class FoldRow:
 
 @dataclass(frozen=True)
 class FoldReport:
-    """How far several ways of folding test, beside how far the map is from its samples."""
+    """The distances that several ways of folding test, and those of the map from its samples."""
 
     rows: tuple[FoldRow, ...]  # in the order given
     map_m: float  # median distance from a pixel of the map to the nearest sample, m

@@ -190,7 +190,7 @@ def artifact_name(text: str) -> str:
 def _send_bundle(run: Any, bundle: Path, name: str, metadata: Mapping[str, Any]) -> None:
     import wandb
 
-    kept = Path(run.dir).parent / "bundle"  # beside files/, which holds what a run shows
+    kept = Path(run.dir).parent / "bundle"  # next to files/, which the page of a run displays
     shutil.copytree(bundle, kept, dirs_exist_ok=True)
     artifact = wandb.Artifact(name, type="model", metadata=_plain(metadata))
     for file in sorted(path for path in kept.rglob("*") if path.is_file()):

@@ -4,7 +4,7 @@ A distribution is given at each pixel by the values of its quantile function at 
 probabilities (*knots*); it is linear between them and flat beyond the outermost, and
 neighbouring knots of one value are a point mass. Every function works pixel by pixel.
 
-Quantiles ascend with their probability to the bit, whichever others are computed beside them:
+Quantiles ascend with their probability to the bit, whichever others are computed with them:
 each is made by steps that never descend, such as sums of rounded numbers, and an interpolation
 that rounding could take beyond its end stops there. So intervals never cross, and wider ones
 contain narrower ones. A mean never lies outside the outermost knots; it can lie outside the ends

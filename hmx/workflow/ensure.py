@@ -75,7 +75,7 @@ def ensure_cube(
                 ingest(catalog, overwrite=overwrite, progress=progress)
                 return path
     note = note_of(catalog)
-    progress.note(f"cube: {path} is there and current" if note is None else f"cube: {path}: {note}")
+    progress.note(f"cube: {path}{' exists and is current' if note is None else f': {note}'}")
     sweep(path)
     return path
 
@@ -142,7 +142,7 @@ def ensure_model(
                 progress.note(f"model: training {path} ({why})")
                 trained: AnyBundle = steps.train(cube, progress)
                 return trained
-    progress.note(f"model: {path} is there and current")
+    progress.note(f"model: {path} exists and is current")
     sweep(path)
     return bundle
 

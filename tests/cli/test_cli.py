@@ -79,7 +79,7 @@ def test_run_again_all_is_done_and_nothing_is_written(folder: Path) -> None:
     before = stamps()
     result = run("forecast", folder / "toy.yaml")
     assert result.exit_code == 0, result.output
-    assert result.stderr.count("is there and current") == 3
+    assert result.stderr.count("exists and is current") == 3
     assert stamps() == before
 
 

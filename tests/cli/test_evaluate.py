@@ -57,7 +57,7 @@ def test_a_scorecard_that_is_current_is_kept(done: Result, catalog: Path) -> Non
     before = (catalog.parent / "toy_scorecard" / "scorecard.json").stat().st_mtime_ns
     again = run(catalog)
     assert again.exit_code == 0, again.output
-    assert "is there and current" in again.stderr
+    assert "exists and is current" in again.stderr
     assert again.stdout == done.stdout
     assert (catalog.parent / "toy_scorecard" / "scorecard.json").stat().st_mtime_ns == before
 

@@ -34,7 +34,7 @@ def test_folds_ingests_reports_and_draws_beside_the_model(catalog: Path) -> None
     assert (catalog.parent / "toy.zarr").is_dir()
     assert result.stdout.startswith(f"{plan_folds(library.Catalog.load(catalog))}\n")
     assert "ingest" in result.stderr
-    assert "is there and current" in run(catalog).stderr
+    assert "exists and is current" in run(catalog).stderr
 
 
 def test_flags_decide_the_split_and_the_place(catalog: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_run_again_all_is_there_and_current(done: Path) -> None:
     ):
         result = run(command, catalog)
         assert told(result) == str(done / product)
-        assert result.stderr.count("is there and current") == count
+        assert result.stderr.count("exists and is current") == count
         assert run(command, catalog, "--quiet").stderr == ""
     assert stamps() == before
 
@@ -122,7 +122,7 @@ def test_a_map_of_a_date_is_asked_for_by_year_or_day(tmp_path: Path) -> None:
     made = library.open_cube(tmp_path / "soils_map.zarr")
     assert str(made["time"].values)[:10] == "2012-01-01"
     again = run("map", catalog, "--time", "2012-01-01")
-    assert "soils_map.zarr is there and current" in again.stderr
+    assert "soils_map.zarr exists and is current" in again.stderr
     assert "date        2012-01-01" in run("info", tmp_path / "soils_map.zarr").stdout
     other = run("map", catalog)
     assert other.exit_code == 2
@@ -188,7 +188,7 @@ def test_evaluate_ends_with_the_table_the_verdict_and_the_folder(folder: Path) -
     assert "network ensemble, 80 %" in first.stdout
     again = run("evaluate", folder / "soils.yaml", *words)
     assert again.stdout == first.stdout
-    assert "soils_scorecard is there and current" in again.stderr
+    assert "soils_scorecard exists and is current" in again.stderr
     assert run("evaluate", folder / "soils.yaml", *words, "--quiet").stdout == f"{told(first)}\n"
     taken = run("evaluate", folder / "soils.yaml", *words, "--output", folder)
     assert taken.exit_code == 2

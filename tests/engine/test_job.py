@@ -172,7 +172,7 @@ def test_a_chunk_that_two_tiles_would_share_is_refused(whole: tuple[Job, Any]) -
 def test_a_job_run_again_computes_and_writes_nothing(copy: Job) -> None:
     before, told = tree(copy.store) | tree(copy.ledger.path), Told()
     assert run(copy, progress=told.progress) == copy.store
-    assert told.lines == [f"forecast: {copy.store} is there and current"]
+    assert told.lines == [f"forecast: {copy.store} exists and is current"]
     assert tree(copy.store) | tree(copy.ledger.path) == before
 
 
@@ -271,7 +271,7 @@ def test_a_corrupt_input_chunk_fails_its_tiles_alone(
     text = str(caught.value)
     assert f"is incomplete: {bad} tiles failed" in text
     assert "rows 0-16, columns 0-16, bounds (500000, 5995200, 504800, 6000000)" in text
-    assert "Mend what they read, then run the same command again" in text
+    assert "Repair their inputs, then run the same command again" in text
     assert caught.value.exit_code == 1
     with pytest.warns(UserWarning, match="is incomplete"):
         partial = hmx.open_cube(job.store)

@@ -153,7 +153,7 @@ WRONGS: dict[str, tuple[Callable[[str], object], str]] = {
     ),
     "forged mean": (forge, "hm in rows .* is not what its model and cube give"),
     "forged interval": (forge_interval, "hm_hi_80 in rows .* is not what"),
-    "no ledger": (lambda s: shutil.rmtree(s + ".ledger"), "has no ledger beside it"),
+    "no ledger": (lambda s: shutil.rmtree(s + ".ledger"), "has no ledger next to it"),
     "incomplete": (
         lambda s: zarr.open_group(s, mode="r+").attrs.__setitem__("hmx_status", "incomplete"),
         "is incomplete, so there is nothing to vouch for",

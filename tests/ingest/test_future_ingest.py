@@ -311,7 +311,7 @@ def test_a_catalog_forecasts_with_what_is_known_ahead(tmp_path: Path) -> None:
     assert "known ahead population to 2020-01-01" in said
     assert "1990-01-01 to 2010-01-01, 5 steps" in said
     run("verify", catalog)
-    assert "is there and current" in run("forecast", catalog).output
+    assert "exists and is current" in run("forecast", catalog).output
 
 
 def test_another_scenario_gives_another_forecast(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_torn_chunk_is_repaired_and_a_finished_map_is_left_alone(
     assert tree(copy.store) == whole[1]
     told = Told()
     run(copy, progress=told.progress)
-    assert told.lines == [f"map: {copy.store} is there and current"]
+    assert told.lines == [f"map: {copy.store} exists and is current"]
 
 
 def test_a_region_of_a_job_is_the_crop_of_the_whole(

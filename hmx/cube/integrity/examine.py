@@ -15,7 +15,7 @@ from typing import Any
 
 import xarray as xr
 
-from hmx.cube.integrity.reading import labels_of, place_of, remedy
+from hmx.cube.integrity.reading import labels_of, location_of, remedy
 from hmx.cube.integrity.seal import (
     AUDIT,
     ROOT,
@@ -242,7 +242,7 @@ class _Examination:
         if fault is None:
             return None
         array = self.arrays.get(name)
-        where = place_of(array, at, self.root, self.labels) if array else f"chunk {at}"
+        where = location_of(array, at, self.root, self.labels) if array else f"chunk {at}"
         return f"a chunk of {name} {fault}, at {where}"
 
     @cached_property

@@ -1,7 +1,7 @@
 """Reading: the chunks of a sealed store are checked as they are read.
 
 :class:`CheckedStore` stands between Zarr and the files. It compares each chunk that is
-read with the seal, so a chunk that is lost, torn, flipped or from another place raises an
+read with the seal, so a chunk that is lost, torn, flipped or from another position raises an
 error that names variable and position, and never becomes NaN or another value. It needs no
 list of files, so URLs work like folders, and the seal is the only additional file it opens.
 """
@@ -93,7 +93,7 @@ class Guard:
     def where(self, name: str, at: Sequence[int]) -> str:
         """Describe the location of a chunk: its steps, rows, columns and bounds."""
         array = self.arrays.get(name)
-        return place_of(array, at, self.root, self.labels) if array else f"chunk {tuple(at)}"
+        return location_of(array, at, self.root, self.labels) if array else f"chunk {tuple(at)}"
 
 
 def remedy(root: Document) -> str:
@@ -103,7 +103,7 @@ def remedy(root: Document) -> str:
     return "Run the command that made it again: it computes what is damaged anew."
 
 
-def place_of(
+def location_of(
     array: Document, at: Sequence[int], root: Document, labels: Mapping[str, Sequence[str]]
 ) -> str:
     """Describe the location of a chunk of an array."""
@@ -189,7 +189,7 @@ def guard_of(path: str, storage_options: Mapping[str, Any] | None = None) -> Gua
         )
     if root is None or root.get("zarr_format") == 2:
         return None
-    # a job fills the store, or was stopped as it did: no seal counts yet
+    # a job fills the store, or was interrupted: there is no valid seal yet
     if attributes_of(root).get("hmx_status") == "incomplete":
         return None
     members = consolidated(root)
@@ -198,7 +198,7 @@ def guard_of(path: str, storage_options: Mapping[str, Any] | None = None) -> Gua
     if data is None and repeated is None:
         return None
     seal = Seal.from_json(parse(data))
-    # who consolidates the store again writes the same, and what a group has none of
+    # a program that consolidates the store again copies the seal, with keys that a group lacks
     same = without_consolidated(repeated) == without_consolidated(parse(data))
     if seal is None or (members and not same):
         what = "is lost" if data is None else "is damaged"

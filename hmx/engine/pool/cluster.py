@@ -1,4 +1,4 @@
-"""Where tile tasks run: in this process, in processes beside it, or on a cluster.
+"""Where tile tasks run: in this process, in other processes of this machine, or on a cluster.
 
 :func:`connect` is the one door. What it opens closes on every way out, within
 seconds and without a word, also while workers are in the middle of a tile.

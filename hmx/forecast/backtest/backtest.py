@@ -201,7 +201,7 @@ class _Backtest:
         asked = case.asked()
         mark, folder = fingerprint(asked), Folder(case.folder)
         if not overwrite and (card := _finished(folder, mark)):
-            self.progress.note(f"evaluate: {case.folder} is there and current")
+            self.progress.note(f"evaluate: {case.folder} exists and is current")
             return card
         folder.sweep()
         if overwrite:

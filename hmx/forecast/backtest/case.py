@@ -126,7 +126,7 @@ class BacktestSetup:
 
     @cached_property
     def baselines(self) -> tuple[str, ...]:
-        """Names of the forecasters beside the model."""
+        """Names of the other forecasters than the model."""
         return choose(self.options.baselines, self.cube.grid.shape)
 
     @cached_property

@@ -54,7 +54,7 @@ class TileScores:
     split: Split | None  # only pixels of its test blocks are held out; ``None``: all are
     unseen: Split | None  # its test blocks are a stratum of their own
     fitted: SavedBaselines  # the other forecasters
-    zones: Zones | None  # strata beside those that are always there
+    zones: Zones | None  # strata in addition to those that are always there
     settings: Settings  # what is measured
     tiles: TileGrid  # in pixels of the cube as its owner has it
     maps: SkillMap | None = None  # where errors go, pixel by pixel

@@ -92,5 +92,5 @@ def _report(round_: Round, failures: list[FailedTask]) -> str:
         f"  tile {failure.index}: {type(failure.error).__name__}: {failure.error}"
         for failure in failures[:_SHOWN]
     ]
-    lines.append("Mend what they read, then run the same again: finished rounds are kept.")
+    lines.append("Repair their inputs, then run the same again: finished rounds are kept.")
     return "\n".join(lines)

@@ -49,7 +49,7 @@ _SLOPE = 0.1  # rad: a usual slope
 
 @dataclass(frozen=True)
 class TrainSetup:
-    """Everything that decides a trained model, beside the data."""
+    """Everything but the data that decides a trained model."""
 
     target: str | None = None  # variable to predict
     dynamic: Sequence[str] | None = None  # covariates

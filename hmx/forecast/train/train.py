@@ -79,7 +79,7 @@ def train(
     recipe : TrainSetup
         Target, covariates, network and fit.
     out : str or Path, optional
-        Folder for the bundle. While training runs, ``OUT.training`` beside it
+        Folder for the bundle. While training runs, ``OUT.training`` next to it
         contains the checkpoints from which a killed run resumes.
     progress : Progress or callable, optional
         A plain callable gets (epochs done, epochs, text).
@@ -196,7 +196,7 @@ class _Training:
         name = f"seed-{seed}" if several else None
         close(self.logs)
         settings = facts(self.plan, self.recipe)
-        # offline runs lie beside the bundle: the folder of the checkpoints goes away
+        # offline runs lie next to the bundle: the folder of the checkpoints goes away
         self.logs = loggers(
             folder, **track, config=settings, group=group, name=name, parent=self.folder.parent
         )

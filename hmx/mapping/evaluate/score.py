@@ -74,7 +74,7 @@ def score(
     digest = fingerprint_of(prepared, recipe, options)
     with nullcontext() if out is None else building(out, progress):
         if out is not None and (stored := _stored_card(out, digest)) and not overwrite:
-            progress.note(f"evaluate: {out} is there and current")
+            progress.note(f"evaluate: {out} exists and is current")
             return stored
         fit, own = recipe.fit, recipe.split
         methods = [method for method in options.beside if method != own.method]

@@ -192,9 +192,9 @@ def test_a_catalog_of_five_maps_forecasts_four_leads(catalog: Path) -> None:
 
 def test_a_model_whose_history_was_left_open_is_current(catalog: Path) -> None:
     again = run("train", catalog)
-    assert "toy.model is there and current" in again.stderr
+    assert "toy.model exists and is current" in again.stderr
     other = run("train", catalog, "--set", "model.history=2")
-    assert "toy.model is there and current" in other.stderr  # as it was decided
+    assert "toy.model exists and is current" in other.stderr  # as it was decided
     bundle = catalog.parent / "toy.model" / "bundle.json"
     assert json.loads(bundle.read_text())["spec"]["network"]["history"] == 2
     assert "dilated, direct, 3 leads" in run("info", catalog.parent / "toy.model").output

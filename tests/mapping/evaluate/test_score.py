@@ -86,7 +86,7 @@ def test_a_scorecard_that_is_current_is_kept(land: xr.Dataset, scored: tuple[Any
     for recipe in (recipe_of(), recipe_of(device="auto")):  # where it is computed says nothing
         found, lines = score_of(land, out, recipe=recipe)
         assert (str(found), found.as_dict()) == (str(card), card.as_dict())
-        assert lines[-1] == f"evaluate: {out} is there and current"
+        assert lines[-1] == f"evaluate: {out} exists and is current"
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
 
 
