@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import xarray as xr
 
-from hmx.bundles.folder import as_model
+from hmx.bundles.folder import DESCRIPTION, as_model
 from hmx.catalog import AnyCatalog, Catalog, MapCatalog
 from hmx.files.paths import is_url
 from hmx.forecast.bundle import Bundle, fits_means
@@ -98,6 +98,18 @@ class JobSteps(Protocol[BundleT]):
         """Score a model, or the catalog's way to make one."""
 
 
+def _other_start(had: Any, wanted: str | None, kind: type[Bundle | MapBundle]) -> str | None:
+    """Return how the model that a fit starts from differs, if it does."""
+    if had.get("init_from") != wanted:
+        return "it starts from another model"
+    # A start that is elsewhere, or was removed after training, changes nothing
+    if wanted is None or not (Path(wanted) / DESCRIPTION).is_file():
+        return None
+    # mappers of earlier releases have no digest of their start
+    same = had.get("init_digest") in (None, as_model(kind, wanted).digest)
+    return None if same else "the model that it starts from has changed since"
+
+
 class ForecastSteps:
     """:class:`JobSteps` of the forecast job."""
 
@@ -144,11 +156,8 @@ class ForecastSteps:
         sections = {"network": "model", "fit": "train"}
         if (change := _changed(had, wanted, sections, absent=_NEWER)) is not None:
             return change
-        start = catalog.train.init_from
-        if had.get("init_from") != start:
-            return "it starts from another model"
-        if start is not None and had.get("init_digest") != as_model(Bundle, start).digest:
-            return "the model that it starts from has changed since"
+        if (change := _other_start(had, catalog.train.init_from, Bundle)) is not None:
+            return change
         if had.get("transforms", {}) != dict(catalog.transforms):
             return "covariates are transformed otherwise"
         # a model that learns until a fixed step does not change with the maps after it
@@ -250,11 +259,11 @@ class MapSteps:
         sections = {"table": "points", "network": "model", "fit": "train", "split": "train.split"}
         # a setting that a bundle lacks is newer than the bundle: its empty default changes nothing
         change = _changed(had, wanted, sections, absent=([], None))
+        change = change or _other_start(had, wanted["init_from"], MapBundle)
         if change is not None:
             return change
         for key, why in (
             ("transforms", "bands are transformed otherwise"),
-            ("init_from", "it starts from another mapper"),
             ("stamp", "the points have changed since"),
         ):
             if had.get(key) != wanted[key]:

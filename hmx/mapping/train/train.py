@@ -84,6 +84,9 @@ def train(
             progress=progress,
         )
         bundle = make_bundle(prepared, recipe, learnt, progress, started)
+        if start is not None:
+            made = dict(bundle.training) | {"init_digest": start.digest}
+            bundle = replace(bundle, training=made)
         if leads_processes() and out is not None:
             log = table(logged_rows(logs.folder_of(next(iter(learnt.kept)))))
             bundle = bundle.save(out, files={LOG: log})

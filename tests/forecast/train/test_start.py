@@ -127,6 +127,8 @@ def test_a_catalog_trains_anew_when_its_start_is_another(
     assert steps.change(bundle, cube) is None
     other = replace(bundle, training=had | {"init_digest": "0"})
     assert steps.change(other, cube) == "the model that it starts from has changed since"
+    shutil.rmtree(tmp_path / "start")
+    assert steps.change(other, cube) is None, "the model is there, and its start no longer needed"
     anew = replace(bundle, training={k: v for k, v in had.items() if k != "init_from"})
     assert steps.change(anew, cube) == "it starts from another model"
 

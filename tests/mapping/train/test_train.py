@@ -199,6 +199,7 @@ def test_a_mapper_starts_from_the_trunk_of_another(
     start = str(trained_mapper.path)
     made = train(land, make_points(land), quick(init_from=start, lr=1e-9))
     taken = made.training["taken"]
+    assert made.training["init_digest"] == trained_mapper.digest
     assert taken["left"] == []
     assert "convs.0.weight" in taken["names"]
     assert not [name for name in taken["names"] if name.startswith(("head", "skip"))]
