@@ -208,10 +208,12 @@ class AccessorBase(NDArrayOperatorsMixin):
 
 
 if TYPE_CHECKING:
+    from hmx.cube import array
     from hmx.forecast import api
     from hmx.forecast.backtest import backtest as scoring
     from hmx.products import forecast_maps
 else:
+    array = LateModule("hmx.cube.array")
     api = LateModule("hmx.forecast.api")
     scoring = LateModule("hmx.forecast.backtest.backtest")
     forecast_maps = LateModule("hmx.products.forecast_maps")
@@ -244,6 +246,7 @@ class HMAccessor(AccessorBase):
     plan = Method(api.plan_forecast, trained=True)
     backtest = Method(scoring.backtest)
     plot_forecast = Method(forecast_maps.plot_forecast)
+    to_array = Method(array.to_array)
 
     def with_history(self, past: Series) -> Series:
         """Join the cube that a forecast was made from and this forecast, lazily.

@@ -140,7 +140,9 @@ def did_you_mean(word: str, known: Iterable[object]) -> str:
     return f" Did you mean {names[found[0]]!r}?" if found else ""
 
 
-def missing_variable(word: str, known: Iterable[object], *, where: str = "the cube") -> HmxError:
+def missing_variable(
+    word: str, known: Iterable[object], *, where: str = "the cube", more: str = ""
+) -> HmxError:
     """Build the error for a name that is not in a collection.
 
     Parameters
@@ -151,7 +153,9 @@ def missing_variable(word: str, known: Iterable[object], *, where: str = "the cu
         The names that exist.
     where : str
         The collection, as the message should call it.
+    more : str
+        A sentence that follows, after a space.
     """
     names = sorted(str(name) for name in known)
-    has = ", ".join(names) or "nothing"
-    return MissingVariable(f"{word!r} is not in {where} (has: {has}).{did_you_mean(word, names)}")
+    text = f"{word!r} is not in {where} (has: {', '.join(names) or 'nothing'})."
+    return MissingVariable(f"{text}{did_you_mean(word, names)}{more}")

@@ -97,6 +97,12 @@ def _grid_mapping(obj: xr.Dataset | xr.DataArray) -> str | None:
     return None
 
 
+def lost_mapping(obj: xr.Dataset | xr.DataArray) -> str | None:
+    """Return the name of a grid mapping that the variables refer to and the object lacks."""
+    name = _grid_mapping(obj)
+    return None if name is None or name in obj.coords else name
+
+
 def flipped(data: xr.Dataset, dims: Collection[str]) -> xr.Dataset:
     """Flip dims ``y`` and ``x``, and the transforms that are declared for them; lazy."""
     result = data.isel({dim: slice(None, None, -1) for dim in dims})

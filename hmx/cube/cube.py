@@ -35,6 +35,14 @@ Cubelike = xr.Dataset | xr.DataArray
 # written are whole chunks, so that no chunk is written twice
 CHUNK = 512
 
+# key of a variable's encoding: the covariates of the cube that it was opened with
+COVARIATES = "hmx_covariates"
+_HELP = ("dynamic", "static")  # roles of covariates
+_OF_ARRAYS = (
+    " A DataArray has its static covariates as coordinates: hmx.open_cube(path, array=True) or "
+    "ds.hm.to_array(); those with time are in a Dataset alone."
+)
+
 
 @dataclass(frozen=True)
 class OuterForm:
@@ -137,6 +145,10 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
     for variable in cube.variables.values():
         variable.attrs = without_location(variable.attrs)
         variable.encoding = portable(variable.encoding)
+    covariates = [str(n) for n, v in cube.variables.items() if v.attrs.get("hmx_role") in _HELP]
+    for series in cube.data_vars.values():
+        if covariates and series.attrs.get("hmx_role") == "target":
+            series.encoding[COVARIATES] = tuple(covariates)
     return crs_as_coordinate(cube)
 
 
@@ -159,14 +171,14 @@ def as_cube(
 ) -> Cube:
     """Bring a user's object into the inner form, lazily."""
     is_array = isinstance(obj, xr.DataArray)
-    data = _as_dataset(obj) if isinstance(obj, xr.DataArray) else obj
+    data = as_dataset(obj) if isinstance(obj, xr.DataArray) else obj
     names = find_axes(data)
     target = _choose_target(data, names["time"], target or (_name(obj) if is_array else None))
     if dynamic is None:
         dynamic = _with_role(data, "dynamic", target)
     if static is None:
-        static = _array_statics(data, names) if is_array else _with_role(data, "static", target)
-    inner = _select(data, (target, *dynamic, *static))
+        static = planes_of(data) if is_array else _with_role(data, "static", target)
+    inner = _select(data, (target, *dynamic, *static), array=is_array)
     warn_of_default_fill(inner)
     inner = inner.rename({outer: name for name, outer in names.items() if outer != name})
     inner = _order(inner, target, tuple(dynamic), tuple(static))
@@ -195,20 +207,23 @@ def _name(obj: Cubelike) -> str:
     return str(getattr(obj, "name", None) or "hm")
 
 
-def _as_dataset(array: xr.DataArray) -> xr.Dataset:
+def as_dataset(array: xr.DataArray) -> xr.Dataset:
+    """Turn a DataArray into a Dataset of its values and of its (y, x) coordinates; lazy."""
     data = array.to_dataset(name=_name(array))
     # static covariates of a DataArray can only be 2-D coordinates
-    planes = [c for c in data.coords if data[c].ndim == 2 and data[c].dtype.kind in "iuf"]
+    planes = [c for c in data.coords if data[c].ndim == 2 and data[c].dtype.kind in "iufb"]
     return data.reset_coords(planes)
 
 
-def _array_statics(data: xr.Dataset, names: dict[str, str]) -> list[str]:
-    """Name the (y, x) planes of a DataArray that are not just its positions."""
+def planes_of(data: xr.Dataset) -> list[str]:
+    """Name the numeric (y, x) planes of a Dataset that are not just its positions."""
     positions = {*AXES["y"][1], *AXES["y"][2], *AXES["x"][1], *AXES["x"][2]}
+    names = find_axes(data, ("y", "x"))
     return [
         str(name)
-        for name, plane in data.data_vars.items()
+        for name, plane in data.variables.items()
         if set(plane.dims) == {names["y"], names["x"]}
+        and plane.dtype.kind in "iufb"
         and not {str(name).lower(), plane.attrs.get("standard_name")} & positions
     ]
 
@@ -231,15 +246,16 @@ def _choose_target(data: xr.Dataset, time: str, target: str | None) -> str:
 
 
 def _with_role(data: xr.Dataset, role: str, target: str) -> list[str]:
-    found = [str(name) for name, v in data.data_vars.items() if v.attrs.get("hmx_role") == role]
+    # coordinates too: a stored DataArray has its covariates there
+    found = [str(name) for name, v in data.variables.items() if v.attrs.get("hmx_role") == role]
     return [name for name in found if name != target]
 
 
-def _select(data: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
+def _select(data: xr.Dataset, names: Iterable[str], *, array: bool) -> xr.Dataset:
     chosen = list(names)
     for name in chosen:
         if name not in data.variables:
-            raise missing_variable(name, data.data_vars)
+            raise missing_variable(name, data.data_vars, more=_OF_ARRAYS if array else "")
     planes = [name for name in chosen if name in data.coords and name not in data.dims]
     return crs_as_coordinate(data).reset_coords(planes)[chosen]
 

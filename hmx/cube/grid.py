@@ -17,7 +17,7 @@ import pyproj
 import xarray as xr
 from affine import Affine
 
-from hmx.cube.coordinates import declared_transform, read_axis, require_no_counts
+from hmx.cube.coordinates import declared_transform, lost_mapping, read_axis, require_no_counts
 from hmx.errors import CubeError, GridMismatch, MissingCRS
 from hmx.windows import Window
 
@@ -184,6 +184,13 @@ def read_crs(obj: xr.Dataset | xr.DataArray) -> pyproj.CRS:
 
     crs = obj.rio.crs or obj.attrs.get("proj:code") or obj.attrs.get("proj:wkt2")
     if crs is None:
+        if (lost := lost_mapping(obj)) is not None:
+            raise MissingCRS(
+                f"cube has no CRS: {lost!r}, which its variables name, is not among its "
+                "coordinates, as after xr.open_zarr(path)['hm']. Open it with hmx.open_cube(path) "
+                "or xr.open_zarr(path, decode_coords='all'), or write one: "
+                "ds = ds.rio.write_crs('EPSG:32632')."
+            )
         raise MissingCRS(
             "cube has no CRS, so distances and areas are unknown. "
             "Write one: ds = ds.rio.write_crs('EPSG:32632')."

@@ -180,7 +180,8 @@ def sweep(path: str | Path) -> None:
 
 def require_unreplaced(obj: xr.Dataset | xr.DataArray) -> None:
     """Raise if the cube that an object reads from was replaced in the meantime."""
-    store, before = obj.encoding.get("source"), obj.attrs.get("hmx_fingerprint")
+    store, known = obj.encoding.get("source"), "hmx_fingerprint"
+    before = obj.attrs.get(known, obj.encoding.get(known))
     parts = obj.variables.values() if isinstance(obj, xr.Dataset) else [obj.variable]
     lazy = any(part.chunks is not None for part in parts)  # without chunks all is in memory
     if store is None or before is None or not lazy:

@@ -13,7 +13,7 @@ from typing import Any
 import xarray as xr
 
 from hmx.bundles.folder import Model
-from hmx.cube.cube import Cubelike, open_cube
+from hmx.cube.cube import Cubelike, as_dataset, open_cube
 from hmx.cube.field import CubeView
 from hmx.cube.observed import OBSERVED_UNTIL
 from hmx.engine.inventory import array_of
@@ -43,6 +43,11 @@ def to_zarr(
     progress: Progress | OnStep | None = None,
 ) -> xr.Dataset:
     """Compute a result of a stored cube into a store, as a job that can be resumed; open it."""
+    if isinstance(obj, xr.DataArray):
+        raise CubeError(
+            "a job writes several variables, and a DataArray is one. Use the Dataset: "
+            "hmx.open_cube('cube.zarr')."
+        )
     store = absolute(path)
     # a store that exists decides what the user left open, so that it can be resumed
     chosen = adopt(parse(kind.option_type, options), store)
@@ -86,8 +91,10 @@ def store_of(obj: Cubelike, cube: CubeView) -> str | None:
     step is an attribute, which Dask does not see, so it is compared separately.
     """
     source = obj.encoding.get("source")
-    if isinstance(obj, xr.DataArray) or source is None:
+    if source is None:
         return None
+    if isinstance(obj, xr.DataArray):
+        obj = as_dataset(obj)
     fresh = open_cube(source)
     same = all(
         name in fresh

@@ -20,6 +20,7 @@ from statistics import fmean
 from typing import Any
 
 from hmx.bundles.folder import require_bundle_place
+from hmx.cube.array import without_covariates
 from hmx.cube.cube import Cubelike, as_cube
 from hmx.cube.dates import time_label
 from hmx.cube.store import claim, discard_work, mark_done, mark_private, require_unreplaced
@@ -104,6 +105,8 @@ def train(
     planned, progress = plan(cube, recipe), Progress.of(progress)
     if leads_processes():
         progress.note(f"model: {taught(planned, recipe)}")
+    if recipe.static is None and (line := without_covariates(obj, cube)) is not None:
+        progress.note(f"model: {line}")
     if (line := narrowed(cube, recipe.network, planned.reader.spec.context)) is not None:
         progress.note(f"model: {line}")
     with alone(out, recipe.fit), _checkpoint_folder(out, planned, recipe) as folder, quiet():
