@@ -185,6 +185,11 @@ class Catalog(BaseCatalog):
             )
         return raw
 
+    @model_validator(mode="after")
+    def _another_start(self) -> Self:
+        _require_another_start(self)
+        return self
+
     @property
     def model_path(self) -> str:
         """Folder of the bundle; default: next to the cube."""
@@ -224,6 +229,11 @@ class MapCatalog(BaseCatalog):
             return raw | {"cube": {"target": None} | raw["cube"]}
         return raw
 
+    @model_validator(mode="after")
+    def _another_start(self) -> Self:
+        _require_another_start(self)
+        return self
+
     @property
     def model_path(self) -> str:
         """Folder of the bundle; default: next to the cube."""
@@ -241,6 +251,15 @@ class MapCatalog(BaseCatalog):
 
 
 AnyCatalog = Catalog | MapCatalog
+
+
+def _require_another_start(catalog: AnyCatalog) -> None:
+    """Refuse a fit that would replace the model that it starts from."""
+    if catalog.train.init_from == catalog.model_path:
+        raise ValueError(
+            f"train.init_from is {catalog.model_path!r}, where the new model is saved, so each "
+            "run would start from the run before. Give model.path another folder"
+        )
 
 
 def load_catalog(

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 
 import hmx
+from hmx.catalog import load_catalog
 from hmx.cube.cube import as_cube
-from hmx.errors import BadArgument, BundleError
+from hmx.errors import BadArgument, BundleError, CatalogError
 from hmx.forecast.options import split_fitting
 from hmx.forecast.train.recipe import TrainSetup, plan
 from hmx.forecast.train.start import Start
@@ -150,3 +152,17 @@ def test_a_bundle_of_an_earlier_release_is_current_with_the_defaults_of_this_one
     had["fit"]["chip"] = 64
     found = steps.change(replace(trained, training=had | {"cube": "x"}), cube)
     assert found == "train.chip is None, and was 64"
+
+
+@pytest.mark.parametrize("command", ["forecast", "map"])
+def test_a_catalog_whose_start_is_its_own_model_is_refused(tmp_path: Path, command: str) -> None:
+    file = write_catalog(tmp_path, train={"init_from": "toy.model"})
+    if command == "map":
+        raw = yaml.safe_load(file.read_text("utf-8"))
+        raw |= {"points": {"path": "p.csv", "target": "soc"}, "model": {"path": "toy.model"}}
+        raw["train"] = {"init_from": "toy.model"}
+        del raw["forecast"]
+        file.write_text(yaml.safe_dump(raw), "utf-8")
+    text = r"train\.init_from is '.*toy\.model', where the new model is saved.* Give model\.path"
+    with pytest.raises(CatalogError, match=text):
+        load_catalog(file)
