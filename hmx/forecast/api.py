@@ -51,7 +51,9 @@ def train(
         Variable to predict. Default: ``hm``, or the only one with time.
     static, dynamic : sequence of str, optional
         Covariates without and with time. Default: what the catalog that
-        made the cube names; of a DataArray, its (y, x) coordinates.
+        made the cube names; of a DataArray, its (y, x) coordinates, which ``ds.hm.to_array()``
+        gives it. One without them trains on the target alone, and ``progress`` names what
+        it lacks.
     future : sequence of str, optional
         Dynamic covariates that are known ahead and read at each lead. The others stay
         at their last known value, and so do these beyond theirs. Default: those whose
