@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -110,8 +111,11 @@ def test_five_maps_train_and_forecast_four_leads_with_the_defaults(
 
 def test_three_maps_teach_one_lead_and_two_say_what_is_missing() -> None:
     ds = make_cube((64, 64), steps=3)
-    model = ds.hm.train(h=1, progress=Progress(), **QUICK)
+    model = ds.hm.train(progress=Progress(), **QUICK)
     assert (model.spec.network.history, model.spec.h) == (2, 1)
+    fc = ds.hm.forecast(h=3, progress=Progress())
+    assert fc.attrs["extrapolated_leads"] == [2, 3]
+    assert np.isfinite(fc["hm"].values[-1]).any()
     with pytest.raises(NotEnoughData, match=r"2 time steps and this needs 3.*history=1"):
         ds.isel(time=slice(2)).hm.train(**QUICK)
     with pytest.raises(NotEnoughData, match=r"3 time steps and this needs 4.*history=2"):
