@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
@@ -200,25 +202,69 @@ def check_weights(have: Mapping[str, Sequence[int]], want: Mapping[str, Sequence
         )
 
 
-class Model(Protocol):
-    """A trained model of either job, as far as its folder is concerned."""
+class Members(Protocol):
+    """A spec, as far as its ensemble is concerned."""
+
+    @property
+    def members(self) -> int:
+        """Number of networks."""
+
+
+class Model(ABC):
+    """A trained model of either job; its subclasses are frozen dataclasses."""
 
     job: ClassVar[str]
 
-    @property
-    def path(self) -> Path | None:
-        """Folder it was read from or written to."""
+    spec: Members
+    weights: Arrays
+    path: Path | None
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return everything but the arrays in JSON values; the digest hashes them."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read it from a folder."""
+
+    def arrays(self) -> Arrays:
+        """Return all arrays of the model by name."""
+        return self.weights
+
+    def member(self, index: int) -> Arrays:
+        """Return the weights of one network, by parameter name."""
+        return self.weights if self.spec.members == 1 else beneath(f"{index}.", self.weights)
 
     @property
     def digest(self) -> str:
         """Hash of everything that decides a result."""
+        return digest_of(self.describe(), self.arrays())
 
-    def save(self, path: str | Path) -> Self:
-        """Write it to a folder, whole or not at all."""
+    def save(self, path: str | Path, *, files: Mapping[str, bytes] | None = None) -> Self:
+        """Write the bundle to a folder, whole or not at all.
 
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read it from a folder."""
+        Parameters
+        ----------
+        path : str or Path
+            A new folder, or a bundle's, which is replaced.
+        files : mapping of str to bytes, optional
+            Further files of the folder, such as ``training.csv``.
+
+        Returns
+        -------
+        Bundle or MapBundle
+            The same, with its path.
+
+        Raises
+        ------
+        OutputExists
+            If ``path`` contains something that is not a bundle.
+        """
+        folder = write_folder(path, self.describe(), self.arrays(), files=files)
+        saved = copy(self)
+        object.__setattr__(saved, "path", folder)  # the dataclasses are frozen
+        return saved
 
 
 AnyModel = TypeVar("AnyModel", bound=Model)

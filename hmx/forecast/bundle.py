@@ -8,7 +8,7 @@ forms below check every value, and an error names the one that does not fit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -29,7 +29,7 @@ from hmx.bundles.described import (
     require_scales,
     require_table,
 )  # fmt: skip
-from hmx.bundles.folder import FORMAT, beneath, digest_of, read_folder, require_floats, write_folder
+from hmx.bundles.folder import FORMAT, Arrays, Model, read_folder, require_floats
 from hmx.errors import BadArgument
 from hmx.features.context import Context
 from hmx.features.scaling import Scaler
@@ -41,7 +41,7 @@ from hmx.uncertainty.calibration import PROBABILITIES, Calibration
 
 
 @dataclass(frozen=True)
-class Bundle:
+class Bundle(Model):
     """A trained model.
 
     Parameters
@@ -64,7 +64,7 @@ class Bundle:
 
     spec: Spec
     scaler: Scaler
-    weights: Mapping[str, np.ndarray] = field(repr=False)
+    weights: Arrays = field(repr=False)
     calibration: Calibration = field(default=Calibration(), repr=False)
     training: Mapping[str, Any] = field(default_factory=dict, repr=False)
     path: Path | None = None
@@ -75,14 +75,23 @@ class Bundle:
         saved = "not saved" if self.path is None else str(self.path)
         return f"Bundle({spec.target}, {spec.h} x {spec.cadence}, {form}, {saved})"
 
-    def member(self, index: int) -> Mapping[str, np.ndarray]:
-        """Return the weights of one network, by parameter name."""
-        return self.weights if self.spec.members == 1 else beneath(f"{index}.", self.weights)
-
-    @property
-    def digest(self) -> str:
-        """Hash of everything that changes a forecast."""
-        return digest_of(_describe(self), self.weights)
+    def describe(self) -> dict[str, Any]:
+        """Return everything but the arrays in JSON values; the digest hashes them in this order."""
+        spec = {
+            **asdict(self.spec),
+            "network": self.spec.network.model_dump(),
+            "context": self.spec.context.as_dict(),
+            "transforms": dict(self.spec.transforms),
+        }
+        return {
+            "format": FORMAT,
+            "job": "forecast",
+            "spec": spec,
+            "scaler": asdict(self.scaler),
+            "calibration": self.calibration.as_dict(),
+            "weights": {name: list(array.shape) for name, array in sorted(self.weights.items())},
+            "training": dict(self.training),
+        }
 
     @classmethod
     def load(cls, path: str | Path) -> Bundle:
@@ -122,47 +131,6 @@ class Bundle:
             training=raw["training"],
             path=folder.resolve(),
         )
-
-    def save(self, path: str | Path, *, files: Mapping[str, bytes] | None = None) -> Bundle:
-        """Write the bundle to a folder, whole or not at all.
-
-        Parameters
-        ----------
-        path : str or Path
-            A new folder, or a bundle's, which is replaced.
-        files : mapping of str to bytes, optional
-            Further files of the folder, such as ``training.csv``.
-
-        Returns
-        -------
-        Bundle
-            The same, with its path.
-
-        Raises
-        ------
-        OutputExists
-            If ``path`` contains something that is not a bundle.
-        """
-        return replace(self, path=write_folder(path, _describe(self), self.weights, files=files))
-
-
-def _describe(bundle: Bundle) -> dict[str, Any]:
-    """Return everything but the weights in JSON values."""
-    spec = {
-        **asdict(bundle.spec),
-        "network": bundle.spec.network.model_dump(),
-        "context": bundle.spec.context.as_dict(),
-        "transforms": dict(bundle.spec.transforms),
-    }
-    return {
-        "format": FORMAT,
-        "job": "forecast",
-        "spec": spec,
-        "scaler": asdict(bundle.scaler),
-        "calibration": bundle.calibration.as_dict(),
-        "weights": {name: list(array.shape) for name, array in sorted(bundle.weights.items())},
-        "training": dict(bundle.training),
-    }
 
 
 def fits_means(bundle: Bundle) -> bool:

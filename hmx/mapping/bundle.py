@@ -7,7 +7,7 @@ the forest and of the area of applicability. The forms at the end check ``bundle
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -15,15 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from hmx.bundles import described as forms
-from hmx.bundles.folder import (
-    FORMAT,
-    Arrays,
-    beneath,
-    digest_of,
-    read_folder,
-    require_floats,
-    write_folder,
-)
+from hmx.bundles.folder import FORMAT, Arrays, Model, beneath, read_folder, require_floats
 from hmx.errors import BundleError
 from hmx.features.transforms import Transform
 from hmx.mapping.forest import Forest
@@ -39,7 +31,7 @@ _PARTS = ("weights", "forest", "applicability")  # fields of arrays, and prefixe
 
 
 @dataclass(frozen=True)
-class MapBundle:
+class MapBundle(Model):
     """A trained mapper.
 
     Parameters
@@ -81,10 +73,6 @@ class MapBundle:
         path = "not saved" if self.path is None else str(self.path)
         return f"MapBundle({spec.target}, {form}, {path})"
 
-    def member(self, index: int) -> Arrays:
-        """Return the weights of one network, by parameter name."""
-        return self.weights if self.spec.members == 1 else beneath(f"{index}.", self.weights)
-
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all arrays, each named after the part it belongs to."""
         return {
@@ -93,10 +81,18 @@ class MapBundle:
             for name, array in getattr(self, part).items()
         }
 
-    @property
-    def digest(self) -> str:
-        """Hash of everything that decides a map."""
-        return digest_of(_describe(self), self.arrays())
+    def describe(self) -> dict[str, Any]:
+        """Return everything but the arrays in JSON values; the digest hashes them in this order."""
+        return {
+            "format": FORMAT,
+            "job": "map",
+            "spec": {**asdict(self.spec), "network": self.spec.network.model_dump()},
+            "scaler": asdict(self.scaler),
+            "target": asdict(self.target),
+            "calibration": self.calibration.as_dict(),
+            "weights": {name: list(array.shape) for name, array in sorted(self.arrays().items())},
+            "training": dict(self.training),
+        }
 
     @classmethod
     def load(cls, path: str | Path) -> MapBundle:
@@ -145,43 +141,6 @@ class MapBundle:
         if bundle.applicability:
             Applicability.from_arrays(bundle.applicability).require_features(features)
         return bundle
-
-    def save(self, path: str | Path, *, files: Mapping[str, bytes] | None = None) -> MapBundle:
-        """Write the bundle to a folder, whole or not at all.
-
-        Parameters
-        ----------
-        path : str or Path
-            A new folder, or one that holds a bundle, which is replaced.
-        files : mapping of str to bytes, optional
-            Further files for the folder, such as ``training.csv``.
-
-        Returns
-        -------
-        MapBundle
-            The same, with its path.
-
-        Raises
-        ------
-        OutputExists
-            If ``path`` holds something that is not a bundle.
-        """
-        folder = write_folder(path, _describe(self), self.arrays(), files=files)
-        return replace(self, path=folder)
-
-
-def _describe(bundle: MapBundle) -> dict[str, Any]:
-    """Return everything but the arrays as JSON values; the digest hashes them in this order."""
-    return {
-        "format": FORMAT,
-        "job": "map",
-        "spec": {**asdict(bundle.spec), "network": bundle.spec.network.model_dump()},
-        "scaler": asdict(bundle.scaler),
-        "target": asdict(bundle.target),
-        "calibration": bundle.calibration.as_dict(),
-        "weights": {name: list(array.shape) for name, array in sorted(bundle.arrays().items())},
-        "training": dict(bundle.training),
-    }
 
 
 class _BandScalerForm(Options):

@@ -23,7 +23,6 @@ import hmx
 from hmx.cube.cube import as_cube
 from hmx.errors import BadArgument, BundleError, OutputExists, TrainingFailed
 from hmx.files.durable import Folder
-from hmx.forecast.bundle import _describe
 from hmx.forecast.options import TrainOptions, split_fitting
 from hmx.forecast.train.data import Batch, Chips, Draw, Reader
 from hmx.forecast.train.judge import ValidationScores
@@ -68,7 +67,7 @@ def same_weights(one: hmx.Bundle, other: hmx.Bundle) -> bool:
 
 def text_of(bundle: hmx.Bundle) -> str:
     """All of bundle.json, but for how long it took."""
-    raw = _describe(bundle)
+    raw = bundle.describe()
     raw["training"] = {k: v for k, v in raw["training"].items() if k != "seconds"}
     return json.dumps(raw, sort_keys=True)
 
