@@ -47,8 +47,11 @@ class TrainOptions(Options):
     until : int or str, optional
         Last step of the training data; default: all. Later steps are not read, and can
         be used for scores.
-    epochs, steps : int
-        Largest number of epochs, and optimizer steps in each.
+    epochs : int
+        Largest number of epochs.
+    steps : int, optional
+        Optimizer steps in each epoch. Default: 25, or as few as 6 on a small raster, which is
+        learnt by heart otherwise: about 120 visits to each training pixel over all epochs.
     batch : int
         Chips per step.
     chip : int, optional
@@ -113,7 +116,7 @@ class TrainOptions(Options):
     h: Leads = 4
     until: int | str | None = None
     epochs: Epochs = 20
-    steps: Count = 25
+    steps: Count | None = None
     batch: Side = 4
     chip: Annotated[int, Field(ge=8, le=8192)] | None = None
     lr: Rate = 2e-3

@@ -24,8 +24,10 @@ Tensors: ``b`` windows, ``t`` history steps, ``h`` leads, ``q`` knots, ``d`` dyn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +40,8 @@ from hmx.networks.options import ModelOptions
 from hmx.networks.quantile import MOST_TILT, TargetScale, added, mean, parts, tilt, unfold
 from hmx.networks.stream.regions import SCALARS
 
-_UNBOUNDED = 1e4  # a tilt large enough to move any mean back to the origin
+_UNBOUNDED = 1e4  # a tilt large enough to move any mean to the anchor's
+CHANGE = 1  # number of the change among the channels of a frame, see :meth:`Forecaster._frame`
 _GROWTH = 0.7  # before training, a spread grows by this power of the lead
 Slices = tuple[slice, slice]
 State = Any  # the state of a body, which only its class knows
@@ -87,6 +90,7 @@ class Forecaster(nn.Module):
     anchor_bias: Tensor
     anchor_size: Tensor
     most_tilt: Tensor
+    paces: Tensor
 
     def __init__(
         self, options: ModelOptions, scale: TargetScale, *, leads: int, channels: Channels
@@ -108,6 +112,8 @@ class Forecaster(nn.Module):
             self.register_buffer("anchor_bias", torch.zeros(1))
             self.register_buffer("anchor_size", torch.zeros(leads))
             self.register_buffer("most_tilt", torch.tensor([MOST_TILT]))
+            # coefficients at each origin of the training, (origin, 1 + linear), bias first
+            self.register_buffer("paces", torch.zeros(0, 1 + linear), persistent=False)
         self.shared = direct and options.heads == "shared"
         heads = 1 if self.shared else self.leads
         self.head = nn.Conv2d(self.body.outputs, heads * len(self.knots), 1)
@@ -137,8 +143,19 @@ class Forecaster(nn.Module):
         network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
         return network.eval()
 
-    def forward(self, seen: NetworkInputs, *, h: int, crop: Slices | None = None) -> Tensor:
-        """Forecast the distributions of the next steps."""
+    def forward(
+        self,
+        seen: NetworkInputs,
+        *,
+        h: int,
+        crop: Slices | None = None,
+        origin: Tensor | None = None,
+    ) -> Tensor:
+        """Forecast the distributions of the next steps.
+
+        ``origin`` (b,) has the number of each window's origin in training, whose last step the
+        anchor then follows in size; by default it follows the last step of the training data.
+        """
         if self.options.strategy == "direct" and h > self.leads:
             return go_on(self, seen, h=h, crop=crop)
         wanted = crop or (slice(None), slice(None))
@@ -146,12 +163,17 @@ class Forecaster(nn.Module):
         features, state = self._look_back(seen, constant)[-1]
         if self.options.strategy == "direct":
             total = self._totals(self._head(features[(..., *wanted)]), h)
-            return self._direct(total, seen, constant, wanted)
+            return self._direct(total, seen, constant, wanted, origin)
         first = self._head(features)[:, 0]
         return self._roll(seen, state, constant, first, h=h)[(..., *wanted)]
 
     def one_step_forecasts(
-        self, seen: NetworkInputs, *, h: int, crop: Slices | None = None
+        self,
+        seen: NetworkInputs,
+        *,
+        h: int,
+        crop: Slices | None = None,
+        origin: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """Forecast as :meth:`forward`, and one step ahead from each past step.
 
@@ -161,7 +183,7 @@ class Forecaster(nn.Module):
         network.
         """
         if self.options.strategy == "direct":
-            return self(seen, h=h, crop=crop), []
+            return self(seen, h=h, crop=crop, origin=origin), []
         constant = self._constant(seen)
         steps = self._look_back(seen, constant, every=True)
         totals = [self._head(features)[:, 0] for features, _ in steps]
@@ -194,28 +216,47 @@ class Forecaster(nn.Module):
         return found * size[:, :, None, None]
 
     def _direct(
-        self, total: Tensor, seen: NetworkInputs, constant: Tensor, wanted: Slices
+        self,
+        total: Tensor,
+        seen: NetworkInputs,
+        constant: Tensor,
+        wanted: Slices,
+        origin: Tensor | None,
     ) -> Tensor:
         """Unfold all leads together, and tilt them to the anchor's means."""
-        origin = seen.past[(slice(None), -1, None, *wanted)]
-        values = self._unfold(total, origin)
+        start = seen.past[(slice(None), -1, None, *wanted)]
+        values = self._unfold(total, start)
         if not self.anchored:
             return values
-        change = self.anchor(seen, constant, wanted).unsqueeze(1) * self.scale.change
-        target = origin + change * self.anchor_size[: total.shape[1], None, None]
-        tilted = tilt(values, origin, self.scale.bound(target), self.knots, self.most_tilt)
+        change = self.anchor(seen, constant, wanted, origin).unsqueeze(1) * self.scale.change
+        target = start + change * self.anchor_size[: total.shape[1], None, None]
+        tilted = tilt(values, start, self.scale.bound(target), self.knots, self.most_tilt)
         return self.scale.bound(tilted)
 
     def hold_means(self) -> None:
-        """Keep all means at the last map: an unfitted anchor predicts no change, without limit."""
+        """Keep all means at the anchor's, however far the network's own are from them."""
         self.most_tilt.fill_(_UNBOUNDED)
 
-    def anchor(self, seen: NetworkInputs, constant: Tensor, wanted: Slices) -> Tensor:
+    def set_paces(self, coefficients: Sequence[np.ndarray]) -> None:
+        """Give the anchor coefficients of its own for each origin of the training."""
+        self.paces = torch.from_numpy(np.stack(coefficients)).to(self.anchor_bias)
+
+    def anchor(
+        self,
+        seen: NetworkInputs,
+        constant: Tensor,
+        wanted: Slices,
+        origin: Tensor | None = None,
+    ) -> Tensor:
         """Forecast the change of one step linearly, in usual changes, (b, y, x)."""
         linear = self.linear(seen, constant)[(..., *wanted)]
         with torch.autocast(linear.device.type, enabled=False):
-            found = torch.einsum("bcyx,co->boyx", linear, self.anchor_weight)[:, 0]
-        return found + self.anchor_bias
+            if origin is None or not len(self.paces):
+                found = torch.einsum("bcyx,co->boyx", linear, self.anchor_weight)[:, 0]
+                return found + self.anchor_bias
+            own = self.paces[origin.long()]  # (b, 1 + linear)
+            found = torch.einsum("bcyx,bc->byx", linear, own[:, 1:])
+            return found + own[:, 0, None, None]
 
     def linear(self, seen: NetworkInputs, constant: Tensor | None = None) -> Tensor:
         """Stack the inputs of the anchor, (b, c, y, x): all steps and the constant channels."""

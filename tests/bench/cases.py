@@ -73,8 +73,16 @@ class Case:
 CASES = {
     "amapa": Case(REAL / "amapa", tuple(range(1985, 2016, 5)), 2005),
     "amapa-annual": Case(REAL / "amapa", tuple(range(1985, 2016)), 2011),
+    "amapa-2010": Case(REAL / "amapa", tuple(range(1985, 2016, 5)), 2010),
+    "europe": Case(REAL / "europe", (1993, 1998, 2003, 2008), 2003, history=2),
+    "europe-annual": Case(REAL / "europe", tuple(range(1992, 2009)), 2004),
+    "europe-4": Case(REAL / "europe", tuple(range(1992, 2009, 4)), 2004, history=2),
+    "europe-3": Case(REAL / "europe", tuple(range(1993, 2009, 3)), 2002, history=2),
     "north_carolina": Case(
         REAL / "north_carolina", tuple(range(2010, 2016)), 2013, "HFP", (0.0, 50.0), history=2
+    ),
+    "north_carolina-2014": Case(
+        REAL / "north_carolina", tuple(range(2010, 2016)), 2014, "HFP", (0.0, 50.0), history=2
     ),
     "demo": Case(ROOT / "data" / "demo", tuple(range(1990, 2021, 5)), 2010),
 }

@@ -1,74 +1,104 @@
-"""Anchor: the linear regression that gives the means of a network's distributions.
+"""Anchor: the linear forecast that gives the means of a network's distributions.
 
-Ridge regression (Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634) of the
-change over one step on all input channels of a network, and one size for each
-lead: the ratio of the change over so many steps to the change over one. Sums over pixels
-add up, so the regression is fitted block by block.
-
-With few steps, such a regression can fit an accident: the noise of one map
-that the next map takes back. So each origin is left out in turn, and forecast by the
-regression on the others; if that is worse than persistence, the anchor predicts
-"no change". This test costs nothing: it needs only the sums of each origin.
+It is a mixture of no change, a damped trend and a ridge regression (Hoerl & Kennard 1970,
+doi:10.1080/00401706.1970.10488634) on all input channels of a network, whose weights past steps
+decide (:mod:`hmx.forecast.train.rungs`), and one size for each lead: the ratio of the
+change over so many steps to the change over one. Sums over pixels add up, so all of it is fitted
+block by block.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 
+from hmx.cube.dates import time_label
 from hmx.features.linear import NormalEquations
 from hmx.forecast.train.data import Reader, batch_of
-from hmx.networks.forecaster import Forecaster
+from hmx.forecast.train.rungs import Mixture, Origins
+from hmx.networks.forecaster import CHANGE, Forecaster
+from hmx.networks.stream.regions import SCALARS
 from hmx.splits import TRAIN
 
-_PENALTY = 1.0  # pixels
 _MAX_BLOCKS = 400  # times origins; more blocks change nothing
-_MAX_SIZE = 2.0  # for each step of a lead
-_LEFT_OUT_PENALTY = 0.1  # of the pixels: a fit on fewer origins is noisier than the final one
-LEAST_GAIN = -0.01  # RMSE skill on origins left out, below which the anchor does harm
 
 
-def fit_anchor(network: Forecaster, reader: Reader, *, seed: int) -> float | None:
-    """Fit a network's anchor to the training blocks, in place; return its left-out RMSE skill.
+@dataclass(frozen=True)
+class AnchorFit:
+    """The mixture of an anchor and what it rests on.
 
-    If the anchor does harm, the network's means stay at the last map. The skill is ``None``
-    without an anchor, with a single origin, or if nothing changes.
+    ``held`` is True if the network's means stay at the anchor: with one origin nothing can show
+    that the network does better.
+    """
+
+    mixture: Mixture
+    damping: float
+    origins: tuple[str, ...]
+    held: bool
+
+    def facts(self) -> dict[str, Any]:
+        """Return JSON values for a bundle."""
+        mixture = self.mixture
+        return {
+            "fitted": mixture.total > 0,
+            "held": self.held,
+            "trend": mixture.trend,
+            "regression": mixture.regression,
+            "damping": self.damping,
+            "trust": mixture.trust,
+            "gains": dict(zip(self.origins, mixture.gains, strict=False)),
+        }
+
+
+def fit_anchor(
+    network: Forecaster, reader: Reader, *, seed: int, mixture: Mixture | None = None
+) -> AnchorFit | None:
+    """Fit a network's anchor to the training blocks, in place; ``None`` without an anchor.
+
+    A given ``mixture`` is kept: the fit on all blocks takes that of the fit which was validated.
     """
     if not network.anchored:
         return None
-    origins = list(sums_by_origin(network, reader, seed=seed).values())
-    gain = left_out_gain(origins)
-    if gain is not None and gain < LEAST_GAIN:
+    found = sums_by_origin(network, reader, seed=seed)
+    sums = {at: one for at, one in found.items() if one.gram[0, 0, 0]}  # those with a truth
+    origins = Origins([*sums.values()], **channels_of_change(reader))
+    mixture = mixture or origins.mixture()
+    labels = tuple(time_label(reader.cube.data["time"].values[at]) for at in sums)
+    held = len(origins) == 1 or not mixture.total
+    if held:
         network.hold_means()
-        return gain
-    total = sum(origins[1:], origins[0])
-    full = _solve(total, _PENALTY)
+    if not mixture.total:
+        return AnchorFit(mixture, 0.0, labels, held)
+    rungs = origins.rungs()
+    mixed = rungs.mixed(mixture)
+    full = mixed * origins.factors(origins.latest, rungs.usual)
     fitted = {
         "anchor_weight": torch.from_numpy(full[1:, None]),
         "anchor_bias": torch.tensor([full[0]]),
-        "anchor_size": torch.from_numpy(lead_sizes(total.gram, full)),
+        "anchor_size": torch.from_numpy(origins.lead_sizes(mixture)),
     }
     network.load_state_dict(fitted, strict=False)
-    return gain
+    # in training, each origin has the size of the step before it
+    before = dict(zip(sums, origins.before, strict=True))
+    sizes = [before.get(at, origins.latest) for at in reader.origins]
+    network.set_paces([mixed * origins.factors(float(size), rungs.usual) for size in sizes])
+    return AnchorFit(mixture, rungs.damping, labels, held)
 
 
-def left_out_gain(origins: list[NormalEquations]) -> float | None:
-    """Score regressions one step ahead on the origin that each was fitted without.
-
-    Returns RMSE skill against persistence; ``None`` with one origin, or without change.
-    """
-    if len(origins) < 2:
-        return None
-    error = persistence = 0.0
-    for index, left_out in enumerate(origins):
-        others = origins[:index] + origins[index + 1 :]
-        total = sum(others[1:], others[0])
-        fitted = _solve(total, _LEFT_OUT_PENALTY * total.gram[0, 0, 0])
-        residual = np.append(fitted, -1.0)  # coefficients of forecast - truth
-        gram = left_out.gram[0]
-        error += float(residual @ gram @ residual)
-        persistence += float(gram[-1, -1])
-    return 1 - float(np.sqrt(error / persistence)) if persistence else None
+def channels_of_change(reader: Reader) -> dict[str, Any]:
+    """Find the channels in units of change among those of :meth:`Forecaster.linear`."""
+    spec = reader.spec
+    frame = np.zeros(SCALARS + spec.channels[0], bool)
+    frame[CHANGE] = True
+    context = ["_change_mean_", "_abschange_mean_", "_abschange_max_"]
+    static = [any(part in name for part in context) for name in spec.static_names()]
+    known = [False] * (spec.h * spec.channels[2])
+    history = spec.network.history
+    changes = np.concatenate([np.tile(frame, history), static, known]).astype(bool)
+    return {"last_change": (history - 1) * len(frame) + CHANGE, "changes": changes}
 
 
 def sums_by_origin(network: Forecaster, reader: Reader, *, seed: int) -> dict[int, NormalEquations]:
@@ -89,22 +119,4 @@ def sums_by_origin(network: Forecaster, reader: Reader, *, seed: int) -> dict[in
         change = np.where(known, truth - inputs.past[-1], np.nan) / reader.scaler.change[0]
         part = NormalEquations.of(linear, change.astype("float64"))
         totals[origin] = totals[origin] + part if origin in totals else part
-    return totals
-
-
-def lead_sizes(gram: np.ndarray, full: np.ndarray) -> np.ndarray:
-    """Fit each lead's change as a multiple of the anchor's change, by least squares, (h,)."""
-    sizes = []
-    for lead, sums in enumerate(gram, start=1):
-        explained = full @ sums[:-1, :-1] @ full
-        size = float(full @ sums[:-1, -1] / explained) if explained > 0 else 1.0
-        # bounded, so that a far lead with few truths cannot run away
-        sizes.append(1.0 if lead == 1 else min(max(size, 0.0), _MAX_SIZE * lead))
-    return np.array(sizes)
-
-
-def _solve(total: NormalEquations, penalty: float) -> np.ndarray:
-    """Solve for the first lead: intercept and slopes of the unscaled channels."""
-    mean, scale, weights = (part[0] for part in NormalEquations(total.gram[:1]).solve(penalty))
-    slopes = weights[1:] / scale
-    return np.concatenate([[weights[0] - float(slopes @ mean)], slopes])
+    return dict(sorted(totals.items()))

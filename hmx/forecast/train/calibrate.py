@@ -96,7 +96,9 @@ def forecast_knots(
     """Forecast the quantiles of a window as inference does, (h, q, y, x), native units."""
     spec = reader.spec
     with torch.inference_mode():
-        members = [n(batch.seen, h=spec.h)[0].float().numpy() for n in networks]
+        members = [
+            n(batch.seen, h=spec.h, origin=batch.origin)[0].float().numpy() for n in networks
+        ]
     origin = batch.seen.past[0, -1].numpy()
     settled = settle(
         mixture(members, spec.network.knots),

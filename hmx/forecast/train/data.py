@@ -42,7 +42,7 @@ class Batch(NamedTuple):
     where a lead is scored: the area of the pixel relative to the mean, times a factor that
     makes up for chips drawn more often. ``inner`` (b, y, x) is the same for pixels of the
     right role that the border cannot reach at lead 1. ``distance`` (b, y, x) is to past
-    change, px.
+    change, px. ``origin`` (b,) is the number of the forecast origin among those of the training.
     """
 
     seen: NetworkInputs
@@ -50,6 +50,7 @@ class Batch(NamedTuple):
     weight: Tensor
     inner: Tensor
     distance: Tensor
+    origin: Tensor
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Sample:
     truth: np.ndarray
     weight: np.ndarray
     inner: np.ndarray
+    origin: int = 0  # its number among the origins of the training
 
     @property
     def distance(self) -> np.ndarray:
@@ -113,6 +115,7 @@ class Reader:
             truth=np.where(scored & known, truth, 0).astype("float32"),
             weight=(scored & known) * area,
             inner=scored[0] * area,
+            origin=origin - self.origins.start,
         )
 
 
@@ -129,6 +132,7 @@ def batch_of(samples: list[Sample]) -> Batch:
         weight=stack([sample.weight for sample in samples]),
         inner=stack([sample.inner for sample in samples]),
         distance=stack([sample.distance for sample in samples]),
+        origin=torch.tensor([sample.origin for sample in samples]),
     )
 
 
@@ -285,7 +289,8 @@ def rotated(sample: Sample, spec: Spec, quarters: int, mirror: bool) -> Sample:
     # static channels include aspects, directions that turn with the map
     static = turn(sample.inputs.static, spec.static_names(), quarters, mirror)
     inputs = replace(sample.inputs.mapped(moved), static=static)
-    return Sample(inputs, *(moved(a) for a in (sample.truth, sample.weight, sample.inner)))
+    truth, weight, inner = (moved(a) for a in (sample.truth, sample.weight, sample.inner))
+    return Sample(inputs, truth, weight, inner, sample.origin)
 
 
 class HeldOutWindows(Dataset):

@@ -16,17 +16,20 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping
 from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json
 from hmx.forecast.options import TrainOptions
-from hmx.forecast.train.anchor import fit_anchor
+from hmx.forecast.train.anchor import AnchorFit, fit_anchor
 from hmx.forecast.train.data import Draw, Reader
 from hmx.forecast.train.judge import ValidationScores
 from hmx.forecast.train.module import Fit, validation_windows
+from hmx.forecast.train.rungs import Mixture
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.start import copy_weights
 from hmx.progress import Progress
+from hmx.splits import VALIDATION
 from hmx.training.checkpoints import LAST, Row, Whole, best_of, checkpoints, rows_of
 from hmx.training.loop import hardware, interruptible
 
 _DONE = "done.json"
+_FEWEST_BLOCKS = 4  # of validation, for the choice of the best epoch
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,14 @@ class FittedForecaster:
 
     ``epochs`` is the number of epochs after which it had these weights. ``loss`` on the
     validation blocks is relative to persistence, 1 without blocks; ``leads`` are the scores
-    by lead. ``gain`` is the left-out RMSE skill of the anchor, or ``None``.
+    by lead.
     """
 
     network: Forecaster
     epochs: int
     loss: float
     leads: Mapping[str, Any]
-    gain: float | None = None
+    anchor: AnchorFit | None = None
 
 
 def fit(
@@ -51,35 +54,40 @@ def fit(
     options: TrainOptions,
     folder: Path,
     *,
+    steps: int,
     logs: list[Any],
     progress: Progress,
     what: str = "training",
     start: Mapping[str, np.ndarray] | None = None,
+    mixture: Mixture | None = None,
 ) -> FittedForecaster:
     """Fit one network, from the last checkpoint of ``folder`` if there is one.
 
-    Without validation blocks all epochs are run. ``what`` names the run in progress texts.
-    ``start`` has the weights to begin with; by default they are random.
+    An epoch has ``steps``. With fewer than four validation blocks all epochs are run. ``what``
+    names the run in progress texts. ``start`` has the weights to begin with; by default they are
+    random. A ``mixture`` decides how far the anchor follows its rungs; by default past steps do.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(options.seed, verbose=False)
     windows = validation_windows(reader, options)
     validated = bool(len(windows))
+    # fewer blocks choose an epoch by accident, often the first: all of them are run then
+    choosing = len(reader.split.windows(VALIDATION)) >= _FEWEST_BLOCKS
     network = Forecaster.of(reader.spec, reader.scaler)
     if start is not None:
         # buffers are the anchor's, which is fitted to the new data in closed form
         copy_weights(network, start, dict(network.named_parameters()))
-    gain = fit_anchor(network, reader, seed=options.seed)
-    module = Fit(network, reader, options, draw)
+    anchor = fit_anchor(network, reader, seed=options.seed, mixture=mixture)
+    module = Fit(network, reader, options, draw, steps=steps)
     last = folder / f"{LAST}.ckpt"
     if not (folder / _DONE).is_file():
-        stop = [EarlyStopping("val_loss", patience=options.patience)] if validated else []
+        stop = [EarlyStopping("val_loss", patience=options.patience)] if choosing else []
         trainer = pl.Trainer(
             **hardware(options),
             precision="bf16-mixed" if options.precision == "bfloat16" else "32-true",
             max_epochs=options.epochs,
             gradient_clip_val=options.clip,
-            callbacks=[*stop, _Reporter(progress, what), *checkpoints(folder, judged=validated)],
+            callbacks=[*stop, _Reporter(progress, what), *checkpoints(folder, judged=choosing)],
             logger=logs,
             limit_val_batches=None if validated else 0,
             num_sanity_val_steps=0,
@@ -107,7 +115,7 @@ def fit(
     scores = ValidationScores(reader, by=module.criterion.figure)
     for index in range(len(windows)):
         scores.update(network, windows[index])
-    return FittedForecaster(network, done["epochs"], scores.loss(), scores.leads(), gain)
+    return FittedForecaster(network, done["epochs"], scores.loss(), scores.leads(), anchor)
 
 
 class _Reporter(Callback):

@@ -35,7 +35,7 @@ class ValidationScores:
         """Add the scores of one window, (b = 1)."""
         spec, levels = self.reader.spec, self.reader.spec.network.knots
         with torch.no_grad():
-            ahead = network(batch.seen, h=spec.h)[0].float().cpu().numpy()
+            ahead = network(batch.seen, h=spec.h, origin=batch.origin)[0].float().cpu().numpy()
         origin = batch.seen.past[0, -1].cpu().numpy()
         knots = settle(
             ahead, origin, tolerance=self.reader.scaler.tolerance, valid_range=spec.valid_range

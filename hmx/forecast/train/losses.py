@@ -96,7 +96,7 @@ def loss(
     known = (batch.weight > 0).sum(dim=(0, 2, 3))
     h = int(known.nonzero().max()) + 1 if known.any() else 1  # leads with truth
     crop = scored_area(batch.weight)
-    leads, rehearsed = network.one_step_forecasts(batch.seen, h=h, crop=crop)
+    leads, rehearsed = network.one_step_forecasts(batch.seen, h=h, crop=crop, origin=batch.origin)
     size = leads.new_tensor(change[:h])[:, None, None]
     truth, weight = (part[:, :h, crop[0], crop[1]] for part in (batch.truth, batch.weight))
     error = criterion.errors(network, leads, truth, weight, size) * weight

@@ -26,8 +26,17 @@ _WARM = 50  # steps in which the learning rate rises
 class Fit(pl.LightningModule):
     """Train a network on chips, and score it on the validation blocks after each epoch."""
 
-    def __init__(self, network: Forecaster, reader: Reader, options: TrainOptions, draw: Draw):
+    def __init__(
+        self,
+        network: Forecaster,
+        reader: Reader,
+        options: TrainOptions,
+        draw: Draw,
+        *,
+        steps: int,
+    ):
         super().__init__()
+        self.steps = steps  # of an epoch
         self.network = channels_last(network)
         self.average = (
             AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
@@ -100,7 +109,7 @@ class Fit(pl.LightningModule):
             {"params": sizes, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=options.lr)
-        steps = options.epochs * options.steps
+        steps = options.epochs * self.steps
         schedule: Any
         if self.average is not None:
             warm = min(_WARM, max(1, steps // 4))
@@ -124,7 +133,7 @@ class Fit(pl.LightningModule):
             self.draw,
             chip_of(options, self.reader.spec, self.reader.cube.grid.shape),
             batch=options.batch,
-            steps=options.steps,
+            steps=self.steps,
             key=(options.seed, self.current_epoch),
             jitter=options.jitter,
             rank=self.trainer.global_rank,

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from hmx.bundles.folder import require_bundle_place
@@ -29,12 +28,12 @@ from hmx.files.durable import Folder
 from hmx.files.lock import followed
 from hmx.files.paths import absolute
 from hmx.forecast.bundle import Bundle
-from hmx.forecast.train.anchor import LEAST_GAIN
 from hmx.forecast.train.calibrate import calibrate
-from hmx.forecast.train.data import Draw
+from hmx.forecast.train.data import Draw, Reader
 from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
 from hmx.forecast.train.show import LEVEL, origin_label, panel_rows
+from hmx.forecast.train.visits import steps_per_epoch
 from hmx.hardware import for_training
 from hmx.independent import independent
 from hmx.networks.cost import per_pixel
@@ -146,7 +145,8 @@ class _Training:
             several = options.runs > 1
             what = f"training {index + 1} of {options.runs}" if several else "training"
             draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-            one = self.fit(reader, draw, seeded, folder, logs=self.logs, what=what)
+            steps = self._steps(reader, draw)
+            one = self.fit(reader, draw, seeded, folder, steps=steps, logs=self.logs, what=what)
             fitted.append(one)
         best = min(range(len(fitted)), key=lambda index: fitted[index].loss)
         kept = list(range(options.runs)) if options.ensemble else [best]
@@ -154,8 +154,7 @@ class _Training:
         calibration = calibrate(self.networks, reader, seed=options.seed)
         last = [fitted[index] for index in kept]
         if options.final:
-            last = [self._refit(index, fitted[index].epochs) for index in kept]
-        gains = [one.gain for one in last if one.gain is not None]
+            last = [self._refit(index, fitted[index]) for index in kept]
         validation: dict[str, Any] = {
             "loss": fitted[kept[0]].loss,
             "leads": dict(fitted[kept[0]].leads),
@@ -179,13 +178,11 @@ class _Training:
                 "hmx": code_version(),
                 "seed": options.seed,
                 "epochs_run": fitted[kept[0]].epochs,
+                "steps_per_epoch": steps,
                 "kept": kept,
                 "seconds": round(time.monotonic() - started, 1),
                 "validation": validation,
-                "anchor": {
-                    "left_out_skill": fmean(gains) if gains else None,
-                    "fitted": all(gain >= LEAST_GAIN for gain in gains),
-                },
+                "anchor": None if last[0].anchor is None else last[0].anchor.facts(),
             },
         )
 
@@ -213,14 +210,30 @@ class _Training:
         }
         log_summary(self.logs, costs)
 
-    def _refit(self, index: int, epochs: int) -> FittedForecaster:
-        """Fit a network once more, on all blocks, for the epochs that were best."""
+    def _steps(self, reader: Reader, draw: Draw) -> int:
+        """Return the steps of an epoch."""
+        return steps_per_epoch(reader, draw, self.recipe.fit, valid=self.plan.scanned.valid)
+
+    def _refit(self, index: int, first: FittedForecaster) -> FittedForecaster:
+        """Fit a network once more, on all blocks, for the epochs that were best.
+
+        How far means follow the anchor is decided once, by the fit that was validated: another
+        decision would make another kind of network than the one that was calibrated.
+        """
         options = self.recipe.fit
-        update = {"seed": options.seed + index, "epochs": epochs}
         reader, folder = self.plan.whole(), self.folder / f"final-{index}"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-        seeded, what = options.model_copy(update=update), "training on all blocks"
-        return self.fit(reader, draw, seeded, folder, logs=[], what=what)
+        update = {"seed": options.seed + index, "epochs": first.epochs}
+        return self.fit(
+            reader,
+            draw,
+            options.model_copy(update=update),
+            folder,
+            steps=self._steps(reader, draw),
+            logs=[],
+            what="training on all blocks",
+            mixture=first.anchor.mixture if first.anchor else None,
+        )
 
     def _unseen_blocks(self) -> dict[str, Any]:
         """Return the roles of the blocks, from which follows which ones the weights used."""
