@@ -127,6 +127,7 @@ class Bundle(Model):
                 calibration.nodes,
                 calibration.stretch,
                 calibration.far,
+                calibration.shift,
             ),
             training=raw["training"],
             path=folder.resolve(),
@@ -181,6 +182,7 @@ class _CalibrationForm(Options):
     nodes: Annotated[tuple[Annotated[Real, Field(ge=0, le=1e6)], ...], Field(min_length=1)]
     stretch: tuple[Annotated[Real, Field(ge=0, le=1e30)], ...]
     far: Share = 1.0
+    shift: Annotated[tuple[Annotated[Real, Field(ge=-2, le=2)], ...], Field(max_length=1000)] = ()
 
     @model_validator(mode="after")
     def _tables(self) -> _CalibrationForm:

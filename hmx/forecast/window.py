@@ -91,7 +91,7 @@ class Engine:
         mixed = mixture(members, spec.network.knots)
         settled = settle(mixed, origin, tolerance=scaler.tolerance, valid_range=spec.valid_range)
         distance = None if inputs.distance is None else inputs.distance[crop.slices]
-        return self.bundle.calibration.damp(settled, origin, distance)
+        return self.bundle.calibration.adjust(settled, spec.network.knots, origin, distance)
 
     def run(
         self, network: Rollout | Forecaster, seen: NetworkInputs, h: int, crop: Window

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmx.errors import BadArgument
-from hmx.uncertainty.distribution import Floats, ascend, quantile
+from hmx.uncertainty.distribution import Floats, ascend, quantile, shift
 
 # Probabilities at which ranks are kept: dense, and denser in the tails.
 PROBABILITIES = np.unique(
@@ -113,6 +113,7 @@ class Calibration:
     nodes: tuple[float, ...] = (0.0,)  # distances of the strata, px
     stretch: tuple[float, ...] = ()  # per lead: a whole rank beyond the knots, native units
     far: float = 1.0  # share of the residual that stays in the farthest stratum
+    shift: tuple[float, ...] = ()  # per lead: see :func:`hmx.uncertainty.distribution.shift`
 
     def __post_init__(self) -> None:
         """Let ranks ascend: those of older models may descend by rounding."""
@@ -123,6 +124,24 @@ class Calibration:
     def leads(self) -> int:
         """Number of calibrated leads, from 1 up."""
         return len(self.ranks)
+
+    def adjust(
+        self,
+        values: Floats,
+        knots: Sequence[float],
+        origin: Floats,
+        distance: Floats | None,
+    ) -> Floats:
+        """Shift the distributions of each lead, and damp those far from past change.
+
+        Values are the knots of all leads (h, q, y, x), the origin is (y, x), the distance px. A
+        lead beyond the last known shift has that shift.
+        """
+        for lead, ahead in enumerate(values if self.shift else ()):
+            by = self.shift[min(lead, len(self.shift) - 1)]
+            if by:
+                ahead[...] = shift(ahead, knots, by)
+        return self.damp(values, origin, distance)
 
     def damp(self, values: Floats, origin: Floats, distance: Floats | None) -> Floats:
         """Shrink distributions far from past change towards persistence, in place.
@@ -190,13 +209,15 @@ class Calibration:
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {
+        found: dict[str, Any] = {
             "ranks": [table.tolist() for table in self.ranks],
             "counts": [counts.tolist() for counts in self.counts],
             "nodes": list(self.nodes),
             "stretch": list(self.stretch),
             "far": self.far,
         }
+        # left out where there is none: the digest of an older bundle stays as it was
+        return found | ({"shift": list(self.shift)} if self.shift else {})
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Calibration:
@@ -207,6 +228,7 @@ class Calibration:
             tuple(raw["nodes"]),
             tuple(raw["stretch"]),
             float(raw["far"]),
+            tuple(raw.get("shift", ())),
         )
 
     def require(self) -> None:

@@ -14,6 +14,7 @@ of a narrow interval, where the distribution is skewed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,29 @@ def between(low: Floats, high: Floats, part: float) -> Floats:
     inside *= share
     inside += low
     return inside
+
+
+def shifted_knots(knots: Sequence[float], by: float) -> tuple[np.ndarray, np.ndarray]:
+    """Find where quantile functions are read after a shift: lower knots and shares, (q,) each.
+
+    A shift of `by` moves all probabilities by so many standard deviations on the scale of a normal
+    distribution: the new quantile for p is the old one for ``F(F^-1(p) + by)``, with F the normal
+    distribution function. So point masses keep their value, the order of quantiles stays, and
+    mean, quantiles and exceedances move together. Beyond the outermost knots quantiles are flat.
+    """
+    normal = NormalDist()
+    moved = [normal.cdf(normal.inv_cdf(knot) + by) for knot in knots]
+    at = np.interp(moved, knots, np.arange(len(knots)))
+    first = np.minimum(at.astype(int), len(knots) - 2)
+    return first, at - first
+
+
+def shift(values: Floats, knots: Sequence[float], by: float) -> Floats:
+    """Shift quantile functions (q, ...); see :func:`shifted_knots`."""
+    if not by:
+        return values
+    reading = zip(*shifted_knots(knots, by), strict=True)
+    return np.stack([between(values[at], values[at + 1], part) for at, part in reading])
 
 
 def rank(

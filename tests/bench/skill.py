@@ -257,6 +257,7 @@ def figures(tallies: Sequence[Tally], name: str) -> Facts:
         found[f"rmse_skill{suffix}"] = over(stratum, "rmse")
         found[f"crps_skill{suffix}"] = over(stratum, "crps")
     kept = ["n", "rmse", "mae", "bias", "crps"]
+    kept += ["expected_change", "observed_change"]
     kept += [f"{what}_{level:g}" for what in ("coverage", "width") for level in LEVELS]
     found |= {figure: each(figure) for figure in kept}
     far = [[t[name, n, "far"].score.crps for t in tallies] for n in tallies[0].leads]
@@ -282,13 +283,18 @@ def text(args: argparse.Namespace, case: Case, found: Facts) -> str:
     keys = {"RMSE": "rmse_skill", "CRPS": "crps_skill", "CRPS far": "crps_skill_far"}
     keys |= {f"in {level:g} %": f"coverage_{level:g}" for level in LEVELS}
     for index, lead in enumerate(case.leads):
-        heads = "".join(f"{head:>14}" for head in (*keys, "width 80 %"))
+        heads = "".join(f"{head:>14}" for head in (*keys, "width 80 %", "total % true"))
         lines += ["", f"{case.name(lead):26}{heads}"]
         for row in found["rows"]:
             cells = [spread([100 * v for v in row[key][index]], 1) for key in keys.values()]
             cells.append(spread(row["width_80"][index], 4))
+            came = row["observed_change"][index]
+            ratios = [
+                100 * e / o for e, o in zip(row["expected_change"][index], came, strict=True) if o
+            ]
+            cells.append(spread(ratios, 0) if ratios else "-")
             if not any(row["width_80"][index]):  # a point has no intervals
-                cells[3:] = ["-"] * 4
+                cells[3:7] = ["-"] * 4
             lines.append(f"{row['name']:26}" + "".join(f"{cell:>14}" for cell in cells))
     return "\n".join([*lines, *costs_text(found["rows"]), "", *said(found["verdicts"])])
 

@@ -39,6 +39,13 @@ def as_text(card: LeadCard, *, verdict: bool = True) -> str:
             [[card.lead_name(n), *_calibration(card, n, levels)] for n in card.scored],
         ),
     ]
+    blocks.append(
+        text_table(
+            f"Total change from the last map: expected by {card.model} and observed, mean per area",
+            ["", "expected", "observed", "expected / observed"],
+            [[card.lead_name(n), *_totals(card, n)] for n in card.scored],
+        )
+    )
     if len(card.strata) > 1:
         header = ["", "stratum", "n", "RMSE", *_HEADS]
         table = text_table(f"{card.model} by stratum", header, list(_strata(card)), left=2)
@@ -69,6 +76,15 @@ def _calibration(card: LeadCard, lead: int, levels: list[str]) -> Iterator[str]:
     for level in levels:
         share, width = figures[f"coverage_{level}"], figures[f"width_{level}"]
         yield f"{number(100 * share, '.1f')} % ({number(width, '.4g')})"
+
+
+def _totals(card: LeadCard, lead: int) -> Iterator[str]:
+    figures = card.table[card.model, lead, "all", "all"]
+    # files of older releases have no totals
+    names = ("expected_change", "observed_change")
+    expected, observed = (figures.get(name, math.nan) for name in names)
+    yield from (number(expected, "+.4g"), number(observed, "+.4g"))
+    yield f"{100 * expected / observed:.0f} %" if observed and math.isfinite(observed) else "-"
 
 
 def _strata(card: LeadCard) -> Iterator[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,33 +11,42 @@ import torch
 from hmx.forecast.train.data import Batch, HeldOutWindows, Reader
 from hmx.networks.forecaster import Forecaster
 from hmx.scores import crps
-from hmx.splits import CALIBRATION
+from hmx.splits import CALIBRATION, TRAIN
 from hmx.uncertainty.calibration import Calibration, fit_ranks, strata
-from hmx.uncertainty.distribution import mixture, rank, settle
+from hmx.uncertainty.distribution import mixture, rank, settle, shares, shifted_knots
 
 _MAX_WINDOWS = 256
+_MOST_SHIFT = 1.0  # standard deviations: a total that is farther off has another cause
 _MAX_RANKS = 2_000_000  # of a lead: more do not change a calibration
 
 
 def calibrate(
-    networks: Sequence[Forecaster], reader: Reader, *, seed: int, most: int = _MAX_WINDOWS
+    networks: Sequence[Forecaster],
+    reader: Reader,
+    *,
+    seed: int,
+    trust: float = 1.0,
+    most: int = _MAX_WINDOWS,
 ) -> Calibration:
     """Rank the truths of the calibration blocks, by lead and distance to past change.
 
-    Neither the weights nor the choice of the best weights may have used these blocks. The
-    result covers the leads from 1 up that have enough truth; it is empty without blocks.
+    Before that, distributions are shifted so that totals add up (:func:`fit_shift`). Neither the
+    weights nor the choice of the best weights may have used these blocks. The result covers the
+    leads from 1 up that have enough truth; it has no ranks without blocks.
     """
     spec, scaler = reader.spec, reader.scaler
     windows = HeldOutWindows(reader, CALIBRATION, most=most, seed=seed)
     far = _far_share(networks, reader, windows)
-    damping = Calibration(nodes=_nodes(reader), far=far)
+    adjusted = Calibration(nodes=_nodes(reader), far=far)
+    shift = fit_shift(networks, reader, adjusted, seed=seed, trust=trust, most=most)
+    adjusted = replace(adjusted, shift=shift)
     # a truth inside a point mass gets a random rank within it, so that ranks are uniform
     draw = np.random.default_rng([seed, CALIBRATION])
     # of each lead, a list of (ranks, distances, number of the window)
     parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(spec.h)]
     for index in range(len(windows)):
         batch = windows[index]
-        knots = forecast_knots(networks, reader, batch, damping)
+        knots = forecast_knots(networks, reader, batch, adjusted)
         for lead in range(spec.h):
             known = batch.weight[0, lead].numpy() > 0
             truth = batch.truth[0, lead].numpy()[known]
@@ -52,15 +62,74 @@ def calibrate(
             kept = draw.choice(len(arrays[0]), _MAX_RANKS, replace=False)
             arrays = [array[kept] for array in arrays]
         joined.append(arrays)
-    return fit_ranks(
+    ranked = fit_ranks(
         [ranks for ranks, _, _ in joined],
         [distance if spec.context.distance else None for _, distance, _ in joined],
         # Ranks of one number have no probabilities to fall back to where blocks disagree
         blocks=None if spec.network.point else [block for _, _, block in joined],
-        nodes=damping.nodes,
+        nodes=adjusted.nodes,
         stretch=scaler.change,
         far=far,
     )
+    return replace(ranked, shift=shift)
+
+
+def fit_shift(
+    networks: Sequence[Forecaster],
+    reader: Reader,
+    calibration: Calibration,
+    *,
+    seed: int,
+    trust: float = 1.0,
+    most: int = _MAX_WINDOWS,
+) -> tuple[float, ...]:
+    """Fit the shift of each lead with which expected and observed total change agree.
+
+    Networks promise less of the total the farther they look: change that they cannot assign to a
+    pixel is missing from the mean of each. The totals are those of the training blocks, forecast
+    from all origins. A lead with truths from n origins moves from the shift of the lead before it
+    by n / (n + 1) of the way. ``trust`` (0 to 1) is that of the anchor: where past steps
+    contradict each other, means stay near the last map on purpose. Empty if nothing is shifted.
+    """
+    windows = HeldOutWindows(reader, TRAIN, most=most, seed=seed)
+    calibration = replace(calibration, shift=())
+    knots, h = reader.spec.network.knots, reader.spec.h
+    # a shift reads each new knot between two old ones, so the mean of a map is linear in sums of
+    # knots: no pixel has to be looked at twice
+    sums, observed = np.zeros((h, len(knots))), np.zeros(h)
+    origins: list[set[int]] = [set() for _ in range(h)]
+    for index in range(len(windows) if trust else 0):
+        batch = windows[index]
+        ahead = forecast_knots(networks, reader, batch, calibration)
+        start = batch.seen.past[0, -1].numpy()
+        for lead in range(h):
+            weight = batch.weight[0, lead].numpy()
+            if weight.any():
+                sums[lead] += ((ahead[lead] - start) * weight).sum(axis=(1, 2), dtype="float64")
+                truth = batch.truth[0, lead].numpy()
+                observed[lead] += float(((truth - start) * weight).sum(dtype="float64"))
+                origins[lead].add(windows.pairs[index][1])
+    found, before = [], 0.0
+    for lead in range(h):
+        if n := len(origins[lead]):
+            best = _agreeing(sums[lead], knots, observed[lead])
+            before += (best - before) * n / (n + 1)
+        found.append(trust * before)
+    return tuple(found) if any(found) else ()
+
+
+def _agreeing(sums: np.ndarray, knots: Sequence[float], observed: float) -> float:
+    """Return the shift at which the mean of knots with these sums is the observed one."""
+
+    def expected(by: float) -> float:
+        first, share = shifted_knots(knots, by)
+        return float(shares(knots) @ (sums[first] + (sums[first + 1] - sums[first]) * share))
+
+    low, high = -_MOST_SHIFT, _MOST_SHIFT
+    for _ in range(40):  # halved so often, the interval is below any rounding
+        middle = (low + high) / 2
+        low, high = (middle, high) if expected(middle) < observed else (low, middle)
+    return (low + high) / 2
 
 
 def _nodes(reader: Reader) -> tuple[float, ...]:
@@ -106,4 +175,4 @@ def forecast_knots(
         tolerance=reader.scaler.tolerance,
         valid_range=spec.valid_range,
     )
-    return calibration.damp(settled, origin, batch.distance[0].numpy())
+    return calibration.adjust(settled, spec.network.knots, origin, batch.distance[0].numpy())

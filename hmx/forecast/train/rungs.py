@@ -170,14 +170,25 @@ class Origins:
     def lead_sizes(self, mixture: Mixture) -> Array:
         """Fit the change over each lead as a multiple of the mixture's change over one, (h,).
 
-        Each origin is forecast by the others. A lead with k truths moves from the size of the lead
-        before it by k / (k + 1) of the way.
+        Each origin is forecast by the others. How far a mixture falls short of the truth at one
+        step is caution, and it stays at every lead. A lead with k truths moves from the size of
+        the lead before it by k / (k + 1) of the way.
         """
-        sizes = [1.0]
+        sizes, first = [1.0], self._best_multiple(mixture, 0)
         for lead in range(1, self.leads):
-            goal = power = 0.0
-            known = [index for index in range(len(self)) if self.known[index][lead]]
-            for index in known:
+            size, known = sizes[-1], sum(leads[lead] for leads in self.known)
+            best = self._best_multiple(mixture, lead)
+            if best is not None and first:
+                grown = min(max(best / first, 0.0), _MOST_SIZE * (lead + 1))
+                size += (grown - size) * known / (known + 1)
+            sizes.append(size)
+        return np.array(sizes)
+
+    def _best_multiple(self, mixture: Mixture, lead: int) -> float | None:
+        """Return the factor that would have served best at a lead, each origin left out in turn."""
+        goal = power = 0.0
+        for index in range(len(self)):
+            if self.known[index][lead]:
                 rungs = self.rungs(without=index if len(self) > 1 else None)
                 gram = self._gram(index, lead)
                 column = min(self.before[index], rungs.usual) / self.after[index]
@@ -185,12 +196,7 @@ class Origins:
                 share = gram[-1, -1] or 1.0  # so that each origin counts alike
                 goal += float(column @ gram[:-1, -1]) / share
                 power += float(column @ gram[:-1, :-1] @ column) / share
-            size = sizes[-1]
-            if power > 0:
-                best = min(max(goal / power, 0.0), _MOST_SIZE * (lead + 1))
-                size += (best - size) * len(known) / (len(known) + 1)
-            sizes.append(size)
-        return np.array(sizes)
+        return goal / power if power > 0 and goal > 0 else None
 
     def _gram(self, index: int, lead: int = 0) -> Array:
         gram = self.grams[index]

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hmx.bundles.folder import require_bundle_place
@@ -28,7 +29,7 @@ from hmx.files.durable import Folder
 from hmx.files.lock import followed
 from hmx.files.paths import absolute
 from hmx.forecast.bundle import Bundle
-from hmx.forecast.train.calibrate import calibrate
+from hmx.forecast.train.calibrate import calibrate, fit_shift
 from hmx.forecast.train.data import Draw, Reader
 from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
@@ -151,10 +152,19 @@ class _Training:
         best = min(range(len(fitted)), key=lambda index: fitted[index].loss)
         kept = list(range(options.runs)) if options.ensemble else [best]
         self.networks = [fitted[index].network for index in kept]
-        calibration = calibrate(self.networks, reader, seed=options.seed)
         last = [fitted[index] for index in kept]
+        trust = fmean(1.0 if one.anchor is None else one.anchor.mixture.trust for one in last)
+        calibration = calibrate(self.networks, reader, seed=options.seed, trust=trust)
         if options.final:
             last = [self._refit(index, fitted[index]) for index in kept]
+            shift = fit_shift(
+                [one.network for one in last],
+                self.plan.whole(),
+                calibration,
+                seed=options.seed,
+                trust=trust,
+            )
+            calibration = replace(calibration, shift=shift)
         validation: dict[str, Any] = {
             "loss": fitted[kept[0]].loss,
             "leads": dict(fitted[kept[0]].leads),
