@@ -135,8 +135,31 @@ class Bundle(Model):
 
 
 def fits_means(bundle: Bundle) -> bool:
-    """Return True if means follow the anchor, and False if the anchor did harm in training."""
-    return bool(bundle.training.get("anchor", {}).get("fitted", True))
+    """Return True if means follow past steps, and False if past steps contradict each other."""
+    return bool((bundle.training.get("anchor") or {}).get("fitted", True))
+
+
+def describe_means(bundle: Bundle) -> str | None:
+    """Describe in a line how far means follow past steps; ``None`` without an anchor."""
+    anchor = bundle.training.get("anchor") or {}
+    if "trend" not in anchor:  # of an older release, or none
+        gain = anchor.get("left_out_skill")
+        if gain is None:
+            return None
+        text = f"{100 * gain:+.1f} % of a linear regression on steps left out"
+        held = ": WORSE THAN PERSISTENCE, so means are held at the last map"
+        return text if anchor["fitted"] else text + held
+    gains = anchor["gains"].values()
+    votes = "one past step, and nothing to check it"
+    if gains:
+        against = sum(gain <= 0 for gain in gains)
+        share = f"{against} took back" if against else "none took back"
+        votes = f"of {len(gains)} past steps, {share} what the others promised"
+    if not anchor["fitted"]:
+        return f"HELD AT THE LAST MAP: {votes}"
+    rungs = {"a regression": anchor["regression"], "a damped trend": anchor["trend"]}
+    shares = [f"{100 * w:.0f} % of {rung}" for rung, w in rungs.items() if round(100 * w)]
+    return f"changes follow {' and '.join(shares)}: {votes}"
 
 
 class _ContextForm(Options):

@@ -37,8 +37,8 @@ class ModelOptions(Options):
     Parameters
     ----------
     arch : str
-        Network that reads the history: ``dilated``, a residual CNN that sees all steps at
-        once; ``convlstm``, which reads them one by one; or a registered one
+        Network that reads the history: ``convlstm``, which reads the steps one by one;
+        ``dilated``, a residual CNN that sees all of them at once; or a registered one
         (:mod:`hmx.networks.base`).
     strategy : {"direct", "recursive"}
         ``direct`` has an output for each trained lead, and goes on from its own mean
@@ -83,7 +83,7 @@ class ModelOptions(Options):
         and are equally wide at all pixels that are equally far from past change.
     """
 
-    arch: Arch = "dilated"
+    arch: Arch = "convlstm"
     strategy: Strategy = "direct"
     heads: Literal["shared", "separate"] = "shared"
     anchor: bool = True

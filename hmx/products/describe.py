@@ -20,7 +20,7 @@ from hmx.cube.observed import KNOWN_UNTIL
 from hmx.engine.ledger import Ledger
 from hmx.files.paths import absolute
 from hmx.forecast.beyond import EXTRAPOLATED, learnt_leads, listed
-from hmx.forecast.bundle import Bundle
+from hmx.forecast.bundle import Bundle, describe_means
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.spec import MapSpec
 
@@ -148,12 +148,8 @@ def forecaster_lines(bundle: Bundle) -> dict[str, str]:
         **({"starts from": training["init_from"]} if "init_from" in training else {}),
         "skill": describe_skill(training.get("validation", {})),
     }
-    # gain of the linear anchor on left-out steps; None if there were too few steps to measure it
-    anchor = training.get("anchor", {})
-    if (gain := anchor.get("left_out_skill")) is not None:
-        lines["left out"] = f"{100 * gain:+.1f} % of a linear regression on steps left out"
-        if not anchor["fitted"]:
-            lines["left out"] += ": WORSE THAN PERSISTENCE, so means are held at the last map"
+    if (followed := describe_means(bundle)) is not None:
+        lines["means"] = followed
     calibration = bundle.calibration
     intervals = "as the network gives them: nothing was kept to calibrate on"
     if options.point:

@@ -16,7 +16,7 @@ import xarray as xr
 from hmx.bundles.folder import DESCRIPTION, as_model
 from hmx.catalog import AnyCatalog, Catalog, MapCatalog
 from hmx.files.paths import is_url
-from hmx.forecast.bundle import Bundle, fits_means
+from hmx.forecast.bundle import Bundle, describe_means, fits_means
 from hmx.forecast.options import BacktestOptions, ForecastOptions, TrainOptions
 from hmx.ingest.manifest import is_current
 from hmx.ingest.stamps import stamp
@@ -170,11 +170,9 @@ class ForecastSteps:
 
         bundle = train(cube, self.setup(cube), out=self.catalog.model_path, progress=progress)
         progress.note(f"model: skill {describe_skill(bundle.training.get('validation', {}))}")
-        if not fits_means(bundle):
+        if (means := describe_means(bundle)) is not None:
             progress.note(
-                "model: on steps left out, a linear regression does worse than persistence: what "
-                "one map shows the next takes back. Means are held at the last map; look at hmx "
-                "evaluate"
+                f"model: {means}" + ("" if fits_means(bundle) else "; look at hmx evaluate")
             )
         return bundle
 

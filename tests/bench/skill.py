@@ -69,8 +69,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="how many models of each kind")
     parser.add_argument(
         "--models",
-        default="default,convlstm",
-        help="of: default, convlstm, ensemble (five of the default), or none",
+        default="default,dilated",
+        help="of: default, dilated, ensemble (five of the default), or none",
     )
     parser.add_argument("--blocks", type=int, default=0, metavar="K", help="score unseen blocks")
     parser.add_argument("--folds", type=int, help="of the K folds, train only so many")
@@ -94,7 +94,7 @@ def networks(args: argparse.Namespace) -> dict[str, Facts]:
     """Choose the models to train: options by name."""
     known: dict[str, tuple[str, Facts]] = {
         "default": ("model", {}),
-        "convlstm": ("model, convlstm", {"arch": "convlstm"}),
+        "dilated": ("model, dilated", {"arch": "dilated"}),
         "ensemble": ("ensemble of 5", {"runs": 5, "ensemble": True}),
     }
     wanted = [] if args.models == "none" else args.models.split(",")

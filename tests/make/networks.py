@@ -15,9 +15,13 @@ from tests.make.cubes import fill, network_options
 
 # Built-in networks in every way to read the history, go ahead and share heads.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "dilated, direct, shared": {"trunk": (1, 2), "history": 2},
-    "dilated, direct, separate": {"trunk": (2,), "heads": "separate", "history": 3},
-    "dilated, recursive": {"strategy": "recursive", "trunk": (1,), "history": 2},
+    "dilated, direct, shared": {"arch": "dilated", "trunk": (1, 2), "history": 2},
+    "dilated, direct, separate": {
+        "arch": "dilated", "trunk": (2,), "heads": "separate", "history": 3,
+    },
+    "dilated, recursive": {
+        "arch": "dilated", "strategy": "recursive", "trunk": (1,), "history": 2,
+    },
     "convlstm, direct, shared": {"arch": "convlstm", "trunk": (), "history": 2, "layers": 2},
     "convlstm, direct, separate": {
         "arch": "convlstm", "trunk": (1,), "heads": "separate", "history": 2, "kernel": 5,
@@ -38,7 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def kinds_of(arch: str) -> dict[str, dict[str, Any]]:
     """Options of a network that the laws are tested on: its variants, or two that any has."""
-    own = {k: v for k, v in VARIANTS.items() if v.get("arch", "dilated") == arch}
+    own = {k: v for k, v in VARIANTS.items() if v["arch"] == arch}
     return own or {
         f"{arch}, direct": {"arch": arch, "trunk": (1, 2), "history": 2},
         f"{arch}, recursive": {"arch": arch, "strategy": "recursive", "trunk": (1,), "history": 2},

@@ -96,7 +96,7 @@ def channels_of_change(reader: Reader) -> dict[str, Any]:
     context = ["_change_mean_", "_abschange_mean_", "_abschange_max_"]
     static = [any(part in name for part in context) for name in spec.static_names()]
     known = [False] * (spec.h * spec.channels[2])
-    history = spec.network.history
+    history = spec.network.past_steps
     changes = np.concatenate([np.tile(frame, history), static, known]).astype(bool)
     return {"last_change": (history - 1) * len(frame) + CHANGE, "changes": changes}
 

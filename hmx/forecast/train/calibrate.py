@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from hmx.forecast.train.data import Batch, HeldOutWindows, Reader
+from hmx.forecast.train.rungs import trust_of
 from hmx.networks.forecaster import Forecaster
 from hmx.scores import crps
 from hmx.splits import CALIBRATION, TRAIN
@@ -86,34 +87,35 @@ def fit_shift(
     """Fit the shift of each lead with which expected and observed total change agree.
 
     Networks promise less of the total the farther they look: change that they cannot assign to a
-    pixel is missing from the mean of each. The totals are those of the training blocks, forecast
-    from all origins. A lead with truths from n origins moves from the shift of the lead before it
-    by n / (n + 1) of the way. ``trust`` (0 to 1) is that of the anchor: where past steps
-    contradict each other, means stay near the last map on purpose. Empty if nothing is shifted.
+    pixel is missing from the mean of each. The totals are those of the training blocks. Each origin
+    has a shift of its own, and what a lead adds to the shift of the lead before it is
+    believed as far as the origins agree about it (:func:`hmx.forecast.train.rungs.trust_of`): half
+    of it with one origin, little where one year's growth is the next year's loss. ``trust``
+    (0 to 1) is that of the anchor: where past steps contradict each other, means stay near the last
+    map on purpose. Empty if nothing is shifted.
     """
     windows = HeldOutWindows(reader, TRAIN, most=most, seed=seed)
     calibration = replace(calibration, shift=())
     knots, h = reader.spec.network.knots, reader.spec.h
     # a shift reads each new knot between two old ones, so the mean of a map is linear in sums of
     # knots: no pixel has to be looked at twice
-    sums, observed = np.zeros((h, len(knots))), np.zeros(h)
-    origins: list[set[int]] = [set() for _ in range(h)]
+    sums: list[dict[int, np.ndarray]] = [{} for _ in range(h)]
     for index in range(len(windows) if trust else 0):
-        batch = windows[index]
+        batch, origin = windows[index], windows.pairs[index][1]
         ahead = forecast_knots(networks, reader, batch, calibration)
         start = batch.seen.past[0, -1].numpy()
         for lead in range(h):
             weight = batch.weight[0, lead].numpy()
             if weight.any():
-                sums[lead] += ((ahead[lead] - start) * weight).sum(axis=(1, 2), dtype="float64")
-                truth = batch.truth[0, lead].numpy()
-                observed[lead] += float(((truth - start) * weight).sum(dtype="float64"))
-                origins[lead].add(windows.pairs[index][1])
+                changes = [*(ahead[lead] - start), batch.truth[0, lead].numpy() - start]
+                added = np.array([(change * weight).sum(dtype="float64") for change in changes])
+                sums[lead][origin] = sums[lead].get(origin, 0.0) + added
     found, before = [], 0.0
-    for lead in range(h):
-        if n := len(origins[lead]):
-            best = _agreeing(sums[lead], knots, observed[lead])
-            before += (best - before) * n / (n + 1)
+    for by_origin in sums:
+        more = [_agreeing(total[:-1], knots, total[-1]) - before for total in by_origin.values()]
+        if more:
+            # the sign says nothing about agreement: a total may be short or long
+            before += float(np.mean(more)) * trust_of(np.array(more) * np.sign(np.mean(more)))
         found.append(trust * before)
     return tuple(found) if any(found) else ()
 

@@ -145,7 +145,7 @@ class Origins:
         if self.still:
             return Mixture(0.0, 0.0)
         if n == 1:  # nobody has checked a regression; see the module for the half
-            return Mixture(_trust(np.ones(1)), 0.0, trust=_trust(np.ones(1)))
+            return Mixture(trust_of(np.ones(1)), 0.0, trust=trust_of(np.ones(1)))
         products, goals = [], []
         for index in range(n):
             rungs, gram = self.rungs(without=index), self._gram(index)
@@ -163,7 +163,7 @@ class Origins:
         total = best.sum()
         if total > 0:
             best = best / (total + (1 - total) * (n - 1) / n)
-        trust = _trust(gains)
+        trust = trust_of(gains)
         trend, regression = (float(weight) for weight in trust * best)
         return Mixture(trend, regression, tuple(gains.tolist()), trust)
 
@@ -208,8 +208,8 @@ def _usual(sizes: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(sizes))))
 
 
-def _trust(gains: np.ndarray) -> float:
-    """Return how far the mean of gains is believed, 0 to 1; see the module."""
+def trust_of(gains: np.ndarray) -> float:
+    """Return how far the mean of the gains of past origins is believed, 0 to 1; see the module."""
     n, mean = len(gains), float(gains.mean())
     if mean <= 0:
         return 0.0
