@@ -45,7 +45,7 @@ from hmx.windows import Window
 from tests.make.cubes import make_bundle, make_cube
 
 NETWORKS: dict[str, dict[str, Any]] = {
-    "dilated": {},
+    "dilated": {"arch": "dilated"},
     "convlstm": {"arch": "convlstm"},
     "recursive": {"arch": "convlstm", "strategy": "recursive", "trunk": (), "context": (),
                   "terrain": (), "hidden": 64, "layers": 2},

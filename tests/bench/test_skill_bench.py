@@ -23,7 +23,7 @@ def rows_of(out: str) -> dict[str, dict[str, object]]:
 
 
 def test_the_skill_benchmark_puts_costs_beside_skill(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--data", "demo", "--seeds", "1", "--models", "default,convlstm", "--raw"]
+    words = ["--data", "demo", "--seeds", "1", "--models", "default,dilated", "--raw"]
     words += [*QUICK, *BOOSTED]
     assert bench.main([*words, "--json"]) == 0
     captured = capsys.readouterr()
@@ -32,7 +32,7 @@ def test_the_skill_benchmark_puts_costs_beside_skill(capsys: pytest.CaptureFixtu
     assert rows["gradient boosting"]["crps_skill"][0][0] > 0.05
     assert len(rows["model"]["train_seconds"]) == 1
     assert {"mflop_per_pixel", "parameters", "reach", "context_radius", "kpx_per_s"} <= {
-        *rows["model, convlstm"]
+        *rows["model, dilated"]
     }
     assert "globe min" in captured.err
     raw = rows["model, uncalibrated"]

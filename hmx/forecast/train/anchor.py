@@ -39,6 +39,11 @@ class AnchorFit:
     origins: tuple[str, ...]
     held: bool
 
+    @property
+    def trust(self) -> float:
+        """How far totals may move the means: not at all where means are held."""
+        return 0.0 if self.held else self.mixture.trust
+
     def facts(self) -> dict[str, Any]:
         """Return JSON values for a bundle."""
         mixture = self.mixture

@@ -153,7 +153,7 @@ class _Training:
         kept = list(range(options.runs)) if options.ensemble else [best]
         self.networks = [fitted[index].network for index in kept]
         last = [fitted[index] for index in kept]
-        trust = fmean(1.0 if one.anchor is None else one.anchor.mixture.trust for one in last)
+        trust = fmean(1.0 if one.anchor is None else one.anchor.trust for one in last)
         calibration = calibrate(self.networks, reader, seed=options.seed, trust=trust)
         if options.final:
             last = [self._refit(index, fitted[index]) for index in kept]
