@@ -16,7 +16,8 @@ is persistence, at that distance and beyond.
 Ranks are fitted for each lead and for strata of the distance to past change, and
 interpolated between strata, so maps have no contours. Pixels of one block have similar errors:
 if blocks disagree among themselves more than they together disagree with p, there is nothing
-to correct, and t(p) is shrunk towards p (empirical Bayes, as in James & Stein 1961).
+to correct, and t(p) is shrunk towards p (empirical Bayes, as in James & Stein 1961). The same goes
+for forecast origins: what one step lacked the next may have too much of.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmx.errors import BadArgument
+from hmx.uncertainty.agreement import trust_of
 from hmx.uncertainty.distribution import Floats, ascend, quantile, shift
 
 # Probabilities at which ranks are kept: dense, and denser in the tails.
@@ -247,20 +249,27 @@ def fit_ranks(
     nodes: Sequence[float],
     stretch: Sequence[float],
     blocks: Sequence[np.ndarray] | None = None,
+    origins: Sequence[np.ndarray] | None = None,
     far: float = 1.0,
 ) -> Calibration:
     """Fit a calibration to ranks of held-out truths, for each lead an array (n,).
 
     `distances` are those to past change, px; `nodes` the distances of the strata; `stretch` as for
     the ranks, per lead; `blocks` the number of each rank's block (default: all ranks are
-    independent); `far` the share of the residual that is used in the farthest stratum. The result
+    independent), and `origins` that of its forecast origin (default: all alike); `far` the share of the residual that is used in the farthest stratum. The result
     has the leads from 1 up with enough truths. A share p is read at rank p (n + 1), the
     finite-sample correction of split-conformal prediction.
     """
     enough = [len(lead) >= FEWEST for lead in ranks]
     leads = enough.index(False) if False in enough else len(enough)
     fits = [
-        _fit_lead(ranks[lead], distances[lead], nodes, None if blocks is None else blocks[lead])
+        _fit_lead(
+            ranks[lead],
+            distances[lead],
+            nodes,
+            None if blocks is None else blocks[lead],
+            None if origins is None else origins[lead],
+        )
         for lead in range(leads)
     ]
     return Calibration(
@@ -277,6 +286,7 @@ def _fit_lead(
     distance: np.ndarray | None,
     nodes: Sequence[float],
     blocks: np.ndarray | None,
+    origins: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit all strata of a lead: ranks (strata, p) and counts (strata,)."""
     order = np.argsort(ranks, kind="stable")
@@ -288,41 +298,60 @@ def _fit_lead(
     used = [w if count >= FEWEST else pooled for w, count in zip(weights, counts, strict=True)]
     table = [_weighted(ranks, weight) for weight in used]
     if blocks is not None:
+        steps = None if origins is None else origins[order]
         table = [
-            _trusted(own, ranks, weight, blocks[order])
+            _trusted(own, ranks, weight, blocks[order], steps)
             for own, weight in zip(table, used, strict=True)
         ]
     return np.stack(table), counts
 
 
 def _trusted(
-    table: np.ndarray, ranks: np.ndarray, weight: np.ndarray, blocks: np.ndarray
+    table: np.ndarray,
+    ranks: np.ndarray,
+    weight: np.ndarray,
+    blocks: np.ndarray,
+    origins: np.ndarray | None,
 ) -> np.ndarray:
-    """Shrink ranks towards their probabilities, as far as blocks disagree about them.
+    """Shrink ranks towards their probabilities, as far as blocks and origins disagree about them.
 
     The shares of truths below each decile vary between blocks; the variance of their mean is the
     part that chance alone explains. Few blocks estimate their own variance badly: its inverse is on
     average n / (n - 2) times too large, n being the equivalent number of equal blocks, less one.
-    Three or fewer blocks are never trusted.
+    Three or fewer blocks are never trusted. All blocks of an origin share its step, so
+    what the origins say together is believed as far as they agree, too.
     """
+    off, sizes = _off_deciles(ranks, weight, blocks)
+    share = sizes / sizes.sum()
+    mean = share @ off
+    signal, degrees = float(mean @ mean), 1 / float(share @ share) - 1
+    if degrees <= 2 or not signal:
+        return PROBABILITIES.copy()
+    chance = share**2 @ (off - mean) ** 2 / (1 - share @ share)
+    trust = max(0.0, 1 - degrees / (degrees - 2) * float(chance.sum()) / signal)
+    if origins is not None:
+        off, _ = _off_deciles(ranks, weight, origins)
+        mean = off.mean(axis=0)
+        power = float(mean @ mean)
+        # of each origin, how much of the common correction it asks for
+        trust *= trust_of(off @ mean / power) if power else 0.0
+    return np.asarray(PROBABILITIES + trust * (table - PROBABILITIES))
+
+
+def _off_deciles(
+    ranks: np.ndarray, weight: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far each group's shares below deciles are off, (groups, 9), and its weight."""
     deciles = np.arange(0.1, 0.95, 0.1)
-    below, sizes = [], []
-    for block in np.unique(blocks):
-        at = blocks == block
+    off, sizes = [], []
+    for group in np.unique(groups):
+        at = groups == group
         size = float(weight[at].sum())
         if size > 0:
             hits = ranks[at][:, None] <= deciles
-            below.append((weight[at][:, None] * hits).sum(0) / size)
+            off.append((weight[at][:, None] * hits).sum(0) / size - deciles)
             sizes.append(size)
-    share = np.array(sizes) / sum(sizes)
-    off = np.array(below) - deciles
-    mean = (share[:, None] * off).sum(0)
-    signal, degrees = float((mean**2).sum()), 1 / float((share**2).sum()) - 1
-    if degrees <= 2 or not signal:
-        return PROBABILITIES.copy()
-    chance = (share[:, None] ** 2 * (off - mean) ** 2).sum(0) / (1 - (share**2).sum())
-    trust = max(0.0, 1 - degrees / (degrees - 2) * float(chance.sum()) / signal)
-    return np.asarray(PROBABILITIES + trust * (table - PROBABILITIES))
+    return np.array(off), np.array(sizes)
 
 
 def _weighted(ranks: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 
 from hmx.forecast.train.data import Batch, HeldOutWindows, Reader
-from hmx.forecast.train.rungs import trust_of
 from hmx.networks.forecaster import Forecaster
 from hmx.scores import crps
 from hmx.splits import CALIBRATION, TRAIN
+from hmx.uncertainty.agreement import trust_of
 from hmx.uncertainty.calibration import Calibration, fit_ranks, strata
 from hmx.uncertainty.distribution import mixture, rank, settle, shares, shifted_knots
 
@@ -43,7 +44,7 @@ def calibrate(
     adjusted = replace(adjusted, shift=shift)
     # a truth inside a point mass gets a random rank within it, so that ranks are uniform
     draw = np.random.default_rng([seed, CALIBRATION])
-    # of each lead, a list of (ranks, distances, number of the window)
+    # of each lead, a list of (ranks, distances, number of the window, origin)
     parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(spec.h)]
     for index in range(len(windows)):
         batch = windows[index]
@@ -54,20 +55,22 @@ def calibrate(
             fall, stretch = draw.random(len(truth)), scaler.change[lead]
             ranks = rank(knots[lead][:, known], spec.network.knots, truth, fall, stretch=stretch)
             distance = batch.distance[0].numpy()[known]
-            parts[lead].append((ranks, distance, np.full(len(truth), index)))
+            at = (np.full(len(truth), number) for number in (index, windows.pairs[index][1]))
+            parts[lead].append((ranks, distance, *at))
     joined = []
     for lead in range(spec.h):
-        columns = list(zip(*parts[lead], strict=True)) or [()] * 3
+        columns = list(zip(*parts[lead], strict=True)) or [()] * 4
         arrays = [np.concatenate(column) if column else np.zeros(0) for column in columns]
         if len(arrays[0]) > _MAX_RANKS:
             kept = draw.choice(len(arrays[0]), _MAX_RANKS, replace=False)
             arrays = [array[kept] for array in arrays]
         joined.append(arrays)
     ranked = fit_ranks(
-        [ranks for ranks, _, _ in joined],
-        [distance if spec.context.distance else None for _, distance, _ in joined],
+        [ranks for ranks, *_ in joined],
+        [distance if spec.context.distance else None for _, distance, *_ in joined],
         # Ranks of one number have no probabilities to fall back to where blocks disagree
-        blocks=None if spec.network.point else [block for _, _, block in joined],
+        blocks=None if spec.network.point else [block for _, _, block, _ in joined],
+        origins=[origin for *_, origin in joined],
         nodes=adjusted.nodes,
         stretch=scaler.change,
         far=far,
@@ -87,12 +90,12 @@ def fit_shift(
     """Fit the shift of each lead with which expected and observed total change agree.
 
     Networks promise less of the total the farther they look: change that they cannot assign to a
-    pixel is missing from the mean of each. The totals are those of the training blocks. Each origin
-    has a shift of its own, and what a lead adds to the shift of the lead before it is
-    believed as far as the origins agree about it (:func:`hmx.forecast.train.rungs.trust_of`): half
-    of it with one origin, little where one year's growth is the next year's loss. ``trust``
-    (0 to 1) is that of the anchor: where past steps contradict each other, means stay near the last
-    map on purpose. Empty if nothing is shifted.
+    pixel is missing from the mean of each. The anchor takes care of the first lead; what a lead adds
+    to the shift of the lead before it is believed as far as the origins agree about it
+    (:mod:`hmx.uncertainty.agreement`): half of it with one origin, little where one year's growth
+    is the next year's loss. The totals are those of the training blocks. ``trust`` (0 to 1) is that
+    of the anchor: where past steps contradict each other, means stay near the last map on
+    purpose. Empty if nothing is shifted.
     """
     windows = HeldOutWindows(reader, TRAIN, most=most, seed=seed)
     calibration = replace(calibration, shift=())
@@ -110,13 +113,15 @@ def fit_shift(
                 changes = [*(ahead[lead] - start), batch.truth[0, lead].numpy() - start]
                 added = np.array([(change * weight).sum(dtype="float64") for change in changes])
                 sums[lead][origin] = sums[lead].get(origin, 0.0) + added
-    found, before = [], 0.0
-    for by_origin in sums:
-        more = [_agreeing(total[:-1], knots, total[-1]) - before for total in by_origin.values()]
-        if more:
-            # the sign says nothing about agreement: a total may be short or long
-            before += float(np.mean(more)) * trust_of(np.array(more) * np.sign(np.mean(more)))
-        found.append(trust * before)
+    alone = [
+        {origin: _agreeing(total[:-1], knots, total[-1]) for origin, total in by_origin.items()}
+        for by_origin in sums
+    ]
+    found = [0.0]
+    for before, now in pairwise(alone):
+        more = [now[origin] - before[origin] for origin in now if origin in before]
+        found.append(found[-1] + (float(np.mean(more)) * trust_of(more) if more else 0.0))
+    found = [trust * shift for shift in found]
     return tuple(found) if any(found) else ()
 
 

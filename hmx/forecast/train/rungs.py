@@ -14,10 +14,9 @@ the weights are those that would have served all of them best. Two corrections f
 - A rung that was fitted on n - 1 origins has an error n / (n - 1) times as large as one fitted on
   all n. If sum s of the weights is what such an error leaves of 1, all n origins
   leave ``s / (s + (1 - s) (n - 1) / n)``.
-- The weights are trusted less where the origins disagree about the gain. With gains ``g`` and
-  their mean ``m``, the trust is ``n^2 / (n^2 + 1 + sum((g - m)^2) / (.4 m)^2)``: the share of the
-  true gain in the mean of n noisy ones, if a typical gain is .4 away from none, and one imagined
-  origin that is .4 off counts beside the real ones. A single origin is trusted by one half.
+- The weights are trusted less where the origins disagree about the gain
+  (:mod:`hmx.uncertainty.agreement`), and not at all where the mean gain is a loss. A single origin
+  is trusted by one half.
 
 Steps differ in size more than in kind, so everything is free of scale: channels of change are
 in units of the root mean square change of the step before the origin, truths in units
@@ -33,9 +32,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hmx.features.linear import Array, NormalEquations
+from hmx.uncertainty.agreement import trust_of
 
 PENALTY = 0.01  # of the pixels
-_TYPICAL = 0.4  # relative distance of a gain from none, and of an imagined origin from the others
 _LEAST_SIZE = 0.1  # of the usual step: an origin where nothing moved counts as no change, not as 1
 _MOST_SIZE = 2.0  # for each step of a lead: a far lead with few truths cannot run away
 
@@ -145,7 +144,8 @@ class Origins:
         if self.still:
             return Mixture(0.0, 0.0)
         if n == 1:  # nobody has checked a regression; see the module for the half
-            return Mixture(trust_of(np.ones(1)), 0.0, trust=trust_of(np.ones(1)))
+            half = trust_of([1.0])
+            return Mixture(half, 0.0, trust=half)
         products, goals = [], []
         for index in range(n):
             rungs, gram = self.rungs(without=index), self._gram(index)
@@ -163,7 +163,7 @@ class Origins:
         total = best.sum()
         if total > 0:
             best = best / (total + (1 - total) * (n - 1) / n)
-        trust = trust_of(gains)
+        trust = trust_of(gains) if gains.mean() > 0 else 0.0
         trend, regression = (float(weight) for weight in trust * best)
         return Mixture(trend, regression, tuple(gains.tolist()), trust)
 
@@ -206,15 +206,6 @@ class Origins:
 
 def _usual(sizes: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(sizes))))
-
-
-def trust_of(gains: np.ndarray) -> float:
-    """Return how far the mean of the gains of past origins is believed, 0 to 1; see the module."""
-    n, mean = len(gains), float(gains.mean())
-    if mean <= 0:
-        return 0.0
-    spread = float(np.square(gains - mean).sum()) / (_TYPICAL * mean) ** 2
-    return n**2 / (n**2 + 1 + spread)
 
 
 def _weights(product: Array, goal: Array) -> Array:
