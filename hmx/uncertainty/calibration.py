@@ -256,9 +256,10 @@ def fit_ranks(
 
     `distances` are those to past change, px; `nodes` the distances of the strata; `stretch` as for
     the ranks, per lead; `blocks` the number of each rank's block (default: all ranks are
-    independent), and `origins` that of its forecast origin (default: all alike); `far` the share of the residual that is used in the farthest stratum. The result
-    has the leads from 1 up with enough truths. A share p is read at rank p (n + 1), the
-    finite-sample correction of split-conformal prediction.
+    independent), and `origins` that of its forecast origin (default: all alike); `far` the share
+    of the residual that is used in the farthest stratum. The result has the leads from 1 up with
+    enough truths. A share p is read at rank p (n + 1), the finite-sample correction of
+    split-conformal prediction.
     """
     enough = [len(lead) >= FEWEST for lead in ranks]
     leads = enough.index(False) if False in enough else len(enough)

@@ -90,11 +90,11 @@ def fit_shift(
     """Fit the shift of each lead with which expected and observed total change agree.
 
     Networks promise less of the total the farther they look: change that they cannot assign to a
-    pixel is missing from the mean of each. The anchor takes care of the first lead; what a lead adds
-    to the shift of the lead before it is believed as far as the origins agree about it
+    pixel is missing from the mean of each. The anchor takes care of the first lead; what a lead
+    adds to the shift of the lead before it is believed as far as the origins agree about it
     (:mod:`hmx.uncertainty.agreement`): half of it with one origin, little where one year's growth
-    is the next year's loss. The totals are those of the training blocks. ``trust`` (0 to 1) is that
-    of the anchor: where past steps contradict each other, means stay near the last map on
+    is the next year's loss. The totals are those of the training blocks. ``trust`` (0 to 1) is
+    that of the anchor: where past steps contradict each other, means stay near the last map on
     purpose. Empty if nothing is shifted.
     """
     windows = HeldOutWindows(reader, TRAIN, most=most, seed=seed)
