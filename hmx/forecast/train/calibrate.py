@@ -27,24 +27,27 @@ def calibrate(
     reader: Reader,
     *,
     seed: int,
+    roles: tuple[int, ...] = (CALIBRATION,),
     trust: float = 1.0,
     most: int = _MAX_WINDOWS,
 ) -> Calibration:
-    """Rank the truths of the calibration blocks, by lead and distance to past change.
+    """Rank the truths of blocks of some roles, by lead and distance to past change.
 
     Before that, distributions are shifted so that totals add up (:func:`fit_shift`). Neither the
     weights nor the choice of the best weights may have used these blocks. The result covers the
     leads from 1 up that have enough truth; it has no ranks without blocks.
     """
     spec, scaler = reader.spec, reader.scaler
-    windows = HeldOutWindows(reader, CALIBRATION, most=most, seed=seed)
+    windows = HeldOutWindows(reader, *roles, most=most, seed=seed)
+    # all windows of a block are one group: other steps show it once more, and no other surroundings
+    numbers = {core: number for number, core in enumerate(dict(windows.pairs))}
     far = _far_share(networks, reader, windows)
     adjusted = Calibration(nodes=_nodes(reader), far=far)
     shift = fit_shift(networks, reader, adjusted, seed=seed, trust=trust, most=most)
     adjusted = replace(adjusted, shift=shift)
     # a truth inside a point mass gets a random rank within it, so that ranks are uniform
     draw = np.random.default_rng([seed, CALIBRATION])
-    # of each lead, a list of (ranks, distances, number of the window, origin)
+    # of each lead, a list of (ranks, distances, number of the block, origin)
     parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(spec.h)]
     for index in range(len(windows)):
         batch = windows[index]
@@ -55,7 +58,8 @@ def calibrate(
             fall, stretch = draw.random(len(truth)), scaler.change[lead]
             ranks = rank(knots[lead][:, known], spec.network.knots, truth, fall, stretch=stretch)
             distance = batch.distance[0].numpy()[known]
-            at = (np.full(len(truth), number) for number in (index, windows.pairs[index][1]))
+            core, origin = windows.pairs[index]
+            at = (np.full(len(truth), number) for number in (numbers[core], origin))
             parts[lead].append((ranks, distance, *at))
     joined = []
     for lead in range(spec.h):

@@ -294,16 +294,21 @@ def rotated(sample: Sample, spec: Spec, quarters: int, mirror: bool) -> Sample:
 
 
 class HeldOutWindows(Dataset):
-    """Windows around the blocks of a role, each with its whole reach of true pixels.
+    """Windows around the blocks of some roles, each with its whole reach of true pixels.
 
     At most ``most`` pairs of block and origin, drawn by ``seed``.
     """
 
-    def __init__(self, reader: Reader, role: int, *, most: int, seed: int):
-        self.reader, self.role = reader, role
-        pairs = [(core, o) for core in reader.split.windows(role) for o in reader.origins]
+    def __init__(self, reader: Reader, *roles: int, most: int, seed: int):
+        self.reader, self.roles = reader, roles
+        pairs = [
+            (core, origin)
+            for role in roles
+            for core in reader.split.windows(role)
+            for origin in reader.origins
+        ]
         if len(pairs) > most:
-            drawn = np.random.default_rng([seed, role]).choice(len(pairs), most, replace=False)
+            drawn = np.random.default_rng([seed, roles[0]]).choice(len(pairs), most, replace=False)
             pairs = [pairs[index] for index in np.sort(drawn)]
         self.pairs = pairs
 
@@ -315,6 +320,8 @@ class HeldOutWindows(Dataset):
 
     def at(self, core: Window, origin: int) -> Batch:
         """Read the window around a block, forecast from one origin."""
-        halo = reach(self.reader.spec.network, self.reader.spec.h)
+        halo, side = reach(self.reader.spec.network, self.reader.spec.h), self.reader.split.block
         window = with_halo(core, self.reader.cube.grid.shape, halo=halo, wraps=False)
-        return batch_of([self.reader.sample(window, origin, self.role, core=core)])
+        # a block has one role; around it, a window may hold pixels of others
+        role = int(self.reader.split.table[core.y.start // side, core.x.start // side])
+        return batch_of([self.reader.sample(window, origin, role, core=core)])

@@ -19,17 +19,15 @@ from hmx.forecast.options import TrainOptions
 from hmx.forecast.train.anchor import AnchorFit, fit_anchor
 from hmx.forecast.train.data import Draw, Reader
 from hmx.forecast.train.judge import ValidationScores
-from hmx.forecast.train.module import Fit, validation_windows
+from hmx.forecast.train.module import Fit, chooses, validation_windows
 from hmx.forecast.train.rungs import Mixture
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.start import copy_weights
 from hmx.progress import Progress
-from hmx.splits import VALIDATION
 from hmx.training.checkpoints import LAST, Row, Whole, best_of, checkpoints, rows_of
 from hmx.training.loop import hardware, interruptible
 
 _DONE = "done.json"
-_FEWEST_BLOCKS = 4  # of validation, for the choice of the best epoch
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,7 @@ def fit(
     pl.seed_everything(options.seed, verbose=False)
     windows = validation_windows(reader, options)
     validated = bool(len(windows))
-    # fewer blocks choose an epoch by accident, often the first: all of them are run then
-    choosing = len(reader.split.windows(VALIDATION)) >= _FEWEST_BLOCKS
+    choosing = chooses(reader)
     network = Forecaster.of(reader.spec, reader.scaler)
     if start is not None:
         # buffers are the anchor's, which is fitted to the new data in closed form

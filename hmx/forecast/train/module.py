@@ -19,6 +19,7 @@ from hmx.forecast.train.recipe import chip_of
 from hmx.networks.forecaster import Forecaster, channels_last
 from hmx.splits import VALIDATION
 
+_FEWEST_BLOCKS = 4  # of validation, for the choice of the best epoch
 _MAX_VALIDATION = 24  # windows scored after each epoch: a fifth of its work
 _WARM = 50  # steps in which the learning rate rises
 
@@ -150,6 +151,14 @@ class Fit(pl.LightningModule):
         moved = (part.to(device) for part in (*batch.seen, *batch[1:]))
         seen = type(batch.seen)(*(next(moved) for _ in batch.seen))
         return Batch(seen, *moved)
+
+
+def chooses(reader: Reader) -> bool:
+    """Return True if there are enough validation blocks to choose the best epoch.
+
+    Fewer choose one by accident, often the first, so all epochs are run then.
+    """
+    return len(reader.split.windows(VALIDATION)) >= _FEWEST_BLOCKS
 
 
 def validation_windows(reader: Reader, options: TrainOptions) -> HeldOutWindows:

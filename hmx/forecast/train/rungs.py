@@ -96,19 +96,20 @@ class Origins:
         self.before, self.after = np.maximum(before, least), np.maximum(after, least)
         # the step after the last origin is the one before the forecasts of tomorrow
         self.latest = float(self.after[-1])
-        self.grams = [
-            None if not least else gram * np.outer(unit, unit)
-            for gram, unit in zip(grams, map(self._units, self.before, self.after), strict=True)
-        ]
+        self.grams: list[Array] = []  # none where nothing ever changed: there is no unit then
+        if least:
+            units = map(self._units, self.before, self.after)
+            both = zip(grams, units, strict=True)
+            self.grams = [gram * np.outer(unit, unit) for gram, unit in both]
         self.known = [[bool(lead[0, 0]) for lead in one.gram] for one in sums]
 
     def __len__(self) -> int:
-        return len(self.grams)
+        return len(self.known)
 
     @property
     def still(self) -> bool:
         """Return True if nothing ever changed."""
-        return self.grams[0] is None
+        return not self.grams
 
     def _units(self, before: float, after: float) -> Array:
         """Return the factors of the columns (1, channels, change) of an origin."""
@@ -122,7 +123,7 @@ class Origins:
     def rungs(self, without: int | None = None) -> Rungs:
         """Fit the rungs on all origins, or on all but one."""
         kept = [index for index in range(len(self)) if index != without]
-        total = np.mean([self.grams[index][0] for index in kept], axis=0)  # type: ignore[index]
+        total = np.mean([self.grams[index][0] for index in kept], axis=0)
         at = 1 + self.last_change
         power = total[at, at]
         damping = float(np.clip(total[at, -1] / power, -1, 1)) if power > 0 else 0.0
@@ -148,7 +149,7 @@ class Origins:
             return Mixture(half, 0.0, trust=half)
         products, goals = [], []
         for index in range(n):
-            rungs, gram = self.rungs(without=index), self._gram(index)
+            rungs, gram = self.rungs(without=index), self.grams[index][0]
             size = min(self.before[index], rungs.usual) / self.after[index]
             columns = size * np.stack([rungs.trend, rungs.regression])
             products.append(columns @ gram[:-1, :-1] @ columns.T)
@@ -190,18 +191,13 @@ class Origins:
         for index in range(len(self)):
             if self.known[index][lead]:
                 rungs = self.rungs(without=index if len(self) > 1 else None)
-                gram = self._gram(index, lead)
+                gram = self.grams[index][lead]
                 column = min(self.before[index], rungs.usual) / self.after[index]
                 column = column * rungs.mixed(mixture)
                 share = gram[-1, -1] or 1.0  # so that each origin counts alike
                 goal += float(column @ gram[:-1, -1]) / share
                 power += float(column @ gram[:-1, :-1] @ column) / share
         return goal / power if power > 0 and goal > 0 else None
-
-    def _gram(self, index: int, lead: int = 0) -> Array:
-        gram = self.grams[index]
-        assert gram is not None  # asked for only where something changed
-        return gram[lead]
 
 
 def _usual(sizes: np.ndarray) -> float:

@@ -32,6 +32,7 @@ from hmx.forecast.bundle import Bundle
 from hmx.forecast.train.calibrate import calibrate, fit_shift
 from hmx.forecast.train.data import Draw, Reader
 from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit
+from hmx.forecast.train.module import chooses
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
 from hmx.forecast.train.show import LEVEL, origin_label, panel_rows
 from hmx.forecast.train.visits import steps_per_epoch
@@ -42,7 +43,7 @@ from hmx.networks.forecaster import Forecaster, reach
 from hmx.pictures.panel import draw_panel
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version, fingerprint
-from hmx.splits import ROLES, TEST
+from hmx.splits import CALIBRATION, ROLES, TEST, VALIDATION
 from hmx.training.loop import alone, follows, leads_processes, quiet, wait
 from hmx.training.metrics import spread
 from hmx.training.tracking import (
@@ -154,7 +155,10 @@ class _Training:
         self.networks = [fitted[index].network for index in kept]
         last = [fitted[index] for index in kept]
         trust = fmean(1.0 if one.anchor is None else one.anchor.trust for one in last)
-        calibration = calibrate(self.networks, reader, seed=options.seed, trust=trust)
+        # validation blocks that chose nothing are as unseen as those of the calibration
+        chosen = chooses(reader) or len(kept) < len(fitted)
+        roles = (CALIBRATION,) if chosen or not options.calibration else (CALIBRATION, VALIDATION)
+        calibration = calibrate(self.networks, reader, seed=options.seed, roles=roles, trust=trust)
         if options.final:
             last = [self._refit(index, fitted[index]) for index in kept]
             shift = fit_shift(

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.preprocessing import StandardScaler
 
 from hmx.forecast.train import anchor
-from hmx.forecast.train.anchor import LEAST_GAIN, fit_anchor
+from hmx.forecast.train.anchor import channels_of_change, fit_anchor
 from hmx.forecast.train.data import Reader, batch_of
+from hmx.forecast.train.rungs import Mixture
 from hmx.networks.forecaster import Forecaster
 from hmx.splits import TRAIN, VALIDATION
 from hmx.windows import Window
@@ -67,32 +66,6 @@ def pixels(reader: Reader) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(rows), np.concatenate(changes)
 
 
-def test_an_anchor_is_the_ridge_regression_on_the_training_pixels(reader: Reader) -> None:
-    x, y = pixels(reader)
-    known = np.isfinite(y[:, 0])
-    scaler = StandardScaler().fit(x[known])
-    wanted = Ridge(alpha=1.0).fit(scaler.transform(x[known]), y[known, 0])
-    found = fitted(reader)
-    slopes = wanted.coef_ / scaler.scale_
-    np.testing.assert_allclose(found["anchor_weight"][:, 0], slopes, rtol=1e-4, atol=1e-5)
-    ours = x @ found["anchor_weight"][:, 0].astype("float64") + found["anchor_bias"]
-    np.testing.assert_allclose(ours, wanted.predict(scaler.transform(x)), atol=1e-4)
-    explained = 1 - np.var(y[known, 0] - ours[known]) / np.var(y[known, 0])
-    assert explained > 0.4, "else there was nothing to find"
-
-
-def test_each_lead_has_the_size_that_fits_its_truths_best(reader: Reader) -> None:
-    x, y = pixels(reader)
-    found = fitted(reader)
-    one = x @ found["anchor_weight"][:, 0].astype("float64") + found["anchor_bias"]
-    assert found["anchor_size"][0] == 1
-    for lead in range(2, LEADS + 1):
-        known = np.isfinite(y[:, lead - 1])
-        line = LinearRegression(fit_intercept=False).fit(one[known, None], y[known, lead - 1])
-        assert found["anchor_size"][lead - 1] == pytest.approx(line.coef_[0], rel=1e-3)
-    assert len({round(float(size), 3) for size in found["anchor_size"]}) == LEADS
-
-
 def test_a_network_shows_the_anchor_that_was_fitted(reader: Reader) -> None:
     """In ordinary changes, per pixel, and cropped like everything else."""
     network = Forecaster.of(reader.spec, reader.scaler)
@@ -131,55 +104,93 @@ def test_sums_of_blocks_are_drawn_where_there_are_very_many(
         assert not np.array_equal(one[name], every[name])
 
 
-def test_an_anchor_is_judged_on_origins_that_it_has_not_seen(reader: Reader) -> None:
-    """As scikit-learn's ridge is, each origin left out in turn."""
-    x, y = pixels(reader)
-    whose = np.repeat(np.arange(len(reader.origins)), len(x) // len(reader.origins))
-    error = still = 0.0
-    for left_out in np.unique(whose):
-        others = (whose != left_out) & np.isfinite(y[:, 0])
-        scaler = StandardScaler().fit(x[others])
-        ridge = Ridge(alpha=0.1 * others.sum()).fit(scaler.transform(x[others]), y[others, 0])
-        ours = (whose == left_out) & np.isfinite(y[:, 0])
-        error += np.square(ridge.predict(scaler.transform(x[ours])) - y[ours, 0]).sum()
-        still += np.square(y[ours, 0]).sum()
-    found = fit_anchor(Forecaster.of(reader.spec, reader.scaler), reader, seed=0)
-    assert found == pytest.approx(1 - np.sqrt(error / still), abs=1e-4)
-    assert found > 0.2, "what reverts always does"
+def test_an_anchor_follows_the_last_step_in_training_and_in_use(reader: Reader) -> None:
+    """Each origin has the size of the step before it; a forecast that of the newest step."""
+    network = Forecaster.of(reader.spec, reader.scaler)
+    fit_anchor(network, reader, seed=0)
+    seen = batch_of([reader.sample(Window.of(SHAPE), 3, TRAIN)]).seen
+    constant, whole = network._constant(seen), (slice(None), slice(None))
+    number = torch.tensor([3 - reader.origins.start])
+    own = network.anchor(seen, constant, whole, number)
+    newest = network.anchor(seen, constant, whole)
+    assert not torch.equal(own, newest)
+    full = np.concatenate([network.anchor_bias.numpy(), network.anchor_weight[:, 0].numpy()])
+    # what was fitted is free of scale, so both differ by factors of the channels alone
+    ratios = network.paces[number[0]].numpy() / np.where(full == 0, 1, full)
+    known = np.abs(full) > 1e-6 * np.abs(full).max()
+    changes = np.concatenate([[False], channels_of_change(reader)["changes"]])
+    for group in (known & changes, known & ~changes):
+        np.testing.assert_allclose(ratios[group], ratios[group][0], rtol=1e-4)
 
 
-def test_what_one_origin_says_of_change_and_the_next_denies_is_no_gain() -> None:
-    """What the elevation drives up in one step comes down in the next."""
+def test_channels_of_change_are_those_that_grow_with_the_change(ds: xr.Dataset) -> None:
+    reader = reader_of(ds, h=LEADS, chip=48, maxima=True)
+    network = Forecaster.of(reader.spec, reader.scaler)
+    last = channels_of_change(reader)["last_change"]
+    sample = reader.sample(Window.of(SHAPE), 3, TRAIN)
+    seen = batch_of([sample]).seen
+    linear = network.linear(seen)[0]
+    step = (sample.inputs.past[-1] - sample.inputs.past[-2]) / reader.scaler.change[0]
+    np.testing.assert_allclose(linear[last].numpy(), step, atol=1e-5)
+    # a raster whose change is twice as large, about the same state at the origin
+    series = ds["hm"].values
+    double = ds.copy(deep=True)
+    double["hm"].values[:] = series[3] + 2 * (series - series[3])
+    other = replace(reader_of(double, h=LEADS, chip=48, maxima=True), scaler=reader.scaler)
+    more = network.linear(batch_of([other.sample(Window.of(SHAPE), 3, TRAIN)]).seen)[0]
+    changes = channels_of_change(reader)["changes"]
+    known = linear.abs().amax(dim=(1, 2)).numpy() > 0  # the oldest step has no step before it
+    radii = len(reader.spec.context.radii)
+    steps = reader.spec.network.past_steps - 1
+    assert (changes & known).sum() == steps + 3 * radii, "steps, and three squares at each radius"
+    grown = np.flatnonzero(changes)
+    np.testing.assert_allclose(more[grown].numpy(), 2 * linear[grown].numpy(), atol=2e-3)
+    others = np.flatnonzero(~changes & known)
+    assert not any(torch.allclose(more[i], 2 * linear[i], atol=1e-3) for i in others)
+
+
+def test_means_are_held_where_every_step_takes_back_what_the_others_promise() -> None:
+    """The change of one step is that of the next, turned round: no regression survives that."""
     ds = make_cube(SHAPE, steps=5)
-    slope = 1e-4 * (ds["elevation"].values - 500)
+    slope = np.linspace(-0.2, 0.2, SHAPE[1])[None, None, :]
     ds["hm"].values[...] = np.where(
         np.isfinite(ds["hm"]), 0.3 + slope * np.array([0, 0, 0, 1, 0])[:, None, None], np.nan
     )
     reader = reader_of(ds, h=1, chip=48, history=3)
     assert len(reader.origins) == 2
     network = Forecaster.of(reader.spec, reader.scaler)
-    assert fit_anchor(network, reader, seed=0) < LEAST_GAIN
+    found = fit_anchor(network, reader, seed=0)
+    assert found is not None
+    assert found.held
+    assert found.mixture.total == 0
+    assert not found.facts()["fitted"]
     assert not network.anchor_weight.any()
     assert network.most_tilt > 100, "means are held at the last map"
 
 
-def test_one_origin_alone_says_nothing_of_others() -> None:
+def test_one_origin_alone_follows_half_of_a_damped_trend() -> None:
     reader = reader_of(reverting().isel(time=slice(4)), h=1, chip=48, history=3)
     assert len(reader.origins) == 1
     network = Forecaster.of(reader.spec, reader.scaler)
-    assert fit_anchor(network, reader, seed=0) is None
-    assert network.anchor_weight.any()
+    found = fit_anchor(network, reader, seed=0)
+    assert found is not None
+    assert (found.mixture.trend, found.mixture.regression) == (0.5, 0.0)
+    weight = network.anchor_weight[:, 0].numpy()
+    last = channels_of_change(reader)["last_change"]
+    assert set(np.flatnonzero(weight)) == {last}
+    assert found.held, "nothing can show that the network does better"
+    assert network.most_tilt > 100
 
 
-def test_a_far_lead_never_runs_away(reader: Reader) -> None:
-    """A size lies between 0 and twice its lead."""
-    for target, want in ((-1.0, 0.0), (100.0, 2 * 2.0)):
-        features = np.random.default_rng(0).standard_normal((1, 1, 500))
-        both = np.stack([features[0], target * features[0]])
-        gram = anchor.NormalEquations.of(features[0], both).gram
-        assert anchor.lead_sizes(gram, np.array([0.0, 1.0])).tolist() == [1.0, want]
-    flat = anchor.NormalEquations.zero(2, 1).gram
-    assert anchor.lead_sizes(flat, np.array([0.0, 1.0])).tolist() == [1.0, 1.0]
+def test_a_mixture_that_is_given_is_kept(reader: Reader) -> None:
+    """The fit on all blocks follows the rungs as far as the fit that was validated."""
+    network = Forecaster.of(reader.spec, reader.scaler)
+    first = fit_anchor(network, reader, seed=0)
+    assert first is not None
+    other = Mixture(0.25, 0.5, first.mixture.gains, first.mixture.trust)
+    found = fit_anchor(Forecaster.of(reader.spec, reader.scaler), reader, seed=0, mixture=other)
+    assert found is not None
+    assert found.mixture == other != first.mixture
 
 
 @pytest.mark.parametrize("changes", [{"anchor": False}, {"strategy": "recursive"}])
