@@ -73,7 +73,7 @@ def refusal(kind, **values):
         ),
         (
             ModelOptions,
-            {"trunk": []},
+            {"arch": "dilated", "trunk": []},
             "arch='dilated' is its trunk, so trunk cannot be empty. Try [1, 2].",
         ),
         (ModelOptions, {"trunk": [0]}, "trunk=0: must be at least 1."),

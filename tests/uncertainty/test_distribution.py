@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,17 @@ from hmx import scores as metrics
 from hmx.networks import quantile as network
 from hmx.networks.options import KNOTS
 from hmx.scores import quantile as scored
-from hmx.uncertainty.distribution import exceedance, mean, mixture, quantile, rank, settle, shares
+from hmx.uncertainty.distribution import (
+    exceedance,
+    mean,
+    mixture,
+    quantile,
+    rank,
+    settle,
+    shares,
+    shift,
+    shifted_knots,
+)
 
 CHANCE = st.floats(0, 1)
 VALUES = st.floats(-2, 2)
@@ -226,3 +238,34 @@ def test_scores_and_distributions_share_their_knots():
     assert len(KNOTS) == 13
     assert KNOTS[6] == 0.5
     np.testing.assert_allclose(np.array(KNOTS) + np.array(KNOTS)[::-1], 1)
+
+
+@given(by=st.floats(-1.5, 1.5), seed=st.integers(0, 99))
+def test_a_shift_moves_all_of_a_distribution_and_keeps_point_masses(by: float, seed: int) -> None:
+    """The new quantile for p is the old one for F(F^-1(p) + by)."""
+    rng = np.random.default_rng(seed)
+    knots = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+    values = np.sort(rng.standard_normal((9, 4, 5)), axis=0).astype("float32")
+    values[:, 0] = 0.25  # certain
+    values[2:5, 1] = values[2, 1]  # a point mass
+    found = shift(values, knots, by)
+    assert (np.diff(found, axis=0) >= 0).all()
+    assert (found[:, 0] == 0.25).all()
+    normal = NormalDist()
+    for number, knot in enumerate(knots):
+        moved = np.clip(normal.cdf(normal.inv_cdf(knot) + by), knots[0], knots[-1])
+        want = quantile(values, knots, float(moved))
+        np.testing.assert_allclose(found[number], want, atol=1e-6)
+    grown = mean(found, knots) - mean(values, knots)
+    assert (grown * np.sign(by) >= -1e-6).all()
+    assert shift(values, knots, 0.0) is values
+
+
+@given(by=st.floats(-1, 1), seed=st.integers(0, 99))
+def test_the_total_of_shifted_maps_follows_from_sums_of_knots(by: float, seed: int) -> None:
+    knots = (0.05, 0.25, 0.5, 0.75, 0.95)
+    values = np.sort(np.random.default_rng(seed).random((5, 6, 7)), axis=0)
+    sums = values.sum(axis=(1, 2))
+    first, share = shifted_knots(knots, by)
+    want = shares(knots) @ (sums[first] + (sums[first + 1] - sums[first]) * share)
+    assert mean(shift(values, knots, by), knots).sum() == pytest.approx(want)

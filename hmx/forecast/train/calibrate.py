@@ -107,7 +107,8 @@ def fit_shift(
     # a shift reads each new knot between two old ones, so the mean of a map is linear in sums of
     # knots: no pixel has to be looked at twice
     sums: list[dict[int, np.ndarray]] = [{} for _ in range(h)]
-    for index in range(len(windows) if trust else 0):
+    # one number has no distribution to shift
+    for index in range(len(windows) if trust and not reader.spec.network.point else 0):
         batch, origin = windows[index], windows.pairs[index][1]
         ahead = forecast_knots(networks, reader, batch, calibration)
         start = batch.seen.past[0, -1].numpy()

@@ -68,7 +68,6 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(options.seed, verbose=False)
     windows = validation_windows(reader, options)
-    validated = bool(len(windows))
     choosing = chooses(reader)
     network = Forecaster.of(reader.spec, reader.scaler)
     if start is not None:
@@ -79,23 +78,8 @@ def fit(
     last = folder / f"{LAST}.ckpt"
     if not (folder / _DONE).is_file():
         stop = [EarlyStopping("val_loss", patience=options.patience)] if choosing else []
-        trainer = pl.Trainer(
-            **hardware(options),
-            precision="bf16-mixed" if options.precision == "bfloat16" else "32-true",
-            max_epochs=options.epochs,
-            gradient_clip_val=options.clip,
-            callbacks=[*stop, _Reporter(progress, what), *checkpoints(folder, judged=choosing)],
-            logger=logs,
-            limit_val_batches=None if validated else 0,
-            num_sanity_val_steps=0,
-            reload_dataloaders_every_n_epochs=1,  # each epoch has chips of its own
-            use_distributed_sampler=False,  # Chips shares out the chips itself
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            default_root_dir=folder,
-            # other strategies bring their own way to write checkpoints
-            plugins=[Whole()] if options.parallel in ("auto", "ddp") else [],
-        )
+        callbacks = [*stop, _Reporter(progress, what), *checkpoints(folder, judged=choosing)]
+        trainer = _trainer(options, folder, callbacks, logs, validated=bool(len(windows)))
         with interruptible():
             trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=True)
         if trainer.is_global_zero:
@@ -113,6 +97,34 @@ def fit(
     for index in range(len(windows)):
         scores.update(network, windows[index])
     return FittedForecaster(network, done["epochs"], scores.loss(), scores.leads(), anchor)
+
+
+def _trainer(
+    options: TrainOptions,
+    folder: Path,
+    callbacks: list[Callback],
+    logs: list[Any],
+    *,
+    validated: bool,
+) -> pl.Trainer:
+    """Set up Lightning: it fits, and everything it would print or draw is off."""
+    return pl.Trainer(
+        **hardware(options),
+        precision="bf16-mixed" if options.precision == "bfloat16" else "32-true",
+        max_epochs=options.epochs,
+        gradient_clip_val=options.clip,
+        callbacks=callbacks,
+        logger=logs,
+        limit_val_batches=None if validated else 0,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,  # each epoch has chips of its own
+        use_distributed_sampler=False,  # Chips shares out the chips itself
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        # other strategies bring their own way to write checkpoints
+        plugins=[Whole()] if options.parallel in ("auto", "ddp") else [],
+    )
 
 
 class _Reporter(Callback):

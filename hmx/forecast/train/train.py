@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,6 +57,7 @@ from hmx.training.tracking import (
     png,
     table,
 )  # fmt: skip
+from hmx.uncertainty.calibration import Calibration
 
 __all__ = ["TrainSetup", "plan", "train"]
 
@@ -153,22 +154,7 @@ class _Training:
         best = min(range(len(fitted)), key=lambda index: fitted[index].loss)
         kept = list(range(options.runs)) if options.ensemble else [best]
         self.networks = [fitted[index].network for index in kept]
-        last = [fitted[index] for index in kept]
-        trust = fmean(1.0 if one.anchor is None else one.anchor.trust for one in last)
-        # validation blocks that chose nothing are as unseen as those of the calibration
-        chosen = chooses(reader) or len(kept) < len(fitted)
-        roles = (CALIBRATION,) if chosen or not options.calibration else (CALIBRATION, VALIDATION)
-        calibration = calibrate(self.networks, reader, seed=options.seed, roles=roles, trust=trust)
-        if options.final:
-            last = [self._refit(index, fitted[index]) for index in kept]
-            shift = fit_shift(
-                [one.network for one in last],
-                self.plan.whole(),
-                calibration,
-                seed=options.seed,
-                trust=trust,
-            )
-            calibration = replace(calibration, shift=shift)
+        calibration, last = self._finish(fitted, kept)
         validation: dict[str, Any] = {
             "loss": fitted[kept[0]].loss,
             "leads": dict(fitted[kept[0]].leads),
@@ -196,9 +182,28 @@ class _Training:
                 "kept": kept,
                 "seconds": round(time.monotonic() - started, 1),
                 "validation": validation,
-                "anchor": None if last[0].anchor is None else last[0].anchor.facts(),
+                "anchor": {} if last[0].anchor is None else last[0].anchor.facts(),
             },
         )
+
+    def _finish(
+        self, fitted: Sequence[FittedForecaster], kept: Sequence[int]
+    ) -> tuple[Calibration, list[FittedForecaster]]:
+        """Calibrate the networks that are kept, and fit them on all blocks if that was asked."""
+        options, reader = self.recipe.fit, self.plan.reader
+        last = [fitted[index] for index in kept]
+        trust = fmean(1.0 if one.anchor is None else one.anchor.trust for one in last)
+        common: dict[str, Any] = {"seed": options.seed, "trust": trust}
+        # validation blocks that chose nothing are as unseen as those of the calibration
+        chosen = chooses(reader) or len(kept) < len(fitted)
+        roles = (CALIBRATION,) if chosen or not options.calibration else (CALIBRATION, VALIDATION)
+        calibration = calibrate(self.networks, reader, roles=roles, **common)
+        if options.final:
+            last = [self._refit(index, fitted[index]) for index in kept]
+            networks = [one.network for one in last]
+            shift = fit_shift(networks, self.plan.whole(), calibration, **common)
+            calibration = replace(calibration, shift=shift)
+        return calibration, last
 
     def _open_logs(self, folder: Path, seed: int) -> None:
         """Open the loggers of one fit and log what its network costs."""

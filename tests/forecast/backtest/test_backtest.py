@@ -28,6 +28,7 @@ from hmx.forecast.backtest.skillmap import NAMES as MAPS
 from hmx.forecast.backtest.skillmap import SkillMap, make_maps
 from hmx.forecast.backtest.strata import by_change, by_distance
 from hmx.forecast.options import BacktestOptions
+from hmx.forecast.train.rungs import Mixture, Origins
 from hmx.progress import Progress
 from hmx.scores import Tally
 from hmx.uncertainty.calibration import PROBABILITIES, Calibration
@@ -482,10 +483,17 @@ def test_sums_come_in_one_order_whatever_comes_first(card: Scorecard) -> None:
     assert one.total.as_dict() == two.total.as_dict()
 
 
-def test_where_means_are_held_at_the_last_map_is_told(
+def test_what_past_steps_taught_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("hmx.forecast.train.anchor.left_out_gain", lambda origins: -0.5)
     ds = make_cube((96, 96), steps=6)
     card = ds.hm.backtest(h=1, origins=[2010], out=tmp_path / "scores", **QUICK)
+    assert card.facts["means"].startswith("from 2010: changes follow ")
+    assert card.facts["means held at the last map"] == "never"
+    monkeypatch.setattr(Origins, "mixture", lambda origins: Mixture(0.0, 0.0, (0.1, -0.2), 0.0))
+    card = ds.hm.backtest(h=1, origins=[2010], out=tmp_path / "held", **QUICK)
     assert card.facts["means held at the last map"] == "from 2010"
+    want = "from 2010: HELD AT THE LAST MAP: of 2 past steps, 1 took back what the others promised"
+    assert card.facts["means"] == want
+    text = str(card)
+    assert "Total change from the last map" in text

@@ -82,13 +82,13 @@ def test_a_recursive_network_is_trained_on_a_small_raster(
     [
         ({}, (600, 600), 96),
         ({}, (40, 60), 60),
-        ({"strategy": "recursive"}, (600, 600), 192),  # reach 64 px
-        ({"strategy": "recursive"}, (96, 600), 192),
-        ({"strategy": "recursive"}, (96, 96), 96),
+        ({"arch": "dilated", "strategy": "recursive"}, (600, 600), 192),  # reach 64 px
+        ({"arch": "dilated", "strategy": "recursive"}, (96, 600), 192),
+        ({"arch": "dilated", "strategy": "recursive"}, (96, 96), 96),
         ({"arch": "convlstm", "strategy": "recursive"}, (600, 600), 204),  # 70 px
-        ({"trunk": (1, 2, 4, 8, 16)}, (600, 600), 96),  # 32 px
-        ({"trunk": (1, 2, 4, 8, 24)}, (600, 600), 120),  # 40 px
-        ({"trunk": (1, 2, 4, 8, 160)}, (2000, 2000), 416),  # 176 px
+        ({"arch": "dilated", "trunk": (1, 2, 4, 8, 16)}, (600, 600), 96),  # 32 px
+        ({"arch": "dilated", "trunk": (1, 2, 4, 8, 24)}, (600, 600), 120),  # 40 px
+        ({"arch": "dilated", "trunk": (1, 2, 4, 8, 160)}, (2000, 2000), 416),  # 176 px
     ],
 )
 def test_a_chip_has_a_core_that_is_scored_at_the_last_lead(

@@ -24,6 +24,7 @@ from hmx.cube.cube import as_cube
 from hmx.errors import BadArgument, BundleError, OutputExists, TrainingFailed
 from hmx.files.durable import Folder
 from hmx.forecast.options import TrainOptions, split_fitting
+from hmx.forecast.train.anchor import fit_anchor
 from hmx.forecast.train.data import Batch, Chips, Draw, Reader
 from hmx.forecast.train.judge import ValidationScores
 from hmx.forecast.train.losses import loss
@@ -32,6 +33,7 @@ from hmx.forecast.train.recipe import TrainPlan, TrainSetup, plan
 from hmx.forecast.train.train import train
 from hmx.networks.forecaster import Forecaster
 from hmx.splits import CALIBRATION, TEST, TRAIN, UNUSED, VALIDATION
+from hmx.uncertainty.calibration import Calibration
 from hmx.windows import Window
 from tests.conftest import ROOT, rms
 from tests.make.cubes import make_cube
@@ -99,6 +101,7 @@ def test_the_stored_score_is_the_stored_weights_score(
     fit = TrainOptions(**trained.training["fit"])
     reader = reader_of(cube, TrainSetup("hm", (), ("elevation",), trained.spec.network, fit))
     network, judge = Forecaster.load(hmx.load(trained.path)), ValidationScores(reader)
+    fit_anchor(network, reader, seed=fit.seed)  # a fit follows the size of each origin's last step
     windows = validation_windows(reader, fit)
     for index in range(len(windows)):
         judge.update(network, windows[index])
@@ -146,6 +149,7 @@ def test_the_loss_is_the_weighted_crps_in_usual_changes(cube: xr.Dataset) -> Non
 
 def test_weights_of_the_epoch_that_validated_best_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def kept(losses: list[float]) -> hmx.Bundle:
+        monkeypatch.setattr("hmx.forecast.train.module._FEWEST_BLOCKS", 1)
         told = iter([*losses, 0.5])  # and once more for what is written down
         monkeypatch.setattr(ValidationScores, "loss", lambda judge: next(told))
         return train(make_cube((64, 64)), recipe_of(epochs=3, lr=1e-2))
@@ -163,10 +167,11 @@ def test_a_running_average_is_what_is_judged_and_kept() -> None:
     assert set(averaged.weights) == set(last.weights)
     reader = reader_of(cube, recipe)
     draw = Draw.of(reader, np.ones_like(reader.split.table), 0.0)
-    module = Fit(Forecaster.of(reader.spec, reader.scaler), reader, recipe.fit, draw)
+    module = Fit(Forecaster.of(reader.spec, reader.scaler), reader, recipe.fit, draw, steps=3)
     assert module.best is module.average.module  # type: ignore[union-attr]
 
 
+NONE = Calibration()
 SPLITS = {
     "held out": {},
     "with test blocks": {"test": 0.2},
@@ -259,11 +264,33 @@ def test_a_final_fit_lasts_as_long_as_was_best(
     def tell(done: int, total: int, text: str) -> None:
         seen.append((done, total, text.partition(":")[0]))
 
+    monkeypatch.setattr("hmx.forecast.train.module._FEWEST_BLOCKS", 1)
     told = iter([0.3, 0.1, 0.2, 0.5, *[1.0] * 9])
     monkeypatch.setattr(ValidationScores, "loss", lambda judge: next(told))
     model = train(cube, recipe_of(epochs=3, final=True), progress=tell)
     assert model.training["epochs_run"] == 2
     assert seen[3:] == [(1, 2, "training on all blocks"), (2, 2, "training on all blocks")]
+
+
+def test_few_validation_blocks_choose_no_epoch_and_serve_the_calibration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cube = make_cube((96, 96), holes=False)
+    reader = reader_of(cube, recipe_of())
+    few = [len(reader.split.windows(role)) for role in (VALIDATION, CALIBRATION)]
+    assert 0 < few[0] < 4
+    told = iter([0.1, 0.5, 0.5, 0.1])
+    monkeypatch.setattr(ValidationScores, "loss", lambda judge: next(told))
+    roles = []
+    monkeypatch.setattr(
+        "hmx.forecast.train.train.calibrate", lambda *_, **how: roles.append(how["roles"]) or NONE
+    )
+    model = train(cube, recipe_of(epochs=3, patience=1))
+    assert model.training["epochs_run"] == 3
+    monkeypatch.setattr("hmx.forecast.train.module._FEWEST_BLOCKS", 1)
+    told = iter([0.1, 0.5, 0.5, 0.1])
+    assert train(cube, recipe_of(epochs=3, patience=1)).training["epochs_run"] == 1
+    assert roles == [(CALIBRATION, VALIDATION), (CALIBRATION,)]
 
 
 @pytest.mark.parametrize("best", [0, 1])
@@ -341,6 +368,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
 def test_the_best_checkpoint_is_saved_before_the_last_and_each_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("hmx.forecast.train.module._FEWEST_BLOCKS", 1)
     saved: list[str] = []
     inner = Folder.write
 
