@@ -92,7 +92,7 @@ class TrainOptions(Options):
         Side of a spatial block, px. Default: twice the reach of network and context.
     buffer : int, optional
         Width of the unused rim around held-out blocks, px. Default: the reach of the
-        network and its context.
+        network and its context, at most a third of a block.
     final : bool
         Fit once more on all blocks except those reserved for scores, for the number of
         epochs that was best.

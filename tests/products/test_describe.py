@@ -30,7 +30,7 @@ def facts(text: str) -> dict[str, str]:
 def test_a_model_is_described_by_form_sight_skill_and_calibration(trained: hmx.Bundle) -> None:
     found = facts(describe_bundle(hmx.load(trained.path)))
     assert found["network"].startswith(f"convlstm, direct, {trained.spec.h} leads; 8 wide")
-    assert found["sees"].startswith("7 px around a pixel: 4 by the network")
+    assert found["sees"].startswith("9 px around a pixel: 6 by the network")
     assert found["sees"].endswith("half-width 1, 3")
     assert found["skill"].startswith("CRPS ")
     assert found["intervals"].startswith(f"calibrated for leads 1 to {trained.calibration.leads}")
@@ -46,12 +46,13 @@ def test_without_calibration_intervals_say_so(trained: hmx.Bundle, tmp_path) -> 
 TAUGHT = {
     "followed": (
         {"fitted": True, "trend": 0.2, "regression": 0.482, "gains": {"2000": 0.1, "2005": 0.2}},
-        "changes follow 48 % of a regression and 20 % of a damped trend: of 2 past steps, none took "
-        "back what the others promised",
+        "changes follow 48 % of a regression and 20 % of a damped trend: of 2 past steps, none "
+        "took back what the others promised",
     ),
     "one rung": (
         {"fitted": True, "trend": 0.0, "regression": 0.9, "gains": {"a": 0.1, "b": -0.2, "c": 1}},
-        "changes follow 90 % of a regression: of 3 past steps, 1 took back what the others promised",
+        "changes follow 90 % of a regression: of 3 past steps, 1 took back what the others "
+        "promised",
     ),
     "one origin": (
         {"fitted": True, "trend": 0.5, "regression": 0.0, "gains": {}},
@@ -67,8 +68,8 @@ TAUGHT = {
     ),
     "older, held": (
         {"left_out_skill": -0.05, "fitted": False},
-        "-5.0 % of a linear regression on steps left out: WORSE THAN PERSISTENCE, so means are held "
-        "at the last map",
+        "-5.0 % of a linear regression on steps left out: WORSE THAN PERSISTENCE, so means are "
+        "held at the last map",
     ),
     "older, one origin": ({"left_out_skill": None, "fitted": True}, None),
     "none": ({}, None),

@@ -245,8 +245,9 @@ def split_of(
 ) -> Split:
     """Assign the blocks to their roles, with buffers between them."""
     fit, buffer = recipe.fit, recipe.fit.buffer
-    if buffer is None:  # the reach; half a block at most, or nothing would be left to learn from
-        buffer = min(reach(spec.network, spec.h) + spec.context.halo, block // 2)
+    if buffer is None:
+        # the reach; a third of a block at most, so that a block between two others keeps its centre
+        buffer = min(reach(spec.network, spec.h) + spec.context.halo, block // 3)
     shares = {VALIDATION: fit.validation, CALIBRATION: fit.calibration}
     common: dict[str, Any] = {
         "block": block, "seed": fit.seed, "buffer": buffer, "wraps": cube.grid.wraps,

@@ -196,6 +196,7 @@ def test_the_csv_is_tidy_and_holds_every_figure(saved: tuple[Scorecard, Path]) -
     }  # fmt: skip
     metrics = {row["metric"] for row in rows if row["forecaster"] == "model"}
     wanted = {"n", "weight", "mae", "rmse", "bias", "crps", "ssim", "precision", "recall", "f1"}
+    wanted |= {"expected_change", "observed_change"}
     wanted |= {f"{m}_skill{vs}" for m in ("mae", "rmse", "crps") for vs in ("", "_vs_trend")}
     wanted |= {
         f"{kind}_{n}" for kind in ("coverage", "width", "interval_score") for n in (50, 80, 95)

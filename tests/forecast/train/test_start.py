@@ -82,8 +82,8 @@ def test_the_start_is_recorded_and_decides_the_fingerprint(
         ({"context": (1, 5)}, r"context=\{'radii': \[1, 3\].*\(here \{'radii': \[1, 5\]"),
         ({"trunk": (2, 1)}, r"trunk=\(1, 2\) \(here \(2, 1\)\)"),
         (
-            {"arch": "convlstm", "strategy": "recursive"},
-            r"arch='dilated' \(here 'convlstm'\), strategy='direct' \(here 'recursive'\)",
+            {"arch": "dilated", "strategy": "recursive"},
+            r"arch='convlstm' \(here 'dilated'\), strategy='direct' \(here 'recursive'\)",
         ),
     ],
 )

@@ -508,7 +508,10 @@ def test_without_held_out_blocks_there_are_no_intervals() -> None:
 def test_leads_beyond_the_truth_are_marked_uncalibrated() -> None:
     cube = make_cube((64, 64), steps=4)
     model = cube.hm.train(
-        static=[], epochs=1, steps=1, **{**QUICK, "h": 4, "strategy": "recursive"}
+        static=[],
+        epochs=1,
+        steps=1,
+        **{**QUICK, "h": 4, "arch": "dilated", "strategy": "recursive"},
     )
     fc = cube.hm.forecast(h=3, model=model, level=80)
     assert fc["hm_lo_80"].attrs["uncalibrated_leads"] == [3]
@@ -563,8 +566,8 @@ sys.path.insert(0, {root!r})
 from tests.make.cubes import make_cube
 if __name__ == "__main__":
     make_cube((64, 64)).hm.train(
-        static=["elevation"], history=2, width=3, trunk=(1,), context=(1, 3), chip=32, h=2,
-        epochs=2, steps=2, devices=2, parallel="ddp", device="cpu", out={out!r},
+        static=["elevation"], history=2, width=3, hidden=2, trunk=(1, 2), context=(1, 3), chip=32,
+        h=2, epochs=2, steps=2, devices=2, parallel="ddp", device="cpu", out={out!r},
     )
 """
 
