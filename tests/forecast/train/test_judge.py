@@ -45,7 +45,7 @@ class Still(nn.Module):
         super().__init__()
         self.knots, self.by = knots, by
 
-    def forward(self, seen: Any, *, h: int) -> torch.Tensor:
+    def forward(self, seen: Any, *, h: int, origin: Any = None) -> torch.Tensor:
         origin = seen.past[:, -1] + self.by
         return origin[:, None, None].expand(-1, h, self.knots, -1, -1)
 

@@ -23,6 +23,7 @@ SMALL: dict[str, Any] = {
     "context": [1],
     "history": 2,
     "h": 1,
+    "chip": 48,
 }
 
 
@@ -47,7 +48,7 @@ def test_a_training_pixel_is_seen_about_120_times() -> None:
 
 
 def test_epochs_share_the_visits() -> None:
-    few, many = (steps_of(128, epochs=epochs)[0] for epochs in (10, 20))
+    few, many = (steps_of(128, epochs=epochs)[0] for epochs in (16, 32))
     assert few == pytest.approx(2 * many, abs=2)
 
 
