@@ -36,7 +36,7 @@ from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.forecast.backtest.scoring import score_round
 from hmx.forecast.backtest.skillmap import SkillMap, finish_maps, make_maps, remains
 from hmx.forecast.beyond import describe_extrapolated
-from hmx.forecast.bundle import Bundle, fits_means
+from hmx.forecast.bundle import Bundle, describe_means, fits_means
 from hmx.forecast.options import Backtesting, BacktestOptions, split_fitting
 from hmx.forecast.train.recipe import TrainSetup
 from hmx.forecast.train.train import train
@@ -343,6 +343,8 @@ class _Backtest:
         target = case.cube.data[case.cube.target]
         splits = [work.unseen_truth.split or work.unseen_truth.unseen for work in ready]
         unchanged = [w.round.label for w in ready if not fits_means(w.bundle)]
+        lines = {w.round.label: describe_means(w.bundle) for w in ready}
+        means = {label: line for label, line in lines.items() if line}
         return {
             "target": case.cube.target,
             "units": target.attrs.get("units"),
@@ -353,6 +355,7 @@ class _Backtest:
             "folds": case.options.folds or 1,
             "baselines": ", ".join(case.baselines),
             "models": ", ".join(dict.fromkeys(work.bundle.digest[:12] for work in ready)),
+            "means": "; ".join(f"{label}: {line}" for label, line in means.items()) or "free",
             "means held at the last map": ", ".join(unchanged) or "never",
             "extrapolated": later_of(ready) or "nothing",
             "splits": ", ".join(dict.fromkeys(s.digest for s in splits if s)) or "none",
