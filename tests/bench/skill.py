@@ -7,10 +7,12 @@ Run from the root of the project::
     python -m tests.bench.skill --models default --train ema=0.98 --train epochs=30
     python -m tests.bench.skill --models none --json
 
-`amapa` is 5-yearly, learned up to 2005 and forecast to 2010 and 2015; `amapa-annual` is
-learned up to 2011 and forecast four years; `north_carolina` is learned up to 2013 and
-forecast two years, with a history of two; `demo` is learned up to 2010. Real data is
-found through HMX_REAL_DATA, by default ``../shared/data`` from the root.
+`amapa` is 5-yearly, learned up to 2005 and forecast to 2010 and 2015; `amapa-2010` is learned up
+to 2010; `amapa-annual` up to 2011, and forecast four years. `europe` is small and its change
+persists: 5-yearly, learned up to 2003 from a single origin; `europe-annual` up to 2004, forecast
+four years; `europe-4` and `europe-3` have steps of four and three years, and two origins.
+`north_carolina` is learned up to 2013 or 2014, with a history of two; `demo` up to 2010. Real data
+is found through HMX_REAL_DATA, by default ``../shared/data`` from the root.
 
 RMSE and CRPS are weighted by area and told against persistence; CRPS, coverage and width
 are of the calibrated quantiles that users get, coverage randomised for ties. The stratum
@@ -20,7 +22,8 @@ that they never saw are scored, in the same held-out years.
 
 Costs stand beside skill: operations and parameters per pixel, reach, and the rate of a
 forecast of the mean in seconds of CPU on one thread, which gives the time of the global
-1 km grid; seconds of training, on the clock and of CPU.
+1 km grid; seconds of training, on the clock and of CPU. The last column of a lead is the expected
+total change in percent of the observed one.
 """
 
 from __future__ import annotations
