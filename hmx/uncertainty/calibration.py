@@ -14,9 +14,10 @@ persistence scores better there on the last known map than the network's spread,
 is persistence, at that distance and beyond.
 
 Ranks are fitted for each lead and for strata of the distance to past change, and
-interpolated between strata, so maps have no contours. Pixels of one block have similar errors, and
-so have those of one forecast origin: what one step lacked the next may have too much of. So t(p) is
-shrunk towards p as far as blocks and origins disagree (:mod:`hmx.uncertainty.agreement`).
+interpolated between strata, so maps have no contours. Pixels of one block have similar errors:
+if blocks disagree among themselves more than they together disagree with p, there is nothing
+to correct, and t(p) is shrunk towards p (empirical Bayes, as in James & Stein 1961). The same goes
+for forecast origins: what one step lacked the next may have too much of.
 """
 
 from __future__ import annotations
@@ -315,18 +316,26 @@ def _trusted(
 ) -> np.ndarray:
     """Shrink ranks towards their probabilities, as far as blocks and origins disagree about them.
 
-    What counts of a block is how much of the common correction it asks for by itself. All blocks of
-    an origin share its step, so the origins must agree too.
+    The shares of truths below each decile vary between blocks; the variance of their mean is the
+    part that chance alone explains. Few blocks estimate their own variance badly: its inverse is on
+    average n / (n - 2) times too large, n being the equivalent number of equal blocks, less one.
+    Three or fewer blocks are never trusted. All blocks of an origin share its step, so
+    what the origins say together is believed as far as they agree, too.
     """
-    trust = 1.0
-    for groups in (blocks, origins):
-        if groups is not None:
-            off, sizes = _off_deciles(ranks, weight, groups)
-            # each step is one more vote; a block with few pixels has a small one
-            sizes = sizes if groups is blocks else np.ones(len(sizes))
-            mean = sizes @ off / sizes.sum()
-            power = float(mean @ mean)
-            trust *= trust_of(off @ mean / power, sizes) if power else 0.0
+    off, sizes = _off_deciles(ranks, weight, blocks)
+    share = sizes / sizes.sum()
+    mean = share @ off
+    signal, degrees = float(mean @ mean), 1 / float(share @ share) - 1
+    if degrees <= 2 or not signal:
+        return PROBABILITIES.copy()
+    chance = share**2 @ (off - mean) ** 2 / (1 - share @ share)
+    trust = max(0.0, 1 - degrees / (degrees - 2) * float(chance.sum()) / signal)
+    if origins is not None:
+        off, _ = _off_deciles(ranks, weight, origins)
+        mean = off.mean(axis=0)
+        power = float(mean @ mean)
+        # of each origin, how much of the common correction it asks for
+        trust *= trust_of(off @ mean / power) if power else 0.0
     return np.asarray(PROBABILITIES + trust * (table - PROBABILITIES))
 
 
