@@ -58,19 +58,14 @@ class AnchorFit:
         }
 
 
-def fit_anchor(
-    network: Forecaster, reader: Reader, *, seed: int, mixture: Mixture | None = None
-) -> AnchorFit | None:
-    """Fit a network's anchor to the training blocks, in place; ``None`` without an anchor.
-
-    A given ``mixture`` is kept: the fit on all blocks takes that of the fit which was validated.
-    """
+def fit_anchor(network: Forecaster, reader: Reader, *, seed: int) -> AnchorFit | None:
+    """Fit a network's anchor to the training blocks, in place; ``None`` without an anchor."""
     if not network.anchored:
         return None
     found = sums_by_origin(network, reader, seed=seed)
     sums = {at: one for at, one in found.items() if one.gram[0, 0, 0]}  # those with a truth
     origins = Origins([*sums.values()], **channels_of_change(reader))
-    mixture = mixture or origins.mixture()
+    mixture = origins.mixture()
     labels = tuple(time_label(reader.cube.data["time"].values[at]) for at in sums)
     held = len(origins) == 1 or not mixture.total
     if held:

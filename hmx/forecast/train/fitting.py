@@ -20,7 +20,6 @@ from hmx.forecast.train.anchor import AnchorFit, fit_anchor
 from hmx.forecast.train.data import Draw, Reader
 from hmx.forecast.train.judge import ValidationScores
 from hmx.forecast.train.module import Fit, chooses, validation_windows
-from hmx.forecast.train.rungs import Mixture
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.start import copy_weights
 from hmx.progress import Progress
@@ -57,13 +56,12 @@ def fit(
     progress: Progress,
     what: str = "training",
     start: Mapping[str, np.ndarray] | None = None,
-    mixture: Mixture | None = None,
 ) -> FittedForecaster:
     """Fit one network, from the last checkpoint of ``folder`` if there is one.
 
     An epoch has ``steps``. With fewer than four validation blocks all epochs are run. ``what``
     names the run in progress texts. ``start`` has the weights to begin with; by default they are
-    random. A ``mixture`` decides how far the anchor follows its rungs; by default past steps do.
+    random.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(options.seed, verbose=False)
@@ -73,7 +71,7 @@ def fit(
     if start is not None:
         # buffers are the anchor's, which is fitted to the new data in closed form
         copy_weights(network, start, dict(network.named_parameters()))
-    anchor = fit_anchor(network, reader, seed=options.seed, mixture=mixture)
+    anchor = fit_anchor(network, reader, seed=options.seed)
     module = Fit(network, reader, options, draw, steps=steps)
     last = folder / f"{LAST}.ckpt"
     if not (folder / _DONE).is_file():

@@ -236,8 +236,8 @@ class _Training:
     def _refit(self, index: int, first: FittedForecaster) -> FittedForecaster:
         """Fit a network once more, on all blocks, for the epochs that were best.
 
-        How far means follow the anchor is decided once, by the fit that was validated: another
-        decision would make another kind of network than the one that was calibrated.
+        It weighs past steps anew: all blocks together are better witnesses of how far to follow
+        them than those of the first fit.
         """
         options = self.recipe.fit
         reader, folder = self.plan.whole(), self.folder / f"final-{index}"
@@ -251,7 +251,6 @@ class _Training:
             steps=self._steps(reader, draw),
             logs=[],
             what="training on all blocks",
-            mixture=first.anchor.mixture if first.anchor else None,
         )
 
     def _unseen_blocks(self) -> dict[str, Any]:

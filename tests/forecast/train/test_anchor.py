@@ -13,7 +13,6 @@ import xarray as xr
 from hmx.forecast.train import anchor
 from hmx.forecast.train.anchor import channels_of_change, fit_anchor
 from hmx.forecast.train.data import Reader, batch_of
-from hmx.forecast.train.rungs import Mixture
 from hmx.networks.forecaster import Forecaster
 from hmx.splits import TRAIN, VALIDATION
 from hmx.windows import Window
@@ -180,17 +179,6 @@ def test_one_origin_alone_follows_half_of_a_damped_trend() -> None:
     assert set(np.flatnonzero(weight)) == {last}
     assert found.held, "nothing can show that the network does better"
     assert network.most_tilt > 100
-
-
-def test_a_mixture_that_is_given_is_kept(reader: Reader) -> None:
-    """The fit on all blocks follows the rungs as far as the fit that was validated."""
-    network = Forecaster.of(reader.spec, reader.scaler)
-    first = fit_anchor(network, reader, seed=0)
-    assert first is not None
-    other = Mixture(0.25, 0.5, first.mixture.gains, first.mixture.trust)
-    found = fit_anchor(Forecaster.of(reader.spec, reader.scaler), reader, seed=0, mixture=other)
-    assert found is not None
-    assert found.mixture == other != first.mixture
 
 
 @pytest.mark.parametrize("changes", [{"anchor": False}, {"strategy": "recursive"}])
