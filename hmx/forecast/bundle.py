@@ -136,12 +136,12 @@ class Bundle(Model):
 
 def fits_means(bundle: Bundle) -> bool:
     """Return True if means follow past steps, and False if past steps contradict each other."""
-    return bool((bundle.training.get("anchor") or {}).get("fitted", True))
+    return bool(bundle.training.get("anchor", {}).get("fitted", True))
 
 
 def describe_means(bundle: Bundle) -> str | None:
     """Describe in a line how far means follow past steps; ``None`` without an anchor."""
-    anchor = bundle.training.get("anchor") or {}
+    anchor = bundle.training.get("anchor", {})
     if "trend" not in anchor:  # of an older release, or none
         gain = anchor.get("left_out_skill")
         if gain is None:

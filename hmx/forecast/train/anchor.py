@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from hmx.cube.dates import time_label
+from hmx.errors import NotEnoughData
 from hmx.features.linear import NormalEquations
 from hmx.forecast.train.data import Reader, batch_of
 from hmx.forecast.train.rungs import Mixture, Origins
@@ -64,6 +65,11 @@ def fit_anchor(network: Forecaster, reader: Reader, *, seed: int) -> AnchorFit |
         return None
     found = sums_by_origin(network, reader, seed=seed)
     sums = {at: one for at, one in found.items() if one.gram[0, 0, 0]}  # those with a truth
+    if not sums:
+        raise NotEnoughData(
+            "no training pixel is known at a step with a whole history before it and at the step "
+            "after it. Train with history=2, or on more complete maps."
+        )
     origins = Origins([*sums.values()], **channels_of_change(reader))
     mixture = origins.mixture()
     labels = tuple(time_label(reader.cube.data["time"].values[at]) for at in sums)

@@ -300,7 +300,7 @@ class HeldOutWindows(Dataset):
     """
 
     def __init__(self, reader: Reader, *roles: int, most: int, seed: int):
-        self.reader, self.roles = reader, roles
+        self.reader = reader
         pairs = [
             (core, origin)
             for role in roles

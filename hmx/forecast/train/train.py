@@ -192,16 +192,19 @@ class _Training:
         """Calibrate the networks that are kept, and fit them on all blocks if that was asked."""
         options, reader = self.recipe.fit, self.plan.reader
         last = [fitted[index] for index in kept]
-        trust = fmean(1.0 if one.anchor is None else one.anchor.trust for one in last)
-        common: dict[str, Any] = {"seed": options.seed, "trust": trust}
         # validation blocks that chose nothing are as unseen as those of the calibration
         chosen = chooses(reader) or len(kept) < len(fitted)
         roles = (CALIBRATION,) if chosen or not options.calibration else (CALIBRATION, VALIDATION)
-        calibration = calibrate(self.networks, reader, roles=roles, **common)
+        calibration = calibrate(
+            self.networks, reader, seed=options.seed, roles=roles, trust=_trust(last)
+        )
         if options.final:
             last = [self._refit(index, fitted[index]) for index in kept]
             networks = [one.network for one in last]
-            shift = fit_shift(networks, self.plan.whole(), calibration, **common)
+            # these networks weighed past steps by themselves, and may hold their means
+            shift = fit_shift(
+                networks, self.plan.whole(), calibration, seed=options.seed, trust=_trust(last)
+            )
             calibration = replace(calibration, shift=shift)
         return calibration, last
 
@@ -284,6 +287,11 @@ class _Training:
         close(self.logs)
         self.logs = []
         return bundle
+
+
+def _trust(fitted: Sequence[FittedForecaster]) -> float:
+    """Return how far totals may move the means of some networks, 0 to 1."""
+    return fmean(1.0 if one.anchor is None else one.anchor.trust for one in fitted)
 
 
 def _flat_scores(fitted: FittedForecaster) -> dict[str, Any]:

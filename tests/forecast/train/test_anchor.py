@@ -10,6 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
+from hmx.errors import NotEnoughData
 from hmx.forecast.train import anchor
 from hmx.forecast.train.anchor import channels_of_change, fit_anchor
 from hmx.forecast.train.data import Reader, batch_of
@@ -179,6 +180,16 @@ def test_one_origin_alone_follows_half_of_a_damped_trend() -> None:
     assert set(np.flatnonzero(weight)) == {last}
     assert found.held, "nothing can show that the network does better"
     assert network.most_tilt > 100
+
+
+def test_maps_without_a_pixel_that_is_known_long_enough_are_refused(reader: Reader) -> None:
+    ds = reverting()
+    ds["hm"].values[1::2] = np.nan  # no two steps in a row
+    ds["hm"].values[0] = ds["hm"].values[2]
+    ds["hm"].values[1] = ds["hm"].values[2] + 0.1  # but for the first three, before any origin
+    gaps = replace(reader_of(ds, h=1, chip=48, history=3), scaler=reader.scaler)
+    with pytest.raises(NotEnoughData, match="Train with history=2"):
+        fit_anchor(Forecaster.of(gaps.spec, gaps.scaler), gaps, seed=0)
 
 
 @pytest.mark.parametrize("changes", [{"anchor": False}, {"strategy": "recursive"}])

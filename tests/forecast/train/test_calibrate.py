@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from hmx.forecast.train.calibrate import calibrate
-from hmx.forecast.train.data import Reader
+from hmx.forecast.train.calibrate import calibrate, fit_shift, forecast_knots
+from hmx.forecast.train.data import HeldOutWindows, Reader
 from hmx.networks.forecaster import Forecaster
-from hmx.uncertainty.calibration import PROBABILITIES
+from hmx.splits import CALIBRATION, TRAIN, VALIDATION
+from hmx.uncertainty.calibration import PROBABILITIES, Calibration
+from hmx.uncertainty.distribution import mean
 from tests.forecast.train.test_data import reader_of
 from tests.make.cubes import make_cube
 
@@ -62,3 +67,84 @@ def test_ranks_are_those_of_damped_distributions() -> None:
     found = calibrate([expecting(reader)], reader, seed=0)
     assert (found.far, found.counts[0][-1] > 200) == (0.0, True)
     assert np.abs(found.ranks[0][-1] - PROBABILITIES)[20:-20].max() < 0.01
+
+
+class Shortening(torch.nn.Module):
+    """Expects the growth of one step at every lead, with a spread of the same size."""
+
+    def __init__(self, reader: Reader, growth: float):
+        super().__init__()
+        self.reader, self.growth = reader, growth
+
+    def forward(self, seen: Any, *, h: int, origin: Any = None) -> torch.Tensor:
+        normal, knots = NormalDist(), self.reader.spec.network.knots
+        spread = torch.tensor([normal.inv_cdf(knot) * self.growth for knot in knots])
+        one = seen.past[:, -1, None] + self.growth + spread[:, None, None]  # (b, q, y, x)
+        return one[:, None].expand(-1, h, -1, -1, -1)
+
+
+def growing(*sizes: float) -> Reader:
+    """Maps that grow everywhere by so much at each step."""
+    ds = make_cube((64, 64), steps=len(sizes) + 1, holes=False)
+    levels = 0.2 + np.cumsum([0.0, *sizes])
+    ds["hm"].values[...] = levels[:, None, None] + np.zeros((64, 64))
+    return reader_of(ds, h=2, chip=32, context=(), terrain=())
+
+
+def totals(reader: Reader, network: torch.nn.Module, shift: tuple[float, ...]) -> float:
+    """Expected over observed total change at lead 2, of the training blocks."""
+    windows = HeldOutWindows(reader, TRAIN, most=999, seed=0)
+    expected = observed = 0.0
+    for index in range(len(windows)):
+        batch = windows[index]
+        knots = forecast_knots([network], reader, batch, Calibration(shift=shift))[1]
+        weight, start = batch.weight[0, 1].numpy(), batch.seen.past[0, -1].numpy()
+        expected += float(((mean(knots, reader.spec.network.knots) - start) * weight).sum())
+        observed += float(((batch.truth[0, 1].numpy() - start) * weight).sum())
+    return expected / observed
+
+
+def test_totals_of_later_leads_add_up_as_far_as_origins_agree() -> None:
+    """The network expects half of the growth over two steps."""
+    reader = growing(0.02, 0.02, 0.02, 0.02, 0.02, 0.02)
+    network = Shortening(reader, 0.02)
+    shift = fit_shift([network], reader, Calibration(), seed=0)
+    assert shift[0] == 0, "the anchor takes care of the first lead"
+    before, after = (totals(reader, network, found) for found in ((), shift))
+    assert before == pytest.approx(0.5, abs=0.03)
+    assert after == pytest.approx(1, abs=0.1)
+    half = fit_shift([network], reader, Calibration(), seed=0, trust=0.5)
+    np.testing.assert_allclose(half, np.array(shift) / 2)
+    assert fit_shift([network], reader, Calibration(), seed=0, trust=0.0) == ()
+
+
+def test_one_origin_moves_totals_half_of_the_way() -> None:
+    many, one = (growing(*[0.02] * steps) for steps in (6, 3))
+    shifts = [
+        fit_shift([Shortening(reader, 0.02)], reader, Calibration(), seed=0)
+        for reader in (many, one)
+    ]
+    assert 0 < shifts[1][1] < 0.6 * shifts[0][1]
+
+
+def test_a_shift_that_is_known_already_is_not_added_to() -> None:
+    reader = growing(0.02, 0.02, 0.02, 0.02)
+    network = Shortening(reader, 0.02)
+    once = fit_shift([network], reader, Calibration(), seed=0)
+    again = fit_shift([network], reader, Calibration(shift=(0.0, 0.4)), seed=0)
+    assert once == again
+
+
+def test_all_windows_of_a_block_are_one_witness(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = restless(surprises=(0.1,))
+    blocks = {role: len(reader.split.windows(role)) for role in (CALIBRATION, VALIDATION)}
+    assert min(blocks.values()) > 0
+    for roles in ((CALIBRATION,), (CALIBRATION, VALIDATION)):
+        seen: dict[str, Any] = {}
+        monkeypatch.setattr(
+            "hmx.forecast.train.calibrate.fit_ranks",
+            lambda *_, seen=seen, **how: seen.update(how) or Calibration(),
+        )
+        calibrate([expecting(reader)], reader, seed=0, roles=roles)
+        assert len(np.unique(seen["blocks"][0])) == sum(blocks[role] for role in roles)
+        assert set(np.unique(seen["origins"][0])) == set(reader.origins)
