@@ -102,6 +102,24 @@ def test_steps_that_repeat_a_rule_are_followed_and_steps_that_break_it_are_not()
     assert max(random.gains) < 0.01
 
 
+def test_weights_make_up_for_the_origin_that_each_fit_was_without() -> None:
+    """A fit on n - 1 origins has n / (n - 1) times the error of one on all n."""
+    origins = origins_of([step(1.2, seed=0), step(0.1, seed=1), step(0.4, seed=2)])
+    rows, truths = [], []
+    for index in range(3):
+        rungs, gram = origins.rungs(without=index), origins.grams[index][0]
+        size = min(origins.before[index], rungs.usual) / origins.after[index]
+        # a root of the sums has the same squared error as all pixels together
+        root = np.linalg.cholesky(gram + 1e-12 * np.eye(len(gram))).T
+        rows.append(root[:, :-1] @ (size * np.stack([rungs.trend, rungs.regression])).T)
+        truths.append(root[:, -1])
+    x, y = np.concatenate(rows), np.concatenate(truths)
+    total = _weights(x.T @ x / 3, x.T @ y / 3).sum()
+    assert 0.5 < total < 0.98
+    found, more = origins.mixture(), total / (total + (1 - total) * 2 / 3)
+    assert found.total / found.trust == pytest.approx(more, rel=1e-3)
+
+
 def test_nothing_that_ever_changed_is_no_reason_to_forecast_change() -> None:
     x, y = step(0.5, seed=0)
     still = origins_of([(x * [[1], [0], [0]], 0 * y)] * 2)
