@@ -23,7 +23,7 @@ FLOORS = [
     ["redact", "errors", "progress", "independent", "plugins", "files", "provenance"],
     ["windows", "settings", "hardware"],
     ["cube", "scores", "training"],
-    ["bundles", "features", "uncertainty", "points", "engine"],
+    ["bundles", "features", "uncertainty", "points", "engine", "zones"],
     ["splits", "networks", "ingest", "pictures"],
     ["forecast", "mapping"],
     ["products", "catalog"],
