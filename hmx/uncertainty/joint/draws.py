@@ -75,7 +75,10 @@ class Draws:
         The values of a draw are one array that is used again: copy what is kept.
         """
         h, shape = self.quantiles.shape[1], self.quantiles.shape[2:]
-        dependence, curves = self.field.dependence, [_QuantileFunctions.of(q) for q in self._by_lead()]
+        dependence, curves = (
+            self.field.dependence,
+            [_QuantileFunctions.of(q) for q in self._by_lead()],
+        )
         region = Region.of(dependence, numbers, h, self.field.seed)
         for number, lead, z in self.field.draws(numbers, h):
             share = dependence.at(lead).region
@@ -84,9 +87,6 @@ class Draws:
             z += np.float32(math.sqrt(share) * region.shift[at, lead - 1])
             z *= np.float32(region.tail[at])
             yield number, lead, curves[lead - 1].read(z, dependence.nu).reshape(shape)
-
-    def _by_lead(self) -> Iterator[np.ndarray]:
-        return iter(np.moveaxis(self.quantiles, 1, 0))
 
 
 @dataclass(frozen=True)

@@ -109,9 +109,7 @@ class _Smooth:
 
     def nodes(self, key: NoiseKey) -> np.ndarray:
         """Return the noise of all nodes that the window reads."""
-        rows, columns = (
-            (taps.first, taps.first + taps.nodes) for taps in (self.y, self.x)
-        )
+        rows, columns = ((taps.first, taps.first + taps.nodes) for taps in (self.y, self.x))
         return normal_nodes(key, rows, columns, around=self.around)
 
     def __call__(self, nodes: np.ndarray) -> np.ndarray:

@@ -42,10 +42,9 @@ def normal_nodes(
             top, left = row * _BLOCK, column * _BLOCK
             y = slice(max(rows[0], top), min(rows[1], top + _BLOCK))
             x = slice(max(columns[0], left), min(columns[1], left + _BLOCK))
-            block = _block(key, row, column)
-            found[y.start - rows[0] : y.stop - rows[0], x.start - columns[0] : x.stop - columns[0]] = (
-                block[y.start - top : y.stop - top, x.start - left : x.stop - left]
-            )
+            inside = slice(y.start - top, y.stop - top), slice(x.start - left, x.stop - left)
+            part = found[y.start - rows[0] : y.stop - rows[0]]
+            part[:, x.start - columns[0] : x.stop - columns[0]] = _block(key, row, column)[inside]
     return found
 
 

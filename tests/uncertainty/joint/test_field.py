@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from hmx.cube.grid import Grid
+from hmx.features.terrain import row_sizes
 from hmx.uncertainty.joint.dependence import LEVELS, PRIOR_WEIGHTS, RANGES, Dependence, phi_of
 from hmx.uncertainty.joint.draws import Draws, Region
 from hmx.uncertainty.joint.field import Field
+from hmx.uncertainty.joint.field import _Smooth as Smooth
 from hmx.windows import Span, Window
 
 PLANE = Grid(pyproj.CRS("EPSG:32632"), Affine(1000, 0, 4e5, 0, -1000, 5e6), (210, 330))
 GLOBE = Grid(pyproj.CRS("EPSG:4326"), Affine(1.0, 0, -180, 0, -1.0, 90), (180, 360))
+GLOBE_WIDTHS = row_sizes(GLOBE, Window.of(GLOBE.shape))[0]
 PRIOR = Dependence.prior(1000.0)
 WIDE = Dependence.prior(100_000.0)
 
@@ -105,14 +108,26 @@ def test_correlation_over_leads_is_phi():
     assert phi_of(1.0) ** 5 == pytest.approx(phi_of(5.0)) == 0.75
 
 
-def test_ranges_keep_their_length_on_the_ground():
+@pytest.mark.parametrize("sigma", [300_000.0, 900_000.0])
+def test_ranges_keep_their_length_on_the_ground(sigma: float):
     """On a grid of degrees, columns at 60 degrees north are half as far apart."""
-    def alike(row: int, gap: int) -> float:
-        z = fields(GLOBE, Window(Span(row, row + 1), Span(90, 110)), 1200, 1, WIDE)
-        return float((z[..., :-gap] * z[..., gap:]).mean())
 
-    assert alike(29, 8) == pytest.approx(alike(89, 4), abs=0.06)
-    assert alike(29, 4) > alike(89, 4) + 0.06
+    def alike(row: int, gap: int) -> float:
+        taps = Smooth.of(GLOBE, Window(Span(row, row + 1), Span(100, 140)), sigma).x
+        # with one node at 1 and the others at 0, pixels show the weight of that node
+        weights = np.stack(
+            [taps.along_rows(node[None])[0] for node in np.eye(taps.nodes, dtype="f4")]
+        )
+        return float((weights[:, 5] * weights[:, 5 + gap]).sum())
+
+    width, half = (GLOBE_WIDTHS[row] for row in (89, 29))
+    for gap in (2, 4, 8):
+        assert alike(89, gap) == pytest.approx(
+            np.exp(-((gap * width) ** 2) / (4 * sigma**2)), abs=0.01
+        )
+        assert alike(29, gap) == pytest.approx(
+            np.exp(-((gap * half) ** 2) / (4 * sigma**2)), abs=0.01
+        )
 
 
 def test_coarser_pixels_keep_the_length_of_ranges():
@@ -134,7 +149,8 @@ def test_draws_read_each_pixels_own_distribution():
     assert np.array_equal(np.isnan(values), np.broadcast_to(~whole, values.shape))
     flat = q[0] == q[-1]
     assert np.all(values[:, flat] == q[0][flat])
-    assert np.all((values >= q[0])[:, whole]) and np.all((values <= q[-1])[:, whole])
+    assert np.all((values >= q[0])[:, whole])
+    assert np.all((values <= q[-1])[:, whole])
     for p in (0.025, 0.1, 0.5, 0.9, 0.975):
         level = q[LEVELS.index(p)]
         wide = whole & ~flat & (level > q[0]) & (level < q[-1])  # not in a point mass
