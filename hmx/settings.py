@@ -46,6 +46,12 @@ def _percentages(levels: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(sorted(set(levels)))
 
 
+def _probabilities(quantiles: tuple[float, ...]) -> tuple[float, ...]:
+    if any(not 0 < quantile < 1 for quantile in quantiles):
+        raise ValueError("a quantile lies between 0 and 1. Try 0.5.")
+    return tuple(sorted(set(quantiles)))
+
+
 def _not_zero(value: float) -> float:
     if value == 0:
         raise ValueError("all values would be 0. Leave it out, or give the factor")
@@ -95,6 +101,10 @@ Numbers = Annotated[
 
 # central prediction intervals, percent, ascending
 Levels = Annotated[Numbers, AfterValidator(_percentages)]
+
+
+# quantiles of a distribution, ascending
+Probabilities = Annotated[Numbers, AfterValidator(_probabilities)]
 
 
 Finite = Annotated[float, Field(ge=-1e30, le=1e30)]

@@ -87,6 +87,30 @@ class TrainingForm(Options, extra="allow"):
     seed: Annotated[int, Field(ge=-(2**63), le=2**63, strict=True)] | None = None
 
 
+class _LeadDependenceForm(Options):
+    weights: Annotated[tuple[Share, ...], Field(min_length=5, max_length=5)]
+    region: Share
+    origins: Annotated[int, Field(ge=0, le=2**53, strict=True)] = 0
+    shifts: Annotated[tuple[Value, ...], Field(max_length=1000)] = ()
+    ratios: Annotated[dict[Name, Value], Field(max_length=100)] = Field(default_factory=dict)
+
+    @field_validator("weights")
+    @classmethod
+    def _within_one(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        if sum(weights) > 1 + 1e-6:
+            raise ValueError("weights of the fields sum to 1 at most")
+        return weights
+
+
+class DependenceForm(Options):
+    """How errors of pixels depend on each other, as :mod:`hmx.uncertainty.joint` reads it."""
+
+    leads: Annotated[tuple[_LeadDependenceForm, ...], Field(min_length=1, max_length=1000)]
+    pixel_m: Metres
+    phi: Annotated[Real, Field(ge=0, lt=1)]
+    nu: Annotated[Real, Field(gt=2, le=1e6)]
+
+
 class _Shapes(Options):
     weights: Annotated[dict[str, Shape], Field(max_length=1_000_000)]
 

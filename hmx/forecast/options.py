@@ -19,6 +19,7 @@ from hmx.settings import (
     Members,
     Numbers,
     Options,
+    Probabilities,
     Processes,
     Rate,
     Seed,
@@ -175,19 +176,12 @@ class ForecastOptions(Options):
 
     h: Leads = 4
     level: Levels = ()
-    quantiles: Numbers = ()
+    quantiles: Probabilities = ()
     exceed: Thresholds = ()
     tile: Side | None = None
     chunk: Side | None = None
     precision: Precision = "float32"
     device: str = "auto"
-
-    @field_validator("quantiles")
-    @classmethod
-    def _share(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 < quantile < 1 for quantile in quantiles):
-            raise ValueError("a quantile lies between 0 and 1. Try 0.5.")
-        return tuple(sorted(set(quantiles)))
 
     @field_validator("exceed")
     @classmethod

@@ -155,6 +155,7 @@ def soc_map(
     *,
     model: MapBundle | str | Path | None = None,
     level: Sequence[float] | float = (),
+    quantiles: Sequence[float] | float = (),
     time: int | str | None = None,
     region: Region = None,
     **options: Unpack[MapTiling],
@@ -169,6 +170,9 @@ def soc_map(
         From ``train`` or :func:`hmx.load`. Default: the one that ``ds.soc`` trained.
     level : float or sequence of float
         Central prediction intervals, percent: adds ``soc_lo_90``, ``soc_hi_90`` ...
+    quantiles : float or sequence of float
+        Quantiles of the predictive distribution, between 0 and 1: adds ``soc_quantile``
+        (quantile, y, x).
     time : int or str, optional
         Date of the map, of a calendar: a year or an ISO date; ``year`` means the same.
         Default: the last step.
@@ -196,7 +200,12 @@ def soc_map(
     --------
     >>> soil = ds.soc.map(model="models/soc", level=[90])  # doctest: +SKIP
     """
-    given = {"level": level, **options, **({} if time is None else {"time": time})}
+    given = {
+        "level": level,
+        "quantiles": quantiles,
+        **options,
+        **({} if time is None else {"time": time}),
+    }
     result = lay(MapRun.check(obj, _given(model), given, region=region))
     assert isinstance(result, xr.Dataset)
     return result
@@ -231,7 +240,7 @@ def map_to_zarr(
     progress : Progress
         Where progress goes. Default: standard error from ``ds.soc``, else nowhere.
     **options
-        ``level``, ``time``, ``tile``, ``chunk`` and ``device``, as in
+        ``level``, ``quantiles``, ``time``, ``tile``, ``chunk`` and ``device``, as in
         :class:`hmx.mapping.options.MapOptions`.
 
     Returns

@@ -26,6 +26,7 @@ from hmx.settings import Leads, Options
 from hmx.uncertainty.applicability import Applicability
 from hmx.uncertainty.calibration import PROBABILITIES
 from hmx.uncertainty.conformal import Conformal
+from hmx.uncertainty.joint.dependence import Dependence
 
 _PARTS = ("weights", "forest", "applicability")  # fields of arrays, and prefixes in the file
 
@@ -49,6 +50,8 @@ class MapBundle(Model):
     forest, applicability : mapping of str to ndarray
         Arrays of the forest that is blended in, and of the area of applicability; empty if the
         model has none.
+    dependence : Dependence, optional
+        How its errors at two pixels depend on each other; fitted to the held-out samples.
     training : mapping
         Provenance: options, seed, data, split, scores. JSON values.
     path : Path, optional
@@ -66,6 +69,7 @@ class MapBundle(Model):
     applicability: Arrays = field(default_factory=dict, repr=False)
     training: Mapping[str, Any] = field(default_factory=dict, repr=False)
     path: Path | None = None
+    dependence: Dependence | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -83,6 +87,8 @@ class MapBundle(Model):
 
     def describe(self) -> dict[str, Any]:
         """Return everything but the arrays in JSON values; the digest hashes them in this order."""
+        # only if there is one: the digest of an older model stays as it was
+        shared = {} if self.dependence is None else {"dependence": self.dependence.as_dict()}
         return {
             "format": FORMAT,
             "job": "map",
@@ -90,6 +96,7 @@ class MapBundle(Model):
             "scaler": asdict(self.scaler),
             "target": asdict(self.target),
             "calibration": self.calibration.as_dict(),
+            **shared,
             "weights": {name: list(array.shape) for name, array in sorted(self.arrays().items())},
             "training": dict(self.training),
         }
@@ -125,6 +132,7 @@ class MapBundle(Model):
             scaler=BandScaler(**dict(form.scaler)),
             target=TargetScaler(**dict(form.target)),
             calibration=Conformal(**calibration),
+            dependence=Dependence.from_dict(raw["dependence"]) if form.dependence else None,
             **arrays_of,
             training=raw["training"],
             path=folder.resolve(),
@@ -191,6 +199,7 @@ class _BundleForm(forms.Description):
     target: _TargetForm
     training: _MapTrainingForm = _MapTrainingForm()
     calibration: _ConformalForm
+    dependence: forms.DependenceForm | None = None
 
     @model_validator(mode="after")
     def _fit(self) -> _BundleForm:

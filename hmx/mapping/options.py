@@ -17,6 +17,7 @@ from hmx.settings import (
     Levels,
     Members,
     Options,
+    Probabilities,
     Processes,
     Rate,
     Seed,
@@ -159,6 +160,8 @@ class MapOptions(Options):
     ----------
     level : tuple of float
         Central prediction intervals, percent.
+    quantiles : tuple of float
+        Quantiles of the predictive distribution, between 0 and 1.
     time : int or str, optional
         Date of the map: a year or an ISO date; ``year`` means the same. Default: the
         last step. The steps up to it are what the network sees.
@@ -173,6 +176,7 @@ class MapOptions(Options):
     """
 
     level: Levels = ()
+    quantiles: Probabilities = ()
     # YAML reads 2015-06-30 as a date
     time: Annotated[
         int | str | None,
@@ -308,6 +312,7 @@ class MapChoices(MapTiling, total=False):
     """Keyword options of a planned or stored map; see :class:`MapOptions`."""
 
     level: Sequence[float] | float
+    quantiles: Sequence[float] | float
     time: int | str
 
 

@@ -84,7 +84,7 @@ class MapRun(Run[MapRequest]):
 
     job = "map"
     option_type = MapOptions
-    identity = ("bundle", "data", "date", "level", "region")
+    identity = ("bundle", "data", "date", "level", "quantiles", "region")
 
     @classmethod
     def check(
@@ -101,8 +101,9 @@ class MapRun(Run[MapRequest]):
         bands = as_bands(obj, dynamic=spec.dynamic, static=spec.static)
         require_fits(spec, bands)
         steps = bands.span(options.time, spec.steps)
-        if options.level:
+        if options.level or options.quantiles:
             bundle.calibration.require()
+        bundle.calibration.require_supported(options.quantiles)
         MapEngine.of(bundle, device=options.device)  # raises here what does not fit, not in tiles
         options = options.model_copy(update=tile_and_chunk(options, TILE))
         bundle = ensure_saved(bundle)
@@ -112,6 +113,7 @@ class MapRun(Run[MapRequest]):
             rules=bands.rules,
             steps=steps,
             level=options.level,
+            quantiles=options.quantiles,
             device=options.device,
         )
         return cls(bands, options, window_of(region, bands), request, bundle)
@@ -143,7 +145,10 @@ class MapRun(Run[MapRequest]):
         """Return the arrays of a window, with their leading shape."""
         ends = [f"{end}_{level:g}" for level in self.request.level for end in ("lo", "hi")]
         area = ["dissimilarity", "applicable"] if self.bundle.applicability else []
-        return dict.fromkeys(["mean", *ends, *area, "quality"], ())
+        outputs: dict[str, tuple[int, ...]] = dict.fromkeys(["mean", *ends], ())
+        if self.request.quantiles:
+            outputs["quantile"] = (len(self.request.quantiles),)
+        return outputs | dict.fromkeys([*area, "quality"], ())
 
     def dtype(self, output: str) -> np.dtype[Any]:
         """Return the type of one output's pixels."""
@@ -151,8 +156,10 @@ class MapRun(Run[MapRequest]):
 
     def to_dataset(self, arrays: Mapping[str, da.Array]) -> xr.Dataset:
         """Put names, coordinates and attributes around the arrays of the window."""
-        steps = self.request.steps
-        return describe_map(arrays, self.cube, self.window, self.bundle.spec, steps)
+        request = self.request
+        return describe_map(
+            arrays, self.cube, self.window, self.bundle.spec, request.steps, request.quantiles
+        )
 
     def facts(self) -> dict[str, object]:
         """Return how the map comes about, in JSON values."""
@@ -161,6 +168,8 @@ class MapRun(Run[MapRequest]):
             "data": self.cube.data.attrs.get("hmx_fingerprint"),
             "date": self.date(),
             "level": list(self.options.level),
+            # only if there are any: the ledger of an older map stays its own
+            **({"quantiles": list(self.options.quantiles)} if self.options.quantiles else {}),
             "region": self.region(),
             "seed": self.bundle.training.get("seed"),
             "tile": self.options.tile,
@@ -206,6 +215,7 @@ class MapRun(Run[MapRequest]):
         copies = 8 + 12 * bool(spec.network.coarse)  # sums of squares are in float64
         numbers = copies * len(spec.features)
         numbers += 6 * spec.members * (len(spec.network.knots) or 1)
+        numbers += 8 * len(self.request.quantiles)  # in float64, some at a time
         return 4 * math.prod(shape) * numbers
 
 

@@ -19,16 +19,25 @@ _FLAGS = ("covariate_missing", "no_data")  # bits of quality that a map can set
 
 
 def describe_map(
-    arrays: Mapping[str, Any], bands: Bands, window: Window, spec: MapSpec, steps: Span
+    arrays: Mapping[str, Any],
+    bands: Bands,
+    window: Window,
+    spec: MapSpec,
+    steps: Span,
+    quantiles: tuple[float, ...] = (),
 ) -> xr.Dataset:
     """Build the Dataset of a map, in the inner form.
 
-    `arrays` are dask arrays by output: ``mean``, ``lo_90``, ``hi_90`` ..., ``dissimilarity``,
-    ``applicable``, ``quality``, of the part `window` of the cube. The last of the `steps` of a
-    calendar is the date of the map.
+    `arrays` are dask arrays by output: ``mean``, ``lo_90``, ``hi_90`` ..., ``quantile``,
+    ``dissimilarity``, ``applicable``, ``quality``, of the part `window` of the cube. The last of
+    the `steps` of a calendar is the date of the map.
     """
     variables = {
-        variable_of(output, spec.target): (("y", "x"), array, _attrs(output, spec))
+        variable_of(output, spec.target): (
+            ("quantile", "y", "x") if output == "quantile" else ("y", "x"),
+            array,
+            _attrs(output, spec),
+        )
         for output, array in arrays.items()
     }
     time = bands.data["time"]
@@ -36,6 +45,8 @@ def describe_map(
         "y": bare(bands.data["y"].isel(y=window.y.slice)),
         "x": bare(bands.data["x"].isel(x=window.x.slice)),
     }
+    if quantiles:
+        coords["quantile"] = ("quantile", list(quantiles))
     if not spec.climatology:
         coords["time"] = ((), time.values[steps.stop - 1], time.attrs)
     result = xr.Dataset(variables, coords=coords)
@@ -63,7 +74,9 @@ def _attrs(output: str, spec: MapSpec) -> dict[str, Any]:
         title = "dissimilarity from what was trained on (Meyer & Pebesma 2021)"
         return {"long_name": title, "units": "1"}
     title = "central estimate"
-    if output != "mean":
+    if output == "quantile":
+        title = "quantile"
+    elif output != "mean":
         end, level = output.split("_")
         title = f"{'lower' if end == 'lo' else 'upper'} end of the central {level} % interval"
     attrs: dict[str, Any] = {"long_name": f"{spec.target}, {title}"}

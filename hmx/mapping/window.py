@@ -6,7 +6,7 @@ loaded once per process and device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, Self
@@ -45,6 +45,7 @@ class MapRequest:
     rules: Mapping[str, Rules]  # which numbers of each band are data
     steps: Span  # of the time axis, for the network
     level: tuple[float, ...] = ()  # central intervals, percent
+    quantiles: tuple[float, ...] = ()  # between 0 and 1
     device: str = "auto"  # as torch names it, or auto
     threads: int | None = None  # torch threads of a window; None: torch's default
 
@@ -139,8 +140,8 @@ def map_window(
 ) -> dict[str, np.ndarray]:
     """Map one window and crop it to its core; `raw` has the bands as stored, in the spec's order.
 
-    The result has ``mean``, ``lo_90`` and ``hi_90`` ... (y, x), native units, NaN where too
-    little is known, and ``quality``, uint8; with an area of applicability also
+    The result has ``mean``, ``lo_90`` and ``hi_90`` ... (y, x) and ``quantile`` (q, y, x), native
+    units, NaN where too little is known, and ``quality``, uint8; with an area of applicability also
     ``dissimilarity`` and ``applicable``, uint8.
     """
     engine = map_engine(request.bundle, request.digest, request.device)
@@ -161,6 +162,8 @@ def map_window(
         ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
         area = ["dissimilarity"] * (engine.applicability is not None)
         empty = {n: np.full(known.shape, np.nan, "float32") for n in ("mean", *ends, *area)}
+        if request.quantiles:
+            empty["quantile"] = np.full((len(request.quantiles), *known.shape), np.nan, "float32")
         if area:
             empty["applicable"] = np.full(known.shape, UNKNOWN, "uint8")
         return empty | results
@@ -170,6 +173,8 @@ def map_window(
     for level in request.level:
         low, high = engine.bundle.calibration.interval(estimate.center, estimate.spread, level)
         values[f"lo_{level:g}"], values[f"hi_{level:g}"] = (inverse(e, target) for e in (low, high))
+    if request.quantiles:
+        values["quantile"] = inverse(quantiles(engine.bundle, estimate, request.quantiles), target)
     limits = spec.valid_range or limits_of(target.transform)
     for name, array in values.items():
         results[name] = np.where(known, np.clip(array, *limits).astype("float32"), np.nan)
@@ -180,6 +185,18 @@ def map_window(
         results["dissimilarity"] = dissimilarity
         results["applicable"] = np.where(known, inside, UNKNOWN).astype("uint8")
     return results
+
+
+def quantiles(bundle: MapBundle, estimate: Estimate, probabilities: Sequence[float]) -> np.ndarray:
+    """Compute quantiles of the predictive distribution, (q, y, x), the network's units.
+
+    Beyond what the residuals of the calibration support, a quantile is the outermost supported.
+    """
+    known = bundle.calibration
+    read = (
+        known.quantile(estimate.center, estimate.spread, known.within(p)) for p in probabilities
+    )
+    return np.stack(list(read))
 
 
 def known_pixels(

@@ -20,7 +20,7 @@ these places beforehand, and a regression shrinks them to the mean.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,8 +102,8 @@ class Conformal:
         """
         self.require()
         # n residuals have no quantile beyond 1 / (n + 1)
-        tail, lowest = (1 - level / 100) / 2, max(1 / (self.count + 1), float(PROBABILITIES[0]))
-        if tail < lowest - 1e-9:
+        tail = (1 - level / 100) / 2
+        if tail < (lowest := self.within(0)) - 1e-9:
             most = int(100 * (1 - 2 * lowest))
             raise BadArgument(
                 f"level={level:g} is beyond a calibration of {self.count} residuals, of which next "
@@ -121,6 +121,35 @@ class Conformal:
         at = [ascend(probability, PROBABILITIES, row) for row in self.table]
         shift = sum(w * q for w, q in zip(self._memberships(center), at, strict=True))
         return np.asarray(center + shift * self._scale(spread), center.dtype)
+
+    def require_supported(self, probabilities: Sequence[float]) -> None:
+        """Raise :class:`BadArgument` for a quantile beyond all residuals."""
+        for p in probabilities:
+            if abs(p - (nearest := self.within(p))) > 1e-9:
+                raise BadArgument(
+                    f"quantiles={p:g} is beyond a calibration of {self.count} residuals, of which "
+                    f"next to none lie outside. Ask for {nearest:.4f}, or train on more samples."
+                )
+
+    def within(self, probability: float) -> float:
+        """Return the nearest probability whose quantile the residuals support."""
+        lowest = max(1 / (self.count + 1), float(PROBABILITIES[0]))
+        return min(max(probability, lowest), 1 - lowest)
+
+    def rank(self, center: Array, spread: Array, truth: Array) -> Array:
+        """Return the probability below each truth, (n,): the inverse of :meth:`quantile`.
+
+        The middle of a point mass; the outermost probabilities of the table beyond it.
+        """
+        self.require()
+        residual = (truth - center) / self._scale(spread)
+        rows = np.stack(self._memberships(center), axis=-1) @ self.table
+        below = [np.interp(r, row, PROBABILITIES) for r, row in zip(residual, rows, strict=True)]
+        # the other way round, ties are read at their other end
+        above = [
+            np.interp(-r, -row[::-1], PROBABILITIES) for r, row in zip(residual, rows, strict=True)
+        ]
+        return np.asarray((np.array(below) + 1 - np.array(above)) / 2)
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""

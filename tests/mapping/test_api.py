@@ -359,3 +359,32 @@ def test_a_model_that_was_never_saved_maps_too(covariates: xr.Dataset, mapper: M
     found = soc_map(covariates, model=loaded)["soc"]
     unsaved = make_mapper(covariates, members=2, forest=True, calibrated=True, coarse=(3,))
     np.testing.assert_array_equal(soc_map(covariates, model=unsaved)["soc"], found)
+
+
+def test_quantiles_are_the_ends_of_intervals_and_ascend(
+    covariates: xr.Dataset, mapper: MapBundle, whole: xr.Dataset
+) -> None:
+    asked = [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99]
+    made = soc_map(covariates, model=mapper, quantiles=asked, tile=40).load()
+    found = made["soc_quantile"]
+    assert found.dims == ("quantile", "y", "x")
+    assert found["quantile"].values.tolist() == asked
+    assert found.attrs["units"] == "g/kg"
+    for p, name in ((0.05, "soc_lo_90"), (0.95, "soc_hi_90"), (0.25, "soc_lo_50")):
+        np.testing.assert_allclose(found.sel(quantile=p), whole[name], rtol=0, atol=1e-5 * RANGE)
+    known = np.isfinite(made["soc"].values)
+    assert (np.diff(found.values[:, known], axis=0) >= 0).all()
+    np.testing.assert_array_equal(np.isfinite(found.values), np.broadcast_to(known, found.shape))
+    tile = soc_map(covariates, model=mapper, quantiles=0.5, region=(5e5, 5.99e6, 5.02e5, 6e6))
+    assert tile["soc_quantile"].sizes["quantile"] == 1
+
+
+def test_quantiles_need_a_calibration_that_reaches_them(
+    covariates: xr.Dataset, mapper: MapBundle
+) -> None:
+    with pytest.raises(BadArgument, match=r"quantiles=0\.0005 .* residuals.* Ask for"):
+        soc_map(covariates, model=mapper, quantiles=0.0005)
+    with pytest.raises(BadArgument, match="no calibration"):
+        soc_map(covariates, model=make_mapper(covariates), quantiles=0.5)
+    with pytest.raises(BadArgument, match=r"a quantile lies between 0 and 1\. Try 0\.5\."):
+        soc_map(covariates, model=mapper, quantiles=1.5)

@@ -17,6 +17,7 @@ from hmx.forecast.bundle import Bundle
 from hmx.mapping.api import soc_map
 from hmx.mapping.bundle import MapBundle
 from hmx.networks.cnn_lstm import load as load_network
+from hmx.uncertainty.joint.dependence import Dependence
 from tests.make.cubes import make_bundle, make_cube
 from tests.make.mapworlds import make_covariates, make_mapper
 
@@ -129,3 +130,26 @@ def test_weights_of_another_network_are_refused(made: MapBundle) -> None:
     fewer = {name: w for name, w in made.weights.items() if name != "1.head.bias"}
     with pytest.raises(BundleError, match=r"lacks the weight 'head\.bias'"):
         load_network(replace(made, weights=fewer), 1)
+
+
+def test_a_dependence_travels_and_a_mapper_without_one_keeps_its_digest(
+    made: MapBundle, tmp_path: Path
+) -> None:
+    assert "dependence" not in made.describe()
+    with_one = replace(made, dependence=Dependence.prior(250.0))
+    assert with_one.digest != made.digest
+    with_one.save(tmp_path / "m")
+    assert MapBundle.load(tmp_path / "m").dependence == with_one.dependence
+    assert MapBundle.load(tmp_path / "m").digest == with_one.digest
+
+
+def test_an_impossible_dependence_is_refused(made: MapBundle, tmp_path: Path) -> None:
+    replace(made, dependence=Dependence.prior(250.0)).save(tmp_path / "m")
+    file = tmp_path / "m" / "bundle.json"
+    raw = json.loads(file.read_text())
+    for key, value in (("weights", [0.5] * 5), ("weights", [0.1] * 4), ("region", 1.5)):
+        spoilt = json.loads(json.dumps(raw))
+        spoilt["dependence"]["leads"][0][key] = value
+        file.write_text(json.dumps(spoilt))
+        with pytest.raises(BundleError, match=key):
+            MapBundle.load(tmp_path / "m")

@@ -261,3 +261,16 @@ def test_forecasts_and_maps_are_no_store_of_each_other(
     cube.to_zarr(tmp_path / "hm.zarr", zarr_format=3, consolidated=False)
     with pytest.raises(OutputExists, match="holds another forecast: its"):
         forecast_to_zarr(hmx.open_cube(tmp_path / "hm.zarr"), copy.store, model=trained, h=1)
+
+
+def test_quantiles_are_stored_and_a_map_without_them_keeps_its_facts(
+    stored: Path, mapper: MapBundle, whole: tuple[Job, Any], tmp_path: Path
+) -> None:
+    assert "quantiles" not in whole[0].facts
+    job = make_job(stored, mapper, tmp_path / "q.zarr", quantiles=[0.1, 0.5, 0.9])
+    run(job)
+    made = hmx.open_cube(job.store)
+    lazy = soc_map(hmx.open_cube(stored), model=mapper, quantiles=[0.1, 0.5, 0.9], **OPTIONS)
+    np.testing.assert_array_equal(made["soc_quantile"], lazy["soc_quantile"])
+    with pytest.raises(OutputExists, match="quantiles"):
+        run(make_job(stored, mapper, tmp_path / "q.zarr"))

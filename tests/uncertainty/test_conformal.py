@@ -10,6 +10,7 @@ import pytest
 
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.scores import interval_scores
+from hmx.uncertainty.calibration import PROBABILITIES
 from hmx.uncertainty.conformal import Conformal
 
 World = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -136,3 +137,35 @@ def test_a_level_beyond_the_calibration_is_refused() -> None:
 def test_too_few_samples_are_refused() -> None:
     with pytest.raises(NotEnoughData, match="19 held-out samples are too few"):
         fit(*world(19))
+
+
+def test_a_rank_is_the_probability_whose_quantile_is_the_truth() -> None:
+    learnt = fit(*world())
+    center, spread, _, _ = world(300, 2)
+    for p in (0.003, 0.05, 0.5, 0.81, 0.99):
+        truth = learnt.quantile(center, spread, p)
+        np.testing.assert_allclose(learnt.rank(center, spread, truth), p, atol=1e-9)
+    far = np.full(300, 1e6)
+    np.testing.assert_allclose(learnt.rank(center, spread, center + far), 0.999)
+    np.testing.assert_allclose(learnt.rank(center, spread, center - far), 0.001)
+
+
+def test_ranks_of_new_truths_are_uniform() -> None:
+    center, spread, truth, _ = world(20_000, 1)
+    ranks = fit(*world()).rank(center, spread, truth)
+    for p in (0.05, 0.25, 0.5, 0.75, 0.95):
+        assert (ranks < p).mean() == pytest.approx(p, abs=0.02)
+
+
+def test_a_rank_inside_a_point_mass_is_its_middle() -> None:
+    flat = Conformal(np.zeros((1, len(PROBABILITIES))), (0.0,), count=50)
+    zero = np.zeros(3)
+    np.testing.assert_allclose(flat.rank(zero, zero, zero), 0.5)
+
+
+def test_quantiles_beyond_the_residuals_are_refused_with_the_nearest() -> None:
+    learnt = fit(*world(60))
+    learnt.require_supported([0.1, 0.5])
+    with pytest.raises(BadArgument, match=r"quantiles=0\.001 .* 60 residuals.* Ask for 0\.0164"):
+        learnt.require_supported([0.001])
+    assert (learnt.within(0.001), learnt.within(0.999)) == (1 / 61, 60 / 61)

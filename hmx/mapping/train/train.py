@@ -6,6 +6,7 @@ come from folds of the samples that are held out in turn.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from hmx.bundles.folder import as_model, require_bundle_place
 from hmx.cube.cube import Cubelike
@@ -24,6 +26,7 @@ from hmx.files.paths import absolute
 from hmx.hardware import for_training
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
+from hmx.mapping.correlogram import Correlogram
 from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import centre, scaled
 from hmx.mapping.target import central, forward, inverse, ratio_of
@@ -131,13 +134,18 @@ def make_bundle(
         "transformed": [a * target.std for a in (truth, estimate.center)],
         "native": [prepared.values, central(estimate.center, target)],
     }
+    calibration = Conformal.fit(estimate.center, estimate.spread, truth, folds.group)
+    scores = ndtri(calibration.rank(estimate.center, estimate.spread, truth))
+    pixel = math.sqrt(math.prod(spec.pixel_size_m))
+    correlogram = Correlogram.of(prepared.samples.lonlat, scores, pixel)
     transferred = next(iter(learnt.kept.values())).transferred
     return MapBundle(
         spec=spec,
         scaler=learnt.scaler,
         target=target,
         weights=learnt.weights(),
-        calibration=Conformal.fit(estimate.center, estimate.spread, truth, folds.group),
+        calibration=calibration,
+        dependence=correlogram.fit(),
         forest=forest,
         applicability=Applicability.fit(features, folds.fold, weights).arrays(),
         training={
@@ -146,6 +154,7 @@ def make_bundle(
             "seed": fit.seed,
             "folds": folds.as_dict(),
             "held_out": {name: dict(regression_scores(*both)) for name, both in scales.items()},
+            "correlogram": correlogram.as_dict(),
             "importance": held_out.importance.as_dict(),
             "runs": {name: dict(figures) for name, figures in learnt.runs.items()},
             "kept": list(learnt.kept),
