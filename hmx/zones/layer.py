@@ -1,0 +1,231 @@
+"""ZoneLayer: the zones of a study area on the grid of a cube, from any source of zones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmx.cube.grid import Grid
+from hmx.errors import BadArgument
+from hmx.files.paths import absolute
+from hmx.provenance import fingerprint
+from hmx.windows import Span, Window, pieces
+from hmx.zones.cover import WHOLE, Cover
+from hmx.zones.features import is_layer, names_of, read_features
+from hmx.zones.polygons import Polygons, covered_area
+from hmx.zones.projecting import Placing
+from hmx.zones.raster import Numbered, open_raster, raster_of, survey
+from hmx.zones.rings import repaired, rings_of
+
+_NAMED = 5  # zones that a note lists
+
+
+@dataclass(frozen=True)
+class ZoneLayer:
+    """Named zones on the grid of a cube.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the cube, north-up.
+    names : tuple of str
+        Unique, in the order of the layer.
+    properties : tuple of mapping
+        Of each zone, as read.
+    shapes : Polygons or Numbered
+        Where the zones lie.
+    outside : tuple of float
+        Share of each zone's area that lies outside the cube.
+    notes : tuple of str
+        What the owner of the layer should read: zones left out, cut or repaired.
+    digest : str
+        Hash of the grid, the names and the shapes.
+    """
+
+    grid: Grid
+    names: tuple[str, ...]
+    properties: tuple[Mapping[str, object], ...]
+    shapes: Polygons | Numbered
+    outside: tuple[float, ...]
+    notes: tuple[str, ...]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def cover(self, window: Window) -> Cover:
+        """Return which zones cover which pixels of a window, and their share of each.
+
+        The window is in pixels of the cube, north-up; its columns may cross the date line. Any
+        window gives the shares that the whole grid has, to the bit.
+        """
+        rows, columns = window.y, len(window.x)
+        parts: list[Cover] = []
+        before = 0
+        for piece in pieces(window.x, self.grid.shape[1]):
+            width = piece.stop - piece.start
+            part = self.shapes.cover(Window(rows, Span(piece.start, piece.stop)))
+            row, column = np.divmod(part.pixel, width)
+            parts.append(replace(part, pixel=row * columns + column + before))
+            before += width
+        if len(parts) == 1:
+            return parts[0]
+        zone = np.concatenate([part.zone for part in parts])
+        pixel = np.concatenate([part.pixel for part in parts])
+        order = np.lexsort([pixel, zone])
+        share = np.concatenate([part.share for part in parts])
+        return Cover(zone[order], pixel[order], share[order])
+
+    def pixel_km2(self, rows: Span) -> np.ndarray:
+        """Return the true area of a pixel in each of some rows, km2, shape (y,)."""
+        return self.grid.cell_areas()[rows.slice] / 1e6
+
+    def without_properties(self) -> ZoneLayer:
+        """Return the layer as small as workers need it."""
+        return replace(self, properties=())
+
+
+def read_zones(
+    given: Any,
+    grid: Grid,
+    *,
+    id: str | None = None,
+    flips: Iterable[str] = (),
+    folder: str | None = None,
+) -> ZoneLayer:
+    """Read zones and bring them to the grid of a cube.
+
+    Parameters
+    ----------
+    given : path, GeoJSON, GeoDataFrame or array
+        Polygons: GeoJSON (a path, a text or an object), GeoPackage, Shapefile, FlatGeobuf,
+        GeoParquet or a GeoDataFrame, in any CRS. ``file.gpkg|layername=parks`` names a layer
+        of a file with several. Or a raster of whole numbers on the cube's grid: a file that
+        GDAL reads, ``.npy``, a DataArray or an array. Pixels of one number are a zone. NaN and
+        nodata are outside; where a raster has neither, 0 is.
+    grid : Grid
+        Of the cube.
+    id : str, optional
+        Property that names the zones; ``"#"`` numbers them. Default: ``name``, ``zone``,
+        ``label``, ``id``, else the first text, else the number.
+    flips : iterable of str
+        Dims in which an array without coordinates runs against the north-up grid.
+    folder : str, optional
+        Where large layers and arrays are kept for workers. Default: in the object.
+
+    Returns
+    -------
+    ZoneLayer
+        Zones that touch the cube, in the order of the layer. ``notes`` has what was left
+        out, lies partly outside or was repaired.
+
+    Raises
+    ------
+    BadArgument
+        For points and lines, names that are not unique, empty zones, rasters of quantities,
+        and layers wholly outside the cube.
+    GridMismatch
+        For rasters on another grid.
+    SourceError
+        For files that cannot be read.
+    """
+    if is_layer(given):
+        return _from_polygons(given, grid, id, folder)
+    if id is not None:
+        raise BadArgument(
+            f"id={id!r} with a raster of zones: its numbers are the names. Leave out id=."
+        )
+    path = isinstance(given, str | Path)
+    raster = open_raster(absolute(given), grid) if path else raster_of(given, grid, flips, folder)
+    numbers, gaps, state = survey(raster, grid)
+    notes = []
+    if not (gaps or raster.nodata) and 0 in numbers:
+        numbers = numbers[numbers != 0]
+        notes = ["zones: 0 is outside all zones, because the raster has no nodata value"]
+    if not len(numbers):
+        raise BadArgument("zones: the raster has no zone. Pass whole numbers above 0.")
+    return ZoneLayer(
+        grid,
+        tuple(str(number) for number in numbers),
+        tuple({"id": int(number)} for number in numbers),
+        Numbered(raster, numbers),
+        (0.0,) * len(numbers),
+        tuple(notes),
+        fingerprint([_grid_facts(grid), state]),
+    )
+
+
+def _from_polygons(given: Any, grid: Grid, id: str | None, folder: str | None) -> ZoneLayer:
+    features, crs = read_features(given)
+    names, placing = names_of(features, id), Placing(crs, grid)
+    zones, kept, outside, mended = [], [], [], []
+    for feature, name in zip(features, names, strict=True):
+        rings, broken = repaired(rings_of(feature, name))
+        edges, near = placing.edges(rings, name)
+        if broken:
+            mended.append(name)
+        share = near * _inside(edges, grid, name) if len(edges) else 0.0
+        if share > 0:
+            zones.append(edges)
+            kept.append(feature.number)
+            # what rounding leaves is not outside
+            outside.append(1 - share if share < 1 - 1e-9 else 0.0)
+    if not zones:
+        raise BadArgument(
+            f"zones lie outside the cube, whose bounds are {_bounds(grid)}. Pass zones of its "
+            "area, and check the CRS of the layer."
+        )
+    inside = [names[number] for number in kept]
+    notes = [
+        *_note([n for n in names if n not in set(inside)], "outside the cube and left out"),
+        *_note([n for n, out in zip(inside, outside, strict=True) if out], _partly(outside)),
+        *_note(mended, "repaired: their borders crossed or overlapped"),
+    ]
+    shapes = Polygons.of(zones)
+    digest = hashlib.sha256(np.concatenate(zones).tobytes())
+    digest.update(fingerprint([_grid_facts(grid), inside, shapes.first.tolist()]).encode())
+    name = digest.hexdigest()[:16]
+    return ZoneLayer(
+        grid,
+        tuple(inside),
+        tuple(features[number].properties for number in kept),
+        shapes.stored(folder, name),
+        tuple(outside),
+        tuple(notes),
+        name,
+    )
+
+
+def _inside(edges: np.ndarray, grid: Grid, name: str) -> float:
+    """Return the share of a zone's area that lies within the grid."""
+    x0, y0, x1, y1 = (edges - edges[0, [0, 1, 0, 1]]).astype("float64").T
+    # of rows that run down: outer rings count below zero
+    whole = -(x0 * y1 - x1 * y0).sum() / WHOLE
+    if whole <= 0:
+        return 0.0
+    return covered_area(edges, Window.of(grid.shape), name) / float(whole)
+
+
+def _partly(outside: list[float]) -> str:
+    return f"partly outside the cube (up to {100 * max(outside):.4g} %); the part inside counts"
+
+
+def _note(names: list[str], what: str) -> list[str]:
+    if not names:
+        return []
+    listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    one = len(names) == 1
+    return [f"{len(names)} zone{'' if one else 's'} {'is' if one else 'are'} {what}: {listed}"]
+
+
+def _grid_facts(grid: Grid) -> list[object]:
+    return [grid.crs.to_wkt(), [*grid.transform][:6], list(grid.shape)]
+
+
+def _bounds(grid: Grid) -> str:
+    return "(" + ", ".join(f"{edge:.10g}" for edge in grid.bounds) + ")"
