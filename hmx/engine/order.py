@@ -148,6 +148,15 @@ class WindowRunner(ABC, Generic[RequestT]):
         """Return the part of the cube without which a window of the output is empty."""
         return self.core(part)
 
+    @property
+    def has_origin(self) -> bool:
+        """Whether results continue a map: :meth:`origin` then returns it."""
+        return False
+
+    def origin(self, core: Window, cube: CubeView) -> np.ndarray | None:
+        """Read the map that results continue, (y, x), NaN where missing; ``None`` without one."""
+        return None
+
     def with_threads(self, threads: int | None) -> Self:
         """Return the same runner, computing with so many torch threads."""
         return replace(self, request=self.request.with_threads(threads))
@@ -263,6 +272,17 @@ class Run(ABC, Generic[RequestT]):
     @abstractmethod
     def tolerance(self, name: str = "") -> float:
         """Return how much a variable may differ if it is computed again, native units."""
+
+    @abstractmethod
+    def with_quantiles(self, probabilities: tuple[float, ...]) -> Self:
+        """Return the same run with these quantiles, without intervals, in tiles of its choice.
+
+        All runs that differ in tiles, levels or region alone give the same quantiles, to the bit.
+        """
+
+    @abstractmethod
+    def largest(self) -> float:
+        """Return a size that no predicted value exceeds, native units."""
 
     @abstractmethod
     def working_bytes(self) -> int:

@@ -16,6 +16,7 @@ import xarray as xr
 from hmx.cube.cube import Cubelike
 from hmx.engine.lazy import lay
 from hmx.engine.plan import Plan
+from hmx.engine.recall import remember
 from hmx.engine.region import Region
 from hmx.engine.stores import plan_of, to_zarr
 from hmx.errors import NotTrained
@@ -181,7 +182,9 @@ def forecast(
     run = ForecastRun.check(obj, _given(model), options, region=region)
     for line in run.notes():
         progress.note(f"forecast: {line}")
-    return lay(run)
+    result = lay(run)
+    remember(result, run)  # for its zone totals and draws
+    return result
 
 
 def forecast_to_zarr(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,9 @@ import xarray as xr
 from hmx.bundles.folder import Model, as_model, ensure_saved
 from hmx.cube.cube import CHUNK, Cube, Cubelike, as_cube
 from hmx.cube.dates import time_label
+from hmx.cube.field import CubeView
 from hmx.cube.grid import Grid
+from hmx.cube.read import cut
 from hmx.engine.order import Run, WindowRunner, WindowTask, tile_and_chunk
 from hmx.engine.region import Region, window_of
 from hmx.engine.tile import StoredCube
@@ -38,6 +40,7 @@ from hmx.networks.forecaster import Forecaster, reach
 from hmx.settings import Options, as_options
 from hmx.windows import Span, TileGrid, Window
 
+_FAR = 50.0  # standard deviations: no data of a series lie beyond
 # Of the value range. float32: rounding. bfloat16: a value between two of
 # its numbers may be rounded either way, and it has eight bits.
 TOLERANCE = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 1e-2}
@@ -60,6 +63,18 @@ class ForecastWindows(WindowRunner[ForecastRequest]):
         geometry = TileGeometry.of(core, read, grid, self.spec, h=self.request.h)
         # a partial adds no frame to the stack and pickles as three small values
         return partial(forecast_window, self.request, geometry)
+
+    @property
+    def has_origin(self) -> bool:
+        """A forecast continues the last map."""
+        return True
+
+    def origin(self, core: Window, cube: CubeView) -> np.ndarray:
+        """Read the last map."""
+        target = self.spec.target
+        last = cube.stored(target).isel(time=self.steps[target].stop - 1)
+        raw = cut(last, core, cube.grid.shape[1]).values
+        return self.request.rules[target].clean(raw, "float32")
 
 
 @dataclass(frozen=True)
@@ -201,6 +216,25 @@ class ForecastRun(Run[ForecastRequest]):
         else:
             scale = high - low
         return TOLERANCE[self.request.precision] * scale
+
+    def with_quantiles(self, probabilities: tuple[float, ...]) -> Self:
+        """Return the same forecast with these quantiles, in tiles that suit the device."""
+        self.bundle.calibration.require()
+        asked: dict[str, Any] = {"quantiles": probabilities, "level": (), "exceed": ()}
+        sides = {"tile": best_tile(choose_device(self.request.device).type), "chunk": None}
+        return replace(
+            self,
+            options=self.options.model_copy(update=asked | sides),
+            request=replace(self.request, **asked),
+        )
+
+    def largest(self) -> float:
+        """Return the far end of the valid range, or fifty standard deviations."""
+        spec, scaler = self.bundle.spec, self.bundle.scaler
+        low, high = spec.valid_range or (None, None)
+        if low is not None and high is not None:
+            return float(max(abs(low), abs(high)))
+        return abs(scaler.mean[spec.target]) + _FAR * scaler.std[spec.target]
 
     def working_bytes(self) -> int:
         """Bound the working memory of the network on one window."""

@@ -33,6 +33,7 @@ from hmx.windows import TileGrid, Window, with_halo
 TOLERANCE = 1e-5  # of the target's range: other tiles add float32 in other orders
 _DISSIMILARITY = 1e-3  # tolerance: roots of differences, where rounding weighs more
 TILE = 256  # side, px: the halo of a window is small, and many bands fit in memory
+_FARTHEST = (-12.0, 12.0)  # scaled units beyond which sums of zones have no room
 _COMMON = (-4.0, 4.0)  # scaled units between which nearly all targets lie
 
 
@@ -201,6 +202,13 @@ class MapRun(Run[MapRequest]):
         if low is None or high is None:
             low, high = inverse(np.array(_COMMON), self.bundle.target)
         return TOLERANCE * float(high - low)
+
+    def largest(self) -> float:
+        """Return the far end of the valid range, or what no map of these samples reaches."""
+        low, high = self.bundle.spec.valid_range or (None, None)
+        if low is None or high is None:
+            low, high = inverse(np.array(_FARTHEST), self.bundle.target)
+        return float(max(abs(low), abs(high)))
 
     def working_bytes(self) -> int:
         """Bound the working memory of a network: its features of a block, all steps."""

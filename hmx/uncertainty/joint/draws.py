@@ -70,19 +70,14 @@ class Draws:
     quantiles: np.ndarray
 
     def __call__(self, numbers: range) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield number, lead (from 1) and values (y, x) of each draw; NaN stays NaN.
-
-        The values of a draw are one array that is used again: copy what is kept.
-        """
+        """Yield number, lead (from 1) and values (y, x) of each draw; NaN stays NaN."""
         h, shape = self.quantiles.shape[1], self.quantiles.shape[2:]
-        dependence, curves = (
-            self.field.dependence,
-            [_QuantileFunctions.of(q) for q in self._by_lead()],
-        )
+        dependence = self.field.dependence
+        curves = [_QuantileFunctions.of(knots) for knots in np.moveaxis(self.quantiles, 1, 0)]
         region = Region.of(dependence, numbers, h, self.field.seed)
         for number, lead, z in self.field.draws(numbers, h):
             share = dependence.at(lead).region
-            at = number - numbers.start
+            at = numbers.index(number)
             z *= np.float32(math.sqrt(1 - share))
             z += np.float32(math.sqrt(share) * region.shift[at, lead - 1])
             z *= np.float32(region.tail[at])
