@@ -209,12 +209,13 @@ class AccessorBase(NDArrayOperatorsMixin):
 
 if TYPE_CHECKING:
     from hmx.cube import array
-    from hmx.forecast import api
+    from hmx.forecast import api, drawing
     from hmx.forecast.backtest import backtest as scoring
     from hmx.products import forecast_maps
 else:
     array = LateModule("hmx.cube.array")
     api = LateModule("hmx.forecast.api")
+    drawing = LateModule("hmx.forecast.drawing")
     scoring = LateModule("hmx.forecast.backtest.backtest")
     forecast_maps = LateModule("hmx.products.forecast_maps")
 
@@ -243,6 +244,7 @@ class HMAccessor(AccessorBase):
     train = Method(api.train, remembers=True)
     forecast = Method(api.forecast, trained=True)
     forecast_to_zarr = Method(api.forecast_to_zarr, trained=True)
+    draws = Method(drawing.draws, trained=True)
     plan = Method(api.plan_forecast, trained=True)
     backtest = Method(scoring.backtest)
     plot_forecast = Method(forecast_maps.plot_forecast)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -202,6 +202,17 @@ class MapRun(Run[MapRequest]):
         if low is None or high is None:
             low, high = inverse(np.array(_COMMON), self.bundle.target)
         return TOLERANCE * float(high - low)
+
+    def with_quantiles(self, probabilities: tuple[float, ...]) -> Self:
+        """Return the same map with these quantiles, in tiles of the default side."""
+        self.bundle.calibration.require()
+        asked: dict[str, Any] = {"quantiles": probabilities, "level": ()}
+        sides = {"tile": TILE, "chunk": None}
+        return replace(
+            self,
+            options=self.options.model_copy(update=asked | sides),
+            request=replace(self.request, **asked),
+        )
 
     def largest(self) -> float:
         """Return the far end of the valid range, or what no map of these samples reaches."""

@@ -236,7 +236,9 @@ def add_up_job(
         if overwrite:
             store.folder.remove()
         inventory = zonal.run.inventory(source)
-        done = {tile.index for tile in zonal.tiles if store.read(tile.index, _state(inventory, tile))}
+        done = {
+            tile.index for tile in zonal.tiles if store.read(tile.index, _state(inventory, tile))
+        }
         calls = [
             Task(tile.index, (_state(inventory, tile),))
             for tile in zonal.tiles
@@ -315,4 +317,3 @@ def _meter(zonal: ZonalRun, total: int, progress: Progress) -> Callable[[Index, 
         progress.step(done, total, f"zonal: {duration(left)} left")
 
     return report
-

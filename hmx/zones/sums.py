@@ -191,8 +191,8 @@ def _add_draw(
 
 
 def _class_of(values: np.ndarray, measures: Measures) -> np.ndarray:
-    """Number the class of each value, 0 below the first edge."""
-    return np.digitize(values, np.array(measures.classes, values.dtype))
+    """Return the number of each value's class, 0 below the first edge."""
+    return np.asarray(np.digitize(values, np.array(measures.classes, values.dtype)))
 
 
 @dataclass(frozen=True)
@@ -244,9 +244,7 @@ class _Parts:
 
     def table(self, label: np.ndarray, labels: int) -> np.ndarray:
         """Count the area of each label, (z, labels)."""
-        found = np.bincount(
-            self.row * labels + label, self.count, (len(self.zones) + 1) * labels
-        )
+        found = np.bincount(self.row * labels + label, self.count, (len(self.zones) + 1) * labels)
         return found.reshape(-1, labels)
 
 
