@@ -51,7 +51,7 @@ def recall(result: xr.Dataset, job: str) -> Recalled:
     """Find the run of a result of a job, or raise :class:`BadArgument`."""
     target = _target(result)
     name = _name(target)
-    if name in _recent:
+    if name is not None and name in _recent:
         return _of_job(Recalled(_recent[name]), job)
     stored = _stored(result, target)
     if stored is None and name is None:

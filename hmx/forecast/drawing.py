@@ -112,6 +112,7 @@ def lay_draws(run: ForecastRun, dependence: Dependence, count: int, seed: int) -
     """Return draws of a checked forecast as a lazy Dataset."""
     asked = run.with_quantiles(LEVELS)
     result, target = lay(asked), run.bundle.spec.target
+    assert isinstance(result, xr.Dataset)  # of a Dataset
     quantiles: da.Array = result[variable_of("quantile", target)].data
     place = _Place(run.cube.grid, run.window, run.cube.outer.flips, dependence, seed)
     token = tokenize(quantiles.name, dependence.as_dict(), seed)

@@ -180,7 +180,8 @@ class Parts:
     def write(self, index: Index, state: str, sums: ZoneSums) -> None:
         """Store the counts of a tile."""
         data = io.BytesIO()
-        np.savez_compressed(data, **sums.arrays())
+        arrays: dict[str, Any] = sums.arrays()
+        np.savez_compressed(data, **arrays)
         facts = {"run": self.run, "state": state, "hash": _hash(data.getvalue())}
         head = as_json(facts, sort_keys=True).encode()
         self.folder.write(_part_name(index), head + b"\n" + data.getvalue())
@@ -236,9 +237,7 @@ def add_up_job(
         if overwrite:
             store.folder.remove()
         inventory = zonal.run.inventory(source)
-        done = {
-            tile.index for tile in zonal.tiles if store.read(tile.index, _state(inventory, tile))
-        }
+        done = {tile.index for tile, part in _stored(zonal, store, inventory) if part is not None}
         calls = [
             Task(tile.index, (_state(inventory, tile),))
             for tile in zonal.tiles

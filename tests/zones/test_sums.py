@@ -7,7 +7,7 @@ import pytest
 
 from hmx.cube.grid import Grid
 from hmx.errors import BadArgument
-from hmx.uncertainty.joint.dependence import LEVELS, Dependence
+from hmx.uncertainty.joint.dependence import Dependence
 from hmx.uncertainty.joint.draws import Draws
 from hmx.uncertainty.joint.field import Field
 from hmx.windows import Span, TileGrid, Window
@@ -25,8 +25,8 @@ DEPENDENCE = Dependence.prior(1000.0)
 def world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Quantiles (27, h, y, x), means and the last map, with a hole."""
     q = quantiles((H, *SHAPE), seed=3)
-    origin = q[13, 0] + 0.005 * np.random.default_rng(1).normal(size=SHAPE).astype("float32")
-    return q, q.mean(axis=0), origin
+    noise = 0.005 * np.random.default_rng(1).normal(size=SHAPE).astype("float32")
+    return q, q.mean(axis=0), np.clip(q[13, 0] + noise, 0, 1)
 
 
 def cover_of(window: Window) -> Cover:
