@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from hmx.errors import BadArgument, SourceError, missing_variable
 from hmx.files.durable import Folder
 from hmx.files.paths import absolute
+from hmx.mapping.checks import CheckSheet, check_errors
 from hmx.mapping.evaluate.rounds import BLEND, CrossValidated
 from hmx.mapping.evaluate.stored import describe, pack, predictions_csv, read_part, unpack
 from hmx.mapping.evaluate.text import as_text
@@ -261,6 +262,33 @@ class MapScorecard(Card):
             (s, name): self.difference(name, split=s) for s in self.splits for name in self.rivals
         }
 
+    def checks(self) -> CheckSheet:
+        """Check the model's held-out errors as rules for soil carbon ask; hmx certifies nothing.
+
+        Native units, on the main folds: coverage of 90 % intervals with the range that chance
+        explains, R2 above 0, a test of bias with the number of samples that count as independent,
+        and pairs of samples within 500 m.
+
+        Returns
+        -------
+        CheckSheet
+            ``print`` it; ``sheet["no bias"].result`` is ``passed``, ``failed`` or ``not
+            computable``; ``sheet.markdown()`` is a section of a report.
+        """
+
+        def native(values: Array) -> Array:
+            return bounded(values, self.scaler, truth=self.truth)
+
+        ends = self.bounds(self.model)
+        return check_errors(
+            native(self.truth),
+            native(self.center(self.model)),
+            {level: (native(low), native(high)) for level, (low, high) in ends.items()},
+            self.lonlat,
+            source=f"{self.model} on {self.main}, {len(self.truth):,} held-out samples",
+            units=str(self.facts.get("units") or ""),
+        )
+
     @property
     def rivals(self) -> tuple[str, ...]:
         """All other forecasters than the model; an ensemble stands for its members."""
@@ -282,6 +310,7 @@ class MapScorecard(Card):
             "scores": self.scores(),
             "differences": differences,
             "importance": self.importance.as_dict() if self.importance else None,
+            "checks": self.checks().as_dict(),
             "rounds": describe(self.splits),
             "splits": {name: validated.folds.as_dict() for name, validated in self.splits.items()},
         }
@@ -294,6 +323,7 @@ class MapScorecard(Card):
         yield "scores.csv", self.scores_csv()
         yield "predictions.csv", predictions_csv(self.splits)
         yield "scorecard.txt", str(self).encode()
+        yield "checks.md", self.checks().markdown().encode()
 
     def plots(self) -> Mapping[str, Callable[[], Picture]]:
         """Return what draws each plot; the one of intervals only if there are any."""

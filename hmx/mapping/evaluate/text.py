@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from textwrap import fill
 from typing import Protocol
 
+from hmx.mapping.checks import CheckSheet
 from hmx.mapping.train.importance import Importance
 from hmx.scores.card import TEXT_WIDTH, SampleCard, number, text_table
 from hmx.splits.report import FoldReport
@@ -28,6 +29,9 @@ class ReportedCard(SampleCard, Protocol):
     def importance(self) -> Importance | None:
         """Importance of the covariates."""
 
+    def checks(self) -> CheckSheet:
+        """Check the held-out errors as rules for soil carbon ask."""
+
 
 def as_text(card: ReportedCard, *, verdict: bool = True) -> str:
     """Write a scorecard as text: verdict, scores, bands of the truth, intervals, facts."""
@@ -40,6 +44,7 @@ def as_text(card: ReportedCard, *, verdict: bool = True) -> str:
         rows = [[band, f"{found.mean[band]:.3f} ± {found.sd[band]:.3f}"] for band in found.bands]
         title = "Importance: loss of R2 when a band is permuted, by fold"
         blocks.append(text_table(title, ["", "loss"], rows))
+    blocks.append(card.checks().lines(TEXT_WIDTH))
     blocks.append([f"{name}: {value}" for name, value in card.facts.items()])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 

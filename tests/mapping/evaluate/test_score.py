@@ -54,8 +54,8 @@ def test_a_scorecard_is_a_folder_of_json_csv_text_and_pictures(scored: tuple[Any
     card, out = scored
     names = {path.name for path in out.iterdir()}
     assert names == {
-        "scorecard.json", "scorecard.txt", "scores.csv", "predictions.csv", "rounds.safetensors",
-        "bands.png", "intervals.png", "residuals.png", "scatter.png",
+        "scorecard.json", "scorecard.txt", "checks.md", "scores.csv", "predictions.csv",
+        "rounds.safetensors", "bands.png", "intervals.png", "residuals.png", "scatter.png",
     }  # fmt: skip
     assert (out / "scorecard.txt").read_text() == str(card)
     said = json.loads((out / "scorecard.json").read_text())
