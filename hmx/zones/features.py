@@ -37,7 +37,7 @@ class Feature:
         """A name from the usual properties, else from the first text, else the position."""
         properties = self.properties
         keys = [*_KEYS, *(key for key, value in properties.items() if isinstance(value, str))]
-        named = next((key for key in keys if not _missing(properties.get(key))), None)
+        named = next((key for key in keys if not missing(properties.get(key))), None)
         return str(self.number) if named is None else as_name(properties[named])
 
 
@@ -137,7 +137,7 @@ def _column(features: Sequence[Feature], column: str) -> list[str]:
             f"{did_you_mean(column, known)} Pass one of them, or id='{_POSITION}' for numbers."
         )
     for feature in features:
-        if _missing(feature.properties.get(column)):
+        if missing(feature.properties.get(column)):
             raise BadArgument(
                 f"zones: feature {feature.number} has no value of id={column!r}, and each zone "
                 f"needs a name. {_instead(features)}."
@@ -149,7 +149,7 @@ def _instead(features: Sequence[Feature]) -> str:
     """Propose a property whose values are there and differ."""
     for key in columns_of([feature.properties for feature in features]):
         values = [feature.properties.get(key) for feature in features]
-        texts = {as_name(value) for value in values if not _missing(value)}
+        texts = {as_name(value) for value in values if not missing(value)}
         if len(texts) == len(features) and all(isinstance(v, str | int) for v in values):
             return f"Pass id={key!r}, whose values differ"
     return f"No property has a value of its own for each: pass id='{_POSITION}', which numbers them"
@@ -166,6 +166,7 @@ def as_name(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _missing(value: Any) -> bool:
+def missing(value: Any) -> bool:
+    """Return True for a property without a value."""
     # NaN, NaT and NA are not equal to themselves
     return value is None or value == "" or bool(value != value)

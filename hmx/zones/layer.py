@@ -144,7 +144,7 @@ def read_zones(
     raster = open_raster(absolute(given), grid) if path else raster_of(given, grid, flips, folder)
     numbers, gaps, state = survey(raster, grid)
     notes = []
-    if not (gaps or raster.nodata) and 0 in numbers:
+    if not (gaps or raster.declares_nodata) and 0 in numbers:
         numbers = numbers[numbers != 0]
         notes = ["zones: 0 is outside all zones, because the raster has no nodata value"]
     if not len(numbers):
@@ -188,7 +188,7 @@ def _from_polygons(given: Any, grid: Grid, id: str | None, folder: str | None) -
     ]
     shapes = Polygons.of(zones)
     digest = hashlib.sha256(np.concatenate(zones).tobytes())
-    digest.update(fingerprint([_grid_facts(grid), inside, shapes.first.tolist()]).encode())
+    digest.update(fingerprint([_grid_facts(grid), inside, shapes.zone.tolist()]).encode())
     name = digest.hexdigest()[:16]
     return ZoneLayer(
         grid,

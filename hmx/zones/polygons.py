@@ -3,64 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hmx.errors import BadArgument
 from hmx.windows import Window
 from hmx.zones.cover import UNIT, WHOLE, Cover, Ints, runs_of
+from hmx.zones.mapped import mapped, save
 
 _LARGE = 1 << 20  # bytes; more edges go to a file, so that a layer stays small when it travels
+_BLOCK = 128  # edges that are looked up together
 _CROSSED = 1e-6  # of a pixel: more than the whole of it, or less than nothing, is covered
 
 
 @dataclass(frozen=True)
 class Polygons:
-    """Edges on the lattice of a grid, sorted by zone."""
+    """Edges on the lattice of a grid, sorted by zone, in blocks of neighbours along a border."""
 
     edges: Ints | str  # (n, 4) x0 y0 x1 y1, or the file of them
-    first: Ints  # (z + 1,) where the edges of each zone begin
-    boxes: Ints  # (z, 4) west, north, east and south of each zone, lattice steps
+    first: Ints  # (b + 1,) where the edges of each block begin
+    zone: Ints  # (b,) of each block
+    boxes: Ints  # (b, 4) west, north, east and south of each block, lattice steps
+    east: Ints  # (b,) of the zone of each block: what lies west of a window may reach into it
 
     @classmethod
     def of(cls, zones: Sequence[Ints]) -> Polygons:
         """Collect the edges of each zone."""
-        boxes = [[*e.reshape(-1, 2).min(axis=0), *e.reshape(-1, 2).max(axis=0)] for e in zones]
-        counts = [len(edges) for edges in zones]
-        first = np.cumsum([0, *counts]).astype(np.int64)
-        return cls(np.concatenate(zones), first, np.array(boxes, np.int64))
+        counts = np.array([len(edges) for edges in zones])
+        starts = np.cumsum(counts) - counts
+        blocks = -(-counts // _BLOCK)
+        zone = np.repeat(np.arange(len(zones)), blocks)
+        within = np.arange(len(zone)) - np.repeat(np.cumsum(blocks) - blocks, blocks)
+        first = starts[zone] + _BLOCK * within
+        edges = np.concatenate(zones)
+        low = np.minimum.reduceat(np.minimum(edges[:, :2], edges[:, 2:]), first)
+        high = np.maximum.reduceat(np.maximum(edges[:, :2], edges[:, 2:]), first)
+        east = np.maximum.reduceat(high[:, 0], np.flatnonzero(within == 0))[zone]
+        return cls(edges, np.append(first, len(edges)), zone, np.hstack([low, high]), east)
 
     def stored(self, folder: str | None, digest: str) -> Polygons:
         """Move many edges to a file of a folder."""
         if folder is None or isinstance(self.edges, str) or self.edges.nbytes < _LARGE:
             return self
-        path = Path(folder) / f"zones-{digest}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft.npy")
-        np.save(draft, self.edges)
-        draft.replace(path)
-        return Polygons(str(path), self.first, self.boxes)
+        path = save(self.edges, f"{folder.rstrip('/')}/zones-{digest}.npy")
+        return replace(self, edges=path)
 
     def cover(self, window: Window) -> Cover:
         """Return what zones cover of a window within the columns of the grid."""
-        west, north, east, south = self.boxes.T
-        near = (west < window.x.stop * UNIT) & (east > window.x.start * UNIT)
+        west, north, _, south = self.boxes.T
+        near = (west < window.x.stop * UNIT) & (self.east > window.x.start * UNIT)
         near &= (north < window.y.stop * UNIT) & (south > window.y.start * UNIT)
-        zones = np.flatnonzero(near)
-        first, count = self.first[zones], self.first[zones + 1] - self.first[zones]
+        blocks = np.flatnonzero(near)
+        first, count = self.first[blocks], self.first[blocks + 1] - self.first[blocks]
         at = np.arange(count.sum()) + np.repeat(first - (np.cumsum(count) - count), count)
-        edges = _mapped(self.edges) if isinstance(self.edges, str) else self.edges
-        runs = runs_of(np.repeat(zones, count), np.asarray(edges[at]), window)
+        edges = mapped(self.edges) if isinstance(self.edges, str) else self.edges
+        runs = runs_of(np.repeat(self.zone[blocks], count), np.asarray(edges[at]), window)
         return runs.cover(len(window.x))
-
-
-@lru_cache(maxsize=2)
-def _mapped(path: str) -> Ints:
-    """Map the edges of this machine's disk into memory, once per process."""
-    return np.asarray(np.load(path, mmap_mode="r"))
 
 
 def covered_area(edges: Ints, window: Window, name: str) -> float:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +15,9 @@ from numpy.typing import NDArray
 from hmx.cube.axes import north_up
 from hmx.cube.grid import Grid
 from hmx.errors import BadArgument, CubeError, GridMismatch, SourceError
-from hmx.windows import Window
+from hmx.windows import Span, Window
 from hmx.zones.cover import Cover, Ints
+from hmx.zones.mapped import mapped, save
 
 _ROWS = 512  # of a block that is read at once
 _MOST = 100_000  # zones of a raster: with more it is a map of a quantity, passed by mistake
@@ -30,14 +29,14 @@ class ZoneRaster:
     """A raster on the grid of the cube, north-up."""
 
     source: str | NDArray[Any]  # anything GDAL reads, a ``.npy``, or the values
-    columns: int  # of the cube, px
+    nodata: float | None = None  # of an array; files declare their own
 
     def read(self, window: Window) -> np.ma.MaskedArray[Any, Any]:
         """Read a window within the columns of the grid; nodata is masked."""
-        if not isinstance(self.source, str):
-            return np.ma.masked_array(self.source[window.slices])
-        if self.source.endswith(".npy"):
-            return np.ma.masked_array(_mapped(self.source)[window.slices])
+        if not isinstance(self.source, str) or self.source.endswith(".npy"):
+            array = mapped(self.source) if isinstance(self.source, str) else self.source
+            values = array[window.slices]
+            return np.ma.masked_array(values, values == self.nodata)
         import rasterio
 
         rows, columns = window.y, window.x
@@ -46,21 +45,15 @@ class ZoneRaster:
             return np.ma.asarray(file.read(1, window=at, masked=True))
 
     @property
-    def nodata(self) -> bool:
+    def declares_nodata(self) -> bool:
         """Whether the raster declares a value or a mask for pixels outside all zones."""
         if not isinstance(self.source, str) or self.source.endswith(".npy"):
-            return False
+            return self.nodata is not None
         import rasterio
 
         with rasterio.open(self.source) as file:
             flags = {flag.name for flag in file.mask_flag_enums[0]}
             return flags != {"all_valid"}
-
-
-@lru_cache(maxsize=2)
-def _mapped(path: str) -> NDArray[Any]:
-    """Map an array of this machine's disk into memory, once per process."""
-    return np.asarray(np.load(path, mmap_mode="r"))
 
 
 def open_raster(path: str, grid: Grid) -> ZoneRaster:
@@ -75,7 +68,7 @@ def open_raster(path: str, grid: Grid) -> ZoneRaster:
                 f"zones {path!r} cannot be read ({error}). Pass an array that np.save wrote."
             ) from None
         _require_shape(shape, grid)
-        return ZoneRaster(path, grid.shape[1])
+        return ZoneRaster(path)
     try:
         with rasterio.open(path) as file:
             crs = grid.crs if file.crs is None else pyproj.CRS.from_user_input(file.crs.to_wkt())
@@ -88,7 +81,7 @@ def open_raster(path: str, grid: Grid) -> ZoneRaster:
         raise GridMismatch(
             f"zones {path!r} lie on another grid: {difference}. Warp them to the grid of the cube."
         )
-    return ZoneRaster(path, grid.shape[1])
+    return ZoneRaster(path)
 
 
 def raster_of(given: Any, grid: Grid, flips: Iterable[str], folder: str | None) -> ZoneRaster:
@@ -104,12 +97,11 @@ def raster_of(given: Any, grid: Grid, flips: Iterable[str], folder: str | None) 
         _require_shape(values.shape, grid)
         axes = tuple(axis for axis, dim in enumerate(("y", "x")) if dim in flips)
         values = np.flip(values, axes)
-    if folder is None:
-        return ZoneRaster(values, grid.shape[1])
-    path = f"{folder.rstrip('/')}/zones.npy"
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    np.save(path, values)
-    return ZoneRaster(path, grid.shape[1])
+    nodata = given.rio.nodata if isinstance(given, xr.DataArray) else None
+    if nodata is not None and nodata != nodata:  # NaN is outside anyway
+        nodata = None
+    source = values if folder is None else save(values, f"{folder.rstrip('/')}/zones.npy")
+    return ZoneRaster(source, nodata)
 
 
 def _located(given: xr.DataArray, grid: Grid) -> NDArray[Any]:
@@ -203,7 +195,5 @@ def _unique(known: Ints) -> Ints:
 
 
 def _blocks(shape: tuple[int, int]) -> Iterator[Window]:
-    from hmx.windows import Span
-
     for start in range(0, shape[0], _ROWS):
         yield Window(Span(start, min(start + _ROWS, shape[0])), Span(0, shape[1]))

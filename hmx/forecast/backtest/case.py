@@ -21,7 +21,7 @@ from hmx.errors import BadArgument, CubeError
 from hmx.forecast.backtest.baselines.registry import choose
 from hmx.forecast.backtest.handover import InProcessCube, hold
 from hmx.forecast.backtest.rounds import Round, UnseenTruth, held_out_by, model_rounds, refit_rounds
-from hmx.forecast.backtest.zones import ZoneRaster, Zones, zones_of
+from hmx.forecast.backtest.zones import RasterStrata, Zones, zones_of
 from hmx.forecast.beyond import extrapolated_leads
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import scan
@@ -206,10 +206,10 @@ def described(recipe: TrainSetup) -> dict[str, Any]:
 def _identity(zones: Zones | None) -> str | None:
     if zones is None:
         return None
-    if isinstance(zones, ZoneRaster):
-        path = Path(zones.path)
+    if isinstance(zones, RasterStrata):
+        path = Path(str(zones.raster.source))
         if path.suffix == ".npy":
             return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         stat = path.stat() if path.exists() else None
-        return fingerprint([zones.path, stat and [stat.st_size, stat.st_mtime_ns]])
+        return fingerprint([str(path), stat and [stat.st_size, stat.st_mtime_ns]])
     return fingerprint([[name, shape] for name, shape, _ in zones.shapes])
