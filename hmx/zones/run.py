@@ -144,8 +144,12 @@ class ZonalWork:
         mean = mean[(..., *crop)]
         if check is not None:
             check(inside, mean)
+        applicable = found.get("applicable")  # of maps: 0 outside the area of applicability
         values = TileValues(
-            mean, runner.origin(inside, cube), cube.grid.cell_areas()[inside.y.slice]
+            mean,
+            runner.origin(inside, cube),
+            cube.grid.cell_areas()[inside.y.slice],
+            None if applicable is None else applicable[crop] == 0,
         )
         field = Field(cube.grid, inside, self.dependence, self.seed)
         return tile_sums(

@@ -62,6 +62,8 @@ class TileValues:
     mean: np.ndarray  # (h, y, x), NaN without data
     origin: np.ndarray | None  # (y, x) the last map; None if there is none
     area: np.ndarray  # (rows,) m2 of a pixel of each row
+    # (y, x) whether a pixel is unlike what the model was trained on; None if that is unknown
+    unlike: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class ZoneSums:
     transition: np.ndarray  # (z, h, n, k, k)
     risen: np.ndarray  # (z, h, n, m)
     fallen: np.ndarray  # (z, h, n, m)
+    unlike: np.ndarray  # (z,) with data, unlike what the model was trained on
 
     @classmethod
     def empty(cls, zones: np.ndarray, h: int, n: int, measures: Measures) -> ZoneSums:
@@ -94,7 +97,7 @@ class ZoneSums:
             "area": (z,), "missing": (z,), "origin": (z,), "origin_above": (z, t),
             "origin_class": (z, k), "expected": (z, h), "value": (z, h, n),
             "above": (z, h, n, t), "transition": (z, h, n, k, k),
-            "risen": (z, h, n, m), "fallen": (z, h, n, m),
+            "risen": (z, h, n, m), "fallen": (z, h, n, m), "unlike": (z,),
         }  # fmt: skip
         return cls(zones, **{name: np.zeros(shape, "int64") for name, shape in shapes.items()})
 
@@ -128,6 +131,8 @@ def tile_sums(
     h = len(tile.mean)
     sums = ZoneSums.empty(np.append(parts.zones, ALL), h, len(numbers), measures)
     sums.area[:], sums.missing[:] = parts.counts(), parts.missing
+    if tile.unlike is not None:
+        sums.unlike[:] = parts.counts(parts.pick(tile.unlike))
     for lead in range(h):
         sums.expected[:, lead] = parts.values(parts.pick(tile.mean[lead]), units)
     was = None if tile.origin is None else parts.pick(tile.origin)
@@ -266,6 +271,8 @@ class ZoneTotals:
     transition: np.ndarray  # (z, h, n, k, k) km2, from class to class
     risen: np.ndarray  # (z, h, n, m) km2
     fallen: np.ndarray  # (z, h, n, m) km2
+    # (z,) km2 with data, unlike what the model was trained on; None if that is not recorded
+    unlike: np.ndarray | None = None
 
     @classmethod
     def of(
