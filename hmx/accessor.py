@@ -211,13 +211,17 @@ if TYPE_CHECKING:
     from hmx.cube import array
     from hmx.forecast import api, drawing
     from hmx.forecast.backtest import backtest as scoring
+    from hmx.pictures import zones as fans
     from hmx.products import forecast_maps
+    from hmx.zones import files as zone_files
 else:
     array = LateModule("hmx.cube.array")
     api = LateModule("hmx.forecast.api")
     drawing = LateModule("hmx.forecast.drawing")
     scoring = LateModule("hmx.forecast.backtest.backtest")
+    fans = LateModule("hmx.pictures.zones")
     forecast_maps = LateModule("hmx.products.forecast_maps")
+    zone_files = LateModule("hmx.zones.files")
 
 
 class HMAccessor(AccessorBase):
@@ -248,6 +252,8 @@ class HMAccessor(AccessorBase):
     plan = Method(api.plan_forecast, trained=True)
     backtest = Method(scoring.backtest)
     plot_forecast = Method(forecast_maps.plot_forecast)
+    plot_zones = Method(fans.plot_zones)
+    save_zones = Method(zone_files.save_zones)
     to_array = Method(array.to_array)
 
     def with_history(self, past: Series) -> Series:

@@ -11,8 +11,10 @@ from hmx.accessor import AccessorBase, LateModule, Method
 if TYPE_CHECKING:
     from hmx.mapping import api
     from hmx.products import soil_maps
+    from hmx.zones import files as zone_files
 else:
     api, soil_maps = LateModule("hmx.mapping.api"), LateModule("hmx.products.soil_maps")
+    zone_files = LateModule("hmx.zones.files")
 
 
 class SOCAccessor(AccessorBase):
@@ -42,6 +44,7 @@ class SOCAccessor(AccessorBase):
     map_to_zarr = Method(api.map_to_zarr, trained=True)
     plan = Method(api.plan_map, trained=True)
     plot_map = Method(soil_maps.plot_map)
+    save_zones = Method(zone_files.save_zones)
 
 
 def register() -> None:

@@ -1,0 +1,165 @@
+"""Files: a table of zones as CSV, GeoPackage or Markdown, by the suffix of its path."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from hmx.errors import BadArgument, OutputExists
+from hmx.files.durable import Folder
+from hmx.files.lock import building
+from hmx.files.paths import absolute, is_url
+from hmx.independent import independent
+from hmx.zones import geopackage, qgis
+from hmx.zones.frames import ROW, conservation_frame, is_conservation, require_table, zone_frame
+from hmx.zones.report import MARKER, markdown
+
+SUFFIXES = (".csv", ".gpkg", ".md")
+_HEAD = ",".join(ROW).encode()  # how every CSV of ours begins
+_DIGITS = 6  # that a number of a CSV has
+
+
+@independent
+def save_zones(
+    table: xr.Dataset,
+    path: str | Path,
+    *,
+    zones: object = None,
+    id: str | None = None,
+    figure: str | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write a table of zones as a file of its suffix.
+
+    Parameters
+    ----------
+    table : Dataset
+        Of ``fc.hm.zonal(...)``.
+    path : str or Path
+        ``.csv``: a row for each zone and time (a conservation table: for each figure), UTF-8.
+        ``.gpkg``: the polygons of the zones with a column for each figure and time, and beside
+        it a ``.qml``, the style for QGIS. ``.md``: tables for a report.
+    zones : path, GeoDataFrame or GeoJSON, optional
+        The polygons, for a GeoPackage: what the table was made with.
+    id : str, optional
+        Property that names the zones, as for the table.
+    figure : str, optional
+        Column that colours the zones in QGIS, such as ``"hm_change"`` (its last time) or
+        ``"km2_above_0.4_2040"``; by default the change of the mean, or the area lost of the
+        lowest class.
+    overwrite : bool
+        Replace a file that hmx did not write. Its own files are always replaced.
+
+    Returns
+    -------
+    list of Path
+        The files written: the table first.
+
+    Raises
+    ------
+    BadArgument
+        If the suffix is unknown, the zones of a GeoPackage have no polygons or are not those of
+        the table, a figure is not in it, or a library is not installed.
+    OutputExists
+        If the path has a file that hmx did not write.
+    """
+    require_table(table)
+    where = absolute(path)
+    suffix = os.path.splitext(where)[1].lower()
+    if suffix not in SUFFIXES:
+        raise BadArgument(
+            f"{path} ends with {suffix or 'no suffix'}: a table of zones is written as "
+            f"{', '.join(SUFFIXES)}. Choose one by the end of the path."
+        )
+    if suffix == ".gpkg":
+        return _save_geopackage(
+            table, where, zones=zones, id=id, figure=figure, overwrite=overwrite
+        )
+    text = csv_text(table) if suffix == ".csv" else markdown(table, target_of(table))
+    files, name = Folder(os.path.dirname(where)), os.path.basename(where)
+    with building(where):
+        found = files.read(name) if not os.path.isdir(where) else b""
+        start = _HEAD if suffix == ".csv" else MARKER.encode()
+        if found is not None and not found.startswith(start):
+            _refuse(where, overwrite)
+        files.write(name, text.encode())
+    return [Path(where)]
+
+
+def target_of(table: xr.Dataset) -> str:
+    """Return the name of the mean in a table of zones."""
+    return str(table.attrs.get("target", next(iter(table.data_vars))))
+
+
+def csv_text(table: xr.Dataset) -> str:
+    """Write a table of zones as RFC 4180 has it, numbers without exponents."""
+    frame = conservation_frame(table) if is_conservation(table) else zone_frame(table)
+    for name in frame.columns[frame.dtypes == "float64"]:
+        frame[name] = [_number(value) for value in frame[name]]
+    return str(frame.to_csv(index=False, lineterminator="\r\n"))
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """Read a table that :func:`save_zones` wrote as CSV; names of zones stay texts."""
+    texts = ("zone", "kind", "time", "figure", "from_class", "to_class", "class", "units")
+    # a zone may be called NA
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
+
+
+def _number(value: float) -> str:
+    if not np.isfinite(value):
+        return ""
+    if abs(value) >= 10.0**_DIGITS:
+        return f"{value:.0f}"
+    plain = np.format_float_positional(value, precision=_DIGITS, fractional=False, trim="-")
+    return "0" if plain == "-0" else plain
+
+
+def _save_geopackage(
+    table: xr.Dataset,
+    where: str,
+    *,
+    zones: object,
+    id: str | None,
+    figure: str | None,
+    overwrite: bool,
+) -> list[Path]:
+    geopackage.require_writer()
+    if zones is None:
+        raise BadArgument(
+            "a GeoPackage needs the polygons of the zones, and the table has only their names. "
+            "Pass zones= as for the table, or write a .csv."
+        )
+    if is_url(where):
+        raise BadArgument(
+            f"{where} is a URL, and a GeoPackage is written on this machine. Choose a path here "
+            "and copy the file."
+        )
+    column = geopackage.column_of(table, figure, target_of(table))
+    about = " ".join(str(table.attrs[key]) for key in ("intervals", "limits") if key in table.attrs)
+    path, beside = Path(where), Path(where).with_suffix(".qml")
+    with building(where):
+        if os.path.lexists(path) and not (path.is_file() and geopackage.is_ours(path)):
+            _refuse(where, overwrite)
+        if os.path.lexists(beside) and not (beside.is_file() and qgis.is_ours(beside)):
+            _refuse(str(beside), overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        style = geopackage.write_geopackage(
+            table, path, zones=zones, id=id, column=column, about=about
+        )
+        Folder(str(path.parent)).write(beside.name, style.encode())
+    return [path, beside]
+
+
+def _refuse(path: str, overwrite: bool) -> None:
+    if os.path.isdir(path):
+        raise OutputExists(f"{path} is a folder, and a table of zones is a file. Name a file.")
+    if not overwrite:
+        raise OutputExists(
+            f"{path} is a file that hmx did not write, so it is left alone. Choose another path, "
+            "or pass overwrite=True (--overwrite)."
+        )

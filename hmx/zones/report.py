@@ -1,0 +1,108 @@
+"""Report: a table of zones as Markdown, short enough for a page."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import xarray as xr
+
+from hmx.zones.frames import columns_of, is_conservation, times_of
+from hmx.zones.spread import mark
+
+MARKER = "<!-- table of zones, made by hmx -->"
+_LO = re.compile(r"_lo_([0-9.]+)$")
+
+
+def markdown(table: xr.Dataset, target: str) -> str:
+    """Write a table of zones as Markdown: one part for each time, and where intervals come from."""
+    columns = dict(columns_of(table))
+    level = max((float(e[1]) for name in columns if (e := _LO.search(name))), default=None)
+    heads = _conservation_heads(table) if is_conservation(table) else _heads(columns, target)
+    lines = [MARKER, "", f"# {str(table.attrs.get('title', 'Zones')).capitalize()}", ""]
+    for at, time in enumerate(times_of(table)):
+        titles = ["zone", "area (km2)", *heads.values()]
+        lines += [
+            f"## {time}",
+            "",
+            f"| {' | '.join(titles)} |",
+            "|---|" + "---:|" * len(titles[1:]),
+        ]
+        for row, name in enumerate(table["zone"].values):
+            cells = [_cell(str(name)), _number(float(table["area_km2"][row]), 1)]
+            cells += [_figure(columns, head, level, row, at) for head in heads]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    if level is not None:
+        lines += [f"In brackets: intervals of {mark(level)} %.", ""]
+    lines += [str(table.attrs[key]) for key in ("intervals", "limits") if key in table.attrs]
+    shares = table["missing"].values
+    if (missing := float(shares[shares < 1].max(initial=0))) > 0:
+        lines.append(f"Up to {100 * missing:.1f} % of a zone has no data and is not counted.")
+    return "\n".join(lines) + "\n"
+
+
+def _heads(columns: dict[str, xr.DataArray], target: str) -> dict[str, str]:
+    """Choose the columns of a table of means and areas, with their titles."""
+    units = columns[target].attrs.get("units", "1")
+    suffix = f" ({units})" if units != "1" else ""
+    heads = {target: f"mean {target}{suffix}", f"{target}_change": "change since the origin"}
+    for name in columns:
+        if found := re.fullmatch(r"km2_above_([-0-9.e]+)", name):
+            heads[name] = f"km2 above {found[1]}"
+        if found := re.fullmatch(r"km2_above_([-0-9.e]+)_change", name):
+            heads[name] = f"change of km2 above {found[1]}"
+    return {name: title for name, title in heads.items() if name in columns}
+
+
+def _conservation_heads(table: xr.Dataset) -> dict[str, str]:
+    low = str(table["class"].values[0])
+    word = low.replace("< ", "below_")
+    share = mark(float(table.attrs["target_share"]))
+    return {
+        f"km2_{word}_origin": f"km2 {low} at the origin",
+        f"km2_{word}_lost": "km2 of it lost",
+        "percent_low": f"% of the zone {low}",
+        "p_below_target": f"probability of less than {share} %",
+        "p_mean_rises": "probability that the mean rises",
+    }
+
+
+def _figure(
+    columns: dict[str, xr.DataArray], name: str, level: float | None, row: int, at: int
+) -> str:
+    """Write a figure, and its interval in brackets, with as many digits as the interval has."""
+
+    def value(column: str) -> float:
+        plane = columns[column].values
+        return float(plane[row, at] if plane.ndim == 2 else plane[row])
+
+    middle = value(name)
+    if not math.isfinite(middle):
+        return "no data"
+    if name.startswith("p_"):  # a share of draws: none of them is not never
+        return "< 0.01" if middle < 0.005 else "> 0.99" if middle >= 0.995 else f"{middle:.2f}"
+    if level is None or f"{name}_lo_{mark(level)}" not in columns:
+        return _number(middle, _digits(abs(middle)))
+    low, high = (value(f"{name}_{end}_{mark(level)}") for end in ("lo", "hi"))
+    largest = max(abs(low), abs(high))
+    digits = min(_digits(high - low or largest), max(4, _digits(largest) + 1))
+    fine = 10.0**digits
+    low, high = math.floor(low * fine + 1e-6) / fine, math.ceil(high * fine - 1e-6) / fine
+    return f"{_number(middle, digits)} ({_number(low, digits)} to {_number(high, digits)})"
+
+
+def _digits(width: float) -> int:
+    """Return the decimals that show two digits of a width."""
+    return 0 if width <= 0 else int(np.clip(1 - math.floor(math.log10(width)), 0, 6))
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:,.{digits}f}"
+    return text.removeprefix("-") if not float(text.replace(",", "")) else text  # no -0.00
+
+
+def _cell(text: str) -> str:
+    """Write a name within a cell: a bar would end it, and so would a new line."""
+    return " ".join(text.replace("|", "\\|").split())

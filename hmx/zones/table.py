@@ -1,0 +1,234 @@
+"""Table: means, areas and changes of zones with intervals, as a Dataset (zone, time)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hmx.errors import BadArgument
+from hmx.independent import independent
+from hmx.uncertainty.joint.dependence import Dependence
+from hmx.zones.spread import PER_ZONE, Array, ZoneIntervals, area_step, levels_of, mark
+from hmx.zones.sums import ZoneTotals
+
+KM2 = "km2"
+# What no interval covers; every report has this sentence
+LIMITS = (
+    "Intervals do not cover kinds of change that the past maps do not show, errors of the maps "
+    "themselves, or zones less than about ten pixels across."
+)
+
+
+@independent
+def zone_table(
+    totals: ZoneTotals,
+    *,
+    times: xr.DataArray,
+    level: float | Sequence[float] = (95,),
+    grows: Sequence[float] = (0,),
+    step: float | None = None,
+    target: str = "hm",
+    units: str | None = "1",
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Make the table of zones from what their draws add up to.
+
+    Parameters
+    ----------
+    totals : ZoneTotals
+        Sums of zones, of groups of them and of the whole area, by draw.
+    times : DataArray
+        Times of the forecast, ``(time,)``, with the coordinates ``lead`` and
+        ``forecast_reference_time``, as ``fc["time"]`` has them.
+    level : float or sequence of float
+        Central intervals, percent.
+    grows : sequence of float
+        Growths, percent of the zone, whose probability ``p_grows`` gives; 0 is any growth.
+    step : float, optional
+        Step of the data, native units. The ends of intervals are rounded outward to half of it;
+        without it they are not rounded.
+    target : str
+        Name of the mean, such as ``"hm"``.
+    units : str, optional
+        Units of the target.
+    attrs : mapping, optional
+        Attributes of the Dataset. ``valid_range`` bounds the intervals of the mean, and
+        ``intervals`` (of :func:`about_intervals`) describes where they come from.
+
+    Returns
+    -------
+    Dataset
+        Dimensions ``zone`` and ``time``, with areas also ``threshold`` and with probabilities
+        ``growth``: ``hm`` (mean, weighted with area), ``hm_change`` since the origin,
+        ``area_above`` and ``area_above_change`` (km2), each with ``_lo_95`` and ``_hi_95`` ...;
+        ``p_grows``; ``hm_origin`` and ``area_above_origin`` at the origin. Coordinates: ``kind``
+        (zone, group or all), ``area_km2``, ``missing`` (share of a zone's area without data),
+        ``lead`` and ``forecast_reference_time``. Rows without data are NaN. A map without an
+        origin has no changes.
+
+    Raises
+    ------
+    BadArgument
+        If a level is not between 0 and 100, a growth is not between -100 and 100, or a step is
+        not positive.
+    """
+    if step is not None and not step > 0:
+        raise BadArgument(f"step={step:g}: the step of the data is positive. Pass None without it.")
+    given = dict(attrs or {})
+    known = totals.area > 0
+    spread = ZoneIntervals(levels_of(level), known)
+    area = np.where(known, totals.area, np.nan)[:, None]
+    mean = totals.value / area[..., None]
+    half = None if step is None else step / 2
+    of_target = {"units": units} if units else {}
+    found = spread.of(
+        target,
+        mean,
+        totals.expected / area,
+        step=half,
+        limits=tuple(given.get("valid_range", (None, None))),
+        attrs={"long_name": f"mean of {target} over the zone", **of_target},
+    )
+    if dated := bool(np.isfinite(totals.origin).any()):  # a map has no step to compare with
+        origin = totals.origin[:, None] / area
+        found |= spread.of(
+            f"{target}_change",
+            mean - origin[..., None],
+            totals.expected / area - origin,
+            step=half,
+            attrs={"long_name": f"change of the mean of {target} since the origin", **of_target},
+        )
+        title = {"long_name": f"mean of {target} over the zone at the origin", **of_target}
+        found[f"{target}_origin"] = (("zone",), spread.masked(origin[:, 0]), title)
+    coords = coords_of(totals, times)
+    if totals.measures.above:
+        found |= _areas(totals, spread, target, dated=dated)
+        coords["threshold"] = ("threshold", list(totals.measures.above), of_target)
+        if grows and dated:
+            found["p_grows"] = _growth(totals, spread, grows, target)
+            coords["growth"] = ("growth", list(grows), {"units": "percent of the zone"})
+    about = {"title": f"zones: {target}", **given, "target": target}
+    about |= {"rounding": _rounding(half, units), "limits": LIMITS}
+    return xr.Dataset(found, coords, about)
+
+
+def _areas(
+    totals: ZoneTotals, spread: ZoneIntervals, target: str, *, dated: bool
+) -> dict[str, Any]:
+    """Return the areas above each threshold, and their changes if there is an origin."""
+    before = totals.origin_above
+    above = {"long_name": f"area with {target} above the threshold", "units": KM2}
+    whole = totals.area[:, None, None]
+    fine = area_step(whole)
+    found: dict[str, Any] = spread.of(
+        "area_above", totals.above, dims=("threshold",), step=fine, limits=(0, whole), attrs=above
+    )
+    if not dated:
+        return found
+    found |= spread.of(
+        "area_above_change",
+        totals.above - before[:, None, None],
+        dims=("threshold",),
+        step=fine,
+        limits=(-before[:, None], whole - before[:, None]),
+        attrs={**above, "long_name": f"change of the {above['long_name']} since the origin"},
+    )
+    title = {**above, "long_name": f"{above['long_name']} at the origin"}
+    found["area_above_origin"] = (("zone", "threshold"), spread.masked(before), title)
+    return found
+
+
+def _growth(totals: ZoneTotals, spread: ZoneIntervals, grows: Sequence[float], target: str) -> Any:
+    """Return the share of draws in which the area above grows by more than a share of the zone."""
+    for growth in grows:
+        if not -100 <= growth <= 100:
+            raise BadArgument(
+                f"grows={growth:g}: a growth is a percentage of the zone, from -100 to 100. "
+                "Try grows=1."
+            )
+    change = (totals.above - totals.origin_above[:, None, None])[..., None]
+    least = totals.area[:, None, None, None, None] * np.asarray(grows, "float64") / 100
+    title = f"probability that the area with {target} above the threshold grows by more than that"
+    values = spread.masked((change > least).mean(axis=2))
+    return ("zone", "time", "threshold", "growth"), values, {"long_name": title, "units": "1"}
+
+
+def coords_of(totals: ZoneTotals, times: xr.DataArray) -> dict[str, Any]:
+    """Return the coordinates of rows and times."""
+    whole = totals.area + totals.missing
+    gone: Array = np.divide(totals.missing, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    coords: dict[str, Any] = {
+        "zone": ("zone", texts(totals.names)),
+        "kind": ("zone", texts(totals.kinds), {"long_name": "zone, group of zones or all"}),
+        "area_km2": ("zone", whole, {"long_name": "area of the zone on the map", "units": KM2}),
+        "missing": (
+            "zone",
+            gone,
+            {"long_name": "share of the zone's area without data", "units": "1"},
+        ),
+        "time": ("time", times.values, dict(times.attrs)),
+    }
+    for name in ("lead", "forecast_reference_time"):
+        if name in times.coords:
+            coords[name] = (times[name].dims, times[name].values, dict(times[name].attrs))
+    return coords
+
+
+def texts(names: Sequence[str]) -> NDArray[np.object_]:
+    """Return names as an array that every store can write: Zarr has no texts of fixed length."""
+    return np.array([str(name) for name in names], dtype=object)
+
+
+def _rounding(half: float | None, units: str | None) -> str:
+    suffix = f" {units}" if units not in (None, "1") else ""
+    ends = f"to {half:g}{suffix} (half a step of the data)" if half else "nowhere"
+    areas = f"those of areas to a round number of at most 1/{PER_ZONE} of the zone"
+    return f"ends of intervals are rounded outward: those of means {ends}, {areas}"
+
+
+def about_intervals(
+    draws: int, seed: int, dependence: Dependence | None, *, level: float | Sequence[float] = ()
+) -> str:
+    """Describe in one or two sentences where the intervals of zones come from.
+
+    Parameters
+    ----------
+    draws : int
+        How many.
+    seed : int
+        Of the draws.
+    dependence : Dependence or None
+        How the errors of pixels vary together; None where hmx has no description of it.
+    level : float or sequence of float
+        Intervals asked for, percent: fewer draws than their tails need are reported.
+
+    Returns
+    -------
+    str
+        For the attribute ``intervals`` of a table, and for reports.
+    """
+    parts = [f"Intervals are quantiles over {draws} joint draws (seed {seed})."]
+    if dependence is not None:
+        counts = sorted({lead.origins for lead in dependence.leads})
+        if dependence.is_prior:
+            parts.append(
+                "How errors of neighbouring pixels vary together is assumed (the prior of hmx, "
+                "measured elsewhere): this model has no past forecast to fit it on."
+            )
+        else:
+            span = mark(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+            many = "s" * (counts[-1] != 1)
+            parts.append(
+                "How errors of neighbouring pixels vary together was fitted on past forecasts; "
+                f"the spread of the whole region rests on {span} origin{many}."
+            )
+    if thin := [each for each in levels_of(level) if draws * (100 - each) < 200]:
+        parts.append(
+            f"{draws} draws are few for an interval of {mark(thin[-1])} %: its ends are the "
+            f"extreme draws. Take {round(200 / (100 - thin[-1])):,} draws or more."
+        )
+    return " ".join(parts)
