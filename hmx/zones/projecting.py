@@ -1,9 +1,10 @@
 """Projecting: rings of a layer as edges on the lattice of the cube's grid.
 
 A straight line of the layer is a curve in another CRS, so long edges get points in between
-until they are within a hundredth of a pixel of it. Both zones of a border get the same points.
-What lies far from the cube is cut off before, because a projection has no meaning there.
-Longitudes go round: each polygon is tried a turn to the west and to the east.
+until they are within a thousandth of a pixel of it. Both zones of a border get the same points.
+What lies far from a projected cube is cut off before, because its projection has no meaning
+there. Longitudes go round: on a grid in degrees each polygon is also laid a turn to the west
+and to the east.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from hmx.zones.cover import UNIT, Ints
 
 Ring = NDArray[np.float64]  # (n, 2), closed: the last point is the first
 Rings = list[tuple[Ring, bool]]  # and whether it is an outer one
+Box = tuple[float, float, float, float]
 
-_OFF = 0.01  # px between an edge and the line that it stands for
+_OFF = 0.001  # px between an edge and the line that it stands for
 _LONG = 64.0  # px; a longer edge is halved before its middle is compared
 _ROUNDS = 24  # of halving: a degree becomes 7 mm
 _FAR = 2.0**34  # px; lattice steps of what lies further leave the integers of 64 bits
+_GLOBE = (-180.0, -90.0, 180.0, 90.0)
 
 
 @dataclass(frozen=True)
@@ -37,86 +40,126 @@ class Placing:
     grid: Grid
 
     def edges(self, rings: Rings, name: str) -> tuple[Ints, float]:
-        """Return the edges of a polygon near the cube, (n, 4), and how much of it they enclose.
+        """Return the edges of a polygon near the cube, (n, 4), and how often they enclose it.
 
         Outer rings run so that the interior is on the right of an edge down the rows, holes
-        the other way. The area of the edges is that of the polygon times the number: below 1
-        where parts far from the cube were cut off, above it where copies a turn further are near.
+        the other way. The number is below 1 where parts far from the cube were cut off, and
+        above 1 where the polygon a turn further is near, too.
         """
-        if self.crs.is_geographic:
-            _require_cut(rings, name)
-        parts: list[Ints] = []
-        kept = 0.0
-        for ring, outer in self._copies(rings):
-            sign = 1.0 if outer else -1.0
-            kept += sign * abs(_area(self._flattened(ring)))
-            lattice = self._lattice(ring, name)
-            # positive: clockwise on the map, where rows run down
-            if (_area(lattice - lattice[0]) > 0) == outer:
-                lattice = lattice[::-1]
-            parts.append(np.hstack([lattice[:-1], lattice[1:]]))
-        whole = sum(
-            (1 if outer else -1) * abs(_area(self._flattened(ring))) for ring, outer in rings
-        )
+        whole = self._size(rings)
         if not whole > 0:
             raise BadArgument(
                 f"zone {name!r} has no area: its corners lie on one line, or its borders cross so "
                 "that its parts cancel out. Repair or drop it."
             )
-        return np.concatenate(parts) if parts else np.zeros((0, 4), np.int64), kept / whole
-
-    def _copies(self, rings: Rings) -> Iterator[tuple[Ring, bool]]:
-        """Yield the rings, on a globe also a turn further, without what is far from the cube."""
-        west, south, east, north = self._box
-        turns = (0.0, -360.0, 360.0) if self.crs.is_geographic else (0.0,)
-        low = np.min([ring.min(axis=0) for ring, _ in rings], axis=0)
-        high = np.max([ring.max(axis=0) for ring, _ in rings], axis=0)
-        for turn in turns:
-            if not (low[0] + turn < east and high[0] + turn > west):
-                continue
-            if not (low[1] < north and high[1] > south):
-                continue
-            for ring, outer in rings:
-                moved = ring + np.array([turn, 0.0])
-                if not self._same:
-                    moved = _clipped(moved, self._box)
-                if len(moved) > 3:
-                    yield moved, outer
+        if self.crs.is_geographic:
+            _require_cut(rings, name)
+        near = rings if self._whole else list(self._clipped(rings))
+        edges = [self._oriented(ring, outer, name) for ring, outer in near]
+        one = np.concatenate(edges) if edges else np.zeros((0, 4), np.int64)
+        if not self.grid.crs.is_geographic:
+            return one, self._size(near) / whole
+        turn = round(360 / self.grid.resolution[0] * UNIT)
+        copies = [one + (np.array([1, 0, 1, 0]) * turn * way) for way in (-2, -1, 0, 1, 2)]
+        east = self.grid.shape[1] * UNIT
+        near_copies = [c for c in copies if c[:, 0].min() < east and c[:, 0].max() > 0]
+        return np.concatenate([one[:0], *near_copies]), len(near_copies)
 
     @cached_property
     def _same(self) -> bool:
         return bool(self.crs.equals(self.grid.crs, ignore_axis_order=True))
 
-    @cached_property
-    def _box(self) -> tuple[float, float, float, float]:
-        """West, south, east and north of the cube in the CRS of the layer, with a margin."""
-        west, south, east, north = self.grid.bounds
-        if self._same:
-            return west, south, east, north
-        if self.crs.is_geographic and self.grid.crs.is_geographic:
-            # datums differ by less than a kilometre
-            return west - 0.01, south - 0.01, east + 0.01, north + 0.01
-        back = pyproj.Transformer.from_crs(self.grid.crs, self.crs, always_xy=True)
-        west, south, east, north = back.transform_bounds(*self.grid.bounds, densify_pts=101)
-        if not np.isfinite([west, south, east, north]).all():
-            limit = 1e12
-            return -limit, -limit, limit, limit
-        if self.crs.is_geographic and west > east:
-            east += 360
-        dx, dy = 0.02 * (east - west), 0.02 * (north - south)
-        west, south, east, north = west - dx, south - dy, east + dx, north + dy
-        if self.crs.is_geographic:
-            if east - west > 360:
-                west, east = -180.0, 180.0
-            south, north = max(south, -90.0), min(north, 90.0)
-        return west, south, east, north
+    @property
+    def _whole(self) -> bool:
+        """Whether every point of the layer has a position on the grid."""
+        return self._same or bool(self.grid.crs.is_geographic)
 
     @cached_property
     def _ahead(self) -> pyproj.Transformer:
         return pyproj.Transformer.from_crs(self.crs, self.grid.crs, always_xy=True)
 
+    @cached_property
+    def _box(self) -> Box | None:
+        """West, south, east and north of a projected cube in the CRS of the layer, widened."""
+        none = _GLOBE if self.crs.is_geographic else None
+        back = pyproj.Transformer.from_crs(self.grid.crs, self.crs, always_xy=True)
+        rows, columns = (np.linspace(0, size, 65) for size in self.grid.shape)
+        x, y = self.grid.corner(*np.meshgrid(rows, columns))  # type: ignore[arg-type]
+        again = np.stack(self._ahead.transform(*back.transform(x, y)))
+        # a map of the world has corners beyond it
+        off = np.abs(again - np.stack([x, y])).max() / min(self.grid.resolution)
+        west, south, east, north = back.transform_bounds(*self.grid.bounds, densify_pts=101)
+        if not off < 1 or not np.isfinite([west, south, east, north]).all():
+            return none
+        if self.crs.is_geographic and west > east:
+            east += 360
+        dx, dy = 0.02 * (east - west), 0.02 * (north - south)
+        west, south, east, north = west - dx, south - dy, east + dx, north + dy
+        if not self.crs.is_geographic:
+            return west, south, east, north
+        if east - west > 360:
+            west, east = _GLOBE[0], _GLOBE[2]
+        return west, max(south, -90.0), east, min(north, 90.0)
+
+    def _clipped(self, rings: Rings) -> Iterator[tuple[Ring, bool]]:
+        """Yield the parts of rings near a projected cube, counting longitudes as it does."""
+        if self._box is None:
+            yield from rings
+            return
+        west, south, east, north = self._box
+        low = np.min([ring.min(axis=0) for ring, _ in rings], axis=0)
+        high = np.max([ring.max(axis=0) for ring, _ in rings], axis=0)
+        if not (low[1] < north and high[1] > south):
+            return
+        for turn in (0.0, -360.0, 360.0) if self.crs.is_geographic else (0.0,):
+            if low[0] + turn < east and high[0] + turn > west:
+                for ring, outer in rings:
+                    cut = _cut(ring + np.array([turn, 0.0]), self._box)
+                    if len(cut) > 3:
+                        yield cut, outer
+
+    def _oriented(self, ring: Ring, outer: bool, name: str) -> Ints:
+        lattice = self._lattice(ring, name)
+        # positive: clockwise on the map, where rows run down
+        if (_area(lattice) > 0) == outer:
+            lattice = lattice[::-1]
+        return np.hstack([lattice[:-1], lattice[1:]])
+
+    def _lattice(self, ring: Ring, name: str) -> Ints:
+        points = self._pixels(ring) if self._same else self._bent(ring, name)
+        if not np.isfinite(points).all() or np.abs(points).max() > _FAR:
+            raise BadArgument(
+                f"zone {name!r} has points without a position in {crs_name(self.grid.crs)}, the "
+                f"CRS of the cube; its own is {crs_name(self.crs)}. Check the CRS of the layer, or "
+                "clip the zone to the surroundings of the cube."
+            )
+        if (points[0] != points[-1]).any():
+            raise BadArgument(
+                f"zone {name!r} goes round a pole, and a grid in degrees has no such shape. Pass "
+                "its border in degrees, from longitude -180 to 180 and along the pole."
+            )
+        return np.rint(points * UNIT).astype(np.int64)
+
+    def _bent(self, ring: Ring, name: str) -> Ring:
+        """Return a ring in pixels, with the points between its corners that its bends need."""
+        for _ in range(_ROUNDS):
+            points = self._pixels(ring)
+            if not np.isfinite(points).all():
+                return points
+            halves = (ring[:-1] + ring[1:]) / 2
+            off = self._pixels(halves) - (points[:-1] + points[1:]) / 2
+            far = np.abs(off - self._turns(off)).max(axis=1) > _OFF
+            far |= np.abs(np.diff(points, axis=0)).max(axis=1) > _LONG
+            if not far.any():
+                return points
+            ring = np.insert(ring, np.flatnonzero(far) + 1, halves[far], axis=0)
+        raise BadArgument(
+            f"zone {name!r} lies across the seam of {crs_name(self.grid.crs)}, the CRS of the "
+            "cube, where the map is cut. Cut the zone there."
+        )
+
     def _pixels(self, xy: Ring) -> Ring:
-        """Return columns and rows of points, px."""
+        """Return columns and rows of points, px; longitudes go on where they would jump."""
         x, y = xy.T
         if not self._same:
             both = self.crs.is_geographic and self.grid.crs.is_geographic
@@ -126,40 +169,33 @@ class Placing:
             moved = np.asarray(moved) + turn
             x = moved - 360 * np.rint((moved - x) / 360) if both else moved
         row, column = self.grid.locate(x, y)
-        return np.stack([column, row], axis=1)
+        points = np.stack([column, row], axis=1)
+        if not self.crs.is_geographic and self.grid.crs.is_geographic:
+            jumps = np.cumsum(self._turns(np.diff(points, axis=0)), axis=0)
+            points[1:] -= jumps
+        return points
 
-    def _lattice(self, ring: Ring, name: str) -> Ints:
-        points = self._pixels(ring)
-        for _ in range(0 if self._same else _ROUNDS):
-            if not np.isfinite(points).all():
-                break
-            halves = (ring[:-1] + ring[1:]) / 2
-            chord = (points[:-1] + points[1:]) / 2
-            off = np.abs(self._pixels(halves) - chord).max(axis=1) > _OFF
-            off |= np.abs(np.diff(points, axis=0)).max(axis=1) > _LONG
-            if not off.any():
-                break
-            ring = np.insert(ring, np.flatnonzero(off) + 1, halves[off], axis=0)
-            points = self._pixels(ring)
-        if not np.isfinite(points).all() or np.abs(points).max() > _FAR:
-            raise BadArgument(
-                f"zone {name!r} has points without a position in {crs_name(self.grid.crs)}, the "
-                f"CRS of the cube; its own is {crs_name(self.crs)}. Check the CRS of the layer, or "
-                "clip the zone to the surroundings of the cube."
-            )
-        return np.rint(points * UNIT).astype(np.int64)
+    def _turns(self, steps: Ring) -> Ring:
+        """Return the whole turns round the globe in steps between points, px."""
+        if self.crs.is_geographic or not self.grid.crs.is_geographic:
+            return np.zeros_like(steps)
+        turn = 360 / self.grid.resolution[0]
+        return np.stack([turn * np.rint(steps[:, 0] / turn), np.zeros(len(steps))], axis=1)
 
-    def _flattened(self, ring: Ring) -> Ring:
-        """Return points in whose plane areas are proportional to true ones, to a per cent."""
-        if not self.crs.is_geographic:
-            return ring
-        return np.stack([ring[:, 0], np.sin(np.deg2rad(ring[:, 1]))], axis=1)
+    def _size(self, rings: Rings) -> float:
+        """Compute the area of a polygon, in degrees proportional to the true one to a per cent."""
+        total = 0.0
+        for ring, outer in rings:
+            flat = ring
+            if self.crs.is_geographic:
+                flat = np.stack([ring[:, 0], np.sin(np.deg2rad(ring[:, 1]))], axis=1)
+            total += abs(_area(flat)) * (1 if outer else -1)
+        return total
 
 
 def _area(xy: NDArray[np.float64] | Ints) -> float:
     """Compute the signed area of a ring (shoelace formula)."""
-    x, y = np.asarray(xy, "float64").T
-    x, y = x - x[0], y - y[0]
+    x, y = np.asarray(xy - xy[0], "float64").T
     return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
 
 
@@ -177,7 +213,7 @@ def _require_cut(rings: Rings, name: str) -> None:
             )
 
 
-def _clipped(ring: Ring, box: tuple[float, float, float, float]) -> Ring:
+def _cut(ring: Ring, box: Box) -> Ring:
     """Cut a ring along a box (Sutherland and Hodgman 1974, doi:10.1145/360767.360802).
 
     Edges that then run along the box to and fro enclose no area.

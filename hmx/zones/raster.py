@@ -90,7 +90,7 @@ def raster_of(given: Any, grid: Grid, flips: Iterable[str], folder: str | None) 
     A DataArray with coordinates must agree with those of the cube; other arrays run as the
     cube runs, and `flips` are the dims in which that is against the grid.
     """
-    if isinstance(given, xr.DataArray) and set(given.dims) <= set(given.coords):
+    if isinstance(given, xr.DataArray) and set(given.squeeze().dims) <= set(given.coords):
         values = _located(given, grid)
     else:
         values = np.asarray(given)
@@ -105,8 +105,8 @@ def raster_of(given: Any, grid: Grid, flips: Iterable[str], folder: str | None) 
 
 
 def _located(given: xr.DataArray, grid: Grid) -> NDArray[Any]:
-    _require_shape(given.squeeze().shape, grid)
     inner = north_up(given.squeeze().to_dataset(name="zones"))["zones"].transpose("y", "x")
+    _require_shape(inner.shape, grid)
     try:
         other = Grid.from_xarray(inner if inner.rio.crs else inner.rio.write_crs(grid.crs))
     except CubeError as error:

@@ -71,8 +71,9 @@ def repaired(rings: Rings) -> tuple[Rings, bool]:
     shape = shapely.MultiPolygon(shapes) if len(shapes) > 1 else shapes[0]
     if shape.is_valid:
         return rings, False
-    # lines that are left of collapsed parts have no area
-    parts = [part for part in _flat(shapely.make_valid(shape)) if part.geom_type == "Polygon"]
+    # by structure, because the other method lets parts that overlap cancel out
+    whole = shapely.make_valid(shape, method="structure", keep_collapsed=False)
+    parts = [part for part in _flat(whole) if part.geom_type == "Polygon" and not part.is_empty]
     return [
         (np.asarray(ring.coords), number == 0)
         for part in parts
