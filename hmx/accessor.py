@@ -210,6 +210,7 @@ class AccessorBase(NDArrayOperatorsMixin):
 if TYPE_CHECKING:
     from hmx.cube import array
     from hmx.forecast import api, drawing
+    from hmx.forecast import zonal as zone_totals
     from hmx.forecast.backtest import backtest as scoring
     from hmx.pictures import zones as fans
     from hmx.products import forecast_maps
@@ -218,6 +219,7 @@ else:
     array = LateModule("hmx.cube.array")
     api = LateModule("hmx.forecast.api")
     drawing = LateModule("hmx.forecast.drawing")
+    zone_totals = LateModule("hmx.forecast.zonal")
     scoring = LateModule("hmx.forecast.backtest.backtest")
     fans = LateModule("hmx.pictures.zones")
     forecast_maps = LateModule("hmx.products.forecast_maps")
@@ -249,6 +251,7 @@ class HMAccessor(AccessorBase):
     forecast = Method(api.forecast, trained=True)
     forecast_to_zarr = Method(api.forecast_to_zarr, trained=True)
     draws = Method(drawing.draws, trained=True)
+    zonal = Method(zone_totals.zonal, trained=True)
     plan = Method(api.plan_forecast, trained=True)
     backtest = Method(scoring.backtest)
     plot_forecast = Method(forecast_maps.plot_forecast)
