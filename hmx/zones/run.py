@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -131,7 +132,13 @@ class ZonalWork:
         Parts(self.parts, self.run).write(index, state, sums)
 
     def sums(
-        self, tile: Tile, cube: CubeView, *, threads: int | None = None, check: Check | None = None
+        self,
+        tile: Tile,
+        cube: CubeView,
+        *,
+        threads: int | None = None,
+        check: Check | None = None,
+        on_draw: Callable[[], None] = lambda: None,
     ) -> ZoneSums:
         """Compute the counts of one tile; ``check`` gets its means and their window."""
         runner = self.runner.with_threads(threads)
@@ -160,6 +167,7 @@ class ZonalWork:
             measures=self.measures,
             units=self.units,
             threads=threads or min(CPU_COUNT, _THREADS),
+            on_draw=on_draw,
         )
 
 
@@ -216,10 +224,12 @@ def add_up(
     zonal: ZonalRun, *, check: Check | None = None, progress: Progress = Progress()
 ) -> ZoneTotals:
     """Compute zone totals in this process, tile after tile, with threads over draws."""
-    sums, report = zonal.empty(), _meter(zonal, len(zonal.tiles), progress)
-    for tile in zonal.tiles:
-        sums.add(zonal.work.sums(tile, zonal.run.cube, check=check))
-        report(tile.index, None)
+    sums, total = zonal.empty(), len(zonal.tiles) * zonal.draws
+    report = _meter(total, progress)
+    for number, tile in enumerate(zonal.tiles, start=1):
+        work = zonal.work.sums(tile, zonal.run.cube, check=check, on_draw=report)
+        sums.add(work)
+        report(number * zonal.draws)  # a tile without data has no draws
     return zonal.totals(sums)
 
 
@@ -287,8 +297,8 @@ def _work_off(
             f"zonal: {len(zonal.layer)} zones, {zonal.draws} draws, {len(calls)} {tiles} of "
             f"{zonal.run.tiles.tile[0]} px, by {pool.where}"
         )
-        meter = _meter(zonal, len(calls), progress)
-        failures = run_windows(pool, work, calls, on_done=meter)
+        report = _meter(len(calls), progress)
+        failures = run_windows(pool, work, calls, on_done=lambda index, result: report())
     if failures:
         first = failures[0]
         raise JobFailed(
@@ -308,15 +318,17 @@ def _require_same(zonal: ZonalRun, source: str, calls: list[Task]) -> None:
         )
 
 
-def _meter(zonal: ZonalRun, total: int, progress: Progress) -> Callable[[Index, Any], None]:
-    """Return a callback that reports tiles done and the remaining time."""
-    start, done = time.monotonic(), 0
+def _meter(total: int, progress: Progress) -> Callable[..., None]:
+    """Return a callback that reports one more step, or so many in all, and the remaining time."""
+    start, done, lock = time.monotonic(), 0, threading.Lock()
     progress.step(0, total, "zonal: starting")
 
-    def report(index: Index, _: Any) -> None:
+    def report(so_far: int | None = None) -> None:
         nonlocal done
-        done += 1
-        left = (total - done) * (time.monotonic() - start) / done
-        progress.step(done, total, f"zonal: {duration(left)} left")
+        with lock:  # threads share the draws of a tile
+            before, done = done, done + 1 if so_far is None else so_far
+            if done > before:
+                left = (total - done) * (time.monotonic() - start) / done
+                progress.step(done, total, f"zonal: {duration(left)} left")
 
     return report

@@ -7,7 +7,7 @@ Numbers stay below 2^53, where float64 counts without rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -122,6 +122,7 @@ def tile_sums(
     measures: Measures,
     units: Units,
     threads: int = 1,
+    on_draw: Callable[[], None] = lambda: None,
 ) -> ZoneSums:
     """Add up some draws of a tile, zone by zone; the last row is the whole tile."""
     known = np.isfinite(tile.mean[0])
@@ -147,6 +148,8 @@ def tile_sums(
         for number, lead, drawn in draws(chunk):
             at = (slice(None), lead - 1, number - numbers.start)
             _add_draw(sums, at, parts, parts.pick(drawn), was, measures, units)
+            if lead == h:
+                on_draw()
 
     if len(chunks) == 1:
         work(numbers)
