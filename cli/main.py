@@ -21,6 +21,7 @@ from hmx.cli.plan import plan
 from hmx.cli.streams import discard_stdout, open_closed_streams
 from hmx.cli.train import train
 from hmx.cli.verify import verify
+from hmx.cli.zonal import zonal
 
 
 # -h is not help: on commands with --h it is a typing error, and help would exit with 0
@@ -35,7 +36,9 @@ def hmx() -> None:
     """
 
 
-for command in (ingest, folds, train, evaluate, plan, forecast, map_, export, verify, info, guide):
+for command in (
+    ingest, folds, train, evaluate, plan, forecast, map_, zonal, export, verify, info, guide,
+):  # fmt: skip
     hmx.add_command(command)
 
 

@@ -21,6 +21,7 @@ from hmx.soc_accessor import register as register_soc
 
 if TYPE_CHECKING:
     from hmx.catalog import Catalog, MapCatalog, load_catalog
+    from hmx.differences import difference
     from hmx.errors import HmxError
     from hmx.forecast.bundle import Bundle
     from hmx.loading import load, open_cube
@@ -37,6 +38,7 @@ __all__ = [
     "MapBundle",
     "MapCatalog",
     "SOCAccessor",
+    "difference",
     "load",
     "load_catalog",
     "open_cube",
@@ -48,6 +50,7 @@ _HOMES = {
     "HmxError": "hmx.errors",
     "MapBundle": "hmx.mapping.bundle",
     "MapCatalog": "hmx.catalog",
+    "difference": "hmx.differences",
     "load": "hmx.loading",
     "load_catalog": "hmx.catalog",
     "open_cube": "hmx.loading",

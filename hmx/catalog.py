@@ -27,6 +27,7 @@ from hmx.points.options import PointsOptions
 from hmx.settings import FilePath, Options, Verbatim, parse
 from hmx.splits.options import SplitOptions
 from hmx.training.options import TrackSection
+from hmx.zones.options import ZonalOptions
 
 SUFFIXES = (".yaml", ".yml")
 _SHOWN = 10  # catalogs that a message lists
@@ -69,6 +70,13 @@ class ForecastSection(ForecastOptions):
     output: FilePath | None = None
 
 
+class ZonalSection(ZonalOptions):
+    """Totals of zones: the file of the zones, and the table it is written to."""
+
+    zones: FilePath | None = None
+    output: FilePath | None = None
+
+
 class EvaluateSection(BacktestOptions):
     """The backtest, zones to score separately, and the folder of its scorecard."""
 
@@ -101,6 +109,7 @@ class BaseCatalog(Options):
     hmx: Literal[1] = 1
     name: str = "unnamed"
     cube: CubeSection
+    zonal: ZonalSection = ZonalSection()
     dask: DaskSection = DaskSection()
     track: TrackSection = TrackSection()
 
@@ -138,6 +147,11 @@ class BaseCatalog(Options):
         # gives the same run wherever the command is typed. A link to it is followed first.
         context = {"base": str(Path(absolute(path)).resolve().parent)}
         return parse(cls, raw, file=str(path), error=CatalogError, context=context)
+
+    @property
+    def zones_path(self) -> str:
+        """Table of zones; default: next to the cube."""
+        return self.zonal.output or _sibling(self.cube.path, "_zones.csv")
 
     @property
     def static(self) -> tuple[str, ...]:

@@ -8,17 +8,21 @@ from typing import Any, Unpack
 import numpy as np
 import xarray as xr
 
+from hmx.cube.dates import time_label
 from hmx.engine.recall import recall
 from hmx.errors import BadArgument
-from hmx.forecast.zonal import checked_zonal
+from hmx.forecast import zonal as zonal_forecast
 from hmx.independent import independent
+from hmx.mapping import zonal as zonal_map
 from hmx.progress import Progress
 from hmx.provenance import provenance
 from hmx.settings import parse
 from hmx.zones.options import ZonalOptions, Zoning
-from hmx.zones.run import ZonalRun, add_up
-from hmx.zones.sums import ZoneTotals
-from hmx.zones.tables import Origin, difference_table
+from hmx.zones.paired import difference_table
+from hmx.zones.run import Check, ZonalRun, add_up
+from hmx.zones.tables import Origin
+
+_OTHER_DATE = 0x9E3779B97F4A7C15 >> 1  # turns a seed into another one
 
 
 @independent
@@ -66,21 +70,84 @@ def difference(
     >>> table = hmx.difference(with_road, without_road, zones="parks.gpkg")  # doctest: +SKIP
     """
     chosen = parse(ZonalOptions, options)
-    sides = [_side(obj, zones, chosen, progress) for obj in (a, b)]
-    (run_a, found_a, origin_a), (run_b, found_b, origin_b) = sides
-    _require_comparable(run_a, run_b, origin_a, origin_b)
-    times = np.intersect1d(origin_a.times.values, origin_b.times.values)
-    if not len(times):
+    if chosen.table != "zones":
         raise BadArgument(
-            "the two forecasts have no time in common: "
-            f"{_span(origin_a)} and {_span(origin_b)}. Forecast both to the same steps with h=."
+            f"table={chosen.table!r}: a difference has one table. Leave out table=, and compare "
+            "areas above thresholds with above=[0.1, 0.4]."
         )
-    totals = [
-        _at(totals, origin.times.values, times)
-        for totals, origin in ((found_a, origin_a), (found_b, origin_b))
-    ]
-    shared = replace(origin_a, times=origin_a.times.sel(time=times))
+    (run_a, of_a, check_a), (run_b, of_b, check_b) = (
+        _side(obj, zones, chosen, progress) for obj in (a, b)
+    )
+    _require_comparable(run_a, run_b, of_a, of_b)
+    at_a, at_b = _common(run_a.run.job, of_a, of_b)
+    times = of_a.times.isel(time=at_a)
+    same_leads = times.coords.get("lead") is not None and np.array_equal(
+        times["lead"], of_b.times["lead"].isel(time=at_b)
+    )
+    if not same_leads:
+        times = times.drop_vars(["lead", "forecast_reference_time"], errors="ignore")
+    how = "paired draws"
+    if run_a.run.job == "map" and of_a.times.values[0] != of_b.times.values[0]:
+        # how errors of two dates depend on each other is unknown: independent ones are the wider
+        # choice, as errors that persist cancel in a difference
+        run_b = replace(run_b, seed=run_b.seed ^ _OTHER_DATE)
+        how = "draws in which the errors of the two dates are independent"
+    a_totals = add_up(run_a, check=check_a, progress=progress)
+    b_totals = add_up(run_b, check=check_b, progress=progress)
     return difference_table(
-        totals[0], totals[1], chosen, shared,
-        provenance=provenance(a=run_a.facts(), b=run_b.facts()),
-    )  # fmt: skip
+        a_totals.at_leads(at_a),
+        b_totals.at_leads(at_b),
+        chosen,
+        times=times,
+        target=of_a.target,
+        units=of_a.units,
+        step=of_a.step,
+        attrs={
+            "title": f"difference between zones: {of_a.target}, a minus b",
+            "intervals": f"Intervals are quantiles over {chosen.draws} {how} (seed {chosen.seed}).",
+            "target": of_a.target,
+            "hmx_provenance": provenance(a=run_a.facts(), b=run_b.facts()),
+        },
+    )
+
+
+def _side(
+    obj: xr.Dataset, zones: Any, options: ZonalOptions, progress: Progress
+) -> tuple[ZonalRun, Origin, Check | None]:
+    """Check one side, and how its values are compared with its run."""
+    found = recall(obj)
+    job = zonal_forecast if found.run.job == "forecast" else zonal_map
+    checked, origin = job.checked_zonal(found, zones, options, progress=progress)
+    return checked, origin, found.check
+
+
+def _require_comparable(a: ZonalRun, b: ZonalRun, of_a: Origin, of_b: Origin) -> None:
+    """Refuse two results whose difference would mean nothing."""
+    if a.run.job != b.run.job:
+        raise BadArgument(
+            f"a is a {a.run.job} and b is a {b.run.job}. Compare two of one kind."
+        )
+    a.run.cube.grid.require_same(b.run.cube.grid, "b")
+    for word, left, right in (
+        ("target", of_a.target, of_b.target),
+        ("units", of_a.units, of_b.units),
+    ):
+        if left != right:
+            raise BadArgument(
+                f"the {word} of a is {left!r}, and of b {right!r}. Compare two results of one "
+                f"{word}."
+            )
+
+
+def _common(job: str, a: Origin, b: Origin) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the times that both have; a map has one, whichever it is."""
+    if job == "map":
+        return np.array([0]), np.array([0])
+    times, at_a, at_b = np.intersect1d(a.times.values, b.times.values, return_indices=True)
+    if not len(times):
+        ends = [f"{time_label(o.times.values[0])} to {time_label(o.times.values[-1])}" for o in (a, b)]
+        raise BadArgument(
+            f"the two have no time in common: a has {ends[0]}, and b {ends[1]}. Forecast both to "
+            "the same steps with h=."
+        )
+    return at_a, at_b

@@ -47,8 +47,8 @@ def remember(result: Cubelike, run: Run[Request]) -> None:
             _recent.popitem(last=False)
 
 
-def recall(result: xr.Dataset, job: str) -> Recalled:
-    """Find the run of a result of a job, or raise :class:`BadArgument`."""
+def recall(result: xr.Dataset, job: str | None = None) -> Recalled:
+    """Find the run of a result (of one job), or raise :class:`BadArgument`."""
     target = _target(result)
     name = _name(target)
     if name is not None and name in _recent:
@@ -60,15 +60,15 @@ def recall(result: xr.Dataset, job: str) -> Recalled:
         stored = Recalled(runs[0], equal_to(target, runs[0])) if runs else None
     if stored is None:
         raise BadArgument(
-            f"the model and the cube of this {job} cannot be found: it was edited or cropped, or "
-            f"made in another session. Use the {job} as it was made, open it from its store, or "
-            "start from the cube: ds.hm.zonal(zones, h=4, model='models/demo')."
+            f"the model and the cube of this {job or 'result'} cannot be found: it was edited or "
+            "cropped, or made in another session. Use it as it was made, open it from its store, "
+            "or start from the cube: ds.hm.zonal(zones, h=4, model='models/demo')."
         )
     return _of_job(stored, job)
 
 
-def _of_job(found: Recalled, job: str) -> Recalled:
-    if found.run.job != job:
+def _of_job(found: Recalled, job: str | None) -> Recalled:
+    if job not in (None, found.run.job):
         raise BadArgument(f"this is a {found.run.job}, and a {job} is needed here.")
     return found
 

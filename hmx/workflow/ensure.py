@@ -15,6 +15,7 @@ from hmx.cube.bands import as_bands
 from hmx.cube.cube import open_cube
 from hmx.cube.integrity.reading import damage_of
 from hmx.cube.store import sweep
+from hmx.errors import BadArgument
 from hmx.files.lock import building
 from hmx.files.paths import is_url
 from hmx.files.writable import require_writable
@@ -24,6 +25,8 @@ from hmx.ingest.manifest import is_current, note_of
 from hmx.points.joining import join
 from hmx.points.suspects import require_learnable
 from hmx.progress import Progress
+from hmx.settings import own_fields
+from hmx.zones.options import ZonalOptions
 
 if TYPE_CHECKING:
     from hmx.cube.steps import Label
@@ -176,6 +179,49 @@ def ensure_result(
     store = run(job, catalog.dask, overwrite=overwrite, progress=progress)
     steps.finish(store, progress)
     return store
+
+
+def ensure_zones(
+    catalog: AnyCatalog,
+    progress: Progress = Progress(),
+    *,
+    region: Region = None,
+    overwrite: bool = False,
+) -> str:
+    """Add up what the catalog forecasts or maps over its zones; return the table's path.
+
+    Tiles that an interrupted run has finished are kept.
+    """
+    section, path = catalog.zonal, catalog.zones_path
+    if section.zones is None:
+        raise BadArgument(
+            "zonal.zones is not set: there are no zones to add up. Pass --zones parks.gpkg, or "
+            "write zonal: {zones: parks.gpkg} into the catalog."
+        )
+    preflight(catalog, {"zonal.output": path})
+    from hmx.engine.recall import Recalled  # loads torch
+    from hmx.zones.product import ZonesProduct
+    from hmx.zones.run import add_up_job
+
+    product = ZonesProduct(path, section.zones)
+    product.require_free(overwrite=overwrite)  # before hours of work
+    steps = steps_of(catalog)
+    job = _job(steps, ensure_model(catalog, progress), region)
+    options = ZonalOptions(**own_fields(section, ZonalOptions))
+    found, layers = Recalled(job.run, source=job.source), f"{product.work}/zones"
+    zonal, origin = steps.zonal.checked_zonal(
+        found, section.zones, options, folder=layers, progress=progress
+    )
+    facts = {**zonal.facts(), "table": options.model_dump(mode="json"), "cube": zonal.state(job.source)}
+    if not overwrite and product.is_current(facts):
+        progress.note(f"zonal: {path} exists and is current")
+        return path
+    totals = add_up_job(
+        zonal, job.source, product.parts, catalog.dask, overwrite=overwrite, progress=progress
+    )
+    table = steps.zonal.make_table(zonal, totals, options, origin)
+    product.write(table, facts, id=options.id, overwrite=overwrite)
+    return path
 
 
 def plan_result(

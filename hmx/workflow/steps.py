@@ -32,6 +32,7 @@ from hmx.settings import HARDWARE, own_fields
 
 if TYPE_CHECKING:
     from hmx.engine.order import Run
+    from hmx.engine.recall import Recalled
     from hmx.engine.region import Region
     from hmx.forecast.backtest.scorecard import Scorecard
     from hmx.forecast.order import ForecastRun
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from hmx.mapping.evaluate.scorecard import MapScorecard
     from hmx.mapping.order import MapRun
     from hmx.mapping.train.recipe import MapTrainSetup
+    from hmx.zones.options import ZonalOptions
+    from hmx.zones.run import ZonalRun
+    from hmx.zones.sums import ZoneTotals
+    from hmx.zones.tables import Origin
 
 
 # defaults of earlier releases, for what is now chosen by the raster and the network
@@ -65,6 +70,26 @@ AnyBundle = Bundle | MapBundle
 BundleT = TypeVar("BundleT", Bundle, MapBundle)
 
 
+class ZonalModule(Protocol):
+    """What adds up the zones of a job's result: :mod:`hmx.forecast.zonal` is one."""
+
+    def checked_zonal(
+        self,
+        found: Recalled,
+        zones: Any,
+        options: ZonalOptions,
+        *,
+        folder: str | None = None,
+        progress: Progress = Progress(),
+    ) -> tuple[ZonalRun, Origin]:
+        """Check zones and options against a run."""
+
+    def make_table(
+        self, zonal: ZonalRun, totals: ZoneTotals, options: ZonalOptions, origin: Origin
+    ) -> xr.Dataset:
+        """Return the table that was asked for."""
+
+
 class JobSteps(Protocol[BundleT]):
     """What a job adds to the workflow: how a model is made, run and scored."""
 
@@ -76,6 +101,10 @@ class JobSteps(Protocol[BundleT]):
     @property
     def catalog(self) -> AnyCatalog:
         """The catalog that describes all of it."""
+
+    @property
+    def zonal(self) -> ZonalModule:
+        """The module of the job that adds up zones."""
 
     def check_inputs(self) -> None:
         """Refuse wrong inputs before the cube is made."""
@@ -120,6 +149,13 @@ class ForecastSteps:
         self.outputs = {"forecast.output": self.result}
         self.network = ModelOptions(**own_fields(catalog.model, ModelOptions))
         self.fit = TrainOptions(**own_fields(catalog.train, TrainOptions))
+
+    @property
+    def zonal(self) -> ZonalModule:
+        """The module that adds up zones of forecasts."""
+        from hmx.forecast import zonal  # loads torch
+
+        return zonal
 
     def check_inputs(self) -> None:
         """Do nothing: rasters are checked as they are ingested."""
@@ -220,6 +256,13 @@ class MapSteps:
         self.catalog, self.result = catalog, catalog.map_path
         cog = catalog.map.cog
         self.outputs = {"map.output": self.result} | ({} if cog is None else {"map.cog": cog})
+
+    @property
+    def zonal(self) -> ZonalModule:
+        """The module that adds up zones of maps."""
+        from hmx.mapping import zonal  # loads torch
+
+        return zonal
 
     def points(self) -> Points:
         """Read the points."""

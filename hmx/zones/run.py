@@ -92,6 +92,11 @@ class ZonalRun:
             "dependence": self.dependence.as_dict(),
         }
 
+    def state(self, source: str) -> str:
+        """Hash the state of all input in a stored cube."""
+        inventory = self.run.inventory(source)
+        return fingerprint([_state(inventory, tile) for tile in self.tiles])
+
     def empty(self) -> ZoneSums:
         """Return counts of nothing, with a row for each zone and one for the whole."""
         rows = np.append(np.arange(len(self.layer)), ALL)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -306,3 +306,8 @@ class ZoneTotals:
                 if name.startswith("origin") and not origin:
                     found[name][...] = np.nan
         return cls(names, kinds, measures, **found)
+
+    def at_leads(self, leads: np.ndarray) -> ZoneTotals:
+        """Return the totals of some leads, counted from 0."""
+        of_lead = ("expected", "value", "above", "transition", "risen", "fallen")
+        return replace(self, **{name: getattr(self, name)[:, leads] for name in of_lead})
