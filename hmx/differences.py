@@ -124,9 +124,7 @@ def _side(
 def _require_comparable(a: ZonalRun, b: ZonalRun, of_a: Origin, of_b: Origin) -> None:
     """Refuse two results whose difference would mean nothing."""
     if a.run.job != b.run.job:
-        raise BadArgument(
-            f"a is a {a.run.job} and b is a {b.run.job}. Compare two of one kind."
-        )
+        raise BadArgument(f"a is a {a.run.job} and b is a {b.run.job}. Compare two of one kind.")
     a.run.cube.grid.require_same(b.run.cube.grid, "b")
     for word, left, right in (
         ("target", of_a.target, of_b.target),
@@ -145,7 +143,9 @@ def _common(job: str, a: Origin, b: Origin) -> tuple[np.ndarray, np.ndarray]:
         return np.array([0]), np.array([0])
     times, at_a, at_b = np.intersect1d(a.times.values, b.times.values, return_indices=True)
     if not len(times):
-        ends = [f"{time_label(o.times.values[0])} to {time_label(o.times.values[-1])}" for o in (a, b)]
+        ends = [
+            f"{time_label(o.times.values[0])} to {time_label(o.times.values[-1])}" for o in (a, b)
+        ]
         raise BadArgument(
             f"the two have no time in common: a has {ends[0]}, and b {ends[1]}. Forecast both to "
             "the same steps with h=."

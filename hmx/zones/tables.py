@@ -48,7 +48,9 @@ def zonal_run(
     groups = None if options.by is None else groups_of(layer.properties, options.by)
     members = {} if groups is None else dict(zip(groups.names, groups.members, strict=True))
     asked = run.with_quantiles(LEVELS)
-    return ZonalRun(asked, layer, members, options.measures, dependence, options.draws, options.seed)
+    return ZonalRun(
+        asked, layer, members, options.measures, dependence, options.draws, options.seed
+    )
 
 
 def table_of(
