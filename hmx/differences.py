@@ -143,9 +143,7 @@ def _common(job: str, a: Origin, b: Origin) -> tuple[np.ndarray, np.ndarray]:
         return np.array([0]), np.array([0])
     times, at_a, at_b = np.intersect1d(a.times.values, b.times.values, return_indices=True)
     if not len(times):
-        ends = [
-            f"{time_label(o.times.values[0])} to {time_label(o.times.values[-1])}" for o in (a, b)
-        ]
+        ends = [" to ".join(map(time_label, origin.times.values[[0, -1]])) for origin in (a, b)]
         raise BadArgument(
             f"the two have no time in common: a has {ends[0]}, and b {ends[1]}. Forecast both to "
             "the same steps with h=."

@@ -212,11 +212,8 @@ def ensure_zones(
     zonal, origin = steps.zonal.checked_zonal(
         found, section.zones, options, folder=layers, progress=progress
     )
-    facts = {
-        **zonal.facts(),
-        "table": options.model_dump(mode="json"),
-        "cube": zonal.state(job.source),
-    }
+    asked = {"table": options.model_dump(mode="json"), "cube": zonal.state(job.source)}
+    facts = zonal.facts() | asked
     if not overwrite and product.is_current(facts):
         progress.note(f"zonal: {path} exists and is current")
         return path

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from hmx.zones.options import ZonalOptions
-from hmx.zones.spread import Spread
+from hmx.zones.spread import ZoneIntervals
 from hmx.zones.sums import ZoneTotals
 from hmx.zones.table import KM2, coords_of
 
@@ -26,7 +26,7 @@ def difference_table(
 ) -> xr.Dataset:
     """Return the differences of two totals, draw by draw, as a table (zone, time)."""
     known = (a.area > 0) & (b.area > 0)
-    spread = Spread(options.level, known)
+    spread = ZoneIntervals(options.level, known)
     area = [np.where(known, side.area, np.nan)[:, None] for side in (a, b)]
     mean = a.value / area[0][..., None] - b.value / area[1][..., None]
     of_target = {"units": units} if units else {}

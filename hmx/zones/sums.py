@@ -131,18 +131,10 @@ def tile_sums(
     parts = _Parts.of(cover, known, tile.area / units.area)
     h = len(tile.mean)
     sums = ZoneSums.empty(np.append(parts.zones, ALL), h, len(numbers), measures)
-    sums.area[:], sums.missing[:] = parts.counts(), parts.missing
-    if tile.unlike is not None:
-        sums.unlike[:] = parts.counts(parts.pick(tile.unlike))
-    for lead in range(h):
-        sums.expected[:, lead] = parts.values(parts.pick(tile.mean[lead]), units)
+    _add_map(sums, parts, tile, units)
     was = None if tile.origin is None else parts.pick(tile.origin)
     if was is not None:
         _add_origin(sums, parts, was, measures, units)
-    if not len(parts.pixel):
-        return sums
-    # draws are independent of each other, and each has columns of its own in the sums
-    chunks = [numbers[start::threads] for start in range(threads) if numbers[start::threads]]
 
     def work(chunk: range) -> None:
         for number, lead, drawn in draws(chunk):
@@ -151,13 +143,29 @@ def tile_sums(
             if lead == h:
                 on_draw()
 
-    if len(chunks) == 1:
-        work(numbers)
-    else:
-        with ThreadPoolExecutor(len(chunks)) as pool:
-            for done in [pool.submit(work, chunk) for chunk in chunks]:
-                done.result()
+    if len(parts.pixel):
+        _share_out(work, numbers, threads)
     return sums
+
+
+def _share_out(work: Callable[[range], None], numbers: range, threads: int) -> None:
+    """Call ``work`` with the draws of each thread; every draw has columns of its own in sums."""
+    if threads == 1:
+        work(numbers)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        chunks = (numbers[start::threads] for start in range(threads))
+        for done in [pool.submit(work, chunk) for chunk in chunks if chunk]:
+            done.result()
+
+
+def _add_map(sums: ZoneSums, parts: _Parts, tile: TileValues, units: Units) -> None:
+    """Add up areas and means."""
+    sums.area[:], sums.missing[:] = parts.counts(), parts.missing
+    if tile.unlike is not None:
+        sums.unlike[:] = parts.counts(parts.pick(tile.unlike))
+    for lead, mean in enumerate(tile.mean):
+        sums.expected[:, lead] = parts.values(parts.pick(mean), units)
 
 
 def _add_origin(

@@ -47,17 +47,15 @@ def zonal_run(
         progress.note(f"zonal: {line}")
     groups = None if options.by is None else groups_of(layer.properties, options.by)
     members = {} if groups is None else dict(zip(groups.names, groups.members, strict=True))
-    asked = run.with_quantiles(LEVELS)
-    return ZonalRun(
-        asked, layer, members, options.measures, dependence, options.draws, options.seed
-    )
+    asked, measures = run.with_quantiles(LEVELS), options.measures
+    return ZonalRun(asked, layer, members, measures, dependence, options.draws, options.seed)
 
 
 def table_of(
     zonal: ZonalRun, totals: ZoneTotals, options: ZonalOptions, origin: Origin
 ) -> xr.Dataset:
     """Return the table that was asked for."""
-    attrs = {
+    attrs: dict[str, Any] = {
         "intervals": about_intervals(
             zonal.draws, zonal.seed, zonal.dependence, level=options.level
         ),
