@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hmx.errors import BadArgument
+from hmx.files.paths import is_url
 from hmx.windows import Window
 from hmx.zones.cover import UNIT, WHOLE, Cover, Ints, runs_of
 from hmx.zones.mapped import mapped, save
@@ -44,7 +45,12 @@ class Polygons:
 
     def stored(self, folder: str | None, digest: str) -> Polygons:
         """Move many edges to a file of a folder."""
-        if folder is None or isinstance(self.edges, str) or self.edges.nbytes < _LARGE:
+        if (
+            folder is None
+            or is_url(folder)
+            or isinstance(self.edges, str)
+            or self.edges.nbytes < _LARGE
+        ):
             return self
         path = save(self.edges, f"{folder.rstrip('/')}/zones-{digest}.npy")
         return replace(self, edges=path)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hmx.cube.axes import north_up
 from hmx.cube.grid import Grid
 from hmx.errors import BadArgument, CubeError, GridMismatch, SourceError
+from hmx.files.paths import is_url
 from hmx.windows import Span, Window
 from hmx.zones.cover import Cover, Ints
 from hmx.zones.mapped import mapped, save
@@ -100,8 +101,9 @@ def raster_of(given: Any, grid: Grid, flips: Iterable[str], folder: str | None) 
     nodata = given.rio.nodata if isinstance(given, xr.DataArray) else None
     if nodata is not None and nodata != nodata:  # NaN is outside anyway
         nodata = None
-    source = values if folder is None else save(values, f"{folder.rstrip('/')}/zones.npy")
-    return ZoneRaster(source, nodata)
+    if folder is None or is_url(folder):
+        return ZoneRaster(values, nodata)
+    return ZoneRaster(save(values, f"{folder.rstrip('/')}/zones.npy"), nodata)
 
 
 def _located(given: xr.DataArray, grid: Grid) -> NDArray[Any]:

@@ -16,6 +16,8 @@ from hmx.errors import BadArgument, GridMismatch, SourceError
 from hmx.windows import Span, TileGrid, Window
 from hmx.zones.groups import groups_of
 from hmx.zones.layer import read_zones
+from tests.conftest import ROOT
+from tests.make.cubes import make_cube
 from tests.zones.make import degrees, grid_of, layer_of, shares
 
 GRID = grid_of((40, 50))  # 500000 to 501500, 5298800 to 5300000
@@ -379,3 +381,16 @@ def test_areas_of_pixels_are_true():
     rows = Span(30, 60)
     assert np.array_equal(zones.pixel_km2(rows), grid.cell_areas()[30:60] / 1e6)
     assert zones.pixel_km2(Span(0, 180)).sum() * 360 == pytest.approx(510_065_622, rel=1e-6)
+
+
+def test_the_example_of_the_guide_runs(tmp_path, monkeypatch):
+    page = (ROOT / "hmx" / "guide" / "zones.md").read_text(encoding="utf-8")
+    section = page.split("## Zone layers")[1].split("\n## ")[0]
+    code = section.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    make_cube((40, 50)).to_zarr("build/demo.zarr", consolidated=False, zarr_format=3)
+    names = {}
+    exec(compile(code, "zones.md", "exec"), names)
+    assert names["layer"].names == ("west", "east")
+    assert (shares(names["layer"]).sum(axis=0) == 1).all()
+    assert np.unique(shares(names["layer"])) == pytest.approx([0, 1 / 3, 2 / 3, 1])
