@@ -16,7 +16,7 @@ import numpy as np
 import pyproj
 
 from hmx.errors import BadArgument, SourceError
-from hmx.files.paths import absolute
+from hmx.files.paths import absolute, is_url
 
 Box = tuple[float, float, float, float]
 
@@ -56,7 +56,7 @@ def _parsed(text: str, what: str) -> Any:
             return json.loads(text)
         if path.lower().endswith((".geojson", ".json")):
             # utf-8-sig reads files with and without a byte order mark
-            return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+            return json.loads(_bytes(path).decode("utf-8-sig"))
         import geopandas  # type: ignore[import-untyped]
 
         reader = geopandas.read_parquet if path.endswith(".parquet") else geopandas.read_file
@@ -70,6 +70,15 @@ def _parsed(text: str, what: str) -> Any:
         raise SourceError(
             f"{what} {path or text[:40]!r} cannot be read ({error}). Pass a GeoJSON file."
         ) from None
+
+
+def _bytes(path: str) -> bytes:
+    if not is_url(path):
+        return Path(path).read_bytes()
+    import fsspec
+
+    with fsspec.open(path) as file:
+        return bytes(file.read())
 
 
 def crs_of(layer: Mapping[str, Any], what: str) -> pyproj.CRS:

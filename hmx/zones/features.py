@@ -17,8 +17,10 @@ import pyproj
 
 from hmx.cube.geojson import crs_of, is_shapes, layer_of
 from hmx.errors import BadArgument, SourceError, did_you_mean
-from hmx.files.paths import absolute
+from hmx.files.paths import absolute, is_url
 
+# what the readers of GDAL take beside those of every other part of hmx
+_MORE = (".zip", ".kml", ".gml", ".gdb", ".geojsonl", ".geoparquet")
 _LAYER = "|layername="  # as QGIS writes the path of a layer
 _KEYS = ("name", "Name", "NAME", "zone", "label", "id")
 _POSITION = "#"  # id='#' numbers the features
@@ -45,6 +47,7 @@ def is_layer(given: Any) -> bool:
     """Return True for what :func:`read_features` reads, False for rasters."""
     if isinstance(given, str | Path):
         given = str(given).partition(_LAYER)[0]
+        return is_shapes(given) or given.lower().rstrip("/").endswith(_MORE)
     return is_shapes(given)
 
 
@@ -75,16 +78,21 @@ def _one_layer(given: Any) -> Any:
         return given
     text, _, chosen = str(given).partition(_LAYER)
     path = absolute(text)
-    if not path.lower().endswith((".gpkg", ".shp", ".fgb")):
+    if path.lower().endswith((".geojson", ".json", ".parquet")):
         return path
     try:
         import geopandas  # type: ignore[import-untyped]
         import pyogrio
     except ImportError:
-        return path  # the reader refuses it
-    if not path.startswith("/vsi") and "://" not in path and not os.path.exists(path):
+        raise BadArgument(
+            f"zones {path!r} needs geopandas, which is not installed. Pass GeoJSON, or type: "
+            "pip install geopandas"
+        ) from None
+    if not is_url(path) and not os.path.exists(path):
         raise SourceError(f"zones {path!r} does not exist. Pass the path of a layer of polygons.")
     try:
+        if path.lower().endswith(".geoparquet"):
+            return geopandas.read_parquet(path)
         layers = pyogrio.list_layers(path)
         names = [str(name) for name, kind in layers if kind is not None]
         if chosen and chosen not in names:

@@ -165,11 +165,14 @@ def _from_polygons(given: Any, grid: Grid, id: str | None, folder: str | None) -
     names, placing = names_of(features, id), Placing(crs, grid)
     zones, kept, outside, mended = [], [], [], []
     for feature, name in zip(features, names, strict=True):
-        rings, broken = repaired(rings_of(feature, name))
-        edges, near = placing.edges(rings, name)
-        if broken:
+        rings = rings_of(feature, name)
+        if not placing.near(rings):
+            continue
+        rings, broken = repaired(rings)
+        edges, times = placing.edges(rings, name)
+        share = times * _inside(edges, grid, name) if len(edges) else 0.0
+        if broken and share > 0:
             mended.append(name)
-        share = near * _inside(edges, grid, name) if len(edges) else 0.0
         if share > 0:
             zones.append(edges)
             kept.append(feature.number)
@@ -180,9 +183,9 @@ def _from_polygons(given: Any, grid: Grid, id: str | None, folder: str | None) -
             f"zones lie outside the cube, whose bounds are {_bounds(grid)}. Pass zones of its "
             "area, and check the CRS of the layer."
         )
-    inside = [names[number] for number in kept]
+    inside, left = [names[number] for number in kept], set(names) - {names[n] for n in kept}
     notes = [
-        *_note([n for n in names if n not in set(inside)], "outside the cube and left out"),
+        *_note([n for n in names if n in left], "outside the cube and left out"),
         *_note([n for n, out in zip(inside, outside, strict=True) if out], _partly(outside)),
         *_note(mended, "repaired: their borders crossed or overlapped"),
     ]

@@ -29,6 +29,7 @@ _OFF = 0.001  # px between an edge and the line that it stands for
 _LONG = 64.0  # px; a longer edge is halved before its middle is compared
 _ROUNDS = 24  # of halving: a degree becomes 7 mm
 _FAR = 2.0**34  # px; lattice steps of what lies further leave the integers of 64 bits
+_DATUM = 0.01  # degrees or metres; positions in two datums differ by less than a kilometre
 _GLOBE = (-180.0, -90.0, 180.0, 90.0)
 
 
@@ -101,22 +102,32 @@ class Placing:
             west, east = _GLOBE[0], _GLOBE[2]
         return west, max(south, -90.0), east, min(north, 90.0)
 
-    def _clipped(self, rings: Rings) -> Iterator[tuple[Ring, bool]]:
-        """Yield the parts of rings near a projected cube, counting longitudes as it does."""
-        if self._box is None:
-            yield from rings
-            return
-        west, south, east, north = self._box
+    def near(self, rings: Rings) -> list[float]:
+        """Return the turns of longitude that bring a polygon near the cube, 0 if there are none.
+
+        The list is empty for polygons that are outside for sure.
+        """
+        if self._whole and not (self._same or self.crs.is_geographic):
+            return [0.0]  # longitudes are known after the projection
+        box = self.grid.bounds if self._whole else self._box
+        if box is None:
+            return [0.0]
+        west, south, east, north = box
         low = np.min([ring.min(axis=0) for ring, _ in rings], axis=0)
         high = np.max([ring.max(axis=0) for ring, _ in rings], axis=0)
-        if not (low[1] < north and high[1] > south):
-            return
-        for turn in (0.0, -360.0, 360.0) if self.crs.is_geographic else (0.0,):
-            if low[0] + turn < east and high[0] + turn > west:
-                for ring, outer in rings:
-                    cut = _cut(ring + np.array([turn, 0.0]), self._box)
-                    if len(cut) > 3:
-                        yield cut, outer
+        if not (low[1] < north + _DATUM and high[1] > south - _DATUM):
+            return []
+        turns = (0.0, -360.0, 360.0, -720.0, 720.0) if self.crs.is_geographic else (0.0,)
+        return [t for t in turns if low[0] + t < east + _DATUM and high[0] + t > west - _DATUM]
+
+    def _clipped(self, rings: Rings) -> Iterator[tuple[Ring, bool]]:
+        """Yield the parts of rings near a projected cube, counting longitudes as it does."""
+        for turn in self.near(rings):
+            for ring, outer in rings:
+                cut = ring + np.array([turn, 0.0])
+                cut = cut if self._box is None else _cut(cut, self._box)
+                if len(cut) > 3:
+                    yield cut, outer
 
     def _oriented(self, ring: Ring, outer: bool, name: str) -> Ints:
         lattice = self._lattice(ring, name)
