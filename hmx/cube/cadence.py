@@ -89,6 +89,14 @@ class Cadence:
             return _plural(self.step, "step")
         return _plural(self.step, "day") + " of each month" * (self.unit == "days of month")
 
+    @property
+    def years(self) -> float | None:
+        """Length of a step in years; ``None`` if steps are integers without a unit."""
+        per_year = {
+            "months": 12, "month of year": 12, "microseconds": 365.25 * _DAY, "steps": None,
+        }.get(self.unit, 365.25)  # fmt: skip
+        return None if per_year is None else self.step / per_year
+
     @classmethod
     def infer(cls, time: xr.DataArray) -> Cadence:
         """Find the step of a time coordinate.

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from hmx.bundles.described import (
+    DependenceForm,
     Description,
     Names,
     Positive,
@@ -38,6 +39,7 @@ from hmx.forecast.spec import Spec
 from hmx.networks.options import ModelOptions
 from hmx.settings import Leads, Options, Radius
 from hmx.uncertainty.calibration import PROBABILITIES, Calibration
+from hmx.uncertainty.joint.dependence import Dependence
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Bundle(Model):
         Provenance in JSON values: options, seed, data, split, scores.
     path : Path, optional
         Folder of the bundle, once it is loaded or saved.
+    dependence : Dependence, optional
+        How errors of pixels vary together. Zone totals of a model without it use a prior.
     """
 
     job: ClassVar[str] = "forecast"
@@ -68,6 +72,7 @@ class Bundle(Model):
     calibration: Calibration = field(default=Calibration(), repr=False)
     training: Mapping[str, Any] = field(default_factory=dict, repr=False)
     path: Path | None = None
+    dependence: Dependence | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -83,12 +88,15 @@ class Bundle(Model):
             "context": self.spec.context.as_dict(),
             "transforms": dict(self.spec.transforms),
         }
+        # the digest of a model without dependence stays that of older releases
+        joint = {} if self.dependence is None else {"dependence": self.dependence.as_dict()}
         return {
             "format": FORMAT,
             "job": "forecast",
             "spec": spec,
             "scaler": asdict(self.scaler),
             "calibration": self.calibration.as_dict(),
+            **joint,
             "weights": {name: list(array.shape) for name, array in sorted(self.weights.items())},
             "training": dict(self.training),
         }
@@ -131,6 +139,7 @@ class Bundle(Model):
             ),
             training=raw["training"],
             path=folder.resolve(),
+            dependence=Dependence.from_dict(raw["dependence"]) if form.dependence else None,
         )
 
 
@@ -223,6 +232,7 @@ class _ForecasterForm(Description):
     spec: _SpecForm
     scaler: _ScalerForm
     calibration: _CalibrationForm
+    dependence: DependenceForm | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> _ForecasterForm:

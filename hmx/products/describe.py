@@ -21,6 +21,7 @@ from hmx.engine.ledger import Ledger
 from hmx.files.paths import absolute
 from hmx.forecast.beyond import EXTRAPOLATED, learnt_leads, listed
 from hmx.forecast.bundle import Bundle, describe_means
+from hmx.forecast.joint import describe_dependence
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.spec import MapSpec
 
@@ -161,7 +162,8 @@ def forecaster_lines(bundle: Bundle) -> dict[str, str]:
         intervals = f"calibrated for {until}"
         intervals += f", at {strata} px from past change" if len(nodes) > 1 else ""
         intervals += f"; persistence from {nodes[-1]:g} px on" if calibration.far == 0 else ""
-    return lines | {"intervals": intervals, "digest": bundle.digest[:16]}
+    lines |= {"intervals": intervals, "zones": describe_dependence(bundle)}
+    return lines | {"digest": bundle.digest[:16]}
 
 
 def describe_skill(validation: Mapping[str, Any]) -> str:

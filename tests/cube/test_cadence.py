@@ -60,6 +60,21 @@ def test_time_continues_in_calendar_steps(known, expected, text):
     assert str(cadence) == text
 
 
+@pytest.mark.parametrize(
+    ("step", "unit", "years"),
+    [
+        (60, "months", 5.0),
+        (3, "month of year", 0.25),
+        (8, "days of year", 8 / 365.25),
+        (10, "days of month", 10 / 365.25),
+        (86_400_000_000, "microseconds", 1 / 365.25),
+        (5, "steps", None),  # years, or anything else
+    ],
+)
+def test_a_step_has_a_length_in_years(step, unit, years):
+    assert Cadence(step, unit).years == (years if years is None else pytest.approx(years))
+
+
 def test_months_that_end_on_the_28th_end_where_february_does():
     leap = ahead(["2019-02-28", "2019-03-31"], 11)
     assert [str(day)[:10] for day in leap[[0, -1]]] == ["2019-04-30", "2020-02-29"]

@@ -34,13 +34,18 @@ def test_a_model_is_described_by_form_sight_skill_and_calibration(trained: hmx.B
     assert found["sees"].endswith("half-width 1, 3")
     assert found["skill"].startswith("CRPS ")
     assert found["intervals"].startswith(f"calibrated for leads 1 to {trained.calibration.leads}")
+    assert found["zones"] == (
+        "ranges fitted on 4 origins, region-wide spread from 4 training origins (0 held out)"
+    )
     assert max(map(len, found.values())) < 200
 
 
 def test_without_calibration_intervals_say_so(trained: hmx.Bundle, tmp_path) -> None:
     path = tmp_path / "plain"
-    replace(trained, calibration=Calibration()).save(path)
-    assert "nothing was kept to calibrate on" in facts(describe_bundle(hmx.load(path)))["intervals"]
+    replace(trained, calibration=Calibration(), dependence=None).save(path)
+    found = facts(describe_bundle(hmx.load(path)))
+    assert "nothing was kept to calibrate on" in found["intervals"]
+    assert found["zones"].startswith("from the prior: the model is not calibrated")
 
 
 TAUGHT = {

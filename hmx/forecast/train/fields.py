@@ -55,9 +55,10 @@ class ChipCache:
             row, col = (span.start + len(span) // 2 for span in (window.y, window.x))
             y, x = (Span(at // CHUNK * CHUNK, at // CHUNK * CHUNK + CHUNK) for at in (row, col))
             field = with_halo(Window(y, x), shape, halo=_AROUND, wraps=False)
-            inside = field.y.start <= window.y.start and window.y.stop <= field.y.stop
-            inside &= field.x.start <= window.x.start and window.x.stop <= field.x.stop
-            field = field if inside else window  # too large for a field: a field of its own
+        inside = field.y.start <= window.y.start and window.y.stop <= field.y.stop
+        inside &= field.x.start <= window.x.start and window.x.stop <= field.x.stop
+        # too large for a field, or across the date line: a field of its own
+        field = field if inside else window
         with self._lock:
             if (field, origin) not in self._kept:
                 self._kept[field, origin] = self._read(field, origin)

@@ -1,4 +1,4 @@
-"""Train: check -> plan -> fit -> calibrate -> fit on all blocks -> write.
+"""Train: check -> plan -> fit -> calibrate -> fit on all blocks -> fit dependence -> write.
 
 Lightning fits. The result is a :class:`hmx.forecast.bundle.Bundle` with the weights
 that scored best on the validation blocks. It is calibrated on blocks that neither the weights
@@ -32,6 +32,7 @@ from hmx.forecast.bundle import Bundle
 from hmx.forecast.train.calibrate import calibrate, fit_shift
 from hmx.forecast.train.data import Draw, Reader
 from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit
+from hmx.forecast.train.joint import with_dependence
 from hmx.forecast.train.module import chooses
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
 from hmx.forecast.train.show import LEVEL, origin_label, panel_rows
@@ -167,7 +168,7 @@ class _Training:
             for index, one in enumerate(last)
             for name, value in one.network.state_dict().items()
         }
-        return Bundle(
+        bundle = Bundle(
             spec=replace(reader.spec, members=len(last)),
             scaler=reader.scaler,
             weights=weights,
@@ -185,6 +186,11 @@ class _Training:
                 "anchor": {} if last[0].anchor is None else last[0].anchor.facts(),
             },
         )
+        if not leads_processes():  # the others read what this one saves
+            return bundle
+        networks = [one.network for one in last]
+        whole = self.plan.whole()
+        return with_dependence(bundle, networks, whole, seed=options.seed, progress=self.progress)
 
     def _finish(
         self, fitted: Sequence[FittedForecaster], kept: Sequence[int]

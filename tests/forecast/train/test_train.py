@@ -269,7 +269,8 @@ def test_a_final_fit_lasts_as_long_as_was_best(
     monkeypatch.setattr(ValidationScores, "loss", lambda judge: next(told))
     model = train(cube, recipe_of(epochs=3, final=True), progress=tell)
     assert model.training["epochs_run"] == 2
-    assert seen[3:] == [(1, 2, "training on all blocks"), (2, 2, "training on all blocks")]
+    assert seen[3:5] == [(1, 2, "training on all blocks"), (2, 2, "training on all blocks")]
+    assert {text for *_, text in seen[5:]} == {"dependence"}
 
 
 def test_few_validation_blocks_choose_no_epoch_and_serve_the_calibration(
