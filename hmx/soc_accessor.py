@@ -10,9 +10,11 @@ from hmx.accessor import AccessorBase, LateModule, Method
 
 if TYPE_CHECKING:
     from hmx.mapping import api
+    from hmx.mapping import zonal as zones
     from hmx.products import soil_maps
     from hmx.zones import files as zone_files
 else:
+    zones = LateModule("hmx.mapping.zonal")
     api, soil_maps = LateModule("hmx.mapping.api"), LateModule("hmx.products.soil_maps")
     zone_files = LateModule("hmx.zones.files")
 
@@ -43,6 +45,7 @@ class SOCAccessor(AccessorBase):
     map = Method(api.soc_map, trained=True)
     map_to_zarr = Method(api.map_to_zarr, trained=True)
     plan = Method(api.plan_map, trained=True)
+    zonal = Method(zones.zonal, trained=True)
     plot_map = Method(soil_maps.plot_map)
     save_zones = Method(zone_files.save_zones)
 

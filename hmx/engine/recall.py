@@ -24,6 +24,10 @@ from hmx.provenance import provenance
 from hmx.windows import Window
 
 Check = Callable[[Window, np.ndarray], None]
+_FROM_CUBE = {
+    "forecast": "ds.hm.zonal(zones, h=4, model='models/demo')",
+    "map": "ds.soc.zonal(zones, model='models/soc')",
+}
 _KEPT = 8  # results of this session; each keeps its cube
 _recent: OrderedDict[str, Run[Request]] = OrderedDict()
 
@@ -62,7 +66,7 @@ def recall(result: xr.Dataset, job: str | None = None) -> Recalled:
         raise BadArgument(
             f"the model and the cube of this {job or 'result'} cannot be found: it was edited or "
             "cropped, or made in another session. Use it as it was made, open it from its store, "
-            "or start from the cube: ds.hm.zonal(zones, h=4, model='models/demo')."
+            f"or start from the cube: {_FROM_CUBE[job or 'forecast']}."
         )
     return _of_job(stored, job)
 

@@ -15,6 +15,7 @@ import xarray as xr
 from hmx.cube.cube import Cubelike
 from hmx.engine.lazy import lay
 from hmx.engine.plan import Plan
+from hmx.engine.recall import remember
 from hmx.engine.region import Region
 from hmx.engine.stores import plan_of, to_zarr
 from hmx.errors import NotTrained
@@ -206,8 +207,10 @@ def soc_map(
         **options,
         **({} if time is None else {"time": time}),
     }
-    result = lay(MapRun.check(obj, _given(model), given, region=region))
+    run = MapRun.check(obj, _given(model), given, region=region)
+    result = lay(run)
     assert isinstance(result, xr.Dataset)
+    remember(result, run)  # for its zone totals
     return result
 
 

@@ -28,6 +28,7 @@ from hmx.uncertainty.joint.dependence import PRIOR_WEIGHTS, RANGES, Dependence, 
 Array = NDArray[np.float64]
 
 FEWEST = 30  # pairs of a class, below which it shows little (Journel & Huijbregts 1978, page 194)
+FEWEST_DATES = 10  # sites sampled again, below which errors of two dates count as independent
 _CLASSES = 19  # of distance, each 1.4 times as wide as the one before
 _NEAREST, _FARTHEST = 0.5, 378.0  # of all classes, units; the farthest is half the extent
 _HOLD = 0.02  # weight of the prior, as in the fit of forecasts: it decides what data leave open
@@ -99,8 +100,10 @@ class Correlogram:
         # the integral of exp(-d^2 / 4 s^2) d dd between two edges, over the integral of d dd
         return np.asarray(-np.diff(fall, axis=0) * sigma / np.diff(lag)[:, None])
 
-    def fit(self) -> Dependence | None:
+    def fit(self, phi: float = 0.0) -> Dependence | None:
         """Fit the weights of the five fields and the nugget; None if no class has enough pairs.
+
+        `phi` is the correlation of errors of two dates, of :func:`between_dates`.
 
         The semivariance of each class is first drawn to that of the prior, which is worth as many
         pairs as a class must have. Pairs share samples, so a class counts for at most n / 2 pairs.
@@ -123,7 +126,7 @@ class Correlogram:
         weights = _softmax(least_squares(off, start).x)
         region = 1 / self.effective(weights)
         lead = LeadDependence(tuple(np.round(weights, 6).tolist()), round(region, 6), origins=1)
-        return Dependence((lead,), self.unit_m)
+        return Dependence((lead,), self.unit_m, phi)
 
     def effective(self, weights: tuple[float, ...] | Array) -> float:
         """Count the independent samples whose mean score would be as uncertain as this mean.
@@ -141,6 +144,25 @@ class Correlogram:
             "correlation": [None if np.isnan(r) else round(float(r), 4) for r in self.correlation],
             "samples": self.count,
         }
+
+
+def between_dates(scores: Array, site: NDArray[Any], step: NDArray[Any]) -> tuple[float, int]:
+    """Return the correlation of scores of a site at consecutive dates, and the number of pairs.
+
+    Scores of one site and step are averaged first. With fewer than 10 pairs the correlation is 0:
+    errors that are taken as independent give a difference of dates the wider interval. It is drawn
+    to 0 for the same reason, which is worth 10 pairs. So is a negative one.
+    """
+    keys, back = np.unique(np.stack([site, step], axis=1), axis=0, return_inverse=True)
+    each = np.bincount(back.ravel(), scores) / np.bincount(back.ravel())
+    again = np.flatnonzero(keys[1:, 0] == keys[:-1, 0])
+    one, other = each[again], each[again + 1]
+    number = len(again)
+    size = float((one**2 + other**2).sum()) / 2
+    if number < FEWEST_DATES or not size:
+        return 0.0, number
+    share = float(one @ other) / size * number / (number + FEWEST_DATES)
+    return round(min(max(share, 0.0), 0.99), 4), number
 
 
 def pairs_within(lonlat: Array, edges: tuple[float, ...]) -> tuple[int, ...]:

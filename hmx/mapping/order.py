@@ -200,8 +200,8 @@ class MapRun(Run[MapRequest]):
             return limits[name]
         low, high = self.bundle.spec.valid_range or (None, None)
         if low is None or high is None:
-            low, high = inverse(np.array(_COMMON), self.bundle.target)
-        return TOLERANCE * float(high - low)
+            low, high = self._reached(_COMMON)
+        return TOLERANCE * (high - low)
 
     def with_quantiles(self, probabilities: tuple[float, ...]) -> Self:
         """Return the same map with these quantiles, in tiles of the default side."""
@@ -218,8 +218,18 @@ class MapRun(Run[MapRequest]):
         """Return the far end of the valid range, or what no map of these samples reaches."""
         low, high = self.bundle.spec.valid_range or (None, None)
         if low is None or high is None:
-            low, high = inverse(np.array(_FARTHEST), self.bundle.target)
-        return float(max(abs(low), abs(high)))
+            low, high = self._reached(_FARTHEST)
+        return max(abs(low), abs(high))
+
+    def _reached(self, scaled: tuple[float, float]) -> tuple[float, float]:
+        """Return native values that lie so many scaled units from the middle."""
+        ends, known = np.array(scaled), self.bundle.calibration
+        # a target that is not transformed is not scaled either: its errors and estimates are
+        if self.bundle.target.transform == "none" and known.count:
+            size = float(np.abs(known.table).max()) * known.typical
+            ends = ends * max(1.0, size, *(abs(node) for node in known.nodes))
+        low, high = inverse(ends, self.bundle.target)
+        return float(low), float(high)
 
     def working_bytes(self) -> int:
         """Bound the working memory of a network: its features of a block, all steps."""

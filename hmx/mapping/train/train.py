@@ -26,7 +26,7 @@ from hmx.files.paths import absolute
 from hmx.hardware import for_training
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
-from hmx.mapping.correlogram import Correlogram
+from hmx.mapping.correlogram import Correlogram, between_dates
 from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import centre, scaled
 from hmx.mapping.target import central, forward, inverse, ratio_of
@@ -138,6 +138,8 @@ def make_bundle(
     scores = ndtri(calibration.rank(estimate.center, estimate.spread, truth))
     pixel = math.sqrt(math.prod(spec.pixel_size_m))
     correlogram = Correlogram.of(prepared.samples.lonlat, scores, pixel)
+    samples = prepared.samples
+    phi, again = between_dates(scores, samples.site, samples.step)
     transferred = next(iter(learnt.kept.values())).transferred
     return MapBundle(
         spec=spec,
@@ -145,7 +147,7 @@ def make_bundle(
         target=target,
         weights=learnt.weights(),
         calibration=calibration,
-        dependence=correlogram.fit(),
+        dependence=correlogram.fit(phi),
         forest=forest,
         applicability=Applicability.fit(features, folds.fold, weights).arrays(),
         training={
@@ -154,7 +156,7 @@ def make_bundle(
             "seed": fit.seed,
             "folds": folds.as_dict(),
             "held_out": {name: dict(regression_scores(*both)) for name, both in scales.items()},
-            "correlogram": correlogram.as_dict(),
+            "correlogram": correlogram.as_dict() | {"between_dates": {"r": phi, "pairs": again}},
             "importance": held_out.importance.as_dict(),
             "runs": {name: dict(figures) for name, figures in learnt.runs.items()},
             "kept": list(learnt.kept),
