@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -14,6 +13,7 @@ from hmx.errors import BadArgument
 from hmx.forecast import zonal as zonal_forecast
 from hmx.independent import independent
 from hmx.mapping import zonal as zonal_map
+from hmx.mapping.dates import second_date
 from hmx.progress import Progress
 from hmx.provenance import provenance
 from hmx.settings import parse
@@ -21,8 +21,6 @@ from hmx.zones.options import ZonalOptions, Zoning
 from hmx.zones.paired import difference_table
 from hmx.zones.run import Check, ZonalRun, add_up
 from hmx.zones.tables import Origin
-
-_OTHER_DATE = 0x9E3779B97F4A7C15 >> 1  # turns a seed into another one
 
 
 @independent
@@ -34,16 +32,20 @@ def difference(
     progress: Progress = Progress(),
     **options: Unpack[Zoning],
 ) -> xr.Dataset:
-    """Compare two forecasts zone by zone: ``a`` minus ``b``, with intervals.
+    """Compare two forecasts, or two maps, zone by zone: ``a`` minus ``b``, with intervals.
 
     Both are drawn with the same seed, so that what they share cancels: another model, an
     edited covariate or another origin stands against the same future weather of errors, and the
     interval of a difference is narrower than those of its two sides suggest.
 
+    Errors of two dates of a soil map correlate as those of sites that were sampled at both dates,
+    if the model has 10 such sites or more. Without them they count as independent, which is the
+    wider choice: errors that persist cancel. The attribute ``intervals`` names what was taken.
+
     Parameters
     ----------
     a, b : Dataset
-        Forecasts on one grid, as they were made or opened from their stores.
+        Forecasts or maps on one grid, as they were made or opened from their stores.
     zones : path, GeoDataFrame, GeoJSON or array
         As in ``fc.hm.zonal``.
     progress : Progress
@@ -58,6 +60,8 @@ def difference(
         ``area_above_difference`` (threshold), each with ``_lo_95`` and ``_hi_95``; ``p_greater``
         (and ``p_greater_above``), the probability that ``a`` exceeds ``b``. Pixels without data
         in one of the two are left out of its own side only: ``missing_a`` and ``missing_b``.
+        Of maps whose unit is a stock also ``soc_total_difference``, tonnes, over the area with
+        data in both. The time of a difference of maps is that of ``a``.
 
     Raises
     ------
@@ -86,17 +90,17 @@ def difference(
     )
     if not same_leads:
         times = times.drop_vars(["lead", "forecast_reference_time"], errors="ignore")
-    how = "paired draws"
-    if run_a.run.job == "map" and of_a.times.values[0] != of_b.times.values[0]:
-        # how errors of two dates depend on each other is unknown: independent ones are the wider
-        # choice, as errors that persist cancel in a difference
-        run_b = replace(run_b, seed=run_b.seed ^ _OTHER_DATE)
-        how = "draws in which the errors of the two dates are independent"
-    a_totals = add_up(run_a, check=check_a, progress=progress)
-    b_totals = add_up(run_b, check=check_b, progress=progress)
-    return difference_table(
-        a_totals.at_leads(at_a),
-        b_totals.at_leads(at_b),
+    how, maps = "paired draws", run_a.run.job == "map"
+    if maps:
+        second = second_date(run_a, run_b, check_b)
+        run_b, check_b, at_b, how = second.zonal, second.check, second.leads, second.how
+    a_totals = add_up(run_a, check=check_a, progress=progress).at_leads(at_a)
+    b_totals = add_up(run_b, check=check_b, progress=progress).at_leads(at_b)
+    if maps:
+        a_totals, b_totals = (zonal_map.by_draws(totals) for totals in (a_totals, b_totals))
+    table = difference_table(
+        a_totals,
+        b_totals,
         chosen,
         times=times,
         target=of_a.target,
@@ -109,6 +113,7 @@ def difference(
             "hmx_provenance": provenance(a=run_a.facts(), b=run_b.facts()),
         },
     )
+    return zonal_map.add_stocks(table, a_totals, b_totals, chosen, of_a) if maps else table
 
 
 def _side(

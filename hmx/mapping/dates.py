@@ -61,7 +61,7 @@ class SecondDate:
 
     zonal: ZonalRun
     check: Check | None
-    lead: int  # position of its totals
+    leads: np.ndarray  # positions of its totals
     how: str  # draws that make the interval of a difference, in words
 
 
@@ -70,7 +70,7 @@ def second_date(a: ZonalRun, b: ZonalRun, check: Check | None = None) -> SecondD
     assert isinstance(a.run, MapRun)
     assert isinstance(b.run, MapRun)
     if a.run.date() == b.run.date():
-        return SecondDate(b, check, 0, "paired draws")
+        return SecondDate(b, check, np.array([0]), "paired draws")
     same, phi = a.run.bundle.digest == b.run.bundle.digest, b.dependence.phi
     if same and phi > 0:
         run = LaterMap(**{field.name: getattr(b.run, field.name) for field in fields(b.run)})
@@ -79,7 +79,7 @@ def second_date(a: ZonalRun, b: ZonalRun, check: Check | None = None) -> SecondD
             "that were sampled at two dates"
         )
         later = None if check is None else partial(_check_later, check)
-        return SecondDate(replace(b, run=run), later, 1, text)
+        return SecondDate(replace(b, run=run), later, np.array([1]), text)
     why = (
         f"fewer than {FEWEST_DATES} sites were sampled at two dates, or their errors do not persist"
         if same
@@ -89,7 +89,7 @@ def second_date(a: ZonalRun, b: ZonalRun, check: Check | None = None) -> SecondD
         f"draws in which the errors of the two dates are independent ({why}); if errors persist, "
         "the interval is wider than it need be"
     )
-    return SecondDate(replace(b, seed=b.seed ^ _OTHER), check, 0, text)
+    return SecondDate(replace(b, seed=b.seed ^ _OTHER), check, np.array([0]), text)
 
 
 def _check_later(check: Check, window: Window, mean: np.ndarray) -> None:

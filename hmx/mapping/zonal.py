@@ -25,7 +25,7 @@ from hmx.settings import Numbers, parse
 from hmx.uncertainty.joint.dependence import Dependence
 from hmx.zones.options import ZonalOptions
 from hmx.zones.run import ZonalRun, add_up
-from hmx.zones.spread import Spread, levels_of
+from hmx.zones.spread import ZoneIntervals, levels_of
 from hmx.zones.sums import ZoneTotals
 from hmx.zones.table import about_intervals
 from hmx.zones.tables import Origin, table_of, zonal_run
@@ -206,11 +206,10 @@ def make_table(
     """Return means of zones, totals of stocks, and how much of each zone the model knows."""
     run = zonal.run
     assert isinstance(run, MapRun)
-    # the mean of draws: a map's estimate is a median where the target was learnt on a logarithm
-    drawn = replace(totals, expected=totals.value.mean(axis=2))
+    drawn = by_draws(totals)
     table, target = table_of(zonal, drawn, options, origin), origin.target
     known = totals.area > 0
-    spread = Spread(levels_of(options.level), known)
+    spread = ZoneIntervals(levels_of(options.level), known)
     area = np.where(known, totals.area, np.nan)[:, None]
     of_target = {} if origin.units is None else {"units": origin.units}
     if (factor := tonnes_per_km2(origin.units)) is not None:
@@ -236,6 +235,34 @@ def make_table(
     table.attrs["intervals"] = _about(zonal, run.bundle, options)
     table.attrs["limits"] = _LIMITS
     return table
+
+
+def by_draws(totals: ZoneTotals) -> ZoneTotals:
+    """Expect the mean of the draws: a map of logarithms estimates medians, whose sum is less."""
+    return replace(totals, expected=totals.value.mean(axis=2))
+
+
+def add_stocks(
+    table: xr.Dataset, a: ZoneTotals, b: ZoneTotals, options: ZonalOptions, origin: Origin
+) -> xr.Dataset:
+    """Add the difference of stocks to a table of the differences of two maps, `a` minus `b`."""
+    factor, target = tonnes_per_km2(origin.units), origin.target
+    if factor is None:
+        return table
+    known = (a.area > 0) & (b.area > 0)
+    # of the area with data at both dates, so that a cloud is no loss of carbon
+    area = np.where(known, np.minimum(a.area, b.area), np.nan)[:, None, None]
+    rise = (a.value / area_of(a) - b.value / area_of(b)) * area * factor
+    title = f"total of {target} over the zone's area with data in both, a minus b"
+    found = ZoneIntervals(levels_of(options.level), known).of(
+        f"{target}_total_difference", rise, attrs={"long_name": title, "units": "t"}
+    )
+    return table.assign({name: xr.Variable(*parts) for name, parts in found.items()})
+
+
+def area_of(totals: ZoneTotals) -> np.ndarray:
+    """Return the area of each zone with data, (z, 1, 1) km2; NaN if there is none."""
+    return np.asarray(np.where(totals.area > 0, totals.area, np.nan)[:, None, None])
 
 
 def tonnes_per_km2(units: str | None) -> float | None:
