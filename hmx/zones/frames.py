@@ -146,6 +146,11 @@ def columns_of(table: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:
                 yield plain + (end[0] if end else ""), table[source].isel(chosen)
 
 
+def shares_of(table: xr.Dataset) -> list[str]:
+    """Return the names of the areas and shares that every row of a table has."""
+    return [name for name in ("area_km2", "missing", "unlike") if name in table.coords]
+
+
 def times_of(table: xr.Dataset) -> list[str]:
     """Write the times of a table as short as they are clear: 2025."""
     return [short(time_label(value)) for value in table["time"].values]
@@ -160,7 +165,7 @@ def _row_columns(table: xr.Dataset) -> dict[str, np.ndarray]:
     columns = {name: np.repeat(values, times) for name, values in columns.items()}
     columns["time"] = np.tile(np.array(times_of(table), dtype=object), zones)
     columns["lead"] = np.tile(lead, zones)
-    for name in ("area_km2", "missing"):
+    for name in shares_of(table):
         columns[name] = np.repeat(table[name].values, times)
     return columns
 

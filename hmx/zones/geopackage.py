@@ -15,7 +15,7 @@ from hmx.errors import BadArgument, SourceError, did_you_mean
 from hmx.files.durable import flush
 from hmx.files.paths import absolute
 from hmx.zones.features import is_layer, names_of, read_features
-from hmx.zones.frames import columns_of, is_conservation, times_of
+from hmx.zones.frames import columns_of, is_conservation, shares_of, times_of
 from hmx.zones.qgis import style_of
 
 LAYER = "zones"
@@ -49,7 +49,7 @@ def wide_frame(table: xr.Dataset) -> pd.DataFrame:
     """Return one row for each zone, and a column for each figure and time: ``hm_2040``."""
     zones = table.isel(zone=table["kind"].values == "zone")
     times = times_of(table)
-    columns: dict[str, Any] = {name: zones[name].values for name in ("zone", "area_km2", "missing")}
+    columns: dict[str, Any] = {name: zones[name].values for name in ("zone", *shares_of(zones))}
     for name, plane in columns_of(zones):
         if "time" not in plane.dims:
             columns[name] = plane.values

@@ -40,6 +40,11 @@ def markdown(table: xr.Dataset, target: str) -> str:
     shares = table["missing"].values
     if (missing := float(shares[shares < 1].max(initial=0))) > 0:
         lines.append(f"Up to {100 * missing:.1f} % of a zone has no data and is not counted.")
+    if "unlike" in table.coords and (most := float(np.nan_to_num(table["unlike"].values).max())):
+        lines.append(
+            f"Up to {100 * most:.1f} % of a zone is unlike what the model was trained on: there no "
+            "score holds."
+        )
     return "\n".join(lines) + "\n"
 
 

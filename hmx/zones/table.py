@@ -67,7 +67,7 @@ def zone_table(
         ``area_above`` and ``area_above_change`` (km2), each with ``_lo_95`` and ``_hi_95`` ...;
         ``p_grows``; ``hm_origin`` and ``area_above_origin`` at the origin. Coordinates: ``kind``
         (zone, group or all), ``area_km2``, ``missing`` (share of a zone's area without data),
-        ``lead`` and ``forecast_reference_time``. Rows without data are NaN. A map without an
+        ``unlike`` (share unlike what the model was trained on, where that is recorded), ``lead`` and ``forecast_reference_time``. Rows without data are NaN. A map without an
         origin has no changes.
 
     Raises
@@ -172,6 +172,12 @@ def coords_of(totals: ZoneTotals, times: xr.DataArray) -> dict[str, Any]:
         ),
         "time": ("time", times.values, dict(times.attrs)),
     }
+    if totals.unlike is not None:
+        title = {"long_name": "share of the area with data unlike the training", "units": "1"}
+        share = np.divide(
+            totals.unlike, totals.area, out=np.full(len(whole), np.nan), where=totals.area > 0
+        )
+        coords["unlike"] = ("zone", share, title)
     for name in ("lead", "forecast_reference_time"):
         if name in times.coords:
             coords[name] = (times[name].dims, times[name].values, dict(times[name].attrs))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hmx.errors import BadArgument
 from hmx.uncertainty.joint.dependence import Dependence, LeadDependence
+from hmx.zones.files import read_csv, save_zones
 from hmx.zones.spread import PER_ZONE, area_step, outward
 from hmx.zones.table import about_intervals, zone_table
 from tests.make.zonetotals import GROUPS, NAMES, STEP, make_times, make_totals, without_origin
@@ -167,6 +168,18 @@ def test_a_table_becomes_a_frame_and_a_store(table: xr.Dataset, tmp_path) -> Non
     assert len(frame) == table.sizes["zone"] * table.sizes["time"]
     table.to_zarr(tmp_path / "t.zarr", consolidated=False, zarr_format=3)
     xr.testing.assert_identical(xr.open_zarr(tmp_path / "t.zarr", consolidated=False).load(), table)
+
+
+def test_the_share_unlike_the_training_is_that_of_the_area_with_data(tmp_path) -> None:
+    totals = make_totals(n=5, h=1)
+    table = zone_table(replace(totals, unlike=totals.area / 4), times=make_times(1))
+    known = totals.area > 0
+    np.testing.assert_allclose(table["unlike"].values[known], 0.25)
+    assert np.isnan(table["unlike"].values[~known]).all()
+    (path,) = save_zones(table, tmp_path / "zones.csv")
+    assert read_csv(path)["unlike"][0] == 0.25
+    (path,) = save_zones(table, tmp_path / "zones.md")
+    assert "Up to 25.0 % of a zone is unlike what the model was trained on" in path.read_text()
 
 
 def test_where_intervals_come_from_is_written_out() -> None:
