@@ -215,6 +215,7 @@ if TYPE_CHECKING:
     from hmx.pictures import zones as fans
     from hmx.products import forecast_maps
     from hmx.zones import files as zone_files
+    from hmx.zones import frames, history
 else:
     array = LateModule("hmx.cube.array")
     api = LateModule("hmx.forecast.api")
@@ -224,6 +225,7 @@ else:
     fans = LateModule("hmx.pictures.zones")
     forecast_maps = LateModule("hmx.products.forecast_maps")
     zone_files = LateModule("hmx.zones.files")
+    frames, history = LateModule("hmx.zones.frames"), LateModule("hmx.zones.history")
 
 
 class HMAccessor(AccessorBase):
@@ -257,6 +259,8 @@ class HMAccessor(AccessorBase):
     plot_forecast = Method(forecast_maps.plot_forecast)
     plot_zones = Method(fans.plot_zones)
     save_zones = Method(zone_files.save_zones)
+    zone_frame = Method(frames.zone_frame)
+    zone_history = Method(history.zone_history)
     to_array = Method(array.to_array)
 
     def with_history(self, past: Series) -> Series:

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from hmx.mapping import zonal as zones
     from hmx.products import soil_maps
     from hmx.zones import files as zone_files
+    from hmx.zones import frames
 else:
     zones = LateModule("hmx.mapping.zonal")
     api, soil_maps = LateModule("hmx.mapping.api"), LateModule("hmx.products.soil_maps")
-    zone_files = LateModule("hmx.zones.files")
+    zone_files, frames = LateModule("hmx.zones.files"), LateModule("hmx.zones.frames")
 
 
 class SOCAccessor(AccessorBase):
@@ -48,6 +49,7 @@ class SOCAccessor(AccessorBase):
     zonal = Method(zones.zonal, trained=True)
     plot_map = Method(soil_maps.plot_map)
     save_zones = Method(zone_files.save_zones)
+    zone_frame = Method(frames.zone_frame)
 
 
 def register() -> None:

@@ -18,43 +18,10 @@ import xarray as xr
 from hmx.errors import BadArgument
 from hmx.independent import independent
 from hmx.zones.spread import ZoneIntervals, area_step, levels_of, mark
-from hmx.zones.sums import Measures, ZoneTotals
-from hmx.zones.table import KM2, LIMITS, coords_of, texts
+from hmx.zones.sums import ZoneTotals
+from hmx.zones.table import KM2, LIMITS, areas_above, coords_of, texts
 
-CLASSES = (0.1, 0.4)  # edges
-MOVES = (0.005, 0.01, 0.05)  # changes since the origin that count as a rise or a fall
 TARGET_SHARE = 30.0  # percent: the 30 % of Target 3 of the Kunming-Montreal framework (2022)
-
-
-def conservation_measures(
-    classes: Sequence[float] = CLASSES, moves: Sequence[float] = MOVES
-) -> Measures:
-    """Return what draws must add up for :func:`conservation_table`.
-
-    Parameters
-    ----------
-    classes : sequence of float
-        Edges of the classes, ascending, native units.
-    moves : sequence of float
-        Changes, positive, native units.
-
-    Raises
-    ------
-    BadArgument
-        If edges do not ascend, or a change is not positive.
-    """
-    edges, changes = tuple(map(float, classes)), tuple(map(float, moves))
-    if not edges or list(edges) != sorted(set(edges)):
-        raise BadArgument(
-            f"classes={list(edges)}: the edges of classes ascend, and there is at least one. "
-            f"Try classes={list(CLASSES)}."
-        )
-    if not changes or min(changes) <= 0 or len(set(changes)) < len(changes):
-        raise BadArgument(
-            f"moves={list(changes)}: changes are positive and differ; falls are counted too. "
-            f"Try moves={list(MOVES)}."
-        )
-    return Measures(classes=edges, moves=changes)
 
 
 def class_labels(edges: Sequence[float]) -> list[str]:
@@ -79,7 +46,7 @@ def conservation_table(
     Parameters
     ----------
     totals : ZoneTotals
-        Sums of zones by draw, with the measures of :func:`conservation_measures`.
+        Sums of zones by draw, with transitions between classes.
     times : DataArray
         Times of the forecast, as for :func:`hmx.zones.table.zone_table`.
     level : float or sequence of float
@@ -98,7 +65,8 @@ def conservation_table(
     Dataset
         Dimensions ``zone`` and ``time``, of areas in km2 with ``_lo_95`` and ``_hi_95`` ...:
         ``transition_area`` (from_class, to_class); ``class_area``, ``class_change`` (net),
-        ``class_lost`` and ``class_gained`` (class); ``area_rising`` and ``area_falling`` (move).
+        ``class_lost`` and ``class_gained`` (class); ``area_rising`` and ``area_falling`` (move);
+        ``area_above`` and ``area_above_change`` (threshold) if the totals have thresholds.
         Besides ``low_share`` (percent of the zone in the lowest class), ``p_below_target``,
         ``p_mean_rises`` and ``p_mean_falls``. At the origin: ``class_area_origin``,
         ``low_share_origin``. Rows without data are NaN.
@@ -109,7 +77,7 @@ def conservation_table(
         If the totals lack these measures, a level is not between 0 and 100, or the target share
         not between 0 and 100.
     """
-    if not totals.measures.classes or not totals.measures.moves:
+    if not totals.measures.classes:
         raise BadArgument(
             "these totals have no transitions between classes: they were added up for another "
             "table. Add them up again with table='conservation'."
@@ -119,21 +87,22 @@ def conservation_table(
             f"target_share={target_share:g}: a share of a zone is a percentage between 0 and 100. "
             f"Try target_share={TARGET_SHARE:g}."
         )
-    spread = ZoneIntervals(levels_of(level), totals.area > 0)
+    intervals = ZoneIntervals(levels_of(level), totals.area > 0)
     labels = class_labels(totals.measures.classes)
     of_target = {"units": units} if units else {}
     found: dict[str, Any] = {
-        **_classes(totals, spread),
-        **_share(totals, spread, target_share),
-        **_directions(totals, spread, target),
+        **_classes(totals, intervals),
+        **_share(totals, intervals, target_share),
+        **_directions(totals, intervals, target),
     }
+    if totals.measures.above:
+        found |= areas_above(totals, intervals, target)
     names = ("class", "from_class", "to_class")
     coords = coords_of(totals, times) | {name: (name, texts(labels)) for name in names}
-    coords["move"] = (
-        "move",
-        list(totals.measures.moves),
-        {"long_name": "least change since the origin", **of_target},
-    )
+    title = {"long_name": "least change since the origin", **of_target}
+    coords["move"] = ("move", list(totals.measures.moves), title)
+    if totals.measures.above:
+        coords["threshold"] = ("threshold", list(totals.measures.above), of_target)
     about = {
         "title": f"conservation table of zones: {target}",
         **dict(attrs or {}),
@@ -146,7 +115,7 @@ def conservation_table(
     return xr.Dataset(found, coords, about)
 
 
-def _classes(totals: ZoneTotals, spread: ZoneIntervals) -> dict[str, Any]:
+def _classes(totals: ZoneTotals, intervals: ZoneIntervals) -> dict[str, Any]:
     """Return areas of transitions and of classes."""
     moved = totals.transition  # (z, h, n, from, to)
     after, before = moved.sum(axis=3), totals.origin_class[:, None, None]
@@ -158,10 +127,10 @@ def _classes(totals: ZoneTotals, spread: ZoneIntervals) -> dict[str, Any]:
     def areas(name: str, draws: np.ndarray, title: str, low: Any = 0, high: Any = whole) -> Any:
         about = {"long_name": title, **km2}
         limits = (low, high)
-        return spread.of(name, draws, dims=("class",), step=fine, limits=limits, attrs=about)
+        return intervals.of(name, draws, dims=("class",), step=fine, limits=limits, attrs=about)
 
     return {
-        **spread.of(
+        **intervals.of(
             "transition_area",
             moved,
             dims=("from_class", "to_class"),
@@ -177,15 +146,15 @@ def _classes(totals: ZoneTotals, spread: ZoneIntervals) -> dict[str, Any]:
         ),
         "class_area_origin": (
             ("zone", "class"),
-            spread.masked(totals.origin_class),
+            intervals.masked(totals.origin_class),
             {"long_name": "area of the class at the origin", **km2},
         ),
     }
 
 
-def _share(totals: ZoneTotals, spread: ZoneIntervals, target_share: float) -> dict[str, Any]:
+def _share(totals: ZoneTotals, intervals: ZoneIntervals, target_share: float) -> dict[str, Any]:
     """Return the share of the lowest class, and the probability that it is below the target."""
-    area = np.where(spread.known, totals.area, np.nan)
+    area = np.where(intervals.known, totals.area, np.nan)
     draws = 100 * totals.transition[..., 0].sum(axis=3) / area[:, None, None]
     title = {"long_name": "share of the zone in the lowest class", "units": "percent"}
     at_origin = {**title, "long_name": f"{title['long_name']} at the origin"}
@@ -196,23 +165,23 @@ def _share(totals: ZoneTotals, spread: ZoneIntervals, target_share: float) -> di
     }
     return {
         # a two-thousandth of the zone, as for areas
-        **spread.of("low_share", draws, step=0.05, limits=(0, 100), attrs=title),
+        **intervals.of("low_share", draws, step=0.05, limits=(0, 100), attrs=title),
         "low_share_origin": (("zone",), 100 * totals.origin_class[:, 0] / area, at_origin),
         "p_below_target": (
             ("zone", "time"),
-            spread.masked((draws < target_share).mean(axis=2)),
+            intervals.masked((draws < target_share).mean(axis=2)),
             below,
         ),
     }
 
 
-def _directions(totals: ZoneTotals, spread: ZoneIntervals, target: str) -> dict[str, Any]:
+def _directions(totals: ZoneTotals, intervals: ZoneIntervals, target: str) -> dict[str, Any]:
     """Return the areas that rise and fall, and the probability that the mean does."""
     found: dict[str, Any] = {}
     whole = totals.area[:, None, None]
     for name, draws in (("rising", totals.risen), ("falling", totals.fallen)):
         title = f"area in which {target} is {name} by more than that since the origin"
-        found |= spread.of(
+        found |= intervals.of(
             f"area_{name}",
             draws,
             dims=("move",),
@@ -223,6 +192,6 @@ def _directions(totals: ZoneTotals, spread: ZoneIntervals, target: str) -> dict[
     change = totals.value - totals.origin[:, None, None]
     for verb, share in (("rises", change > 0), ("falls", change < 0)):
         title = f"probability that the mean of {target} over the zone {verb}"
-        values = spread.masked(share.mean(axis=2))
+        values = intervals.masked(share.mean(axis=2))
         found[f"p_mean_{verb}"] = (("zone", "time"), values, {"long_name": title, "units": "1"})
     return found

@@ -15,7 +15,7 @@ from hmx.files.lock import building
 from hmx.files.paths import absolute, is_url
 from hmx.independent import independent
 from hmx.zones import geopackage, qgis
-from hmx.zones.frames import ROW, conservation_frame, is_conservation, require_table, zone_frame
+from hmx.zones.frames import ROW, require_table, zone_frame
 from hmx.zones.report import MARKER, markdown
 
 SUFFIXES = (".csv", ".gpkg", ".md")
@@ -97,7 +97,7 @@ def target_of(table: xr.Dataset) -> str:
 
 def csv_text(table: xr.Dataset) -> str:
     """Write a table of zones as RFC 4180 has it, numbers without exponents."""
-    frame = conservation_frame(table) if is_conservation(table) else zone_frame(table)
+    frame = zone_frame(table)
     for name in frame.columns[frame.dtypes == "float64"]:
         frame[name] = [_number(value) for value in frame[name]]
     return str(frame.to_csv(index=False, lineterminator="\r\n"))

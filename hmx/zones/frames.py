@@ -55,24 +55,32 @@ def require_table(table: xr.Dataset) -> None:
 
 
 def zone_frame(table: xr.Dataset) -> pd.DataFrame:
-    """Return one row for each zone and time, with a column for each figure.
+    """Return a table of zones as one that a planner can read, as in the CSV.
 
     Parameters
     ----------
     table : Dataset
-        A table of zones.
+        Of ``fc.hm.zonal(...)``.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``zone``, ``kind``, ``time``, ``lead``, ``area_km2``, ``missing``, then figures
-        in the order of the table: expected value, then ends of intervals.
+        One row for each zone and time: ``zone``, ``kind``, ``time``, ``lead``, ``area_km2``,
+        ``missing``, then a column for each figure, such as ``km2_above_0.4_lo_95``. Of a
+        conservation table one row for each figure, its tidy form: ``figure``, ``from_class``,
+        ``to_class``, ``class``, ``move``, ``value``, ``lo_95``, ``hi_95`` ..., ``units``; a
+        column that does not apply to a figure is empty.
 
     Raises
     ------
     BadArgument
         If the Dataset is not a table of zones.
     """
+    return tidy_frame(table) if is_conservation(table) else plain_frame(table)
+
+
+def plain_frame(table: xr.Dataset) -> pd.DataFrame:
+    """Return one row for each zone and time, with a column for each figure."""
     columns = _row_columns(table)
     times = table.sizes["time"]
     for name, plane in columns_of(table):
@@ -81,35 +89,13 @@ def zone_frame(table: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def conservation_frame(table: xr.Dataset) -> pd.DataFrame:
-    """Return one row for each figure of a conservation table: the tidy form.
-
-    Parameters
-    ----------
-    table : Dataset
-        Of :func:`hmx.zones.conservation.conservation_table`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``zone``, ``kind``, ``time``, ``lead``, ``area_km2``, ``missing``, ``figure``,
-        ``from_class``, ``to_class``, ``class``, ``move``, ``value``, ``lo_95``, ``hi_95`` ...,
-        ``units``. A column that does not apply to a figure is empty.
-
-    Raises
-    ------
-    BadArgument
-        If the Dataset is not a conservation table.
-    """
+def tidy_frame(table: xr.Dataset) -> pd.DataFrame:
+    """Return one row for each figure."""
     require_table(table)
-    if not is_conservation(table):
-        raise BadArgument(
-            "this table has no transitions between classes. Make one: "
-            "fc.hm.zonal(zones, table='conservation')."
-        )
     tails = list(dict.fromkeys(e[0][1:] for n in table if (e := _END.search(str(n)))))
-    dims = ("from_class", "to_class", "class", "move")
+    of = ("from_class", "to_class", "class", "move", "threshold")
     parts = []
+    dims = [dim for dim in of if dim in table.dims]
     for name, variable in table.data_vars.items():
         if _END.search(str(name)):
             continue

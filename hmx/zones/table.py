@@ -67,8 +67,9 @@ def zone_table(
         ``area_above`` and ``area_above_change`` (km2), each with ``_lo_95`` and ``_hi_95`` ...;
         ``p_grows``; ``hm_origin`` and ``area_above_origin`` at the origin. Coordinates: ``kind``
         (zone, group or all), ``area_km2``, ``missing`` (share of a zone's area without data),
-        ``unlike`` (share unlike what the model was trained on, where that is recorded), ``lead`` and ``forecast_reference_time``. Rows without data are NaN. A map without an
-        origin has no changes.
+        ``unlike`` (share unlike what the model was trained on, where that is recorded), ``lead``
+        and ``forecast_reference_time``. Rows without data are NaN. A map without an origin has no
+        changes.
 
     Raises
     ------
@@ -80,12 +81,12 @@ def zone_table(
         raise BadArgument(f"step={step:g}: the step of the data is positive. Pass None without it.")
     given = dict(attrs or {})
     known = totals.area > 0
-    spread = ZoneIntervals(levels_of(level), known)
+    intervals = ZoneIntervals(levels_of(level), known)
     area = np.where(known, totals.area, np.nan)[:, None]
     mean = totals.value / area[..., None]
     half = None if step is None else step / 2
     of_target = {"units": units} if units else {}
-    found = spread.of(
+    found = intervals.of(
         target,
         mean,
         totals.expected / area,
@@ -95,7 +96,7 @@ def zone_table(
     )
     if dated := bool(np.isfinite(totals.origin).any()):  # a map has no step to compare with
         origin = totals.origin[:, None] / area
-        found |= spread.of(
+        found |= intervals.of(
             f"{target}_change",
             mean - origin[..., None],
             totals.expected / area - origin,
@@ -103,33 +104,33 @@ def zone_table(
             attrs={"long_name": f"change of the mean of {target} since the origin", **of_target},
         )
         title = {"long_name": f"mean of {target} over the zone at the origin", **of_target}
-        found[f"{target}_origin"] = (("zone",), spread.masked(origin[:, 0]), title)
+        found[f"{target}_origin"] = (("zone",), intervals.masked(origin[:, 0]), title)
     coords = coords_of(totals, times)
     if totals.measures.above:
-        found |= _areas(totals, spread, target, dated=dated)
+        found |= areas_above(totals, intervals, target, dated=dated)
         coords["threshold"] = ("threshold", list(totals.measures.above), of_target)
         if grows and dated:
-            found["p_grows"] = _growth(totals, spread, grows, target)
+            found["p_grows"] = _growth(totals, intervals, grows, target)
             coords["growth"] = ("growth", list(grows), {"units": "percent of the zone"})
     about = {"title": f"zones: {target}", **given, "target": target}
     about |= {"rounding": _rounding(half, units), "limits": LIMITS}
     return xr.Dataset(found, coords, about)
 
 
-def _areas(
-    totals: ZoneTotals, spread: ZoneIntervals, target: str, *, dated: bool
+def areas_above(
+    totals: ZoneTotals, intervals: ZoneIntervals, target: str, *, dated: bool = True
 ) -> dict[str, Any]:
     """Return the areas above each threshold, and their changes if there is an origin."""
     before = totals.origin_above
     above = {"long_name": f"area with {target} above the threshold", "units": KM2}
     whole = totals.area[:, None, None]
     fine = area_step(whole)
-    found: dict[str, Any] = spread.of(
+    found: dict[str, Any] = intervals.of(
         "area_above", totals.above, dims=("threshold",), step=fine, limits=(0, whole), attrs=above
     )
     if not dated:
         return found
-    found |= spread.of(
+    found |= intervals.of(
         "area_above_change",
         totals.above - before[:, None, None],
         dims=("threshold",),
@@ -138,11 +139,13 @@ def _areas(
         attrs={**above, "long_name": f"change of the {above['long_name']} since the origin"},
     )
     title = {**above, "long_name": f"{above['long_name']} at the origin"}
-    found["area_above_origin"] = (("zone", "threshold"), spread.masked(before), title)
+    found["area_above_origin"] = (("zone", "threshold"), intervals.masked(before), title)
     return found
 
 
-def _growth(totals: ZoneTotals, spread: ZoneIntervals, grows: Sequence[float], target: str) -> Any:
+def _growth(
+    totals: ZoneTotals, intervals: ZoneIntervals, grows: Sequence[float], target: str
+) -> Any:
     """Return the share of draws in which the area above grows by more than a share of the zone."""
     for growth in grows:
         if not -100 <= growth <= 100:
@@ -153,7 +156,7 @@ def _growth(totals: ZoneTotals, spread: ZoneIntervals, grows: Sequence[float], t
     change = (totals.above - totals.origin_above[:, None, None])[..., None]
     least = totals.area[:, None, None, None, None] * np.asarray(grows, "float64") / 100
     title = f"probability that the area with {target} above the threshold grows by more than that"
-    values = spread.masked((change > least).mean(axis=2))
+    values = intervals.masked((change > least).mean(axis=2))
     return ("zone", "time", "threshold", "growth"), values, {"long_name": title, "units": "1"}
 
 

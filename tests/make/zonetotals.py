@@ -68,9 +68,13 @@ def _count(
         "value": value,
         "above": np.stack(above, -1),
         "transition": np.moveaxis(moved, (0, 1), (-2, -1)),
-        "risen": np.stack([((change > m) * mask).sum(-1) for m in measures.moves], -1),
-        "fallen": np.stack([((change < -m) * mask).sum(-1) for m in measures.moves], -1),
+        "risen": _last([((change > m) * mask).sum(-1) for m in measures.moves], value.shape),
+        "fallen": _last([((change < -m) * mask).sum(-1) for m in measures.moves], value.shape),
     }
+
+
+def _last(parts: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    return np.stack(parts, -1) if parts else np.zeros((*shape, 0))
 
 
 def make_times(h: int = 3) -> xr.DataArray:

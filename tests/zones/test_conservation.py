@@ -7,15 +7,11 @@ import pytest
 import xarray as xr
 
 from hmx.errors import BadArgument
-from hmx.zones.conservation import (
-    CLASSES,
-    MOVES,
-    class_labels,
-    conservation_measures,
-    conservation_table,
-)
-from hmx.zones.frames import conservation_frame
+from hmx.zones.conservation import class_labels, conservation_table
+from hmx.zones.frames import zone_frame
+from hmx.zones.options import CLASSES
 from hmx.zones.sums import Measures
+from hmx.zones.table import zone_table
 from tests.make.zonetotals import GROUPS, NAMES, make_times, make_totals
 
 
@@ -93,8 +89,8 @@ def test_zones_without_data_are_nan_and_intervals_nest(table: xr.Dataset) -> Non
 
 
 def test_the_tidy_frame_has_each_figure_once(table: xr.Dataset) -> None:
-    frame = conservation_frame(table)
-    key = ["zone", "kind", "time", "figure", "from_class", "to_class", "class", "move"]
+    frame = zone_frame(table)
+    key = ["zone", "kind", "time", "figure", "from_class", "to_class", "class", "move", "threshold"]
     assert not frame.duplicated(key).any()
     labels = class_labels(CLASSES)
     row = frame[
@@ -115,14 +111,19 @@ def test_the_tidy_frame_has_each_figure_once(table: xr.Dataset) -> None:
 def test_classes_are_named_by_their_edges() -> None:
     assert class_labels((0.1, 0.4)) == ["< 0.1", "0.1-0.4", ">= 0.4"]
     assert class_labels((0.25,)) == ["< 0.25", ">= 0.25"]
-    assert conservation_measures() == Measures(classes=CLASSES, moves=MOVES)
 
 
-def test_wrong_classes_moves_shares_and_totals_are_refused() -> None:
-    with pytest.raises(BadArgument, match=r"classes=\[0.4, 0.1\]: the edges of classes ascend"):
-        conservation_measures([0.4, 0.1])
-    with pytest.raises(BadArgument, match=r"moves=\[-0.1\]: changes are positive"):
-        conservation_measures(moves=[-0.1])
+def test_thresholds_and_no_moves_are_served() -> None:
+    totals = make_totals(n=9, h=1, measures=Measures(above=(0.2,), classes=(0.3,)))
+    table = conservation_table(totals, times=make_times(1))
+    plain = zone_table(totals, times=make_times(1))
+    xr.testing.assert_identical(table["area_above_change_hi_95"], plain["area_above_change_hi_95"])
+    assert table["area_rising"].sizes["move"] == 0
+    frame = zone_frame(table)
+    assert set(frame[frame["figure"] == "area_above"]["threshold"]) == {"0.2"}
+
+
+def test_wrong_shares_and_totals_are_refused() -> None:
     totals, times = make_totals(n=4, h=1), make_times(1)
     with pytest.raises(BadArgument, match="target_share=0: a share of a zone is a percentage"):
         conservation_table(totals, times=times, target_share=0)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hmx.errors import BadArgument, OutputExists
 from hmx.zones.conservation import conservation_table
 from hmx.zones.files import read_csv, save_zones
-from hmx.zones.frames import conservation_frame, zone_frame
+from hmx.zones.frames import zone_frame
 from hmx.zones.geopackage import LAYER, wide_frame
 from hmx.zones.qgis import style_of
 from hmx.zones.report import MARKER
@@ -46,7 +46,7 @@ def conserved() -> xr.Dataset:
 def test_a_csv_gives_back_the_figures(
     table: xr.Dataset, conserved: xr.Dataset, tmp_path: Path
 ) -> None:
-    for made, frame in ((table, zone_frame(table)), (conserved, conservation_frame(conserved))):
+    for made, frame in ((table, zone_frame(table)), (conserved, zone_frame(conserved))):
         (path,) = save_zones(made, tmp_path / "new" / "zones.csv")
         again = read_csv(path)
         assert again.columns.tolist() == frame.columns.tolist()
