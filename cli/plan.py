@@ -18,7 +18,7 @@ from hmx.cli.shared import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from hmx.engine.plan import Plan
+    from hmx.catalog import AnyCatalog, MapCatalog
 
 
 @click.command(cls=Command)
@@ -30,22 +30,27 @@ def plan(call: CommandCall, for_machines: bool, **wanted: Any) -> None:
     """Estimate what a forecast of CATALOG will cost: tiles, halo, bytes, memory, time.
 
     Ingests and trains first if need be, then runs one tile to time it. Nothing
-    of the forecast is written. With points in CATALOG, of its map; --h and
-    --exceed do not apply.
+    of the forecast is written. With zonal.zones in CATALOG, also of its zone totals.
+    With points in CATALOG, of its map; --h and --exceed do not apply.
     """
+    from hmx.workflow import plan_result, plan_zones  # loads xarray's and GDAL's machinery
+
+    catalog: AnyCatalog
     if call.maps:
-        made = _of_map(call, **wanted)
+        catalog, region = _of_map(call, **wanted)
     else:
-        from hmx.workflow import plan_result  # loads xarray's and GDAL's machinery
-
         catalog, region = call.forecast(**wanted)
-        made = plan_result(catalog, call.progress, region=region)
-    out(as_json(made.as_dict(), indent=2) if for_machines else str(made))
+    made = plan_result(catalog, call.progress, region=region)
+    zones = plan_zones(catalog, made, call.progress, region=region)
+    if for_machines:
+        facts = made.as_dict() | ({} if zones is None else {"zones": zones.as_dict()})
+        out(as_json(facts, indent=2))
+    else:
+        out(str(made) if zones is None else f"{made}\n{zones}")
 
 
-def _of_map(call: CommandCall, **wanted: Any) -> Plan:
+def _of_map(call: CommandCall, **wanted: Any) -> tuple[MapCatalog, tuple[float, ...] | None]:
     from hmx.errors import BadArgument
-    from hmx.workflow import plan_result
 
     # The flags are shared with forecasts; a map has neither steps nor thresholds.
     for name in ("h", "exceed"):
@@ -54,5 +59,4 @@ def _of_map(call: CommandCall, **wanted: Any) -> Plan:
                 f"--{name} belongs to forecasts, and {call.catalog} has points, so it maps. "
                 "Leave it out."
             )
-    catalog = call.load_map(map__level=wanted["level"])
-    return plan_result(catalog, call.progress, region=box(wanted["region"]))
+    return call.load_map(map__level=wanted["level"]), box(wanted["region"])

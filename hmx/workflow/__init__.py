@@ -14,6 +14,7 @@ from hmx.workflow.ensure import (
     evaluate,
     plan_folds,
     plan_result,
+    plan_zones,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "evaluate",
     "plan_folds",
     "plan_result",
+    "plan_zones",
 ]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hmx.forecast.backtest.scorecard import Scorecard
     from hmx.forecast.folds import FoldPlan
     from hmx.mapping.evaluate.scorecard import MapScorecard
+    from hmx.zones.plan import ZonePlan
 
 from hmx.workflow.steps import AnyBundle, JobSteps, MapSteps, steps_of
 
@@ -208,9 +209,12 @@ def ensure_zones(
     steps = steps_of(catalog)
     job = _job(steps, ensure_model(catalog, progress), region)
     options = ZonalOptions(**own_fields(section, ZonalOptions))
-    found, layers = Recalled(job.run, source=job.source), f"{product.work}/zones"
     zonal, origin = steps.zonal.checked_zonal(
-        found, section.zones, options, folder=layers, progress=progress
+        Recalled(job.run, source=job.source),
+        section.zones,
+        options,
+        folder=f"{product.work}/zones",
+        progress=progress,
     )
     asked = {"table": options.model_dump(mode="json"), "cube": zonal.state(job.source)}
     facts = zonal.facts() | asked
@@ -237,6 +241,29 @@ def plan_result(
         progress.note(f"plan: {line}")
     progress.note("plan: timing one tile")
     return plan(job.run, job.inventory, catalog.dask)
+
+
+def plan_zones(
+    catalog: AnyCatalog, made: Plan, progress: Progress = Progress(), *, region: Region = None
+) -> ZonePlan | None:
+    """Plan the totals of the catalog's zones, beside the plan of its forecast or map.
+
+    Returns ``None`` for a catalog without zones.
+    """
+    section = catalog.zonal
+    if section.zones is None:
+        return None
+    from hmx.engine.recall import Recalled  # loads torch
+    from hmx.zones import plan
+
+    steps = steps_of(catalog)
+    job = _job(steps, ensure_model(catalog), region)
+    options = ZonalOptions(**own_fields(section, ZonalOptions))
+    zonal, _ = steps.zonal.checked_zonal(
+        Recalled(job.run, source=job.source), section.zones, options, progress=progress
+    )
+    progress.note("plan: timing draws of one tile")
+    return plan.plan_zones(zonal, job.inventory, workers=made.workers, threads=made.threads)
 
 
 @overload
