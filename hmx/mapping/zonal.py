@@ -35,7 +35,7 @@ _MASS = {"t": 1.0, "Mg": 1.0, "kg": 1e-3, "g": 1e-6}  # tonnes
 _PER_KM2 = {"ha": 100.0, "m2": 1e6}
 _STOCK = re.compile(r"(t|Mg|kg|g) ?(?:S?O?C)? ?(?:(?:/|per) ?(ha|m2)|(ha-1|m-2))")
 _LIMITS = (
-    "Intervals hold for land like that of the samples: look at outside_applicability. They do not "
+    "Intervals hold for land like that of the samples: look at the share unlike them. They do not "
     "cover an error that all samples share, such as that of a laboratory, or zones less than "
     "about ten pixels across."
 )
@@ -97,8 +97,8 @@ def zonal(
         g/m2, also as t C ha-1); ``soc_estimate``: the mean of the map's own estimates, which
         lies lower where the target was learnt on a logarithm; ``area_above`` (threshold, km2).
         Coordinates: ``kind`` (zone, group or all), ``area_km2``, ``missing`` (share of the zone's
-        area without data), ``outside_applicability`` (share of its area with data that is
-        unlike the samples).
+        area without data), ``unlike`` (share of its area with data that lies outside the area of
+        applicability, so is unlike the samples).
 
     Raises
     ------
@@ -227,11 +227,6 @@ def make_table(
     title = f"mean over the zone of the map's estimates of {target}"
     estimate = spread.masked(totals.expected / area), {"long_name": title, **of_target}
     table[f"{target}_estimate"] = (("zone", "time"), *estimate)
-    if totals.unlike is not None and "applicable" in run.outputs():
-        title = "share of the zone's area with data that is outside the area of applicability"
-        share = np.where(known, totals.unlike / area[:, 0], np.nan)
-        about = {"long_name": title, "units": "1"}
-        table = table.assign_coords(outside_applicability=("zone", share, about))
     table.attrs["intervals"] = _about(zonal, run.bundle, options)
     table.attrs["limits"] = _LIMITS
     return table

@@ -106,10 +106,12 @@ class ZonalRun:
     def totals(self, sums: ZoneSums) -> ZoneTotals:
         """Convert counts to the user's units."""
         has_origin = self.run.runner.has_origin
-        return ZoneTotals.of(
+        found = ZoneTotals.of(
             sums, self.units, self.layer.names, self.measures,
             groups=self.groups, origin=has_origin,
         )  # fmt: skip
+        # without an area of applicability, nobody knows what is unlike the training
+        return found if "applicable" in self.run.outputs() else replace(found, unlike=None)
 
 
 @dataclass(frozen=True)

@@ -134,10 +134,10 @@ def test_the_share_outside_the_area_of_applicability_is_that_of_the_map(
     for row, number in enumerate((1, 2, 3)):
         inside = values[zones == number]
         expected = (inside == 0).sum() / (inside != 255).sum()
-        assert made["outside_applicability"].values[row] == pytest.approx(expected)
-    assert made["outside_applicability"].values[0] > 0.3
+        assert made["unlike"].values[row] == pytest.approx(expected)
+    assert made["unlike"].values[0] > 0.3
     plain = make_mapper(covariates, calibrated=True)
-    assert "outside_applicability" not in zonal(covariates, zones, model=plain, draws=2).coords
+    assert "unlike" not in zonal(covariates, zones, model=plain, draws=2).coords
 
 
 def test_a_map_its_store_and_its_cube_give_the_same_table(
@@ -237,7 +237,7 @@ def test_what_is_assumed_and_what_is_missing_is_noted(covariates: xr.Dataset) ->
     assert "is assumed (the prior of hmx" in made.attrs["intervals"]
     assert "4 draws are few" in made.attrs["intervals"]
     assert "soc_total" not in made
-    assert "outside_applicability" in made.attrs["limits"]
+    assert "unlike them" in made.attrs["limits"]
 
 
 def test_a_trained_mapper_names_the_samples_of_its_dependence(
