@@ -46,7 +46,8 @@ def evaluate(
     catalog = call.load(evaluate__output=here(output), **given)
     path, card = score(catalog, call.progress, model=model, overwrite=overwrite)
     if not call.quiet:
-        out(f"{as_text(card, verdict=False)}\n\n{card.verdict}\n")
+        sentences = [*([card.zone_verdict] if card.zone_verdict else []), card.verdict]
+        out("\n\n".join([as_text(card, verdict=False), *sentences]) + "\n")
     out(path)
 
 

@@ -188,7 +188,7 @@ def test_keywords_of_a_mapper_and_of_maps_are_options_too():
     assert set(MapFitting.__annotations__) - known == {"split", "track", "init_from"} | other
     assert set(MapChoices.__annotations__) == {*MapOptions.model_fields, "year"}
     assert set(Forecasting.__annotations__) == set(ForecastOptions.model_fields) - {"h"}
-    own = {"target", "static", "dynamic", "history", "seed"}
+    own = {"target", "static", "dynamic", "history", "seed", "zone_draws"}
     assert set(Backtesting.__annotations__) ^ set(Fitting.__annotations__) == own | {
         "fold",
         "folds",

@@ -258,6 +258,7 @@ class Backtesting(Refitting, total=False):
     dynamic: Sequence[str]
     history: int
     seed: int
+    zone_draws: int
 
 
 class Forecasting(TypedDict, total=False):
@@ -318,6 +319,9 @@ class BacktestOptions(Options):
         Side of the pieces that tasks score, px; it changes no score.
     precision : str
         Of the forecasts: ``float32``, or ``float64`` for proofs.
+    zone_draws : int
+        Joint draws from which intervals of zones are made and scored; 0 leaves zones out. Of a
+        map of more than 4 Mpx tiles at regular distances are drawn.
     """
 
     h: Leads = 3
@@ -327,6 +331,7 @@ class BacktestOptions(Options):
     baselines: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] | None = None
     tile: Side = 256
     precision: Literal["float32", "float64"] = "float32"
+    zone_draws: Annotated[int, Field(ge=0, le=10_000)] = 100
 
     @field_validator("baselines")
     @classmethod

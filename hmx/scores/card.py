@@ -23,6 +23,7 @@ from hmx.files.jsontext import as_json, finite
 from hmx.files.paths import absolute
 from hmx.scores.regression import Difference
 from hmx.scores.tally import Tally
+from hmx.scores.zones import ZoneTally
 
 Array = NDArray[np.float64]
 Figures = dict[str, float]
@@ -73,6 +74,14 @@ class LeadCard(ScoredCard, Protocol):
     @property
     def whole(self) -> Tally:
         """All tallies, added."""
+
+    @property
+    def whole_zones(self) -> ZoneTally:
+        """Scores of zones of all folds and origins, added."""
+
+    @property
+    def zone_verdict(self) -> str | None:
+        """One sentence on zones."""
 
     @property
     def leads(self) -> tuple[int, ...]:

@@ -29,12 +29,20 @@ from hmx.files.paths import absolute, is_url
 from hmx.forecast.backtest.baselines.fitting import fit_baselines
 from hmx.forecast.backtest.case import BacktestSetup, described
 from hmx.forecast.backtest.handover import SavedBaselines, let_go
-from hmx.forecast.backtest.held_out import PreparedRound, held_out_from, how, later_of, truth_of
+from hmx.forecast.backtest.held_out import (
+    PreparedRound,
+    RoundScores,
+    held_out_from,
+    how,
+    later_of,
+    truth_of,
+)
 from hmx.forecast.backtest.judging import TileScores
 from hmx.forecast.backtest.rounds import Round, lead_names, when
 from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.forecast.backtest.scoring import score_round
 from hmx.forecast.backtest.skillmap import SkillMap, finish_maps, make_maps, remains
+from hmx.forecast.backtest.zone_scores import score_zones
 from hmx.forecast.beyond import describe_extrapolated
 from hmx.forecast.bundle import Bundle, describe_means, fits_means
 from hmx.forecast.options import Backtesting, BacktestOptions, split_fitting
@@ -44,7 +52,6 @@ from hmx.forecast.window import ForecastRequest
 from hmx.independent import independent
 from hmx.progress import Progress
 from hmx.provenance import code_version, fingerprint
-from hmx.scores import Tally
 from hmx.settings import parse
 
 __all__ = ["backtest", "evaluate"]
@@ -98,7 +105,8 @@ def backtest(
     progress : Progress
         Where progress goes. Default: standard error from ``ds.hm``, else nowhere.
     **options
-        ``target``, ``static``, ``dynamic`` and all options of ``train``.
+        ``target``, ``static``, ``dynamic`` and all options of ``train``; ``zone_draws``, from
+        which intervals of zones are made and scored (100; 0 scores no zones).
 
     Returns
     -------
@@ -119,6 +127,7 @@ def backtest(
     >>> print(ds.hm.backtest(h=3, static=["elevation"], out="scores"))  # doctest: +SKIP
     """
     given = {"origins": origins, "folds": folds, "baselines": baselines}
+    given["zone_draws"] = options.pop("zone_draws", None)
     chosen = {key: value for key, value in given.items() if value is not None}
     settings = parse(BacktestOptions, {"h": h, "level": level, **chosen})
     section = parse(DaskSection, {} if workers is None else {"workers": workers})
@@ -216,10 +225,11 @@ class _Backtest:
             )
         scores = self._score([work for work in ready if work.judging.leads], folder)
         card = Scorecard(
-            scores,
+            {label: found.tally for label, found in scores.items()},
             self._facts(ready, mark),
             leads=tuple(range(1, case.h + 1)),
             names=lead_names(case.cube.cadence, case.h),
+            zones={label: found.zones for label, found in scores.items() if found.zones.cells},
         )
         if self.kept:
             finish_maps(self._maps)
@@ -320,7 +330,7 @@ class _Backtest:
         )
         return SavedBaselines.save(baselines, Path(case.folder, "baselines", f"{round_.slug}.bin"))
 
-    def _score(self, ready: Sequence[PreparedRound], folder: Folder) -> dict[str, Tally]:
+    def _score(self, ready: Sequence[PreparedRound], folder: Folder) -> dict[str, RoundScores]:
         """Score what is not scored yet, round by round, on one set of workers."""
         from hmx.engine.pool.cluster import connect  # loads distributed
 
@@ -332,9 +342,10 @@ class _Backtest:
             with connect(section, tasks=tiles, device=device) as pool:
                 for work in todo:
                     tally = score_round(pool, self.case, work.judging, work.round, self.progress)
-                    text = as_json({"key": work.key, "tally": tally.as_dict()})
+                    zones = score_zones(pool, self.case, work, self.progress)
+                    scores[work.round.label] = found = RoundScores(tally, zones)
+                    text = as_json({"key": work.key, **found.as_dict()})
                     folder.write(_place(work.round), text.encode())
-                    scores[work.round.label] = tally
         return {work.round.label: scores[work.round.label] for work in ready}
 
     def _facts(self, ready: Sequence[PreparedRound], mark: str) -> dict[str, Any]:
@@ -370,11 +381,11 @@ def _place(round_: Round) -> str:
     return f"rounds/{round_.slug}.json"
 
 
-def _stored(folder: Folder, round_: Round, key: str) -> Tally | None:
+def _stored(folder: Folder, round_: Round, key: str) -> RoundScores | None:
     """Read the scores of a round that was finished earlier."""
     data = folder.read(_place(round_))
     found = json.loads(data) if data else {}
-    return Tally.from_dict(found["tally"]) if found.get("key") == key else None
+    return RoundScores.from_dict(found) if found.get("key") == key else None
 
 
 def _finished(folder: Folder, mark: str) -> Scorecard | None:

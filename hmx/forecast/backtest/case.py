@@ -181,6 +181,7 @@ class BacktestSetup:
             "baselines": list(self.baselines),
             "zones": _identity(self.marks),
             **({"extrapolated": later} if later else {}),
+            **({"zone_draws": self.options.zone_draws} if self.options.zone_draws else {}),
         }
 
     @property

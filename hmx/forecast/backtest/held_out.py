@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hmx.forecast.backtest.case import BacktestSetup
 from hmx.forecast.backtest.judging import TileScores
@@ -11,6 +12,7 @@ from hmx.forecast.backtest.rounds import Round, UnseenTruth, when
 from hmx.forecast.beyond import learnt_leads, listed
 from hmx.forecast.bundle import Bundle
 from hmx.scores import Tally
+from hmx.scores.zones import ZoneTally
 from hmx.splits import TEST, Split
 
 
@@ -23,7 +25,28 @@ class PreparedRound:
     judging: TileScores  # scores a tile
     unseen_truth: UnseenTruth  # steps and blocks that the model has not seen
     key: str  # fingerprint of all that decides the scores
-    done: Tally | None  # the scores of an earlier run
+    done: RoundScores | None  # the scores of an earlier run
+
+
+@dataclass(frozen=True)
+class RoundScores:
+    """The scores of a round."""
+
+    tally: Tally  # of pixels
+    zones: ZoneTally  # of zones; empty if none were scored
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the sums as JSON values."""
+        return {"tally": self.tally.as_dict(), "zones": self.zones.as_dict()}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> RoundScores:
+        """Restore the state from the values of :meth:`as_dict`; older files have no zones."""
+        zones = facts.get("zones")
+        return cls(
+            Tally.from_dict(facts["tally"]),
+            ZoneTally() if zones is None else ZoneTally.from_dict(zones),
+        )
 
 
 def held_out_from(bundle: Bundle, round_: Round) -> UnseenTruth:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmx.cube.cube import Cube
+from hmx.cube.grid import Grid
 from hmx.cube.read import read
 from hmx.engine.tile import StoredCube
 from hmx.forecast.backtest.baselines.registry import HISTORY, PERSISTENCE
@@ -115,15 +116,10 @@ class TileScores:
             strata[UNSEEN] = self.unseen.roles(site.window) == TEST
         if self.zones is not None:
             strata |= self.zones.masks(site.window)
-        steps = spec.network.past_steps
-        recent = {n: a[-steps:] if a.ndim == 3 else a for n, a in arrays.items()}
-        geometry = TileGeometry.of(site.window, around, grid, spec, h=self.request.h)
-        inputs = assemble(
-            recent, spec, run.bundle.scaler, inner=geometry.inner, pixel_size=geometry.pixel_size
+        knots, distance = window_knots(
+            run, arrays, site.window, around, grid, h=self.request.h, threads=threads
         )
-        knots = run.knots(inputs, self.request.h, geometry.core, threads=threads)
         knots[..., ~np.isfinite(site.origin)] = np.nan
-        distance = None if inputs.distance is None else inputs.distance[geometry.core.slices]
         return Forecasts(knots, distance, {n: _cut(p, inner) for n, p in others.items()}, strata)
 
     def _compare(
@@ -175,6 +171,28 @@ class TileScores:
     def _cast(self, arrays: Mapping[str, Floats]) -> dict[str, Floats]:
         kind = "float64" if self.request.precision == "float64" else "float32"
         return {name: array.astype(kind, copy=False) for name, array in arrays.items()}
+
+
+def window_knots(
+    run: Engine,
+    arrays: Mapping[str, Floats],
+    window: Window,
+    around: Window,
+    grid: Grid,
+    *,
+    h: int,
+    threads: int | None,
+) -> tuple[Floats, Floats | None]:
+    """Forecast a window from the arrays read around it: settled knots (h, q, y, x), distance."""
+    spec = run.bundle.spec
+    steps = spec.network.past_steps
+    recent = {n: a[-steps:] if a.ndim == 3 else a for n, a in arrays.items()}
+    geometry = TileGeometry.of(window, around, grid, spec, h=h)
+    inputs = assemble(
+        recent, spec, run.bundle.scaler, inner=geometry.inner, pixel_size=geometry.pixel_size
+    )
+    knots = run.knots(inputs, h, geometry.core, threads=threads)
+    return knots, None if inputs.distance is None else inputs.distance[geometry.core.slices]
 
 
 @dataclass(frozen=True)

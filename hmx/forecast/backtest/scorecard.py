@@ -16,12 +16,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hmx.errors import BadArgument, missing_variable
+from hmx.files.jsontext import finite
 from hmx.forecast.backtest.text import as_text
-from hmx.forecast.backtest.verdict import verdict
+from hmx.forecast.backtest.verdict import verdict, zone_verdict
 from hmx.pictures.backtest import draw_reliability, draw_skill, draw_strata
 from hmx.scores import Tally, pooled, skill
-from hmx.scores.card import Card, Figures, Picture
+from hmx.scores.card import Card, Figures, Picture, csv_of
 from hmx.scores.score import Measure
+from hmx.scores.zones import ZoneTally
 
 POOLED, SPREAD = "all", "sd"  # splits of the table that stand for all tallies
 MEASURES: tuple[Measure, ...] = ("mae", "rmse", "crps")
@@ -46,6 +48,8 @@ class Scorecard(Card):
         of the tallies.
     names : mapping of int to str, optional
         Labels of leads, such as ``{1: "+5 years"}``.
+    zones : mapping of str to ZoneTally, optional
+        Scores of zone means, by fold and origin.
 
     Raises
     ------
@@ -78,6 +82,7 @@ class Scorecard(Card):
     reference: str = "persistence"
     leads: tuple[int, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
+    zones: Mapping[str, ZoneTally] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (self.model, self.reference):
@@ -95,6 +100,11 @@ class Scorecard(Card):
     def whole(self) -> Tally:
         """All tallies, added."""
         return pooled(self.tallies)
+
+    @cached_property
+    def whole_zones(self) -> ZoneTally:
+        """The zones of all folds and origins, added."""
+        return sum(self.zones.values(), ZoneTally())
 
     @property
     def forecasters(self) -> tuple[str, ...]:
@@ -120,6 +130,11 @@ class Scorecard(Card):
     def verdict(self) -> str:
         """One sentence: whether to use the model or the reference."""
         return verdict(self)
+
+    @property
+    def zone_verdict(self) -> str | None:
+        """One sentence: how often the intervals of zones held what came; ``None`` unscored."""
+        return zone_verdict(self)
 
     def lead_name(self, lead: int) -> str:
         """Return the label of a lead."""
@@ -147,6 +162,31 @@ class Scorecard(Card):
             none.
         """
         return self.look_up((forecaster, lead, stratum, split), metric)
+
+    def zone_value(
+        self, metric: str, lead: int, *, size: str = "30 px", split: str = POOLED
+    ) -> float:
+        """Look up a figure of zones.
+
+        Parameters
+        ----------
+        metric : str
+            Such as ``coverage_95`` (with a tolerance of half a thousandth of the range),
+            ``plain_coverage_95``, ``interval_score_95``, ``score_over_bounds_95``.
+        lead : int
+            Steps ahead.
+        size : str
+            ``"10 px"``, ``"30 px"``, ``"60 px"``, ``"cells"``, ``"zones"`` or ``"region"``.
+        split : str
+            ``"all"`` pooled, or a label of fold and origin.
+
+        Returns
+        -------
+        float
+            NaN if there is none.
+        """
+        tally = self.whole_zones if split == POOLED else self.zones.get(split, ZoneTally())
+        return tally[size, lead].figures().get(metric, math.nan)
 
     @cached_property
     def table(self) -> Mapping[tuple[str, int, str, str], Figures]:
@@ -203,7 +243,26 @@ class Scorecard(Card):
             "leads": leads,
             "scores": self.scores(),
             "tallies": {label: tally.as_dict() for label, tally in self.tallies.items()},
+            **self._zone_contents(),
         }
+
+    def _zone_contents(self) -> dict[str, Any]:
+        """Return the sentence, figures and sums of zones; nothing if none were scored."""
+        if not self.zones:
+            return {}
+        return {
+            "zone_verdict": self.zone_verdict,
+            "zone_scores": [
+                {"size": size, "lead": lead, "split": split} | finite(cell.figures())
+                for split, tally in self._zone_splits()
+                for (size, lead), cell in tally.cells.items()
+            ],
+            "zones": {label: tally.as_dict() for label, tally in self.zones.items()},
+        }
+
+    def _zone_splits(self) -> Iterator[tuple[str, ZoneTally]]:
+        yield POOLED, self.whole_zones
+        yield from self.zones.items()
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Scorecard:
@@ -215,11 +274,21 @@ class Scorecard(Card):
             reference=facts["reference"],
             leads=tuple(row["lead"] for row in facts["leads"]),
             names={row["lead"]: row["name"] for row in facts["leads"]},
+            # files of older releases have none
+            zones={label: ZoneTally.from_dict(z) for label, z in facts.get("zones", {}).items()},
         )
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
-        """Yield ``scores.csv``."""
+        """Yield ``scores.csv``, and ``zones.csv`` if zones were scored."""
         yield "scores.csv", self.scores_csv()
+        if self.zones:
+            rows = (
+                (size, lead, split, metric, value)
+                for split, tally in self._zone_splits()
+                for (size, lead), cell in tally.cells.items()
+                for metric, value in cell.figures().items()
+            )
+            yield "zones.csv", csv_of(("size", "lead", "split", "metric", "value"), rows)
 
     def plots(self) -> Mapping[str, Callable[[], Picture]]:
         """Return what draws skill, reliability and strata, by file name."""

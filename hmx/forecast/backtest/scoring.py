@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from hmx.engine.pool.runner import FailedTask, Task, run_windows
 from hmx.errors import JobFailed
@@ -22,23 +22,33 @@ if TYPE_CHECKING:
 _SHOWN = 5  # failed tiles that a message lists
 
 
-class InOrder:
-    """Adds tallies in the order of their tiles, whatever order they arrive in.
+class Adds(Protocol):
+    """Sums that join."""
+
+    def __add__(self, other: Self, /) -> Self:
+        """Join two states."""
+
+
+S = TypeVar("S", bound=Adds)
+
+
+class InOrder(Generic[S]):
+    """Adds the sums of tiles in the order of the tiles, whatever order they arrive in.
 
     Sums of float64 depend on the order, and a scorecard must not depend on the workers. Few
-    tallies wait, as the runner keeps few calls in flight.
+    sums wait, as the runner keeps few calls in flight.
     """
 
-    def __init__(self, tiles: list[Index]):
-        self.total = Tally()
+    def __init__(self, tiles: list[Index], zero: S):
+        self.total = zero
         self._tiles, self._next = tiles, 0
-        self._waiting: dict[Index, Tally] = {}
+        self._waiting: dict[Index, S] = {}
 
-    def add(self, index: Index, tally: Tally) -> None:
-        """Add the tally of one tile, and all that waited for it."""
-        self._waiting[index] = tally
+    def add(self, index: Index, found: S) -> None:
+        """Add the sums of one tile, and all that waited for it."""
+        self._waiting[index] = found
         while self._next < len(self._tiles) and self._tiles[self._next] in self._waiting:
-            self.total += self._waiting.pop(self._tiles[self._next])
+            self.total = self.total + self._waiting.pop(self._tiles[self._next])
             self._next += 1
 
 
@@ -50,16 +60,28 @@ def score_round(
     progress.note(
         f"evaluate: scoring {round_.label}, {counted(len(tiles), 'tile')}, by {pool.where}"
     )
-    sums = InOrder(tiles)
-    tile_done = _meter(len(tiles), round_.label, progress)
+    return add_up(pool, work, tiles, Tally(), round_.label, progress)
 
-    def landed(index: Index, tally: Tally) -> None:
-        sums.add(index, tally)
+
+def add_up(
+    pool: Pool,
+    work: Callable[..., S],
+    tiles: list[Index],
+    zero: S,
+    label: str,
+    progress: Progress,
+) -> S:
+    """Run tiles on workers and add up what they return; refuse if any fails."""
+    sums = InOrder(tiles, zero)
+    tile_done = _meter(len(tiles), label, progress)
+
+    def landed(index: Index, found: S) -> None:
+        sums.add(index, found)
         tile_done()
 
     failures = run_windows(pool, work, (Task(tile) for tile in tiles), on_done=landed)
     if failures:
-        raise JobFailed(_report(round_, failures))
+        raise JobFailed(_report(label, failures))
     return sums.total
 
 
@@ -86,8 +108,8 @@ def _meter(total: int, label: str, progress: Progress) -> Callable[[], None]:
     return count
 
 
-def _report(round_: Round, failures: list[FailedTask]) -> str:
-    lines = [f"{len(failures)} tiles of the backtest {round_.label} failed."]
+def _report(label: str, failures: list[FailedTask]) -> str:
+    lines = [f"{len(failures)} tiles of the backtest {label} failed."]
     lines += [
         f"  tile {failure.index}: {type(failure.error).__name__}: {failure.error}"
         for failure in failures[:_SHOWN]

@@ -8,8 +8,14 @@ from textwrap import fill
 
 from hmx.forecast.backtest.strata import MEANINGS
 from hmx.scores.card import TEXT_WIDTH, LeadCard, number, text_table
+from hmx.scores.zones import METHODS
 
 _SKILLS = ("rmse_skill", "mae_skill", "crps_skill")
+_ZONE_NOTE = (
+    "A truth within half a thousandth of the range counts as inside. /: interval score of the "
+    "widest level over that of independent pixels, of summed pixel bounds, and of the number of "
+    "effective pixels that past errors of zones suggest; below 1 joint draws are better"
+)
 _HEADS = [f"{name.split('_')[0].upper()} skill" for name in _SKILLS]
 
 
@@ -27,6 +33,7 @@ def as_text(card: LeadCard, *, verdict: bool = True) -> str:
     ]
     blocks = [
         [fill(card.verdict, TEXT_WIDTH)] if verdict else [],
+        [fill(card.zone_verdict, TEXT_WIDTH)] if verdict and card.zone_verdict else [],
         text_table(
             title,
             ["", "forecaster", "n", "RMSE", "MAE", "bias", "CRPS", "SSIM", "F1", *_HEADS],
@@ -46,6 +53,8 @@ def as_text(card: LeadCard, *, verdict: bool = True) -> str:
             [[card.lead_name(n), *_totals(card, n)] for n in card.scored],
         )
     )
+    if card.whole_zones.cells:
+        blocks.append([*_zone_table(card), fill(_ZONE_NOTE, TEXT_WIDTH)])
     if len(card.strata) > 1:
         header = ["", "stratum", "n", "RMSE", *_HEADS]
         table = text_table(f"{card.model} by stratum", header, list(_strata(card)), left=2)
@@ -85,6 +94,33 @@ def _totals(card: LeadCard, lead: int) -> Iterator[str]:
     expected, observed = (figures.get(name, math.nan) for name in names)
     yield from (number(expected, "+.4g"), number(observed, "+.4g"))
     yield f"{100 * expected / observed:.0f} %" if observed and math.isfinite(observed) else "-"
+
+
+def _zone_table(card: LeadCard) -> list[str]:
+    """Lay out the scores of zones: a row for each lead and size, a column for each level."""
+    levels = sorted(
+        {level for cell in card.whole_zones.cells.values() for _, level in cell.intervals}
+    )
+    rows = []
+    for lead in card.scored:
+        label = card.lead_name(lead)
+        for size in card.whole_zones.sizes:
+            found = card.whole_zones[size, lead].figures()
+            if not found["zones"]:
+                continue
+            shares = [f"{number(100 * found[f'coverage_{level:g}'], '.0f')} %" for level in levels]
+            last = f"{levels[-1]:g}"
+            ratios = [number(found[f"score_over_{m}_{last}"], ".2f") for m in METHODS[1:]]
+            changes = [number(found[f"{name}_change"], "+.4g") for name in ("expected", "observed")]
+            sizes = [f"{int(found['zones']):,}", number(found["area_km2"], ".3g")]
+            rows.append([label, size, *sizes, *shares, *ratios, *changes])
+            label = ""
+    heads = [f"in {level:g} %" for level in levels] + [f"/ {method}" for method in METHODS[1:]]
+    title = (
+        f"Zones: share of means inside their intervals by {card.model}, interval score over others'"
+    )
+    header = ["", "zones", "n", "km2", *heads, "expected", "observed"]
+    return text_table(title, header, rows, left=2)
 
 
 def _strata(card: LeadCard) -> Iterator[list[str]]:

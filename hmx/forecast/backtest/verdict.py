@@ -7,12 +7,16 @@ from collections.abc import Iterable
 from typing import Literal
 
 from hmx.scores.card import LeadCard
+from hmx.scores.zones import BOUNDS, DRAWS, REGION, ZoneCell
 
 Outcome = Literal["gain", "none", "loss"]
 Choice = Literal["model", "reference", "intervals", "centre"]
 
 MARGIN = 0.005  # skill within half a percent of 0 is not a gain, unless its spread decides
 MEASURES = ("rmse", "crps")
+_SPEAKING = ("zones", "30 px", "10 px", "cells")  # sizes of zones, the most telling first
+_ENOUGH = 10  # zones: a share of fewer is no share
+_SLACK = 5  # percent by which a share may fall short: zones are few and alike
 
 
 def verdict(card: LeadCard) -> str:
@@ -48,6 +52,43 @@ def verdict(card: LeadCard) -> str:
             f"better; only its intervals are worth having, at {names} (skill {skills}){tail}"
         )
     return f"{_by_lead(card, chosen)} (skill {skills}){tail}"
+
+
+def zone_verdict(card: LeadCard) -> str | None:
+    """Return a sentence on the intervals of zones, over all leads; ``None`` if none were scored.
+
+    Of several sizes it is about the first of :data:`_SPEAKING` that has enough zones.
+    """
+    tally, cells = card.whole_zones, {}
+    for size in tally.sizes:
+        parts = {n: tally[size, n] for n in card.scored if tally[size, n].zones}
+        cells[size] = (sum(parts.values(), ZoneCell()), parts)
+    known = [s for s in _SPEAKING if s in cells and cells[s][0].zones >= _ENOUGH]
+    known += sorted(cells, key=lambda size: -cells[size][0].zones)
+    if not known:
+        return None
+    whole, parts = cells[known[0]]
+    levels = sorted(level for method, level in whole.intervals if method == DRAWS)
+    if not levels:
+        return None
+    level = min(levels, key=lambda found: abs(found - 95))
+    held = {lead: part.intervals[DRAWS, level].tolerant for lead, part in parts.items()}
+    ours, bounds = whole.intervals[DRAWS, level], whole.intervals[BOUNDS, level]
+    area = f"{whole.area / whole.zones / 1e6:.3g} km2"
+    what = {REGION: f"the whole region ({area})", "zones": f"the zones (about {area} each)"}
+    by_lead = "; ".join(
+        f"{card.lead_name(lead)}: {100 * share:.0f} %" for lead, share in held.items()
+    )
+    name = what.get(known[0], f"{area} zones")
+    text = (
+        f"{level:g} % intervals of {name} held {100 * ours.tolerant:.0f} % of what came "
+        f"({by_lead}; {whole.zones:,} zones over all leads)"
+    )
+    if bounds.interval_score:
+        ratio = ours.interval_score / bounds.interval_score
+        text += f", with {ratio:.2f} times the interval score of summed bounds"
+    narrow = 100 * ours.tolerant < level - _SLACK
+    return text + ("; TOTALS ARE LESS SURE THAN THEIR INTERVALS." if narrow else ".")
 
 
 def choose(card: LeadCard, lead: int) -> Choice:
