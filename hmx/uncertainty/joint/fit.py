@@ -18,8 +18,10 @@ long tails bring: weights would be a third too small on worlds of known law.
 
 - ``A`` is the variance of all pixels after the origin's shift over that before it. Where more
   happened than expected, all errors are larger, and few origins seldom include such a one.
-- ``c = (k - 1 / n) / 2``, with n blocks: the logarithm of a mean of few large numbers is on average
-  so much below the logarithm of their expectation (half its variance).
+- ``c = (k - 1 / n) / 2 + .1 (1 + 1 / N)``: the logarithm of a mean is on average half its variance
+  below the logarithm of the expectation. The first part of this variance is that of n blocks, the
+  second that of origins, which differ by more than their shift. How far N origins are off as a
+  whole adds as much, divided by N: intervals have to contain it.
 
 The shift itself stays in the errors: without it, intervals of zones were too narrow on past series.
 
@@ -65,6 +67,7 @@ _PULL = 0.02  # of the prior on each logarithm
 _ORIGINS = 2  # origins that the prior of the region's share is worth
 _FAR = 3.0  # standard deviations: the largest shift of a region
 _MOST_SHIFT = 1.0  # of these, with which the activity of an origin is explained
+_LEVEL = 0.1  # half the variance of log E between origins of one law, with A; in worlds .2
 _MOST_REGION = 0.5  # more would leave less to the pixels than to a common cause
 
 
@@ -204,8 +207,9 @@ class DependenceFit:
 
 def fit_lead(origins: Sequence[OriginSums]) -> LeadDependence:
     """Fit the dependence of one lead."""
+    level = _LEVEL * (1 + 1 / len(origins))
     terms = [
-        _Term.of(side, sums, activity)
+        _Term.of(side, sums, activity, level)
         for origin, activity in zip(origins, [o.activity for o in origins], strict=True)
         for side, sums in origin.blocks.items()
         if sums.squares > 0 and (sums.rest > 0 or sums.lags.any())
@@ -263,7 +267,7 @@ class _Term:
     low: float  # how far the logarithm of the error lies below that of its expectation
 
     @classmethod
-    def of(cls, side: int, sums: BlockSums, activity: float = 1.0) -> _Term:
+    def of(cls, side: int, sums: BlockSums, activity: float = 1.0, level: float = 0.0) -> _Term:
         """Divide sums by the number of blocks."""
         count = max(1, sums.count)
         alone = sums.fourths / sums.squares**2 if sums.squares else 1.0
@@ -273,7 +277,7 @@ class _Term:
             sums.rest * (activity / count),
             sums.squares / count,
             _CALM / (_CALM + alone),
-            max(0.0, alone - 1 / count) / 2,
+            max(0.0, alone - 1 / count) / 2 + level,
         )
 
     def value(self, weights: Array) -> tuple[float, Array]:
