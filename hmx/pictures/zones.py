@@ -19,7 +19,7 @@ from hmx.cube.dates import short, time_label
 from hmx.errors import BadArgument, MissingVariable, did_you_mean
 from hmx.independent import independent
 from hmx.pictures.style import COLOURS, REFERENCE, finish_axes, with_units
-from hmx.zones.frames import require_table
+from hmx.zones.frames import require_table, target_of
 
 MOST = 12  # fans drawn when no zones are named
 _COLUMNS = 4
@@ -67,7 +67,7 @@ def plot_zones(
         If a zone, figure or threshold is not in the table.
     """
     require_table(table)
-    name = str(table.attrs.get("target", "hm")) if figure is None else figure
+    name = target_of(table) if figure is None else figure
     name = "low_share" if figure is None and name not in table else name
     _require(name, [n for n in map(str, table.data_vars) if "time" in table[n].dims])
     shown, left = _chosen(table, zones, name)

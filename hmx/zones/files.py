@@ -15,7 +15,7 @@ from hmx.files.lock import building
 from hmx.files.paths import absolute, is_url
 from hmx.independent import independent
 from hmx.zones import geopackage, qgis
-from hmx.zones.frames import ROW, require_table, zone_frame
+from hmx.zones.frames import ROW, require_table, target_of, zone_frame
 from hmx.zones.report import MARKER, markdown
 
 SUFFIXES = (".csv", ".gpkg", ".md")
@@ -88,11 +88,6 @@ def save_zones(
             _refuse(where, overwrite)
         files.write(name, text.encode())
     return [Path(where)]
-
-
-def target_of(table: xr.Dataset) -> str:
-    """Return the name of the mean in a table of zones."""
-    return str(table.attrs.get("target", next(iter(table.data_vars))))
 
 
 def csv_text(table: xr.Dataset) -> str:

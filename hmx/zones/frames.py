@@ -19,13 +19,16 @@ from hmx.cube.dates import short, time_label
 from hmx.errors import BadArgument
 from hmx.zones.spread import mark
 
-ROW = ("zone", "kind", "time", "lead", "area_km2", "missing")  # columns of every row
+ROW = ("zone", "kind", "time")  # columns of every row; areas and shares follow
+_SHARES = ("area_km2", "missing", "missing_a", "missing_b", "unlike")  # coordinates of zones
 _END = re.compile(r"_(lo|hi)_([0-9.]+)$")
 # Names of columns: {threshold} and the like stand for a label
 _COLUMNS = {
     "area_above": "km2_above_{threshold}",
     "area_above_change": "km2_above_{threshold}_change",
     "area_above_origin": "km2_above_{threshold}_origin",
+    "area_above_difference": "km2_above_{threshold}_difference",
+    "p_greater_above": "p_greater_above_{threshold}",
     "p_grows": "p_above_{threshold}_grows_{growth}_percent",
     "transition_area": "km2_{from_class}_becomes_{to_class}",
     "class_area": "km2_{class}",
@@ -52,6 +55,11 @@ def require_table(table: xr.Dataset) -> None:
             f"this Dataset has dimensions {', '.join(map(str, table.dims)) or 'none'}: a table of "
             "zones has zone and time. Make one: table = fc.hm.zonal(zones)."
         )
+
+
+def target_of(table: xr.Dataset) -> str:
+    """Return the name of the first figure of a table of zones, the mean."""
+    return str(table.attrs.get("target", next(iter(table.data_vars))))
 
 
 def zone_frame(table: xr.Dataset) -> pd.DataFrame:
@@ -134,7 +142,7 @@ def columns_of(table: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:
 
 def shares_of(table: xr.Dataset) -> list[str]:
     """Return the names of the areas and shares that every row of a table has."""
-    return [name for name in ("area_km2", "missing", "unlike") if name in table.coords]
+    return [name for name in _SHARES if name in table.coords]
 
 
 def times_of(table: xr.Dataset) -> list[str]:
@@ -146,11 +154,11 @@ def _row_columns(table: xr.Dataset) -> dict[str, np.ndarray]:
     """Return the columns of every row, by zone and then time."""
     require_table(table)
     zones, times = table.sizes["zone"], table.sizes["time"]
-    lead = table["lead"].values if "lead" in table.coords else np.arange(1, times + 1)
     columns = {"zone": table["zone"].values, "kind": table["kind"].values}
     columns = {name: np.repeat(values, times) for name, values in columns.items()}
     columns["time"] = np.tile(np.array(times_of(table), dtype=object), zones)
-    columns["lead"] = np.tile(lead, zones)
+    if "lead" in table.coords:  # a map has none
+        columns["lead"] = np.tile(table["lead"].values, zones)
     for name in shares_of(table):
         columns[name] = np.repeat(table[name].values, times)
     return columns

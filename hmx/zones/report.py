@@ -37,7 +37,8 @@ def markdown(table: xr.Dataset, target: str) -> str:
     if level is not None:
         lines += [f"In brackets: intervals of {mark(level)} %.", ""]
     lines += [str(table.attrs[key]) for key in ("intervals", "limits") if key in table.attrs]
-    shares = table["missing"].values
+    gone = [table[name].values for name in table.coords if str(name).startswith("missing")]
+    shares = np.concatenate(gone) if gone else np.zeros(0)
     if (missing := float(shares[shares < 1].max(initial=0))) > 0:
         lines.append(f"Up to {100 * missing:.1f} % of a zone has no data and is not counted.")
     if "unlike" in table.coords and (most := float(np.nan_to_num(table["unlike"].values).max())):
@@ -50,15 +51,27 @@ def markdown(table: xr.Dataset, target: str) -> str:
 
 def _heads(columns: dict[str, xr.DataArray], target: str) -> dict[str, str]:
     """Choose the columns of a table of means and areas, with their titles."""
-    units = columns[target].attrs.get("units", "1")
-    suffix = f" ({units})" if units != "1" else ""
-    heads = {target: f"mean {target}{suffix}", f"{target}_change": "change since the origin"}
+    plain = target.removesuffix("_difference")
+    compared = "" if plain == target else ", a minus b"
+    heads = {
+        target: with_units(f"mean {plain}", columns[target]) + compared,
+        f"{target}_change": "change since the origin",
+    }
     for name in columns:
-        if found := re.fullmatch(r"km2_above_([-0-9.e]+)", name):
-            heads[name] = f"km2 above {found[1]}"
-        if found := re.fullmatch(r"km2_above_([-0-9.e]+)_change", name):
-            heads[name] = f"change of km2 above {found[1]}"
+        if found := re.fullmatch(r"km2_above_([-0-9.e+]+)(_change|_difference)?", name):
+            title = f"km2 above {found[1]}{compared}"
+            heads[name] = f"change of {title}" if found[2] == "_change" else title
+        elif name == f"{plain}_total" or name == f"{plain}_total_difference":
+            heads[name] = with_units("total", columns[name]) + compared
+        elif name == "p_greater":
+            heads[name] = "probability that a is greater"
     return {name: title for name, title in heads.items() if name in columns}
+
+
+def with_units(title: str, figure: xr.DataArray) -> str:
+    """Write a title with the units of its figure."""
+    units = figure.attrs.get("units", "1")
+    return title if units == "1" else f"{title} ({units})"
 
 
 def _conservation_heads(table: xr.Dataset) -> dict[str, str]:

@@ -20,14 +20,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmx.errors import BadArgument, OutputExists
+from hmx.pictures.zones import plot_zones
 from hmx.zones.conservation import conservation_table
 from hmx.zones.files import read_csv, save_zones
 from hmx.zones.frames import zone_frame
 from hmx.zones.geopackage import LAYER, wide_frame
+from hmx.zones.options import ZonalOptions
+from hmx.zones.paired import difference_table
 from hmx.zones.qgis import style_of
 from hmx.zones.report import MARKER
 from hmx.zones.table import zone_table
-from tests.make.zonetotals import NAMES, STEP, make_polygons, make_times, make_totals
+from tests.make.zonetotals import (
+    NAMES,
+    STEP,
+    make_polygons,
+    make_times,
+    make_totals,
+    without_origin,
+)
 
 ABOUT = {"intervals": "Intervals are quantiles over 80 joint draws (seed 0)."}
 
@@ -275,6 +285,32 @@ def test_wide_frames_have_a_column_for_each_figure_and_time(table: xr.Dataset) -
     assert len(wide) == len(NAMES)
     changing = [name for name in long.columns[6:] if not name.endswith("_origin")]
     assert {f"{name}_{year}" for name in changing for year in (2025, 2030, 2035)} <= {*wide.columns}
+
+
+def test_differences_and_maps_are_written_too(tmp_path: Path) -> None:
+    sides, options = (make_totals(), make_totals(seed=1)), ZonalOptions(above=(0.1, 0.4))
+    about = {"times": make_times(), "target": "hm", "units": "1", "step": STEP, "attrs": ABOUT}
+    compared = difference_table(*sides, options, **about)
+    dated = make_times(1).drop_vars(["lead", "forecast_reference_time"])
+    options = {"times": dated, "target": "soc", "units": "g/kg", "attrs": ABOUT}
+    soil = zone_table(without_origin(make_totals(h=1)), **options)
+    for made, columns, head in (
+        (compared, ["missing_b", "hm_difference", "hm_difference_lo_50"], "mean hm, a minus b |"),
+        (soil, ["missing", "soc", "soc_lo_95"], "| mean soc (g/kg) |"),
+    ):
+        for _ in range(2):  # hmx recognises its own file
+            (path,) = save_zones(made, tmp_path / "zones.csv")
+        frame = read_csv(path)
+        at = frame.columns.get_loc(columns[0])
+        assert frame.columns.tolist()[at : at + 3] == columns
+        assert frame["zone"].nunique() == 8
+        (path,) = save_zones(made, tmp_path / "zones.md")
+        assert head in path.read_text(encoding="utf-8")
+        _, style = save_zones(made, tmp_path / "zones.gpkg", zones=make_polygons())
+        assert f'attr="{columns[1]}_20' in style.read_text(encoding="utf-8")
+        assert plot_zones(made).axes
+    assert "lead" not in frame.columns
+    assert "km2_above_0.4_difference_hi_95" in zone_frame(compared).columns
 
 
 def test_what_is_no_table_of_zones_is_refused(cube: xr.Dataset, tmp_path: Path) -> None:
