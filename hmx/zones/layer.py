@@ -22,6 +22,7 @@ from hmx.zones.projecting import Placing
 from hmx.zones.raster import Numbered, open_raster, raster_of, survey
 from hmx.zones.rings import repaired, rings_of
 
+_ROUNDING = 1e-5  # share of a zone along the edge of the cube that another CRS puts outside
 _NAMED = 5  # zones that a note lists
 
 
@@ -176,8 +177,7 @@ def _from_polygons(given: Any, grid: Grid, id: str | None, folder: str | None) -
         if share > 0:
             zones.append(edges)
             kept.append(feature.number)
-            # what rounding leaves is not outside
-            outside.append(1 - share if share < 1 - 1e-9 else 0.0)
+            outside.append(1 - share if 1 - share > _ROUNDING else 0.0)
     if not zones:
         raise BadArgument(
             f"zones lie outside the cube, whose bounds are {_bounds(grid)}. Pass zones of its "

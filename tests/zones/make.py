@@ -41,6 +41,9 @@ def shares(layer, window=None):
     """Share of each pixel that each zone covers, (zone, y, x)."""
     window = window or Window.of(layer.grid.shape)
     cover = layer.cover(window)
+    assert (
+        np.diff(cover.zone.astype(np.int64) * 10**9 + cover.pixel) > 0
+    ).all()  # sorted, each pixel once
     found = np.zeros((len(layer), window.shape[0] * window.shape[1]))
     found[cover.zone, cover.pixel] = cover.share
     return found.reshape(len(layer), *window.shape)

@@ -29,6 +29,8 @@ def random_polygon(seed):
         )
     if kind == 1:  # a tangle
         return shapely.make_valid(shapely.Polygon(rng.uniform(-5, 55, (25, 2))))
+    if seed % 8 == 2:  # one border of many edges
+        return shapely.Point(25, 20).buffer(19.3, quad_segs=500)
     if kind == 2:  # needles
         ends = rng.uniform(0, 50, (8, 2, 2))
         return shapely.union_all([shapely.LineString(line).buffer(1e-3) for line in ends])

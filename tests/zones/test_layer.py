@@ -135,6 +135,22 @@ def test_a_projected_layer_crosses_the_date_line():
         assert got.sum() == pytest.approx(200, rel=1e-6)
 
 
+def test_a_projected_cube_lies_across_the_date_line():
+    # Pacific Mercator: longitude 180 is 30 degrees east of its middle
+    grid = grid_of((60, 80), pixel=10_000, corner=(2_950_000, -1_000_000), crs="EPSG:3832")
+    box, cut = shapely.box(178, -14, 182, -11), shapely.box(178, -14, 180, -11)
+    shapes = {
+        "on": box,
+        "back": shapely.affinity.translate(box, -360),
+        "cut": shapely.MultiPolygon([cut, shapely.affinity.translate(cut, -358)]),
+    }
+    got = shares(read_zones(layer_of(shapes, "EPSG:4326"), grid))
+    degree = 6_378_137 * np.pi / 180 / 10_000  # px
+    assert got[0].sum(axis=1).max() == pytest.approx(4 * degree)
+    assert np.abs(got[0] - got[1]).max() < 1e-9
+    assert np.abs(got[0] - got[2]).max() < 1e-9
+
+
 def test_zones_in_degrees_reach_a_pole_and_the_ends_of_a_map_of_the_world():
     polar = grid_of((400, 400), pixel=25_000, corner=(-5e6, 5e6), crs="EPSG:3031")
     cap = shapely.box(-180, -90, 180, -60)
