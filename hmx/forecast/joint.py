@@ -8,7 +8,7 @@ from hmx.cube.cube import Cube
 from hmx.cube.grid import Grid
 from hmx.forecast.bundle import Bundle
 from hmx.progress import counted
-from hmx.uncertainty.joint.dependence import Dependence, phi_of
+from hmx.uncertainty.joint.dependence import PRIOR_REGION, Dependence, phi_of
 
 
 def dependence_of(bundle: Bundle, cube: Cube) -> tuple[Dependence, str | None]:
@@ -35,9 +35,12 @@ def describe_dependence(bundle: Bundle) -> str:
             why_none(bundle) or "has no fit of how its errors depend on each other; train it again"
         )
         return f"from the prior: the model {reason}"
-    count = bundle.dependence.at(1).origins
-    fitted, seen = counted(count, "origin"), counted(count, "training origin")
-    return f"ranges fitted on {fitted}, region-wide spread from {seen} (0 held out)"
+    first = bundle.dependence.at(1)
+    fitted, seen = counted(first.origins, "origin"), counted(first.origins, "training origin")
+    spread = f"from {seen}"
+    if first.region <= PRIOR_REGION:
+        spread = f"from the prior, and no larger in {seen}"
+    return f"ranges fitted on {fitted}, region-wide spread {spread} (0 held out)"
 
 
 def why_none(bundle: Bundle) -> str | None:

@@ -245,9 +245,13 @@ def fit_lead(origins: Sequence[OriginSums]) -> LeadDependence:
 
 
 def region_of(shifts: Sequence[float]) -> float:
-    """Return the share of the whole region: the mean square of shifts and of a prior's two."""
+    """Return the share of the whole region: the mean square of shifts and of a prior's two.
+
+    It is not below the prior. Networks and totals were fitted to these very origins, so their
+    shifts are smaller than those of years to come.
+    """
     total = _ORIGINS * PRIOR_REGION + float(np.square(shifts).sum())
-    return min(_MOST_REGION, total / (_ORIGINS + len(shifts)))
+    return min(_MOST_REGION, max(PRIOR_REGION, total / (_ORIGINS + len(shifts))))
 
 
 def expected(sums: BlockSums, side: int, weights: Sequence[float]) -> float:

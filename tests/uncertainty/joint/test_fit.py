@@ -138,7 +138,7 @@ def test_one_origin_is_fitted_as_the_formula_says() -> None:
     found = fit_lead([sums])
     np.testing.assert_allclose(found.weights, by_hand(quantiles, truth, sums).weights, atol=2e-3)
     assert not np.allclose(found.weights, PRIOR_WEIGHTS, atol=0.01)
-    assert found.region == pytest.approx((2 * PRIOR_REGION + sums.shift**2) / 3, abs=1e-4)
+    assert found.region == pytest.approx(region_of([sums.shift]), abs=1e-4)
     assert [*found.ratios] == ["5", "10", "20"]  # larger blocks do not fit the raster
 
 
@@ -194,7 +194,8 @@ def test_a_shift_beyond_the_distributions_has_an_end() -> None:
 def test_the_prior_of_the_region_is_worth_two_origins() -> None:
     assert region_of([]) == PRIOR_REGION
     assert region_of([0.3]) == pytest.approx((2 * 0.05 + 0.09) / 3)
-    assert region_of([0.1, -0.2]) == pytest.approx((2 * 0.05 + 0.05) / 4)
+    assert region_of([0.3, -0.4]) == pytest.approx((2 * 0.05 + 0.25) / 4)
+    assert region_of([0.1, -0.2]) == PRIOR_REGION  # origins of the fit itself prove no less
     assert region_of([3.0, 3.0]) == 0.5
 
 
