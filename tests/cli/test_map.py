@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 import hmx as library
 from hmx.cli.main import hmx
-from tests.make.cubes import write_catalog
+from hmx.zones.files import read_csv
+from tests.make.cubes import write_catalog, write_raster
 from tests.make.mapworlds import make_covariates
 from tests.make.soilworlds import make_points, write_map_catalog
 
@@ -270,3 +271,20 @@ def test_a_bundle_of_the_other_job_is_refused(
     other = run("forecast", write_catalog(tmp_path), "--set", f"model.path={place}")
     assert other.exit_code == 2
     assert "maps what was sampled" in other.stderr
+
+
+def test_zones_of_a_map_are_added_up_and_kept(folder: Path) -> None:
+    numbers = np.repeat([1, 2], 16)[:, None] * np.ones(36, "int32")
+    write_raster(folder / "zones.tif", numbers.astype("int32"), nodata=0, pixel=250.0)
+    call = "zonal", folder / "soils.yaml", "--zones", folder / "zones.tif", "--level", 90
+    result = run(*call, "--above", 4, "--draws", 20)
+    assert "g/kg is not a stock per area" in result.stderr
+    table = read_csv(told(result))
+    assert list(table["zone"]) == ["1", "2", "all"]
+    assert {"soc", "soc_lo_90", "soc_hi_90", "soc_estimate", "km2_above_4", "unlike"} <= set(table)
+    assert ((table["soc_lo_90"] < table["soc"]) & (table["soc"] < table["soc_hi_90"])).all()
+    again = run(*call, "--above", 4, "--draws", 20)
+    assert "exists and is current" in again.stderr
+    refused = run(*call, "--table", "conservation", "--overwrite")
+    assert refused.exit_code == 2
+    assert "a map of samples has none. Leave out table=" in refused.stderr
