@@ -49,7 +49,7 @@ from hmx.forecast.backtest.partition import CELLS
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import BacktestOptions
 from hmx.scores.zones import BOUNDS, DRAWS, EFFECTIVE, PIXELS, REGION, ZoneCell
-from hmx.uncertainty.joint.dependence import LEVELS, Dependence
+from hmx.uncertainty.joint.dependence import LEVELS, RANGES, Dependence
 from hmx.uncertainty.joint.draws import Draws
 from hmx.uncertainty.joint.field import Field
 from hmx.windows import Span, TileGrid, Window
@@ -356,13 +356,14 @@ def past_totals(ds: xr.Dataset, bundle: Bundle, case: Case, lead: int) -> tuple[
 
 def dependence_rows(name: str, bundle: Bundle) -> Iterator[Row]:
     """Yield what a model's fitted dependence is, for the reader."""
-    found = getattr(bundle, "dependence", None)
+    found = bundle.dependence
     for number, lead in enumerate(found.leads if found else (), start=1):
         yield Row(name, f"lead {number}: region's share", lead.region)
         yield Row(name, f"lead {number}: origins", lead.origins)
         parts = [lead.nugget, *lead.weights]
-        for part, weight in zip(("nugget", 1.5, 4, 12, 36, 108), parts, strict=True):
-            yield Row(name, f"lead {number}: weight of {part} px", weight)
+        labels = ("the nugget", *(f"{sigma:g} px" for sigma in RANGES))
+        for label, weight in zip(labels, parts, strict=True):
+            yield Row(name, f"lead {number}: weight of {label}", weight)
 
 
 # --- known laws -----------------------------------------------------------------------------
@@ -456,7 +457,7 @@ def memory(args: argparse.Namespace) -> Iterator[Row]:
     counts = (2, 4) if args.quick else (50, 500)
     with tempfile.TemporaryDirectory(prefix="hmx-zones-") as folder:
         peaks = [peak_of(Path(folder), side, land, draws=10) for side, land in sides]
-        drawn_ = [peak_of(Path(folder), min(sides)[0] // 2, 1.0, draws=n) for n in counts]
+        drawn_ = [peak_of(Path(folder), min(sides)[0] // 4, 1.0, draws=n) for n in counts]
     for (side, _), peak in zip(sides, peaks, strict=True):
         yield Row("cost", f"peak of totals, {side:,} px squared, MiB", peak)
     bar = None if args.quick else 1.1
