@@ -116,6 +116,31 @@ def test_all_pixels_of_the_region_are_in_its_total(card: Scorecard) -> None:
         assert card.zone_value("coverage_95", lead, size="10 px") <= 1
 
 
+def test_intervals_are_those_of_the_draws_that_users_get(
+    world: xr.Dataset, model: hmx.Bundle, card: Scorecard
+) -> None:
+    past = world.sel(time=slice(None, "2010"))
+    futures = past.hm.draws(n=12, h=2, model=model)["hm"].load()
+    truth = world["hm"].sel(time=futures["time"]).load()
+    known = np.isfinite(truth) & np.isfinite(past["hm"].isel(time=-1))
+    parts = [slice(start, min(start + 60, SIDE + 32)) for start in range(0, SIDE + 32, 60)]
+    for number, lead in enumerate((1, 2)):
+        there = known[number].values
+        drawn = np.where(there, futures[:, number], np.nan)
+
+        def width(rows: slice, columns: slice, drawn: np.ndarray = drawn) -> float:
+            totals = np.nanmean(drawn[:, rows, columns], axis=(1, 2))  # pixels of one area
+            return float(np.subtract(*np.quantile(totals, [0.9, 0.1])))
+
+        everything = width(slice(None), slice(None))
+        found = card.whole_zones["region", lead].intervals["draws", 80.0]
+        assert found.width == pytest.approx(everything, rel=2e-3)
+        wide = [width(slice(0, 60), part) for part in parts if there[:60, part].sum() >= 1800]
+        found = card.whole_zones["60 px", lead].intervals["draws", 80.0]
+        assert found.zones == len(wide) > 2
+        assert found.wide == pytest.approx(sum(wide), rel=2e-3)
+
+
 def test_zones_do_not_depend_on_the_tiles_of_other_scores(
     world: xr.Dataset, model: hmx.Bundle, card: Scorecard
 ) -> None:
