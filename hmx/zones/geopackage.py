@@ -20,6 +20,7 @@ from hmx.zones.qgis import style_of
 
 LAYER = "zones"
 MARK = "figures of zones, made by hmx"
+_MOST_COLUMNS = 1990  # SQLite has 2,000
 _FID = "fid"  # a column of this name is the number of the feature
 
 
@@ -150,6 +151,12 @@ def write_geopackage(
         geometry=[shapely.geometry.shape(shape) for shape in shapes],
         crs=crs,
     )
+    if len(frame.columns) > _MOST_COLUMNS:
+        raise BadArgument(
+            f"this table has {len(frame.columns):,} columns as one row for each zone, and a "
+            f"GeoPackage has room for {_MOST_COLUMNS:,}. Take fewer times, levels or classes, such "
+            "as table.isel(time=[-1]), or write a .csv."
+        )
     values = np.asarray(figures[column], "float64")
     style = style_of(column, values, title=column, about=about)
     draft = path.with_name(f".{path.stem}.draft.gpkg")

@@ -105,9 +105,10 @@ def _figure(
         return _number(middle, _digits(abs(middle)))
     low, high = (value(f"{name}_{end}_{mark(level)}") for end in ("lo", "hi"))
     largest = max(abs(low), abs(high))
-    digits = min(_digits(high - low or largest), max(4, _digits(largest) + 1))
-    fine = 10.0**digits
-    low, high = math.floor(low * fine + 1e-6) / fine, math.ceil(high * fine - 1e-6) / fine
+    fine = _digits(largest) + 1  # three digits of the largest end
+    digits = min(_digits(high - low), max(4, fine)) if high > low else fine
+    scale = 10.0**digits
+    low, high = math.floor(low * scale + 1e-6) / scale, math.ceil(high * scale - 1e-6) / scale
     return f"{_number(middle, digits)} ({_number(low, digits)} to {_number(high, digits)})"
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import rasterio
 import xarray as xr
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hmx.errors import BadArgument, OutputExists
@@ -140,6 +140,7 @@ def test_the_style_is_xml_and_its_attribute_is_in_the_geopackage(
 
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=9))
+@example([0.19, 0.69])  # classes of 0.1 from 0.18 on would end before it
 def test_every_value_is_in_a_class_of_the_style(values: list[float]) -> None:
     text = style_of("x", np.array(values), title="x", about="a < b & c")
     ranges = ET.fromstring(text).findall("renderer-v2/ranges/range")
@@ -218,6 +219,16 @@ def test_our_own_files_are_replaced_and_others_only_on_demand(
         save_zones(table, folder, overwrite=True, **options)
 
 
+def test_a_table_that_is_too_wide_for_a_geopackage_is_refused(
+    conserved: xr.Dataset, tmp_path: Path
+) -> None:
+    years = [f"{2025 + n}-01-01" for n in range(90)]
+    wide = conserved.isel(time=[0] * 90).assign_coords(time=np.array(years, "datetime64[ns]"))
+    with pytest.raises(BadArgument, match=r"columns as one row.* Take fewer times"):
+        save_zones(wide, tmp_path / "zones.gpkg", zones=make_polygons())
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_style_of_the_user_is_spared(table: xr.Dataset, tmp_path: Path) -> None:
     (tmp_path / "zones.qml").write_text("<qgis>mine</qgis>")
     with pytest.raises(OutputExists, match=r"zones.qml is a file that hmx did not write"):
@@ -266,11 +277,21 @@ def test_markdown_has_a_row_for_each_zone_and_the_caveats(
 
 def test_brackets_contain_the_interval(table: xr.Dataset, tmp_path: Path) -> None:
     (path,) = save_zones(table, tmp_path / "zones.md")
-    cell = path.read_text(encoding="utf-8").split("| north | 5.8 | ")[1].split(" |")[0]
-    mean, low, high = (float(part.strip("()")) for part in cell.replace(" to ", " ").split())
-    assert low <= float(table["hm_lo_95"][0, 0]) + 1e-9
-    assert high >= float(table["hm_hi_95"][0, 0]) - 1e-9
-    assert mean == pytest.approx(float(table["hm"][0, 0]), abs=1e-3)
+    lines = path.read_text(encoding="utf-8").replace("\\|", "").splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")]
+    rows = [row for row in rows if row[0] not in ("| zone", "| sea")]
+    figures = {2: "hm", 3: "hm_change", 4: "area_above", 6: "area_above_change"}
+    known = table.drop_sel(zone="sea").isel(threshold=0)
+    for number, row in enumerate(rows):
+        at = {"time": number // 7, "zone": number % 7}
+        for column, name in figures.items():
+            text = row[column].replace(",", "").replace(" to ", " ").replace("|", "")
+            mean, low, high = (float(part.strip("()")) for part in text.split())
+            assert low <= float(known[f"{name}_lo_95"].isel(at)) + 1e-9
+            assert high >= float(known[f"{name}_hi_95"].isel(at)) - 1e-9
+            width = max(high - low, 1e-3)
+            assert mean == pytest.approx(float(known[name].isel(at)), abs=0.05 * width + 5e-5)
+    assert len(rows) == 3 * 7
 
 
 def test_a_property_of_the_layer_keeps_its_column_and_ours_win(package: tuple[Path, Path]) -> None:

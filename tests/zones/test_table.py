@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hmx.errors import BadArgument
 from hmx.uncertainty.joint.dependence import Dependence, LeadDependence
 from hmx.zones.files import read_csv, save_zones
+from hmx.zones.frames import zone_frame
 from hmx.zones.spread import PER_ZONE, area_step, outward
 from hmx.zones.table import about_intervals, zone_table
 from tests.make.zonetotals import GROUPS, NAMES, STEP, make_times, make_totals, without_origin
@@ -143,6 +144,27 @@ def test_areas_stay_within_their_zone_and_means_within_the_valid_range() -> None
     assert (table["area_above_lo_99"].values[known] >= 0).all()
     assert float(table["hm_hi_99"].max()) == 0.26
     assert float(table["hm_lo_99"].min()) == 0.22
+
+
+def test_a_change_of_area_has_the_bounds_of_the_zone() -> None:
+    totals = make_totals()
+    full = totals.area[:, None, None, None] * np.ones_like(totals.above)
+    for above in (full, 0 * full):
+        # so few decimals that rounding outward would leave the zone
+        odd = replace(totals, above=above, origin_above=totals.origin_above * 0.9871)
+        table = zone_table(odd, times=make_times()).drop_sel(zone="sea")
+        room = (table["area_km2"] * (1 - table["missing"]) - table["area_above_origin"]).values
+        low, high = (table[f"area_above_change_{end}_95"].values for end in ("lo", "hi"))
+        assert (high <= room[:, None] + 1e-12).all()
+        assert (low >= -table["area_above_origin"].values[:, None] - 1e-12).all()
+
+
+def test_rows_of_a_frame_have_the_shares_of_their_zone(table: xr.Dataset) -> None:
+    frame = zone_frame(table)
+    for name in ("area_km2", "missing", "kind"):
+        for zone in table["zone"].values:
+            found = frame.loc[frame["zone"] == zone, name].tolist()
+            assert found == [table[name].sel(zone=zone).item()] * table.sizes["time"]
 
 
 def test_every_variable_has_a_title_and_units(table: xr.Dataset) -> None:
