@@ -46,6 +46,12 @@ def _percentages(levels: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(sorted(set(levels)))
 
 
+def _growths(growths: tuple[float, ...]) -> tuple[float, ...]:
+    if any(not -100 <= growth <= 100 for growth in growths):
+        raise ValueError("a growth is a percentage of the zone, from -100 to 100. Try 1.")
+    return tuple(sorted(set(growths)))
+
+
 def _probabilities(quantiles: tuple[float, ...]) -> tuple[float, ...]:
     if any(not 0 < quantile < 1 for quantile in quantiles):
         raise ValueError("a quantile lies between 0 and 1. Try 0.5.")
@@ -101,6 +107,10 @@ Numbers = Annotated[
 
 # central prediction intervals, percent, ascending
 Levels = Annotated[Numbers, AfterValidator(_percentages)]
+
+
+# changes of an area in percent of the whole, ascending
+Growths = Annotated[Numbers, AfterValidator(_growths)]
 
 
 # quantiles of a distribution, ascending

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field, model_validator
 
-from hmx.settings import Levels, Numbers, Options, Thresholds
+from hmx.settings import Growths, Levels, Numbers, Options, Thresholds
 from hmx.zones.sums import Measures
 
 CLASSES = (0.1, 0.4)  # edges: low, moderate and high modification
@@ -47,7 +47,7 @@ class ZonalOptions(Options):
 
     above: Thresholds = ()
     level: Levels = (50, 95)
-    grows: Numbers = (0,)
+    grows: Growths = (0,)
     draws: Draws = 200
     seed: DrawSeed = 0
     by: str | None = None
