@@ -231,8 +231,28 @@ def mapper_lines(bundle: MapBundle) -> dict[str, str]:
         if bundle.calibration.nodes
         else "none: nothing was held out to learn them from",
         "applicable": applicable,
+        "zones": soil_zones_line(bundle),
         "digest": bundle.digest[:16],
     }
+
+
+def soil_zones_line(bundle: MapBundle) -> str:
+    """Describe what intervals of zones of a map rest on."""
+    known = bundle.dependence
+    if known is None:
+        return "from the prior: the model has no fit of how its errors depend on each other"
+    lead, facts = known.at(1), bundle.training.get("correlogram", {})
+    shares = ", ".join(
+        f"{weight:.0%} over {sigma / 1e3:.2g} km"
+        for weight, sigma in zip(lead.weights, known.sigmas_m, strict=True)
+        if weight >= 0.005
+    )
+    pairs = facts.get("between_dates", {}).get("pairs", 0)
+    dates = f"correlate with {known.phi:.2f} ({pairs} pairs)" if known.phi else "independent"
+    return (
+        f"errors of {facts.get('samples', 'the')} held-out samples: {lead.nugget:.0%} of their "
+        f"variance alone{f', {shares}' if shares else ''}; errors of two dates {dates}"
+    )
 
 
 def network_line(spec: MapSpec) -> str:

@@ -135,6 +135,9 @@ def test_a_mapper_is_described_by_target_bands_members_scores_and_intervals(
     assert found["intervals"].startswith("conformal")
     assert "area of applicability" in found["applicable"]
     assert found["digest"] == trained_mapper.digest[:16]
+    samples = trained_mapper.training["points"]["samples"]
+    assert found["zones"].startswith(f"errors of {samples} held-out samples: ")
+    assert found["zones"].endswith("; errors of two dates independent")
     assert max(map(len, found.values())) < 200
 
 
@@ -150,6 +153,7 @@ def test_a_mapper_that_knows_little_of_itself_says_so(tmp_path) -> None:
     assert (found["held out"], found["matters"]) == ("not scored", "unknown")
     assert found["intervals"] == "none: nothing was held out to learn them from"
     assert found["applicable"] == "not known where"
+    assert found["zones"].startswith("from the prior: the model has no fit")
 
 
 def test_a_map_is_described_in_its_owners_names_and_with_its_date(tmp_path) -> None:
