@@ -309,9 +309,6 @@ class PastErrors(Sums):
     pixels: float = 0.0
     squared: float = 0.0  # sum of the squared errors of zone means
     variance: float = 0.0  # sum of their variances, if pixels were independent
-    area: float = 0.0
-    expected: float = 0.0  # sums of the change since the origin times the area
-    observed: float = 0.0
 
     @classmethod
     def of(cls, sums: ZoneMeans) -> PastErrors:
@@ -323,9 +320,6 @@ class PastErrors(Sums):
             pixels=float(sums.pixels.sum()),
             squared=float((error**2).sum()),
             variance=float((sums.variance / sums.area**2).sum()),
-            area=float(sums.area.sum()),
-            expected=float((sums.expected - sums.origin).sum()),
-            observed=float((sums.truth - sums.origin).sum()),
         )
 
 
@@ -336,12 +330,12 @@ def ratio_of(past: Past, lead: int) -> Callable[[Array], Array] | None:
     """Return the ratio of past squared errors and independent variance by number of pixels.
 
     A line by parts in the logarithms of both, whose ends go on straight; ``None`` without past
-    zones. One size alone gives its ratio to all. The whole region is left out: it is one zone.
+    zones. One size alone gives its ratio to all.
     """
     known = sorted(
         (found.pixels / found.zones, found.squared / found.variance)
-        for (size, at), found in past.items()
-        if at == lead and size != REGION and found.zones and found.variance > 0
+        for (_, at), found in past.items()
+        if at == lead and found.zones and found.variance > 0
     )
     if not known:
         return None

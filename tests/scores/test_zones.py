@@ -15,7 +15,6 @@ from hmx.scores.zones import (
     DRAWS,
     EFFECTIVE,
     PIXELS,
-    REGION,
     HeldZones,
     PastErrors,
     ZoneCell,
@@ -134,11 +133,7 @@ def test_the_ratio_of_past_errors_is_a_line_in_logarithms() -> None:
     def errors(n: float, ratio: float) -> PastErrors:
         return PastErrors(zones=10, pixels=10 * n, squared=ratio * 0.5, variance=0.5)
 
-    past = {
-        ("10 px", 1): errors(100, 2),
-        ("30 px", 1): errors(900, 6),
-        (REGION, 1): errors(1e5, 99),
-    }
+    past = {("10 px", 1): errors(100, 2), ("30 px", 1): errors(900, 6)}
     ratio = ratio_of(past, 1)
     assert ratio is not None
     # slope 1/2: three times the ratio for nine times the pixels, also beyond the ends

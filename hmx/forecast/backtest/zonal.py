@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -67,9 +68,7 @@ class TileZones:
         """Join two pieces."""
         keys = dict.fromkeys([*self.wide, *other.wide])
         wide = {
-            key: self.wide[key] + other.wide[key]
-            if key in self.wide and key in other.wide
-            else self.wide.get(key) or other.wide[key]
+            key: reduce(ZoneMeans.__add__, [p.wide[key] for p in (self, other) if key in p.wide])
             for key in keys
         }
         return TileZones(self.tally + other.tally, wide, joined([self.past, other.past]))
@@ -133,9 +132,9 @@ class ZoneTiles:
 
     def _partitions(self, core: Window) -> tuple[dict[str, Partition], dict[str, Partition]]:
         """Return the zones inside the tile, and those that other tiles go on with."""
-        wide = {REGION: alone(np.ones(core.shape, bool))}
         if not self.draws:
-            return squares(core), wide
+            return squares(core), {}
+        wide = {REGION: alone(np.ones(core.shape, bool))}
         if self.zones is not None:
             masks = self.zones.masks(core)
             return {}, wide | {name: alone(mask) for name, mask in masks.items()}
