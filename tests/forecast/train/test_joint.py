@@ -40,7 +40,8 @@ def model_of(reader: Reader, *, members: int = 1, **changes: Any) -> Bundle:
         network = fill(Forecaster.of(spec, reader.scaler), "random")
         prefix = f"{member}." if members > 1 else ""
         weights |= {prefix + n: t.numpy().copy() for n, t in network.state_dict().items()}
-    given = {"calibration": make_calibration(spec), **changes}
+    calibration = replace(make_calibration(spec), shift=(0.2, 0.4), far=0.5)
+    given = {"calibration": calibration, **changes}
     steps = {"steps": ["", "", reader.cube.data.sizes["time"]]}
     return Bundle(spec=spec, scaler=reader.scaler, weights=weights, training=steps, **given)
 

@@ -25,6 +25,7 @@ from hmx.uncertainty.joint.fit import (
     SIDES,
     DependenceFit,
     OriginSums,
+    _Term,
     expected,
     fit_lead,
     region_of,
@@ -88,6 +89,21 @@ def test_a_fit_recovers_the_errors_of_blocks() -> None:
         assert expected(blocks[side], side, weights) == pytest.approx(true, rel=0.2)
         assert found.ratios[str(side)] == pytest.approx(surplus, abs=0.25)
     assert found.origins == len(found.shifts) == 6
+
+
+def same_everywhere(curve: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    return curve[:, None, None] + np.zeros((side, side)), np.zeros((side, side))
+
+
+def test_slopes_are_those_of_the_expected_errors() -> None:
+    quantiles = world(40)
+    blocks = sums_of(quantiles, errors(quantiles, 1)[0]).blocks
+    for side in SIDES[:4]:
+        term = _Term.of(side, blocks[side])
+        _, slope = term.value(ALL)
+        steps = 1e-5 * np.eye(6)
+        risen = [(term.value(ALL + s)[0] - term.value(ALL - s)[0]) / 2e-5 for s in steps]
+        np.testing.assert_allclose(slope, risen, rtol=1e-4)
 
 
 def by_hand(quantiles: np.ndarray, truth: np.ndarray, sums: OriginSums) -> LeadDependence:
@@ -174,6 +190,12 @@ def test_blocks_without_half_their_truths_are_left_out() -> None:
     valid[:10, :4] = True
     blocks = sums_of(quantiles, truth, valid).blocks
     assert [blocks[side].count for side in SIDES] == [2, 0, 0, 0, 0]
+    # the mean of 20 independent pixels, and of 20 pixels that are one
+    own = variance(quantiles)[valid].reshape(2, 20)
+    assert expected(blocks[5], 5, np.eye(6)[0]) == pytest.approx((own.sum(axis=1) / 400).mean())
+    even = np.array(LEVELS)  # a uniform distribution, of which the series leaves little
+    spread = sums_of(*same_everywhere(even, 20), valid).blocks[5]
+    assert expected(spread, 5, np.eye(6)[5]) == pytest.approx(variance(even), rel=0.02)
 
 
 @pytest.mark.parametrize("by", [-0.5, 0.0, 0.8])
