@@ -21,11 +21,11 @@ from hmx.soc_accessor import register as register_soc
 
 if TYPE_CHECKING:
     from hmx.catalog import Catalog, MapCatalog, load_catalog
-    from hmx.differences import difference
     from hmx.errors import HmxError
     from hmx.forecast.bundle import Bundle
     from hmx.loading import load, open_cube
     from hmx.mapping.bundle import MapBundle
+    from hmx.products.difference import difference
 
 register()
 register_soc()
@@ -50,7 +50,7 @@ _HOMES = {
     "HmxError": "hmx.errors",
     "MapBundle": "hmx.mapping.bundle",
     "MapCatalog": "hmx.catalog",
-    "difference": "hmx.differences",
+    "difference": "hmx.products.difference",
     "load": "hmx.loading",
     "load_catalog": "hmx.catalog",
     "open_cube": "hmx.loading",

@@ -27,7 +27,7 @@ FLOORS = [
     ["splits", "networks", "ingest", "pictures"],
     ["forecast", "mapping"],
     ["products", "catalog"],
-    ["loading", "differences", "workflow", "accessor", "soc_accessor"],
+    ["loading", "workflow", "accessor", "soc_accessor"],
     ["", "cli"],  # "": hmx/__init__.py
 ]
 ROOMS = [room for floor in FLOORS for room in floor]

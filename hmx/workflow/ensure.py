@@ -201,11 +201,13 @@ def ensure_zones(
         )
     preflight(catalog, {"zonal.output": path})
     from hmx.engine.recall import Recalled  # loads torch
+    from hmx.zones.layer import require_zones
     from hmx.zones.product import ZonesProduct
     from hmx.zones.run import add_up_job
 
     product = ZonesProduct(path, section.zones)
     product.require_free(overwrite=overwrite)  # before hours of work
+    require_zones(section.zones, section.id)
     steps = steps_of(catalog)
     job = _job(steps, ensure_model(catalog, progress), region)
     options = ZonalOptions(**own_fields(section, ZonalOptions))

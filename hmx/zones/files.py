@@ -69,12 +69,7 @@ def save_zones(
     """
     require_table(table)
     where = absolute(path)
-    suffix = os.path.splitext(where)[1].lower()
-    if suffix not in SUFFIXES:
-        raise BadArgument(
-            f"{path} ends with {suffix or 'no suffix'}: a table of zones is written as "
-            f"{', '.join(SUFFIXES)}. Choose one by the end of the path."
-        )
+    suffix = suffix_of(where)
     if suffix == ".gpkg":
         return _save_geopackage(
             table, where, zones=zones, id=id, figure=figure, overwrite=overwrite
@@ -88,6 +83,19 @@ def save_zones(
             _refuse(where, overwrite)
         files.write(name, text.encode())
     return [Path(where)]
+
+
+def suffix_of(path: str) -> str:
+    """Return the suffix of a table's path; raise if such a file cannot be written here."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in SUFFIXES:
+        raise BadArgument(
+            f"{path} ends with {suffix or 'no suffix'}: a table of zones is written as "
+            f"{', '.join(SUFFIXES)}. Choose one by the end of the path."
+        )
+    if suffix == ".gpkg":
+        geopackage.require_writer()
+    return suffix
 
 
 def csv_text(table: xr.Dataset) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from hmx.cube.grid import Grid
-from hmx.errors import BadArgument
-from hmx.files.paths import absolute
+from hmx.errors import BadArgument, SourceError
+from hmx.files.paths import absolute, is_url
 from hmx.provenance import fingerprint
 from hmx.windows import Span, Window, pieces
 from hmx.zones.cover import WHOLE, Cover
@@ -159,6 +159,16 @@ def read_zones(
         tuple(notes),
         fingerprint([_grid_facts(grid), state]),
     )
+
+
+def require_zones(given: str | Path, id: str | None = None) -> None:
+    """Raise now what :func:`read_zones` would raise for a file later, after hours of work."""
+    if is_layer(given):
+        names_of(read_features(given)[0], id)
+    elif not is_url(path := absolute(given)) and not Path(path).exists():
+        raise SourceError(
+            f"zones {path!r} does not exist. Pass the path of a layer of polygons or of a raster."
+        )
 
 
 def _from_polygons(given: Any, grid: Grid, id: str | None, folder: str | None) -> ZoneLayer:

@@ -15,7 +15,7 @@ from hmx.errors import OutputExists
 from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json
 from hmx.provenance import provenance
-from hmx.zones.files import save_zones
+from hmx.zones.files import save_zones, suffix_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class ZonesProduct:
         return Path(f"{self.path}.provenance.json")
 
     def require_free(self, *, overwrite: bool) -> None:
-        """Raise :class:`OutputExists` if the path holds something that hmx did not record."""
+        """Raise if the path holds something that hmx did not record, or cannot be written."""
+        suffix_of(self.path)
         if Path(self.path).exists() and not self._recorded() and not overwrite:
             raise OutputExists(
                 f"{self.path} exists and has no record of hmx beside it. Choose another --output, "
