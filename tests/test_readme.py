@@ -38,6 +38,8 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     cube = make_cube((96, 112), steps=7)  # as many as the demo has
     cube.to_zarr("build/demo.zarr", consolidated=False, zarr_format=3)
     code = blocks("python")[0].replace("epochs=2", "epochs=1, steps=1")
+    assert "above=0.4)" in code
+    code = code.replace("above=0.4)", "above=0.4, draws=5)")
     exec(compile(code, "README.md", "exec"), {})
     assert hmx.open_cube("build/readme_forecast.zarr").sizes["time"] == 4
     assert (tmp_path / "build" / "forecast.png").stat().st_size > 10_000
