@@ -114,6 +114,16 @@ def test_scores_that_are_moved_or_stretched_give_the_same_correlogram() -> None:
     np.testing.assert_allclose(one.semivariance, other.semivariance)
 
 
+def test_of_very_many_samples_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmx.mapping.correlogram.MOST", 100)
+    lonlat = scattered(150, 30e3)
+    found = Correlogram.of(lonlat, np.arange(150.0), 250.0)
+    assert found.count == 100
+    assert found.pairs.sum() + found.near <= 100 * 99 / 2
+    again = Correlogram.of(lonlat, np.arange(150.0), 250.0)
+    np.testing.assert_array_equal(found.semivariance, again.semivariance)
+
+
 def test_ranges_reach_over_the_samples_however_small_the_pixels() -> None:
     lonlat = scattered(100, 80e3)
     fine, coarse = (Correlogram.of(lonlat, np.arange(100.0), m) for m in (10.0, 1000.0))

@@ -275,6 +275,10 @@ class MapScorecard(Card):
             ``print`` it; ``sheet["no bias"].result`` is ``passed``, ``failed`` or ``not
             computable``; ``sheet.markdown()`` is a section of a report.
         """
+        return self._checks
+
+    @cached_property
+    def _checks(self) -> CheckSheet:
 
         def native(values: Array) -> Array:
             return bounded(values, self.scaler, truth=self.truth)
