@@ -99,8 +99,8 @@ class ZoneIntervals:
             inner = lower, upper
             for end, values in zip(("lo", "hi"), inner, strict=True):
                 which = "lower" if end == "lo" else "upper"
-                said = f"{title}, {which} end of the central {mark(level)} % interval"
-                text = {**attrs, "long_name": said}
+                full = f"{title}, {which} end of the central {mark(level)} % interval"
+                text = {**attrs, "long_name": full}
                 found[f"{name}_{end}_{mark(level)}"] = (over, self.masked(values), text)
         return found
 
