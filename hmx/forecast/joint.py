@@ -20,7 +20,7 @@ def dependence_of(bundle: Bundle, cube: Cube) -> tuple[Dependence, str | None]:
         return bundle.dependence, None
     years = cube.cadence.years if cube.data.sizes["time"] > 1 else None
     prior = Dependence.prior(pixel_side(cube.grid), phi_of(years))
-    return prior, f"zone totals: {describe_dependence(bundle)}"
+    return prior, f"intervals of totals are {describe_dependence(bundle)}"
 
 
 def pixel_side(grid: Grid) -> float:

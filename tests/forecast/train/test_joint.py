@@ -182,7 +182,7 @@ def test_a_model_without_dependence_keeps_its_digest_and_uses_the_prior(
     assert found.at(3).weights == PRIOR_WEIGHTS
     assert (found.pixel_m, found.phi) == (300.0, 0.75)
     assert note is not None
-    assert note.startswith("zone totals: from the prior: the model has no fit of how its errors")
+    assert note.startswith("intervals of totals are from the prior: the model has no fit of how")
     calm = replace(found, leads=(replace(found.at(1), origins=2),))
     assert describe_dependence(replace(older, dependence=calm)) == (
         "ranges fitted on 2 origins, region-wide spread from the prior, and no larger in 2 "
