@@ -16,6 +16,8 @@ from click.testing import CliRunner
 import hmx
 from hmx.catalog import MapCatalog
 from hmx.cli.main import hmx as cli
+from hmx.progress import Progress
+from hmx.scores import interval_scores
 from hmx.workflow import ensure_result
 from tests.conftest import ROOT
 from tests.make.nested import require_nested
@@ -106,3 +108,26 @@ def test_land_like_the_samples_is_mapped_better(soc: xr.Dataset) -> None:
     inside, outside = (soc["applicable"].values == flag for flag in (1, 0))
     assert 0.03 < outside.sum() / (inside | outside).sum() < 0.3
     assert np.nanmean(error[inside] ** 2) < 0.9 * np.nanmean(error[outside] ** 2)
+
+
+@pytest.mark.slow
+def test_intervals_of_zones_hold_what_samples_of_them_would_show(soc: xr.Dataset) -> None:
+    # the mean of samples of a pixel: of lognormal errors, more than the pixel's own value
+    truth = read(DEMO / "truth.tif") * np.exp(ERROR**2 / 2)
+    truth[~np.isfinite(soc["soc"].values)] = np.nan
+    side = 10  # px
+    rows, columns = np.indices(truth.shape) // side
+    zones = 1 + rows * 100 + columns
+    table = soc.soc.zonal(zones, level=90, progress=Progress()).isel(time=0)
+    table = table.sel(zone=(table["kind"] == "zone") & (table["missing"] < 0.5))
+    inside = [zones == int(name) for name in table["zone"].values]
+    means = np.array([np.nanmean(truth[zone]) for zone in inside])
+    ends = [table[f"soc_{end}_90"].values for end in ("lo", "hi")]
+    bounds = [
+        np.array([np.nanmean(soc[f"soc_{end}_90"].values[zone]) for zone in inside])
+        for end in ("lo", "hi")
+    ]
+    ours, added = (interval_scores(means, *pair, level=90) for pair in (ends, bounds))
+    assert len(means) > 120
+    assert 0.8 < ours["picp"] < 0.98  # 0.89 of three networks
+    assert ours["score"] < 0.85 * added["score"]
