@@ -150,7 +150,7 @@ class _Place:
 def _draw_block(
     block: np.ndarray, place: _Place, numbers: range, block_info: Any = None
 ) -> np.ndarray:
-    """Draw from the quantiles of a block, (27, h, y, x): (n, h, y, x)."""
+    """Draw from the quantiles of a block, (levels, h, y, x): (n, h, y, x)."""
     rows, columns = block_info[0]["array-location"][-2:]
     part = Window(Span(*rows), Span(*columns)).flip(place.area.shape, place.flips)
     window = Window(part.y.shift(place.area.y.start), part.x.shift(place.area.x.start))

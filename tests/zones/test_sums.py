@@ -23,7 +23,7 @@ DEPENDENCE = Dependence.prior(1000.0)
 
 @pytest.fixture(scope="module")
 def world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Quantiles (27, h, y, x), means and the last map, with a hole."""
+    """Quantiles (levels, h, y, x), means and the last map, with a hole."""
     q = quantiles((H, *SHAPE), seed=3)
     noise = 0.005 * np.random.default_rng(1).normal(size=SHAPE).astype("float32")
     return q, q.mean(axis=0), np.clip(q[13, 0] + noise, 0, 1)

@@ -63,7 +63,7 @@ class Draws:
     field : Field
         Dependence of the window's pixels.
     quantiles : ndarray
-        Calibrated quantiles at ``LEVELS``, (27, h, y, x), native units.
+        Calibrated quantiles at ``LEVELS``, (levels, h, y, x), native units.
     """
 
     field: Field
@@ -90,7 +90,7 @@ class _QuantileFunctions:
 
     values: np.ndarray  # (pixels,) of all pixels: their value, if it is one
     open_: np.ndarray  # numbers of the other pixels
-    knots: np.ndarray  # (n, 27) of these, each pixel's side by side in memory
+    knots: np.ndarray  # (n, levels) of these, each pixel's side by side in memory
 
     @classmethod
     def of(cls, quantiles: np.ndarray) -> _QuantileFunctions:
