@@ -227,6 +227,8 @@ def make_table(
     title = f"mean over the zone of the map's estimates of {target}"
     estimate = spread.masked(totals.expected / area), {"long_name": title, **of_target}
     table[f"{target}_estimate"] = (("zone", "time"), *estimate)
+    if any(end is None or not math.isfinite(end) for end in origin.valid_range or ()):
+        del table.attrs["valid_range"]  # JSON has no number for infinity
     table.attrs["intervals"] = _about(zonal, run.bundle, options)
     table.attrs["limits"] = _LIMITS
     return table

@@ -14,8 +14,10 @@ import hmx
 from hmx.errors import BadArgument, NotTrained
 from hmx.mapping.api import map_to_zarr, soc_map
 from hmx.mapping.bundle import MapBundle
+from hmx.mapping.spec import TargetScaler
 from hmx.mapping.zonal import tonnes_per_km2, zonal
 from hmx.progress import Progress
+from hmx.uncertainty.conformal import Conformal
 from hmx.uncertainty.joint.dependence import Dependence, LeadDependence
 from tests.make.mapworlds import make_covariates, make_mapper
 
@@ -238,6 +240,18 @@ def test_what_is_assumed_and_what_is_missing_is_noted(covariates: xr.Dataset) ->
     assert "4 draws are few" in made.attrs["intervals"]
     assert "soc_total" not in made
     assert "unlike them" in made.attrs["limits"]
+
+
+def test_a_target_that_is_not_transformed_has_room_for_its_values(covariates: xr.Dataset) -> None:
+    rng = np.random.default_rng(0)
+    center = rng.normal(80, 20, 400)
+    learnt = Conformal.fit(center, np.ones(400), center + rng.normal(0, 30, 400), np.arange(400))
+    made = make_mapper(covariates, spec={"units": "t/ha", "valid_range": None})
+    model = replace(made, target=TargetScaler("none"), calibration=learnt)
+    table = zonal(covariates, np.ones(SHAPE, int), model=model, draws=50)
+    assert rows(table, "soc_lo_90")[0] < 0 < rows(table, "soc_hi_90")[0]  # an untrained network
+    assert rows(table, "soc_hi_90")[0] - rows(table, "soc_lo_90")[0] > 15
+    assert "valid_range" not in table.attrs
 
 
 def test_a_trained_mapper_names_the_samples_of_its_dependence(
