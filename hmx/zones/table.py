@@ -235,6 +235,11 @@ def about_intervals(
                 "How errors of neighbouring pixels vary together was fitted on past forecasts; "
                 f"the spread of the whole region rests on {span} origin{many}."
             )
+        if times := dependence.unexplained:
+            parts.append(
+                f"Past squared errors of zones were up to {times:.0f} times those that the fit "
+                "expects: the model's means are biased, and these intervals are too narrow."
+            )
     if thin := [each for each in levels_of(level) if draws * (100 - each) < 200]:
         parts.append(
             f"{draws} draws are few for an interval of {mark(thin[-1])} %: its ends are the "

@@ -31,6 +31,7 @@ RANGES = (1.5, 4.0, 12.0, 36.0, 108.0)  # standard deviations of the kernels, px
 PRIOR_WEIGHTS = (0.15, 0.15, 0.15, 0.10, 0.05)  # measured on series of three regions
 # Variance of the shift of a whole region: shifts of held-out years had a root mean square of .2-.25
 PRIOR_REGION = 0.05
+_POOR = 1 / 3  # ratio of expected and past squared errors below which intervals are too narrow
 _YEARLY = 0.75  # correlation of a zone's errors over five years, measured on past forecasts
 
 
@@ -81,6 +82,15 @@ class Dependence:
     def is_prior(self) -> bool:
         """Whether no lead was fitted."""
         return not any(lead.origins for lead in self.leads)
+
+    @property
+    def unexplained(self) -> float | None:
+        """How many times larger past squared errors of zones were than expected, if thrice or more.
+
+        Then means were wrong for whole zones together, which no dependence of errors can describe.
+        """
+        ratios = [ratio for lead in self.leads for ratio in lead.ratios.values()]
+        return 1 / min(ratios) if ratios and 0 < min(ratios) < _POOR else None
 
     @property
     def sigmas_m(self) -> tuple[float, ...]:

@@ -23,6 +23,11 @@ long tails bring: weights would be a third too small on worlds of known law.
   second that of origins, which differ by more than their shift. How far N origins are off as a
   whole adds as much, divided by N: intervals have to contain it.
 
+Of these weights N origins are believed to the share ``N^2 / (N^2 + 12)``, and the prior for the rest:
+all blocks of an origin share its error, which its own weights ascribe to the long ranges. On a
+series with one origin the interval score of zones was .63 of added bounds with these weights alone,
+and .47 with a thirteenth of them, at the same coverage.
+
 The shift itself stays in the errors: without it, intervals of zones were too narrow on past series.
 
 Distances are pixels. Where pixels are not square, or become narrower towards the poles, those are
@@ -63,6 +68,7 @@ STRIP = SIDES[-1]  # px: windows start at multiples of it, so that blocks are wh
 _PIECE = 1 << 18  # pixels transformed at a time, so that their spectra fit in a cache
 _KNOWN = 0.5  # share of a block's pixels with a truth; emptier blocks are left out
 _CALM = 0.05  # k of twenty equal blocks: their size counts half
+_DOUBT = 12.0  # square of the number of origins whose weights count as much as the prior
 _PULL = 0.02  # of the prior on each logarithm
 _ORIGINS = 2  # origins that the prior of the region's share is worth
 _FAR = 3.0  # standard deviations: the largest shift of a region
@@ -228,7 +234,9 @@ def fit_lead(origins: Sequence[OriginSums]) -> LeadDependence:
         chained = weights * (slope - weights @ slope)
         return value, chained + 2 * _PULL * (x - start)
 
-    weights = _softmax(minimize(loss, start, jac=True, method="L-BFGS-B").x)
+    prior, fitted = _softmax(start), _softmax(minimize(loss, start, jac=True, method="L-BFGS-B").x)
+    trust = len(origins) ** 2 / (len(origins) ** 2 + _DOUBT)
+    weights = prior + trust * (fitted - prior)
     shifts = [origin.shift for origin in origins]
     return LeadDependence(
         # rounded down, so that they never sum to more than 1

@@ -14,11 +14,19 @@ from scipy.stats import norm
 
 from hmx.cube.grid import Grid
 from hmx.features.terrain import row_sizes
-from hmx.uncertainty.joint.dependence import LEVELS, PRIOR_WEIGHTS, RANGES, Dependence, phi_of
+from hmx.uncertainty.joint.dependence import (
+    LEVELS,
+    PRIOR_WEIGHTS,
+    RANGES,
+    Dependence,
+    LeadDependence,
+    phi_of,
+)
 from hmx.uncertainty.joint.draws import Draws, Region
 from hmx.uncertainty.joint.field import Field
 from hmx.uncertainty.joint.field import _Smooth as Smooth
 from hmx.windows import Span, Window
+from hmx.zones.table import about_intervals
 
 PLANE = Grid(pyproj.CRS("EPSG:32632"), Affine(1000, 0, 4e5, 0, -1000, 5e6), (210, 330))
 GLOBE = Grid(pyproj.CRS("EPSG:4326"), Affine(1.0, 0, -180, 0, -1.0, 90), (180, 360))
@@ -192,3 +200,14 @@ def test_shared_numbers_fill_their_distribution_evenly():
     assert np.mean(region.shift[:, 0] * region.shift[:, 1]) == pytest.approx(0.75, abs=0.06)
     # the mean of the squared factor is nu / (nu - 2)
     assert np.square(region.tail).mean() == pytest.approx(10 / 8, abs=0.05)
+
+
+@pytest.mark.parametrize(("ratios", "times"), [((1.1, 0.8), None), ((0.9, 0.02), 50.0), ((), None)])
+def test_errors_that_no_dependence_explains_are_named(
+    ratios: tuple[float, ...], times: float | None
+):
+    lead = LeadDependence(origins=2, ratios={str(n): ratio for n, ratio in enumerate(ratios)})
+    found = Dependence((LeadDependence(), lead), 1000.0)
+    assert found.unexplained == (None if times is None else pytest.approx(times))
+    text = about_intervals(200, 0, found)
+    assert ("too narrow" in text) is (times is not None)
