@@ -40,7 +40,12 @@ def describe_dependence(bundle: Bundle) -> str:
     spread = f"from {seen}"
     if first.region <= PRIOR_REGION:
         spread = f"from the prior, and no larger in {seen}"
-    return f"ranges fitted on {fitted}, region-wide spread {spread} (0 held out)"
+    line = f"ranges fitted on {fitted}, region-wide spread {spread} (0 held out)"
+    if times := bundle.dependence.unexplained:
+        return (
+            f"{line}; TOO NARROW: past squared errors were up to {times:.0f} times those expected"
+        )
+    return line
 
 
 def why_none(bundle: Bundle) -> str | None:

@@ -23,10 +23,10 @@ long tails bring: weights would be a third too small on worlds of known law.
   second that of origins, which differ by more than their shift. How far N origins are off as a
   whole adds as much, divided by N: intervals have to contain it.
 
-Of these weights N origins are believed to the share ``N^2 / (N^2 + 12)``, and the prior for the rest:
-all blocks of an origin share its error, which its own weights ascribe to the long ranges. On a
-series with one origin the interval score of zones was .63 of added bounds with these weights alone,
-and .47 with a thirteenth of them, at the same coverage.
+Of these weights N origins are believed to the share ``N^2 / (N^2 + 12)``, and the prior for the
+rest: all blocks of an origin share its error, which its own weights ascribe to the long ranges. On
+a series with one origin the interval score of zones was .63 of added bounds with these weights
+alone, and .47 with a thirteenth of them, at the same coverage.
 
 The shift itself stays in the errors: without it, intervals of zones were too narrow on past series.
 
