@@ -43,7 +43,7 @@ def describe_dependence(bundle: Bundle) -> str:
     line = f"ranges fitted on {fitted}, region-wide spread {spread} (0 held out)"
     if times := bundle.dependence.unexplained:
         return (
-            f"{line}; TOO NARROW: past squared errors were up to {times:.0f} times those expected"
+            f"{line}; TOO NARROW: past squared errors were up to {times:.0f} times the expected"
         )
     return line
 
