@@ -109,9 +109,9 @@ class BaseCatalog(Options):
     hmx: Literal[1] = 1
     name: str = "unnamed"
     cube: CubeSection
-    zonal: ZonalSection = ZonalSection()
     dask: DaskSection = DaskSection()
     track: TrackSection = TrackSection()
+    zonal: ZonalSection = ZonalSection()
 
     @classmethod
     def load(
