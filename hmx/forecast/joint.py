@@ -42,9 +42,7 @@ def describe_dependence(bundle: Bundle) -> str:
         spread = f"from the prior, and no larger in {seen}"
     line = f"ranges fitted on {fitted}, region-wide spread {spread} (0 held out)"
     if times := bundle.dependence.unexplained:
-        return (
-            f"{line}; TOO NARROW: past squared errors were up to {times:.0f} times the expected"
-        )
+        return f"{line}; TOO NARROW: past squared errors were up to {times:.0f} times the expected"
     return line
 
 

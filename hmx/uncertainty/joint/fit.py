@@ -23,10 +23,11 @@ long tails bring: weights would be a third too small on worlds of known law.
   second that of origins, which differ by more than their shift. How far N origins are off as a
   whole adds as much, divided by N: intervals have to contain it.
 
-Of these weights N origins are believed to the share ``N^2 / (N^2 + 12)``, and the prior for the
-rest: all blocks of an origin share its error, which its own weights ascribe to the long ranges. On
-a series with one origin the interval score of zones was .63 of added bounds with these weights
-alone, and .47 with a thirteenth of them, at the same coverage.
+Of these weights N origins are believed to the share ``N^2 / (N^2 + 12)``, and for the rest the
+weights of the lead before, which more origins teach, or the prior: all blocks of an origin share
+its error, which its own weights ascribe to the long ranges. On a series with one origin the
+interval score of zones was .63 of added bounds with these weights alone, and .47 with a thirteenth
+of them, at the same coverage.
 
 The shift itself stays in the errors: without it, intervals of zones were too narrow on past series.
 
@@ -207,12 +208,15 @@ class DependenceFit:
         """Fit the leads from 1 up that have an origin; none, if lead 1 has none."""
         found: list[LeadDependence] = []
         while (origins := self.sums.get(len(found) + 1)) is not None:
-            found.append(fit_lead([origins[origin] for origin in sorted(origins)]))
+            before = found[-1].weights if found else PRIOR_WEIGHTS
+            found.append(fit_lead([origins[origin] for origin in sorted(origins)], before))
         return tuple(found)
 
 
-def fit_lead(origins: Sequence[OriginSums]) -> LeadDependence:
-    """Fit the dependence of one lead."""
+def fit_lead(
+    origins: Sequence[OriginSums], before: Sequence[float] = PRIOR_WEIGHTS
+) -> LeadDependence:
+    """Fit the dependence of one lead; ``before`` has the weights that few origins leave."""
     level = _LEVEL * (1 + 1 / len(origins))
     terms = [
         _Term.of(side, sums, activity, level)
@@ -234,9 +238,10 @@ def fit_lead(origins: Sequence[OriginSums]) -> LeadDependence:
         chained = weights * (slope - weights @ slope)
         return value, chained + 2 * _PULL * (x - start)
 
-    prior, fitted = _softmax(start), _softmax(minimize(loss, start, jac=True, method="L-BFGS-B").x)
+    fitted = _softmax(minimize(loss, start, jac=True, method="L-BFGS-B").x)
+    left = np.array([1 - sum(before), *before])
     trust = len(origins) ** 2 / (len(origins) ** 2 + _DOUBT)
-    weights = prior + trust * (fitted - prior)
+    weights = left + trust * (fitted - left)
     shifts = [origin.shift for origin in origins]
     return LeadDependence(
         # rounded down, so that they never sum to more than 1
