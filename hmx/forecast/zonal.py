@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 import xarray as xr
 
+from hmx.bundles.folder import as_model
 from hmx.cube.cube import Cubelike
 from hmx.engine.recall import Recalled, recall
 from hmx.engine.region import Region
@@ -144,10 +145,17 @@ def recalled(
             )
         options = {"h": 4 if h is None else h, "device": device}
         return Recalled(ForecastRun.check(obj, model, options, region=region))
-    for name, value in (("h", h), ("region", region)):
+    chosen = {"h": h, "region": region, "device": None if device == "auto" else device}
+    for name, value in chosen.items():
         if value is not None:
             raise BadArgument(
                 f"{name}= belongs to the forecast, and this object is one. Make it with {name}=, "
                 f"or leave {name}= out."
             )
-    return recall(obj, "forecast")
+    found = recall(obj, "forecast")
+    if model is not None and as_model(Bundle, model).digest != found.run.facts()["bundle"]:
+        raise BadArgument(
+            "model= is another model than the one that made this forecast. Leave it out, or "
+            "start from the cube: ds.hm.zonal(zones, h=4, model=...)."
+        )
+    return found

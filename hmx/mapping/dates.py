@@ -16,10 +16,11 @@ import numpy as np
 
 from hmx.cube.grid import Grid
 from hmx.engine.order import WindowTask
+from hmx.engine.recall import Check
 from hmx.mapping.correlogram import FEWEST_DATES
 from hmx.mapping.order import MapRun, MapWindows
 from hmx.windows import Window
-from hmx.zones.run import Check, ZonalRun
+from hmx.zones.run import ZonalRun
 
 _OTHER = 0x4F1BBCDCBFA53E0A  # turns a seed into another one
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from hmx.cube.dates import time_label
-from hmx.engine.recall import recall
+from hmx.engine.recall import Check, recall
 from hmx.errors import BadArgument
 from hmx.forecast import zonal as zonal_forecast
 from hmx.independent import independent
@@ -19,7 +19,7 @@ from hmx.provenance import provenance
 from hmx.settings import parse
 from hmx.zones.options import ZonalOptions, Zoning
 from hmx.zones.paired import difference_table
-from hmx.zones.run import Check, ZonalRun, add_up
+from hmx.zones.run import ZonalRun, add_up
 from hmx.zones.tables import Origin
 
 

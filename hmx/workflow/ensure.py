@@ -211,23 +211,22 @@ def ensure_zones(
     steps = steps_of(catalog)
     job = _job(steps, ensure_model(catalog, progress), region)
     options = ZonalOptions(**own_fields(section, ZonalOptions))
-    zonal, origin = steps.zonal.checked_zonal(
-        Recalled(job.run, source=job.source),
-        section.zones,
-        options,
-        folder=f"{product.work}/zones",
-        progress=progress,
-    )
-    asked = {"table": options.model_dump(mode="json"), "cube": zonal.state(job.source)}
-    facts = zonal.facts() | asked
-    if not overwrite and product.is_current(facts):
-        progress.note(f"zonal: {path} exists and is current")
-        return path
-    totals = add_up_job(
-        zonal, job.source, product.parts, catalog.dask, overwrite=overwrite, progress=progress
-    )
-    table = steps.zonal.make_table(zonal, totals, options, origin)
-    product.write(table, facts, id=options.id, overwrite=overwrite)
+    found = Recalled(job.run, source=job.source)
+    with building(product.work, progress):  # large layers lie there too
+        zonal, origin = steps.zonal.checked_zonal(
+            found, section.zones, options, folder=f"{product.work}/zones", progress=progress
+        )
+        asked = {"table": options.model_dump(mode="json"), "cube": zonal.state(job.source)}
+        facts = zonal.facts() | asked
+        if not overwrite and product.is_current(facts):
+            progress.note(f"zonal: {path} exists and is current")
+            product.clean()
+            return path
+        totals = add_up_job(
+            zonal, job.source, product.parts, catalog.dask, overwrite=overwrite, progress=progress
+        )
+        table = steps.zonal.make_table(zonal, totals, options, origin)
+        product.write(table, facts, id=options.id, overwrite=overwrite)
     return path
 
 

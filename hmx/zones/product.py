@@ -11,9 +11,10 @@ from typing import Any
 
 import xarray as xr
 
-from hmx.errors import OutputExists
+from hmx.errors import BadArgument, OutputExists
 from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json
+from hmx.files.paths import is_url
 from hmx.provenance import provenance
 from hmx.zones.files import save_zones, suffix_of
 
@@ -47,6 +48,11 @@ class ZonesProduct:
     def require_free(self, *, overwrite: bool) -> None:
         """Raise if the path holds something that hmx did not record, or cannot be written."""
         suffix_of(self.path)
+        if is_url(self.path):
+            raise BadArgument(
+                f"{self.path} is a URL, and a table of zones is written on this machine. Choose a "
+                "path here and copy the file."
+            )
         if Path(self.path).exists() and not self._recorded() and not overwrite:
             raise OutputExists(
                 f"{self.path} exists and has no record of hmx beside it. Choose another --output, "
@@ -72,6 +78,10 @@ class ZonesProduct:
         files = {path.name: _hash(path) for path in written}
         text = as_json({"made": provenance(**facts), "files": files}, indent=2)
         Folder(str(self.record.parent)).write(self.record.name, text.encode())
+        self.clean()
+
+    def clean(self) -> None:
+        """Remove what belongs to an unfinished table."""
         Folder(self.work).remove()
 
     def _recorded(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from hmx.engine.inventory import Inventory
 from hmx.engine.options import DaskSection
 from hmx.engine.order import Openable, Request, Run, WindowRunner
 from hmx.engine.pool.runner import Task, run_windows
+from hmx.engine.recall import Check
 from hmx.errors import JobFailed
 from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json
@@ -40,7 +41,6 @@ from hmx.windows import Index, Tile, TileGrid, Window
 from hmx.zones.layer import ZoneLayer
 from hmx.zones.sums import ALL, Measures, TileValues, Units, ZoneSums, ZoneTotals, tile_sums
 
-Check = Callable[[Window, np.ndarray], None]
 _THREADS = 8  # more share the bandwidth of memory
 
 

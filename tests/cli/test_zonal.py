@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pandas as pd
 import pytest
 
 import hmx as library
+from hmx.catalog import load_catalog
 from hmx.windows import Index
+from hmx.workflow import ensure_zones
 from hmx.zones.files import read_csv
 from hmx.zones.run import Parts
 from hmx.zones.sums import ZoneSums
@@ -146,6 +149,26 @@ def test_unfinished_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(table(folder, "again.csv")["hm"], table(folder)["hm"], rtol=1e-5)
 
 
+def test_two_commands_at_once_make_one_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one waits for the first, and finds that all is done."""
+    (folder / "toy_zones.csv").unlink()
+    computed: list[Index] = []
+    plain = Parts.write
+
+    def write(self: Parts, index: Index, state: str, sums: ZoneSums) -> None:
+        computed.append(index)
+        plain(self, index, state, sums)
+
+    monkeypatch.setattr(Parts, "write", write)
+    catalog = load_catalog(
+        folder / "toy.yaml", flags={"zonal.zones": str(folder / "zones.geojson"), "zonal.draws": 8}
+    )
+    with ThreadPoolExecutor(2) as pool:
+        paths = list(pool.map(ensure_zones, [catalog, catalog]))
+    assert paths == [str(folder / "toy_zones.csv")] * 2
+    assert len(computed) == len(set(computed)) == 1
+
+
 def test_torn_counts_of_a_tile_are_computed_again(tmp_path: Path) -> None:
     store = Parts(str(tmp_path), "run")
     (tmp_path / "0000-0000").write_bytes(b'{"run": "run"}\n')
@@ -163,6 +186,7 @@ def test_torn_counts_of_a_tile_are_computed_again(tmp_path: Path) -> None:
         (("--id", "nme"), "'nme'"),
         (("--draws", 1), "zonal.draws = 1"),
         (("--output", "table.txt"), "written as .csv, .gpkg, .md"),
+        (("--output", "memory://table.csv"), "is written on this machine"),
         (("--set", "zonal.abvoe=1"), "abvoe"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -111,6 +113,17 @@ def test_edited_and_cropped_forecasts_are_refused(cube, trained):
         fc.compute().isel(y=slice(3, None)).hm.zonal(zones, draws=2)
     with pytest.raises(BadArgument, match="h= belongs to the forecast"):
         fc.hm.zonal(zones, h=2)
+    with pytest.raises(BadArgument, match="device= belongs to the forecast"):
+        fc.hm.zonal(zones, device="cpu")
+
+
+def test_model_of_a_forecast_is_its_own(cube, trained, table):
+    fc = cube.hm.forecast(h=2, model=trained)
+    same(fc.hm.zonal(zones_of(cube), model=trained.path, **ASKED), table)
+    weights = {name: array + 1 for name, array in trained.weights.items()}
+    other = replace(trained, weights=weights, path=None)
+    with pytest.raises(BadArgument, match="another model"):
+        fc.hm.zonal(zones_of(cube), model=other)
 
 
 def test_cube_needs_a_model(cube):
