@@ -43,6 +43,7 @@ from hmx.engine.tile import TileWork
 from hmx.errors import JobFailed, OutputExists, VerifyFailed
 from hmx.files.durable import Folder
 from hmx.files.paths import is_url
+from hmx.hardware import release_memory, reuse_memory
 from hmx.independent import independent
 from hmx.progress import Progress, duration
 from hmx.provenance import fingerprint
@@ -143,6 +144,7 @@ def run(
         sweep(job.store)
         return job.store
     section = section or DaskSection()
+    reuse_memory()
     plan(job.run, job.inventory, section, timed=False)  # refuses what does not fit in memory
     with writing(job.store), job.ledger.owned():
         if not is_url(job.store):
@@ -156,6 +158,7 @@ def run(
         for folder in (Folder(job.store), job.ledger.folder):
             folder.sweep()
         set_status(job.store, complete=True, known=_written(job))
+    release_memory()
     return job.store
 
 

@@ -7,10 +7,7 @@ with the others when one fails for good.
 
 from __future__ import annotations
 
-import ctypes
-import os
 import queue
-import sys
 import threading
 import time
 import uuid
@@ -18,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from hmx.errors import DamagedStore, HmxError, JobFailed
@@ -33,7 +29,6 @@ _TRIES = 3
 _AHEAD = 2  # calls in flight per worker thread: one computes, one waits for it
 _HOPELESS = 5  # calls that failed for good before any succeeded end the job
 IN_FLIGHT = 2  # calls that a worker has in memory: one computes, one is read or written
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as malloc.h names them
 _LOOK = 5.0  # seconds between looks at how many workers there are
 
 # a worker that somebody else started may have many threads, and memory for two windows
@@ -150,24 +145,8 @@ def _run_on_worker(work: Callable[..., Any], threads: int | None, call: Task) ->
     """Run a call in a worker; a worker that hmx did not start uses its own thread count."""
     from distributed import get_worker
 
-    _reuse_freed_memory()
     with _at_work:
         return work(call.index, *call.arguments, threads=threads or get_worker().state.nthreads)
-
-
-@cache
-def _reuse_freed_memory() -> None:
-    """Let a worker process keep freed memory for its next window.
-
-    Distributed starts workers with ``MALLOC_TRIM_THRESHOLD_``, and glibc then gives
-    every array of more than 128 KiB back at once and faults it in again, page by page:
-    windows took 1.7 times as long. 32 MiB is the most that glibc takes.
-    """
-    if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" in os.environ:
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:  # not with musl
-            mallopt(_M_TRIM_THRESHOLD, 256 << 20)
-            mallopt(_M_MMAP_THRESHOLD, 32 << 20)
 
 
 def _error(future: Future) -> BaseException | None:
