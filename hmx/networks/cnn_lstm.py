@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hmx.bundles.folder import check_weights
+from hmx.errors import BundleError
 from hmx.hardware import plain_torch
 from hmx.networks.base import MapperModel, mapper
 from hmx.networks.options import MapperOptions
@@ -158,9 +159,9 @@ class CnnLstm(Mapper):
 class CovLstm(Mapper):
     """The network of the earlier study: zero-padded convolutions in a window.
 
-    Two 3 x 3 convolutions, each with ReLU and max-pooling by 2; a fully connected layer;
-    a two-layer LSTM; its last state and the last step's features of the convolutions
-    enter a head of 64, 32 and 1. Static bands are bands of every step.
+    Two 3 x 3 convolutions, each with ReLU and max-pooling by 2, and a fully connected layer give
+    128 features of each step. A two-layer LSTM reads them, and 64 numbers of its last state join
+    the features of the last step in a head of 32 and 1. Static bands are bands of every step.
     """
 
     def __init__(self, options: MapperOptions, *, dynamic: int, static: int, steps: int):
@@ -173,23 +174,22 @@ class CovLstm(Mapper):
             nn.Conv2d(narrow, wide, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
         )  # fmt: skip
         seen = wide * (options.window // 4) ** 2
-        self.flat = nn.Sequential(nn.Linear(seen, 128), nn.ReLU(), nn.Dropout(options.dropout))
+        self.fc_cnn = nn.Linear(seen, 128)
         self.lstm = nn.LSTM(
             128, options.hidden, options.layers, batch_first=True, dropout=options.dropout
         )
-        self.head = nn.Sequential(
-            nn.Linear(options.hidden + seen, 64), nn.ReLU(), nn.Dropout(options.dropout),
-            nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, self.outputs),
-        )  # fmt: skip
+        self.fc_lstm = nn.Linear(options.hidden, 64)
+        self.head = nn.Sequential(nn.Linear(128 + 64, 32), nn.ReLU(), nn.Linear(32, self.outputs))
 
     def forward(self, dynamic: Tensor, static: Tensor) -> Tensor:
         """Predict windows; see :meth:`Mapper.forward`."""
         steps = dynamic.shape[1]
         bands = torch.cat((dynamic, static.unsqueeze(1).expand(-1, steps, -1, -1, -1)), dim=2)
-        features = self.convs(bands.flatten(0, 1))
-        states, _ = self.lstm(self.flat(features).unflatten(0, (-1, steps)))
-        last = features.unflatten(0, (-1, steps))[:, -1]
-        return self.finish(self.head(torch.cat((states[:, -1], last), dim=1)))
+        features = self.fc_cnn(self.convs(bands.flatten(0, 1))).relu()
+        series = features.unflatten(0, (-1, steps))
+        states, _ = self.lstm(series)
+        fused = torch.cat((series[:, -1], self.fc_lstm(states[:, -1]).relu()), dim=1)
+        return self.finish(self.head(fused))
 
 
 def build(options: MapperOptions, *, dynamic: int, static: int, steps: int) -> Mapper:
@@ -203,6 +203,11 @@ def load(bundle: MapperModel, member: int = 0) -> Mapper:
     """Build a trained network, on the CPU and in evaluation mode."""
     spec, weights = bundle.spec, bundle.member(member)
     dynamic, static = spec.channels
+    if spec.network.arch == "refitted_covlstm" and "flat.0.weight" in weights:
+        raise BundleError(
+            "the model has other layers than the network of the study: an older hmx built it so. "
+            "Train it again."
+        )
     with torch.device("meta"):  # shapes only: a damaged spec can demand any amount of memory
         plan = build(spec.network, dynamic=dynamic, static=static, steps=spec.steps).state_dict()
     check_weights({k: w.shape for k, w in weights.items()}, {k: w.shape for k, w in plan.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -37,11 +38,66 @@ def tile(height: int, width: int) -> tuple[Tensor, Tensor]:
     return dynamic, torch.randn(1, STATIC, height, width, dtype=torch.float64)
 
 
-def test_the_refitted_network_has_the_parameters_of_the_study() -> None:
-    options = MapperOptions(arch="refitted_covlstm")
-    made = build(options, dynamic=6, static=0, steps=5)
-    assert sum(weight.numel() for weight in made.parameters()) == 307_233
-    assert made(torch.randn(2, 5, 6, 5, 5), torch.randn(2, 0, 5, 5)).shape == (2, 1)
+def relu(values: np.ndarray) -> np.ndarray:
+    return np.maximum(values, 0)
+
+
+def convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """A 3 x 3 convolution of (c, y, x) with zeros around it, ReLU, and the largest of 2 x 2."""
+    height, width = x.shape[1:]
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+    total = np.zeros((len(weight), height, width)) + bias[:, None, None]
+    for dy in range(3):
+        for dx in range(3):
+            part = padded[:, dy : dy + height, dx : dx + width]
+            total += np.einsum("oc,cyx->oyx", weight[:, :, dy, dx], part)
+    even = relu(total)[:, : height // 2 * 2, : width // 2 * 2]
+    return even.reshape(len(weight), height // 2, 2, width // 2, 2).max((2, 4))
+
+
+def lstm_states(x: np.ndarray, weights: dict[str, np.ndarray], layer: int) -> np.ndarray:
+    """States of one LSTM layer over (t, f); gates in torch's order: in, forget, cell, out."""
+
+    def sigmoid(z: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-z))
+
+    own = {name: weights[f"lstm.{name}_l{layer}"] for name in ("weight_ih", "weight_hh")}
+    bias = weights[f"lstm.bias_ih_l{layer}"] + weights[f"lstm.bias_hh_l{layer}"]
+    hidden = cell = np.zeros(own["weight_hh"].shape[1])
+    states = []
+    for step in x:
+        gates = own["weight_ih"] @ step + own["weight_hh"] @ hidden + bias
+        enter, forget, new, leave = np.split(gates, 4)
+        cell = sigmoid(forget) * cell + sigmoid(enter) * np.tanh(new)
+        hidden = sigmoid(leave) * np.tanh(cell)
+        states.append(hidden)
+    return np.array(states)
+
+
+@pytest.mark.parametrize("window", [5, 33])
+def test_the_refitted_network_is_that_of_the_study(window: int) -> None:
+    """The forward pass of the study, written in NumPy from its description, on copied weights."""
+    options = MapperOptions(arch="refitted_covlstm", window=window)
+    torch.manual_seed(0)
+    made = build(options, dynamic=6, static=0, steps=5).double().eval()
+    if window == 5:
+        assert sum(weight.numel() for weight in made.parameters()) == 307_233
+    w = {name: value.numpy() for name, value in made.state_dict().items()}
+    x = np.random.default_rng(0).standard_normal((5, 6, window, window))
+    features = []
+    for step in x:
+        maps = convolved(step, w["convs.0.weight"], w["convs.0.bias"])
+        maps = convolved(maps, w["convs.3.weight"], w["convs.3.bias"])
+        features.append(relu(w["fc_cnn.weight"] @ maps.ravel() + w["fc_cnn.bias"]))
+    states = lstm_states(lstm_states(np.array(features), w, 0), w, 1)
+    memory = relu(w["fc_lstm.weight"] @ states[-1] + w["fc_lstm.bias"])
+    fused = np.concatenate([features[-1], memory])  # 128 of the convolutions, 64 of the LSTM
+    hidden = relu(w["head.0.weight"] @ fused + w["head.0.bias"])
+    want = w["head.2.weight"] @ hidden + w["head.2.bias"]
+    with torch.no_grad():
+        found = made(torch.from_numpy(x)[None], torch.zeros(1, 0, window, window).double())
+    np.testing.assert_allclose(found[0].numpy(), want, rtol=0, atol=1e-6)
+    assert abs(want[0] - w["head.2.bias"][0]) > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)
