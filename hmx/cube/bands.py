@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -72,6 +72,10 @@ class Bands:
     def labels(self) -> tuple[str, ...]:
         """Steps of time as text: months 1-12, years, or ISO dates."""
         return tuple(map(time_label, self.data["time"].values))
+
+    def only(self, dynamic: tuple[str, ...], static: tuple[str, ...]) -> Bands:
+        """Return some of the bands."""
+        return replace(self, data=self.data[[*dynamic, *static]], dynamic=dynamic, static=static)
 
     def stored(self, name: str) -> xr.DataArray:
         """Return a band, lazily."""

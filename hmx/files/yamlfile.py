@@ -102,12 +102,14 @@ def _require_plain(node: Node) -> None:
 
 
 def _require_keys(node: MappingNode) -> None:
-    """Refuse keys that are not texts, and keys that stand twice."""
+    """Refuse keys that are neither texts nor whole numbers, and keys that stand twice."""
     first: dict[str, int] = {}
     for key, _ in node.value:
         if key.tag == "tag:yaml.org,2002:merge":
             continue
         name = key.value if isinstance(key, ScalarNode) else "[...]"
+        if key.tag == "tag:yaml.org,2002:int":  # a code of a class is a name, and stays as written
+            key.tag = "tag:yaml.org,2002:str"
         if key.tag != "tag:yaml.org,2002:str":
             raise _problem(
                 key, f"the key {name} is not a text. Put it in quotes: {str(name)!r}: ..."

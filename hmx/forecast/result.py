@@ -23,6 +23,8 @@ _MARKS = {EXTRAPOLATED, "uncalibrated_leads", "held_leads"}
 # attributes of the input that describe its storage or its history, not the quantity
 _STORAGE = DECLARATIONS | _MARKS | {"hmx_role", "hmx_scale", "grid_mapping", "transform", "res"}
 
+_FLAGS = ("covariate_missing", "history_incomplete", "no_data")  # bits that a forecast can set
+
 
 def describe(
     arrays: dict[str, da.Array],
@@ -43,8 +45,8 @@ def describe(
         attrs["valid_range"] = list(limits)  # in the units of the forecast, not of storage
     quality_attrs = {
         "long_name": "what a forecast pixel had to do without",
-        "flag_masks": np.array(list(QUALITY.values()), "uint8"),
-        "flag_meanings": " ".join(QUALITY),
+        "flag_masks": np.array([QUALITY[name] for name in _FLAGS], "uint8"),
+        "flag_meanings": " ".join(_FLAGS),
     }
     variables: dict[str, Any] = {}
     for output, array in arrays.items():

@@ -32,6 +32,7 @@ import xarray as xr
 import zarr
 
 from hmx.cube.cadence import Cadence
+from hmx.cube.categories import flag_attributes
 from hmx.cube.census import Census, report
 from hmx.cube.cube import CHUNK
 from hmx.cube.dates import short
@@ -379,5 +380,6 @@ def _attrs(variable: _Variable, grid: Grid) -> dict[str, Any]:
     if source.valid_range is not None:
         attrs["valid_range"] = list(source.valid_range)
     attrs |= {"units": source.units, "long_name": source.long_name}
+    attrs |= flag_attributes(source.categories)
     attrs["hmx_scale"] = source.scale if source.scale != 1 else None
     return {key: value for key, value in attrs.items() if value is not None}

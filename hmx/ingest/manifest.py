@@ -65,6 +65,8 @@ def _facts(
     # of steps, and a cube with one more year keeps the others.
     ignored = {"path", "years", "months", "times", "bands", "future"}
     options = source.model_dump(mode="json", exclude=ignored)
+    if not options["categories"]:  # the manifest of an older cube stays its own
+        del options["categories"]
     before = known["files"] if known and known["options"] == options else {}
     files: dict[str, list[Any]] = {}
     seen: dict[str, Stamp] = {}  # bands are many steps of one file

@@ -136,7 +136,11 @@ class Source(Options):
         What a covariate goes through before it is scaled: ``log`` suits population or
         GDP.
     align : {"average", "bilinear", "nearest"}, optional
-        How to bring a raster on another grid to the target's; default: an error.
+        How to bring a raster on another grid to the target's; default: an error, or nearest for
+        classes.
+    categories : bool or mapping of int to str, optional
+        Whether the numbers are codes of classes, or the classes' names by code; a map learns
+        each class by itself.
     future : bool
         Whether a covariate is known ahead: it may have steps after the target's last
         one, which forecasts then read at their leads.
@@ -155,6 +159,7 @@ class Source(Options):
     units: str | None = None
     long_name: str | None = None
     align: Literal["average", "bilinear", "nearest"] | None = None
+    categories: bool | dict[int, str] | None = None
     transform: Transform = "none"
     future: bool = False
 
@@ -234,6 +239,23 @@ class Source(Options):
                 f"{key} makes each band a step, and variable: {self.variable!r} chooses one band. "
                 "Leave out one of them"
             )
+
+    @model_validator(mode="after")
+    def _classes_stay_whole(self) -> Source:
+        if not self.categories:
+            return self
+        if self.align not in (None, "nearest"):
+            raise ValueError(
+                f"align: {self.align} makes numbers between codes of classes, which mean nothing. "
+                "Write align: nearest, or leave out categories"
+            )
+        if self.scale is not None or self.offset is not None or self.transform != "none":
+            raise ValueError(
+                "categories are codes, which have no scale, offset or transform. Leave these out"
+            )
+        # assigned past the validation, which would run this check again
+        self.__dict__["align"] = "nearest"
+        return self
 
     @property
     def axis(self) -> Axis | None:
@@ -326,6 +348,12 @@ class CubeSection(Options):
             names = ", ".join(self.sources)
             near = did_you_mean(self.target, self.sources)
             raise ValueError(f"target {self.target!r} is not among the sources ({names}).{near}")
+        coded = [name for name, source in self.sources.items() if source.categories]
+        if coded:
+            raise ValueError(
+                f"sources.{coded[0]} has categories, and a forecast reads its covariates as "
+                "quantities. Give it a raster of 0 and 1 for each class that matters"
+            )
         if self.sources[self.target].future:
             raise ValueError(
                 f"future: true belongs to covariates, and {self.target} is what is forecast. "

@@ -74,7 +74,8 @@ def train(
         ``blend=0.5`` or ``transform="log1p"``. ``split="random"`` or
         ``split={"method": "blocks", "block_km": 20}``, fields of
         :class:`hmx.splits.options.SplitOptions`;
-        ``init_from="models/elsewhere"``; ``track={"wandb": "offline"}``.
+        ``categories=["landcover"]``, bands of classes beside those with CF flags in their
+        attributes; ``init_from="models/elsewhere"``; ``track={"wandb": "offline"}``.
 
     Returns
     -------
@@ -328,6 +329,7 @@ def _setup(
     split = parse(SplitOptions, {"method": split} if isinstance(split, str) else split)
     track = parse(TrackSection, options.pop("track", {})).model_dump()
     start = options.pop("init_from", None)
+    classes = options.pop("categories", ())
     table = {name: options.pop(name) for name in PointsOptions.model_fields if name in options}
     network, fit = split_mapping(options)
     return MapTrainSetup(
@@ -339,4 +341,5 @@ def _setup(
         init_from=None if start is None else str(start),
         dynamic=dynamic,
         static=static,
+        categories=(classes,) if isinstance(classes, str) else tuple(classes),
     )

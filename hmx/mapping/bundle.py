@@ -18,6 +18,7 @@ from hmx.bundles import described as forms
 from hmx.bundles.folder import FORMAT, Arrays, Model, beneath, read_folder, require_floats
 from hmx.errors import BundleError
 from hmx.features.transforms import Transform
+from hmx.mapping.classes import MOST
 from hmx.mapping.forest import Forest
 from hmx.mapping.options import TargetTransform
 from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
@@ -89,10 +90,13 @@ class MapBundle(Model):
         """Return everything but the arrays in JSON values; the digest hashes them in this order."""
         # only if there is one: the digest of an older model stays as it was
         shared = {} if self.dependence is None else {"dependence": self.dependence.as_dict()}
+        spec = {**asdict(self.spec), "network": self.spec.network.model_dump()}
+        if not spec["categories"]:
+            del spec["categories"]
         return {
             "format": FORMAT,
             "job": "map",
-            "spec": {**asdict(self.spec), "network": self.spec.network.model_dump()},
+            "spec": spec,
             "scaler": asdict(self.scaler),
             "target": asdict(self.target),
             "calibration": self.calibration.as_dict(),
@@ -187,6 +191,16 @@ class _MapSpecForm(forms.VariablesForm):
     climatology: bool
     blend: Annotated[forms.Real, Field(ge=0, lt=1)] = 0.0
     min_valid: forms.Share = 0.5
+    categories: dict[str, Annotated[tuple[int, ...], Field(min_length=1, max_length=MOST)]] = Field(
+        default_factory=dict
+    )
+
+    @model_validator(mode="after")
+    def _of_bands(self) -> _MapSpecForm:
+        for name, codes in self.categories.items():
+            if name not in (*self.dynamic, *self.static) or list(codes) != sorted({*codes}):
+                raise ValueError(f"the classes of {name!r} do not belong to a band")
+        return self
 
 
 class _MapTrainingForm(forms.TrainingForm):

@@ -17,6 +17,7 @@ from hmx.errors import NotEnoughData, missing_variable
 from hmx.features.boxes import box_means
 from hmx.features.scaling import Moments
 from hmx.features.transforms import apply_transforms
+from hmx.mapping.classes import indicators
 from hmx.mapping.spec import BandScaler, MapSpec
 from hmx.points.samples import Samples
 from hmx.points.windows import _grown, around, require_fits, squares
@@ -103,14 +104,20 @@ def channels(
     inner = inner or Window.of(next(iter(arrays.values())).shape[-2:])
 
     def at_all_scales(names: tuple[str, ...], lead: tuple[int, ...]) -> np.ndarray:
-        bands = [arrays[n] for n in names]
-        count = len(bands) * (1 + len(spec.network.coarse))
-        lead = bands[0].shape[:-2] if bands else lead
-        out = np.empty((*lead, count, *inner.shape), "float32")
-        for at, values in enumerate(bands):
-            out[..., at, :, :] = values[(..., *inner.slices)]
-            for scale, radius in enumerate(spec.network.coarse, 1):
-                out[..., scale * len(bands) + at, :, :] = box_means(values, inner, radius)
+        width = len(spec.planes(names))
+        count = width * (1 + len(spec.network.coarse))
+        lead = arrays[names[0]].shape[:-2] if names else lead
+        out, at = np.empty((*lead, count, *inner.shape), "float32"), 0
+        for name in names:
+            classes = spec.categories.get(name)
+            values = arrays[name][..., None, :, :]
+            planes = values if classes is None else indicators(arrays[name], classes)
+            for number in range(planes.shape[-3]):
+                plane = planes[..., number, :, :]
+                out[..., at, :, :] = plane[(..., *inner.slices)]
+                for scale, radius in enumerate(spec.network.coarse, 1):
+                    out[..., scale * width + at, :, :] = box_means(plane, inner, radius)
+                at += 1
         return out
 
     return at_all_scales(spec.dynamic, (spec.steps,)), at_all_scales(spec.static, ())
@@ -136,12 +143,17 @@ def fit_band_scaler(raw: RawWindows, rows: np.ndarray, spec: MapSpec) -> BandSca
         std[name] = tuple(m.std or 1.0 for m in moments)  # a constant band stays 0
 
     train = raw.at(rows)
-    for at, name in enumerate(spec.dynamic):
-        series = train.dynamic[:, :, at]  # (n, t, w, w)
-        steps = range(series.shape[1]) if spec.climatology else [slice(None)]
-        measure(name, [series[:, step] for step in steps])
-    for at, name in enumerate(spec.static):
-        measure(name, [train.static[:, at]])
+    for at, name in enumerate(spec.planes(spec.dynamic)):
+        if name not in spec.categories:
+            series = train.dynamic[:, :, at]  # (n, t, w, w)
+            steps = range(series.shape[1]) if spec.climatology else [slice(None)]
+            measure(name, [series[:, step] for step in steps])
+    for at, name in enumerate(spec.planes(spec.static)):
+        if name not in spec.categories:
+            measure(name, [train.static[:, at]])
+    for name in spec.categories:  # planes of 0 and 1 stay as they are
+        count = spec.steps if spec.climatology and name in spec.dynamic else 1
+        mean[name], std[name] = (0.0,) * count, (1.0,) * count
     return BandScaler(mean, std)
 
 
@@ -159,7 +171,8 @@ def network_inputs(
     """
     scales = 1 + len(spec.network.coarse)
     inputs = []
-    for values, names in ((dynamic, spec.dynamic), (static, spec.static)):
+    kinds = ((dynamic, spec.planes(spec.dynamic)), (static, spec.planes(spec.static)))
+    for values, names in kinds:
         if values.shape[-3] == 0:
             inputs.append(values)  # no band of this kind, and no mask either
             continue
@@ -201,9 +214,9 @@ def gather(bands: Bands, samples: Samples, spec: MapSpec) -> RawWindows:
             f"history={spec.steps})."
         )
     scales = 1 + len(spec.network.coarse)
-    shape = (len(samples), spec.steps, len(spec.dynamic) * scales, side, side)
-    dynamic = np.empty(shape, "float32")
-    static = np.empty((len(samples), len(spec.static) * scales, side, side), "float32")
+    counts = [len(spec.planes(names)) * scales for names in (spec.dynamic, spec.static)]
+    dynamic = np.empty((len(samples), spec.steps, counts[0], side, side), "float32")
+    static = np.empty((len(samples), counts[1], side, side), "float32")
     for rows, core, steps in squares(bands, samples, spec.steps):
         arrays = bands.read(_grown(core, spec.halo), steps)
         # the halo also holds the neighbours of coarse means; the windows end at the margin

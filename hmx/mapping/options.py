@@ -297,6 +297,7 @@ class MapFitting(TypedDict, total=False):
     split: str | Mapping[str, Any]
     track: Mapping[str, Any]
     init_from: str | Path
+    categories: str | Sequence[str]
 
 
 class MapTiling(TypedDict, total=False):

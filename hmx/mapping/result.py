@@ -59,10 +59,11 @@ def describe_map(
 def _attrs(output: str, spec: MapSpec) -> dict[str, Any]:
     """Return the CF attributes of an output."""
     if output == "quality":
+        flags = (*_FLAGS, *(["class_unknown"] if spec.categories else []))
         return {
             "long_name": "what a mapped pixel had to do without",
-            "flag_masks": np.array([QUALITY[name] for name in _FLAGS], "uint8"),
-            "flag_meanings": " ".join(_FLAGS),
+            "flag_masks": np.array([QUALITY[name] for name in flags], "uint8"),
+            "flag_meanings": " ".join(flags),
         }
     if output == "applicable":
         return {

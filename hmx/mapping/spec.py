@@ -53,6 +53,8 @@ class MapSpec:
     # Smallest share of a window, over bands, steps and pixels, with data, for a sample to be
     # trained on and a pixel to be mapped
     min_valid: float = 0.5
+    # Codes of each band of classes: one plane of 0 and 1 for each
+    categories: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def margin(self) -> int:
@@ -68,12 +70,17 @@ class MapSpec:
     def channels(self) -> tuple[int, int]:
         """Dynamic and static channels of the network's inputs, with the mask of known pixels."""
         mask, scales = 1, 1 + len(self.network.coarse)
-        return (len(self.dynamic) * scales + mask) if self.dynamic else 0, (
-            len(self.static) * scales + mask if self.static else 0
-        )
+        kinds = (self.planes(self.dynamic), self.planes(self.static))
+        dynamic, static = (len(planes) * scales + mask if planes else 0 for planes in kinds)
+        return dynamic, static
+
+    def planes(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Repeat the name of each band of classes for every class."""
+        return tuple(name for name in names for _ in self.categories.get(name, (0,)))
 
     @property
     def features(self) -> tuple[str, ...]:
         """Band of each value of a pixel: of every step and scale, then static ones."""
         scales = 1 + len(self.network.coarse)
-        return self.dynamic * (scales * self.steps) + self.static * scales
+        dynamic, static = self.planes(self.dynamic), self.planes(self.static)
+        return dynamic * (scales * self.steps) + static * scales

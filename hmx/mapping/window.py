@@ -21,6 +21,7 @@ from hmx.engine.result import NO_DATA, QUALITY
 from hmx.errors import BundleError
 from hmx.hardware import choose_device, computing
 from hmx.mapping.bundle import MapBundle
+from hmx.mapping.classes import unknown_classes
 from hmx.mapping.forest import Forest
 from hmx.mapping.inputs import Stack, assemble_bands
 from hmx.mapping.spec import MapSpec
@@ -157,6 +158,8 @@ def map_window(
     }
     known, whole = known_pixels(arrays, spec, geometry.inner, inside=geometry.inside)
     flags = np.where(whole, 0, QUALITY["covariate_missing"])
+    odd = _unknown(arrays, spec, geometry)
+    flags[odd] |= QUALITY["class_unknown"]
     results = {"quality": np.where(known, flags, QUALITY["no_data"]).astype("uint8")}
     if not known.any():  # the sea costs no computing
         ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
@@ -181,10 +184,22 @@ def map_window(
     if engine.applicability is not None:
         dissimilarity = np.full(known.shape, np.nan, "float32")
         dissimilarity[known] = engine.applicability(engine.features(stack)[:, known].T)
-        inside = np.where(dissimilarity <= engine.applicability.threshold, INSIDE, OUTSIDE)
+        like = (dissimilarity <= engine.applicability.threshold) & ~odd
+        inside = np.where(like, INSIDE, OUTSIDE)
         results["dissimilarity"] = dissimilarity
         results["applicable"] = np.where(known, inside, UNKNOWN).astype("uint8")
     return results
+
+
+def _unknown(
+    arrays: Mapping[str, np.ndarray], spec: MapSpec, geometry: MapTileGeometry
+) -> np.ndarray:
+    """Return which pixels of the core have a class that training did not see, bool (y, x)."""
+    whole, margin = geometry.inner, spec.margin
+    core = Window(*(Span(s.start + margin, s.stop - margin) for s in (whole.y, whole.x)))
+    cut = {name: arrays[name][(..., *core.slices)] for name in spec.categories}
+    found = unknown_classes(cut, spec.categories)
+    return np.zeros(core.shape, bool) if found is None else found
 
 
 def quantiles(bundle: MapBundle, estimate: Estimate, probabilities: Sequence[float]) -> np.ndarray:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from hmx.cube.bands import Bands, as_bands
 from hmx.cube.cube import Cubelike
+from hmx.errors import BadArgument
 from hmx.features.transforms import check_transforms
+from hmx.mapping.classes import classes_of, declared, suspects
 from hmx.mapping.inputs import RawWindows, gather
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import MapSpec
@@ -34,10 +36,6 @@ from hmx.windows import Span, Window
 # pixels of a grid up to which one band is read to leave out places without data; beyond, the
 # read would take longer than the training
 _READ_LIMIT = 1 << 24
-_CF_FLAGS = ("flag_values", "flag_meanings", "flag_masks")  # CF: the numbers are codes
-_MAX_CLASSES = 40  # a quantity in whole numbers usually has more values
-_FEW = 20  # neighbours that differ; fewer show nothing about jumps
-_LISTED = 5  # codes that a note lists
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class MapTrainSetup:
     static: Sequence[str] | None = None
     # Transforms of bands before they are scaled
     transforms: Mapping[str, str] = field(default_factory=dict)
+    categories: Sequence[str] = ()  # bands of classes, beside those whose attributes list flags
     # Where training is logged: fields of the catalog's ``track``
     track: Mapping[str, Any] | None = None
     init_from: str | None = None  # folder of another mapper, whose trunk is the start
@@ -70,6 +69,8 @@ class MapTrainSetup:
             "transforms": dict(self.transforms),
             "init_from": self.init_from,
             "stamp": self.stamp,
+            # only if there are any: the settings of an older model stay its own
+            **({"categories": list(self.categories)} if self.categories else {}),
         }
         # tuples become lists: the settings are compared with those read from a bundle
         plain: dict[str, Any] = json.loads(json.dumps(settings))
@@ -114,12 +115,9 @@ class Prepared:
             return domain(self.bands.grid, seed=seed)
         # the last variable is a static band if there is any: one plane, not a series
         name, last = self.bands.variables[-1], len(self.bands.labels)
-        one = Bands(
-            self.bands.data[[name]],
+        one = self.bands.only(
             tuple(n for n in self.bands.dynamic if n == name),
             tuple(n for n in self.bands.static if n == name),
-            self.bands.outer,
-            self.bands.climatology,
         )
         layer = one.read(Window.of((rows, columns)), Span(last - 1, last))[name]
         known = np.isfinite(layer if layer.ndim == 2 else layer[-1])
@@ -162,54 +160,43 @@ def prepare(obj: Cubelike, source: Any, recipe: MapTrainSetup) -> Prepared:
         },
         min_valid=min_valid,
     )
+    spec = replace(spec, categories=_classes(bands, samples, spec, recipe.categories))
     raw = gather(bands, samples, spec)
-    attrs = {name: bands.data[name].attrs for name in bands.variables}
-    return Prepared(bands, points, samples, report, spec, raw, tuple(class_notes(raw, spec, attrs)))
+    quantities = _quantities(raw, spec)
+    notes = suspects(quantities, {name: bands.data[name].attrs for name in quantities})
+    return Prepared(bands, points, samples, report, spec, raw, tuple(notes))
 
 
-def class_notes(raw: RawWindows, spec: MapSpec, attrs: Mapping[str, Any]) -> list[str]:
-    """Return a note for each band that looks like codes of classes; `attrs` by band.
-
-    A network reads codes as a quantity, which is almost never meant; CF flags in the attributes
-    of a band are codes without doubt.
-    """
-    bands = {n: raw.dynamic[:, -1, at] for at, n in enumerate(spec.dynamic)}
-    bands |= {n: raw.static[:, at] for at, n in enumerate(spec.static)}
-    notes = []
-    for name, values in bands.items():
-        codes = np.unique(values[np.isfinite(values)])
-        if any(flag in attrs.get(name, {}) for flag in _CF_FLAGS) or looks_coded(values, codes):
-            listed = ", ".join(f"{code:g}" for code in codes[:_LISTED])
-            more = ", ..." if len(codes) > _LISTED else ""
-            one = f"{codes[len(codes) // 2]:g}" if len(codes) else "1"
-            notes.append(
-                f"{name!r} looks like codes of {len(codes)} classes ({listed}{more}), and is read "
-                "as a quantity: codes are scaled and averaged. Give a band of 0 and 1 for each "
-                f"class, ds['{name}_{one}'] = (ds[{name!r}] == {one}).astype('uint8'), or leave it "
-                "out."
-            )
-    return notes
-
-
-def looks_coded(values: np.ndarray, codes: np.ndarray) -> bool:
-    """Return True if values (n, w, w), of the distinct values `codes`, jump like class codes.
-
-    Codes jump between neighbours: 11 lies next to 512 as often as next to 311. A quantity
-    rounded to whole numbers passes through the values between. Two values are a mask, not codes.
-    """
-    if not 3 <= len(codes) <= _MAX_CLASSES or (codes % 1 != 0).any() or codes[0] < 0:
-        return False
-    one, other = (
-        np.concatenate([along.ravel(), across.ravel()])
-        for along, across in (
-            (values[..., :-1], values[..., :-1, :]),
-            (values[..., 1:], values[..., 1:, :]),
+def _classes(
+    bands: Bands, samples: Samples, spec: MapSpec, categories: Sequence[str]
+) -> dict[str, tuple[int, ...]]:
+    """Read the codes around the samples of each band of classes."""
+    names = declared(bands, categories)
+    if odd := [name for name in names if name in spec.transforms]:
+        raise BadArgument(
+            f"{odd[0]!r} is a band of classes and has transform={spec.transforms[odd[0]]!r}: codes "
+            "have no logarithm. Leave out one of both."
         )
+    if not names:
+        return {}
+    dynamic, static = (
+        tuple(name for name in kind if name in names) for kind in (bands.dynamic, bands.static)
     )
-    differ = np.isfinite(one) & np.isfinite(other) & (one != other)
-    if differ.sum() < _FEW:
-        return len(codes) <= _FEW
-    one, other = one[differ], other[differ]
-    ranks = np.abs(np.searchsorted(codes, one) - np.searchsorted(codes, other))
-    size = np.median(np.abs(one - other)) / (codes[-1] - codes[0])
-    return bool((ranks > 1).mean() > 0.25 or size >= 0.2)
+    plain = replace(
+        spec,
+        dynamic=dynamic,
+        static=static,
+        network=spec.network.model_copy(update={"coarse": ()}),
+    )
+    raw = gather(bands.only(dynamic, static), samples, plain)
+    planes = {n: raw.dynamic[:, :, at] for at, n in enumerate(dynamic)}
+    planes |= {n: raw.static[:, at] for at, n in enumerate(static)}
+    return {name: classes_of(name, planes[name]) for name in names}
+
+
+def _quantities(raw: RawWindows, spec: MapSpec) -> dict[str, np.ndarray]:
+    """Return the windows of each band that is no band of classes, (n, w, w), of the last step."""
+    series = enumerate(spec.planes(spec.dynamic))
+    found = {n: raw.dynamic[:, -1, at] for at, n in series if n not in spec.categories}
+    planes = enumerate(spec.planes(spec.static))
+    return found | {n: raw.static[:, at] for at, n in planes if n not in spec.categories}
