@@ -9,7 +9,13 @@ import click
 from hmx.cli.shared import Command, CommandCall, catalog_command, here, moment, out, worker_flags
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "hmx evaluate catalogs/demo.yaml",
+        "hmx evaluate catalogs/demo.yaml --h 2 --origin 2010",
+    ),
+)
 @catalog_command
 @worker_flags
 @click.option("--model", metavar="PATH", help="Score this model on what it holds out.")

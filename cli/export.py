@@ -7,7 +7,10 @@ import click
 from hmx.cli.shared import Command, CommandCall, catalog_command, here, out
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=("hmx export catalogs/demo.yaml", "hmx export build/demo_forecast.zarr --output maps"),
+)
 @catalog_command
 @click.option(
     "--output", metavar="DIR", help="Folder of the files.  [default: map.cog, or by the store]"

@@ -10,6 +10,7 @@ import click
 from hmx.errors import HmxError, did_you_mean
 from hmx.redact import redact
 
+_WHOLE = 1000  # characters of a description: click cuts it at 45 otherwise
 # Commands that run a network over tiles.
 _COMPUTES = "forecast, map, plan and evaluate"
 # options that some commands lack, and why they are refused there
@@ -29,6 +30,16 @@ def _refusal(error: click.NoSuchOption) -> click.UsageError:
 
 class Group(click.Group):
     """Commands by name, with the nearest one for an unknown name."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List all commands, each with the whole first sentence of its help."""
+        rows = [
+            (name, command.get_short_help_str(limit=_WHOLE))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) is not None
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; explain ``-h``."""
@@ -52,7 +63,18 @@ class Group(click.Group):
 
 
 class Command(click.Command):
-    """A command whose errors are one message and an exit code."""
+    """A command whose errors are one message and an exit code, and whose help has examples."""
+
+    def __init__(self, *given: Any, examples: tuple[str, ...] = (), **options: Any):
+        super().__init__(*given, **options)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, each on a line of its own."""
+        super().format_epilog(ctx, formatter)
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; an option that only other commands have is refused with their names."""

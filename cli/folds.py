@@ -9,7 +9,10 @@ import click
 from hmx.cli.shared import Command, CommandCall, catalog_command, here, moment, out
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=("hmx folds catalogs/demo.yaml", "hmx folds catalogs/demo.yaml --output folds.png"),
+)
 @catalog_command
 @click.option(
     "--block-m",

@@ -7,7 +7,13 @@ import click
 from hmx.cli.shared import Command, CommandCall, catalog_command, forecast_flags, out, worker_flags
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "hmx forecast catalogs/demo.yaml",
+        "hmx forecast catalogs/demo.yaml --h 2 --level 90 --exceed 0.4 --output short.zarr",
+    ),
+)
 @catalog_command
 @forecast_flags
 @worker_flags

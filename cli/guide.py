@@ -11,12 +11,14 @@ from hmx.cli.streams import out
 from hmx.errors import did_you_mean
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command, examples=("hmx guide", "hmx guide rasters", "hmx guide inputs > inputs.md")
+)
 @click.argument("topic", required=False)
 def guide(topic: str | None) -> None:
     """Show the guide page of TOPIC, or list the topics.
 
-    Pages are Markdown, so they also read well in an editor: hmx guide inputs > inputs.md
+    Pages are Markdown, so they also read well in an editor.
     """
     pages = {
         page.name.removesuffix(".md"): page

@@ -10,7 +10,9 @@ from hmx.cli.shared import Command, CommandCall, catalog_command, here, out
 from hmx.errors import HmxError
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command, examples=("hmx info catalogs/demo.yaml", "hmx info build/demo_forecast.zarr")
+)
 @catalog_command
 def info(call: CommandCall) -> None:
     """Show what CATALOG has made so far, or what a cube, model or forecast is.

@@ -7,7 +7,13 @@ import click
 from hmx.cli.shared import Command, CommandCall, catalog_command, out
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "hmx ingest catalogs/demo.yaml",
+        "hmx ingest mine.yaml --set cube.sources.hm.nodata=255",
+    ),
+)
 @catalog_command
 @click.option("--overwrite", is_flag=True, help="Ingest again even if the cube is current.")
 def ingest(call: CommandCall, overwrite: bool) -> None:

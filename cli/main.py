@@ -16,6 +16,7 @@ from hmx.cli.forecast import forecast
 from hmx.cli.guide import guide
 from hmx.cli.info import info
 from hmx.cli.ingest import ingest
+from hmx.cli.init import init
 from hmx.cli.map import map_
 from hmx.cli.plan import plan
 from hmx.cli.streams import discard_stdout, open_closed_streams
@@ -30,14 +31,14 @@ from hmx.cli.zonal import zonal
 def hmx() -> None:
     """Forecast raster time series and map point samples, with prediction intervals.
 
-    Every command takes a catalog, a YAML file of what to read, fit and
-    write, builds what it needs and is missing, and reuses what is there. Try
-    hmx forecast catalogs/demo.yaml.
+    hmx init FOLDER writes a catalog, a YAML file of what to read, fit and write. Every
+    other command takes one, builds what it needs and is missing, and reuses what is there. Try
+    hmx forecast catalogs/demo.yaml, and hmx guide for the manual.
     """
 
 
 for command in (
-    ingest, folds, train, evaluate, plan, forecast, map_, zonal, export, verify, info, guide,
+    init, ingest, folds, train, evaluate, plan, forecast, map_, zonal, export, verify, info, guide,
 ):  # fmt: skip
     hmx.add_command(command)
 

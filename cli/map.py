@@ -17,7 +17,14 @@ from hmx.cli.shared import (
 
 
 # map_: map is a builtin.
-@click.command(name="map", cls=Command)
+@click.command(
+    name="map",
+    cls=Command,
+    examples=(
+        "hmx map catalogs/demo_soc.yaml",
+        "hmx map catalogs/demo_soc.yaml --time 2020 --cog maps",
+    ),
+)
 @catalog_command
 @worker_flags
 @click.option("--level", type=float, multiple=True, metavar="%", help="Interval; repeatable.")

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from hmx.catalog import AnyCatalog, MapCatalog
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=("hmx plan catalogs/demo.yaml", "hmx plan catalogs/demo.yaml --workers 8 --json"),
+)
 @catalog_command
 @forecast_flags
 @worker_flags

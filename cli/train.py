@@ -7,7 +7,13 @@ import click
 from hmx.cli.shared import Command, CommandCall, catalog_command, device_flag, out
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "hmx train catalogs/demo.yaml",
+        "hmx train catalogs/demo.yaml --set train.epochs=5 --device cpu",
+    ),
+)
 @catalog_command
 @device_flag
 @click.option("--overwrite", is_flag=True, help="Train again even if the model is current.")

@@ -9,7 +9,10 @@ import click
 from hmx.cli.shared import Command, CommandCall, catalog_command, here, out
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=("hmx verify catalogs/demo.yaml", "hmx verify catalogs/demo.yaml --sample 5"),
+)
 @catalog_command
 @click.option(
     "--sample",

@@ -7,7 +7,9 @@ import click
 from hmx.cli.shared import Command, CommandCall, box, catalog_command, here, out, worker_flags
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command, examples=("hmx zonal catalogs/demo.yaml --zones parks.gpkg --above 0.4",)
+)
 @catalog_command
 @worker_flags
 @click.option("--zones", metavar="FILE", help="Polygons, or a raster of whole numbers.")

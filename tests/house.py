@@ -26,7 +26,7 @@ FLOORS = [
     ["bundles", "features", "uncertainty", "points", "engine", "zones"],
     ["splits", "networks", "ingest", "pictures"],
     ["forecast", "mapping"],
-    ["products", "catalog"],
+    ["products", "catalog", "survey"],
     ["loading", "workflow", "accessor", "soc_accessor"],
     ["", "cli"],  # "": hmx/__init__.py
 ]

@@ -93,7 +93,7 @@ def test_keys_of_the_guide_exist(page: str, catalog: type[hmx.Catalog] | type[hm
 def test_every_command_of_the_readme_exists() -> None:
     listed = re.search(r"`hmx ([a-z |]+) CATALOG`", README)
     assert listed is not None
-    assert sorted([*listed[1].split(" | "), "guide"]) == sorted(cli.commands)
+    assert sorted([*listed[1].split(" | "), "guide", "init"]) == sorted(cli.commands)
     assert set(re.findall(r"^\| `([\w-]+)` \|", README.split("## Guide")[1], re.MULTILINE)) == {
         *GUIDE
     }

@@ -147,6 +147,11 @@ def ingest(
     return path
 
 
+def require_readable(catalog: CubeCatalog) -> None:
+    """Check all that headers show, as ingest does before it reads a pixel."""
+    _plan(catalog, {})
+
+
 @dataclass(frozen=True)
 class _Variable:
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Protocol
 
 import pandas as pd
@@ -104,6 +105,14 @@ Banded = Annotated[
 
 Axis = Literal["year", "month", "time"]
 
+# what stands for a step in a path, and how it is written there
+_MARK = re.compile(r"\{(?P<axis>year|month|time)(?::(?P<style>[^{}]*))?\}")
+_STYLES = {
+    "year": re.compile(r"%Y"),
+    "month": re.compile(r"%-?m"),
+    "time": re.compile(r"(?:%[YmdjHM]|[^%/{}])+"),
+}
+
 
 class Source(Options):
     """The files of one variable.
@@ -113,6 +122,8 @@ class Source(Options):
     path : str
         File or URL; ``{year}``, ``{month}`` or ``{time}`` stand for the step, and ``*``
         for what differs between the tiles of a mosaic. No other character is a pattern.
+        ``{time:%Y_%m_%d}`` writes a date otherwise than in ISO form, of ``%Y %m %d %j %H %M``,
+        and ``{month:%-m}`` a month without its zero.
     years, months : list of int or {start, stop, step}
         The steps that ``{year}`` or ``{month}`` takes, or of the bands, one each.
     times : list of str
@@ -210,11 +221,15 @@ class Source(Options):
 
     @model_validator(mode="after")
     def _one_axis(self) -> Source:
-        axes = {"{year}": self.years, "{month}": self.months, "{time}": self.times}
-        for mark, steps in axes.items():
-            key = mark.strip("{}") + "s"
-            if mark in self.path and steps is None:
-                raise ValueError(f"the path has {mark}, so it needs {key}: [...]")
+        axes = {"year": self.years, "month": self.months, "time": self.times}
+        for mark in _MARK.finditer(self.path):
+            if axes[mark["axis"]] is None:
+                raise ValueError(f"the path has {mark[0]}, so it needs {mark['axis']}s: [...]")
+            if mark["style"] is not None and not _STYLES[mark["axis"]].fullmatch(mark["style"]):
+                raise ValueError(
+                    f"the path has {mark[0]}, and a style is made of %Y %m %d %j %H %M and signs, "
+                    "{month:%-m} of a month. Try {time:%Y_%m_%d}"
+                )
         given = [key for key in ("years", "months", "times", "bands") if getattr(self, key)]
         if len(given) > 1:
             raise ValueError("give one of years, months, times and bands")
@@ -272,9 +287,8 @@ class Source(Options):
     @property
     def in_bands(self) -> bool:
         """Whether the steps are bands, and not files."""
-        return self.axis is not None and (
-            self.bands is not None or "{" + self.axis + "}" not in self.path
-        )
+        marks = {mark["axis"] for mark in _MARK.finditer(self.path)}
+        return self.axis is not None and (self.bands is not None or self.axis not in marks)
 
     def steps(self) -> list[int] | list[str]:
         """List the steps in the order given; empty if only the file can list them."""
@@ -287,9 +301,17 @@ class Source(Options):
         """Fill the step into the path; months have two digits, bands share one path."""
         if self.in_bands:
             return self.path
-        if self.axis == "month":
-            return self.path.replace("{month}", f"{int(step):02d}")
-        return self.path.replace("{" + str(self.axis) + "}", str(step))
+        return _MARK.sub(lambda mark: _written(mark, step), self.path)
+
+
+def _written(mark: re.Match[str], step: int | str) -> str:
+    """Write a step as its mark in a path has it; months have two digits."""
+    style = mark["style"]
+    if mark["axis"] == "month":
+        return str(int(step)) if style == "%-m" else f"{int(step):02d}"
+    return (
+        str(step) if mark["axis"] == "year" or not style else read_date(str(step)).strftime(style)
+    )
 
 
 class CubeSection(Options):

@@ -67,7 +67,7 @@ def open_arrays(source: SourceOptions, files: Sequence[str], name: str) -> Array
             f"{name} stands for {len(files)} files, and only rasters can be tiles of a mosaic. "
             "Name one NetCDF or Zarr file, or put {year} in the path."
         )
-    return part_of(_open_stored(files[0], name), source, name, file=files[0])
+    return part_of(open_stored(files[0], name), source, name, file=files[0])
 
 
 def part_of(
@@ -86,7 +86,7 @@ def part_of(
     return ArrayPart(name, grid, stored, rules.under(source, replaces=False), notes)
 
 
-def _open_stored(file: str, name: str) -> xr.Dataset:
+def open_stored(file: str, name: str) -> xr.Dataset:
     """Open a NetCDF or Zarr file: coordinates decoded, variables as they are stored."""
     how: dict[str, Any] = {}
     if file.rstrip("/").lower().endswith(".zarr"):
