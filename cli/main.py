@@ -19,6 +19,7 @@ from hmx.cli.ingest import ingest
 from hmx.cli.init import init
 from hmx.cli.map import map_
 from hmx.cli.plan import plan
+from hmx.cli.predict import predict
 from hmx.cli.streams import discard_stdout, open_closed_streams
 from hmx.cli.train import train
 from hmx.cli.verify import verify
@@ -38,7 +39,8 @@ def hmx() -> None:
 
 
 for command in (
-    init, ingest, folds, train, evaluate, plan, forecast, map_, zonal, export, verify, info, guide,
+    init, ingest, folds, train, evaluate, plan, forecast, map_, predict, zonal,
+    export, verify, info, guide,
 ):  # fmt: skip
     hmx.add_command(command)
 

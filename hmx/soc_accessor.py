@@ -10,12 +10,13 @@ from hmx.accessor import AccessorBase, LateModule, Method
 
 if TYPE_CHECKING:
     from hmx.mapping import api
+    from hmx.mapping import predict as points
     from hmx.mapping import zonal as zones
     from hmx.products import soil_maps
     from hmx.zones import files as zone_files
     from hmx.zones import frames
 else:
-    zones = LateModule("hmx.mapping.zonal")
+    zones, points = LateModule("hmx.mapping.zonal"), LateModule("hmx.mapping.predict")
     api, soil_maps = LateModule("hmx.mapping.api"), LateModule("hmx.products.soil_maps")
     zone_files, frames = LateModule("hmx.zones.files"), LateModule("hmx.zones.frames")
 
@@ -45,6 +46,7 @@ class SOCAccessor(AccessorBase):
     evaluate = Method(api.evaluate)
     map = Method(api.soc_map, trained=True)
     map_to_zarr = Method(api.map_to_zarr, trained=True)
+    predict = Method(points.predict, trained=True)
     plan = Method(api.plan_map, trained=True)
     zonal = Method(zones.zonal, trained=True)
     plot_map = Method(soil_maps.plot_map)

@@ -77,6 +77,10 @@ class Bands:
         """Return some of the bands."""
         return replace(self, data=self.data[[*dynamic, *static]], dynamic=dynamic, static=static)
 
+    def until(self, stop: int) -> Bands:
+        """Return the bands of the first steps."""
+        return replace(self, data=self.data.isel(time=slice(0, stop)))
+
     def stored(self, name: str) -> xr.DataArray:
         """Return a band, lazily."""
         return self.data[name]

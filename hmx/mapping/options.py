@@ -38,6 +38,12 @@ _STUDY_NAMES = {
     "num_runs": "runs",
 }
 
+# YAML reads 2015-06-30 as a date
+_Moment = Annotated[
+    int | str | None,
+    BeforeValidator(lambda v: v.isoformat()[:10] if hasattr(v, "isoformat") else v),
+]
+
 Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
 TargetTransform = Literal["none", "log", "log1p", "normalize"]
 
@@ -177,11 +183,7 @@ class MapOptions(Options):
 
     level: Levels = ()
     quantiles: Probabilities = ()
-    # YAML reads 2015-06-30 as a date
-    time: Annotated[
-        int | str | None,
-        BeforeValidator(lambda v: v.isoformat()[:10] if hasattr(v, "isoformat") else v),
-    ] = None
+    time: _Moment = None
     tile: Side | None = None
     chunk: Side | None = None
     device: str = "auto"
@@ -195,6 +197,30 @@ class MapOptions(Options):
     def _whole_chunks(self) -> MapOptions:
         require_whole_chunks(self.tile, self.chunk)
         return self
+
+
+class PredictOptions(Options):
+    """Predictions at points.
+
+    Parameters
+    ----------
+    level : tuple of float
+        Central prediction intervals, percent.
+    quantiles : tuple of float
+        Quantiles of the predictive distribution, between 0 and 1.
+    time : int or str, optional
+        Date of all predictions: a year or an ISO date; ``year`` means the same. Default:
+        that of each row, or the last step.
+    """
+
+    level: Levels = ()
+    quantiles: Probabilities = ()
+    time: _Moment = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _year(cls, values: Any) -> Any:
+        return renamed(values, {"year": "time"})
 
 
 class MapScoreOptions(Options):

@@ -23,7 +23,7 @@ from hmx.hardware import choose_device, computing
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.classes import unknown_classes
 from hmx.mapping.forest import Forest
-from hmx.mapping.inputs import Stack, assemble_bands
+from hmx.mapping.inputs import ScaledWindows, Stack, assemble_bands, centre
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.target import central, inverse, limits_of
 from hmx.networks.cnn_lstm import Mapper
@@ -34,6 +34,7 @@ from hmx.uncertainty.distribution import mean, quantile
 from hmx.windows import Span, Window
 
 OUTSIDE, INSIDE, UNKNOWN = 0, 1, NO_DATA["applicable"]  # of the area of applicability
+_WINDOWS = 1024  # windows computed at a time
 _SIGMA = 0.1587, 0.8413  # one standard deviation below and above the mean of a normal
 
 
@@ -116,6 +117,20 @@ class MapEngine:
         members = np.stack(estimates)  # (members, q, y, x)
         return mixed(members, self.bundle.spec, self.forest, self.features(stack))
 
+    def estimate_windows(self, windows: ScaledWindows) -> Estimate:
+        """Estimate the target at the centre of windows, (n,)."""
+        with computing(None):
+            dynamic, static = (torch.from_numpy(a).to(self.device) for a in vars(windows).values())
+            chunks = [
+                (dynamic[at : at + _WINDOWS], static[at : at + _WINDOWS])
+                for at in range(0, len(windows), _WINDOWS)
+            ]
+            members = [
+                torch.cat([network(*chunk) for chunk in chunks]).T.cpu().numpy()
+                for network in self.networks
+            ]
+        return mixed(np.stack(members), self.bundle.spec, self.forest, centre(windows).T)
+
     def features(self, stack: Stack) -> np.ndarray:
         """Return the values of the core's own pixels, (f, y, x)."""
         margin = self.bundle.spec.margin
@@ -146,7 +161,7 @@ def map_window(
     ``dissimilarity`` and ``applicable``, uint8.
     """
     engine = map_engine(request.bundle, request.digest, request.device)
-    spec, target = engine.bundle.spec, engine.bundle.target
+    spec = engine.bundle.spec
     # pixels beyond the edges of the cube are missing
     arrays = {
         name: np.pad(
@@ -172,15 +187,8 @@ def map_window(
         return empty | results
     stack = assemble_bands(arrays, spec, engine.bundle.scaler, inner=geometry.inner)
     estimate = engine.estimate(stack, threads=request.threads)
-    values = {"mean": central(estimate.center, target)}
-    for level in request.level:
-        low, high = engine.bundle.calibration.interval(estimate.center, estimate.spread, level)
-        values[f"lo_{level:g}"], values[f"hi_{level:g}"] = (inverse(e, target) for e in (low, high))
-    if request.quantiles:
-        values["quantile"] = inverse(quantiles(engine.bundle, estimate, request.quantiles), target)
-    limits = spec.valid_range or limits_of(target.transform)
-    for name, array in values.items():
-        results[name] = np.where(known, np.clip(array, *limits).astype("float32"), np.nan)
+    for name, array in native(engine.bundle, estimate, request.level, request.quantiles).items():
+        results[name] = np.where(known, array, np.nan)
     if engine.applicability is not None:
         dissimilarity = np.full(known.shape, np.nan, "float32")
         dissimilarity[known] = engine.applicability(engine.features(stack)[:, known].T)
@@ -189,6 +197,25 @@ def map_window(
         results["dissimilarity"] = dissimilarity
         results["applicable"] = np.where(known, inside, UNKNOWN).astype("uint8")
     return results
+
+
+def native(
+    bundle: MapBundle, estimate: Estimate, levels: Sequence[float], quantiles: Sequence[float]
+) -> dict[str, np.ndarray]:
+    """Turn estimates into native units, float32: ``mean``, ``lo_90``, ``hi_90`` ..., ``quantile``.
+
+    Values are cut at the valid range, or at the bound that the transform of the target has.
+    """
+    target, (center, spread) = bundle.target, (estimate.center, estimate.spread)
+    values = {"mean": central(center, target)}
+    for level in levels:
+        ends = bundle.calibration.interval(center, spread, level)
+        values[f"lo_{level:g}"], values[f"hi_{level:g}"] = (inverse(e, target) for e in ends)
+    if quantiles:
+        read = bundle.calibration.quantile  # flat beyond what the residuals support
+        values["quantile"] = inverse(np.stack([read(center, spread, p) for p in quantiles]), target)
+    limits = bundle.spec.valid_range or limits_of(target.transform)
+    return {name: np.clip(array, *limits).astype("float32") for name, array in values.items()}
 
 
 def _unknown(
@@ -200,12 +227,6 @@ def _unknown(
     cut = {name: arrays[name][(..., *core.slices)] for name in spec.categories}
     found = unknown_classes(cut, spec.categories)
     return np.zeros(core.shape, bool) if found is None else found
-
-
-def quantiles(bundle: MapBundle, estimate: Estimate, probabilities: Sequence[float]) -> np.ndarray:
-    """Compute quantiles of the predictive distribution, (q, y, x), the network's units."""
-    read = bundle.calibration.quantile  # flat beyond what the residuals support
-    return np.stack([read(estimate.center, estimate.spread, p) for p in probabilities])
 
 
 def known_pixels(

@@ -40,9 +40,10 @@ def join(
     the report.
     """
     require_fits(window, bands)
-    require_new(points.target, bands.variables)
     history = bands.history(history)
-    _require_dates(points, bands, history)
+    if points.measured:
+        require_new(points.target, bands.variables)
+        _require_dates(points, bands, history)
     # The order of filters decides under which reason a row is counted: the first that applies.
     filtered = _RowFilter(points.row, dict(points.left))
     xy = _projected(points, bands)
@@ -53,7 +54,8 @@ def join(
     step = _steps(points, bands, filtered)
     filtered.keep(NO_HISTORY, step + 1 >= history)
     # Duplicates before the read of the cube: each costs a window.
-    filtered.keep(DUPLICATE, ~_repeats(points, filtered.kept))
+    if points.measured:  # two places to predict may be the same
+        filtered.keep(DUPLICATE, ~_repeats(points, filtered.kept))
     kept = filtered.kept
     samples = _samples(points, kept, pixel, xy, step)
     # After all cheap filters, because this reads the cube.
@@ -61,7 +63,7 @@ def join(
     filtered.keep(NO_DATA, _spread(valid, kept))
     samples = _with_sites(samples.at(valid), points, filtered.kept)
     report = _report(points, samples, filtered, bands)
-    if not len(samples):
+    if points.measured and not len(samples):
         raise NotEnoughData(
             f"no sample is left. {report} Check points.crs, date and where, or lower min_valid."
         )
@@ -142,6 +144,11 @@ def _pixels(xy: np.ndarray, bands: Bands) -> np.ndarray:
     index = np.stack([(xy[:, 1] - t.f) / t.e, (xy[:, 0] - t.c) / t.a], axis=1)
     inside = np.isfinite(index) & (np.abs(index) < 2**31)
     return np.floor(np.where(inside, index, -1)).astype("int64")
+
+
+def words_of(reason: str) -> str:
+    """Return why a row was left out, in words."""
+    return _WORDS[reason]
 
 
 def _steps(points: Points, bands: Bands, filtered: _RowFilter) -> np.ndarray:

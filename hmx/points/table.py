@@ -68,6 +68,8 @@ class Points:
         Further sentences of the report.
     table : Table, optional
         As it was read.
+    measured : bool
+        Whether the rows have values of the target; without, they are places to predict.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Points:
     names: RowNames = field(default_factory=RowNames)
     notes: tuple[str, ...] = ()
     table: Table | None = None
+    measured: bool = True
 
     def __len__(self) -> int:
         return len(self.value)
@@ -201,16 +204,23 @@ def read_points(
     return _points(open_table(source, how), how, crs)
 
 
-def _points(table: Table, options: PointsOptions, crs: Any) -> Points:
+def places_of(table: Table, options: PointsOptions) -> Points:
+    """Take from a table the rows that have a place, of whatever was or was not measured there."""
+    return _points(table, options, options.crs, measured=False)
+
+
+def _points(table: Table, options: PointsOptions, crs: Any, *, measured: bool = True) -> Points:
     """Take from a table the rows that count."""
     names = row_names(table.columns, options.id, table=table.name)
-    column_of(table, options.target)  # a wrong name is an error before any other
+    if measured:
+        column_of(table, options.target)  # a wrong name is an error before any other
     kept = passed(table, options, names)  # before values: what is filtered out may hold anything
     left = {} if kept.all() else {FILTERED: np.flatnonzero(~kept)}
     xy, system, columns = _coordinates(table, options, crs, kept, names)
     # Only rows that pass the filters show whether (0, 0) lies among the others.
     island = null_island(np.where(kept[:, None], xy, np.nan), degrees=system.is_geographic)
-    value = _values(table, options, kept & np.isfinite(xy).all(axis=1) & ~island, names)
+    counted = kept & np.isfinite(xy).all(axis=1) & ~island
+    value = _values(table, options, counted, names) if measured else np.zeros(len(kept))
     low, high = options.valid_range or (-np.inf, np.inf)
     # A row counts under the first reason that applies, so the counts add up to the rows left out.
     for reason, fine in {
@@ -247,6 +257,7 @@ def _points(table: Table, options: PointsOptions, crs: Any) -> Points:
         names=names,
         notes=notes,
         table=table,
+        measured=measured,
     )
 
 

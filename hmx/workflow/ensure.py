@@ -22,6 +22,7 @@ from hmx.files.writable import require_writable
 from hmx.forecast.bundle import Bundle
 from hmx.ingest.ingest import ingest
 from hmx.ingest.manifest import is_current, note_of
+from hmx.mapping.options import PredictOptions
 from hmx.points.joining import join
 from hmx.points.suspects import require_learnable
 from hmx.progress import Progress
@@ -228,6 +229,36 @@ def ensure_zones(
         table = steps.zonal.make_table(zonal, totals, options, origin)
         product.write(table, facts, id=options.id, overwrite=overwrite)
     return path
+
+
+def ensure_predictions(catalog: MapCatalog, progress: Progress = Progress()) -> str:
+    """Predict at the points of ``predict.points``; return the path of the table."""
+    from hmx.mapping.predictions import columns_of, require_free, write_predictions
+
+    section, path = catalog.predict, catalog.predictions_path
+    if section.points is None:
+        raise BadArgument(
+            "predict.points is not set: there are no points to predict at. Pass --points new.csv, "
+            "or write predict: {points: new.csv} into the catalog."
+        )
+    preflight(catalog, {"predict.output": path})
+    require_free(path)  # before hours of work
+    named = {name: getattr(section, name) for name in ("x", "y", "crs", "date", "id", "layer")}
+    columns = columns_of(section.points, named, catalog.points)
+    ensure_model(catalog, progress)
+    from hmx.mapping.predict import predict  # loads torch
+
+    asked = own_fields(section, PredictOptions)
+    table = predict(
+        open_cube(catalog.cube.path),
+        section.points,
+        model=catalog.model_path,
+        device=catalog.map.device,
+        progress=progress,
+        **asked,
+        **columns,
+    )
+    return write_predictions(table, path)
 
 
 def plan_result(

@@ -32,7 +32,7 @@ TINY = ModelOptions(history=2, width=3, trunk=(1, 2), context=(1, 3))
 FORECAST = """
 from tests.bench.world import make_job
 from hmx.forecast.bundle import Bundle
-from hmx.catalog import DaskSection
+from hmx.engine.options import DaskSection
 from hmx.engine.job import run
 if __name__ == "__main__":
     job = make_job({cube!r}, Bundle.load({model!r}), {store!r}, h=2, level=[80], tile={tile})

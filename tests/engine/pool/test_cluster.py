@@ -194,7 +194,7 @@ def test_leaving_does_not_wait_for_a_long_task(count: int | None, tmp_path: Path
 
 PROGRAM = """
 import os, sys, time
-from hmx.catalog import DaskSection
+from hmx.engine.options import DaskSection
 from hmx.engine.pool.cluster import connect
 if __name__ == "__main__":
     try:
@@ -252,7 +252,7 @@ def test_ctrl_c_ends_all_without_waiting_and_without_a_traceback(
 TORCH = """
 import os, sys, time
 import torch
-from hmx.catalog import DaskSection
+from hmx.engine.options import DaskSection
 from hmx.engine.pool.cluster import connect
 def tile():
     network, pixels = torch.nn.Conv2d(16, 16, 3), torch.zeros(4, 16, 512, 512)
@@ -299,7 +299,7 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 def test_a_script_without_a_guard_is_told_to_have_one(tmp_path: Path) -> None:
     bare = """
-from hmx.catalog import DaskSection
+from hmx.engine.options import DaskSection
 from hmx.engine.pool.cluster import connect
 with connect(DaskSection(workers=1), tasks=1, device="cpu"):
     pass

@@ -1,105 +1,33 @@
-"""Catalog: one YAML file of everything that a run reads, fits and writes.
-
-Unknown keys are errors, paths are relative to the file, ``${NAME}`` is read
-from the environment, and any URL that fsspec or GDAL understands works where a
-path does.
-"""
+"""Catalogs: the classes of both jobs, and how a file becomes one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import model_validator
 
-from hmx.engine.options import PLACES, DaskSection
-from hmx.errors import CatalogError, did_you_mean
+from hmx.catalog.reading import raw_catalog
+from hmx.catalog.sections import (
+    EvaluateSection,
+    ForecastSection,
+    MapEvaluateSection,
+    MapModelSection,
+    MapSection,
+    MapTrainSection,
+    ModelSection,
+    PointsSection,
+    PredictSection,
+    TrainSection,
+    ZonalSection,
+)
+from hmx.engine.options import DaskSection
+from hmx.errors import CatalogError
 from hmx.files.paths import absolute
-from hmx.files.yamlfile import parse_yaml, read_yaml
-from hmx.forecast.options import BacktestOptions, ForecastOptions, TrainOptions
 from hmx.ingest.options import CubeSection
-from hmx.mapping.options import MapOptions, MapScoreOptions, MapTrainOptions
-from hmx.networks.options import MapperOptions, ModelOptions
-from hmx.points.options import PointsOptions
-from hmx.settings import FilePath, Options, Verbatim, parse
-from hmx.splits.options import SplitOptions
+from hmx.settings import Options, parse
 from hmx.training.options import TrackSection
-from hmx.zones.options import ZonalOptions
-
-SUFFIXES = (".yaml", ".yml")
-_SHOWN = 10  # catalogs that a message lists
-
-
-class MapModelSection(MapperOptions):
-    """The network, and the folder its bundle is saved in."""
-
-    path: FilePath | None = None
-
-
-class MapTrainSection(MapTrainOptions):
-    """The fit, how samples are split, and the mapper that it starts from."""
-
-    split: SplitOptions = SplitOptions()
-    init_from: FilePath | None = None
-
-
-class TrainSection(TrainOptions):
-    """The fit, and the model that it starts from."""
-
-    init_from: FilePath | None = None
-
-
-class PointsSection(PointsOptions):
-    """Samples of a quantity: a CSV, a GeoPackage or another vector file, and its columns."""
-
-    path: FilePath
-
-
-class ModelSection(ModelOptions):
-    """The network, and the folder its bundle is saved in."""
-
-    path: FilePath | None = None
-
-
-class ForecastSection(ForecastOptions):
-    """The forecast, and the store it is written to."""
-
-    output: FilePath | None = None
-
-
-class ZonalSection(ZonalOptions):
-    """Totals of zones: the file of the zones, and the table it is written to."""
-
-    zones: FilePath | None = None
-    output: FilePath | None = None
-
-
-class EvaluateSection(BacktestOptions):
-    """The backtest, zones to score separately, and the folder of its scorecard."""
-
-    zones: FilePath | None = None
-    output: FilePath | None = None
-
-
-class MapEvaluateSection(MapScoreOptions):
-    """The scores, and the folder they are written to."""
-
-    output: FilePath | None = None
-
-
-class MapSection(MapOptions):
-    """The map, the store it is written to, and a folder for it as GeoTIFFs."""
-
-    output: FilePath | None = None
-    cog: FilePath | None = None
-
-
-def is_catalog(path: str | Path) -> bool:
-    """Return True if a path has the suffix of a catalog; stores and models have others."""
-    return str(path).lower().endswith(SUFFIXES)
 
 
 class BaseCatalog(Options):
@@ -142,7 +70,7 @@ class BaseCatalog(Options):
         >>> catalog.forecast.h
         2
         """
-        raw = _raw(path, overrides, flags or {})
+        raw = raw_catalog(path, overrides, flags or {}, cls.model_fields)
         # Relative paths start at the folder of the catalog, not at the working folder: a catalog
         # gives the same run wherever the command is typed. A link to it is followed first.
         context = {"base": str(Path(absolute(path)).resolve().parent)}
@@ -227,6 +155,7 @@ class MapCatalog(BaseCatalog):
     model: MapModelSection = MapModelSection()
     train: MapTrainSection = MapTrainSection()
     map: MapSection = MapSection()
+    predict: PredictSection = PredictSection()
     evaluate: MapEvaluateSection = MapEvaluateSection()
 
     @model_validator(mode="before")
@@ -252,6 +181,11 @@ class MapCatalog(BaseCatalog):
     def model_path(self) -> str:
         """Folder of the bundle; default: next to the cube."""
         return self.model.path or _sibling(self.cube.path, ".model")
+
+    @property
+    def predictions_path(self) -> str:
+        """Table of predictions at points; default: next to the cube."""
+        return self.predict.output or _sibling(self.cube.path, "_predictions.csv")
 
     @property
     def map_path(self) -> str:
@@ -309,91 +243,8 @@ def has_points(path: str | Path, overrides: Sequence[str] = ()) -> bool:
     CatalogError
         If the file is absent or is not YAML.
     """
-    return _raw(path, overrides, {}).get("points") is not None
-
-
-def _raw(path: str | Path, overrides: Sequence[str], flags: Mapping[str, object]) -> dict[str, Any]:
-    """Read a catalog and write overrides and flags into it."""
-    raw = _read(Path(absolute(path)))
-    # Flags come last: --h 4 is more explicit than --set forecast.h=2.
-    changes = [*map(_override, overrides), *(_flag(*item) for item in flags.items())]
-    # A catalog for a cluster has dask.cluster; with --workers 4 on a laptop both would be set,
-    # and the two exclude each other.
-    had, changed = raw.get("dask"), {change.key for change in changes}
-    named = {key for key in PLACES if f"dask.{key}" in changed}
-    if isinstance(had, dict) and named - {key for key in PLACES if had.get(key) is not None}:
-        raw["dask"] = {}
-    for change in changes:
-        change.write(raw)
-    return raw
+    return raw_catalog(path, overrides, {}, Catalog.model_fields).get("points") is not None
 
 
 def _sibling(path: str, suffix: str) -> str:
     return path.rstrip("/").removesuffix(".zarr") + suffix
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw = read_yaml(path)
-    except FileNotFoundError:
-        raise CatalogError(f"there is no catalog {str(path)!r}.{_nearby(path)}") from None
-    if not isinstance(raw, dict):
-        raise CatalogError(
-            f"{path} holds {type(raw).__name__}, and a catalog is a mapping with the keys "
-            f"{', '.join(Catalog.model_fields)}. See catalogs/demo.yaml."
-        )
-    return raw
-
-
-def _nearby(path: Path) -> str:
-    """Name the catalog that was meant, or those that are there."""
-    folder = path.parent
-    try:
-        names = sorted(p.name for p in folder.iterdir() if is_catalog(p))
-    except OSError:
-        return ""
-    # demo for demo.yaml is closer than any name by edit distance.
-    whole = [name for name in names if name.startswith(f"{path.name}.")]
-    near = f" Did you mean {whole[0]!r}?" if whole else did_you_mean(path.name, names)
-    others = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    return near or (f" In its folder: {others}." if names else "")
-
-
-@dataclass(frozen=True)
-class _Change:
-    """A value for a key path, and how a message calls where it came from."""
-
-    key: str
-    value: Any
-    source: str
-
-    def write(self, raw: dict[str, Any]) -> None:
-        """Write the value into a raw catalog."""
-        *parents, last = self.key.split(".")
-        at = raw
-        for parent in parents:
-            at = at.setdefault(parent, {})
-            if not isinstance(at, dict):
-                raise CatalogError(f"{self.source}: {parent!r} is not a section of the catalog.")
-        at[last] = self.value
-
-
-def _flag(key: str, value: object) -> _Change:
-    """Take the value of a flag as it is: no YAML in it is parsed, no ``${NAME}`` replaced."""
-    taken = Verbatim(value) if isinstance(value, str) else value
-    return _Change(key, list(taken) if isinstance(taken, tuple) else taken, f"the flag for {key}")
-
-
-def _override(text: str) -> _Change:
-    """Read ``key.path=value``, whose value is YAML."""
-    key, equals, value = text.partition("=")
-    if not equals or not all(key.split(".")):
-        raise CatalogError(f"--set {text!r}: write key.path=value, e.g. forecast.h=2.")
-    try:
-        # whole: without it, YAML would cut "a #b" at the blank as a comment, without an error.
-        return _Change(key, parse_yaml(value, whole=True), f"--set {text!r}")
-    except (yaml.YAMLError, ValueError, OverflowError):
-        raise CatalogError(
-            f"--set {text!r}: {value!r} is not a YAML value. Quote a text with marks for the shell "
-            f"and for YAML: --set \"{key}='a text: with # marks'\"."
-        ) from None

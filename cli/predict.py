@@ -1,0 +1,44 @@
+"""``hmx predict``: the map's values at points of a table."""
+
+from __future__ import annotations
+
+import click
+
+from hmx.cli.shared import Command, CommandCall, catalog_command, device_flag, here, moment, out
+
+
+@click.command(cls=Command)
+@catalog_command
+@device_flag
+@click.option("--points", metavar="FILE", help="Table of places: CSV, GeoPackage, Parquet ...")
+@click.option("--level", type=float, multiple=True, metavar="%", help="Interval; repeatable.")
+@click.option(
+    "--quantiles", type=float, multiple=True, metavar="P", help="Quantile, 0 to 1; repeatable."
+)
+@click.option("--time", metavar="DATE", help="One date for all rows: a year or an ISO date.")
+@click.option("--x", metavar="COLUMN", help="Longitude or easting.")
+@click.option("--y", metavar="COLUMN", help="Latitude or northing.")
+@click.option("--crs", metavar="CRS", help="Of the coordinates, such as EPSG:4326.")
+@click.option("--date", metavar="COLUMN", help="Date of each row.")
+@click.option("--id", metavar="COLUMN", help="The column that names the rows.")
+@click.option("--output", metavar="PATH", help="CSV to write.")
+def predict(
+    call: CommandCall, points: str | None, output: str | None, time: str | None, **wanted: object
+) -> None:
+    """Predict what the points of CATALOG sampled at the points of another table.
+
+    Each row gets the estimate, intervals, and whether its place is like the samples; its id stays.
+    Ingests and trains first if need be.
+
+    hmx predict soils.yaml --points new.csv --level 90
+    """
+    from hmx.workflow import ensure_predictions  # loads xarray's and GDAL's machinery
+
+    given = {f"predict__{name}": value for name, value in wanted.items()}
+    catalog = call.load_map(
+        predict__points=here(points, "--points"),
+        predict__output=here(output),
+        predict__time=moment(time),
+        **given,
+    )
+    out(ensure_predictions(catalog, call.progress))

@@ -1,0 +1,91 @@
+"""Sections: what the parts of a catalog hold, beside the options of their job."""
+
+from __future__ import annotations
+
+from hmx.forecast.options import BacktestOptions, ForecastOptions, TrainOptions
+from hmx.mapping.options import MapOptions, MapScoreOptions, MapTrainOptions, PredictOptions
+from hmx.networks.options import MapperOptions, ModelOptions
+from hmx.points.options import PointsOptions
+from hmx.settings import FilePath
+from hmx.splits.options import SplitOptions
+from hmx.zones.options import ZonalOptions
+
+
+class MapModelSection(MapperOptions):
+    """The network, and the folder its bundle is saved in."""
+
+    path: FilePath | None = None
+
+
+class MapTrainSection(MapTrainOptions):
+    """The fit, how samples are split, and the mapper that it starts from."""
+
+    split: SplitOptions = SplitOptions()
+    init_from: FilePath | None = None
+
+
+class TrainSection(TrainOptions):
+    """The fit, and the model that it starts from."""
+
+    init_from: FilePath | None = None
+
+
+class PointsSection(PointsOptions):
+    """Samples of a quantity: a CSV, a GeoPackage or another vector file, and its columns."""
+
+    path: FilePath
+
+
+class ModelSection(ModelOptions):
+    """The network, and the folder its bundle is saved in."""
+
+    path: FilePath | None = None
+
+
+class ForecastSection(ForecastOptions):
+    """The forecast, and the store it is written to."""
+
+    output: FilePath | None = None
+
+
+class ZonalSection(ZonalOptions):
+    """Totals of zones: the file of the zones, and the table it is written to."""
+
+    zones: FilePath | None = None
+    output: FilePath | None = None
+
+
+class EvaluateSection(BacktestOptions):
+    """The backtest, zones to score separately, and the folder of its scorecard."""
+
+    zones: FilePath | None = None
+    output: FilePath | None = None
+
+
+class MapEvaluateSection(MapScoreOptions):
+    """The scores, and the folder they are written to."""
+
+    output: FilePath | None = None
+
+
+class PredictSection(PredictOptions):
+    """Predictions at points: the table of places, its columns, and the CSV that is written.
+
+    A column that is not named is called as in ``points``, if the table has it.
+    """
+
+    points: FilePath | None = None
+    output: FilePath | None = None
+    x: str | None = None
+    y: str | None = None
+    crs: str | None = None
+    date: str | None = None
+    id: str | None = None
+    layer: str | None = None
+
+
+class MapSection(MapOptions):
+    """The map, the store it is written to, and a folder for it as GeoTIFFs."""
+
+    output: FilePath | None = None
+    cog: FilePath | None = None

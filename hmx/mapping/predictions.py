@@ -1,0 +1,68 @@
+"""Predictions: the table of predictions at points, its columns and its file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from hmx.errors import BadArgument, OutputExists
+from hmx.files.durable import Folder
+from hmx.files.lock import building
+from hmx.files.paths import absolute
+from hmx.points.files import open_table
+from hmx.points.options import PointsOptions
+
+NOTE = "note"  # last column: why a row has no prediction, or what its pixel lacks
+_NAMED = ("x", "y", "date", "id")  # columns that may be called as those of the training
+
+
+def columns_of(source: str, given: Mapping[str, Any], known: PointsOptions) -> dict[str, Any]:
+    """Return the options of a table of places: what is given, else those of the training.
+
+    A column of the training counts if the table has it, and its CRS if the table has none.
+    """
+    options = {name: value for name, value in given.items() if value is not None}
+    table = open_table(source, PointsOptions(layer=options.get("layer")))
+    for name in _NAMED:
+        usual = getattr(known, name)
+        other = {"x": "y", "y": "x"}.get(name, name)
+        pair = {usual, getattr(known, other)} <= {*table.columns.columns}
+        if name not in options and other not in options and usual is not None and pair:
+            options[name] = usual
+    if "crs" not in options and table.crs is None and known.crs is not None:
+        options["crs"] = known.crs
+    if known.missing:
+        options["missing"] = known.missing
+    return options
+
+
+def require_free(path: str) -> None:
+    """Raise unless a table of predictions may be written at a path."""
+    if not path.lower().endswith(".csv"):
+        raise BadArgument(
+            f"predict.output is {path!r}, and predictions are written as CSV. Pass --output "
+            "predictions.csv."
+        )
+    where = absolute(path)
+    if os.path.isdir(where):
+        raise OutputExists(f"{path} is a folder. Choose another name: --output predictions.csv.")
+    found = Folder(os.path.dirname(where)).read(os.path.basename(where))
+    head = (found or b"").split(b"\n", 1)[0].decode("utf-8", "replace").strip().split(",")
+    if found and head[-1] != NOTE:
+        raise OutputExists(
+            f"{path} exists and holds something that hmx did not write, so it is left alone. "
+            "Choose another name: --output predictions.csv."
+        )
+
+
+def write_predictions(table: pd.DataFrame, path: str) -> str:
+    """Write a table of predictions as CSV, whole or not at all; return its path."""
+    where = absolute(path)
+    with building(where):
+        require_free(where)
+        text = table.to_csv(index=False, float_format="%.7g", date_format="%Y-%m-%d")
+        Folder(os.path.dirname(where)).write(os.path.basename(where), text.encode())
+    return where
