@@ -28,7 +28,7 @@ FLOORS = [
     ["forecast", "mapping"],
     ["products", "catalog", "survey"],
     ["loading", "workflow", "accessor", "soc_accessor"],
-    ["", "cli"],  # "": hmx/__init__.py
+    ["", "cli", "__main__"],  # "": hmx/__init__.py
 ]
 ROOMS = [room for floor in FLOORS for room in floor]
 
