@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hmx.forecast.bundle import Bundle
+from hmx.uncertainty.calibration import Strata
 from hmx.uncertainty.distribution import Floats
 
 EXTRAPOLATED = "extrapolated_leads"  # attribute of a forecast: list of leads
@@ -81,7 +82,7 @@ def keep_width(
     bundle: Bundle,
     last: Floats,
     found: Floats,
-    distance: Floats | None,
+    distance: Floats | Strata | None,
     probabilities: Sequence[float],
 ) -> None:
     """Widen quantiles of extrapolated leads, (n, lead, y, x), that a bound has cut; in place.

@@ -154,13 +154,7 @@ class ForecastRun(Run[ForecastRequest]):
 
     def outputs(self) -> dict[str, tuple[int, ...]]:
         """Return the names of a window's results, with their leading shape."""
-        ends = [f"{end}_{level:g}" for level in self.request.level for end in ("lo", "hi")]
-        outputs: dict[str, tuple[int, ...]] = dict.fromkeys(["mean", *ends], (self.request.h,))
-        if self.request.quantiles:
-            outputs["quantile"] = (len(self.request.quantiles), self.request.h)
-        if self.request.exceed:
-            outputs["exceedance"] = (len(self.request.exceed), self.request.h)
-        return {**outputs, "quality": ()}
+        return {**self.request.outputs(), "quality": ()}
 
     def dtype(self, output: str) -> np.dtype[Any]:
         """Return the type of one output's pixels."""

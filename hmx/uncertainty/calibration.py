@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from hmx.errors import BadArgument
 from hmx.uncertainty.agreement import trust_of
-from hmx.uncertainty.distribution import Floats, ascend, quantile, shift
+from hmx.uncertainty.distribution import Floats, alike, ascend, namespace, quantile, shift
 
 # Probabilities at which ranks are kept: dense, and denser in the tails.
 PROBABILITIES = np.unique(
@@ -71,11 +71,11 @@ class Strata:
 
     @classmethod
     def of(
-        cls, distance: Floats | None, nodes: Sequence[float], dtype: np.dtype[Any]
+        cls, distance: Floats | Strata | None, nodes: Sequence[float], dtype: np.dtype[Any]
     ) -> Strata | None:
         """Locate pixels between nodes as :func:`memberships` does; None for one stratum."""
-        if distance is None or len(nodes) == 1:
-            return None
+        if distance is None or isinstance(distance, Strata) or len(nodes) == 1:
+            return distance if isinstance(distance, Strata) else None
         at = np.interp(np.log1p(distance), np.log1p(nodes), np.arange(len(nodes))).astype(dtype)
         share = at - np.minimum(np.floor(at), len(nodes) - 2)
         return cls(tuple(at >= node for node in range(1, len(nodes) - 1)), share)
@@ -89,20 +89,28 @@ class Strata:
         """Choose pixels by their rows and columns."""
         return Strata(tuple(past[pixels] for past in self.past), self.share[pixels])
 
+    def beside(self, values: Floats) -> Strata:
+        """Return the same strata on the device of an array."""
+        xp = namespace(values)
+        if xp is np:
+            return self
+        past = (xp.as_tensor(beyond, device=values.device) for beyond in self.past)
+        return Strata(tuple(past), alike(self.share, values))
+
     def mix(self, values: Sequence[Floats]) -> Floats:
         """Average the values of all strata, each (y, x), by the shares; ascends as they ascend.
 
         A product with a share, a sum and a bound never descend when rounded. A difference does:
         ``near + share * (far - near)`` can fall while ``near`` rises.
         """
-        near, far = values[0], values[1]
+        xp, near, far = namespace(self.share), values[0], values[1]
         for past, own, following in zip(self.past, values[1:-1], values[2:], strict=True):
-            near, far = np.where(past, own, near), np.where(past, following, far)
+            near, far = xp.where(past, own, near), xp.where(past, following, far)
         mixed = (1 - self.share) * near
         mixed += self.share * far
         # where both strata agree, the result has their bits
-        np.maximum(mixed, np.minimum(near, far), out=mixed)
-        return np.minimum(mixed, np.maximum(near, far), out=mixed)
+        xp.maximum(mixed, xp.minimum(near, far), out=mixed)
+        return xp.minimum(mixed, xp.maximum(near, far), out=mixed)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -152,10 +160,18 @@ class Calibration:
         """
         if self.far == 1 or distance is None:
             return values
-        share = 1 - (1 - self.far) * np.asarray(memberships(distance, self.nodes)[-1])
-        share = share.astype(values.dtype)
+        share = alike(
+            1 - (1 - self.far) * np.asarray(memberships(distance, self.nodes)[-1]), values
+        )
+        origin, kept = alike(origin, values), share == 1
+        if kept.all():
+            return values
         for lead in values:
-            np.copyto(lead, origin + share * (lead - origin), where=share < 1)
+            drawn = lead - origin
+            drawn *= share
+            drawn += origin
+            # where nothing is damped, bits are kept
+            lead[...] = namespace(values).where(kept, lead, drawn) if kept.any() else drawn
         return values
 
     def quantile(
@@ -176,25 +192,26 @@ class Calibration:
         self,
         values: Floats,
         knots: Sequence[float],
-        distance: Floats | None,
+        distance: Floats | Strata | None,
         *,
         lead: int,
         probabilities: Sequence[float],
     ) -> Floats:
         """Compute calibrated quantiles of knots (q, y, x): (n, y, x), native units, not clipped.
 
-        `distance` is that to past change, px. A lead beyond the last calibrated one uses its ranks.
+        `distance` is that to past change, px, or the strata found from it. A lead beyond the last
+        calibrated one uses its ranks.
         Each quantile ascends with its probability to the bit, whatever the others are.
         """
         self.require()
         known = min(lead, self.leads) - 1
         strata = Strata.of(distance, self.nodes, values.dtype)
-        found = np.empty((len(probabilities), *values.shape[1:]), values.dtype)
-        for plane, probability in zip(found, probabilities, strict=True):
+        found = []
+        for probability in probabilities:
             ranks = (ascend(probability, PROBABILITIES, r) for r in self.ranks[known])
             read = (quantile(values, knots, r, stretch=self.stretch[known]) for r in ranks)
-            plane[...] = next(read) if strata is None else strata.mix(list(read))
-        return found
+            found.append(next(read) if strata is None else strata.mix(list(read)))
+        return namespace(values).stack(found)  # type: ignore[no-any-return]
 
     def probability(self, rank: Floats, distance: Floats | None, *, lead: int) -> Floats:
         """Turn ranks (y, x) in predictive distributions into calibrated probabilities.

@@ -13,6 +13,7 @@ of a narrow interval, where the distribution is skewed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
@@ -37,28 +38,77 @@ def settle(
     target becomes that value; a knot within twice the tolerance is drawn closer, so that nothing
     jumps. Other values, (..., q, y, x), ascending over q like the result, keep their bits.
     """
+    xp = namespace(values)
+    origin = alike(origin, values)
     low, high = valid_range or (None, None)
-    if low is not None:
-        drawn = _draw_in(values, low, tolerance, where=origin != low)
-        values = np.maximum(drawn, values.dtype.type(low))
-    if high is not None:
-        drawn = _draw_in(values, high, tolerance, where=origin != high)
-        values = np.minimum(drawn, values.dtype.type(high))
-    return _draw_in(values, origin, tolerance)
+    if (low, high) != (None, None):
+        values = values * 1  # a copy of its own, which the bounds change
+        _draw_to_bound(values, origin, low, tolerance, upper=False)
+        _draw_to_bound(values, origin, high, tolerance, upper=True)
+        xp.clip(values, low, high, out=values)
+    # Distances from the origin become 0 up to the tolerance, climb twice as fast up to twice of
+    # it, and are kept beyond. Minima and maxima are several times as fast as any choice by pixel.
+    drawn, reach = values - origin, 2 * tolerance
+    above = drawn - reach
+    above += values  # a value at least `reach` above the origin does not descend here, to the bit
+    xp.maximum(above, origin, out=above)
+    xp.minimum(above, values, out=above)
+    drawn += reach
+    drawn += values
+    xp.minimum(drawn, origin, out=drawn)
+    return xp.maximum(drawn, above, out=drawn)  # type: ignore[no-any-return]
 
 
-def _draw_in(values: Floats, anchor: Floats | float, tolerance: float, where: Any = True) -> Floats:
-    """Map distances from an anchor: 0 up to the tolerance, linear to twice of it, then kept."""
-    anchor = np.asarray(anchor, values.dtype)
-    off = values - anchor
-    size = np.abs(off)
-    drawn = size - values.dtype.type(tolerance)
-    drawn *= 2  # in place from here: maps of many knots are large
-    np.clip(drawn, 0, size, out=drawn)
-    moved = (drawn < size) & where
-    np.copysign(drawn, off, out=drawn)
-    drawn += anchor
-    return np.where(moved, drawn, values)
+def _draw_to_bound(
+    values: Floats, origin: Floats, bound: float | None, tolerance: float, *, upper: bool
+) -> None:
+    """Draw values on the inner side of a bound to it, in place; not where the origin is there."""
+    if bound is None:
+        return
+    xp = namespace(values)
+    reach = xp.full_like(origin, 2 * tolerance)
+    reach[origin == bound] = 0
+    knots = range(values.shape[-3])
+    for knot in reversed(knots) if upper else knots:  # from the outermost knot inwards
+        plane = values[..., knot, :, :]
+        drawn = plane - bound
+        # knots ascend, so that all others are at least as far away as the first one that is
+        if xp is np and _is_far(drawn, 2 * tolerance, upper=upper):
+            return
+        if upper:
+            drawn += reach
+            drawn += plane
+            xp.clip(drawn, None, bound, out=drawn)
+            xp.maximum(plane, drawn, out=plane)
+        else:
+            drawn -= reach
+            drawn += plane
+            xp.clip(drawn, bound, None, out=drawn)
+            xp.minimum(plane, drawn, out=plane)
+
+
+def _is_far(offsets: Floats, reach: float, *, upper: bool) -> bool:
+    """Return True if no value is nearer to a bound than ``reach``; False with one that is NaN."""
+    if upper:
+        return bool(offsets.max() <= -offsets.dtype.type(reach))
+    return bool(offsets.min() >= offsets.dtype.type(reach))
+
+
+def namespace(values: Any) -> Any:
+    """Return the library of an array: NumPy, or torch for a tensor, whose device then computes.
+
+    What both libraries have under one name is written once here, with ``out=`` where an array
+    can be used again.
+    """
+    return np if isinstance(values, np.ndarray | np.generic) else sys.modules["torch"]
+
+
+def alike(values: Floats, other: Floats) -> Floats:
+    """Return values in the type, and on the device, of others."""
+    xp = namespace(other)
+    if xp is np:
+        return np.asarray(values, other.dtype)
+    return xp.as_tensor(values).to(other)  # type: ignore[no-any-return]
 
 
 def shares(knots: Sequence[float]) -> Floats:
@@ -69,10 +119,15 @@ def shares(knots: Sequence[float]) -> Floats:
 
 def mean(values: Floats, knots: Sequence[float]) -> Floats:
     """Integrate quantile functions: (..., q, y, x) to (..., y, x), within the outermost knots."""
-    weight = shares(knots).astype(values.dtype)
-    whole = np.asarray(np.einsum("...qyx,q->...yx", values, weight))
+    xp, weights = namespace(values), shares(knots).tolist()
+    whole = values[..., 0, :, :] * weights[0]
+    part = xp.empty_like(whole)
+    for knot, weight in enumerate(weights[1:], start=1):
+        xp.multiply(values[..., knot, :, :], weight, out=part)
+        whole += part
     # the mean of equal values is not always that value, but rounded once more
-    return np.clip(whole, values[..., 0, :, :], values[..., -1, :, :], out=whole)
+    xp.maximum(whole, values[..., 0, :, :], out=whole)
+    return xp.minimum(whole, values[..., -1, :, :], out=whole)  # type: ignore[no-any-return]
 
 
 def quantile(
@@ -89,7 +144,7 @@ def quantile(
     inside = between(values[..., first, :, :], values[..., following, :, :], at - first)
     beyond = min(probability, 0.0) + max(probability - 1.0, 0.0)
     # values that are not stretched keep their bits
-    return np.asarray(inside + values.dtype.type(beyond * stretch)) if beyond else inside
+    return inside + float(beyond * stretch) if beyond else inside
 
 
 def ascend(x: float, xs: Sequence[float] | Floats, ys: Floats) -> float:
@@ -104,11 +159,11 @@ def between(low: Floats, high: Floats, part: float) -> Floats:
     A share below 1 takes off at least as much as the difference was rounded up by, so that no
     result exceeds the upper knot.
     """
-    share = low.dtype.type(part)
+    share = float(np.float32(part)) if low.dtype.itemsize == 4 else float(part)
     if share <= 0:
-        return low.copy()
+        return low * 1
     if share >= 1:  # low + (high - low) may be another number
-        return high.copy()
+        return high * 1
     inside = high - low
     inside *= share
     inside += low
@@ -135,7 +190,8 @@ def shift(values: Floats, knots: Sequence[float], by: float) -> Floats:
     if not by:
         return values
     reading = zip(*shifted_knots(knots, by), strict=True)
-    return np.stack([between(values[at], values[at + 1], part) for at, part in reading])
+    read = [between(values[at], values[at + 1], part) for at, part in reading]
+    return namespace(values).stack(read)  # type: ignore[no-any-return]
 
 
 def rank(

@@ -26,7 +26,7 @@ def exceedance(
     calibration: Calibration,
     values: Floats,
     knots: Sequence[float],
-    distance: Floats | None,
+    distance: Floats | Strata | None,
     *,
     lead: int,
     threshold: float,
