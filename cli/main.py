@@ -24,6 +24,7 @@ from hmx.cli.streams import discard_stdout, open_closed_streams
 from hmx.cli.train import train
 from hmx.cli.verify import verify
 from hmx.cli.zonal import zonal
+from hmx.files.heap import reuse_memory
 
 
 # -h is not help: on commands with --h it is a typing error, and help would exit with 0
@@ -65,6 +66,7 @@ def _show(error: click.ClickException) -> None:
 def main() -> None:
     """Run the command line; never a traceback for a user's fault."""
     open_closed_streams()
+    reuse_memory()  # before there are threads
     try:
         # standalone_mode would exit inside click, before a full disk or a thread is handled.
         code = hmx.main(standalone_mode=False)

@@ -2,60 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import numpy as np
 import torch
 from dask.system import CPU_COUNT
 
 from hmx.errors import BadArgument
+from hmx.files.heap import release_memory as release_memory
+from hmx.files.heap import reuse_memory as reuse_memory
 
 _computing = threading.Lock()
-
-# Parameters of mallopt, as glibc's malloc.h names them, and their values here. By default every
-# array above 32 MiB, and the top of the heap, go back to the kernel when they are freed; the next
-# window maps them anew, and the kernel zeroes each page: up to half of the CPU time of a job.
-_MALLOC = {
-    -8: 1,  # M_ARENA_MAX: heaps of threads are of 64 MiB at most, that of the process has no end
-    -3: 1 << 30,  # M_MMAP_THRESHOLD: what is larger is mapped by itself
-    -1: 1 << 30,  # M_TRIM_THRESHOLD: free memory at the end of the heap that is kept
-    -2: 64 << 20,  # M_TOP_PAD: the heap grows in such steps; threads that have one keep it
-}
-
-
-@cache
-def reuse_memory() -> None:
-    """Let this process keep freed memory for its next arrays, once and for all.
-
-    Nothing happens without glibc, or where ``MALLOC_MMAP_THRESHOLD_`` or ``GLIBC_TUNABLES``
-    are somebody's own choice. :func:`release_memory` gives back what is free.
-    """
-    if {"MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys():
-        return
-    if (mallopt := _libc("mallopt")) is not None:
-        for parameter, value in _MALLOC.items():
-            mallopt(parameter, value)
-
-
-def release_memory() -> None:
-    """Give free memory back to the system, at the end of work that needed much of it."""
-    if (trim := _libc("malloc_trim")) is not None:
-        trim(0)
-
-
-def _libc(name: str) -> Callable[..., int] | None:
-    """Return a function of glibc; ``None`` elsewhere: musl and macOS have other allocators."""
-    if sys.platform != "linux":
-        return None
-    library = ctypes.CDLL(None)
-    return getattr(library, name, None) if hasattr(library, "gnu_get_libc_version") else None
 
 
 @contextmanager

@@ -42,8 +42,8 @@ from hmx.engine.pool.runner import FailedTask, Task, run_windows
 from hmx.engine.tile import TileWork
 from hmx.errors import JobFailed, OutputExists, VerifyFailed
 from hmx.files.durable import Folder
+from hmx.files.heap import release_memory, reuse_memory
 from hmx.files.paths import is_url
-from hmx.hardware import release_memory, reuse_memory
 from hmx.independent import independent
 from hmx.progress import Progress, duration
 from hmx.provenance import fingerprint

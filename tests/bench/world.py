@@ -78,12 +78,15 @@ def _fill(group: zarr.Group, land: float, draw: np.random.Generator) -> None:
                 elevation[y : y + rows, x : x + columns] = base[:rows, :columns] * 1000
 
 
-def make_model(path: Path, cube: Path, network: ModelOptions, *, h: int = 4) -> Bundle:
+def make_model(
+    path: Path, cube: Path, network: ModelOptions, *, h: int = 4, members: int = 1
+) -> Bundle:
     """Save a model with random weights and a calibration that fits a cube."""
     ds = open_cube(cube)
     # the grid of a corner is enough to know what fits
     corner = make_cube((16, 16), steps=ds.sizes["time"])
     spec_of = {"cadence": _cadence(ds), "pixel_size_m": ds.hm.grid.pixel_size_m, "h": h}
+    spec_of["members"] = members
     bundle = make_bundle(corner, network, weights="random", calibrated=True, **spec_of)
     return bundle.save(path)
 

@@ -29,6 +29,7 @@ from hmx.engine.pool.batch import batch_arguments, batch_class, why_refused
 from hmx.engine.pool.lifecycle import event_loop, let_go, open_cluster, same_environment, settle
 from hmx.engine.pool.workers import choose_gpus, worker_specs
 from hmx.errors import BadArgument, SourceError
+from hmx.files.heap import VARIABLES
 from hmx.hardware import THREADS, threads_each, torch_threads
 from hmx.progress import counted
 
@@ -99,6 +100,8 @@ def _start(section: DaskSection, tasks: int, device: str, stack: ExitStack, loop
         with same_environment():
             if not inside:  # read when libraries are loaded, which is before a nanny sets its env
                 os.environ.update(dict.fromkeys(THREADS, str(threads)))
+                for name, value in VARIABLES.items():
+                    os.environ.setdefault(name, value)
             cluster.sync(settle, cluster)
     except Exception as error:
         raise BadArgument(

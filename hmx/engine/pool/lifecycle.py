@@ -22,6 +22,7 @@ import dask
 from distributed import Client, Nanny, SpecCluster, Worker
 from tornado.ioloop import IOLoop
 
+from hmx.files.heap import VARIABLES
 from hmx.hardware import THREADS
 
 _GRACE = 1.0  # seconds that a worker is given to finish before it is killed
@@ -149,7 +150,7 @@ def in_one_piece() -> Iterator[None]:
 @contextmanager
 def same_environment() -> Iterator[None]:
     """Take back what distributed writes into this process's environment for its children."""
-    names = {*dask.config.get("distributed.nanny.pre-spawn-environ"), *THREADS}
+    names = {*dask.config.get("distributed.nanny.pre-spawn-environ"), *THREADS, *VARIABLES}
     names |= {"PYTHONHASHSEED", "__DASK_PARENT_PID"}
     before = {name: os.environ.get(name) for name in names}
     try:

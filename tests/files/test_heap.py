@@ -1,4 +1,4 @@
-"""Laws of the hardware: memory that is freed is used again."""
+"""Laws of memory: what is freed is used again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 _COUNT = """
 import resource, sys, threading
 import numpy as np
-from hmx.hardware import release_memory, reuse_memory
+from hmx.files.heap import release_memory, reuse_memory
 
 reuse_memory()
 
