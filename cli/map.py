@@ -28,6 +28,12 @@ from hmx.cli.shared import (
 @catalog_command
 @worker_flags
 @click.option("--level", type=float, multiple=True, metavar="%", help="Interval; repeatable.")
+@click.option(
+    "--quantiles", type=float, multiple=True, metavar="P", help="Quantile, 0 to 1; repeatable."
+)
+@click.option(
+    "--estimate", type=click.Choice(["model", "median", "mean"]), help="Of what.  [default: model]"
+)
 @click.option("--time", metavar="DATE", help="Date of the map: a year or an ISO date.")
 @click.option("--region", metavar="W,S,E,N", help="Part to map, in the cube's CRS.")
 @click.option("--output", metavar="PATH", help="Zarr store to write.")
@@ -40,6 +46,8 @@ from hmx.cli.shared import (
 def map_(
     call: CommandCall,
     level: tuple[float, ...],
+    quantiles: tuple[float, ...],
+    estimate: str | None,
     time: str | None,
     region: str | None,
     output: str | None,
@@ -54,6 +62,8 @@ def map_(
 
     catalog = call.load_map(
         map__level=level,
+        map__quantiles=quantiles,
+        map__estimate=estimate,
         map__time=moment(time),
         map__output=here(output),
         map__cog=here(cog, "--cog"),

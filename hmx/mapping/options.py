@@ -44,6 +44,7 @@ _Moment = Annotated[
     BeforeValidator(lambda v: v.isoformat()[:10] if hasattr(v, "isoformat") else v),
 ]
 
+Central = Literal["model", "median", "mean"]
 Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
 TargetTransform = Literal["none", "log", "log1p", "normalize"]
 
@@ -168,6 +169,10 @@ class MapOptions(Options):
         Central prediction intervals, percent.
     quantiles : tuple of float
         Quantiles of the predictive distribution, between 0 and 1.
+    estimate : {"model", "median", "mean"}
+        The estimate of each pixel: what networks and forest give, brought back from the
+        transform (on a logarithm it lies near the median); or median or mean of the calibrated
+        distribution. Sums and averages over land need the mean.
     time : int or str, optional
         Date of the map: a year or an ISO date; ``year`` means the same. Default: the
         last step. The steps up to it are what the network sees.
@@ -183,6 +188,7 @@ class MapOptions(Options):
 
     level: Levels = ()
     quantiles: Probabilities = ()
+    estimate: Central = "model"
     time: _Moment = None
     tile: Side | None = None
     chunk: Side | None = None
@@ -208,6 +214,8 @@ class PredictOptions(Options):
         Central prediction intervals, percent.
     quantiles : tuple of float
         Quantiles of the predictive distribution, between 0 and 1.
+    estimate : {"model", "median", "mean"}
+        As of a map.
     time : int or str, optional
         Date of all predictions: a year or an ISO date; ``year`` means the same. Default:
         that of each row, or the last step.
@@ -215,6 +223,7 @@ class PredictOptions(Options):
 
     level: Levels = ()
     quantiles: Probabilities = ()
+    estimate: Central = "model"
     time: _Moment = None
 
     @model_validator(mode="before")
@@ -330,6 +339,7 @@ class MapTiling(TypedDict, total=False):
     """Further keyword options of a lazy map; see :class:`MapOptions`."""
 
     year: int | str
+    estimate: Central
     tile: int
     chunk: int
     device: str

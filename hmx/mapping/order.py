@@ -85,7 +85,7 @@ class MapRun(Run[MapRequest]):
 
     job = "map"
     option_type = MapOptions
-    identity = ("bundle", "data", "date", "level", "quantiles", "region")
+    identity = ("bundle", "data", "date", "level", "quantiles", "estimate", "region")
 
     @classmethod
     def check(
@@ -102,7 +102,7 @@ class MapRun(Run[MapRequest]):
         bands = as_bands(obj, dynamic=spec.dynamic, static=spec.static)
         require_fits(spec, bands)
         steps = bands.span(options.time, spec.steps)
-        if options.level or options.quantiles:
+        if options.level or options.quantiles or options.estimate != "model":
             bundle.calibration.require()
         bundle.calibration.require_supported(options.quantiles)
         MapEngine.of(bundle, device=options.device)  # raises here what does not fit, not in tiles
@@ -115,6 +115,7 @@ class MapRun(Run[MapRequest]):
             steps=steps,
             level=options.level,
             quantiles=options.quantiles,
+            estimate=options.estimate,
             device=options.device,
         )
         return cls(bands, options, window_of(region, bands), request, bundle)
@@ -159,7 +160,13 @@ class MapRun(Run[MapRequest]):
         """Put names, coordinates and attributes around the arrays of the window."""
         request = self.request
         return describe_map(
-            arrays, self.cube, self.window, self.bundle.spec, request.steps, request.quantiles
+            arrays,
+            self.cube,
+            self.window,
+            self.bundle.spec,
+            request.steps,
+            quantiles=request.quantiles,
+            estimate=request.estimate,
         )
 
     def facts(self) -> dict[str, object]:
@@ -171,6 +178,7 @@ class MapRun(Run[MapRequest]):
             "level": list(self.options.level),
             # only if there are any: the ledger of an older map stays its own
             **({"quantiles": list(self.options.quantiles)} if self.options.quantiles else {}),
+            **({} if self.options.estimate == "model" else {"estimate": self.options.estimate}),
             "region": self.region(),
             "seed": self.bundle.training.get("seed"),
             "tile": self.options.tile,

@@ -22,7 +22,7 @@ from hmx.errors import BadArgument, NotTrained
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.inputs import RawWindows, centre, gather, scaled
-from hmx.mapping.options import PredictOptions
+from hmx.mapping.options import Central, PredictOptions
 from hmx.mapping.order import require_fits
 from hmx.mapping.predictions import NOTE
 from hmx.mapping.spec import MapSpec
@@ -62,6 +62,7 @@ def predict(
     model: MapBundle | str | Path | None = None,
     level: Sequence[float] | float = (),
     quantiles: Sequence[float] | float = (),
+    estimate: Central = "model",
     time: int | str | None = None,
     device: str = "auto",
     progress: Progress = Progress(),
@@ -81,6 +82,8 @@ def predict(
         Central prediction intervals, percent: adds ``soc_lo_90``, ``soc_hi_90`` ...
     quantiles : float or sequence of float
         Quantiles of the predictive distribution, between 0 and 1: adds ``soc_q0.1`` ...
+    estimate : {"model", "median", "mean"}
+        What the model estimates, or median or mean of the calibrated distribution.
     time : int or str, optional
         Date of all predictions, of a calendar. Default: each row's own (``date=``), or the last
         step.
@@ -116,13 +119,16 @@ def predict(
             "this object has not trained a mapper. Pass one: predict(points, model='models/soc'), "
             "or call train() on this very object first."
         )
-    asked = parse(PredictOptions, {"level": level, "quantiles": quantiles, "time": time})
+    asked = parse(
+        PredictOptions,
+        {"level": level, "quantiles": quantiles, "estimate": estimate, "time": time},
+    )
     where = parse(PointsOptions, dict(options))
     bundle = ensure_saved(as_model(MapBundle, model))
     spec = bundle.spec
     bands = as_bands(obj, dynamic=spec.dynamic, static=spec.static)
     require_fits(spec, bands)
-    if asked.level or asked.quantiles:
+    if asked.level or asked.quantiles or asked.estimate != "model":
         bundle.calibration.require()
     bundle.calibration.require_supported(asked.quantiles)
     places = places_of(open_table(points, where), where)
@@ -201,7 +207,7 @@ class _Prediction:
         """Compute the columns of some samples."""
         bundle, asked, target = self.bundle, self.asked, self.bundle.spec.target
         windows = scaled(raw, bundle.spec, bundle.scaler)
-        found = native(bundle, engine.estimate_windows(windows), asked.level, asked.quantiles)
+        found = native(bundle, engine.estimate_windows(windows), asked)
         columns: dict[str, Any] = {target: found.pop("mean")}
         for p, values in zip(asked.quantiles, found.pop("quantile", ()), strict=True):
             columns[f"{target}_q{p:g}"] = values

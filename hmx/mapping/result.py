@@ -11,11 +11,18 @@ import xarray as xr
 from hmx.cube.bands import Bands
 from hmx.cube.geozarr import without_location
 from hmx.engine.result import QUALITY, bare, georeference, variable_of
+from hmx.mapping.options import Central
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.window import INSIDE, OUTSIDE, UNKNOWN
 from hmx.windows import Span, Window
 
 _FLAGS = ("covariate_missing", "no_data")  # bits of quality that a map can set
+
+_ESTIMATES = {
+    "model": "estimate of the model",
+    "median": "median of the predictive distribution",
+    "mean": "mean of the predictive distribution",
+}
 
 
 def describe_map(
@@ -24,7 +31,9 @@ def describe_map(
     window: Window,
     spec: MapSpec,
     steps: Span,
+    *,
     quantiles: tuple[float, ...] = (),
+    estimate: Central = "model",
 ) -> xr.Dataset:
     """Build the Dataset of a map, in the inner form.
 
@@ -36,7 +45,7 @@ def describe_map(
         variable_of(output, spec.target): (
             ("quantile", "y", "x") if output == "quantile" else ("y", "x"),
             array,
-            _attrs(output, spec),
+            _attrs(output, spec, estimate),
         )
         for output, array in arrays.items()
     }
@@ -56,7 +65,7 @@ def describe_map(
     return georeference(result, bands, window, listed=listed)
 
 
-def _attrs(output: str, spec: MapSpec) -> dict[str, Any]:
+def _attrs(output: str, spec: MapSpec, estimate: Central) -> dict[str, Any]:
     """Return the CF attributes of an output."""
     if output == "quality":
         flags = (*_FLAGS, *(["class_unknown"] if spec.categories else []))
@@ -74,7 +83,7 @@ def _attrs(output: str, spec: MapSpec) -> dict[str, Any]:
     if output == "dissimilarity":
         title = "dissimilarity from what was trained on (Meyer & Pebesma 2021)"
         return {"long_name": title, "units": "1"}
-    title = "central estimate"
+    title = _ESTIMATES[estimate]
     if output == "quantile":
         title = "quantile"
     elif output != "mean":

@@ -6,10 +6,10 @@ loaded once per process and device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from hmx.mapping.bundle import MapBundle
 from hmx.mapping.classes import unknown_classes
 from hmx.mapping.forest import Forest
 from hmx.mapping.inputs import ScaledWindows, Stack, assemble_bands, centre
+from hmx.mapping.options import Central
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.target import central, inverse, limits_of
 from hmx.networks.cnn_lstm import Mapper
@@ -34,6 +35,8 @@ from hmx.uncertainty.distribution import mean, quantile
 from hmx.windows import Span, Window
 
 OUTSIDE, INSIDE, UNKNOWN = 0, 1, NO_DATA["applicable"]  # of the area of applicability
+_NODES, _SHARES = np.polynomial.legendre.leggauss(32)  # of -1 to 1
+_INTEGRAL = tuple(zip((_NODES + 1) / 2, _SHARES / 2, strict=True))  # probabilities, weights
 _WINDOWS = 1024  # windows computed at a time
 _SIGMA = 0.1587, 0.8413  # one standard deviation below and above the mean of a normal
 
@@ -48,6 +51,7 @@ class MapRequest:
     steps: Span  # of the time axis, for the network
     level: tuple[float, ...] = ()  # central intervals, percent
     quantiles: tuple[float, ...] = ()  # between 0 and 1
+    estimate: Central = "model"
     device: str = "auto"  # as torch names it, or auto
     threads: int | None = None  # torch threads of a window; None: torch's default
 
@@ -187,7 +191,7 @@ def map_window(
         return empty | results
     stack = assemble_bands(arrays, spec, engine.bundle.scaler, inner=geometry.inner)
     estimate = engine.estimate(stack, threads=request.threads)
-    for name, array in native(engine.bundle, estimate, request.level, request.quantiles).items():
+    for name, array in native(engine.bundle, estimate, request).items():
         results[name] = np.where(known, array, np.nan)
     if engine.applicability is not None:
         dissimilarity = np.full(known.shape, np.nan, "float32")
@@ -199,21 +203,44 @@ def map_window(
     return results
 
 
-def native(
-    bundle: MapBundle, estimate: Estimate, levels: Sequence[float], quantiles: Sequence[float]
-) -> dict[str, np.ndarray]:
+class Asked(Protocol):
+    """What is computed of a predictive distribution."""
+
+    @property
+    def level(self) -> tuple[float, ...]:
+        """Central intervals, percent."""
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Quantiles, between 0 and 1."""
+
+    @property
+    def estimate(self) -> Central:
+        """The estimate of each pixel."""
+
+
+def native(bundle: MapBundle, estimate: Estimate, asked: Asked) -> dict[str, np.ndarray]:
     """Turn estimates into native units, float32: ``mean``, ``lo_90``, ``hi_90`` ..., ``quantile``.
 
-    Values are cut at the valid range, or at the bound that the transform of the target has.
+    The first is the estimate that was asked for. Values are cut at the valid range, or at the
+    bound that the transform of the target has.
     """
     target, (center, spread) = bundle.target, (estimate.center, estimate.spread)
-    values = {"mean": central(center, target)}
-    for level in levels:
+    read = bundle.calibration.quantile  # flat beyond what the residuals support
+    if asked.estimate == "mean":
+        # the mean of a distribution is the integral of its quantile function
+        parts = (w * inverse(read(center, spread, p), target) for p, w in _INTEGRAL)
+        values = {"mean": np.sum([*parts], axis=0)}
+    elif asked.estimate == "median":
+        values = {"mean": inverse(read(center, spread, 0.5), target)}
+    else:
+        values = {"mean": central(center, target)}
+    for level in asked.level:
         ends = bundle.calibration.interval(center, spread, level)
         values[f"lo_{level:g}"], values[f"hi_{level:g}"] = (inverse(e, target) for e in ends)
-    if quantiles:
-        read = bundle.calibration.quantile  # flat beyond what the residuals support
-        values["quantile"] = inverse(np.stack([read(center, spread, p) for p in quantiles]), target)
+    if asked.quantiles:
+        found = np.stack([read(center, spread, p) for p in asked.quantiles])
+        values["quantile"] = inverse(found, target)
     limits = bundle.spec.valid_range or limits_of(target.transform)
     return {name: np.clip(array, *limits).astype("float32") for name, array in values.items()}
 

@@ -120,3 +120,28 @@ def test_the_command_writes_a_table_and_leaves_other_files_alone(
     assert "plot_id,x,y,crop" in (tmp_path / "new.csv").read_text()
     missing = CliRunner().invoke(command, run[:2])
     assert "predict.points is not set" in missing.stderr
+
+
+def test_the_estimate_is_of_the_distribution_that_was_asked_for(
+    land: xr.Dataset, trained_mapper: hmx.MapBundle
+) -> None:
+    low = trained_mapper.calibration.within(0)
+    levels = [min(max((at + 0.5) / 200, low), 1 - low) for at in range(200)]
+    wide = land.soc.map(model=trained_mapper, quantiles=sorted({*levels, 0.5})).compute()
+    drawn = wide["soc_quantile"].sel(quantile=levels, method="nearest").mean("quantile")
+    found = {
+        which: land.soc.map(model=trained_mapper, estimate=which).compute()["soc"]
+        for which in ("model", "median", "mean")
+    }
+    np.testing.assert_allclose(found["mean"], drawn, rtol=3e-3)
+    np.testing.assert_array_equal(found["median"], wide["soc_quantile"].sel(quantile=0.5))
+    np.testing.assert_array_equal(found["model"], wide["soc"])
+    assert not np.allclose(found["mean"], found["median"], rtol=1e-2, equal_nan=True)
+    for which in ("median", "mean"):
+        assert found[which].attrs["long_name"] == f"soc, {which} of the predictive distribution"
+    table = places(land)
+    at_points = land.soc.predict(table, model=trained_mapper, crs=UTM, estimate="mean")["soc"]
+    at = {name: xr.DataArray(table[name].fillna(0).values, dims="row") for name in ("x", "y")}
+    pixel = found["mean"].sel(**at, method="nearest").values
+    known = at_points.notna().values
+    np.testing.assert_allclose(at_points[known], pixel[known], rtol=1e-4)
