@@ -1,36 +1,74 @@
-"""``hmx export``: a forecast or a map as GeoTIFFs."""
+"""``hmx export``: a forecast or a map for other programs."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from hmx.cli.shared import Command, CommandCall, catalog_command, here, out
+from hmx.cli.shared import Command, CommandCall, box, catalog_command, here, out
 
 
 @click.command(
     cls=Command,
-    examples=("hmx export catalogs/demo.yaml", "hmx export build/demo_forecast.zarr --output maps"),
+    examples=(
+        "hmx export catalogs/demo.yaml",
+        "hmx export catalogs/demo.yaml --variable hm --variable hm_change --year 2040",
+        "hmx export build/demo_forecast.zarr --format netcdf --output demo.nc",
+    ),
 )
 @catalog_command
 @click.option(
-    "--output", metavar="DIR", help="Folder of the files.  [default: map.cog, or by the store]"
+    "--format",
+    type=click.Choice(["cog", "netcdf", "zarr2", "geozarr"]),
+    help="GeoTIFFs, one NetCDF file, or a Zarr store.  [default: cog]",
 )
-def export(call: CommandCall, output: str | None) -> None:
-    """Write the forecast or map of CATALOG as Cloud Optimised GeoTIFFs.
+@click.option("--variable", multiple=True, metavar="NAME", help="Variable to write; repeatable.")
+@click.option("--year", multiple=True, metavar="YEAR|DATE", help="Step to write; repeatable.")
+@click.option("--region", metavar="W,S,E,N", help="Part to write, in the product's CRS.")
+@click.option(
+    "--stac/--no-stac",
+    default=None,
+    help="A STAC collection beside the GeoTIFFs.  [default: if pystac is installed]",
+)
+@click.option(
+    "--output",
+    metavar="PATH",
+    help="Folder of GeoTIFFs, or file or store.  [default: map.cog, or by the store]",
+)
+def export(call: CommandCall, output: str | None, region: str | None, **flags: Any) -> None:
+    """Write the forecast or map of CATALOG as GeoTIFFs, NetCDF or Zarr.
 
-    One file for each variable and time, with overviews, for QGIS and every other GIS. In
-    place of a catalog, the path of a Zarr store works too.
+    GeoTIFFs are Cloud Optimised: one file for each variable and time, with overviews and a
+    style for QGIS. In place of a catalog, the path of a Zarr store works too.
     """
-    from hmx.products.cog import export_cog
+    from hmx.catalog import MapCatalog
+    from hmx.exports.api import default_output, export
+    from hmx.exports.options import ExportOptions
+    from hmx.settings import own_fields, parse
 
-    store, folder = here(call.store), here(output)
-    if store is None and call.maps:
-        catalog = call.load_map()
-        store, folder = catalog.map_path, folder or catalog.map.cog
-    elif store is None:
-        store = call.load().forecast_path
-    # Next to the store, so that files for a GIS are found where the product is.
-    folder = folder or store.rstrip("/").removesuffix(".zarr") + "_cog"
-    files = export_cog(store, folder, progress=call.progress)
-    call.progress.note(f"export: {len(files)} GeoTIFFs")
-    out(folder)
+    store, where, part = here(call.store), here(output), box(region)
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    if store is None:
+        catalog = call.load_any(**{f"export__{name}": value for name, value in given.items()})
+        options = parse(ExportOptions, own_fields(catalog.export, ExportOptions))
+        where, part = where or catalog.export.output, part or catalog.export.region
+        store = catalog.map_path if isinstance(catalog, MapCatalog) else catalog.forecast_path
+        if options.format == "cog" and isinstance(catalog, MapCatalog):
+            where = where or catalog.map.cog
+    else:
+        options = parse(ExportOptions, given)
+    where = where or default_output(store, options.format)
+    files = export(
+        store,
+        where,
+        format=options.format,
+        progress=call.progress,
+        variable=options.variable,
+        year=options.year,
+        region=part,
+        stac=options.stac,
+    )
+    made = f"{len(files)} GeoTIFFs" if options.format == "cog" else options.format
+    call.progress.note(f"export: {made}")
+    out(where)

@@ -209,6 +209,8 @@ class AccessorBase(NDArrayOperatorsMixin):
 
 if TYPE_CHECKING:
     from hmx.cube import array
+    from hmx.exports import api as exports
+    from hmx.exports import cog
     from hmx.forecast import api, drawing
     from hmx.forecast import zonal as zone_totals
     from hmx.forecast.backtest import backtest as scoring
@@ -218,6 +220,7 @@ if TYPE_CHECKING:
     from hmx.zones import frames, history
 else:
     array = LateModule("hmx.cube.array")
+    exports, cog = LateModule("hmx.exports.api"), LateModule("hmx.exports.cog")
     api = LateModule("hmx.forecast.api")
     drawing = LateModule("hmx.forecast.drawing")
     zone_totals = LateModule("hmx.forecast.zonal")
@@ -262,6 +265,8 @@ class HMAccessor(AccessorBase):
     zone_frame = Method(frames.zone_frame)
     zone_history = Method(history.zone_history)
     to_array = Method(array.to_array)
+    to_cog = Method(cog.to_cog)
+    export = Method(exports.export)
 
     def with_history(self, past: Series) -> Series:
         """Join the cube that a forecast was made from and this forecast, lazily.

@@ -9,6 +9,8 @@ import xarray as xr
 from hmx.accessor import AccessorBase, LateModule, Method
 
 if TYPE_CHECKING:
+    from hmx.exports import api as exports
+    from hmx.exports import cog
     from hmx.mapping import api
     from hmx.mapping import predict as points
     from hmx.mapping import zonal as zones
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from hmx.zones import frames
 else:
     zones, points = LateModule("hmx.mapping.zonal"), LateModule("hmx.mapping.predict")
+    exports, cog = LateModule("hmx.exports.api"), LateModule("hmx.exports.cog")
     api, soil_maps = LateModule("hmx.mapping.api"), LateModule("hmx.products.soil_maps")
     zone_files, frames = LateModule("hmx.zones.files"), LateModule("hmx.zones.frames")
 
@@ -52,6 +55,8 @@ class SOCAccessor(AccessorBase):
     plot_map = Method(soil_maps.plot_map)
     save_zones = Method(zone_files.save_zones)
     zone_frame = Method(frames.zone_frame)
+    to_cog = Method(cog.to_cog)
+    export = Method(exports.export)
 
 
 def register() -> None:

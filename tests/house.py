@@ -26,7 +26,7 @@ FLOORS = [
     ["bundles", "features", "uncertainty", "points", "engine", "zones"],
     ["splits", "networks", "ingest", "pictures"],
     ["forecast", "mapping"],
-    ["products", "catalog", "survey"],
+    ["exports", "products", "catalog", "survey"],
     ["loading", "workflow", "accessor", "soc_accessor"],
     ["", "cli", "__main__"],  # "": hmx/__init__.py
 ]
@@ -34,10 +34,10 @@ ROOMS = [room for floor in FLOORS for room in floor]
 
 # Lines that a room should stay below: printed, not enforced.
 BUDGET = {
-    "bundles": 700, "catalog": 400, "cli": 1500, "cube": 4300, "engine": 3200, "features": 900,
-    "files": 900, "forecast": 6200, "ingest": 2700, "mapping": 4300, "networks": 2500,
-    "pictures": 800, "points": 3200, "products": 1200, "scores": 1800, "splits": 1800,
-    "training": 700, "uncertainty": 800,
+    "bundles": 700, "catalog": 400, "cli": 1500, "cube": 4300, "engine": 3200, "exports": 1400,
+    "features": 900, "files": 900, "forecast": 6200, "ingest": 2700, "mapping": 4300,
+    "networks": 2500, "pictures": 800, "points": 3200, "products": 1200, "scores": 1800,
+    "splits": 1800, "training": 700, "uncertainty": 800,
 }  # fmt: skip
 
 

@@ -18,11 +18,11 @@ import torch
 import xarray as xr
 
 import hmx
+from hmx.exports.cog import export_cog
 from hmx.forecast.window import engine
 from hmx.ingest.ingest import ingest
 from hmx.mapping.api import soc_map
 from hmx.mapping.window import map_engine
-from hmx.products.cog import export_cog
 from tests.make.cubes import make_bundle, make_cube
 from tests.make.mapworlds import make_covariates, make_mapper
 from tests.make.rasters import make_catalog, write_years

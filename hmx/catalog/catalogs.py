@@ -11,6 +11,7 @@ from pydantic import model_validator
 from hmx.catalog.reading import raw_catalog
 from hmx.catalog.sections import (
     EvaluateSection,
+    ExportSection,
     ForecastSection,
     MapEvaluateSection,
     MapModelSection,
@@ -40,6 +41,7 @@ class BaseCatalog(Options):
     dask: DaskSection = DaskSection()
     track: TrackSection = TrackSection()
     zonal: ZonalSection = ZonalSection()
+    export: ExportSection = ExportSection()
 
     @classmethod
     def load(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hmx.exports.options import ExportOptions
 from hmx.forecast.options import BacktestOptions, ForecastOptions, TrainOptions
 from hmx.mapping.options import MapOptions, MapScoreOptions, MapTrainOptions, PredictOptions
 from hmx.networks.options import MapperOptions, ModelOptions
@@ -52,6 +53,13 @@ class ZonalSection(ZonalOptions):
     """Totals of zones: the file of the zones, and the table it is written to."""
 
     zones: FilePath | None = None
+    output: FilePath | None = None
+
+
+class ExportSection(ExportOptions):
+    """What is exported, the part of it, and the folder or file that it is written to."""
+
+    region: tuple[float, float, float, float] | None = None
     output: FilePath | None = None
 
 

@@ -10,18 +10,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from hmx.cube.field import CubeView
+from hmx.cube.cube import OuterForm
 from hmx.cube.geojson import bounds_of, crs_of, is_shapes, layer_of
-from hmx.cube.grid import crs_name
+from hmx.cube.grid import Grid, crs_name
 from hmx.errors import BadArgument
 from hmx.windows import Span, Window
 
 Region = Any
 
 
-def window_of(region: Region, cube: CubeView) -> Window:
+class Located(Protocol):
+    """A raster whose pixels have a location: a cube, or a product."""
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the pixels."""
+
+    @property
+    def outer(self) -> OuterForm:
+        """How it came in."""
+
+
+def window_of(region: Region, cube: Located) -> Window:
     """Turn a region into the window of the cube that covers it."""
     if region is None:
         return Window.of(cube.grid.shape)
@@ -32,7 +44,7 @@ def window_of(region: Region, cube: CubeView) -> Window:
     return _boxed(_bounds(region, cube), cube)
 
 
-def _taken(region: Mapping[str, Any], cube: CubeView, dim: str) -> Any:
+def _taken(region: Mapping[str, Any], cube: Located, dim: str) -> Any:
     known = {dim: cube.outer.names.get(dim, dim) for dim in ("y", "x")}
     if unknown := set(region) - {*known, *known.values()}:
         raise BadArgument(
@@ -42,7 +54,7 @@ def _taken(region: Mapping[str, Any], cube: CubeView, dim: str) -> Any:
     return region.get(known[dim], region.get(dim, slice(None)))
 
 
-def _sliced(parts: list[Any], cube: CubeView) -> Window:
+def _sliced(parts: list[Any], cube: Located) -> Window:
     spans = []
     for dim, part, size in zip(("y", "x"), parts, cube.grid.shape, strict=False):
         if not isinstance(part, slice) or part.step not in (None, 1):
@@ -58,7 +70,7 @@ def _sliced(parts: list[Any], cube: CubeView) -> Window:
     return Window(*spans)
 
 
-def _bounds(region: Region, cube: CubeView) -> tuple[float, float, float, float]:
+def _bounds(region: Region, cube: Located) -> tuple[float, float, float, float]:
     """Find the box of a region in the cube's CRS."""
     if hasattr(region, "total_bounds") and hasattr(region, "to_crs"):
         if region.crs is None:
@@ -77,7 +89,7 @@ def _bounds(region: Region, cube: CubeView) -> tuple[float, float, float, float]
     return west, south, east, north
 
 
-def _shape_bounds(layer: Mapping[str, Any], cube: CubeView) -> tuple[float, float, float, float]:
+def _shape_bounds(layer: Mapping[str, Any], cube: Located) -> tuple[float, float, float, float]:
     import pyproj
 
     box, crs = bounds_of(layer, "region"), crs_of(layer, "region")
@@ -97,7 +109,7 @@ def _shape_bounds(layer: Mapping[str, Any], cube: CubeView) -> tuple[float, floa
     return west, south, east + 360 * (west > east), north
 
 
-def _turned(west: float, east: float, cube: CubeView) -> tuple[float, float]:
+def _turned(west: float, east: float, cube: Located) -> tuple[float, float]:
     """Count the longitudes of a box from where the cube's begin."""
     left, _, right, _ = cube.grid.bounds
     if not cube.grid.crs.is_geographic:
@@ -115,7 +127,7 @@ def _turned(west: float, east: float, cube: CubeView) -> tuple[float, float]:
     return west + turn, east + turn
 
 
-def _boxed(box: tuple[float, float, float, float], cube: CubeView) -> Window:
+def _boxed(box: tuple[float, float, float, float], cube: Located) -> Window:
     west, south, east, north = box
     if not (west < east and south < north):
         raise BadArgument(f"region={box} is empty: a box is (west, south, east, north), ascending.")

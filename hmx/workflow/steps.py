@@ -332,7 +332,7 @@ class MapSteps:
     def finish(self, store: str, progress: Progress) -> None:
         """Write GeoTIFFs, if the catalog names their folder."""
         if (folder := self.catalog.map.cog) is not None:
-            from hmx.products.cog import export_cog
+            from hmx.exports.cog import export_cog
 
             files = export_cog(store, folder, progress=progress)
             progress.note(f"map: {len(files)} GeoTIFFs in {folder}")

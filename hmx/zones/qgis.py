@@ -1,7 +1,6 @@
 """QGIS: the style of a layer of zones, coloured by one of their figures.
 
-The format is that of QGIS 3 (``.qml``). Colours are viridis for amounts, and purple to orange
-for changes, as in the pictures of hmx; both keep their meaning for colour-blind readers.
+Colours are viridis for amounts, and purple to orange for changes.
 """
 
 from __future__ import annotations
@@ -13,25 +12,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hmx.files.qml import AMOUNTS, CHANGES, add_mark, has_mark, new_style, round_step, text_of
 from hmx.zones.spread import mark
-
-DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-AMOUNTS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")  # viridis
-CHANGES = ("#5e3c99", "#b2abd2", "#f7f7f7", "#fdb863", "#e66101")  # PuOr of ColorBrewer, reversed
-
 
 MARK = "hmx:zones"  # custom property of every style of ours
 
 
 def is_ours(path: Path) -> bool:
     """Return True for a style that hmx wrote."""
-    return MARK.encode() in path.read_bytes()
+    return has_mark(path, MARK)
 
 
 def style_of(column: str, values: NDArray[np.float64], *, title: str, about: str) -> str:
     """Write the style of a layer whose zones are coloured by a column."""
     edges = _edges(values)
-    root = ET.Element("qgis", version="3.22.0", styleCategories="Symbology|Fields|CustomProperties")
+    root = new_style("Symbology|Fields|CustomProperties")
     renderer = ET.SubElement(
         root,
         "renderer-v2",
@@ -59,12 +54,10 @@ def style_of(column: str, values: NDArray[np.float64], *, title: str, about: str
     source = ET.SubElement(renderer, "source-symbol")
     source.append(_symbol("0", colours[0]))
     ET.SubElement(renderer, "classificationMethod", id="EqualInterval")
-    properties = ET.SubElement(ET.SubElement(root, "customproperties"), "Option", type="Map")
-    ET.SubElement(properties, "Option", name=MARK, type="QString", value=column)
+    add_mark(root, MARK, column)
     ET.SubElement(root, "layerGeometryType").text = "2"  # polygons
     ET.SubElement(root, "abstract").text = f"{title}. {about}"
-    ET.indent(root)
-    return DOCTYPE + ET.tostring(root, encoding="unicode") + "\n"
+    return text_of(root)
 
 
 def _edges(values: NDArray[np.float64]) -> list[float]:
@@ -75,8 +68,7 @@ def _edges(values: NDArray[np.float64]) -> list[float]:
     if signed := low < 0:  # a change: 0 is in the middle class
         low, high = -max(-low, high), max(-low, high)
     width = max((high - low) / count, abs(high) * 1e-9) or 0.2
-    power = 10.0 ** math.floor(math.log10(width))
-    step = next(power * n for n in (1, 2, 2.5, 5, 10) if power * n >= width * (1 - 1e-9))
+    step = round_step(width)
     start = -count / 2 * step if signed else math.floor(low / (step / 5)) * (step / 5)
     edges = [float(f"{start + n * step:.9g}") for n in range(count + 1)]
     # rounding of the first edge may leave the greatest value out

@@ -109,7 +109,8 @@ def test_levels_regions_outputs_and_geotiffs_are_flags(folder: Path) -> None:
     with rasterio.open(folder / "tifs" / "soc.tif") as file:
         np.testing.assert_array_equal(file.read(1), made["soc"])
         assert file.crs == made.rio.crs
-    assert len(list((folder / "tifs").glob("*.tif"))) == len(made.data_vars)
+    # and the widths of two intervals
+    assert len(list((folder / "tifs").glob("*.tif"))) == len(made.data_vars) + 2
 
 
 def test_a_map_of_a_date_is_asked_for_by_year_or_day(tmp_path: Path) -> None:
@@ -146,7 +147,8 @@ def test_a_plan_says_what_a_map_costs_and_writes_none(folder: Path) -> None:
 def test_a_map_is_exported_verified_and_described(folder: Path) -> None:
     catalog, store = folder / "soils.yaml", folder / "soils_map.zarr"
     assert told(run("export", catalog)) == str(folder / "soils_map_cog")
-    assert {p.stem for p in (folder / "soils_map_cog").iterdir()} == LAYERS
+    layers = {p.stem for p in (folder / "soils_map_cog").glob("*.tif")}
+    assert layers == LAYERS | {"soc_width_80"}
     assert told(run("export", store, "--output", folder / "x")) == str(folder / "x")
     checked = run("verify", catalog, "--sample", 2)
     assert told(checked) == str(store)

@@ -13,8 +13,8 @@ import hmx
 from hmx.cube.cube import as_cube
 from hmx.engine.stores import store_of
 from hmx.errors import BadArgument, CubeError
+from hmx.exports.cog import export_cog
 from hmx.files.paths import absolute, is_url
-from hmx.products.cog import export_cog
 from tests.make.cubes import make_bundle, make_cube, write_catalog
 
 

@@ -27,7 +27,7 @@ HEAVY = (
     "scipy.ndimage", "sklearn.ensemble", "torch", "xarray", "zarr", "hmx.cli.main",
     "hmx.forecast.backtest.backtest", "hmx.mapping.evaluate.score", "hmx.mapping.train.train",
     "hmx.forecast.train.train", "hmx.engine.pool.cluster", "hmx.engine.job",
-    "hmx.products.cog", "hmx.workflow",
+    "hmx.exports.cog", "hmx.workflow",
 )  # fmt: skip
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
