@@ -20,6 +20,7 @@ from hmx.cli.init import init
 from hmx.cli.map import map_
 from hmx.cli.plan import plan
 from hmx.cli.predict import predict
+from hmx.cli.report import report
 from hmx.cli.streams import discard_stdout, open_closed_streams
 from hmx.cli.train import train
 from hmx.cli.verify import verify
@@ -40,7 +41,7 @@ def hmx() -> None:
 
 
 for command in (
-    init, ingest, folds, train, evaluate, plan, forecast, map_, predict, zonal,
+    init, ingest, folds, train, evaluate, plan, forecast, map_, predict, zonal, report,
     export, verify, info, guide,
 ):  # fmt: skip
     hmx.add_command(command)

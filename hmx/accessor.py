@@ -216,6 +216,7 @@ if TYPE_CHECKING:
     from hmx.forecast.backtest import backtest as scoring
     from hmx.pictures import zones as fans
     from hmx.products import forecast_maps
+    from hmx.products import report as reports
     from hmx.zones import files as zone_files
     from hmx.zones import frames, history
 else:
@@ -227,6 +228,7 @@ else:
     scoring = LateModule("hmx.forecast.backtest.backtest")
     fans = LateModule("hmx.pictures.zones")
     forecast_maps = LateModule("hmx.products.forecast_maps")
+    reports = LateModule("hmx.products.report")
     zone_files = LateModule("hmx.zones.files")
     frames, history = LateModule("hmx.zones.frames"), LateModule("hmx.zones.history")
 
@@ -261,6 +263,7 @@ class HMAccessor(AccessorBase):
     backtest = Method(scoring.backtest)
     plot_forecast = Method(forecast_maps.plot_forecast)
     plot_zones = Method(fans.plot_zones)
+    report = Method(reports.report)
     save_zones = Method(zone_files.save_zones)
     zone_frame = Method(frames.zone_frame)
     zone_history = Method(history.zone_history)

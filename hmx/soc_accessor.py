@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hmx.mapping import api
     from hmx.mapping import predict as points
     from hmx.mapping import zonal as zones
+    from hmx.products import report as reports
     from hmx.products import soil_maps
     from hmx.zones import files as zone_files
     from hmx.zones import frames
@@ -21,6 +22,7 @@ else:
     zones, points = LateModule("hmx.mapping.zonal"), LateModule("hmx.mapping.predict")
     exports, cog = LateModule("hmx.exports.api"), LateModule("hmx.exports.cog")
     api, soil_maps = LateModule("hmx.mapping.api"), LateModule("hmx.products.soil_maps")
+    reports = LateModule("hmx.products.report")
     zone_files, frames = LateModule("hmx.zones.files"), LateModule("hmx.zones.frames")
 
 
@@ -53,6 +55,7 @@ class SOCAccessor(AccessorBase):
     plan = Method(api.plan_map, trained=True)
     zonal = Method(zones.zonal, trained=True)
     plot_map = Method(soil_maps.plot_map)
+    report = Method(reports.report)
     save_zones = Method(zone_files.save_zones)
     zone_frame = Method(frames.zone_frame)
     to_cog = Method(cog.to_cog)

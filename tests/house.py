@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     ["redact", "errors", "progress", "independent", "plugins", "files", "provenance"],
     ["windows", "settings", "hardware"],
-    ["cube", "scores", "training"],
+    ["cube", "report", "scores", "training"],
     ["bundles", "features", "uncertainty", "points", "engine", "zones"],
     ["splits", "networks", "ingest", "pictures"],
     ["forecast", "mapping"],
@@ -36,7 +36,8 @@ ROOMS = [room for floor in FLOORS for room in floor]
 BUDGET = {
     "bundles": 700, "catalog": 400, "cli": 1500, "cube": 4300, "engine": 3200, "exports": 1400,
     "features": 900, "files": 900, "forecast": 6200, "ingest": 2700, "mapping": 4300,
-    "networks": 2500, "pictures": 800, "points": 3200, "products": 1200, "scores": 1800,
+    "networks": 2500, "pictures": 800, "points": 3200, "products": 1200, "report": 700,
+    "scores": 1800,
     "splits": 1800, "training": 700, "uncertainty": 800,
 }  # fmt: skip
 

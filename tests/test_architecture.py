@@ -23,7 +23,7 @@ HOMES = {
     "lightning": {"training", "forecast", "mapping"},
     "wandb": {"training", "bundles"},
     "click": {"cli"},
-    "matplotlib": {"products", "pictures"},
+    "matplotlib": {"products", "pictures", "report"},
 }
 
 

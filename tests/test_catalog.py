@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 HM = {"path": "HM_{year}.tif", "years": [1990, 1995]}
 QUOTE = 'Quote a text with marks for the shell and for YAML: --set "'
 MARKS = "='a text: with # marks'\"."
-KEYS = "hmx, name, cube, dask, track, zonal, export, model, train, forecast, evaluate"
+KEYS = "hmx, name, cube, dask, track, zonal, export, report, model, train, forecast, evaluate"
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from hmx.catalog.sections import (
     ModelSection,
     PointsSection,
     PredictSection,
+    ReportSection,
     TrainSection,
     ZonalSection,
 )
@@ -42,6 +43,7 @@ class BaseCatalog(Options):
     track: TrackSection = TrackSection()
     zonal: ZonalSection = ZonalSection()
     export: ExportSection = ExportSection()
+    report: ReportSection = ReportSection()
 
     @classmethod
     def load(
@@ -82,6 +84,11 @@ class BaseCatalog(Options):
     def zones_path(self) -> str:
         """Table of zones; default: next to the cube."""
         return self.zonal.output or _sibling(self.cube.path, "_zones.csv")
+
+    @property
+    def report_path(self) -> str:
+        """File of the report; default: next to the cube."""
+        return self.report.output or _sibling(self.cube.path, "_report.html")
 
     @property
     def static(self) -> tuple[str, ...]:

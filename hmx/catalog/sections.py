@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from hmx.exports.options import ExportOptions
 from hmx.forecast.options import BacktestOptions, ForecastOptions, TrainOptions
 from hmx.mapping.options import MapOptions, MapScoreOptions, MapTrainOptions, PredictOptions
 from hmx.networks.options import MapperOptions, ModelOptions
 from hmx.points.options import PointsOptions
-from hmx.settings import FilePath
+from hmx.settings import FilePath, Options
 from hmx.splits.options import SplitOptions
 from hmx.zones.options import ZonalOptions
 
@@ -61,6 +65,13 @@ class ExportSection(ExportOptions):
 
     region: tuple[float, float, float, float] | None = None
     output: FilePath | None = None
+
+
+class ReportSection(Options):
+    """The report: its file, and the size that it may have, MB."""
+
+    output: FilePath | None = None
+    budget: Annotated[float, Field(ge=1, le=1000)] = 25.0
 
 
 class EvaluateSection(BacktestOptions):

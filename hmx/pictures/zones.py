@@ -155,7 +155,7 @@ def _fan(
     axis: Axes, zone: xr.Dataset, name: str, levels: Sequence[str], past: xr.DataArray | None
 ) -> None:
     """Draw the fan of one zone."""
-    at, mean = _moments(zone["time"].values), zone[name].values
+    at, mean = moments(zone["time"].values), zone[name].values
     start = _start(zone, name)
     if start is not None:
         at, mean = np.append(start[0], at), np.append(start[1], mean)
@@ -166,8 +166,14 @@ def _fan(
         axis.fill_between(at, low, high, color=COLOURS[0], alpha=_alpha(number), linewidth=0)
     axis.plot(at, mean, color=COLOURS[0], linewidth=1.6, marker="o", markersize=3)
     if past is not None:
-        moments = _moments(past["time"].values)
-        axis.plot(moments, past.values, color="black", linewidth=1.2, marker="s", markersize=3)
+        axis.plot(
+            moments(past["time"].values),
+            past.values,
+            color="black",
+            linewidth=1.2,
+            marker="s",
+            markersize=3,
+        )
     if start is not None:
         axis.axvline(start[0], color=REFERENCE, linewidth=0.8, linestyle=":")
     finish_axes(axis, axis="y")
@@ -185,10 +191,10 @@ def _start(zone: xr.Dataset, name: str) -> tuple[float, float] | None:
         return None
     value = 0.0 if change else float(zone[f"{name}_origin"])
     when = np.atleast_1d(zone["forecast_reference_time"].values)
-    return float(_moments(when)[0]), value
+    return float(moments(when)[0]), value
 
 
-def _moments(times: np.ndarray) -> np.ndarray:
+def moments(times: np.ndarray) -> np.ndarray:
     """Write times as years with decimals, whatever calendar they have; others as they are."""
     found = []
     for value in times:

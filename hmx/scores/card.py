@@ -13,6 +13,7 @@ import io
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json, finite
 from hmx.files.paths import absolute
+from hmx.report.page import Page
+from hmx.report.sections import Section, TextTable
 from hmx.scores.regression import Difference
 from hmx.scores.tally import Tally
 from hmx.scores.zones import ZoneTally
@@ -186,6 +189,7 @@ class Card(ABC):
 
     model: str
     reference: str
+    facts: Mapping[str, Any]
 
     @property
     @abstractmethod
@@ -196,6 +200,11 @@ class Card(ABC):
     @abstractmethod
     def verdict(self) -> str:
         """One sentence: what to use."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict first, then other sentences."""
+        return (self.verdict,)
 
     @abstractmethod
     def contents(self) -> dict[str, Any]:
@@ -208,6 +217,43 @@ class Card(ABC):
     @abstractmethod
     def plots(self) -> Mapping[str, Callable[[], Picture]]:
         """Return what draws each plot, by file name."""
+
+    @abstractmethod
+    def tables(self) -> Sequence[TextTable]:
+        """Return the tables of a report."""
+
+    def section(self) -> Section:
+        """Return the verdict, plots and tables as a part of a report."""
+        plots = {name.partition(".")[0]: draw for name, draw in self.plots().items()}
+        return Section(
+            "scorecard", "Scorecard", self.sentences, self.tables(), plots, dict(self.facts)
+        )
+
+    def report(self, path: str | Path = "scorecard.html", *, overwrite: bool = False) -> Path:
+        """Write the scorecard as one HTML file that a browser opens without a network.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file to write.
+        overwrite : bool
+            Replace a file that is not a report. Reports are always replaced.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        OutputExists
+            If another file has the name.
+
+        Examples
+        --------
+        >>> card.report("scorecard.html")  # doctest: +SKIP
+        """
+        return Page("Scorecard", sections=[self.section()]).write(path, overwrite=overwrite)
 
     def look_up(self, key: tuple[Any, ...], metric: str) -> float:
         """Return a figure of the table; NaN if there is none."""

@@ -1,7 +1,7 @@
 """Workflow: make what a catalog names, and reuse what exists and is current.
 
-Both jobs have the same products: a cube, a model, a result (a forecast or a map) and a
-scorecard. The command line is these functions with flags.
+Both jobs have the same products: a cube, a model, a result (a forecast or a map), a
+scorecard and a report. The command line is these functions with flags.
 """
 
 from hmx.workflow.ensure import (
@@ -10,6 +10,7 @@ from hmx.workflow.ensure import (
     ensure_inputs,
     ensure_model,
     ensure_predictions,
+    ensure_report,
     ensure_result,
     ensure_zones,
     evaluate,
@@ -24,6 +25,7 @@ __all__ = [
     "ensure_inputs",
     "ensure_model",
     "ensure_predictions",
+    "ensure_report",
     "ensure_result",
     "ensure_zones",
     "evaluate",

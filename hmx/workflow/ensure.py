@@ -261,6 +261,50 @@ def ensure_predictions(catalog: MapCatalog, progress: Progress = Progress()) -> 
     return write_predictions(table, path)
 
 
+def ensure_report(
+    catalog: AnyCatalog,
+    progress: Progress = Progress(),
+    *,
+    card: str | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Write the report of what the catalog forecasts or maps; return its path.
+
+    Zones of the catalog are added up; a scorecard is taken if there is one.
+    """
+    path, section = catalog.report_path, catalog.zonal
+    preflight(catalog, {"report.output": path})
+    from hmx.engine.recall import recall  # loads torch
+    from hmx.products import report
+    from hmx.report.page import require_ours, state_of
+
+    require_ours(path, overwrite=overwrite)  # before hours of work
+    if section.zones is not None:
+        from hmx.zones.layer import require_zones
+
+        require_zones(section.zones, section.id)
+    folder = card or catalog.scorecard_path
+    scored = report.load_card(folder) if card or report.has_card(folder) else None
+    if scored is None:
+        progress.note("report: without a scorecard; hmx evaluate makes one")
+    found = recall(open_cube(ensure_result(catalog, progress)))
+    zonal = own_fields(section, ZonalOptions)
+    state = report.report_state(found, scored, section.zones, zonal, catalog.report.budget)
+    if not overwrite and state is not None and state_of(path) == state:
+        progress.note(f"report: {path} exists and is current")
+        return path
+    sections = [report.score_section(found, scored)]
+    if section.zones is not None:
+        table = report.add_up_zones(found, section.zones, zonal, progress)
+        sections.insert(0, report.zones_section(table))
+    return str(
+        report.write_report(
+            found, path, sections, budget=catalog.report.budget, state=state,
+            overwrite=overwrite, progress=progress,
+        )
+    )  # fmt: skip
+
+
 def plan_result(
     catalog: AnyCatalog, progress: Progress = Progress(), *, region: Region = None
 ) -> Plan:

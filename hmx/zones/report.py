@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
@@ -17,23 +18,36 @@ _LO = re.compile(r"_lo_([0-9.]+)$")
 
 def markdown(table: xr.Dataset, target: str) -> str:
     """Write a table of zones as Markdown: one part for each time, and where intervals come from."""
-    columns = dict(columns_of(table))
-    level = max((float(e[1]) for name in columns if (e := _LO.search(name))), default=None)
-    heads = _conservation_heads(table) if is_conservation(table) else _heads(columns, target)
     lines = [MARKER, "", f"# {str(table.attrs.get('title', 'Zones')).capitalize()}", ""]
-    for at, time in enumerate(times_of(table)):
-        titles = ["zone", "area (km2)", *heads.values()]
+    for time, titles, rows in parts_of(table, target):
         lines += [
             f"## {time}",
             "",
             f"| {' | '.join(titles)} |",
             "|---|" + "---:|" * len(titles[1:]),
         ]
-        for row, name in enumerate(table["zone"].values):
-            cells = [_cell(str(name)), _number(float(table["area_km2"][row]), 1)]
-            cells += [_figure(columns, head, level, row, at) for head in heads]
-            lines.append(f"| {' | '.join(cells)} |")
+        lines += [f"| {' | '.join([_cell(row[0]), *row[1:]])} |" for row in rows]
         lines.append("")
+    return "\n".join([*lines, *remarks(table)]) + "\n"
+
+
+def parts_of(table: xr.Dataset, target: str) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Yield time, titles and rows of each part of a table of zones, as text."""
+    columns = dict(columns_of(table))
+    level = _level(columns)
+    heads = _conservation_heads(table) if is_conservation(table) else _heads(columns, target)
+    titles = ["zone", "area (km2)", *heads.values()]
+    for at, time in enumerate(times_of(table)):
+        rows = []
+        for row, name in enumerate(table["zone"].values):
+            cells = [str(name), _number(float(table["area_km2"][row]), 1)]
+            rows.append([*cells, *(_figure(columns, head, level, row, at) for head in heads)])
+        yield time, titles, rows
+
+
+def remarks(table: xr.Dataset) -> list[str]:
+    """Write what brackets mean, where intervals come from, and what is not counted."""
+    level, lines = _level(dict(columns_of(table))), []
     if level is not None:
         lines += [f"In brackets: intervals of {mark(level)} %.", ""]
     lines += [str(table.attrs[key]) for key in ("intervals", "limits") if key in table.attrs]
@@ -46,7 +60,12 @@ def markdown(table: xr.Dataset, target: str) -> str:
             f"Up to {100 * most:.1f} % of a zone is unlike what the model was trained on: there no "
             "score holds."
         )
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def _level(columns: dict[str, xr.DataArray]) -> float | None:
+    """Return the widest level that a table has."""
+    return max((float(e[1]) for name in columns if (e := _LO.search(name))), default=None)
 
 
 def _heads(columns: dict[str, xr.DataArray], target: str) -> dict[str, str]:

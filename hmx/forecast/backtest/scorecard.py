@@ -17,9 +17,10 @@ import numpy as np
 
 from hmx.errors import BadArgument, missing_variable
 from hmx.files.jsontext import finite
-from hmx.forecast.backtest.text import as_text
+from hmx.forecast.backtest.text import as_text, tables
 from hmx.forecast.backtest.verdict import verdict, zone_verdict
 from hmx.pictures.backtest import draw_reliability, draw_skill, draw_strata
+from hmx.report.sections import TextTable
 from hmx.scores import Tally, pooled, skill
 from hmx.scores.card import Card, Figures, Picture, csv_of
 from hmx.scores.score import Measure
@@ -289,6 +290,15 @@ class Scorecard(Card):
                 for metric, value in cell.figures().items()
             )
             yield "zones.csv", csv_of(("size", "lead", "split", "metric", "value"), rows)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict, and the one on zones if they were scored."""
+        return (self.verdict, *([self.zone_verdict] if self.zone_verdict else []))
+
+    def tables(self) -> list[TextTable]:
+        """Return the tables of a report."""
+        return tables(self)
 
     def plots(self) -> Mapping[str, Callable[[], Picture]]:
         """Return what draws skill, reliability and strata, by file name."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from textwrap import fill
 
 from hmx.forecast.backtest.strata import MEANINGS
+from hmx.report.sections import TextTable
 from hmx.scores.card import TEXT_WIDTH, LeadCard, number, text_table
 from hmx.scores.zones import METHODS
 
@@ -26,11 +28,7 @@ def as_text(card: LeadCard, *, verdict: bool = True) -> str:
         f"pooled over {count} folds and origins" if count > 1 else "of one fold and origin"
     )
     title += f" (errors in {units})" if units and units != "1" else ""
-    names = [name for figures in card.table.values() for name in figures]
-    # as the names of figures have them: "80", "97.5"
-    levels = [
-        n.removeprefix("coverage_") for n in dict.fromkeys(names) if n.startswith("coverage_")
-    ]
+    levels = _levels_of(card)
     blocks = [
         [fill(card.verdict, TEXT_WIDTH)] if verdict else [],
         [fill(card.zone_verdict, TEXT_WIDTH)] if verdict and card.zone_verdict else [],
@@ -61,6 +59,45 @@ def as_text(card: LeadCard, *, verdict: bool = True) -> str:
         blocks.append([*table, *_notes(card)])
     blocks.append([f"{name}: {value}" for name, value in card.facts.items()])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
+
+
+def tables(card: LeadCard) -> list[TextTable]:
+    """Return skills against every baseline by lead and stratum, calibration, and scores."""
+    rivals = card.forecasters[1:]
+    found = []
+    for measure in ("crps", "rmse"):
+        rows = [
+            [
+                card.lead_name(lead),
+                stratum,
+                *(_against(card, measure, other, lead, stratum) for other in rivals),
+            ]
+            for lead in card.scored
+            for stratum in card.strata
+        ]
+        title = f"{measure.upper()} skill of {card.model} against each baseline, above 0 is better"
+        found.append(TextTable(title, ["lead", "stratum", *rivals], rows, left=2))
+    found[-1] = replace(found[-1], note=" ".join(f"{line}." for line in _notes(card)))
+    levels = _levels_of(card)
+    rows = [[card.lead_name(n), *_calibration(card, n, levels)] for n in card.scored]
+    title = f"Calibration of {card.model}: share of truths inside, and mean width"
+    found.append(TextTable(title, ["lead", *(f"{level} %" for level in levels)], rows))
+    heads = ["lead", "forecaster", "n", "RMSE", "MAE", "bias", "CRPS", "SSIM", "F1", *_HEADS]
+    found.append(TextTable("Scores of all forecasters", heads, list(_scores(card)), left=2))
+    return found
+
+
+def _against(card: LeadCard, measure: str, other: str, lead: int, stratum: str) -> str:
+    """Write the model's skill against one baseline."""
+    metric = f"{measure}_skill" + ("" if other == card.reference else f"_vs_{other}")
+    value = card.value(metric, card.model, lead, stratum=stratum)
+    return f"{100 * value:+.1f} %" if math.isfinite(value) else "-"
+
+
+def _levels_of(card: LeadCard) -> list[str]:
+    """Return the levels of intervals as the names of figures have them: 80, 97.5."""
+    names = dict.fromkeys(name for figures in card.table.values() for name in figures)
+    return [n.removeprefix("coverage_") for n in names if n.startswith("coverage_")]
 
 
 def _scores(card: LeadCard) -> Iterator[list[str]]:

@@ -189,7 +189,7 @@ def score_folds(
         scale=spec.target if transform == "none" else f"{transform}({spec.target})",
         scaler=scaler,
         facts={name: value for name, value in facts.items() if value is not None},
-        report=None if domain is None else describe_folds(several, domain),
+        distances=None if domain is None else describe_folds(several, domain),
     )
 
 

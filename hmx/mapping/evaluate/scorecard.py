@@ -22,12 +22,13 @@ from hmx.files.paths import absolute
 from hmx.mapping.checks import CheckSheet, check_errors
 from hmx.mapping.evaluate.rounds import BLEND, CrossValidated
 from hmx.mapping.evaluate.stored import describe, pack, predictions_csv, read_part, unpack
-from hmx.mapping.evaluate.text import as_text
+from hmx.mapping.evaluate.text import as_text, tables
 from hmx.mapping.evaluate.verdict import verdict
 from hmx.mapping.spec import TargetScaler
 from hmx.mapping.target import bounded
 from hmx.mapping.train.importance import Importance
 from hmx.pictures.mapping import draw_bands, draw_intervals, draw_residuals, draw_scatter
+from hmx.report.sections import TextTable
 from hmx.scores import (
     SCORES,
     Difference,
@@ -66,7 +67,7 @@ class MapScorecard(Card):
         Transform of the truths. If there is one, everything is scored in native units, too.
     facts : mapping of str to JSON values
         What was scored: target, units, digests, options.
-    report : FoldReport, optional
+    distances : FoldReport, optional
         Distances that each way of folding tests.
     importance : Importance, optional
         Of the covariates.
@@ -88,7 +89,7 @@ class MapScorecard(Card):
     scale: str = "transformed"
     scaler: TargetScaler = field(default_factory=TargetScaler)
     facts: Mapping[str, Any] = field(default_factory=dict)
-    report: FoldReport | None = None
+    distances: FoldReport | None = None
     importance: Importance | None = None
 
     def __post_init__(self) -> None:
@@ -310,7 +311,7 @@ class MapScorecard(Card):
             "scale": self.scale,
             "scaler": asdict(self.scaler),
             "facts": dict(self.facts),
-            "folds": self.report.as_dict() if self.report else None,
+            "folds": self.distances.as_dict() if self.distances else None,
             "scores": self.scores(),
             "differences": differences,
             "importance": self.importance.as_dict() if self.importance else None,
@@ -328,6 +329,10 @@ class MapScorecard(Card):
         yield "predictions.csv", predictions_csv(self.splits)
         yield "scorecard.txt", str(self).encode()
         yield "checks.md", self.checks().markdown().encode()
+
+    def tables(self) -> list[TextTable]:
+        """Return the tables of a report."""
+        return tables(self)
 
     def plots(self) -> Mapping[str, Callable[[], Picture]]:
         """Return what draws each plot; the one of intervals only if there are any."""
@@ -357,7 +362,7 @@ class MapScorecard(Card):
                 scale=saved["scale"],
                 scaler=TargetScaler(**saved["scaler"]),
                 facts=saved["facts"],
-                report=saved["folds"] and FoldReport.from_dict(saved["folds"]),
+                distances=saved["folds"] and FoldReport.from_dict(saved["folds"]),
                 importance=saved["importance"] and Importance(**saved["importance"]),
             )
         except (KeyError, TypeError, ValueError, SafetensorError, BadArgument) as error:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from hmx.mapping.checks import CheckSheet
 from hmx.mapping.train.importance import Importance
+from hmx.report.sections import TextTable
 from hmx.scores.card import TEXT_WIDTH, SampleCard, number, text_table
 from hmx.splits.report import FoldReport
 
@@ -18,11 +19,19 @@ _HEADS = {
 }  # fmt: skip
 
 
+Rows = tuple[str, list[str], list[list[str]]]  # title, head, rows of a table
+_LEGEND = (
+    "below, above: truths beyond the bounds; score: Gneiting and Raftery (2007), lower is "
+    "better; top: share inside in the highest tenth of the truths, which no method can "
+    "promise, and of the predictions"
+)
+
+
 class ReportedCard(SampleCard, Protocol):
     """A scorecard of samples with what a map adds to it."""
 
     @property
-    def report(self) -> FoldReport | None:
+    def distances(self) -> FoldReport | None:
         """Distances that each way of folding tests."""
 
     @property
@@ -37,8 +46,8 @@ def as_text(card: ReportedCard, *, verdict: bool = True) -> str:
     """Write a scorecard as text: verdict, scores, bands of the truth, intervals, facts."""
     blocks = [[fill(card.verdict, TEXT_WIDTH)]] if verdict else []
     blocks += [_scores(card, split) for split in card.splits]
-    if card.report:
-        blocks.append([fill(card.report.sentence, TEXT_WIDTH)])
+    if card.distances:
+        blocks.append([fill(card.distances.sentence, TEXT_WIDTH)])
     blocks += [_bands(card), _intervals(card)]
     if found := card.importance:
         rows = [[band, f"{found.mean[band]:.3f} ± {found.sd[band]:.3f}"] for band in found.bands]
@@ -49,8 +58,23 @@ def as_text(card: ReportedCard, *, verdict: bool = True) -> str:
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
 
+def tables(card: ReportedCard) -> list[TextTable]:
+    """Return scores against every baseline by way of folding, bands and intervals."""
+    found = []
+    for split in card.splits:
+        title, head, rows = _score_rows(card, split)
+        found.append(TextTable(title, head, rows))
+    (title, head, rows), (about, heads, lines) = _band_rows(card), _interval_rows(card)
+    return [*found, TextTable(title, head, rows), TextTable(about, heads, lines, note=_LEGEND)]
+
+
 def _scores(card: ReportedCard, split: str) -> list[str]:
     """Lay out the scores of all forecasters on one way of folding."""
+    return text_table(*_score_rows(card, split))
+
+
+def _score_rows(card: ReportedCard, split: str) -> Rows:
+    """Return title, head and rows of the scores on one way of folding."""
     rows = []
     for name in card.forecasters:
         r2, *others = (number(card.value(metric, name, split=split)) for metric in _HEADS)
@@ -62,11 +86,16 @@ def _scores(card: ReportedCard, split: str) -> list[str]:
     count = f"{card.value('n', split=split):,.0f}"
     title = f"Scores of {card.scale} on {split}, {count} samples, each held out once"
     first, *heads = _HEADS.values()
-    return text_table(title, ["", first, "± runs", *heads, f"R2 of {card.model} less this"], rows)
+    return title, ["", first, "± runs", *heads, f"R2 of {card.model} less this"], rows
 
 
 def _bands(card: ReportedCard) -> list[str]:
     """Lay out the model's errors by band of the truth."""
+    return text_table(*_band_rows(card))
+
+
+def _band_rows(card: ReportedCard) -> Rows:
+    """Return title, head and rows of the errors by band."""
     strata = [key[3] for key in card.table if key[:3] == (card.main, card.model, card.scale)]
     rows = [
         [
@@ -80,11 +109,17 @@ def _bands(card: ReportedCard) -> list[str]:
         if stratum.startswith("truth ")
     ]
     title = f"{card.model} by band of the truth, on {card.main}"
-    return text_table(title, ["quantiles", card.scale, "n", "RMSE", "MAE", "bias"], rows)
+    return title, ["quantiles", card.scale, "n", "RMSE", "MAE", "bias"], rows
 
 
 def _intervals(card: ReportedCard) -> list[str]:
     """Lay out coverage and width of the prediction intervals."""
+    title, head, rows = _interval_rows(card)
+    return [*text_table(title, head, rows), fill(_LEGEND, TEXT_WIDTH)] if rows else []
+
+
+def _interval_rows(card: ReportedCard) -> Rows:
+    """Return title, head and rows of coverage and width."""
     rows = [
         [f"{name}, {level:g} %", *_interval(card, name, f"{level:g}")]
         for name in card.forecasters
@@ -93,12 +128,7 @@ def _intervals(card: ReportedCard) -> list[str]:
     ]
     head = ["", "inside", "by fold", "below", "above", "width", "score", "top", "top predicted"]
     title = f"Prediction intervals on {card.main}, learnt from {card.calibration}"
-    legend = (
-        "below, above: truths beyond the bounds; score: Gneiting and Raftery (2007), lower is "
-        "better; top: share inside in the highest tenth of the truths, which no method can "
-        "promise, and of the predictions"
-    )
-    return [*text_table(title, head, rows), fill(legend, TEXT_WIDTH)] if rows else []
+    return title, head, rows
 
 
 def _interval(card: ReportedCard, name: str, level: str) -> Iterator[str]:

@@ -75,7 +75,7 @@ def test_everyone_is_scored_on_the_same_folds_beside_random_ones(scored: tuple[A
     }
     assert card.importance is not None
     assert card.importance.bands[0] == "lst"
-    assert card.report is not None
+    assert card.distances is not None
     assert card.facts["units"] == "g/kg"
     assert card.value("r2", "linear") > card.value("r2", "mean")
 

@@ -1,0 +1,263 @@
+"""Report: a forecast or a map as one HTML file, for anybody with a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Unpack
+
+import xarray as xr
+
+from hmx.cube.cube import Cubelike
+from hmx.engine.recall import Recalled, recall
+from hmx.errors import BadArgument, SourceError
+from hmx.files.durable import Folder
+from hmx.files.paths import absolute, is_url
+from hmx.forecast import zonal as forecast_zones
+from hmx.forecast.backtest.scorecard import Scorecard
+from hmx.forecast.bundle import Bundle
+from hmx.forecast.order import ForecastRun
+from hmx.independent import independent
+from hmx.ingest.stamps import stamp
+from hmx.mapping import zonal as map_zones
+from hmx.mapping.evaluate.scorecard import MapScorecard
+from hmx.mapping.order import MapRun
+from hmx.pictures.zones import plot_zones
+from hmx.products.describe import describe_held_out, describe_skill
+from hmx.products.reportfacts import Subject, facts_of, headlines
+from hmx.products.sampled import past_steps, sample
+from hmx.progress import Progress
+from hmx.provenance import code_version, fingerprint
+from hmx.report.layers import Packed, fit
+from hmx.report.page import Page, require_ours
+from hmx.report.sections import Section, TextTable
+from hmx.scores.card import CARD, Card
+from hmx.settings import parse
+from hmx.zones.frames import require_table, target_of
+from hmx.zones.options import ZonalOptions, Zoning
+from hmx.zones.report import parts_of, remarks
+
+BUDGET = 25.0  # MB of a report
+_MB = 1_000_000
+
+
+@independent
+def report(
+    obj: Cubelike,
+    path: str | Path = "report.html",
+    *,
+    zones: Any = None,
+    card: Card | str | Path | None = None,
+    budget: float = BUDGET,
+    title: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = Progress(),
+    **zoning: Unpack[Zoning],
+) -> Path:
+    """Write a forecast or a map as one HTML file that a browser opens without a network.
+
+    The file has every percentile of every pixel: maps that pan and zoom, with sliders for time,
+    percentile and threshold; a click draws the history and the fan of a pixel; two layers or
+    times can be swiped. Below the maps are zones, the scorecard and the provenance.
+
+    Parameters
+    ----------
+    obj : Dataset
+        A forecast or a map, as it was made or as it was opened from its store. Its model
+        computes the percentiles that the store does not have.
+    path : str or Path
+        The file to write.
+    zones : path, GeoDataFrame, GeoJSON, array or Dataset, optional
+        Adds totals of zones: what ``zonal`` takes, or the table that it returned.
+    card : Scorecard, MapScorecard or path, optional
+        Adds a scorecard: what ``backtest`` or ``evaluate`` returned, or its folder.
+    budget : float
+        Size of the file, MB, at most. A large raster gives up percentiles first (29, 15, 9) and
+        then pixels (every second row and column, ...); the page states what it left out.
+    title : str, optional
+        Heading of the page.
+    overwrite : bool
+        Replace a file that is not a report. Reports are always replaced.
+    progress : Progress
+        Where progress goes. Default: standard error from ``fc.hm``, else nowhere.
+    **zoning
+        Fields of :class:`hmx.zones.options.ZonalOptions`, if ``zones`` are not a table:
+        ``above=[0.1]``, ``level=[50, 95]``, ``by="country"``, ``id="name"`` ...
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    BadArgument
+        If the object is not a result, its model and cube cannot be found, or its values were
+        edited.
+    OutputExists
+        If another file has the name.
+
+    Examples
+    --------
+    >>> fc.hm.report("report.html", zones="parks.gpkg")  # doctest: +SKIP
+    """
+    if isinstance(obj, xr.DataArray):
+        raise BadArgument(
+            "a report shows intervals, and a DataArray has none. Forecast from a Dataset: "
+            "fc = da.to_dataset(name='hm').hm.forecast(h=4, model=...); fc.hm.report()."
+        )
+    if zoning and (zones is None or _is_table(zones)):
+        raise BadArgument(
+            f"{next(iter(zoning))}= belongs to zones that are added up here. Pass zones= as a file "
+            "or polygons, or leave it out."
+        )
+    target = require_ours(path, overwrite=overwrite)
+    found = recall(obj)
+    sections = []
+    if zones is not None:
+        table = zones if _is_table(zones) else add_up_zones(found, zones, zoning, progress)
+        sections.append(zones_section(table))
+    sections.append(score_section(found, card))
+    return write_report(
+        found, target, sections, budget=budget, title=title, overwrite=overwrite, progress=progress
+    )
+
+
+def write_report(
+    found: Recalled,
+    path: str | Path,
+    sections: Sequence[Section],
+    *,
+    budget: float = BUDGET,
+    title: str | None = None,
+    state: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = Progress(),
+) -> Path:
+    """Compute the maps of a result and write its report."""
+    if not 1 <= budget <= 1000:
+        raise BadArgument(f"budget={budget:g} is not between 1 and 1000 MB. Try budget=25.")
+    run = found.run
+    assert isinstance(run, ForecastRun | MapRun)
+    layers = sample(found, progress)
+    subject = Subject.of(run, past_steps(run))
+    sections = [*sections, provenance_section(run)]
+    # scripts, tables and pictures are written first, so that the maps get what is left
+    rest = len(Page("", (), Packed(layers, layers.scale()), {}, sections).html().encode())
+    progress.note("report: compressing maps")
+    packed = fit(layers, int(budget * _MB) - rest)
+    facts = facts_of(packed, subject)
+    notes = [f"Note: {line}." for line in run.notes()]
+    lead = [*headlines(packed, subject), *notes]
+    page = Page(title or subject.title, lead, packed, facts, sections, state)
+    written = page.write(path, overwrite=overwrite)
+    progress.note(f"report: {written.stat().st_size / _MB:.1f} MB; {facts['sampled']}")
+    return written
+
+
+def _is_table(zones: Any) -> bool:
+    return isinstance(zones, xr.Dataset)
+
+
+def add_up_zones(
+    found: Recalled, zones: Any, options: Mapping[str, Any], progress: Progress
+) -> xr.Dataset:
+    """Add up a result over zones."""
+    from hmx.zones.run import add_up
+
+    module: Any = forecast_zones if isinstance(found.run, ForecastRun) else map_zones
+    chosen = parse(ZonalOptions, options)
+    checked, origin = module.checked_zonal(found, zones, chosen, progress=progress)
+    totals = add_up(checked, check=found.check, progress=progress)
+    table: xr.Dataset = module.make_table(checked, totals, chosen, origin)
+    return table
+
+
+def zones_section(table: xr.Dataset) -> Section:
+    """Return fans and tables of zones."""
+    require_table(table)
+    target = target_of(table)
+    tables = [TextTable(when, head, rows) for when, head, rows in parts_of(table, target)]
+    fans = {"Fans of zones": lambda: plot_zones(table)} if table.sizes["time"] > 1 else {}
+    title = str(table.attrs.get("title", "Zones")).capitalize()
+    return Section("zones", title, (), tables, fans, notes=remarks(table))
+
+
+def score_section(found: Recalled, card: Card | str | Path | None) -> Section:
+    """Return a scorecard, or what the model records about its own skill."""
+    if isinstance(card, Card):
+        return card.section()
+    run = found.run
+    if card is not None:
+        return load_card(card).section()
+    if isinstance(run, ForecastRun):
+        skill = describe_skill(run.bundle.training.get("validation", {}))
+        command = "ds.hm.backtest(...) or hmx evaluate CATALOG"
+    else:
+        assert isinstance(run, MapRun)
+        skill, command = describe_held_out(run.bundle), "ds.soc.evaluate(...) or hmx evaluate"
+    lead = [
+        "There is no scorecard in this report, so it does not state whether to use the model.",
+        f"As trained: {skill}. Score it against baselines with {command}, and pass card=.",
+    ]
+    return Section("scorecard", "Scorecard", lead)
+
+
+def report_state(
+    found: Recalled,
+    card: Card | None,
+    zones: str | None,
+    zonal: Mapping[str, Any],
+    budget: float,
+) -> str | None:
+    """Hash what decides a report; ``None`` if zones lie where changes cannot be seen."""
+    if zones is not None and is_url(zones):
+        return None
+    return fingerprint({
+        **found.run.facts(),
+        "hmx": code_version(),
+        "card": None if card is None else fingerprint(card.as_dict()),
+        "zones": None if zones is None else [zones, list(stamp(zones))],
+        "zonal": dict(zonal),
+        "budget": budget,
+    })  # fmt: skip
+
+
+def has_card(folder: str | Path) -> bool:
+    """Return True if a folder has a scorecard."""
+    return Folder(absolute(folder)).read(CARD) is not None
+
+
+def load_card(folder: str | Path) -> Card:
+    """Read a scorecard of either job from its folder."""
+    path = str(folder).rstrip("/")
+    data = Folder(absolute(path)).read(CARD)
+    if data is None:
+        raise SourceError(
+            f"there is no scorecard in {path} ({CARD} is missing). Make one: hmx evaluate CATALOG."
+        )
+    facts = json.loads(data)
+    if Scorecard.FORMAT in facts:
+        return Scorecard.from_dict(facts)
+    return MapScorecard.load(path)
+
+
+def provenance_section(run: ForecastRun | MapRun) -> Section:
+    """Return how the result came about."""
+    from hmx.cube.grid import crs_name
+
+    grid = run.cube.grid.crop(run.window)
+    width, height = grid.pixel_size_m
+    facts: dict[str, object] = {
+        "job": run.job,
+        "result": run.summary(),
+        "grid": f"{grid.shape[0]:,} rows x {grid.shape[1]:,} columns of {width:.0f} x "
+        f"{height:.0f} m",
+        "CRS": crs_name(grid.crs),
+        "bounds": ", ".join(f"{edge:.10g}" for edge in grid.bounds),
+    }
+    kind = "network" if isinstance(run.bundle, Bundle) else "mapper"
+    facts[kind] = getattr(run.bundle.spec.network, "arch", kind)
+    facts |= {k: v for k, v in run.facts().items() if v not in (None, [], "")}
+    return Section("provenance", "Provenance", facts=facts)

@@ -1,0 +1,211 @@
+"use strict";
+// Map: layers computed from the percentiles of every pixel, drawn on a canvas that zooms.
+const map = (() => {
+  const {facts, rows, columns, size, missing} = report;
+  const grey = [184, 184, 184];
+  const tables = Object.fromEntries(Object.entries(facts.colours).map(([kind, text]) => [kind, Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]));
+
+  // Each layer: its name, colours, what it needs beside the time, and its number at a pixel.
+  const layers = {
+    change: {
+      name: "Expected change", colours: "change", needs: "past",
+      title: (s) => `Expected change, ${facts.times[facts.observed - 1]} to ${facts.times[s.time]}`,
+      of: (d, s) => (p) => (d.origin[p] === missing ? NaN : report.value((d.observed || d.mean)[p]) - report.value(d.origin[p])),
+    },
+    rise: {
+      name: "Probability of a rise", colours: "probability", needs: "past levels", control: "rise",
+      title: (s) => `Probability of a rise of more than ${s.rise} from ${facts.times[facts.observed - 1]} to ${facts.times[s.time]}`,
+      of: (d, s) => (p) => {
+        if (d.origin[p] === missing) return NaN;
+        const threshold = d.origin[p] + report.steps(s.rise);
+        return d.observed ? certain(d, p, threshold) : distribution.exceedance(d.levels, threshold, p);
+      },
+    },
+    width: {
+      name: "Interval width", colours: "width", needs: "levels", control: "width",
+      title: (s) => `Width of the ${s.level} % interval, ${facts.times[s.time]}`,
+      of: (d, s) => (p) => {
+        if (d.observed) return d.observed[p] === missing ? NaN : 0;
+        const [low, high] = distribution.interval(d.levels, s.level, p);
+        return high - low;
+      },
+    },
+    value: {
+      name: facts.observed ? "State" : "Estimate", colours: "value", needs: "",
+      title: (s) => (s.time < facts.observed ? `Observed ${facts.name}, ${facts.times[s.time]}` : `Expected ${facts.name}, ${facts.times[s.time]}`),
+      of: (d) => (p) => report.value((d.observed || d.mean)[p]),
+    },
+    percentile: {
+      name: "Percentile", colours: "value", needs: "levels", control: "percentile",
+      title: (s) => `Percentile ${s.percentile} of ${facts.name}, ${facts.times[s.time]}`,
+      of: (d, s) => (p) => (d.observed ? report.value(d.observed[p]) : distribution.quantile(d.levels, s.percentile / 100, p)),
+    },
+    exceed: {
+      name: "Probability of more than", colours: "probability", needs: "levels", control: "exceed",
+      title: (s) => `Probability of ${facts.name} above ${s.threshold}, ${facts.times[s.time]}`,
+      of: (d, s) => (p) => (d.observed ? certain(d, p, report.code(s.threshold)) : distribution.exceedance(d.levels, report.code(s.threshold), p)),
+    },
+  };
+  const offered = Object.keys(layers).filter((name) => {
+    const needs = layers[name].needs;
+    return (!needs.includes("past") || facts.observed) && (!needs.includes("levels") || facts.levels.length);
+  });
+
+  function certain(d, p, threshold) { return d.observed[p] === missing ? NaN : Number(d.observed[p] > threshold); }
+
+  async function evaluate(state) {
+    const layer = layers[state.layer];
+    const number = layer.of(await report.at(state.time), state);
+    const values = new Float64Array(size);
+    for (let p = 0; p < size; p++) values[p] = number(p);
+    return values;
+  }
+
+  function range(layer) { return facts.ranges[layers[layer].colours]; }
+
+  function paint(values, layer, canvas) {
+    canvas.width = columns; canvas.height = rows;
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(columns, rows);
+    const table = tables[layers[layer].colours];
+    const [low, high] = range(layer);
+    for (let p = 0; p < size; p++) {
+      const value = values[p];
+      const at = 3 * Math.max(0, Math.min(255, Math.floor(256 * (value - low) / (high - low))));
+      for (let band = 0; band < 3; band++) image.data[4 * p + band] = value === value ? table[at + band] : grey[band];
+      image.data[4 * p + 3] = 255;
+    }
+    context.putImageData(image, 0, 0);
+    return canvas;
+  }
+
+  const box = document.getElementById("map");
+  const canvas = document.getElementById("canvas");
+  const context = canvas.getContext("2d");
+  let transform = d3.zoomIdentity, pictures = [], masks = [], cut = 0.5, chosen = null;
+
+  // Pixels of the screen for a column and a row, before the zoom: the whole map fits.
+  function fit() {
+    const {clientWidth: width, clientHeight: height} = box;
+    const across = Math.min(width / columns, height / (rows * facts.aspect));
+    return {across, down: across * facts.aspect, left: (width - across * columns) / 2, top: (height - across * facts.aspect * rows) / 2};
+  }
+
+  function pixelAt(x, y) {
+    const f = fit();
+    const column = Math.floor((transform.invertX(x) - f.left) / f.across);
+    const row = Math.floor((transform.invertY(y) - f.top) / f.down);
+    return row >= 0 && row < rows && column >= 0 && column < columns ? row * columns + column : null;
+  }
+
+  function draw() {
+    const scale = window.devicePixelRatio || 1;
+    const {clientWidth: width, clientHeight: height} = box;
+    if (canvas.width !== width * scale || canvas.height !== height * scale) {
+      canvas.width = width * scale; canvas.height = height * scale;
+    }
+    const f = fit();
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    context.clearRect(0, 0, width, height);
+    const place = [transform.applyX(f.left), transform.applyY(f.top), f.across * columns * transform.k, f.down * rows * transform.k];
+    // pixels of the raster are squares when they are larger than those of the screen
+    context.imageSmoothingEnabled = f.across * transform.k < 1;
+    pictures.forEach((picture, side) => {
+      context.save();
+      context.beginPath();
+      const from = side ? cut * width : 0;
+      context.rect(from, 0, pictures.length > 1 && !side ? cut * width : width - from, height);
+      context.clip();
+      context.drawImage(picture, ...place);
+      context.restore();
+    });
+    masks.forEach((mask) => hatch(mask, place, width, height, scale));
+    if (pictures.length > 1) {
+      context.fillStyle = "#fff"; context.fillRect(cut * width - 2.5, 0, 5, height);
+      context.fillStyle = "#000"; context.fillRect(cut * width - 1, 0, 2, height);
+    }
+    scaleBar(f, width, height);
+    if (chosen !== null) mark(f);
+  }
+
+  // Lines across flagged pixels, of the same width at every zoom.
+  function hatch(mask, place, width, height, scale) {
+    const layer = new OffscreenCanvas(width * scale, height * scale);
+    const lines = layer.getContext("2d");
+    lines.scale(scale, scale);
+    lines.fillStyle = "#ffffff80"; lines.fillRect(0, 0, width, height);
+    lines.strokeStyle = "#000"; lines.lineWidth = 1;
+    lines.beginPath();
+    for (let at = -height; at < width; at += 7) { lines.moveTo(at, height); lines.lineTo(at + height, 0); }
+    lines.stroke();
+    lines.globalCompositeOperation = "destination-in";
+    lines.imageSmoothingEnabled = false;
+    lines.drawImage(mask, ...place);
+    context.drawImage(layer, 0, 0, width, height);
+  }
+
+  function mark(f) {
+    const [row, column] = [Math.floor(chosen / columns), chosen % columns];
+    const x = transform.applyX(f.left + column * f.across), y = transform.applyY(f.top + row * f.down);
+    const [w, h] = [f.across * transform.k, f.down * transform.k];
+    const grow = Math.max(0, 9 - w) / 2;
+    for (const [colour, line] of [["#fff", 5], ["#d00000", 2.4]]) {
+      context.strokeStyle = colour; context.lineWidth = line;
+      context.strokeRect(x - grow, y - grow, w + 2 * grow, h + 2 * grow);
+    }
+  }
+
+  // A round length at the middle of the map, at most a fifth of its width.
+  function scaleBar(f, width, height) {
+    const metres = facts.pixel_m[0] / (f.across * transform.k);
+    const most = metres * width / 5;
+    const power = 10 ** Math.floor(Math.log10(most));
+    const length = [5, 2, 1].map((n) => n * power).find((n) => n <= most);
+    const across = length / metres;
+    const text = length < 1000 ? `${length} m` : `${d3.format(",")(length / 1000)} km`;
+    const [x, y] = [width - across - 14, 22];
+    context.fillStyle = "#ffffffcc"; context.fillRect(x - 6, 2, across + 12, 26);
+    context.fillStyle = "#000"; context.fillRect(x, y, across, 3);
+    context.font = "13px system-ui, sans-serif"; context.textAlign = "center";
+    context.fillText(text, x + across / 2, y - 4);
+  }
+
+  async function maskOf(flag) {
+    const plane = await report.flags(flag.name);
+    const found = new OffscreenCanvas(columns, rows);
+    const image = new ImageData(columns, rows);
+    for (let p = 0; p < size; p++) {
+      image.data[4 * p + 3] = (flag.mask ? plane[p] & flag.value : plane[p] === flag.value) ? 255 : 0;
+    }
+    found.getContext("2d").putImageData(image, 0, 0);
+    return found;
+  }
+
+  function legend(layer) {
+    const svg = d3.select("#bar");
+    svg.selectAll("*").remove();
+    const width = svg.node().getBoundingClientRect().width - 24;
+    const [low, high] = range(layer);
+    const table = tables[layers[layer].colours];
+    const stops = d3.range(0, 256, 5).map((n) => `<stop offset="${n / 255}" stop-color="rgb(${table.slice(3 * n, 3 * n + 3).join()})"/>`);
+    svg.html(`<defs><linearGradient id="ramp">${stops.join("")}</linearGradient></defs><rect x="12" width="${width}" height="14" fill="url(#ramp)" stroke="#555"/>`);
+    const share = layers[layer].colours === "probability";
+    svg.append("g").attr("transform", "translate(12,14)").call(d3.axisBottom(d3.scaleLinear([low, high], [0, width])).ticks(6, share ? "%" : undefined));
+    const unit = share ? "probability" : facts.units || "";
+    svg.append("text").attr("x", 12).attr("y", 48).text(unit + (share ? "" : `${unit ? ", " : ""}colours end at ${d3.format(".3~g")(low)} and ${d3.format(".3~g")(high)}`));
+  }
+
+  return {
+    layers, offered, evaluate, paint, draw, pixelAt, legend, maskOf, box,
+    show(list) { pictures = list; draw(); },
+    flagged(list) { masks = list; draw(); },
+    zoomed(next) { transform = next; draw(); },
+    divide(share) { cut = share; draw(); },
+    choose(pixel) { chosen = pixel; draw(); },
+    // where the middle of a pixel is on the screen, px from the corner of the map
+    middle(pixel) {
+      const f = fit();
+      return [transform.applyX(f.left + (pixel % columns + 0.5) * f.across), transform.applyY(f.top + (Math.floor(pixel / columns) + 0.5) * f.down)];
+    },
+  };
+})();

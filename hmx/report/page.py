@@ -1,0 +1,144 @@
+"""Page: a report as one HTML file, with its maps, scripts and styles inside.
+
+The file asks for nothing from a network. Maps come after the text, so a browser draws the page
+before it has read them; scripts unpack a map when it is looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from hmx.errors import OutputExists
+from hmx.files.durable import Folder
+from hmx.files.jsontext import as_json
+from hmx.files.paths import absolute
+from hmx.provenance import code_version
+from hmx.report.layers import Packed
+from hmx.report.sections import Section, join
+
+MARK = '<meta name="generator" content="hmx">'
+_STATE = re.compile(r'<meta name="hmx-state" content="([^"]+)">')
+_HEAD = 4096  # bytes in which the mark is
+_SCRIPTS = ("data.js", "chart.js", "map.js", "app.js")
+# viridis, magma and cividis ascend in brightness, purple to orange crosses white: colour-blind
+# readers and prints in grey distinguish them
+COLOURS = {"value": "viridis", "change": "PuOr_r", "width": "magma", "probability": "cividis"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a report consists of.
+
+    Parameters
+    ----------
+    title : str
+        Of the page.
+    lead : sequence of str
+        Sentences below the title: the answer first.
+    maps : Packed, optional
+        Compressed maps; a scorecard has none.
+    facts : mapping of str to JSON values
+        What ``app.js`` needs to know about the maps.
+    sections : sequence of Section
+        Below the maps.
+    state : str, optional
+        Hash of what the page was made from, by which a job recognises it.
+    """
+
+    title: str
+    lead: Sequence[str] = ()
+    maps: Packed | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    sections: Sequence[Section] = ()
+    state: str | None = None
+
+    def html(self) -> str:
+        """Write the page."""
+        return Template(_part("page.html")).substitute(
+            mark=f'{MARK}\n<meta name="hmx-state" content="{self.state or ""}">',
+            title=html.escape(self.title),
+            lead="\n".join(f"<p>{html.escape(text)}</p>" for text in self.lead),
+            css=_part("page.css"),
+            maps="" if self.maps is None else _part("maps.html"),
+            sections=join(self.sections),
+            scripts="" if self.maps is None else self._scripts(self.maps),
+            version=html.escape(code_version()),
+        )
+
+    def _scripts(self, maps: Packed) -> str:
+        """Return the facts, the scripts and the compressed maps."""
+        facts = {**self.facts, "colours": colour_tables()}
+        # a title of the user must not end the script
+        parts = [f'<script type="application/json" id="facts">{_safe(as_json(facts))}</script>']
+        parts += [f"<script>\n{_part(name)}\n</script>" for name in ("d3.min.js", *_SCRIPTS)]
+        parts += [
+            f'<script type="text/plain" id="block-{name}">{text}</script>\n'
+            f"<script>report.arrived({_safe(as_json(name))})</script>"
+            for name, text in maps.blocks.items()
+        ]
+        return "\n".join(parts)
+
+    def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the file, whole or not at all."""
+        target = require_ours(path, overwrite=overwrite)
+        Folder(str(target.parent)).write(target.name, self.html().encode())
+        return target
+
+
+def require_ours(path: str | Path, *, overwrite: bool = False) -> Path:
+    """Return the absolute path of a report; raise :class:`OutputExists` if it is not one."""
+    target = _named(path)
+    taken = target.is_dir()
+    if target.is_file() and not overwrite:
+        with target.open("rb") as file:
+            taken = MARK.encode() not in file.read(_HEAD)
+    if taken:
+        raise OutputExists(
+            f"{target} is not a report that hmx wrote, so it is left alone. Choose another path."
+        )
+    return target
+
+
+def _named(path: str | Path) -> Path:
+    """Return the absolute path, with the suffix that browsers need."""
+    target = Path(absolute(path))
+    is_page = target.suffix.lower() in (".html", ".htm")
+    return target if is_page else target.with_name(f"{target.name}.html")
+
+
+def state_of(path: str | Path) -> str | None:
+    """Return the hash of what a report was made from; ``None`` if there is no report."""
+    target = _named(path)
+    if not target.is_file():
+        return None
+    with target.open(encoding="utf-8") as file:
+        found = _STATE.search(file.read(_HEAD))
+    return found[1] if found else None
+
+
+def colour_tables() -> dict[str, str]:
+    """Return 256 colours of each kind of map, as base64 of red, green and blue."""
+    import numpy as np
+    from matplotlib import colormaps
+
+    tables = {}
+    for kind, name in COLOURS.items():
+        colours = np.asarray(colormaps[name](np.arange(256), bytes=True))[:, :3]
+        tables[kind] = base64.b64encode(colours.tobytes()).decode("ascii")
+    return tables
+
+
+def _part(name: str) -> str:
+    return (files("hmx.report") / name).read_text(encoding="utf-8")
+
+
+def _safe(text: str) -> str:
+    return text.replace("<", "\\u003c")
