@@ -34,6 +34,7 @@ from hmx.cli.shared import (
 @click.option(
     "--estimate", type=click.Choice(["model", "median", "mean"]), help="Of what.  [default: model]"
 )
+@click.option("--mask", metavar="FILE", help="Polygons of land without soil.")
 @click.option("--time", metavar="DATE", help="Date of the map: a year or an ISO date.")
 @click.option("--region", metavar="W,S,E,N", help="Part to map, in the cube's CRS.")
 @click.option("--output", metavar="PATH", help="Zarr store to write.")
@@ -48,6 +49,7 @@ def map_(
     level: tuple[float, ...],
     quantiles: tuple[float, ...],
     estimate: str | None,
+    mask: str | None,
     time: str | None,
     region: str | None,
     output: str | None,
@@ -64,6 +66,7 @@ def map_(
         map__level=level,
         map__quantiles=quantiles,
         map__estimate=estimate,
+        map__mask=here(mask, "--mask"),
         map__time=moment(time),
         map__output=here(output),
         map__cog=here(cog, "--cog"),

@@ -9,7 +9,9 @@ from hmx.cube.cube import Cube
 from hmx.windows import Window
 
 # what a pixel had to do without, as bits of the variable `quality`
-QUALITY = {"covariate_missing": 1, "history_incomplete": 2, "no_data": 4, "class_unknown": 8}
+QUALITY = {
+    "covariate_missing": 1, "history_incomplete": 2, "no_data": 4, "class_unknown": 8, "masked": 16,
+}  # fmt: skip
 
 
 NO_DATA = {"quality": QUALITY["no_data"], "applicable": 255}  # values of flags at such pixels

@@ -13,6 +13,7 @@ from hmx.networks.options import MapperOptions
 from hmx.settings import (
     Count,
     Epochs,
+    FilePath,
     Folds,
     Levels,
     Members,
@@ -169,6 +170,9 @@ class MapOptions(Options):
         Central prediction intervals, percent.
     quantiles : tuple of float
         Quantiles of the predictive distribution, between 0 and 1.
+    mask : path or mapping of str to list of int, optional
+        Land without soil, which gets no value: the path of polygons, or codes of classes by band
+        of the cube, such as ``{"landcover": [80, 90]}``.
     estimate : {"model", "median", "mean"}
         The estimate of each pixel: what networks and forest give, brought back from the
         transform (on a logarithm it lies near the median); or median or mean of the calibrated
@@ -188,6 +192,7 @@ class MapOptions(Options):
 
     level: Levels = ()
     quantiles: Probabilities = ()
+    mask: FilePath | dict[str, tuple[int, ...]] | None = None
     estimate: Central = "model"
     time: _Moment = None
     tile: Side | None = None
@@ -339,6 +344,7 @@ class MapTiling(TypedDict, total=False):
     """Further keyword options of a lazy map; see :class:`MapOptions`."""
 
     year: int | str
+    mask: str | Path | Mapping[str, Sequence[int]]
     estimate: Central
     tile: int
     chunk: int

@@ -19,8 +19,9 @@ from hmx.cube.cube import Cubelike, open_cube
 from hmx.cube.grid import Grid
 from hmx.engine.order import Run, WindowRunner, WindowTask, tile_and_chunk
 from hmx.engine.region import Region, window_of
-from hmx.errors import BundleError
+from hmx.errors import BadArgument, BundleError
 from hmx.mapping.bundle import MapBundle
+from hmx.mapping.masks import Mask
 from hmx.mapping.options import MapOptions
 from hmx.mapping.result import describe_map
 from hmx.mapping.spec import MapSpec
@@ -52,6 +53,8 @@ class MapWindows(WindowRunner[MapRequest]):
     def task(self, core: Window, read: Window, grid: Grid) -> WindowTask:
         """Return the map of a core from the window read for it, both in cube pixels."""
         geometry = MapTileGeometry.of(core, read, grid, self.spec)
+        if self.request.mask.polygons is not None:
+            geometry = replace(geometry, place=(core, grid))
         return partial(map_window, self.request, geometry)
 
     def needs(self, part: Window, grid: Grid) -> Window:
@@ -85,7 +88,7 @@ class MapRun(Run[MapRequest]):
 
     job = "map"
     option_type = MapOptions
-    identity = ("bundle", "data", "date", "level", "quantiles", "estimate", "region")
+    identity = ("bundle", "data", "date", "level", "quantiles", "estimate", "mask", "region")
 
     @classmethod
     def check(
@@ -99,7 +102,7 @@ class MapRun(Run[MapRequest]):
         """Check that cube, model and options fit, and decide what the user left open."""
         options, bundle = as_options(MapOptions, options), as_model(MapBundle, model)
         spec = bundle.spec
-        bands = as_bands(obj, dynamic=spec.dynamic, static=spec.static)
+        bands, mask = _bands_and_mask(obj, spec, options)
         require_fits(spec, bands)
         steps = bands.span(options.time, spec.steps)
         if options.level or options.quantiles or options.estimate != "model":
@@ -116,6 +119,7 @@ class MapRun(Run[MapRequest]):
             level=options.level,
             quantiles=options.quantiles,
             estimate=options.estimate,
+            mask=mask,
             device=options.device,
         )
         return cls(bands, options, window_of(region, bands), request, bundle)
@@ -167,6 +171,7 @@ class MapRun(Run[MapRequest]):
             request.steps,
             quantiles=request.quantiles,
             estimate=request.estimate,
+            masked=bool(request.mask),
         )
 
     def facts(self) -> dict[str, object]:
@@ -179,6 +184,7 @@ class MapRun(Run[MapRequest]):
             # only if there are any: the ledger of an older map stays its own
             **({"quantiles": list(self.options.quantiles)} if self.options.quantiles else {}),
             **({} if self.options.estimate == "model" else {"estimate": self.options.estimate}),
+            **({"mask": self.request.mask.facts()} if self.request.mask else {}),
             "region": self.region(),
             "seed": self.bundle.training.get("seed"),
             "tile": self.options.tile,
@@ -254,6 +260,23 @@ class MapRun(Run[MapRequest]):
         numbers += 6 * spec.members * (len(spec.network.knots) or 1)
         numbers += 8 * len(self.request.quantiles)  # in float64, some at a time
         return 4 * math.prod(shape) * numbers
+
+
+def _bands_and_mask(obj: Cubelike, spec: MapSpec, options: MapOptions) -> tuple[Bands, Mask]:
+    """Return the bands that are read, those of the mask last, and the mask."""
+    own = {*spec.dynamic, *spec.static}
+    if isinstance(options.mask, dict):
+        for name in options.mask:
+            if name in spec.dynamic:
+                raise BadArgument(
+                    f"band {name!r} of the mask has time, and a mask has none. Name a band of "
+                    "(y, x), such as mask={'landcover': [80, 90]}, or a file of polygons."
+                )
+        beside = tuple(name for name in options.mask if name not in own)
+        bands = as_bands(obj, dynamic=spec.dynamic, static=(*spec.static, *beside))
+    else:
+        bands = as_bands(obj, dynamic=spec.dynamic, static=spec.static)
+    return bands, Mask.of(options.mask, bands.grid)
 
 
 def require_fits(spec: MapSpec, bands: Bands) -> None:

@@ -34,6 +34,7 @@ def describe_map(
     *,
     quantiles: tuple[float, ...] = (),
     estimate: Central = "model",
+    masked: bool = False,
 ) -> xr.Dataset:
     """Build the Dataset of a map, in the inner form.
 
@@ -45,7 +46,7 @@ def describe_map(
         variable_of(output, spec.target): (
             ("quantile", "y", "x") if output == "quantile" else ("y", "x"),
             array,
-            _attrs(output, spec, estimate),
+            _attrs(output, spec, estimate, masked=masked),
         )
         for output, array in arrays.items()
     }
@@ -65,10 +66,11 @@ def describe_map(
     return georeference(result, bands, window, listed=listed)
 
 
-def _attrs(output: str, spec: MapSpec, estimate: Central) -> dict[str, Any]:
+def _attrs(output: str, spec: MapSpec, estimate: Central, *, masked: bool) -> dict[str, Any]:
     """Return the CF attributes of an output."""
     if output == "quality":
         flags = (*_FLAGS, *(["class_unknown"] if spec.categories else []))
+        flags += ("masked",) if masked else ()
         return {
             "long_name": "what a mapped pixel had to do without",
             "flag_masks": np.array([QUALITY[name] for name in flags], "uint8"),

@@ -6,8 +6,8 @@ loaded once per process and device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import ClassVar, Protocol, Self
 
@@ -24,6 +24,7 @@ from hmx.mapping.bundle import MapBundle
 from hmx.mapping.classes import unknown_classes
 from hmx.mapping.forest import Forest
 from hmx.mapping.inputs import ScaledWindows, Stack, assemble_bands, centre
+from hmx.mapping.masks import Mask
 from hmx.mapping.options import Central
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.target import central, inverse, limits_of
@@ -52,6 +53,7 @@ class MapRequest:
     level: tuple[float, ...] = ()  # central intervals, percent
     quantiles: tuple[float, ...] = ()  # between 0 and 1
     estimate: Central = "model"
+    mask: Mask = field(default_factory=Mask)
     device: str = "auto"  # as torch names it, or auto
     threads: int | None = None  # torch threads of a window; None: torch's default
 
@@ -69,6 +71,8 @@ class MapTileGeometry:
     # rows, then columns, that windows reach beyond the cube, before and after
     edge: tuple[tuple[int, int], tuple[int, int]]
     inner: Window  # pixels of the network's inputs, counted in what is read plus the edge
+    # The core in pixels of the cube, and its grid; only if a mask has polygons, as tasks are small
+    place: tuple[Window, Grid] | None = None
 
     @classmethod
     def of(cls, core: Window, read: Window, grid: Grid, spec: MapSpec) -> MapTileGeometry:
@@ -173,13 +177,18 @@ def map_window(
             (*((0, 0),) * (values.ndim - 2), *geometry.edge),
             constant_values=np.nan,
         )
-        for name, values in zip((*spec.dynamic, *spec.static), raw, strict=True)
+        for name, values in zip(request.rules, raw, strict=True)
     }
     known, whole = known_pixels(arrays, spec, geometry.inner, inside=geometry.inside)
     flags = np.where(whole, 0, QUALITY["covariate_missing"])
-    odd = _unknown(arrays, spec, geometry)
+    odd = _unknown(arrays, spec, geometry, known)
     flags[odd] |= QUALITY["class_unknown"]
-    results = {"quality": np.where(known, flags, QUALITY["no_data"]).astype("uint8")}
+    flags = np.where(known, flags, QUALITY["no_data"])
+    if request.mask:
+        own = _cropped(arrays, request.mask.bands, spec, geometry)
+        masked = request.mask.covers(geometry.place, own, known.shape)
+        flags, known = np.where(masked, QUALITY["masked"], flags), known & ~masked
+    results = {"quality": flags.astype("uint8")}
     if not known.any():  # the sea costs no computing
         ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
         area = ["dissimilarity"] * (engine.applicability is not None)
@@ -246,14 +255,24 @@ def native(bundle: MapBundle, estimate: Estimate, asked: Asked) -> dict[str, np.
 
 
 def _unknown(
-    arrays: Mapping[str, np.ndarray], spec: MapSpec, geometry: MapTileGeometry
+    arrays: Mapping[str, np.ndarray], spec: MapSpec, geometry: MapTileGeometry, known: np.ndarray
 ) -> np.ndarray:
     """Return which pixels of the core have a class that training did not see, bool (y, x)."""
+    cut = _cropped(arrays, tuple(spec.categories), spec, geometry)
+    found = unknown_classes(cut, spec.categories)
+    return np.zeros(known.shape, bool) if found is None else found
+
+
+def _cropped(
+    arrays: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    spec: MapSpec,
+    geometry: MapTileGeometry,
+) -> dict[str, np.ndarray]:
+    """Return some bands of the core alone, (..., y, x)."""
     whole, margin = geometry.inner, spec.margin
     core = Window(*(Span(s.start + margin, s.stop - margin) for s in (whole.y, whole.x)))
-    cut = {name: arrays[name][(..., *core.slices)] for name in spec.categories}
-    found = unknown_classes(cut, spec.categories)
-    return np.zeros(core.shape, bool) if found is None else found
+    return {name: arrays[name][(..., *core.slices)] for name in names}
 
 
 def known_pixels(
@@ -272,7 +291,8 @@ def known_pixels(
     """
     number = len(spec.dynamic) * spec.steps + len(spec.static)
     counts = np.zeros(inner.shape, "int32")
-    for values in arrays.values():
+    for name in (*spec.dynamic, *spec.static):
+        values = arrays[name]
         finite = np.isfinite(values[(..., *inner.slices)])
         counts += finite.sum(axis=0) if finite.ndim == 3 else finite
     side, margin = spec.network.window, spec.margin
