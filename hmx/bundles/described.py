@@ -78,6 +78,7 @@ class TrainingForm(Options, extra="allow"):
     table: dict[str, Any] = Field(default_factory=dict)
     transforms: dict[str, Any] = Field(default_factory=dict)
     anchor: dict[str, Any] = Field(default_factory=dict)
+    body: dict[str, Any] = Field(default_factory=dict)
     validation: dict[str, Any] = Field(default_factory=dict)
     held_out: dict[str, Any] = Field(default_factory=dict)
     folds: dict[str, Any] = Field(default_factory=dict)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from hmx.errors import BadArgument, did_you_mean, missing_variable
 from hmx.features.boxes import Boxes, bands, counts, cut
@@ -188,13 +188,15 @@ def _from_target(context: Context, series: np.ndarray, crop: Window, out: np.nda
             for at, values in ((3, series[-1]), (4, past.absolute)):
                 # the largest known value of the square, NaN without any
                 low = np.where(np.isfinite(values), values, -np.inf)
-                high = ndimage.maximum_filter(low, 2 * radius + 1, mode="constant", cval=-np.inf)
+                high = scipy.ndimage.maximum_filter(
+                    low, 2 * radius + 1, mode="constant", cval=-np.inf
+                )
                 out[index * each + at] = np.where(np.isfinite(high), high, np.nan)[inner.slices]
     end = each * len(context.radii)
     if context.distance:
         changed = past.total > context.threshold
         # without any changed pixel the transform has no target to measure to
-        distance = ndimage.distance_transform_edt(~changed) if changed.any() else np.inf
+        distance = scipy.ndimage.distance_transform_edt(~changed) if changed.any() else np.inf
         cap = np.full(changed.shape, float(largest))
         out[end] = np.minimum(distance, cap)[inner.slices]
     return end + context.distance

@@ -15,8 +15,8 @@ from textwrap import fill
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binom, t
 
 from hmx.mapping.correlogram import FEWEST, Correlogram, pairs_within
 from hmx.scores import regression_scores
@@ -124,7 +124,7 @@ def _coverage(truth: Array, ends: tuple[Array, Array] | None) -> Check:
         finding = f"{len(truth)} samples are too few: the check takes {_FEWEST_SAMPLES}"
         return Check(name, "not computable", finding)
     inside = int(((truth >= ends[0]) & (truth <= ends[1])).sum())
-    low, high = binom.interval(1 - _CHANCE, len(truth), LEVEL / 100)
+    low, high = scipy.stats.binom.interval(1 - _CHANCE, len(truth), LEVEL / 100)
     of, share = len(truth), inside / len(truth)
     finding = (
         f"{inside:,} of {of:,} samples inside ({share:.1%}); chance explains {low / of:.1%} to "
@@ -155,7 +155,7 @@ def _bias(truth: Array, center: Array, lonlat: Array, units: str) -> Check:
         finding = f"{len(error)} samples count for {number:.1f} independent ones, or do not differ"
         return Check("no bias", "not computable", finding)
     mean, deviation = float(error.mean()), spread / np.sqrt(number)
-    p = float(2 * t.sf(abs(mean) / deviation, number - 1))
+    p = float(2 * scipy.stats.t.sf(abs(mean) / deviation, number - 1))
     unit = f" {units}" if units else ""
     finding = (
         f"predicted less measured is {mean:.3g}{unit} on average, standard error {deviation:.2g}, "

@@ -15,14 +15,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.tree._tree import Tree
 
 from hmx.errors import BadArgument, BundleError
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestRegressor
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
@@ -146,6 +147,8 @@ def fit_forest(x: Floats, y: Floats, seed: int, *, trees: int = TREES) -> Forest
     Trees grow to leaves of 3 samples, with a third of the features at each split; the seed decides
     bootstraps and splits.
     """
+    from sklearn.ensemble import RandomForestRegressor  # takes a second to load
+
     # one job: parallel trees would add up in another order, and change the last bits
     grown = RandomForestRegressor(
         trees, min_samples_leaf=LEAF, max_features=SHARE, random_state=seed, n_jobs=1
@@ -178,6 +181,8 @@ def from_sklearn(grown: RandomForestRegressor) -> Forest:
 
 def _grown(features: int, feature: np.ndarray, threshold: np.ndarray, right: np.ndarray) -> Any:
     """Build scikit-learn's tree; nodes are in depth-first order, so the left child is the next."""
+    from sklearn.tree._tree import Tree
+
     tree = Tree(features, np.ones(1, np.intp), 1)
     nodes = np.zeros(len(feature), tree.__getstate__()["nodes"].dtype)
     leaf = feature == _LEAF

@@ -83,6 +83,11 @@ def reach(options: ModelOptions, h: int, learnt: int | None = None) -> int:
     return body.reach(options, 1) * -(-h // (learnt or h))
 
 
+def described(options: ModelOptions, h: int) -> dict[str, object]:
+    """Return reach and words about a network, which a model keeps: `hmx info` loads no torch."""
+    return {"reach": reach(options, h), "lines": body_class(options.arch).describe(options)}
+
+
 class Forecaster(nn.Module):
     """The network of the forecast job: a body, a head and an anchor."""
 

@@ -123,22 +123,19 @@ def _table(lines: dict[str, str]) -> str:
 
 def forecaster_lines(bundle: Bundle) -> dict[str, str]:
     """Return what `hmx info` prints of a forecaster, by name."""
-    from hmx.networks.base import body_class  # loads torch
-    from hmx.networks.forecaster import reach
-
     spec, training, options = bundle.spec, bundle.training, bundle.spec.network
     known = learnt_leads(bundle)
     form = f"{options.arch}, {options.strategy}, {known} lead{'s' * (known > 1)}"
     form += ", the state itself" if options.predict == "state" else ""
     form += ", one number" if options.point else ""
-    far, context = reach(options, spec.h), spec.context
+    (far, words), context = _body(bundle), spec.context
     means = f", means of squares of half-width {', '.join(map(str, context.radii))}"
     lines = {
         "predicts": spec.target + (f" in {spec.units}" if spec.units not in (None, "1") else ""),
         "from": ", ".join(
             [f"{spec.target} x {options.past_steps} steps", *spec.dynamic, *spec.static]
         ),
-        "network": "; ".join([form, *body_class(options.arch).describe(options)]),
+        "network": "; ".join([form, *words]),
         "sees": f"{far + context.halo} px around a pixel: {far} by the network"
         + (means if context.radii else ""),
         "weights": f"{sum(w.size for w in bundle.weights.values()):,}"
@@ -164,6 +161,17 @@ def forecaster_lines(bundle: Bundle) -> dict[str, str]:
         intervals += f"; persistence from {nodes[-1]:g} px on" if calibration.far == 0 else ""
     lines |= {"intervals": intervals, "zones": describe_dependence(bundle)}
     return lines | {"digest": bundle.digest[:16]}
+
+
+def _body(bundle: Bundle) -> tuple[int, list[str]]:
+    """Return reach and description of a network, as the model has them or as torch builds it."""
+    match bundle.training.get("body"):
+        case {"reach": int(far), "lines": [*lines]}:
+            return far, list(map(str, lines))
+    from hmx.networks.forecaster import described  # takes seconds to load
+
+    found: Any = described(bundle.spec.network, bundle.spec.h)
+    return found["reach"], found["lines"]
 
 
 def describe_skill(validation: Mapping[str, Any]) -> str:

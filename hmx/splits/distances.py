@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 import pyproj
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from hmx.cube.grid import Grid
 from hmx.errors import NotEnoughData
@@ -42,7 +42,7 @@ def nearest(lonlat: Array, others: Array | None = None) -> Array:
     rank = 2 if others is None else 1  # the nearest of its own set is the location itself
     if len(among) < rank or not len(lonlat):
         return np.full(len(lonlat), np.inf)
-    _, index = cKDTree(earth_centred(among)).query(earth_centred(lonlat), k=[rank])
+    _, index = scipy.spatial.cKDTree(earth_centred(among)).query(earth_centred(lonlat), k=[rank])
     return metres(lonlat, among[index[:, 0]])
 
 

@@ -14,9 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial import cKDTree
-from scipy.stats import ks_2samp, wasserstein_distance
+import scipy
 
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.points.samples import Samples
@@ -70,12 +68,12 @@ def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) 
     if k < 2:
         raise BadArgument(f"k={k}: cross-validation has at least 2 folds. Pass k=5.")
     target = nearest(domain, lonlat)
-    clustered = ks_2samp(nearest(lonlat), target, alternative="greater", method="asymp")
+    clustered = scipy.stats.ks_2samp(nearest(lonlat), target, alternative="greater", method="asymp")
     if clustered.pvalue >= _ALPHA:
         folds = random_folds(samples, k=k, seed=seed)
         return _with_match(folds, folds.group, 0, _wasserstein(folds.test_distances(), target))
     at = earth_centred(lonlat)
-    known = cKDTree(at).query(at, k=min(len(at), _KNOWN))[1]
+    known = scipy.spatial.cKDTree(at).query(at, k=min(len(at), _KNOWN))[1]
     tried = [
         (
             _wasserstein(_test_distances(lonlat, fold, known), target),
@@ -102,7 +100,7 @@ def _with_match(folds: SiteFolds, group: np.ndarray, clusters: int, w: float) ->
 
 
 def _wasserstein(one: Array, other: Array) -> float:
-    return float(wasserstein_distance(one, other))
+    return float(scipy.stats.wasserstein_distance(one, other))
 
 
 def _test_distances(lonlat: Array, fold: np.ndarray, known: np.ndarray) -> Array:
@@ -127,11 +125,13 @@ def _candidates(
     kept = np.arange(len(at))
     if len(at) > _LINKED:
         kept = np.sort(draw.choice(len(at), _LINKED, replace=False))
-    joined = cKDTree(at[kept]).query(at)[1]  # others go with the nearest that is clustered
-    tree = linkage(at[kept], method="ward")
+    joined = scipy.spatial.cKDTree(at[kept]).query(at)[
+        1
+    ]  # others go with the nearest that is clustered
+    tree = scipy.cluster.hierarchy.linkage(at[kept], method="ward")
     along = _first_component(at)
     for number in np.unique(np.geomspace(k, max(k, len(kept) - 2), _TRIED).round().astype(int)):
-        cluster = fcluster(tree, number, criterion="maxclust")[joined] - 1
+        cluster = scipy.cluster.hierarchy.fcluster(tree, number, criterion="maxclust")[joined] - 1
         fold = _merge(cluster, along, k)
         sizes = np.bincount(fold, minlength=k)
         if sizes.min() >= FEWEST and sizes.max() <= _LARGEST * len(at):

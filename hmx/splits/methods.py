@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
+import scipy
 
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.points.samples import Samples
@@ -198,7 +198,7 @@ def _blocks(lonlat: Array, side_km: float) -> np.ndarray:
 def _clumps(lonlat: Array, radius: float, draw: np.random.Generator) -> np.ndarray:
     """Return the clump number of each site: a drawn site and the free sites within the radius."""
     at, clump = earth_centred(lonlat), np.full(len(lonlat), -1)
-    tree = cKDTree(at)
+    tree = scipy.spatial.cKDTree(at)
     for number, site in enumerate(draw.permutation(len(lonlat))):
         if clump[site] < 0:
             near = np.array(tree.query_ball_point(at[site], radius))

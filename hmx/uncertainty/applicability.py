@@ -16,15 +16,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 
 from hmx.errors import BadArgument, BundleError, NotEnoughData
+from hmx.uncertainty.nearest import Nearest
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 
-_CHUNK = 2048  # rows compared at once: 2,048 x 4,000 distances are 32 MB
+_CHUNK = 16_384  # rows scaled at once: 75 features of them are 10 MB
 _PAIRED = 4000  # samples of the mean distance: 8 million pairs, 64 MB
 
 
@@ -56,7 +57,11 @@ class Applicability:
         z = ((x - mean) * factor).astype(np.float32)
         numbers = np.unique(folds)
         draw = np.random.default_rng(0).permutation(len(z))[:_PAIRED]
-        typical = float(pdist(z[draw].astype(np.float64)).mean()) if len(z) > 1 else 0.0
+        typical = (
+            float(scipy.spatial.distance.pdist(z[draw].astype(np.float64)).mean())
+            if len(z) > 1
+            else 0.0
+        )
         if len(numbers) < 2 or not typical:
             raise NotEnoughData(
                 f"{len(z)} samples in {len(numbers)} fold(s) do not define an area "
@@ -66,7 +71,7 @@ class Applicability:
         tested = np.empty(len(z))
         for number in numbers:
             out = folds == number
-            tested[out] = _nearest(z[out], z[~out]) / typical
+            tested[out] = Nearest.of(z[~out]).distances(z[out]) / typical
         # the upper whisker of a box plot: one outlying sample must not open the area to all land
         low, high = np.quantile(tested, [0.25, 0.75])
         threshold = float(tested[tested <= high + 1.5 * (high - low)].max())
@@ -89,7 +94,7 @@ class Applicability:
         for at in range(0, len(known), _CHUNK):
             rows = known[at : at + _CHUNK]
             z = ((x[rows] - self.mean) * self.factor).astype(np.float32)
-            index[rows] = _nearest(z, self.samples, self._squares) / self.typical
+            index[rows] = self._nearest.distances(z) / self.typical
         return index.reshape(features.shape[1:]) if features.ndim == 3 else index
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -128,25 +133,5 @@ class Applicability:
             )
 
     @cached_property
-    def _squares(self) -> np.ndarray:
-        return _squares(self.samples)
-
-
-def _nearest(z: np.ndarray, samples: np.ndarray, squares: np.ndarray | None = None) -> Array:
-    """Compute the distance to the nearest sample, (n,).
-
-    A product of matrices in float32 finds the sample; its distance is computed anew, because the
-    difference of large squares has lost its digits.
-    """
-    squares = _squares(samples) if squares is None else squares
-    distances = np.empty(len(z))
-    for at in range(0, len(z), _CHUNK):
-        part = z[at : at + _CHUNK]
-        which = (part @ (-2 * samples.T) + squares).argmin(axis=1)
-        difference = part.astype(np.float64) - samples[which]
-        distances[at : at + _CHUNK] = np.sqrt((difference**2).sum(axis=1))
-    return distances
-
-
-def _squares(samples: np.ndarray) -> np.ndarray:
-    return np.asarray((samples**2).sum(axis=1))
+    def _nearest(self) -> Nearest:
+        return Nearest.of(self.samples)

@@ -88,7 +88,7 @@ def test_large_clusters_stay_alone_and_neighbours_on_the_line_part() -> None:
 def test_sites_deep_in_their_fold_are_measured_as_well() -> None:
     sites = scattered(300).lonlat
     fold = (sites[:, 0] > 21.5).astype(int) + (sites[:, 1] > 41.5)
-    tree = knndm.cKDTree(knndm.earth_centred(sites))
+    tree = knndm.scipy.spatial.cKDTree(knndm.earth_centred(sites))
     known = tree.query(knndm.earth_centred(sites), k=4)[1]
     found = knndm._test_distances(sites, fold, known)
     for number in range(3):

@@ -8,6 +8,7 @@ from scipy.spatial.distance import cdist, pdist
 
 from hmx.errors import BadArgument, BundleError, NotEnoughData
 from hmx.uncertainty.applicability import Applicability
+from hmx.uncertainty.nearest import Nearest
 
 WEIGHTS = np.array([2.0, 1.0, 0.5, 0.0])
 
@@ -109,3 +110,23 @@ def test_one_fold_or_samples_that_are_all_alike_are_refused() -> None:
         Applicability.fit(x, 0 * folds)
     with pytest.raises(NotEnoughData, match="features that differ"):
         Applicability.fit(0 * x, folds)
+
+
+@pytest.mark.parametrize("kind", ["clumps", "noise", "one feature", "repeated"])
+def test_no_sample_that_is_nearer_is_left_out(kind: str) -> None:
+    draw = np.random.default_rng(5)
+    centres = draw.normal(size=(30, 12)) * 4
+    known, new = (
+        {
+            "clumps": centres[draw.integers(30, size=n)] + draw.normal(size=(n, 12)) + 1000,
+            "noise": draw.normal(size=(n, 12)),
+            "one feature": draw.normal(size=(n, 1)),
+            "repeated": np.repeat(draw.normal(size=(n // 100, 3)), 100, axis=0),
+        }[kind].astype("float32")
+        for n in (3000, 2500)
+    )
+    found = Nearest.of(known).distances(new)
+    wanted = cdist(new.astype("float64"), known.astype("float64")).min(axis=1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-9)
+    np.testing.assert_array_equal(Nearest.of(known).distances(new[:7]), found[:7])
+    assert Nearest.of(known).distances(known).max() == 0

@@ -40,7 +40,7 @@ from hmx.forecast.train.visits import steps_per_epoch
 from hmx.hardware import for_training
 from hmx.independent import independent
 from hmx.networks.cost import per_pixel
-from hmx.networks.forecaster import Forecaster, reach
+from hmx.networks.forecaster import Forecaster, described, reach
 from hmx.pictures.panel import draw_panel
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version, fingerprint
@@ -184,6 +184,7 @@ class _Training:
                 "seconds": round(time.monotonic() - started, 1),
                 "validation": validation,
                 "anchor": {} if last[0].anchor is None else last[0].anchor.facts(),
+                "body": described(reader.spec.network, reader.spec.h),
             },
         )
         if not leads_processes():  # the others read what this one saves

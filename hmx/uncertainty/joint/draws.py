@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import gammaincinv, ndtri, stdtr, stdtrit
+import scipy
 
 from hmx.uncertainty.joint.dependence import LEVELS, Dependence
 from hmx.uncertainty.joint.field import Field
@@ -43,8 +43,8 @@ class Region:
         even = (starts + at * np.array(steps)) % 1.0
         even = np.clip(even, 1e-9, 1 - 1e-9)
         nu, phi = dependence.nu, dependence.phi
-        tail = np.sqrt(nu / (2 * gammaincinv(nu / 2, even[:, 0])))
-        normal = ndtri(even[:, 1:])
+        tail = np.sqrt(nu / (2 * scipy.special.gammaincinv(nu / 2, even[:, 0])))
+        normal = scipy.special.ndtri(even[:, 1:])
         shift = np.empty((len(at), h))
         for lead in range(h):
             shift[:, lead] = normal[:, lead]
@@ -121,8 +121,8 @@ class _QuantileFunctions:
 @lru_cache(maxsize=4)
 def _places(nu: float) -> tuple[np.ndarray, np.ndarray]:
     """Tabulate, over the numbers of a t distribution, the knot below and the share of the next."""
-    far = math.ceil(float(stdtrit(nu, LEVELS[-1])) * _FINENESS)
-    probability = stdtr(nu, np.arange(-far, far + 1) / _FINENESS)
+    far = math.ceil(float(scipy.special.stdtrit(nu, LEVELS[-1])) * _FINENESS)
+    probability = scipy.special.stdtr(nu, np.arange(-far, far + 1) / _FINENESS)
     position = np.interp(probability, LEVELS, np.arange(len(LEVELS)))
     first = np.minimum(position.astype("int64"), len(LEVELS) - 2)
     return first, (position - first).astype("float32")
