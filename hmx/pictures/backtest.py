@@ -6,6 +6,8 @@ Every function returns a figure that is known to no backend and shown nowhere.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -92,10 +94,11 @@ def draw_reliability(card: LeadCard) -> Figure:
     return figure
 
 
-def draw_strata(card: LeadCard) -> Figure:
+def draw_strata(card: LeadCard, meanings: Mapping[str, str] | None = None) -> Figure:
     """Draw the model's pooled skill in each stratum, by lead.
 
-    Each stratum is named with its share of the pixels at the first lead scored.
+    Each stratum is named with its share of the pixels at the first lead scored; ``meanings``
+    explain them under the panels.
     """
     strata, height = card.strata, 1.7 + 0.3 * len(card.strata) * max(1, len(card.scored)) ** 0.5
     figure = Figure(figsize=(9.0, max(3.2, height)), layout="constrained")
@@ -133,6 +136,11 @@ def draw_strata(card: LeadCard) -> Figure:
         for edge in rows[:-1] + 0.5:
             axis.axhline(edge, color="0.9", linewidth=0.8)
     legend_below(figure, axes[0])
+    known = [text for name, text in (meanings or {}).items() if name in strata]
+    if known:
+        share = "% at a name: its share of the area scored at the first lead"
+        text = fill("; ".join([*known, share]) + ".", 118)
+        figure.supxlabel(text, fontsize=8, color=REFERENCE, x=0.5)
     figure.suptitle(_title(card, f"Where {card.model} is better than {card.reference}"))
     return figure
 

@@ -1,9 +1,10 @@
 """Panel: the forecasts of a trained model next to the truth, one row per lead.
 
-Columns are target, prediction, difference and interval width. Colours keep
+Columns are what was observed, the forecast, the difference and the interval width. Colours keep
 their meaning for colour-blind readers: viridis for the state, purple to orange
 for the difference, magma for widths. A pixel without truth has a hatched grey
-that none of them holds, so it is never taken for a value, least of all for 0.
+that none of them holds, so it is never taken for a value, least of all for 0. Truth that the
+model was trained on is pale, and counts in no figure.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from hmx.errors import BadArgument
+from hmx.pictures.style import scale_bar, with_units
 from hmx.scores import Score
 
 Map = NDArray[np.floating[Any]]
@@ -31,6 +33,7 @@ Array = NDArray[np.float64]
 
 NO_TRUTH = "0.62"  # grey, hatched: the pixel may have a forecast, but nothing to hold it against
 NO_FORECAST = "0.78"  # paler grey, plain
+_PALE = 0.25  # share of the colour that is left where the model has seen the truth
 _HATCH, _HATCH_COLOUR = "//////", "0.40"
 _MOST_PIXELS = 480  # rows or columns drawn; larger maps are averaged in blocks
 _WIDTH = 12.0  # inches: 1,200 px at the 100 dots per inch of a saved panel
@@ -56,11 +59,17 @@ class PanelRow:
     # RMSE of forecast and origin. Worked out from the maps, all pixels alike, when not given
     rmse: float | None = None
     persistence: float | None = None
+    # whether the model has not seen the truth of a pixel (y, x); None: it has seen all of it, or
+    # the maps do not say
+    unseen: NDArray[np.bool_] | None = None
+    note: str = ""  # further line of the label
 
     @property
     def errors(self) -> tuple[float, float]:
         """RMSE of the forecast and of persistence, on pixels that have both; NaN without any."""
-        both = np.where(np.isfinite(self.forecast) & np.isfinite(self.origin), self.truth, np.nan)
+        counted = np.isfinite(self.forecast) & np.isfinite(self.origin)
+        counted = counted if self.unseen is None else counted & self.unseen
+        both = np.where(counted, self.truth, np.nan)
         ours = Score.of(both, self.forecast).rmse if self.rmse is None else self.rmse
         still = self.persistence
         return ours, Score.of(both, self.origin).rmse if still is None else still
@@ -74,6 +83,8 @@ class PanelRow:
             lines += [f"RMSE {ours:.3g}", f"persistence {still:.3g}"]
         if self.valid and self.skill is not None and np.isfinite(self.skill):
             lines.append(f"skill {100 * self.skill:+.1f} %")
+        if self.note:
+            lines.append(self.note)
         return "\n".join(lines)
 
 
@@ -85,20 +96,21 @@ def draw_panel(
     valid_range: tuple[float, float] | None = None,
     title: str = "",
     level: float | None = None,
+    ground: float | None = None,
 ) -> Figure:
-    """Draw target, prediction, difference and interval width by lead.
+    """Draw what was observed, the forecast, their difference and the interval width by lead.
 
-    Target and prediction share one scale over all rows, as do the differences
-    (prediction - target, symmetric about 0) and the widths. A scale covers all
+    State and forecast share one scale over all rows, as do the differences
+    (forecast - observed, symmetric about 0) and the widths. A scale covers all
     but the most extreme half per cent at either end, and its bar is pointed
-    where values lie beyond it.
+    where values lie beyond it. ``ground``, the width of the maps in metres, gives a scale bar.
     """
     shape = _one_shape(rows)
     pictures = [_pictures(row) for row in rows]
     scales = _scales(pictures, valid_range)
     figure, grid = _sheet(len(rows), shape, title)
     width = "interval width" if level is None else f"width of {level:g} % interval"
-    heads = ("target", "prediction", "prediction - target", width)
+    heads = ("observed", "forecast", "forecast - observed", width)
     for number, (row, maps) in enumerate(zip(rows, pictures, strict=True)):
         _name(figure.add_subplot(grid[number, 0]), row.text)
         for column, head in enumerate(heads):
@@ -106,9 +118,10 @@ def draw_panel(
             _draw(axis, maps, column, scales)
             if number == 0:
                 axis.set_title(head, fontsize=11)
-    words = (target, "difference", "width")
-    suffix = f" ({units})" if units and units != "1" else ""
-    _bars(figure, grid, pictures, scales, [word + suffix for word in words])
+            if number == column == 0 and ground is not None:
+                scale_bar(axis, ground)
+    words = [with_units(word, units) for word in (target, "difference", "width")]
+    _bars(figure, grid, pictures, scales, words)
     return figure
 
 
@@ -120,6 +133,7 @@ class _Pictures:
     forecast: Array
     difference: Array
     width: Array
+    seen: NDArray[np.bool_]  # truth that the model was trained on
 
     @property
     def columns(self) -> tuple[tuple[str, Array], ...]:
@@ -147,7 +161,9 @@ def _pictures(row: PanelRow) -> _Pictures:
     """Subtract at full resolution, then average."""
     truth, forecast = (np.asarray(m, dtype=np.float64) for m in (row.truth, row.forecast))
     width = np.asarray(row.upper, dtype=np.float64) - np.asarray(row.lower, dtype=np.float64)
-    return _Pictures(*(block_mean(m) for m in (truth, forecast, forecast - truth, width)))
+    maps = [block_mean(m) for m in (truth, forecast, forecast - truth, width)]
+    seen = np.zeros(truth.shape) if row.unseen is None else 1.0 - row.unseen
+    return _Pictures(*maps, block_mean(seen) > 0.5)
 
 
 def block_mean(values: Map, most: int = _MOST_PIXELS) -> Array:
@@ -218,6 +234,7 @@ def _draw(axis: Axes, maps: _Pictures, column: int, scales: dict[str, Normalize]
     picture = np.asarray(colormaps[_COLOURS[kind]](scales[kind](np.nan_to_num(values))))
     picture[np.isnan(values)] = to_rgba(NO_FORECAST)
     if needs_truth:
+        picture[maps.seen, :3] = 1 - _PALE * (1 - picture[maps.seen, :3])
         picture[np.isnan(maps.truth)] = 0.0  # transparent
     axis.imshow(picture, interpolation="nearest")
 
@@ -264,4 +281,6 @@ def _greys(pictures: Sequence[_Pictures]) -> list[Patch]:
         found.append(hatched)
     if any(np.isnan(maps.forecast).any() for maps in pictures):
         found.append(Patch(facecolor=NO_FORECAST, label="no forecast"))
+    if any(maps.seen.any() for maps in pictures):
+        found.append(Patch(facecolor="0.95", edgecolor="0.5", label="pale: trained on"))
     return found

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -54,3 +55,20 @@ def shift(number: int, of: int, room: float) -> float:
 def finite_or(values: Sequence[float], other: float) -> list[float]:
     """Replace values that are not finite: NaN hides a point, 0 an error bar."""
     return [value if math.isfinite(value) else other for value in values]
+
+
+def scale_bar(axis: Axes, ground: float) -> None:
+    """Draw a round length on a map that is ``ground`` metres wide at its middle."""
+    # at most a quarter of the map
+    power = 10.0 ** math.floor(math.log10(ground / 4))
+    length = max(n * power for n in (1, 2, 5) if n * power <= ground / 4)
+    share = length / ground
+    left, base = 0.97 - share, 0.035
+    look: dict[str, Any] = {"transform": axis.transAxes, "clip_on": False}
+    # black on a wider white line: legible on dark and on bright maps
+    axis.plot([left, left + share], [base, base], color="white", lw=5, **look)
+    axis.plot([left, left + share], [base, base], color="black", lw=2, **look)
+    text = f"{length:.0f} m" if length < 1000 else f"{length / 1000:,.0f} km"
+    box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
+    at = (left + share / 2, base + 0.02)
+    axis.text(*at, text, ha="center", va="bottom", fontsize=7, bbox=box, **look)

@@ -6,21 +6,19 @@ no value has.
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import xarray as xr
 from matplotlib.axes import Axes
 
 from hmx.cube.grid import Grid, crs_name
+from hmx.pictures.style import scale_bar, with_units
 
 MISSING = "0.72"  # grey of pixels without data
 
 
 def label_of(values: xr.DataArray) -> str:
-    """Return the name of a map with its units."""
-    units = values.attrs.get("units")
-    return f"{values.name} ({units})" if units and units != "1" else str(values.name)
+    """Return the long name of a map, or its name, with its units."""
+    name = values.attrs.get("long_name") or values.name
+    return with_units(str(name), values.attrs.get("units"))
 
 
 def widest_level(result: xr.Dataset, target: str) -> str | None:
@@ -45,17 +43,9 @@ def style_axes(axis: Axes, grid: Grid) -> None:
     axis.tick_params(labelsize=7)
     axis.ticklabel_format(style="plain", useOffset=False)
     axis.locator_params(nbins=5)
-    # a round length on the ground, at most a quarter of the map, valid at its middle
-    ground = grid.shape[1] * grid.pixel_size_m[0]
-    power = 10.0 ** math.floor(math.log10(ground / 4))
-    length = max(n * power for n in (1, 2, 5) if n * power <= ground / 4)
-    share = length / ground
-    left, base = 0.97 - share, 0.035
-    look: dict[str, Any] = {"transform": axis.transAxes, "clip_on": False}
-    # black on a wider white line: legible on dark and on bright maps
-    axis.plot([left, left + share], [base, base], color="white", lw=5, **look)
-    axis.plot([left, left + share], [base, base], color="black", lw=2, **look)
-    text = f"{length:.0f} m" if length < 1000 else f"{length / 1000:,.0f} km"
-    box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
-    at = (left + share / 2, base + 0.02)
-    axis.text(*at, text, ha="center", va="bottom", fontsize=7, bbox=box, **look)
+    scale_bar(axis, width_m(grid))
+
+
+def width_m(grid: Grid) -> float:
+    """Return the width of a grid on the ground, metres, at its middle."""
+    return grid.shape[1] * grid.pixel_size_m[0]

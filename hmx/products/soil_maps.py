@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 
 from hmx.bundles.folder import as_model
 from hmx.cube.axes import north_up
+from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid
 from hmx.errors import CubeError
 from hmx.mapping.bundle import MapBundle
@@ -57,7 +58,8 @@ def plot_map(
     grid = Grid.from_xarray(whole)
     step = max(1, -(-max(grid.shape) // _MAX_PIXELS))
     thinned = whole.isel(y=slice(None, None, step), x=slice(None, None, step)).compute()
-    sheets = [(label_of(thinned[target]), thinned[target], "viridis")]
+    title = f"{label_of(thinned[target])}{_when(result)}"
+    sheets = [(title, thinned[target], "viridis")]
     if level := widest_level(thinned, target):
         width_of = thinned[f"{target}_hi_{level}"] - thinned[f"{target}_lo_{level}"]
         width_of = width_of.rename(f"width of {level} % interval")
@@ -84,6 +86,14 @@ def plot_map(
         handles.insert(0, draw_samples(axes[0], as_model(MapBundle, model), grid))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
+
+
+def _when(result: xr.Dataset) -> str:
+    """Return the date of a map, if it has one."""
+    time = result.coords.get("time")
+    if time is None or time.ndim:
+        return ""
+    return f", {time_label(time.values[()]).removesuffix('-01-01')}"
 
 
 def target_of(result: xr.Dataset) -> str:
@@ -124,7 +134,14 @@ def draw_samples(axis: Axes, model: MapBundle, grid: Grid) -> Any:
     projection = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
     x, y = projection.transform(folds["lon"], folds["lat"])
     west, south, east, north = grid.bounds
-    dots = axis.scatter(x, y, s=9, c="white", edgecolors="black", linewidths=0.6, label="samples")
+    values = model.training.get("samples")
+    if values is None:  # models of an older hmx do not have them
+        look: dict[str, Any] = {"c": "white", "s": 9, "label": "samples"}
+    else:
+        scale = axis.images[0]
+        look = {"c": values, "cmap": scale.get_cmap(), "norm": scale.norm, "s": 12,
+                "label": "samples, coloured by their value"}  # fmt: skip
+    dots = axis.scatter(x, y, edgecolors="black", linewidths=0.6, **look)
     # samples beyond the map must not widen it
     axis.set(xlim=(west, east), ylim=(south, north))
     return dots

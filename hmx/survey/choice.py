@@ -23,6 +23,7 @@ _TARGETS = (
     r"^hfp|footprint|^hii",
     r"built|urban|impervious|settlement|ghsl|crop|defor|forest|tree|lulc|landuse|land_use|cover",
 )
+_CODED = "its numbers look like classes: give a raster of 0 and 1 for each that matters"
 _ANSWERS = {"truth", "prediction", "predicted", "forecast"}  # in names of products
 LEAST = 3  # maps that a forecast needs: a history of two and one truth
 _FINER, _COARSER = 0.8, 1.25  # times the size of a pixel
@@ -74,6 +75,8 @@ def for_forecast(found: Sequence[Found], target: str | None) -> Chosen | None:
     left: list[Found] = []
     for each in rest:
         fitted = each if each.trouble else _fitted(each, lead)
+        if fitted.classes and not fitted.trouble:
+            fitted = replace(fitted, trouble=_CODED)
         (left if fitted.trouble else kept).append(fitted)
     return _settled(lead.name, why, _on_grid(kept), left)
 
@@ -116,7 +119,14 @@ def for_map(found: Sequence[Found], quantity: str = "") -> Chosen:
         if each not in kept
     ]
     finest = sorted(static, key=lambda each: _pixel(each.grid)) if not kept else static
-    return _settled(None, "", _on_grid([*kept, *finest]), left)
+    ready = [_as_classes(each) if each.classes else each for each in (*kept, *finest)]
+    return _settled(None, "", _on_grid(ready), left)
+
+
+def _as_classes(found: Found) -> Found:
+    """Have a band of classes learnt class by class."""
+    options = {**found.options, "categories": True}
+    return replace(found, options=options).saying("categories: its numbers look like classes")
 
 
 def _unless_answer(found: Found, quantity: str) -> Found:

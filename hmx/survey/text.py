@@ -181,10 +181,10 @@ def _source(found: Found, base: Path, folder: Path, *, target: bool) -> list[str
             "fill in: if the bands of its file are steps of time, list them in one source "
             "(hmx guide time)"
         )
-    if found.classes:
+    if found.classes and target:
         remarks.append(
-            "check: its numbers look like classes, and would be averaged as a quantity "
-            "(hmx guide rasters)"
+            "check: its numbers look like classes, and are forecast as a quantity: a share or a "
+            "mask of the class that matters is better (hmx guide rasters)"
         )
     units = found.headers[0].units if found.headers else None
     lines += [f"      # {_remark(text)}" for text in remarks]
@@ -347,6 +347,8 @@ def quoted(text: str) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, dict):

@@ -47,7 +47,7 @@ def test_a_panel_has_four_maps_and_a_label_for_each_lead() -> None:
     figure = draw(row(1), row(2), row(3), level=80)
     assert len(maps_of(figure)) == 3 * 4
     heads = [axis.get_title() for axis in maps_of(figure)[:4]]
-    assert heads == ["target", "prediction", "prediction - target", "width of 80 % interval"]
+    assert heads == ["observed", "forecast", "forecast - observed", "width of 80 % interval"]
     for lead in (1, 2, 3):
         assert f"{2005 + 5 * lead} (+{5 * lead} years)" in texts(figure)
 

@@ -23,7 +23,9 @@ def images(figure: object) -> list[object]:
 
 def test_a_sheet_has_a_map_per_lead_and_row(cube: xr.Dataset, fc: xr.Dataset) -> None:
     titles = [axis.get_title() for axis in fc.hm.plot_forecast(cube).axes]
-    assert titles[:3] == ["2015", "2020", "2025"]
+    assert titles[:3] == ["2015 (observed)", "2020 (forecast, lead 1)", "2025 (forecast, lead 2)"]
+    alone = [axis.get_title() for axis in fc.hm.plot_forecast().axes]
+    assert alone[0] == "2020 (forecast, lead 1)"
     assert len(images(fc.hm.plot_forecast(cube))) == 3 + 2 + 2  # state, change, width
     assert len(images(fc.hm.plot_forecast())) == 2 + 2
     assert len(images(fc["hm"].hm.plot_forecast(cube["hm"]))) == 3 + 2

@@ -53,12 +53,21 @@ def test_other_grids_are_aligned_by_their_pixels_and_those_elsewhere_left_out(
     align = {name: source.align for name, source in catalog.cube.sources.items()}
     assert align == {
         "hm": None, "population": "bilinear", "slope": "average", "roads_deg": "bilinear",
-        "landcover": "nearest",
     }  # fmt: skip
+    assert "left out: landcover (landcover.tif): its numbers look like classes" in made.text
     assert "left out: far (far.tif): it lies outside of the grid" in made.text
-    ds = cube_of(catalog)
-    assert ds.sizes == {"time": 7, "y": 40, "x": 30}
-    assert set(np.unique(ds["landcover"])) <= {11, 112, 311, 512}
+    assert cube_of(catalog).sizes == {"time": 7, "y": 40, "x": 30}
+
+
+def test_classes_are_classes_in_a_map(tmp_path: Path) -> None:
+    folder = folders.samples(tmp_path / "soil", dated=True)
+    folders.mixed_grids(tmp_path / "other")
+    (tmp_path / "other" / "landcover.tif").rename(folder / "landcover.tif")
+    made, catalog = look(folder)
+    source = catalog.cube.sources["landcover"]
+    assert (source.categories, source.align) == (True, "nearest")
+    assert "guess: categories: its numbers look like classes" in made.text
+    assert set(np.unique(cube_of(catalog)["landcover"])) <= {11, 112, 311, 512}
 
 
 def test_bands_are_steps_by_their_name_or_variables_by_their_descriptions(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from hmx.errors import BadArgument, missing_variable
 from hmx.files.jsontext import finite
 from hmx.forecast.backtest.text import as_text, tables
+from hmx.forecast.backtest.strata import MEANINGS
 from hmx.forecast.backtest.verdict import verdict, zone_verdict
 from hmx.pictures.backtest import draw_reliability, draw_skill, draw_strata
 from hmx.report.sections import TextTable
@@ -302,7 +303,8 @@ class Scorecard(Card):
 
     def plots(self) -> Mapping[str, Callable[[], Picture]]:
         """Return what draws skill, reliability and strata, by file name."""
-        draw = {"skill": draw_skill, "reliability": draw_reliability, "strata": draw_strata}
+        explained = partial(draw_strata, meanings=MEANINGS)
+        draw = {"skill": draw_skill, "reliability": draw_reliability, "strata": explained}
         return {f"{name}.png": partial(function, self) for name, function in draw.items()}
 
     def __str__(self) -> str:

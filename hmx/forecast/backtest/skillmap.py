@@ -1,8 +1,8 @@
 """Skill maps: errors of the model and of persistence, pixel by pixel, in a Zarr store.
 
 Where a backtest has held-out truth, the store has the errors of the model and of persistence by
-lead and origin, on the cube's grid and with its names. Folds of one origin fill one map: each
-pixel is tested once.
+lead and origin, on the cube's grid and with its names, and the skill that follows from them. Folds
+of one origin fill one map: each pixel is tested once.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ NAMES = {
     "crps": "CRPS of the model's distribution",
     "abs_error_persistence": "absolute error of persistence",
 }
+# of persistence, one number, the CRPS is the absolute error
+SKILLS = {
+    "gain": "absolute error of persistence - CRPS of the model, above 0 where the model is better",
+    "skill": "CRPS skill against persistence, 1 - CRPS / absolute error of persistence; missing "
+    "where persistence makes no error, where gain tells how much is lost",
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class SkillMap:
         if not any(np.isfinite(layers).any() for layers in maps.values()):
             return
         axes = tuple(axis for axis, dim in ((-2, "y"), (-1, "x")) if dim in flips)
+        maps = {**maps, **_skills(maps)}
         with writing(self.path):
             group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
             for name, layers in maps.items():
@@ -76,13 +83,14 @@ def make_maps(
     Folder(path).remove()
     shape = (h, len(origins), *cube.grid.shape)
     units = cube.data[cube.target].attrs.get("units")
+    unit = {**dict.fromkeys((*NAMES, "gain"), units), "skill": "1"}
     layers = {
         name: (
             ("lead", "time", "y", "x"),
             da.full(shape, np.nan, chunks=-1, dtype="float32"),
-            {"long_name": title, **({"units": units} if units else {})},
+            {"long_name": title, **({"units": unit[name]} if unit[name] else {})},
         )
-        for name, title in NAMES.items()
+        for name, title in {**NAMES, **SKILLS}.items()
     }
     time = cube.data["time"].isel(time=list(origins))
     coords = {
@@ -92,9 +100,9 @@ def make_maps(
         "x": xr.Variable("x", cube.data["x"].values, cube.data["x"].attrs),
     }
     template = georeference(xr.Dataset(layers, coords), cube, Window.of(cube.grid.shape))
-    for name in NAMES:
+    for name in layers:
         template[name].encoding["coordinates"] = "spatial_ref"
-    template.attrs["hmx_provenance"] = provenance(**facts)
+    template.attrs["hmx_provenance"] = _made_by(facts)
     outside = replace(cube, outer=replace(cube.outer, dataarray=False)).restore(template)
     assert isinstance(outside, xr.Dataset)
     lay_out(outside, path, grid=cube.grid, chunk=chunk)
@@ -108,4 +116,16 @@ def finish_maps(path: str) -> None:
 def remains(path: str, facts: dict[str, Any]) -> bool:
     """Return True if a skill-map store with the same settings exists and can be resumed."""
     found = attributes(path)
-    return is_ours(found) and found["hmx_provenance"] == provenance(**facts)
+    return is_ours(found) and found["hmx_provenance"] == _made_by(facts)
+
+
+def _made_by(facts: Mapping[str, Any]) -> str:
+    """Write the provenance of a store, with its layers: an older store has fewer."""
+    return provenance(**facts, layers=[*NAMES, *SKILLS])
+
+
+def _skills(maps: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Compare the model with persistence, pixel by pixel."""
+    ours, still = maps["crps"], maps["abs_error_persistence"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {"gain": still - ours, "skill": np.where(still > 0, 1 - ours / still, np.nan)}

@@ -35,7 +35,7 @@ from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit
 from hmx.forecast.train.joint import with_dependence
 from hmx.forecast.train.module import chooses
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
-from hmx.forecast.train.show import LEVEL, origin_label, panel_rows
+from hmx.forecast.train.show import LEVEL, long_name, panel_rows, panel_title, shown_window
 from hmx.forecast.train.visits import steps_per_epoch
 from hmx.hardware import for_training
 from hmx.independent import independent
@@ -189,7 +189,7 @@ class _Training:
         )
         if not leads_processes():  # the others read what this one saves
             return bundle
-        networks = [one.network for one in last]
+        self.networks = networks = [one.network for one in last]
         whole = self.plan.whole()
         return with_dependence(bundle, networks, whole, seed=options.seed, progress=self.progress)
 
@@ -274,23 +274,26 @@ class _Training:
 
     def save(self, bundle: Bundle, out: str | None) -> Bundle:
         """Save a bundle with its panel and its log, and send all to the trackers."""
-        reader = self.plan.reader
-        rows = panel_rows(self.networks, reader, bundle.calibration, self.plan.scanned.changed)
+        # with the roles that blocks had in the fit of the weights that are saved
+        reader = self.plan.whole() if self.recipe.fit.final else self.plan.reader
+        changed, judged = self.plan.scanned.changed, bundle.training["validation"]["leads"]
+        window = shown_window(reader, changed)
         figure = draw_panel(
-            rows,
-            target=reader.spec.target,
+            panel_rows(self.networks, reader, bundle.calibration, changed, judged),
+            target=long_name(reader),
             units=reader.spec.units,
             valid_range=reader.spec.valid_range,
-            title=f"{reader.spec.target}: forecast from {origin_label(reader)}",
+            title=panel_title(reader, window),
             level=LEVEL,
+            ground=len(window.x) * reader.cube.grid.pixel_size_m[0],
         )
         log_panel(self.logs, figure)
         if out is not None:
             log = table(figures_of(self.folder / f"run-{bundle.training['kept'][0]}"))
             mark_done(self.folder)
             bundle = bundle.save(out, files={PANEL: png(figure), LOG: log})
-            name = Path(out).name
-            log_bundle(self.logs, Path(out), name=name, metadata={"split": reader.split.digest})
+            name, split = Path(out).name, self.plan.reader.split.digest
+            log_bundle(self.logs, Path(out), name=name, metadata={"split": split})
         close(self.logs)
         self.logs = []
         return bundle

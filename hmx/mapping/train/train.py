@@ -155,6 +155,7 @@ def make_bundle(
             "hmx": code_version(),
             "seed": fit.seed,
             "folds": folds.as_dict(),
+            "samples": [float(f"{value:.7g}") for value in samples.value],
             "held_out": {name: dict(regression_scores(*both)) for name, both in scales.items()},
             "correlogram": correlogram.as_dict() | {"between_dates": {"r": phi, "pairs": again}},
             "importance": held_out.importance.as_dict(),

@@ -300,6 +300,13 @@ def test_maps_hold_the_errors_that_are_scored(
         ):
             mean = float(at[name].mean())  # pixels of a projected grid are of one area
             assert mean == pytest.approx(card.value(metric, who, lead), rel=1e-5)
+        # area-weighted means of a gain and of its reference give the pooled skill
+        pooled = float(at["gain"].mean() / at["abs_error_persistence"].mean())
+        assert pooled == pytest.approx(card.value("crps_skill", "model", lead), abs=1e-5)
+        moved = at["abs_error_persistence"] > 0
+        np.testing.assert_array_equal(np.isfinite(at["skill"]), moved)
+        expected = at["gain"] / at["abs_error_persistence"]
+        np.testing.assert_allclose(at["skill"].where(moved), expected.where(moved), rtol=1e-4)
     truth = np.abs(world["hm"].isel(time=5) - world["hm"].isel(time=4))
     still = maps["abs_error_persistence"].sel(lead=1).isel(time=0)
     np.testing.assert_allclose(still.values, truth.values, atol=1e-7)
