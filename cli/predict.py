@@ -7,7 +7,10 @@ import click
 from hmx.cli.shared import Command, CommandCall, catalog_command, device_flag, here, moment, out
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=("hmx predict catalogs/demo_soc.yaml --points farms.csv --crs EPSG:4326 --level 90",),
+)
 @catalog_command
 @device_flag
 @click.option("--points", metavar="FILE", help="Table of places: CSV, GeoPackage, Parquet ...")

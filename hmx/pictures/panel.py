@@ -161,9 +161,14 @@ def _pictures(row: PanelRow) -> _Pictures:
     """Subtract at full resolution, then average."""
     truth, forecast = (np.asarray(m, dtype=np.float64) for m in (row.truth, row.forecast))
     width = np.asarray(row.upper, dtype=np.float64) - np.asarray(row.lower, dtype=np.float64)
-    maps = [block_mean(m) for m in (truth, forecast, forecast - truth, width)]
     seen = np.zeros(truth.shape) if row.unseen is None else 1.0 - row.unseen
-    return _Pictures(*maps, block_mean(seen) > 0.5)
+    return _Pictures(
+        truth=block_mean(truth),
+        forecast=block_mean(forecast),
+        difference=block_mean(forecast - truth),
+        width=block_mean(width),
+        seen=block_mean(seen) > 0.5,
+    )
 
 
 def block_mean(values: Map, most: int = _MOST_PIXELS) -> Array:

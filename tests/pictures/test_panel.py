@@ -198,3 +198,22 @@ def test_drawing_touches_no_state_of_pyplot() -> None:
     before = "matplotlib.pyplot" in sys.modules
     draw(row())
     assert ("matplotlib.pyplot" in sys.modules) == before
+
+
+def test_truth_that_was_trained_on_is_pale_and_counts_in_no_error() -> None:
+    unseen = np.zeros(SHAPE, bool)
+    unseen[:20] = True
+    off = row().truth.copy()
+    off[20:] += 5  # far from the forecast where the model has seen the truth
+    figure = draw(row(truth=off, unseen=unseen))
+    assert "RMSE 0.005" in texts(figure)
+    plain, pale = (draw(row(truth=off, unseen=mask)) for mask in (None, unseen))
+    for column in (0, 2):
+        before, after = (maps_of(f)[column].images[0].get_array() for f in (plain, pale))
+        np.testing.assert_array_equal(before[:20], after[:20])
+        assert (after[20:, :, :3].mean() > before[20:, :, :3].mean()).all()
+    for column in (1, 3):
+        before, after = (maps_of(f)[column].images[0].get_array() for f in (plain, pale))
+        np.testing.assert_array_equal(before, after)
+    legends = [axis.get_legend() for axis in figure.axes if axis.get_legend()]
+    assert [t.get_text() for t in legends[0].get_texts()] == ["pale: trained on"]

@@ -303,9 +303,11 @@ class Scorecard(Card):
 
     def plots(self) -> Mapping[str, Callable[[], Picture]]:
         """Return what draws skill, reliability and strata, by file name."""
-        explained = partial(draw_strata, meanings=MEANINGS)
-        draw = {"skill": draw_skill, "reliability": draw_reliability, "strata": explained}
-        return {f"{name}.png": partial(function, self) for name, function in draw.items()}
+        return {
+            "skill.png": partial(draw_skill, self),
+            "reliability.png": partial(draw_reliability, self),
+            "strata.png": partial(draw_strata, self, MEANINGS),
+        }
 
     def __str__(self) -> str:
         """Write the verdict and the table for a terminal."""

@@ -2,74 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from hmx.cube.dates import time_label
-from hmx.forecast.train.calibrate import forecast_knots
-from hmx.forecast.train.data import Reader, batch_of
-from hmx.networks.forecaster import Forecaster
+from hmx.forecast.bundle import Bundle
+from hmx.forecast.train.data import Reader
+from hmx.forecast.window import Engine, ForecastRequest, distribution, halo
 from hmx.pictures.panel import PanelRow
 from hmx.splits import CALIBRATION, TEST
-from hmx.uncertainty.calibration import Calibration
-from hmx.uncertainty.distribution import mean, quantile
-from hmx.windows import Span, Window
+from hmx.uncertainty.distribution import Floats, mean, quantile
+from hmx.windows import Span, Window, with_halo
 
 UNSEEN = (TEST, CALIBRATION)  # roles of blocks that weights are not fitted to
 LEVEL = 80  # percent, of the intervals shown
 _SIDE = 512  # px: of a larger cube, the square with the largest change is shown
 
 
-def panel_rows(
-    networks: Sequence[Forecaster],
-    reader: Reader,
-    calibration: Calibration,
-    changed: np.ndarray,
-    judged: Mapping[str, Any],
-) -> list[PanelRow]:
+def panel_rows(bundle: Bundle, reader: Reader, changed: np.ndarray) -> list[PanelRow]:
     """Forecast from the last origin at which the largest number of leads has a truth.
 
-    ``reader`` has the split that the networks were trained on: pixels of its test and calibration
+    ``reader`` has the split that the weights were fitted on: pixels of its test and calibration
     blocks are unseen. ``changed`` counts the changed pixels of each block, (block rows, block
-    columns); ``judged`` has the validation scores by lead, of the fit before the last, for
-    networks that have seen all. If the calibration is empty, the intervals are the networks' own.
+    columns).
     """
-    spec, origin = reader.spec, shown_origin(reader)
-    window = shown_window(reader, changed)
+    spec, origin = bundle.spec, shown_origin(reader)
+    grid, window = reader.cube.grid, shown_window(reader, changed)
     unseen = np.isin(reader.split.roles(window), UNSEEN)
-    batch = batch_of([reader.sample(window, origin, -1)])  # -1: no role, so nothing is scored
-    inputs, truth = reader.fields.cut(window, origin)
-    knots = forecast_knots(networks, reader, batch, calibration)
-    start = np.where(inputs.valid[-1] > 0, inputs.past[-1], np.nan)
-    knots[..., np.isnan(start)] = np.nan
-    distance = batch.distance[0].numpy() if spec.context.distance else None
-    levels, tail = spec.network.knots, (1 - LEVEL / 100) / 2
-
-    def end(values: np.ndarray, lead: int, probability: float) -> np.ndarray:
-        if not calibration.leads:
-            return quantile(values, levels, probability)
-        found = calibration.quantile(values, levels, distance, lead=lead, probability=probability)
-        return np.clip(found, *(spec.valid_range or (None, None)))
-
+    judged = bundle.training["validation"]["leads"]  # of the fit before the last
+    around = with_halo(window, grid.shape, halo=halo(spec, spec.h), wraps=grid.wraps)
+    inputs, core = reader.fields.cut(around, origin)[0], window.within(around)
+    inner, truth = reader.fields.cut(window, origin)
+    knots = Engine.of(bundle, device="cpu").knots(inputs, spec.h, core)
+    distance = None if inputs.distance is None else inputs.distance[core.slices]
+    center = mean(knots, spec.network.knots)
+    lower, upper = _ends(bundle, knots, distance, center)
+    start = np.where(inner.valid[-1] > 0, inner.past[-1], np.nan)
+    center, lower, upper = (np.where(np.isfinite(start), m, np.nan) for m in (center, lower, upper))
     times = reader.cube.data["time"]
     dates = reader.cube.cadence.extend(times.isel(time=slice(None, origin + 1)), spec.h)
+    scored = unseen if unseen.any() else np.ones_like(unseen)
     return [
         PanelRow(
             lead=lead,
             label=f"{time_label(dates[lead - 1]).removesuffix('-01-01')} (+{lead})",
             truth=truth[lead - 1],
-            forecast=mean(values, levels),
-            lower=end(values, lead, tail),
-            upper=end(values, lead, 1 - tail),
+            forecast=center[lead - 1],
+            lower=lower[lead - 1],
+            upper=upper[lead - 1],
             origin=start,
-            valid=int((np.isfinite(truth[lead - 1] + start) & (unseen | ~unseen.any())).sum()),
+            valid=int((np.isfinite(truth[lead - 1] + start) & scored).sum()),
             unseen=unseen if unseen.any() else None,
             note="" if unseen.any() else _judged(judged.get(str(lead), {})),
         )
-        for lead, values in enumerate(knots, start=1)
+        for lead in range(1, spec.h + 1)
     ]
+
+
+def _ends(
+    bundle: Bundle, knots: Floats, distance: Floats | None, center: Floats
+) -> tuple[Floats, Floats]:
+    """Return the bounds of the interval; without a calibration, those of the network itself."""
+    spec = bundle.spec
+    if bundle.calibration.leads:
+        request = ForecastRequest("", "", {}, spec.h, level=(LEVEL,))
+        found = distribution(bundle, knots, distance, request)
+        return found[f"lo_{LEVEL:g}"], found[f"hi_{LEVEL:g}"]
+    if len(spec.network.knots) < 2:  # one number: no interval
+        return center, center
+    tail = (1 - LEVEL / 100) / 2
+    low, high = (
+        np.stack([quantile(values, spec.network.knots, p) for values in knots])
+        for p in (tail, 1 - tail)
+    )
+    return low, high
 
 
 def shown_origin(reader: Reader) -> int:
@@ -99,7 +106,9 @@ def long_name(reader: Reader) -> str:
 def _judged(figures: Mapping[str, float]) -> str:
     """Write the skill that an earlier fit had on blocks kept from it."""
     skill = figures.get("crps_skill", np.nan)
-    return f"unseen, before\nthe last fit:\nCRPS skill {100 * skill:+.1f} %" * np.isfinite(skill)
+    if not np.isfinite(skill):
+        return ""
+    return f"unseen, before\nthe last fit:\nCRPS skill {100 * skill:+.1f} %"
 
 
 def shown_window(reader: Reader, changed: np.ndarray) -> Window:

@@ -189,7 +189,7 @@ class _Training:
         )
         if not leads_processes():  # the others read what this one saves
             return bundle
-        self.networks = networks = [one.network for one in last]
+        networks = [one.network for one in last]
         whole = self.plan.whole()
         return with_dependence(bundle, networks, whole, seed=options.seed, progress=self.progress)
 
@@ -276,10 +276,10 @@ class _Training:
         """Save a bundle with its panel and its log, and send all to the trackers."""
         # with the roles that blocks had in the fit of the weights that are saved
         reader = self.plan.whole() if self.recipe.fit.final else self.plan.reader
-        changed, judged = self.plan.scanned.changed, bundle.training["validation"]["leads"]
+        changed = self.plan.scanned.changed
         window = shown_window(reader, changed)
         figure = draw_panel(
-            panel_rows(self.networks, reader, bundle.calibration, changed, judged),
+            panel_rows(bundle, reader, changed),
             target=long_name(reader),
             units=reader.spec.units,
             valid_range=reader.spec.valid_range,
