@@ -17,8 +17,8 @@ import numpy as np
 
 from hmx.errors import BadArgument, missing_variable
 from hmx.files.jsontext import finite
-from hmx.forecast.backtest.text import as_text, tables
 from hmx.forecast.backtest.strata import MEANINGS
+from hmx.forecast.backtest.text import as_text, tables
 from hmx.forecast.backtest.verdict import verdict, zone_verdict
 from hmx.pictures.backtest import draw_reliability, draw_skill, draw_strata
 from hmx.report.sections import TextTable
