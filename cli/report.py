@@ -7,7 +7,13 @@ import click
 from hmx.cli.shared import Command, CommandCall, catalog_command, here, out, worker_flags
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "hmx report catalogs/demo.yaml",
+        "hmx report catalogs/demo.yaml --zones parks.gpkg --above 0.4 --output demo.html",
+    ),
+)
 @catalog_command
 @worker_flags
 @click.option("--zones", metavar="FILE", help="Zones to add up: polygons, or a raster.")
