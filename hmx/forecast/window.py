@@ -25,10 +25,10 @@ from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import Inputs, PixelSize, assemble
 from hmx.forecast.spec import Spec
 from hmx.hardware import choose_device, computing
-from hmx.networks.cost import streams
+from hmx.networks.base import layers_of
 from hmx.networks.forecaster import Forecaster, NetworkInputs, channels_last, reach
 from hmx.networks.options import Precision
-from hmx.networks.stream.rollout import Rollout
+from hmx.networks.stream.executor import Executor
 from hmx.uncertainty.calibration import Strata
 from hmx.uncertainty.distribution import Floats, alike, mean, mixture, namespace, settle
 from hmx.uncertainty.exceed import exceedance
@@ -74,7 +74,7 @@ class Engine:
     """The networks of a bundle on a device: one, or the members of an ensemble."""
 
     bundle: Bundle
-    networks: tuple[Rollout | Forecaster, ...]
+    networks: tuple[Executor | Forecaster, ...]
     device: torch.device
     precision: Precision
 
@@ -86,9 +86,12 @@ class Engine:
         chosen, half = choose_device(device), precision == "bfloat16"
         loaded = (Forecaster.load(bundle, member) for member in range(bundle.spec.members))
         moved = (network.to(chosen, _DTYPES[precision]) for network in loaded)
-        if streams(bundle.spec.network) and not bundle.spec.future:
-            return cls(bundle, tuple(Rollout(n, half=half) for n in moved), chosen, precision)
-        return cls(bundle, tuple(channels_last(n) for n in moved), chosen, precision)
+        layers = layers_of(bundle.spec.network)
+        networks = (
+            channels_last(network) if layers is None else Executor(network, layers, half=half)
+            for network in moved
+        )
+        return cls(bundle, tuple(networks), chosen, precision)
 
     def knots(
         self, inputs: Inputs, h: int, crop: Window | None = None, *, threads: int | None = None
@@ -119,16 +122,13 @@ class Engine:
         return self.bundle.calibration.adjust(settled, spec.network.knots, origin, distance)
 
     def run(
-        self, network: Rollout | Forecaster, seen: NetworkInputs, h: int, crop: Window
+        self, network: Executor | Forecaster, seen: NetworkInputs, h: int, crop: Window
     ) -> Floats:
         """Run one network on one window, (h, q, y, x) of its core, as a tensor on a GPU."""
-        if isinstance(network, Rollout):
-            found = network(seen, h=h, crop=crop)
-        else:
-            batch = NetworkInputs(*(tensor[None] for tensor in seen))
-            half = self.precision == "bfloat16"
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                found = network(batch, h=h, crop=crop.slices)[0]
+        batch = NetworkInputs(*(tensor[None] for tensor in seen))
+        half = self.precision == "bfloat16" and isinstance(network, Forecaster)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            found = network(batch, h=h, crop=crop.slices)[0]
         # what is computed of a tensor by `xp` functions stays on its device
         return cast(Floats, found.numpy() if found.device.type == "cpu" else found)
 

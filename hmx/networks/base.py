@@ -37,6 +37,7 @@ A network is one file::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import getattr_static
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -46,6 +47,8 @@ from hmx.errors import BadArgument
 from hmx.features.scaling import Scaler
 from hmx.networks.options import MapperOptions, ModelOptions
 from hmx.networks.registry import MAPPERS, NETWORKS
+from hmx.networks.stream.graph import Description, Graph, unroll
+from hmx.windows import Window
 
 
 class BodyCost(NamedTuple):
@@ -106,7 +109,17 @@ class Body(nn.Module):
         raise NotImplementedError
 
     @staticmethod
-    def reach(options: ModelOptions, looks: int) -> int:
+    def layers(options: ModelOptions) -> Description | None:
+        """Describe the network as its layers, if it consists of such alone.
+
+        Then it needs no :meth:`reach` and no :meth:`cost`, and inference streams its rows
+        (:mod:`hmx.networks.stream`).
+        """
+        del options
+        return None
+
+    @classmethod
+    def reach(cls, options: ModelOptions, looks: int) -> int:
         """Return how far an input pixel can influence an output pixel, px.
 
         Parameters
@@ -117,18 +130,28 @@ class Body(nn.Module):
             Forecasts in a row, each fed with the one before: ``h`` of a recursive
             network, 1 of a direct one.
         """
-        raise NotImplementedError
+        return max(cls._graph(options, 1, 1, looks).margins.values())
 
-    @staticmethod
-    def cost(options: ModelOptions, frame: int, constant: int, looks: int) -> BodyCost:
+    @classmethod
+    def cost(cls, options: ModelOptions, frame: int, constant: int, looks: int) -> BodyCost:
         """Count operations and channels; integers only, without building the network."""
-        raise NotImplementedError
+        graph = cls._graph(options, frame, constant, looks)
+        layers = {i: graph.nodes[i].layer for i in graph.margins if graph.nodes[i].convolves}
+        return BodyCost(
+            multiply_adds=sum(graph.multiply_adds(i) for i in layers),
+            outputs=graph.inputs(max(graph.margins)),
+            channels=max(max(layer.convolved, graph.inputs(i)) for i, layer in layers.items()),
+            inputs=max(graph.inputs(i) for i in layers),
+        )
 
-    @staticmethod
-    def streams(options: ModelOptions) -> bool:
-        """Return True if :mod:`hmx.networks.stream` can run the network."""
-        del options
-        return False
+    @classmethod
+    def _graph(cls, options: ModelOptions, frame: int, constant: int, looks: int) -> Graph:
+        described = cls.layers(options)
+        assert described is not None, "a body without layers() has reach() and cost()"
+        nodes = unroll(
+            described, frame=frame, constant=constant, history=options.past_steps, looks=looks
+        )
+        return Graph(nodes, Window.of((1, 1)), Window.of((1, 1)))
 
     @staticmethod
     def describe(options: ModelOptions) -> list[str]:
@@ -158,8 +181,9 @@ def network(name: str) -> Callable[[BodyT], BodyT]:
     def register(kind: BodyT) -> BodyT:
         if not issubclass(kind, Body):
             raise BadArgument(f"@network({name!r}): {kind.__name__} is not a Body. Derive it.")
-        for part in ("push", "features", "reach", "cost"):
-            if getattr(kind, part) is getattr(Body, part):
+        described = _given(kind, "layers")
+        for part in ("push", "features") if described else ("push", "features", "reach", "cost"):
+            if not _given(kind, part):
                 raise BadArgument(
                     f"@network({name!r}): {kind.__name__} has no {part}(). Write one as "
                     f"hmx.networks.base.Body.{part} describes it."
@@ -168,6 +192,11 @@ def network(name: str) -> Callable[[BodyT], BodyT]:
         return kind
 
     return register
+
+
+def _given(kind: type[Body], part: str) -> bool:
+    """Return True if a network has a part of its own, or of a network that it derives from."""
+    return getattr_static(kind, part) is not getattr_static(Body, part)
 
 
 def mapper(name: str) -> Callable[[MapperT], MapperT]:
@@ -181,6 +210,16 @@ def mapper(name: str) -> Callable[[MapperT], MapperT]:
         return kind
 
     return register
+
+
+def layers_of(options: ModelOptions) -> Description | None:
+    """Describe a network as its layers, or return None if it cannot be streamed.
+
+    A class that derives from a described network may compute something else, so only its own
+    description counts.
+    """
+    kind = body_class(options.arch)
+    return kind.layers(options) if "layers" in vars(kind) else None
 
 
 def body_class(arch: str) -> type[Body]:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hmx.networks.base import Body, BodyCost, network
-from hmx.networks.dilated import Trunk, describe_trunk, trunk_cost, trunk_reach
+from hmx.networks.base import Body, network
+from hmx.networks.dilated import Trunk, describe_trunk, trunk_layers
 from hmx.networks.options import ModelOptions
+from hmx.networks.stream.graph import CONSTANT, FRAME, Description, Layer, Read
 
 State = tuple[Tensor, Tensor]  # hidden and cell state of one layer, (b, hidden, y, x) each
 
@@ -116,33 +117,21 @@ class Recurrent(Body):
         return features
 
     @staticmethod
-    def reach(options: ModelOptions, looks: int) -> int:
-        """Return the widest layer for each step of history, and all layers for each look, px."""
-        radii = [step * (options.kernel // 2) for step in options.dilations()]
-        # A state that is carried passes one layer per step, at worst the widest one.
-        carried = (options.past_steps - 1) * max(radii)
-        return carried + looks * (sum(radii) + trunk_reach(options.trunk))
-
-    @staticmethod
-    def cost(options: ModelOptions, frame: int, constant: int, looks: int) -> BodyCost:
-        """Count the gates once per step, and the trunk once per look."""
-        once = trunk_cost(options, options.hidden + frame + constant)
-        first = frame if options.trunk else frame + constant
-        steps, gates = options.past_steps + looks - 1, 0
-        for layer in range(options.layers):
-            inputs = (options.hidden if layer else first) + options.hidden
-            gates += inputs * options.kernel**2 * 4 * options.hidden
-        return BodyCost(
-            steps * gates + looks * once.multiply_adds,
-            once.outputs,
-            max(once.channels, 4 * options.hidden),
-            max(once.channels, options.past_steps * frame + constant),
-        )
-
-    @staticmethod
-    def streams(options: ModelOptions) -> bool:
-        """Return True without a trunk: rows then pass through all steps and layers at once."""
-        return options.strategy == "recursive" and not options.trunk
+    def layers(options: ModelOptions) -> Description:
+        """Describe the cells, each reading the one below and its own last state, and the trunk."""
+        below = (Read(FRAME),) if options.trunk else (Read(FRAME), Read(CONSTANT))
+        cells = []
+        for index, step in enumerate(options.dilations()):
+            name = f"core.cells.{index}.gates"
+            cells.append(
+                Layer(
+                    name, (*below, Read(name, back=1)), options.hidden,
+                    kernel=options.kernel, dilation=step, gates=True,
+                )
+            )  # fmt: skip
+            below = (Read(name),)
+        trunk = trunk_layers(options, (*below, Read(FRAME), Read(CONSTANT)))
+        return Description((*cells, *trunk.layers), trunk.features)
 
     @staticmethod
     def describe(options: ModelOptions) -> list[str]:

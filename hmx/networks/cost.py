@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hmx.networks.base import BodyCost, body_class
+from hmx.networks.base import BodyCost, body_class, layers_of
 from hmx.networks.options import ModelOptions, Precision
-from hmx.networks.stream.regions import SCALARS, STRIP, Layout, padded, radii
+from hmx.networks.stream.graph import HEAD, SCALARS, STRIP, Graph, unroll
 from hmx.windows import Window
 
 _BYTES = {"float32": (4, 4), "bfloat16": (2, 4), "float64": (8, 8)}  # convolved, kept
@@ -12,16 +12,10 @@ _OTHER = 8 << 20  # bytes that libraries take in addition to the tensors that ar
 Counts = tuple[int, int, int]  # dynamic, static and known-ahead channels
 
 
-def streams(options: ModelOptions) -> bool:
-    """Return True if a network runs on the executor that streams rows."""
-    return body_class(options.arch).streams(options)
-
-
 def body_cost(options: ModelOptions, channels: Counts, *, h: int) -> BodyCost:
     """Count operations and channels of the body of a network, per pixel."""
-    recursive = options.strategy == "recursive"
-    constant = channels[1] + (0 if recursive else h * channels[2])
-    looks = h if recursive else 1
+    looks = h if options.strategy == "recursive" else 1
+    constant = _constant(options, channels, h=h)
     return body_class(options.arch).cost(options, SCALARS + channels[0], constant, looks)
 
 
@@ -34,8 +28,7 @@ def per_pixel(options: ModelOptions, channels: Counts, *, h: int) -> int:
     body = body_cost(options, channels, h=h)
     heads = 1 if recursive or options.heads == "shared" else h
     heads *= body.outputs * len(options.knots) * (h if recursive else 1)
-    constant = channels[1] + (0 if recursive else h * channels[2])
-    stacked = options.past_steps * (SCALARS + channels[0]) + constant
+    stacked = options.past_steps * (SCALARS + channels[0]) + _constant(options, channels, h=h)
     anchor = stacked if options.anchored else 0
     return 2 * (body.multiply_adds + heads + anchor)
 
@@ -53,17 +46,18 @@ def flops(
     Two per multiply-add. Neither the zero state of the first step nor padding channels
     count. ``crop`` is the core, in pixels of the window; default all of it.
     """
-    if not streams(options) or channels[2]:
+    graph = _graph(options, channels, shape, h=h, crop=crop)
+    if graph is None:
         return _area(Window.of(shape)) * per_pixel(options, channels, h=h)
-    frame, hidden, taps = SCALARS + sum(channels), options.hidden, options.kernel**2
-    plan = _layout(options, shape, h=h, crop=crop)
+    stacked = options.past_steps * (SCALARS + channels[0]) + _constant(options, channels, h=h)
+    heads = h if options.heads == "separate" and options.strategy == "direct" else 1
     total = 0
-    for step, regions in enumerate(plan.regions):
-        for layer, region in enumerate(regions):
-            inputs = (hidden if layer else frame) + (hidden if step else 0)
-            total += _area(region) * inputs * taps * 4 * hidden
-        if step >= options.past_steps - 1:
-            total += _area(regions[-1]) * (frame + hidden + len(options.knots)) * hidden
+    for i, region in graph.regions.items():
+        if graph.nodes[i].convolves:
+            total += _area(region) * graph.multiply_adds(i)
+        elif graph.nodes[i].layer.name == HEAD:
+            each = heads * graph.inputs(i) * len(options.knots)
+            total += _area(region) * (each + (stacked if options.anchored else 0))
     return 2 * total
 
 
@@ -83,30 +77,32 @@ def footprint(
     of cuDNN on a GPU. ``auto`` counts as float32, which takes more than bfloat16.
     """
     half, full = _BYTES.get(precision, _BYTES["float32"])
-    if not streams(options) or channels[2]:
+    graph = _graph(options, channels, shape, h=h, crop=crop, full=full, device=device)
+    if graph is None:
         return _dense(options, channels, shape, h=h, crop=crop, bytes_each=full)
-    plan = _layout(options, shape, h=h, crop=crop, full=full, device=device)
-    frame, hidden, steps = SCALARS + sum(channels), options.hidden, options.past_steps
-    maps = 2 * steps + steps * channels[0] + channels[1] + (steps + h)  # inputs and series
-    knots = len(options.knots)
-    given = (maps + knots) * _area(plan.read) + 2 * h * knots * _area(plan.core)
-    given *= full
-    total = sum(_bulk(rows) * hidden for rows in plan.cells())
-    total += sum(_bulk(rows) * frame for rows in plan.frames())
-    strip = min(plan.rows, len(plan.regions[0][0].y)) * len(plan.regions[0][0].x)
+    steps, knots, area = options.past_steps, len(options.knots), _area(graph.read)
+    given = (2 + channels[0]) * steps + channels[1] + (h + 1) * channels[2]
+    if options.strategy == "recursive":
+        given += h + 1 + knots  # means and running sums
+    kept = given * area + h * knots * _area(graph.core)
+    strip = 0
+    for i, region in graph.regions.items():
+        node = graph.nodes[i]
+        across = min(graph.rows, len(region.y)) * len(region.x)
+        if node.layer.name == HEAD:
+            leads = h if options.strategy == "direct" else 1
+            strip = max(strip, across * (graph.inputs(i) + (8 * leads + 4) * knots))
+            kept += graph.input(i).pixels * graph.inputs(i)
+        elif node.convolves:
+            strip = max(strip, across * (3 * node.layer.convolved + 2 * graph.inputs(i)))
+            kept += graph.input(i).pixels * graph.inputs(i) * half // full
+            if precision == "float64":  # convolved by way of all taps side by side
+                taps = node.layer.kernel**2 * graph.inputs(i)
+                strip = max(strip, 3 * across * taps)
+    for key, users in graph.running.items():
+        kept += graph.carried(key).pixels * graph.nodes[users[0]].layer.outputs
     # doubled, because freed memory is fragmented
-    total += 2 * strip * (8 * hidden + 2 * frame + 6 * knots)
-    total *= full
-    widths = [frame, *(hidden,) * (options.layers - 1)]
-    buffers = [
-        _bulk(extent) * padded(width + hidden)
-        for layers in plan.inputs()
-        for extent, width in zip(layers, widths, strict=True)
-    ]
-    total += (sum(buffers) + strip * 4 * hidden) * half
-    if precision == "float64":  # convolved by way of all taps side by side
-        total += 3 * strip * options.kernel**2 * (max(frame, hidden) + hidden) * half
-    return given + total * 6 // 5 + _OTHER  # 6/5: freed memory is not always reused immediately
+    return (kept + 2 * strip) * full * 6 // 5 + _OTHER
 
 
 def best_tile(device: str) -> int:
@@ -145,31 +141,33 @@ def _dense(
     return total * bytes_each * 6 // 5 + _OTHER
 
 
-def _layout(
+def _graph(
     options: ModelOptions,
+    channels: Counts,
     shape: tuple[int, int],
     *,
     h: int,
     crop: Window | None,
     full: int = 4,
     device: str = "cpu",
-) -> Layout:
-    read = Window.of(shape)
-    return Layout(
-        radii(options),
-        read,
-        crop or read,
-        options.past_steps,
-        h,
-        STRIP["cuda" if device.startswith("cuda") else "cpu"],
-        4 * options.hidden * full,
+) -> Graph | None:
+    described, read = layers_of(options), Window.of(shape)
+    if described is None:
+        return None
+    nodes = unroll(
+        described,
+        frame=SCALARS + channels[0],
+        constant=_constant(options, channels, h=h),
+        history=options.past_steps,
+        looks=h if options.strategy == "recursive" else 1,
     )
+    strip = STRIP["cuda" if device.startswith("cuda") else "cpu"]
+    return Graph(nodes, read, crop or read, strip, full)
+
+
+def _constant(options: ModelOptions, channels: Counts, *, h: int) -> int:
+    return channels[1] + (0 if options.strategy == "recursive" else h * channels[2])
 
 
 def _area(window: Window) -> int:
     return len(window.y) * len(window.x)
-
-
-def _bulk(extent: tuple[Window, int]) -> int:
-    window, rows = extent
-    return len(window.x) * rows

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hmx.networks.base import Body, BodyCost, network
+from hmx.networks.base import Body, network
 from hmx.networks.options import ModelOptions
+from hmx.networks.stream.graph import CONSTANT, FRAME, Description, Layer, Read
 
 
 class Trunk(nn.Module):
@@ -49,18 +50,17 @@ class Trunk(nn.Module):
         return torch.cat((stream, x), dim=1) if self.layers else stream
 
 
-def trunk_reach(dilations: Sequence[int]) -> int:
-    """Return how far a trunk sees, px."""
-    return sum(dilations) + 1 if dilations else 0
-
-
-def trunk_cost(options: ModelOptions, inputs: int) -> BodyCost:
-    """Count one run of the trunk of a network, as wide as its options have it."""
-    # without a trunk, the 1 x 1 entry is as wide as the ConvLSTM's state
-    trunk, width = bool(options.trunk), options.width if options.trunk else options.hidden
-    entry = inputs * (9 if trunk else 1) * width
-    layers = len(options.trunk) * width * width * 9
-    return BodyCost(entry + layers, width + inputs * trunk, width, max(width, inputs))
+def trunk_layers(options: ModelOptions, inputs: tuple[Read, ...]) -> Description:
+    """Describe the trunk of a network."""
+    if not options.trunk:  # the 1 x 1 entry is as wide as the ConvLSTM's state
+        entry = Layer("trunk.entry", inputs, options.hidden, kernel=1)
+        return Description((entry,), (Read(entry.name),))
+    layers = [Layer("trunk.entry", inputs, options.width, sums="trunk")]
+    for index, step in enumerate(options.trunk):
+        before = (Read(layers[-1].name),)
+        name = f"trunk.layers.{index}"
+        layers.append(Layer(name, before, options.width, dilation=step, sums="trunk"))
+    return Description(tuple(layers), (Read(layers[-1].name), *inputs))
 
 
 class Stacked(Body):
@@ -96,7 +96,7 @@ class Stacked(Body):
 
 @network("dilated")
 class Dilated(Stacked):
-    """All steps of the history at once through a dilated trunk; the default network."""
+    """All steps of the history at once through a dilated trunk."""
 
     needs_trunk = True
 
@@ -105,15 +105,10 @@ class Dilated(Stacked):
         super().__init__(options.past_steps, Trunk(inputs, options.width, options.trunk))
 
     @staticmethod
-    def reach(options: ModelOptions, looks: int) -> int:
-        """Return the sum of the dilations for each look, px."""
-        return trunk_reach(options.trunk) * looks
-
-    @staticmethod
-    def cost(options: ModelOptions, frame: int, constant: int, looks: int) -> BodyCost:
-        """Count the trunk once per look."""
-        once = trunk_cost(options, options.past_steps * frame + constant)
-        return once._replace(multiply_adds=looks * once.multiply_adds)
+    def layers(options: ModelOptions) -> Description:
+        """Describe the trunk on all frames of the history."""
+        frames = (Read(FRAME, back) for back in reversed(range(options.past_steps)))
+        return trunk_layers(options, (*frames, Read(CONSTANT)))
 
     @staticmethod
     def describe(options: ModelOptions) -> list[str]:

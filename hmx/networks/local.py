@@ -16,7 +16,7 @@ from hmx.hardware import plain_torch
 from hmx.networks.base import Body, body_class
 from hmx.networks.options import ModelOptions
 from hmx.networks.registry import NETWORKS
-from hmx.networks.stream.regions import SCALARS
+from hmx.networks.stream.graph import SCALARS
 
 _PROBE = 600  # px: a wider window takes seconds, and gigabytes of memory
 _ROUNDING = 1e-9  # float64 sums in another order differ by 1e-12

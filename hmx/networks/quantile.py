@@ -84,10 +84,16 @@ def unfold(
     centre = total[..., middle : middle + 1, :, :]
     if state:
         centre = (scale.mean + scale.std * centre - origin.unsqueeze(-3)) / scale.change
+    residual = offsets(total, middle) + centre
+    return scale.bound(origin.unsqueeze(-3) + residual * scale.change)
+
+
+def offsets(total: Tensor, middle: int) -> Tensor:
+    """Add the gaps up, (..., q, y, x): how far each knot is from the location, which is 0 here."""
     below = total[..., :middle, :, :].flip(-3).cumsum(-3).flip(-3)
     above = total[..., middle + 1 :, :, :].cumsum(-3)
-    residual = torch.cat((centre - below, centre, centre + above), dim=-3)
-    return scale.bound(origin.unsqueeze(-3) + residual * scale.change)
+    nothing = torch.zeros_like(total[..., :1, :, :])
+    return torch.cat((-below, nothing, above), dim=-3)
 
 
 def tilt(
@@ -104,17 +110,20 @@ def tilt(
     and its inverse. No change stays no change, and quantiles stay in order.
     """
     share = values.new_tensor(shares(knots))[:, None, None]
-    residual = values - origin.unsqueeze(-3)
-    up = (residual.relu() * share).sum(-3) + _TINY  # a side without values
-    down = ((-residual).relu() * share).sum(-3) + _TINY  # must keep a gradient
-    shift = target - origin
+    origin = origin.unsqueeze(-3)
+    residual = values - origin
+    above = residual.relu()
+    below = above - residual
+    up = (above * share).sum(-3) + _TINY  # a side without values
+    down = (below * share).sum(-3) + _TINY  # must keep a gradient
+    shift = target - origin.squeeze(-3)
     # factor * up - down / factor = shift, solved without subtracting nearly equal numbers
     ahead = shift >= 0
     both = (shift.square() + 4 * up * down).sqrt() + torch.where(ahead, shift, -shift)
     factor = torch.where(ahead, both / (2 * up), 2 * down / both)
     limit = values.new_tensor([MOST_TILT]) if most is None else most
     factor = factor.clamp(1 / limit, limit).unsqueeze(-3)
-    return origin.unsqueeze(-3) + residual.relu() * factor - (-residual).relu() / factor
+    return torch.addcmul(torch.addcmul(origin, above, factor), below, 1 / factor, value=-1)
 
 
 def mean(values: Tensor, knots: Sequence[float]) -> Tensor:

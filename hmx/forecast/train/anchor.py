@@ -21,7 +21,7 @@ from hmx.features.linear import NormalEquations
 from hmx.forecast.train.data import Reader, batch_of
 from hmx.forecast.train.rungs import Mixture, Origins
 from hmx.networks.forecaster import CHANGE, Forecaster
-from hmx.networks.stream.regions import SCALARS
+from hmx.networks.stream.graph import SCALARS
 from hmx.splits import TRAIN
 
 _MAX_BLOCKS = 400  # times origins; more blocks change nothing

@@ -74,7 +74,7 @@ def test_a_network_shows_the_anchor_that_was_fitted(reader: Reader) -> None:
     rows = network.linear(seen)[0].flatten(1).T.double()
     want = rows @ network.anchor_weight.double()[:, 0] + network.anchor_bias.double()
     crop = (slice(10, 30), slice(5, 50))
-    got = network.anchor(seen, network._constant(seen), crop)[0]
+    got = network.anchor(seen, network.constant(seen), crop)[0]
     torch.testing.assert_close(got.double(), want.view(SHAPE)[crop], atol=1e-4, rtol=0)
 
 
@@ -109,7 +109,7 @@ def test_an_anchor_follows_the_last_step_in_training_and_in_use(reader: Reader) 
     network = Forecaster.of(reader.spec, reader.scaler)
     fit_anchor(network, reader, seed=0)
     seen = batch_of([reader.sample(Window.of(SHAPE), 3, TRAIN)]).seen
-    constant, whole = network._constant(seen), (slice(None), slice(None))
+    constant, whole = network.constant(seen), (slice(None), slice(None))
     number = torch.tensor([3 - reader.origins.start])
     own = network.anchor(seen, constant, whole, number)
     newest = network.anchor(seen, constant, whole)
