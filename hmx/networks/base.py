@@ -148,9 +148,7 @@ class Body(nn.Module):
     def _graph(cls, options: ModelOptions, frame: int, constant: int, looks: int) -> Graph:
         described = cls.layers(options)
         assert described is not None, "a body without layers() has reach() and cost()"
-        nodes = unroll(
-            described, frame=frame, constant=constant, history=options.past_steps, looks=looks
-        )
+        nodes = unroll(described, frame, constant, history=options.past_steps, looks=looks)
         return Graph(nodes, Window.of((1, 1)), Window.of((1, 1)))
 
     @staticmethod

@@ -84,21 +84,20 @@ def footprint(
     given = (2 + channels[0]) * steps + channels[1] + (h + 1) * channels[2]
     if options.strategy == "recursive":
         given += h + 1 + knots  # means and running sums
-    kept = given * area + h * knots * _area(graph.core)
-    strip = 0
+    kept, strip = given * area + h * knots * _area(graph.core), 0
     for i, region in graph.regions.items():
-        node = graph.nodes[i]
+        node, inputs = graph.nodes[i], graph.inputs(i)
         across = min(graph.rows, len(region.y)) * len(region.x)
+        if graph.copied(i):
+            share = 1 if node.layer.name == HEAD else half / full
+            kept += int(graph.input(i).pixels * graph.copied_channels(i) * share)
         if node.layer.name == HEAD:
             leads = h if options.strategy == "direct" else 1
-            strip = max(strip, across * (graph.inputs(i) + (8 * leads + 4) * knots))
-            kept += graph.input(i).pixels * graph.inputs(i)
+            strip = max(strip, across * (inputs + (8 * leads + 4) * knots))
         elif node.convolves:
-            strip = max(strip, across * (3 * node.layer.convolved + 2 * graph.inputs(i)))
-            kept += graph.input(i).pixels * graph.inputs(i) * half // full
+            strip = max(strip, across * (3 * node.layer.convolved + 2 * inputs))
             if precision == "float64":  # convolved by way of all taps side by side
-                taps = node.layer.kernel**2 * graph.inputs(i)
-                strip = max(strip, 3 * across * taps)
+                strip = max(strip, 3 * across * node.layer.kernel**2 * inputs)
     for key, users in graph.running.items():
         kept += graph.carried(key).pixels * graph.nodes[users[0]].layer.outputs
     # doubled, because freed memory is fragmented
@@ -156,8 +155,8 @@ def _graph(
         return None
     nodes = unroll(
         described,
-        frame=SCALARS + channels[0],
-        constant=_constant(options, channels, h=h),
+        SCALARS + channels[0],
+        _constant(options, channels, h=h),
         history=options.past_steps,
         looks=h if options.strategy == "recursive" else 1,
     )

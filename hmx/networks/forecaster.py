@@ -354,7 +354,8 @@ def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
         result: Tensor = layer(x)
         return result
     pixels = x[0].permute(1, 2, 0).reshape(-1, x.shape[1])
-    found = torch.addmm(layer.bias[:, None], layer.weight[:, :, 0, 0], pixels.T)
+    weight, bias = layer.parameters()
+    found = torch.addmm(bias[:, None], weight[:, :, 0, 0], pixels.T)
     return found.reshape(1, -1, *x.shape[-2:])
 
 

@@ -13,12 +13,8 @@ class Band:
 
     def __init__(self, extent: Extent, channels: int, *, like: Tensor):
         self.window = extent.window
-        self.data = like.new_empty((extent.rows, len(self.window.x), channels))
-
-    def clear(self) -> None:
-        """Start again at the top, with zeros."""
         self.top = self.window.y.start
-        self.data.zero_()
+        self.data = like.new_zeros((extent.rows, len(self.window.x), channels))
 
     def at(self, window: Window) -> Tensor:
         """Return the part under a window, a view."""

@@ -37,6 +37,7 @@ from hmx.networks.stream.graph import (
     Node,
     clip,
     grow,
+    lay_out,
     unroll,
 )
 from hmx.windows import Span, Window
@@ -70,7 +71,6 @@ class Executor:
         self.kind = torch.bfloat16 if half else head.dtype
         self.strip = strip or STRIP["cpu" if head.device.type == "cpu" else "cuda"]
         self._packed: dict[tuple[str, tuple[bool, ...]], tuple[Tensor, Tensor]] = {}
-        self._last: _Stream | None = None
 
     def __call__(self, seen: NetworkInputs, *, h: int, crop: Slices | None = None) -> Tensor:
         """Forecast the distributions of one window, (1, h, q, y, x) of its core, native units.
@@ -82,22 +82,14 @@ class Executor:
             return go_on(self, seen, h=h, crop=crop)
         read = Window.of((seen.past.shape[-2], seen.past.shape[-1]))
         core = read if crop is None else Window(*(Span(s.start, s.stop) for s in crop))
-        wanted = read, core, 1 if direct else h
-        if self._last is None or self._last.wanted != wanted:
-            self._last = _Stream(self, wanted)
-        return self._last.run(seen, h)
+        return _Stream(self, self.graph(read, core, 1 if direct else h), seen, h).run()
 
     def graph(self, read: Window, core: Window, looks: int) -> Graph:
         """Lay out the nodes of a forecast."""
-        network = self.network
-        nodes = unroll(
-            self.described,
-            frame=network.frame_channels,
-            constant=network.constant_channels,
-            history=network.options.past_steps,
-            looks=looks,
-        )
-        return Graph(nodes, read, core, self.strip, network.head.weight.element_size())
+        frame, constant = self.network.frame_channels, self.network.constant_channels
+        history, width = self.network.options.past_steps, self.network.head.weight.element_size()
+        nodes = unroll(self.described, frame, constant, history=history, looks=looks)
+        return lay_out(nodes, read, core, self.strip, width)
 
     def weights(self, node: Node) -> tuple[Tensor, Tensor]:
         """Return weights, channels-last, and bias of a node, without inputs that are zero."""
@@ -124,54 +116,52 @@ class Executor:
 
 
 class _Stream:
-    """Windows of one shape on their way through all nodes; its memory serves one after another."""
+    """One window on its way through all nodes."""
 
-    def __init__(self, executor: Executor, wanted: tuple[Window, Window, int]):
-        self.executor, self.network, self.wanted = executor, executor.network, wanted
-        self.graph = graph = executor.graph(*wanted)
-        full = self.network.head.weight
-        half = full.new_empty(0, dtype=executor.kind)
+    def __init__(self, executor: Executor, graph: Graph, seen: NetworkInputs, h: int):
+        self.executor, self.network, self.graph = executor, executor.network, graph
+        self.seen, self.h, self.turn, past = seen, h, 0, seen.past
+        knots = len(self.network.knots)
+        self.knots = past.new_empty((1, h, knots, *graph.core.shape))
+        if self.network.options.strategy != "direct":
+            self.series = torch.cat((past[:, -1:], past.new_empty((1, h, *past.shape[2:]))), 1)
+            self.total = past.new_zeros((1, knots, *past.shape[2:]))
+        half = past.new_empty(0, dtype=executor.kind)
         self.inputs = {
             i: Band(
                 graph.input(i),
-                sum(graph.nodes[source].layer.outputs for source in graph.copied(i)),
-                like=full if graph.nodes[i].layer.name == HEAD else half,
+                graph.copied_channels(i),
+                like=past if graph.nodes[i].layer.name == HEAD else half,
             )
             for i in graph.margins
             if graph.copied(i)
         }
         self.running = {
-            key: Band(graph.carried(key), graph.nodes[users[0]].layer.outputs, like=full)
+            key: Band(graph.carried(key), graph.nodes[users[0]].layer.outputs, like=past)
             for key, users in graph.running.items()
         }
-        self.turn = 0
 
-    def run(self, seen: NetworkInputs, h: int) -> Tensor:
+    def run(self) -> Tensor:
         """Run all rows, a strip of each node at a time; return the knots, (1, h, q, y, x)."""
-        graph, knots, past = self.graph, len(self.network.knots), seen.past
-        self.seen, self.h = seen, h
-        self.knots = past.new_empty((1, h, knots, *graph.core.shape))
-        if self.network.options.strategy != "direct":
-            self.series = torch.cat((past[:, -1:], past.new_empty((1, h, *past.shape[2:]))), 1)
-            self.total = past.new_zeros((1, knots, *past.shape[2:]))
-        for band in (*self.inputs.values(), *self.running.values()):
-            band.clear()
+        graph = self.graph
         for self.turn in range(graph.strips()):
             for i in graph.margins:
                 strip = graph.strip(i, self.turn)
-                if len(strip.y):
+                if not len(strip.y):
+                    continue
+                if graph.nodes[i].layer.name == HEAD:
+                    self._look(graph.nodes[i].step, strip, self._features(i, strip))
+                else:
                     self._pass_on(i, strip, self._compute(i, strip))
         return self.knots
 
-    def _compute(self, i: int, strip: Window) -> Tensor | None:
+    def _compute(self, i: int, strip: Window) -> Tensor:
         """Compute a strip of a node, (y, x, c)."""
         node = self.graph.nodes[i]
         if node.layer.name == CONSTANT:
             return _last(self.network.constant(_cropped(self.seen, strip)))
         if node.layer.name == FRAME:
             return _last(self._frame(node.step, strip))
-        if node.layer.name == HEAD:
-            return self._look(node.step, strip, self._features(i, strip))
         source = self._input(i, strip)
         weight, bias = self.executor.weights(node)
         found = functional.conv2d(source, weight, bias, dilation=node.layer.dilation)
@@ -201,10 +191,8 @@ class _Stream:
             band.at(Window(beyond, window.x)).zero_()
         return band.at(window).permute(2, 0, 1)[None]
 
-    def _pass_on(self, i: int, strip: Window, values: Tensor | None) -> None:
+    def _pass_on(self, i: int, strip: Window, values: Tensor) -> None:
         """Copy a result to where it is read."""
-        if values is None:
-            return
         for reader in self.graph.readers[i]:
             if i in self.graph.copied(reader):
                 done = self.graph.strip(reader, self.turn).y.start
@@ -226,9 +214,7 @@ class _Stream:
             elif node.running is not None:
                 found.append(self.running[node.running].at(strip))
             else:
-                computed = self._compute(source, strip)
-                assert computed is not None
-                found.append(computed)
+                found.append(self._compute(source, strip))
         return torch.cat(found, dim=-1).permute(2, 0, 1)[None]
 
     def _frame(self, step: int, strip: Window) -> Tensor:

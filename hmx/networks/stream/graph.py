@@ -11,15 +11,14 @@ read the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from hmx.windows import Span, Window
 
 SCALARS = 3  # channels of the target in a frame: value, change, validity
-STRIP = {"cpu": 1 << 21, "cuda": 1 << 30}  # bytes of the widest result that is computed at a time
+STRIP = {"cpu": 4 << 20, "cuda": 1 << 30}  # bytes of the widest result that is computed at a time
 FRAME, CONSTANT, HEAD = "frame", "constant", "head"  # what is read besides the layers
 
 
@@ -86,8 +85,8 @@ class Node(NamedTuple):
 
 
 def unroll(
-    network: Description, *, frame: int, constant: int, history: int, looks: int
-) -> list[Node]:
+    network: Description, frame: int, constant: int, *, history: int, looks: int
+) -> tuple[Node, ...]:
     """Repeat a network's layers over all steps; each look is a head, and feeds the next step.
 
     ``frame`` and ``constant`` are numbers of channels.
@@ -106,7 +105,7 @@ def unroll(
             ]
             at[layer.name, step] = len(nodes)
             nodes.append(Node(layer, step, tuple(found)))
-    return nodes
+    return tuple(nodes)
 
 
 class Extent(NamedTuple):
@@ -125,7 +124,7 @@ class Extent(NamedTuple):
 class Graph:
     """The nodes of a forecast of one window, and what each computes and keeps."""
 
-    nodes: Sequence[Node]
+    nodes: tuple[Node, ...]
     read: Window  # with zeros beyond
     core: Window  # of the result
     budget: int = STRIP["cpu"]  # bytes of the widest result of a strip
@@ -185,6 +184,10 @@ class Graph:
             for source in node.sources
             if self.nodes[source].convolves and not self.nodes[source].layer.sums
         )
+
+    def copied_channels(self, i: int) -> int:
+        """Count the channels that are copied to where a node reads them."""
+        return sum(self.nodes[source].layer.outputs for source in self.copied(i))
 
     def channel(self, source: int, reader: int) -> int:
         """Return the first channel of a source in its reader's input."""
@@ -246,6 +249,12 @@ class Graph:
     def _kept(self, window: Window, trail: int) -> Extent:
         """Keep twice as many rows as are in use, so that a row moves once."""
         return Extent(window, min(len(window.y), 2 * (self.rows + trail)))
+
+
+@lru_cache(maxsize=16)  # tiles of a raster have one shape inside, and a few at its edges
+def lay_out(nodes: tuple[Node, ...], read: Window, core: Window, budget: int, width: int) -> Graph:
+    """Return the graph of windows of one shape."""
+    return Graph(nodes, read, core, budget, width)
 
 
 def grow(window: Window, pixels: int) -> Window:

@@ -17,14 +17,16 @@ from hmx.features.context import Context
 from hmx.forecast.inputs import assemble
 from hmx.forecast.window import Engine
 from hmx.hardware import exact_float32
-from hmx.networks.cost import best_tile, flops, footprint, streams
+from hmx.networks.base import layers_of
+from hmx.networks.cost import best_tile, flops, footprint
+from hmx.networks.dilated import Dilated
 from hmx.networks.forecaster import Channels, Forecaster, NetworkInputs, reach
 from hmx.networks.options import ModelOptions
 from hmx.networks.quantile import TargetScale
-from hmx.networks.stream import rollout
-from hmx.networks.stream.kernels import update
-from hmx.networks.stream.regions import Layout, delays, margins, radii
-from hmx.networks.stream.rollout import Rollout
+from hmx.networks.registry import NETWORKS as REGISTRY
+from hmx.networks.stream import executor
+from hmx.networks.stream.executor import Executor, update_cell
+from hmx.networks.stream.graph import FRAME, Graph, unroll
 from hmx.windows import Span, Window
 from tests.make.cubes import make_bundle, make_cube, streamed_options
 from tests.make.networks import KINDS, options_of, plain, window
@@ -39,6 +41,11 @@ NETWORKS = [
     {"layers": 2, "history": 2, "kernel": 1},
     {"layers": 2, "history": 2, "predict": "state"},
     {"layers": 1, "history": 3, "predict": "state", "knots": ()},
+    {"layers": 2, "history": 2, "trunk": (1, 3)},
+    {"arch": "dilated", "history": 2, "trunk": (2, 1)},
+    {"strategy": "direct", "history": 3, "layers": 1, "trunk": (1, 4)},
+    {"strategy": "direct", "history": 2, "layers": 2, "trunk": (), "heads": "separate"},
+    {"strategy": "direct", "history": 2, "arch": "dilated", "trunk": (1, 2), "predict": "state"},
 ]
 
 
@@ -56,6 +63,9 @@ def network_of(
     with torch.no_grad():
         for parameter in network.head.parameters():
             parameter.normal_(0, 0.5)
+        if network.anchored:
+            network.anchor_weight.normal_(0, 0.3)
+            network.anchor_size.fill_(1.0)
     return network.to(dtype).eval()
 
 
@@ -71,9 +81,12 @@ def inputs(
 
 
 def fast(network: Forecaster, seen: NetworkInputs, h: int, **how: object) -> torch.Tensor:
+    """What the executor gives for one window, (h, q, y, x)."""
     crop = how.pop("crop", None)
+    batch = NetworkInputs(*(tensor[None] for tensor in seen))
     with torch.inference_mode():
-        return Rollout(network, **how)(seen, h=h, crop=crop)  # type: ignore[arg-type]
+        run = Executor(network, layers_of(network.options), **how)  # type: ignore[arg-type]
+        return run(batch, h=h, crop=crop and crop.slices)[0]  # type: ignore[attr-defined]
 
 
 def largest(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -81,16 +94,24 @@ def largest(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).abs().max())
 
 
-def test_only_what_it_can_run_streams() -> None:
-    assert {kind for kind in KINDS if streams(options_of(kind))} == {
-        "convlstm, recursive, streamed",
-        "convlstm, recursive, state",
-    }
+def test_every_built_in_network_streams_and_others_run_as_they_are() -> None:
     cube = make_cube(dynamic=("roads",))
-    bundle = make_bundle(cube, streamed_options(history=2))
-    assert isinstance(Engine.of(bundle, device="cpu").networks[0], Rollout)
-    known = make_bundle(cube, streamed_options(history=2), future=("roads",))
-    assert isinstance(Engine.of(known, device="cpu").networks[0], Forecaster)
+    for kind in KINDS:
+        options = options_of(kind)
+        known = make_bundle(cube, options, future=("roads",))
+        runs = Engine.of(known, device="cpu").networks[0]
+        assert isinstance(runs, Executor) == (options.arch in REGISTRY.built_in), kind
+
+
+def test_a_network_that_derives_from_a_described_one_is_not_taken_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Other(Dilated):
+        pass
+
+    assert layers_of(options_of("dilated, direct, shared")) is not None
+    monkeypatch.setattr("hmx.networks.base.body_class", lambda arch: Other)
+    assert layers_of(options_of("dilated, direct, shared")) is None
 
 
 @pytest.mark.parametrize("options", NETWORKS, ids=str)
@@ -212,21 +233,30 @@ def test_an_untrained_network_stays_persistence_exactly() -> None:
         assert torch.equal(knots[:, network.middle], tensors.past[-1:].expand(4, -1, -1))
 
 
-def test_bfloat16_rounds_convolutions_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = network_of(streamed_options(hidden=16), limits=(0.0, 1.0), dtype=torch.float32)
+@pytest.mark.parametrize(
+    "options", [{"hidden": 16}, {"hidden": 16, "strategy": "direct", "trunk": (1, 2)}], ids=str
+)
+def test_bfloat16_rounds_convolutions_and_nothing_else(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = network_of(streamed_options(**options), limits=(0.0, 1.0), dtype=torch.float32)
     tensors, seen = inputs((40, 41), 3, dtype=torch.float32), []
+    convolved, convolve = [], executor.functional.conv2d
 
     def spy(gates: torch.Tensor, cell: torch.Tensor, **how: bool) -> torch.Tensor:
-        hidden = update(gates, cell, **how)
+        hidden = update_cell(gates, cell, **how)
         seen.append({gates.dtype, cell.dtype, hidden.dtype})
         return hidden
 
-    monkeypatch.setattr(rollout, "update", spy)
-    half = Rollout(network, half=True)
-    with torch.inference_mode():
-        got = half(tensors, h=4)
-    assert {layer.carried.dtype for layer in half.layers} == {torch.bfloat16}
-    assert half.head.mixing.dtype == half.head.raw.dtype == torch.float32
+    def watch(x: torch.Tensor, *words: Any, **named: Any) -> torch.Tensor:
+        convolved.append(x.dtype)
+        return convolve(x, *words, **named)
+
+    monkeypatch.setattr(executor, "update_cell", spy)
+    monkeypatch.setattr(executor.functional, "conv2d", watch)
+    got = fast(network, tensors, 4, half=True)
+    monkeypatch.undo()
+    assert set(convolved) == {torch.bfloat16}
     assert seen == [{torch.float32}] * len(seen)
     assert seen
     want = plain(network, tensors, 4)
@@ -255,13 +285,13 @@ def test_threads_do_not_change_the_result_and_are_given_back(
     past = np.random.default_rng(0).random((3, 90, 70)).astype("float32")
     shown = assemble({"hm": past, "elevation": past[0] * 900}, bundle.spec, bundle.scaler)
     engine, before = Engine.of(bundle, device="cpu"), torch.get_num_threads()
-    used, inner = [], Rollout.__call__
+    used, inner = [], Executor.__call__
 
     def spy(*words: Any, **named: Any) -> torch.Tensor:
         used.append(torch.get_num_threads())
         return inner(*words, **named)
 
-    monkeypatch.setattr(Rollout, "__call__", spy)
+    monkeypatch.setattr(Executor, "__call__", spy)
     results = [engine.knots(shown, 3, threads=count) for count in (1, 2, None)]
     assert used == [1, 2, before]
     assert torch.get_num_threads() == before
@@ -286,24 +316,54 @@ def test_tf32_stays_out_and_choices_come_back() -> None:
         assert torch.backends.cudnn.enabled, "cuDNN must stay on"
 
 
+def graph_of(
+    options: ModelOptions, shape: tuple[int, int], crop: Window | None = None, *, h: int = 1
+) -> Graph:
+    """The nodes of a forecast of a window with five input channels."""
+    described, read = layers_of(options), Window.of(shape)
+    assert described is not None
+    looks = h if options.strategy == "recursive" else 1
+    nodes = unroll(described, 3, 2, history=options.past_steps, looks=looks)
+    return Graph(nodes, read, crop or read)
+
+
 @pytest.mark.parametrize("options", NETWORKS, ids=str)
 @pytest.mark.parametrize("h", [1, 2, 5])
-def test_the_first_margin_is_the_reach(options: dict[str, object], h: int) -> None:
-    chosen = streamed_options(**options)
-    spreads = radii(chosen)
-    found = margins(spreads, chosen.past_steps, h)
-    assert found[0][0] + spreads[0] == reach(chosen, h)
-    assert found[-1][-1] == 0
-    assert len(found) == len(delays(spreads, chosen.past_steps, h)[1]) == chosen.history + h - 1
+def test_every_row_of_every_node_is_computed_once_and_after_what_it_reads(
+    options: dict[str, object], h: int
+) -> None:
+    crop = Window(Span(25, 52), Span(0, 20))
+    graph = graph_of(streamed_options(hidden=2, **options), (60, 40), crop, h=h)
+    made = {i: graph.regions[i].y.start for i in graph.margins}
+    for turn in range(graph.strips()):
+        for i in graph.margins:
+            strip, radius = graph.strip(i, turn), graph.nodes[i].layer.radius
+            if len(strip.y):
+                assert strip.y.start == made[i]
+                made[i] = strip.y.stop
+                for source in graph.nodes[i].sources:
+                    end = graph.regions[source].y.stop
+                    assert min(strip.y.stop + radius, end) <= made[source]
+    assert made == {i: graph.regions[i].y.stop for i in graph.margins}
+
+
+def test_a_layer_that_nobody_reads_is_not_computed() -> None:
+    options = ModelOptions(history=3)
+    graph = graph_of(options, (30, 30))
+    done = [(graph.nodes[i].layer.name, graph.nodes[i].step) for i in graph.margins]
+    assert [step for name, step in done if name == "trunk.entry"] == [2]
+    assert [step for name, step in done if name == FRAME] == [0, 1, 2]
 
 
 def test_nothing_is_held_for_the_whole_window() -> None:
     """What streams needs memory by the width of a window and not by its height."""
-    options, channels = streamed_options(hidden=32), (0, 2, 0)
-    low, high = (footprint(options, channels, (rows, 512), h=4) for rows in (512, 4096))
-    knots = len(options.knots)
-    maps = (2 * 3 + 2 + 3 + 4 + knots + 2 * 4 * knots) * 4 * (4096 - 512) * 512
-    assert high - low == maps, "only the inputs, running sums and the forecast grow"
+    channels = (0, 2, 0)
+    for options, maps in ((streamed_options(hidden=32), 5 + 13), (ModelOptions(), 0)):
+        low, high = (footprint(options, channels, (rows, 512), h=4) for rows in (512, 4096))
+        steps, knots = options.past_steps, len(options.knots)
+        maps += 2 * steps + 2 + 4 * knots
+        area = (4096 - 512) * 512
+        assert high - low <= 2 * maps * 4 * area, "only inputs, running sums and the forecast grow"
 
 
 PEAKS = {
@@ -335,7 +395,7 @@ def test_the_footprint_bounds_the_memory_and_not_by_much(case: tuple) -> None:
     code = (
         "from hmx.networks.options import ModelOptions; "
         "from tests.make.cubes import streamed_options; "
-        f"from tests.networks.stream.test_rollout import peak; peak({words})"
+        f"from tests.networks.stream.test_executor import peak; peak({words})"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
@@ -396,26 +456,31 @@ def test_operations_are_counted_by_hand() -> None:
     assert flops(options, (0, 2, 0), (41, 41), h=2, crop=crop) == 2 * shrunk
 
 
-def test_the_operations_counted_are_those_executed(monkeypatch: pytest.MonkeyPatch) -> None:
-    options, crop = streamed_options(hidden=3, history=2), Window(Span(20, 50), Span(0, 33))
-    network, executed = network_of(options, (2, 2)), []
-    convolve = rollout.Layer.convolve
+@pytest.mark.parametrize("options", NETWORKS, ids=str)
+def test_the_operations_counted_are_those_executed(
+    options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, crop = streamed_options(hidden=3, **options), Window(Span(20, 50), Span(0, 33))
+    network, executed, convolve = network_of(chosen), [], executor.functional.conv2d
 
-    def spy(layer: rollout.Layer, source: torch.Tensor, *, first: bool) -> torch.Tensor:
-        gates = convolve(layer, source, first=first)
-        inputs = 7 if layer is run.layers[0] else 3
-        executed.append(gates[..., 0].numel() * (inputs + (0 if first else 3)) * 9 * 12)
-        return gates
+    def spy(x: torch.Tensor, weight: torch.Tensor, *words: Any, **named: Any) -> torch.Tensor:
+        found = convolve(x, weight, *words, **named)
+        executed.append(found[0, 0].numel() * weight.numel())
+        return found
 
-    monkeypatch.setattr(rollout.Layer, "convolve", spy)
-    run = Rollout(network, strip=5_000)
-    with torch.inference_mode():
-        run(inputs((90, 80), 2, (2, 2)), h=3, crop=crop)
-    head = sum(
-        len(step[-1].y) * len(step[-1].x) * (7 + 3 + len(options.knots)) * 3
-        for step in Layout(radii(options), Window.of((90, 80)), crop, 2, 3, 1, 1).regions[1:]
-    )
-    assert 2 * (sum(executed) + head) == flops(options, (2, 2, 0), (90, 80), h=3, crop=crop)
+    monkeypatch.setattr(executor.functional, "conv2d", spy)
+    fast(network, inputs((90, 80), chosen.past_steps), 3, crop=crop, strip=5_000)
+    monkeypatch.undo()
+    graph = graph_of(chosen, (90, 80), crop, h=3)
+    convolved = {i for i in graph.margins if graph.nodes[i].convolves}
+    counted = sum(graph.multiply_adds(i) * area(graph.regions[i]) for i in convolved)
+    assert sum(executed) == counted
+    assert flops(chosen, (0, 2, 0), (90, 80), h=3, crop=crop) > 2 * counted, "and the head"
+
+
+def area(window: Window) -> int:
+    """Pixels of a window."""
+    return len(window.y) * len(window.x)
 
 
 def test_a_default_tile_is_whole_storage_blocks() -> None:
