@@ -57,7 +57,7 @@ def test_the_mapping_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "data").symlink_to(ROOT / "data")
     cube = f"cube.path={tmp_path}/build/demo_soc.zarr"
     ensure_cube(hmx.MapCatalog.load(ROOT / "catalogs" / "demo_soc.yaml", [cube]))
-    code, long = blocks("python")[1], '"epochs": 40, "batch": 64, "runs": 3'
+    code, long = blocks("python", GUIDE["maps"])[-1], '"epochs": 40, "batch": 64, "runs": 3'
     assert long in code
     quick = code.replace(long, '"epochs": 1, "runs": 1, "inner": 2')
     exec(compile(quick, "README.md", "exec"), {})
@@ -94,9 +94,8 @@ def test_every_command_of_the_readme_exists() -> None:
     listed = re.search(r"`hmx ([a-z |]+) CATALOG`", README)
     assert listed is not None
     assert sorted([*listed[1].split(" | "), "guide", "init"]) == sorted(cli.commands)
-    assert set(re.findall(r"^\| `([\w-]+)` \|", README.split("## Guide")[1], re.MULTILINE)) == {
-        *GUIDE
-    }
+    table = README.split("## Guide")[1].split("\n## ")[0].partition("|---|---|")[2]
+    assert set(re.findall(r"`([\w-]+)`", table)) == {*GUIDE}
     typed = re.findall(r"^hmx (\w+) catalogs/(\w+\.yaml)(.*)$", README, flags=re.MULTILINE)
     assert {catalog for _, catalog, _ in typed} == {"demo.yaml", "demo_soc.yaml"}
     for name, catalog, words in typed:
