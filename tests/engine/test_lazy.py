@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import dask
@@ -11,6 +12,7 @@ import xarray as xr
 from dask.callbacks import Callback
 
 import hmx
+from hmx.engine import lazy
 from hmx.errors import (
     BadArgument,
     BundleError,
@@ -81,10 +83,10 @@ def test_edits_and_crops_of_a_stored_cube_are_honoured(saved: hmx.Bundle, tmp_pa
     edited = stored.assign(hm=stored["hm"].where(stored["x"] > stored["x"][10]) * np.float32(0.5))
     edited["hm"].attrs = stored["hm"].attrs
     crop = edited.isel(y=slice(3, 30), time=slice(1, None))
-    lazy = crop.hm.forecast(h=2, model=saved)["hm"]
+    late = crop.hm.forecast(h=2, model=saved)["hm"]
     eager = crop.compute().hm.forecast(h=2, model=saved)["hm"]
-    np.testing.assert_array_equal(lazy, eager)
-    assert np.isnan(lazy.values[:, :, :11]).all()
+    np.testing.assert_array_equal(late, eager)
+    assert np.isnan(late.values[:, :, :11]).all()
 
 
 def test_an_untouched_store_is_read_inside_its_tiles_and_nothing_else_is(
@@ -103,6 +105,30 @@ def test_an_untouched_store_is_read_inside_its_tiles_and_nothing_else_is(
     tiles = 3 * 4
     assert tasks["stored"] <= 3 * tiles
     assert tasks["eager"] > 3 * tiles
+
+
+def test_a_result_of_many_tiles_is_small_and_makes_the_tasks_that_are_asked_for(
+    saved: hmx.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_cube().to_zarr(tmp_path / "c.zarr", consolidated=False, zarr_format=3)
+    stored = hmx.open_cube(tmp_path / "c.zarr")
+    made: list[object] = []
+    make = lazy._Tiles.make
+
+    def counted(layer: lazy._Tiles, key: lazy.Key, at: tuple[int, int]) -> object:
+        made.append(at)
+        return make(layer, key, at)
+
+    monkeypatch.setattr(lazy._Tiles, "make", counted)
+    fc = stored.hm.forecast(h=2, model=saved, tile=2)
+    tiles = 20 * 25
+    assert len(pickle.dumps(fc)) < 1000 * tiles
+    assert made == []
+    corner = fc["hm"].isel(x=slice(1, 4), y=slice(0, 2)).values
+    assert set(made) == {(0, 0), (0, 1)}
+    again = pickle.loads(pickle.dumps(fc))["hm"].isel(x=slice(1, 4), y=slice(0, 2))
+    np.testing.assert_array_equal(again, corner)
+    np.testing.assert_array_equal(stored.hm.forecast(h=2, model=saved)["hm"][:, :2, 1:4], corner)
 
 
 def test_nan_exactly_where_the_origin_has_no_data(saved: hmx.Bundle) -> None:
