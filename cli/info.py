@@ -23,6 +23,7 @@ def info(call: CommandCall) -> None:
         out(_describe(store, "product"))
         return
     from hmx.bundles.hub import is_remote
+    from hmx.files.durable import is_there
 
     mapped = None
     if call.maps:
@@ -38,7 +39,7 @@ def info(call: CommandCall) -> None:
     for what, path in (made | product).items():
         out(f"\n{what:<9} {path}")
         try:
-            there = is_remote(path) or Path(path).exists()
+            there = is_remote(path) or is_there(path)
             out(_describe(path, what) if there else "  not made yet")
         except HmxError as error:  # a damaged product does not hide the others
             out(f"  {error}")

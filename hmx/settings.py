@@ -17,7 +17,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidationInfo,
     WrapValidator,
@@ -187,6 +189,28 @@ def _expanded(path: str) -> str:
 
 
 FilePath = Annotated[str, WrapValidator(_resolve)]
+
+
+def _ascending_box(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    west, south, east, north = box
+    if not (west < east and south < north):
+        raise ValueError(
+            f"{list(box)} is empty: a region is [west, south, east, north], ascending. Try "
+            f"[{min(west, east):g}, {min(south, north):g}, {max(west, east):g}, "
+            f"{max(south, north):g}]"
+        )
+    return box
+
+
+# west, south, east, north
+Box = Annotated[tuple[Finite, Finite, Finite, Finite], AfterValidator(_ascending_box)]
+
+
+# tags, so that an error names the one form that was meant
+Area = Annotated[
+    Annotated[Box, Tag("[box]")] | Annotated[FilePath, Tag("[path]")],
+    Discriminator(lambda given: "[path]" if isinstance(given, str) else "[box]"),
+]
 
 
 def require_plain(value: Any, annotation: Any) -> Any:

@@ -225,7 +225,8 @@ def test_only_a_batch_system_takes_keys_that_hmx_does_not_know(write):
     for place in ({"scheduler": "tcp://h:1"}, {"workers": 2}, {}):
         file = write(dask=place | {"memory": "16GB", "queue": "short"})
         assert refusal(file) == "\n".join(
-            f"unknown key 'dask.{key}' in {file} (known: workers, scheduler, tls, cluster, jobs)."
+            f"unknown key 'dask.{key}' in {file} (known: workers, scheduler, tls, cluster, jobs, "
+            "dashboard)."
             for key in ("memory", "queue")
         )
 

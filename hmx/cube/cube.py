@@ -27,6 +27,7 @@ from hmx.cube.observed import KNOWN_UNTIL, OBSERVED_UNTIL, require_observed, ste
 from hmx.cube.values import Rules, warn_of_default_fill
 from hmx.errors import CubeError, NotEnoughData, SourceError, missing_variable
 from hmx.files.paths import absolute
+from hmx.files.remote import explain
 from hmx.windows import Span
 
 Cubelike = xr.Dataset | xr.DataArray
@@ -134,7 +135,9 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
             cube = open_checked(location, **{"chunks": {}, **options})
     except SourceError:
         raise
-    except (FileNotFoundError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError) as error:
+        if (known := explain(location, f"{type(error).__name__}: {error}")) is not None:
+            raise SourceError(f"no cube can be opened at {str(path)!r}: {known}.") from error
         raise SourceError(
             f"no cube can be opened at {str(path)!r} ({error}). Pass the folder of a Zarr store, "
             "or make one: hmx ingest CATALOG."

@@ -20,8 +20,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import fsspec
 import xarray as xr
 import zarr
 
@@ -30,9 +32,12 @@ from hmx.errors import JobFailed, OutputBusy, OutputExists, OutputFailed
 from hmx.files.durable import Folder, flush, flush_tree
 from hmx.files.lock import building, followed, hidden_sibling, lock_file
 from hmx.files.paths import is_url
+from hmx.files.remote import storage_options
+from hmx.progress import Progress
 
 _MARKS = {"hmx_status", "hmx_fingerprint", "hmx_sources"}  # what only a cube of ours has
 _MARK, _NEW, _OLD = ".hmx", "new", "old"
+_AT_ONCE = 64  # files that are copied to a URL at a time
 _OVER = ".hmx-over"  # what a private folder was for is done: it may go
 
 
@@ -54,10 +59,13 @@ def finished_manifest(attrs: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(attrs["hmx_sources"])) if complete else {}
 
 
-def require_ours(path: Path) -> dict[str, Any]:
+def require_ours(path: Path | str) -> dict[str, Any]:
     """Return the attributes of a cube that hmx wrote; refuse anything else at this path."""
     attrs = attributes(path)
-    empty = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    if isinstance(path, str):
+        empty = not Folder(path).names("")
+    else:
+        empty = not path.exists() or (path.is_dir() and not any(path.iterdir()))
     if not empty and not set(attrs) >= _MARKS:
         if was_sealed_as("cube", str(path)):
             return {}  # nothing is taken over from a damaged cube
@@ -128,6 +136,35 @@ def swap(path: str | Path) -> Iterator[Path]:
     (private / _NEW).rename(target)
     flush(target.parent)
     discard(private)
+
+
+@contextmanager
+def swap_remote(path: str, progress: Progress) -> Iterator[Path]:
+    """Yield a folder of this machine for new content, and copy it to a URL when it is complete.
+
+    A store of objects has no renames. Its root is removed first and written last, so that a
+    reader never takes a part of the new store, or a mixture, for a store.
+    """
+    with TemporaryDirectory(prefix="hmx-") as folder:
+        new = Path(folder, _NEW)
+        yield new
+        files, top = fsspec.core.url_to_fs(path, **storage_options(path))
+        names = [
+            file.relative_to(new).as_posix() for file in sorted(new.rglob("*")) if file.is_file()
+        ]
+        names.remove(ROOT)
+        if files.exists(f"{top}/{ROOT}"):
+            files.rm_file(f"{top}/{ROOT}")
+        for start in range(0, len(names), _AT_ONCE):
+            part = names[start : start + _AT_ONCE]
+            files.put([str(new / name) for name in part], [f"{top}/{name}" for name in part])
+            progress.step(start + len(part), len(names), f"ingest: copying to {path}")
+        # what the store before had, and this one has not
+        kept = {f"{top}/{name}".lstrip("/") for name in names}
+        for file in files.find(top):
+            if file.lstrip("/") not in kept:
+                files.rm_file(file)
+        files.pipe_file(f"{top}/{ROOT}", (new / ROOT).read_bytes())
 
 
 def recover(path: str | Path) -> None:

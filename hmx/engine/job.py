@@ -294,7 +294,7 @@ def _work_off(
         tiles = "tile" if len(calls) == 1 else "tiles"
         progress.note(
             f"{job.run.job}: {job.run.summary()}, {len(calls)} {tiles} of "
-            f"{job.run.options.tile} px, halo {job.run.halo} px, by {pool.where}, into "
+            f"{job.run.options.tile} px, halo {job.run.halo} px, by {pool.described}, into "
             f"{job.store}"
         )
         on_done = _meter(job, len(calls), progress)

@@ -35,6 +35,9 @@ class DaskSection(Options):
         is then an argument of dask-jobqueue: ``cores``, ``memory``, ``queue`` ...
     jobs : int, optional
         Jobs to submit to it; default: 1.
+    dashboard : bool, optional
+        Whether workers of this machine come with Dask's dashboard, a page on the progress of tasks
+        whose address is printed.
     """
 
     model_config = ConfigDict(extra="allow")  # the fields of Options stay frozen
@@ -44,6 +47,7 @@ class DaskSection(Options):
     tls: TlsSection | None = None
     cluster: Literal["slurm", "pbs", "lsf", "sge", "htcondor", "moab", "oar"] | None = None
     jobs: Processes | None = None
+    dashboard: bool | None = None
 
     @model_validator(mode="after")
     def _only_a_cluster_takes_more(self) -> DaskSection:
@@ -66,4 +70,9 @@ class DaskSection(Options):
         for name, place in (("tls", "scheduler"), ("jobs", "cluster")):
             if getattr(self, name) is not None and place not in given:
                 raise ValueError(f"{name} belongs to a {place}. Add {place}: or leave out {name}")
+        if self.dashboard is not None and self.workers is None and given:
+            raise ValueError(
+                f"dashboard belongs to workers of this machine, and a {next(iter(given))} has its "
+                "own, whose address is printed. Leave out dashboard"
+            )
         return self

@@ -41,7 +41,12 @@ def window_of(region: Region, cube: Located) -> Window:
         return _sliced([_taken(region, cube, dim) for dim in ("y", "x")], cube)
     if isinstance(region, Sequence) and any(isinstance(part, slice) for part in region):
         return _sliced(list(region), cube)
-    return _boxed(_bounds(region, cube), cube)
+    return window_on(region, cube.grid)
+
+
+def window_on(region: Region, grid: Grid) -> Window:
+    """Turn a box or shapes into the window of a grid that covers them."""
+    return _boxed(_bounds(region, grid), grid)
 
 
 def _taken(region: Mapping[str, Any], cube: Located, dim: str) -> Any:
@@ -70,15 +75,15 @@ def _sliced(parts: list[Any], cube: Located) -> Window:
     return Window(*spans)
 
 
-def _bounds(region: Region, cube: Located) -> tuple[float, float, float, float]:
+def _bounds(region: Region, grid: Grid) -> tuple[float, float, float, float]:
     """Find the box of a region in the cube's CRS."""
     if hasattr(region, "total_bounds") and hasattr(region, "to_crs"):
         if region.crs is None:
             raise BadArgument("region has no CRS. Write one: region.set_crs('EPSG:4326').")
-        west, south, east, north = region.to_crs(cube.grid.crs).total_bounds
+        west, south, east, north = region.to_crs(grid.crs).total_bounds
         return float(west), float(south), float(east), float(north)
     if is_shapes(region):
-        return _shape_bounds(layer_of(region, "region"), cube)
+        return _shape_bounds(layer_of(region, "region"), grid)
     try:
         west, south, east, north = (float(part) for part in region)
     except (TypeError, ValueError):
@@ -89,13 +94,13 @@ def _bounds(region: Region, cube: Located) -> tuple[float, float, float, float]:
     return west, south, east, north
 
 
-def _shape_bounds(layer: Mapping[str, Any], cube: Located) -> tuple[float, float, float, float]:
+def _shape_bounds(layer: Mapping[str, Any], grid: Grid) -> tuple[float, float, float, float]:
     import pyproj
 
     box, crs = bounds_of(layer, "region"), crs_of(layer, "region")
-    if crs.equals(cube.grid.crs, ignore_axis_order=True):
+    if crs.equals(grid.crs, ignore_axis_order=True):
         return box
-    to_cube = pyproj.Transformer.from_crs(crs, cube.grid.crs, always_xy=True)
+    to_cube = pyproj.Transformer.from_crs(crs, grid.crs, always_xy=True)
     west, south, east, north = box
     # transformations take longitudes of -180 to 180, and a box may count from 0 to 360
     turn = 360 if crs.is_geographic and west >= 180 else 0
@@ -103,16 +108,16 @@ def _shape_bounds(layer: Mapping[str, Any], cube: Located) -> tuple[float, float
     west, south, east, north = to_cube.transform_bounds(*turned, densify_pts=21)
     if not all(map(math.isfinite, (west, south, east, north))):
         raise BadArgument(
-            f"region={box} in {crs_name(crs)} has no place in {crs_name(cube.grid.crs)}, the CRS "
+            f"region={box} in {crs_name(crs)} has no place in {crs_name(grid.crs)}, the CRS "
             "of the cube. Pass a region within the area of that CRS."
         )
     return west, south, east + 360 * (west > east), north
 
 
-def _turned(west: float, east: float, cube: Located) -> tuple[float, float]:
+def _turned(west: float, east: float, grid: Grid) -> tuple[float, float]:
     """Count the longitudes of a box from where the cube's begin."""
-    left, _, right, _ = cube.grid.bounds
-    if not cube.grid.crs.is_geographic:
+    left, _, right, _ = grid.bounds
+    if not grid.crs.is_geographic:
         return west, east
     if east - west >= 360:
         return left, right
@@ -127,20 +132,20 @@ def _turned(west: float, east: float, cube: Located) -> tuple[float, float]:
     return west + turn, east + turn
 
 
-def _boxed(box: tuple[float, float, float, float], cube: Located) -> Window:
+def _boxed(box: tuple[float, float, float, float], grid: Grid) -> Window:
     west, south, east, north = box
     if not (west < east and south < north):
         raise BadArgument(f"region={box} is empty: a box is (west, south, east, north), ascending.")
-    west, east = _turned(west, east, cube)
-    (top, left), (bottom, right) = cube.grid.locate(west, north), cube.grid.locate(east, south)
-    whole = Window.of(cube.grid.shape)
+    west, east = _turned(west, east, grid)
+    (top, left), (bottom, right) = grid.locate(west, north), grid.locate(east, south)
+    whole = Window.of(grid.shape)
     # edges that agree with a pixel's to rounding do not touch the next pixel
     rows = Span(math.floor(top + 1e-6), math.ceil(bottom - 1e-6)).clip(whole.y)
     cols = Span(math.floor(left + 1e-6), math.ceil(right - 1e-6)).clip(whole.x)
     if not len(rows) or not len(cols):
-        bounds = ", ".join(f"{value:.10g}" for value in cube.grid.bounds)
+        bounds = ", ".join(f"{value:.10g}" for value in grid.bounds)
         raise BadArgument(
             f"region={box} lies outside the cube, whose bounds are ({bounds}) in "
-            f"{crs_name(cube.grid.crs)}. Pass west, south, east, north within them."
+            f"{crs_name(grid.crs)}. Pass west, south, east, north within them."
         )
     return Window(rows, cols)

@@ -7,8 +7,9 @@ opened. :func:`store_of` proves that; an object that was edited or cropped is re
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import xarray as xr
 
@@ -23,10 +24,18 @@ from hmx.engine.options import DaskSection
 from hmx.engine.order import Request, Run
 from hmx.engine.plan import Plan, plan
 from hmx.engine.region import Region
-from hmx.errors import CubeError
+from hmx.errors import BadArgument, CubeError
 from hmx.files.paths import absolute
 from hmx.progress import OnStep, Progress
 from hmx.settings import parse
+
+
+@runtime_checkable
+class DaskClient(Protocol):
+    """A ``distributed.Client``, which is imported only where tasks run."""
+
+    def as_current(self) -> AbstractContextManager[Any]:
+        """Make it the client of this thread."""
 
 
 def to_zarr(
@@ -38,7 +47,7 @@ def to_zarr(
     *,
     region: Region = None,
     workers: int | None = None,
-    scheduler: str | None = None,
+    scheduler: str | DaskClient | None = None,
     overwrite: bool = False,
     progress: Progress | OnStep | None = None,
 ) -> xr.Dataset:
@@ -59,9 +68,16 @@ def to_zarr(
             "was edited, cropped, or never stored. Write it first: ds.to_zarr('cube.zarr'); "
             "ds = hmx.open_cube('cube.zarr')."
         )
-    section = _dask_section(workers=workers, scheduler=scheduler)
+    client = scheduler if isinstance(scheduler, DaskClient) else None
+    section = _dask_section(workers=workers, scheduler=None if client else scheduler)
+    if client is not None and workers is not None:
+        raise BadArgument(
+            f"workers={workers} and scheduler={type(client).__name__} name two places. Give one."
+        )
     job = Job(checked, source, store)
-    return open_cube(run(job, section, overwrite=overwrite, progress=Progress.of(progress)))
+    with client.as_current() if client else nullcontext():
+        done = run(job, section, overwrite=overwrite, progress=Progress.of(progress))
+    return open_cube(done)
 
 
 def plan_of(

@@ -18,6 +18,10 @@ from typing import Any
 
 import fsspec
 
+from hmx.errors import SourceError
+from hmx.files.paths import is_url
+from hmx.files.remote import explain, storage_options
+
 _FLUSHES = 8  # files at a time
 
 PARTIAL = ".partial"  # how names end of files that are being written, also by zarr
@@ -53,7 +57,7 @@ class Folder:
 
     @cached_property
     def _at(self) -> tuple[Any, str]:
-        files, root = fsspec.core.url_to_fs(self.path)
+        files, root = fsspec.core.url_to_fs(self.path, **storage_options(self.path))
         return files, root.rstrip("/")
 
     @property
@@ -156,6 +160,19 @@ class Folder:
         files, root = self._at
         if files.exists(root):
             files.rm(root, recursive=True)
+
+
+def is_there(path: str) -> bool:
+    """Return True if there is something at a path or URL: a file, or a folder with a Zarr root."""
+    if not is_url(path):
+        return Path(path).exists()
+    try:
+        files, root = fsspec.core.url_to_fs(path, **storage_options(path))
+        # a web server has no list of its files: only one that is asked for by name is seen
+        return bool(files.exists(f"{root.rstrip('/')}/zarr.json") or files.exists(root))
+    except (OSError, ImportError, ValueError) as error:
+        why = explain(path, f"{type(error).__name__}: {error}") or str(error)
+        raise SourceError(f"{path} cannot be read: {why}.") from error
 
 
 def _protocols(files: Any) -> tuple[str, ...]:

@@ -49,7 +49,10 @@ def _require_writable_url(path: str, key: str) -> None:
         files, target = fsspec.core.url_to_fs(path)
         files.exists(target)
     except ImportError as error:
-        raise BadArgument(f"{key} = {path!r}: {error}. Install it, or choose a folder.") from None
+        extra = ' Type: pip install "hmx[s3]".' if scheme in ("s3", "s3a") else ""
+        raise BadArgument(
+            f"{key} = {path!r}: {error}. Install it, or choose a folder.{extra}"
+        ) from None
     except ValueError:
         raise BadArgument(
             f"{key} = {path!r}: {scheme}:// is not a location that hmx can write to. Choose a "

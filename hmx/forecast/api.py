@@ -18,7 +18,7 @@ from hmx.engine.lazy import lay
 from hmx.engine.plan import Plan
 from hmx.engine.recall import remember
 from hmx.engine.region import Region
-from hmx.engine.stores import plan_of, to_zarr
+from hmx.engine.stores import DaskClient, plan_of, to_zarr
 from hmx.errors import NotTrained
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import Fitting, Forecasting, split_fitting
@@ -195,7 +195,7 @@ def forecast_to_zarr(
     model: Bundle | str | Path | None = None,
     region: Region = None,
     workers: int | None = None,
-    scheduler: str | None = None,
+    scheduler: str | DaskClient | None = None,
     overwrite: bool = False,
     progress: Progress = Progress(),
     **options: Unpack[Forecasting],
@@ -212,9 +212,9 @@ def forecast_to_zarr(
         Store to write; its ledger lies next to it.
     h, model, region
         As in :func:`forecast`.
-    workers, scheduler : int, str, optional
-        Worker processes, or the address of a Dask scheduler, ``tcp://host:8786``.
-        Default: this process.
+    workers, scheduler : int, str or distributed.Client, optional
+        Worker processes, or the address of a Dask scheduler, ``tcp://host:8786``, or a client
+        of one. Default: the Dask client that is open in this process, or this process.
     overwrite : bool
         Replace another forecast of hmx at ``path``.
     progress : Progress

@@ -15,7 +15,8 @@ for it (:mod:`hmx.files.lock`). The cube records a stamp of each file:
 
 Covariates that are known ahead (``future: true``) carry the time axis on beyond the
 target's last map, which ``observed_until`` names; there the target has no chunks.
-A cube on a remote store is read, never written: ingest locally, then copy.
+A cube at a URL (``s3://`` and what else fsspec writes) is made in a temporary folder of this
+machine and copied; its root comes last, so that a part of it never looks like a cube.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ from hmx.cube.grid import Grid
 from hmx.cube.integrity.reading import damage_of, open_checked
 from hmx.cube.integrity.seal import COMPRESSORS, seal_store
 from hmx.cube.observed import KNOWN_UNTIL, OBSERVED_UNTIL, steps_until
-from hmx.cube.store import recover, require_ours, swap
+from hmx.cube.store import recover, require_ours, swap, swap_remote
 from hmx.cube.values import Rules
-from hmx.errors import BadArgument, NotEnoughData
+from hmx.engine.region import window_on
+from hmx.errors import NotEnoughData
 from hmx.files.jsontext import as_json, finite
 from hmx.files.lock import building
 from hmx.files.paths import is_url
+from hmx.files.writable import require_writable
 from hmx.independent import independent
 from hmx.ingest.manifest import (
     SourceManifest,
@@ -89,7 +92,7 @@ def ingest(
     *,
     overwrite: bool = False,
     progress: Progress | OnStep | None = None,
-) -> Path:
+) -> Path | str:
     """Build the cube of a catalog, or bring it up to date.
 
     Eager, and out of core: memory does not follow the size of the rasters.
@@ -107,8 +110,8 @@ def ingest(
 
     Returns
     -------
-    Path
-        The store: ``hmx_status`` is ``complete`` and the sources' roles
+    Path or str
+        The store, or its URL: ``hmx_status`` is ``complete`` and the sources' roles
         (``target``, ``dynamic``, ``static``) are in ``hmx_role``.
 
     Raises
@@ -122,28 +125,28 @@ def ingest(
     OutputExists
         If the store's path holds something else.
     BadArgument
-        If the store is remote.
+        If the store cannot be written where it should be.
 
     Examples
     --------
     >>> from hmx.catalog import Catalog
     >>> ingest(Catalog.load("catalogs/demo.yaml"))  # doctest: +SKIP
     """
-    if is_url(catalog.cube.path):
-        raise BadArgument(
-            f"cube.path = {catalog.cube.path!r} is remote, and a cube is written to a local "
-            "folder. Give a local cube.path, then copy the folder to where it shall be read."
-        )
-    path = Path(catalog.cube.path)
+    steps, remote = Progress.of(progress), is_url(catalog.cube.path)
+    path = catalog.cube.path if remote else Path(catalog.cube.path)
+    if remote:
+        require_writable(catalog.cube.path, "cube.path")
     with building(path), rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE):
-        recover(path)
+        if not remote:
+            recover(path)
         old = require_ours(path)
         if overwrite or not is_current(catalog):
             # nothing is taken over from a damaged cube
             fresh = overwrite or damage_of(catalog.cube.path) is not None
             plan = _plan(catalog, {} if fresh else known_of(catalog, old))
-            with swap(path) as partial:
-                _write(plan, partial, Progress.of(progress))
+            new = swap_remote(catalog.cube.path, steps) if remote else swap(path)
+            with new as partial:
+                _write(plan, partial, steps)
     return path
 
 
@@ -171,6 +174,7 @@ class _Plan:
     time: xr.DataArray  # of the target, then on to what is known ahead
     variables: tuple[_Variable, ...]
     attrs: dict[str, Any]
+    crop: bool  # whether the sources may be larger than the grid
 
     @property
     def axes(self) -> dict[str, xr.DataArray]:
@@ -233,10 +237,12 @@ def _plan(catalog: CubeCatalog, known: SourceManifest) -> _Plan:
     roles |= {} if catalog.cube.target is None else {lead: "target"}
     variables = [_variable(n, sources[n], keys=own[n], done=done.get(n)) for n in names]
     variables = [replace(v, role=roles.get(v.name, v.role)) for v in variables]
-    grid = variables[0].parts[0].grid
+    grid, crop = variables[0].parts[0].grid, catalog.cube.region is not None
+    if crop and not kept:  # what was kept has the grid of the region
+        grid = grid.crop(window_on(catalog.cube.region, grid))
     for variable in variables:
         for part in variable.parts:  # raises if a part cannot be brought to the grid
-            aligned(part, grid, variable.source)
+            aligned(part, grid, variable.source, crop=crop)
     about = {
         "title": catalog.name,
         "Conventions": "CF-1.11",
@@ -244,7 +250,7 @@ def _plan(catalog: CubeCatalog, known: SourceManifest) -> _Plan:
         "hmx_fingerprint": fingerprint(recipe),
         "hmx_sources": as_json(recipe),
     }
-    return _Plan(grid, time, tuple(variables), about)
+    return _Plan(grid, time, tuple(variables), about, crop)
 
 
 def _stored(store: xr.Dataset, name: str, target: str) -> ArrayPart:
@@ -298,7 +304,7 @@ def _write(plan: _Plan, partial: Path, progress: Progress) -> None:
     windows = {variable.name: plan.windows(variable) for variable in plan.variables}
     total, done = sum(map(len, windows.values())), 0
     for variable in plan.variables:
-        parts = [aligned(part, plan.grid, variable.source) for part in variable.parts]
+        parts = [aligned(p, plan.grid, variable.source, crop=plan.crop) for p in variable.parts]
         censuses = [Census(part.name, part.notes) for part in parts]
         array = cast(zarr.Array[Any], group[variable.name])
         valid = np.zeros(len(variable.files), dtype="int64")

@@ -8,6 +8,7 @@ can decide from stamps alone, without opening a raster.
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ import xarray as xr
 
 from hmx.cube.cadence import Cadence
 from hmx.cube.dates import first_date, read_date, short
+from hmx.cube.geojson import layer_of
 from hmx.cube.integrity.reading import damage_of
 from hmx.cube.store import attributes, finished_manifest
 from hmx.errors import CatalogError, SourceError
@@ -55,7 +57,11 @@ def recipe_of(catalog: CubeCatalog, known: SourceManifest) -> SourceManifest:
         for n, s in cube.sources.items()
     }
     led = {} if cube.target else {"lead": cube.lead}  # covariates alone
-    return {"format": _FORMAT, "target": cube.target, **led, "sources": facts}
+    # of a file its shapes, so that a cube is built anew when they change
+    region = cube.region
+    shapes = layer_of(region, "cube.region") if isinstance(region, str) else region
+    cut = {} if region is None else {"region": json.loads(json.dumps(shapes))}
+    return {"format": _FORMAT, "target": cube.target, **led, **cut, "sources": facts}
 
 
 def _facts(
@@ -220,7 +226,7 @@ def label(value: Any) -> str:
 
 def kept_steps(old: SourceManifest, new: SourceManifest) -> int:
     """Count the steps that a new cube can take from the old one."""
-    if not old or any(old.get(k) != new.get(k) for k in ("format", "target", "lead")):
+    if not old or any(old.get(k) != new.get(k) for k in ("format", "target", "lead", "region")):
         return 0
     before, after = old["sources"], new["sources"]
     if set(before) != set(after):

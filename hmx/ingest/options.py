@@ -13,7 +13,7 @@ from hmx.cube.names import storable
 from hmx.errors import did_you_mean
 from hmx.features.transforms import Transform
 from hmx.ingest.sources import ending_of, reader_of
-from hmx.settings import YEARS, Factor, FilePath, Nodata, Options, Shift, ValidRange, unique
+from hmx.settings import YEARS, Area, Factor, FilePath, Nodata, Options, Shift, ValidRange, unique
 
 
 class Steps(Options):
@@ -315,11 +315,12 @@ def _written(mark: re.Match[str], step: int | str) -> str:
 
 
 class CubeSection(Options):
-    """The cube: its path and its sources."""
+    """The cube: its path, its sources, and the part of the target's rasters that it covers."""
 
     path: FilePath
     sources: dict[str, Source] = Field(min_length=1)
     target: str | None = "hm"
+    region: Area | None = None  # in the CRS of the rasters
 
     @property
     def lead(self) -> str:

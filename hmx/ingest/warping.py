@@ -200,10 +200,55 @@ class Warped:
         return Window(y, x) if len(y) and len(x) else None, 1 - float(inside.mean())
 
 
-def aligned(part: Part, grid: Grid, source: Source) -> Pixels:
-    """Align a part with a grid by its source's ``align``; pixels are warped when read."""
+@dataclass(frozen=True)
+class Cropped:
+    """A window of a part, on the lattice of the part: its pixels, and no others, are read."""
+
+    part: Part  # as opened
+    grid: Grid  # the cube's
+    row: int  # of the part, that is the first here
+    column: int
+
+    @property
+    def name(self) -> str:
+        """File, URL or glob, as messages call it."""
+        return self.part.name
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps."""
+        return self.part.steps
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for the user on how the file is read."""
+        return self.part.notes
+
+    def read(self, window: Window, census: Census | None = None) -> np.ndarray:
+        """Read a window: float32, NaN = missing, shape (steps, rows, columns)."""
+        return self.part.read(Window(window.y.shift(self.row), window.x.shift(self.column)), census)
+
+
+def _crop(part: Part, grid: Grid) -> Cropped | None:
+    """Return the part of a larger one that a grid is, if their pixels coincide."""
+    row, column = (round(float(at)) for at in part.grid.locate(*grid.corner(0, 0)))
+    window = Window(Span(row, row + grid.shape[0]), Span(column, column + grid.shape[1]))
+    inside = row >= 0 and column >= 0
+    inside &= window.y.stop <= part.grid.shape[0] and window.x.stop <= part.grid.shape[1]
+    if not inside or grid.difference(part.grid.crop(window)) is not None:
+        return None
+    return Cropped(part, grid, row, column)
+
+
+def aligned(part: Part, grid: Grid, source: Source, *, crop: bool = False) -> Pixels:
+    """Align a part with a grid by its source's ``align``; pixels are warped when read.
+
+    With ``crop``, a part that is larger than the grid and on its lattice is cut.
+    """
     if grid.difference(part.grid) is None:
         return part
+    if crop and (cropped := _crop(part, grid)) is not None:
+        return cropped
     columns = _turn(part.grid, grid)
     if columns is not None:
         return Turned(part, grid, columns)

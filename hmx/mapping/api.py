@@ -17,7 +17,7 @@ from hmx.engine.lazy import lay
 from hmx.engine.plan import Plan
 from hmx.engine.recall import remember
 from hmx.engine.region import Region
-from hmx.engine.stores import plan_of, to_zarr
+from hmx.engine.stores import DaskClient, plan_of, to_zarr
 from hmx.errors import NotTrained
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
@@ -222,7 +222,7 @@ def map_to_zarr(
     model: MapBundle | str | Path | None = None,
     region: Region = None,
     workers: int | None = None,
-    scheduler: str | None = None,
+    scheduler: str | DaskClient | None = None,
     overwrite: bool = False,
     progress: Progress = Progress(),
     **options: Unpack[MapChoices],
@@ -237,8 +237,9 @@ def map_to_zarr(
         Store to write; its ledger lies next to it.
     model, region
         As in :func:`soc_map`.
-    workers, scheduler : int, str, optional
-        Worker processes, or the address of a Dask scheduler. Default: this process.
+    workers, scheduler : int, str or distributed.Client, optional
+        Worker processes, or the address of a Dask scheduler, or a client of one. Default: the
+        Dask client that is open in this process, or this process.
     overwrite : bool
         Replace another map of hmx at ``path``.
     progress : Progress

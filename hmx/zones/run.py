@@ -302,7 +302,7 @@ def _work_off(
         tiles = "tile" if len(calls) == 1 else "tiles"
         progress.note(
             f"zonal: {len(zonal.layer)} zones, {zonal.draws} draws, {len(calls)} {tiles} of "
-            f"{zonal.run.tiles.tile[0]} px, by {pool.where}"
+            f"{zonal.run.tiles.tile[0]} px, by {pool.described}"
         )
         report = _meter(len(calls), progress)
         failures = run_windows(pool, work, calls, on_done=lambda index, result: report())

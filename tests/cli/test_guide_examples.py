@@ -72,5 +72,3 @@ def test_pages_refer_to_pages_that_exist() -> None:
     for page in GUIDE.glob("*.md"):
         named = re.findall(r"hmx\s+guide\s+([a-z][a-z-]*)[`)]", page.read_text(encoding="utf-8"))
         assert set(named) <= pages, page.stem
-
-

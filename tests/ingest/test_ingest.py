@@ -437,14 +437,6 @@ def test_what_hmx_did_not_write_is_never_touched(
     assert sorted((p, p.stat().st_mtime_ns) for p in (foreign, *foreign.rglob("*"))) == before
 
 
-def test_a_remote_cube_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    write_years(tmp_path, YEARS)
-    catalog = make_catalog(tmp_path)
-    remote = catalog.cube.model_copy(update={"path": "memory://bucket/cube.zarr"})
-    with pytest.raises(BadArgument, match=r"cube.path = 'memory://.*local folder.*then copy"):
-        ingest(catalog.model_copy(update={"cube": remote}))
-
-
 def test_a_current_cube_is_reused_without_opening_a_raster(
     tmp_path: Path, opened: list[str]
 ) -> None:

@@ -34,6 +34,7 @@ from hmx.cube.integrity.seal import (
 )
 from hmx.errors import DamagedStore
 from hmx.files.durable import Folder
+from hmx.files.remote import storage_options as patient_options
 from hmx.progress import counted
 
 
@@ -179,7 +180,7 @@ class CheckedStore(WrapperStore[Store]):
 
 def guard_of(path: str, storage_options: Mapping[str, Any] | None = None) -> Guard | None:
     """Read and check the metadata of a store; ``None`` if it has no seal."""
-    files, top = fsspec.core.url_to_fs(path, **(storage_options or {}))
+    files, top = fsspec.core.url_to_fs(path, **patient_options(path, storage_options))
     data = _read(files, f"{top}/{ROOT}")
     root = parse(data)
     if data is not None and root is None:
@@ -241,9 +242,11 @@ def open_checked(path: str, **options: Any) -> xr.Dataset:
     guard = guard_of(path, options.get("storage_options"))
     data: xr.Dataset
     if guard is None:
+        if patient := patient_options(path, options.get("storage_options")):
+            options["storage_options"] = patient
         data = xr.open_zarr(path, **options)
         return data
-    storage = options.pop("storage_options", None)
+    storage = patient_options(path, options.pop("storage_options", None))
     inner: Store
     if "://" in path:
         inner = FsspecStore.from_url(path, storage_options=storage, read_only=True)

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,16 +50,29 @@ class Pool:
     resources: Mapping[str, float]  # what each task asks for; empty on CPU
     where: str  # for the user: "2 workers here", "the scheduler at tcp://..."
 
+    dashboard: str = ""  # address of the page on which Dask reports its work; empty without one
+
+    @property
+    def described(self) -> str:
+        """Where tasks run, and the dashboard if there is one."""
+        return self.where + (f" (dashboard: {self.dashboard})" if self.dashboard else "")
+
 
 @contextmanager
 def connect(section: DaskSection, *, tasks: int, device: str = "auto") -> Iterator[Pool]:
-    """Start or find the workers that a catalog names, and let go of them at the end."""
+    """Start or find the workers that a catalog names, and let go of them at the end.
+
+    Where it names none, the workers of the client that the user has opened are used, and kept.
+    """
     with silence_logging_cmgr(logging.CRITICAL), same_environment(), ExitStack() as stack:
         loop = event_loop(stack)
         if section.scheduler is not None:
             yield _join(section, section.scheduler, stack, loop)
         elif section.cluster is not None:
             yield _submit(section, section.cluster, tasks, stack, loop)
+        elif section.workers is None and (client := active_client()) is not None:
+            address = client.scheduler_info().get("address", "this process")
+            yield _checked(client, address, f"your Dask client at {address}")
         else:
             yield _start(section, tasks, device, stack, loop)
 
@@ -77,12 +91,17 @@ def check(section: DaskSection, *, device: str = "auto") -> None:
 
 def _start(section: DaskSection, tasks: int, device: str, stack: ExitStack, loop: IOLoop) -> Pool:
     """Start workers on this machine."""
+    if section.dashboard and find_spec("bokeh") is None:
+        raise BadArgument(
+            "dask.dashboard: true needs bokeh, which draws it. Type: "
+            'pip install "hmx[dashboard]", or leave it out.'
+        )
     gpus = choose_gpus(section.workers, device)
     inside = section.workers is None and not gpus
     count = max(1, min(tasks, len(gpus) or section.workers or 1))
     threads = torch_threads() if inside else threads_each(count)
     # without an address the scheduler's HTTP server takes port 8787, or warns that it is taken
-    options = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    options = {"dashboard": bool(section.dashboard), "dashboard_address": "127.0.0.1:0"}
     # other users of this machine reach loopback, too: only who has these certificates is let in
     secret = None if inside else Security.temporary()
     options |= {"protocol": "inproc://"} if inside else _ALONE | {"port": 0, "security": secret}
@@ -113,7 +132,8 @@ def _start(section: DaskSection, tasks: int, device: str, stack: ExitStack, loop
     # one is read or written while the other computes.
     share = {"GPU": 0.5} if gpus else {}
     here = f"{counted(count, 'GPU' if gpus else 'worker')} here"
-    return Pool(client, threads, share, "this process" if inside else here)
+    page = _page(client) if section.dashboard else ""  # its address is there without it, too
+    return Pool(client, threads, share, "this process" if inside else here, page)
 
 
 def _submit(section: DaskSection, name: str, tasks: int, stack: ExitStack, loop: IOLoop) -> Pool:
@@ -126,7 +146,7 @@ def _submit(section: DaskSection, name: str, tasks: int, stack: ExitStack, loop:
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         raise SourceError(why_refused(name, error)) from None
     title = type(cluster).__name__.removesuffix("Cluster")
-    return Pool(client, None, {}, counted(jobs, f"{title} job"))
+    return Pool(client, None, {}, counted(jobs, f"{title} job"), _page(client))
 
 
 def _credentials(section: DaskSection, stack: ExitStack) -> dict[str, Any]:
@@ -152,6 +172,21 @@ def _join(section: DaskSection, address: str, stack: ExitStack, loop: IOLoop) ->
     """Use the workers of a scheduler that runs."""
     client = _client_of(section, address, loop)
     stack.callback(let_go, client.close)
+    return _checked(client, address, f"the scheduler at {address}")
+
+
+def active_client() -> Client | None:
+    """Return the client that the user has opened in this process, if it runs."""
+    try:
+        client = Client.current()
+    except ValueError:
+        return None
+    # that of a program with an event loop of its own answers by awaiting alone
+    return client if client.status == "running" and not client.asynchronous else None
+
+
+def _checked(client: Client, address: str, where: str) -> Pool:
+    """Wait for a worker, and refuse workers that cannot run the tasks."""
     seconds = parse_timedelta(dask.config.get("hmx.wait-for-workers", 60))
     try:
         client.wait_for_workers(1, timeout=seconds)
@@ -161,7 +196,11 @@ def _join(section: DaskSection, address: str, stack: ExitStack, loop: IOLoop) ->
             f"{seconds:g} s. Start one with `dask worker {address}`."
         ) from None
     require_same(client.get_versions(packages=["hmx"]))
-    return Pool(client, None, {}, f"the scheduler at {address}")
+    return Pool(client, None, {}, where, _page(client))
+
+
+def _page(client: Client) -> str:
+    return str(client.dashboard_link or "")
 
 
 def _client_of(section: DaskSection, address: str, loop: IOLoop) -> Client:

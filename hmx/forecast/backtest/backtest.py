@@ -340,6 +340,8 @@ class _Backtest:
             tiles = self.case.tiles.counts[0] * self.case.tiles.counts[1]
             section, device = self.case.section, self.case.fit["device"]
             with connect(section, tasks=tiles, device=device) as pool:
+                if pool.dashboard:
+                    self.progress.note(f"scores: Dask's dashboard is at {pool.dashboard}")
                 for work in todo:
                     tally = score_round(pool, self.case, work.judging, work.round, self.progress)
                     zones = score_zones(pool, self.case, work, self.progress)

@@ -89,6 +89,8 @@ def part_of(
 def open_stored(file: str, name: str) -> xr.Dataset:
     """Open a NetCDF or Zarr file: coordinates decoded, variables as they are stored."""
     how: dict[str, Any] = {}
+    if file.startswith(("http://", "https://")) and not file.rstrip("/").lower().endswith(".zarr"):
+        file += "#mode=bytes"  # without it the NetCDF library takes a URL for a service (OPeNDAP)
     if file.rstrip("/").lower().endswith(".zarr"):
         # a store without consolidated metadata is complete too
         how = {"engine": "zarr", "consolidated": False}

@@ -11,7 +11,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from hmx.cube.census import Census
 from hmx.cube.grid import Grid, require_degrees
 from hmx.cube.values import Rules
 from hmx.errors import CatalogError, CubeError, HmxError, MissingCRS, SourceError
+from hmx.files.remote import explain, gdal_options
 from hmx.ingest.mosaic import union, within
 from hmx.ingest.sources import SourceOptions, reader
 from hmx.windows import Span, Window
@@ -73,7 +74,10 @@ def opened(file: str) -> Iterator[Any]:
     """Open a raster without rasterio's warning of a missing transform: `_grid` raises instead."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(file) as dataset:
+        # settings of an Env that the user has opened win
+        have = rasterio.env.getenv() if rasterio.env.hasenv() else {}
+        options = {k: v for k, v in gdal_options(file).items() if k not in have}
+        with rasterio.Env(**options) if options else nullcontext(), rasterio.open(file) as dataset:
             yield dataset
 
 
@@ -192,10 +196,22 @@ def reading(name: str) -> Iterator[None]:
     except (RasterioError, OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         # rasterio's own error often hides the sentence of GDAL, its cause
         why = str(error.__cause__ or error).strip().rstrip(".")
+        if (known := explain(name, _all_of(error))) is not None:
+            raise SourceError(f"{name} cannot be read: {known}.") from error
         raise SourceError(
             f"{name} cannot be read ({why}). A source is a complete raster: get the file again, "
             f"then check it with: gdalinfo -checksum {name}"
         ) from error
+
+
+def _all_of(error: BaseException) -> str:
+    """Join the messages of an error and its causes: the last one may be of the server."""
+    texts: list[str] = []
+    at: BaseException | None = error
+    while at is not None and len(texts) < 8:
+        texts.append(str(at))
+        at = at.__cause__ or at.__context__
+    return "; ".join(dict.fromkeys(texts))
 
 
 @dataclass(frozen=True)
