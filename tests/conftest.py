@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import xarray as xr
 
 import hmx
 from tests.make.cubes import make_cube
+from tests.make.forks import Server, server
 from tests.make.mapworlds import make_covariates
 from tests.make.soilworlds import TINY, UTM, make_points
 
@@ -90,6 +92,13 @@ def trained_mapper(land: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -
     return land.soc.train(
         make_points(land), crs=UTM, units="g/kg", out=out, track=track, valid_range=(0, 200), **TINY
     )
+
+
+@pytest.fixture(scope="session")
+def ready() -> Iterator[Server]:
+    """A server that forks commands; it loads everything once, which takes ten seconds."""
+    with server() as started:
+        yield started
 
 
 def rms(values: np.ndarray) -> float:

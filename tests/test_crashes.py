@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.make.crashes import COMMANDS, Crashes, tree
-from tests.make.forks import Server, server
+from tests.make.forks import Server
 from tests.make.together import Together
 
 pytestmark = [
@@ -21,12 +20,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks, and looks at /proc"),
 ]
 KILLS = 2
-
-
-@pytest.fixture(scope="module")
-def ready() -> Iterator[Server]:
-    with server() as ready:
-        yield ready
 
 
 @pytest.mark.parametrize("name", ["ingest", "append", "train", "forecast", "export", "map"])

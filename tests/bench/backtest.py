@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hmx.networks.options import ModelOptions
-from tests.bench.jobmemory import peak_of
+from tests.bench import measured
 from tests.bench.world import GLOBE, make_model, write_world
 
 TINY = ModelOptions(history=2, width=4, trunk=(1,), context=(3,))
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--land-chunks", type=int, default=16, help="chunks with data, each side")
     parser.add_argument("--globe", action="store_true", help="17,111 x 40,000 px, 30 %% land")
     parser.add_argument("--land", type=float, default=0.3, help="share of land of the globe")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="0: this process")
     parser.add_argument("--baselines", nargs="+", default=["linear trend", "damped trend"])
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
@@ -83,11 +83,11 @@ def measure(folder: Path, shape: tuple[int, int], land: float, args: argparse.Na
     replace(model, training={"fit": {"until": 1995}, "seed": 0}).save(place / "model")
     words = {"cube": str(cube), "model": str(place / "model"), "out": str(place / "scores")}
     script = place / "backtest.py"  # a file: workers that are spawned read it again
-    text = SCRIPT.format(**words, workers=args.workers, baselines=args.baselines)
+    text = SCRIPT.format(**words, workers=args.workers or None, baselines=args.baselines)
     script.write_text(text, encoding="utf-8")
     code = f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
     start = time.perf_counter()
-    peak = peak_of([sys.executable, "-c", code])
+    peak = measured.peak_pss(code)
     took = time.perf_counter() - start
     card = json.loads((place / "scores" / "scorecard.json").read_text(encoding="utf-8"))
     counts = [

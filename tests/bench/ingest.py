@@ -26,7 +26,7 @@ import yaml
 from affine import Affine
 from rasterio.windows import Window
 
-from tests.bench.memory import run
+from tests.bench import measured
 
 STRIP = 512
 
@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows, cols = args.shape
     with tempfile.TemporaryDirectory(prefix="hmx-ingest-") as folder:
         catalog = write_stack(Path(folder), (rows, cols), args.years)
-        idle = run("import hmx, torch, rasterio, zarr, dask.array")
+        idle = measured.peak_rss("import hmx, torch, rasterio, zarr, dask.array")
         start = time.perf_counter()
         code = "import hmx; from hmx.ingest.ingest import ingest; ingest(hmx.Catalog.load({!r}))"
-        peak = run(code.format(str(catalog)))
+        peak = measured.peak_rss(code.format(str(catalog)))
         seconds = time.perf_counter() - start
     pixels = rows * cols * args.years
     figures = {

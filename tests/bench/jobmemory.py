@@ -14,18 +14,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
 from hmx.networks.options import ModelOptions
+from tests.bench import measured
 from tests.bench.world import GLOBE, make_model, write_world
 
 TINY = ModelOptions(history=2, width=3, trunk=(1, 2), context=(1, 3))
@@ -62,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--land-chunks", type=int, default=16, help="chunks with data, each side")
     parser.add_argument("--globe", action="store_true", help="17,111 x 40,000 px, 30 %% land")
     parser.add_argument("--tile", type=int, default=512, metavar="PX")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="0: this process")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     rows: list[Row] = []
@@ -92,43 +89,14 @@ def measure(
     words = {"cube": str(cube), "model": str(model.path), "store": str(place / "fc.zarr")}
     rows = []
     for work, code in (("forecast", FORECAST), ("verify", VERIFY)):
-        text = code.format(**words, tile=args.tile, workers=args.workers)
+        text = code.format(**words, tile=args.tile, workers=args.workers or None)
         script = place / f"{work}.py"  # a file: workers that are spawned read it again
         script.write_text(text, encoding="utf-8")
         start = time.perf_counter()
-        peak = peak_of(
-            [
-                sys.executable,
-                "-c",
-                f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')",
-            ]
-        )
+        run = f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
+        peak = measured.peak_pss(run)
         rows.append(Row(work, shape, peak, time.perf_counter() - start))
     return rows
-
-
-def peak_of(command: Sequence[str]) -> float:
-    """Run a command; return the peak PSS of its process tree, MiB."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, tree_pss(process.pid))
-        time.sleep(0.05)
-    if process.returncode:
-        raise SystemExit(f"the measured process failed with exit code {process.returncode}")
-    return peak
-
-
-def tree_pss(pid: int) -> float:
-    """Add up PSS of a process and all below it, MiB."""
-    total = 0
-    with suppress(psutil.Error):
-        root = psutil.Process(pid)
-        for process in (root, *root.children(recursive=True)):
-            with suppress(OSError, psutil.Error):
-                rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
-                total += int(rollup.partition("\nPss:")[2].split()[0])
-    return total / 1024  # Linux counts KiB
 
 
 def table(rows: Sequence[Row], growth: float) -> str:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.bench.jobmemory import peak_of
+from tests.bench import measured
 from tests.make.mapworlds import make_covariates, make_mapper
 
 MAP = """
@@ -68,7 +68,7 @@ def measure(folder: Path, side: int) -> Row:
     ds.chunk(y=256, x=256).to_zarr(cube, consolidated=False, zarr_format=3)
     words = {"cube": str(cube), "model": str(model.path), "store": str(place / "map.zarr")}
     start = time.perf_counter()
-    peak = peak_of([sys.executable, "-c", MAP.format(**words)])
+    peak = measured.peak_pss(MAP.format(**words))
     return Row(side, peak, time.perf_counter() - start)
 
 

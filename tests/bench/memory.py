@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +27,7 @@ import numpy as np
 import xarray as xr
 
 from hmx.networks.options import ModelOptions
+from tests.bench import measured
 from tests.make.cubes import make_bundle, make_cube, times
 
 TINY = ModelOptions(history=2, width=3, trunk=(1, 2), context=(1, 3))
@@ -103,17 +102,9 @@ WORK = (
 
 def peak_of(code: str, store: Path, model: Path, tile: int) -> float:
     """Run one of the pieces of code above on a store; return its peak, MiB."""
-    return run("import hmx; " + code.format(store=str(store), model=str(model), tile=tile))
-
-
-def run(code: str) -> float:
-    """Run code in a new process; return its peak resident memory, MiB."""
-    process = subprocess.Popen([sys.executable, "-c", code])
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"the measured process failed with exit code {process.returncode}")
-    return usage.ru_maxrss / 1024  # Linux counts KiB
+    return measured.peak_rss(
+        "import hmx; " + code.format(store=str(store), model=str(model), tile=tile)
+    )
 
 
 def table(rows: Sequence[Row], growth: float) -> str:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
+from hmx.catalog import Catalog
+from hmx.workflow import ensure_result
 from tests.bench import __main__ as benches
 from tests.bench import crashes, damage, faults, gpu, ingest, job, jobmemory, memory, together
+from tests.make.forks import Server
 
 
+@pytest.mark.usefixtures("here")
 def test_the_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert memory.main(["--sides", "64", "128", "--tile", "64", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -18,6 +24,7 @@ def test_the_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["peak_mib"] > 50 for row in report["rows"])
 
 
+@pytest.mark.usefixtures("here")
 def test_the_ingest_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert ingest.main(["--shape", "600", "700", "--years", "2", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -39,19 +46,31 @@ def test_the_job_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert figures["job_over_loop"] > 0
 
 
+@pytest.mark.usefixtures("here")
 def test_the_job_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert jobmemory.main(["--sides", "96", "600", "--workers", "1", "--json"]) == 0
+    assert jobmemory.main(["--sides", "96", "120", "--workers", "0", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert [row["work"] for row in figures["rows"]] == ["forecast", "verify"] * 2
     assert all(row["peak_mib"] > 100 for row in figures["rows"])
 
 
-def test_the_fault_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_fault_benchmark_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its kills are those of ``tests/engine/test_faults.py``; here, nobody is killed."""
+
+    def undisturbed(catalog: Path, store: Path, seed: int) -> None:
+        ensure_result(Catalog.load(catalog, [f"forecast.output={store}"]))
+
+    monkeypatch.setattr(faults, "KILLS", {"worker": undisturbed})
     assert faults.main(["--seeds", "1", "--victims", "worker", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["worker"]["same_bytes"] == 1
 
 
-def test_the_crash_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_crash_benchmark_runs(
+    capsys: pytest.CaptureFixture[str], ready: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crashes, "server", lambda: nullcontext(ready))
     assert crashes.main(["--commands", "export", "--every", "40", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["export"]
     assert figures["points"] > 20
@@ -59,9 +78,13 @@ def test_the_crash_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert figures["litter"] == []
 
 
-def test_the_benchmark_of_commands_at_once_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert together.main(["--pairs", "0", "--fives", "0", "--real", "1", "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)["real pairs"]
+def test_the_benchmark_of_commands_at_once_runs(
+    capsys: pytest.CaptureFixture[str], ready: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forked: processes of their own differ in the seconds that they take to load."""
+    monkeypatch.setattr(together, "server", lambda: nullcontext(ready))
+    assert together.main(["--pairs", "1", "--fives", "0", "--real", "0", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["pairs"]
     assert (figures["commands"], figures["failed"], figures["different"]) == (2, [], [])
 
 

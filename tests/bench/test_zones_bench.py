@@ -37,6 +37,7 @@ def test_a_figure_beyond_its_bar_fails(capsys: pytest.CaptureFixture[str]) -> No
     assert zones.Row("x", "ends count", 0.93, 0.93).passes
 
 
+@pytest.mark.usefixtures("here")
 def test_costs_have_rows(capsys: pytest.CaptureFixture[str]) -> None:
     zones.main(["--case", "cost", "--quick", "--json"])
     rows = rows_of(capsys.readouterr().out)

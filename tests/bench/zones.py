@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -55,6 +54,7 @@ from hmx.uncertainty.joint.field import Field
 from hmx.windows import Span, TileGrid, Window
 from hmx.zones.layer import ZoneLayer, read_zones
 from hmx.zones.sums import ALL, Measures, TileValues, Units, ZoneSums, tile_sums
+from tests.bench import measured
 from tests.bench.cases import CASES, Case, load, past_of
 
 Facts = dict[str, Any]
@@ -448,9 +448,7 @@ def totals_of(
 ZONAL = (
     "import hmx; ds = hmx.open_cube({cube!r}); "
     "t = ds.hm.zonal({zones!r}, h=1, model={model!r}, draws={draws}, above=[0.1]); "
-    "assert t.sizes['zone'] > 10; t.load(); "
-    # the peak since this program began; that of wait4 counts the process that started it, too
-    "print([line.split()[1] for line in open('/proc/self/status') if 'VmHWM' in line][0])"
+    "assert t.sizes['zone'] > 10; t.load()"
 )
 
 
@@ -482,8 +480,7 @@ def peak_of(folder: Path, side: int, land: float, *, draws: int) -> float:
         make_model(model, cube, TINY, h=1)
         zones.write_text(json.dumps(boxes(side * 1000.0)))
     code = ZONAL.format(cube=str(cube), model=str(model), zones=str(zones), draws=draws)
-    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return int(found.stdout.split()[-1]) / 1024  # Linux counts KiB
+    return measured.peak_rss(code)
 
 
 def boxes(width: float) -> Facts:
