@@ -34,6 +34,7 @@ from hmx.cli.shared import (
 @click.option(
     "--estimate", type=click.Choice(["model", "median", "mean"]), help="Of what.  [default: model]"
 )
+@click.option("--depths", multiple=True, metavar="CM", help="Depth, e.g. 0-5; repeatable.")
 @click.option("--mask", metavar="FILE", help="Polygons of land without soil.")
 @click.option("--time", metavar="DATE", help="Date of the map: a year or an ISO date.")
 @click.option("--region", metavar="W,S,E,N", help="Part to map, in the cube's CRS.")
@@ -49,6 +50,7 @@ def map_(
     level: tuple[float, ...],
     quantiles: tuple[float, ...],
     estimate: str | None,
+    depths: tuple[str, ...],
     mask: str | None,
     time: str | None,
     region: str | None,
@@ -66,6 +68,7 @@ def map_(
         map__level=level,
         map__quantiles=quantiles,
         map__estimate=estimate,
+        map__depths=depths,
         map__mask=here(mask, "--mask"),
         map__time=moment(time),
         map__output=here(output),

@@ -22,7 +22,8 @@ from hmx.errors import NotTrained
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.evaluate.scorecard import MapScorecard
-from hmx.mapping.options import MapChoices, MapFitting, MapScoreOptions, MapTiling, split_mapping
+from hmx.mapping.keywords import MapChoices, MapFitting, MapTiling
+from hmx.mapping.options import MapScoreOptions, split_mapping
 from hmx.mapping.order import MapRun
 from hmx.mapping.train.recipe import MapTrainSetup
 from hmx.points.options import PointsOptions

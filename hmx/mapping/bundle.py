@@ -21,7 +21,7 @@ from hmx.features.transforms import Transform
 from hmx.mapping.classes import MOST
 from hmx.mapping.forest import Forest
 from hmx.mapping.options import TargetTransform
-from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
+from hmx.mapping.spec import DEPTH, BandScaler, MapSpec, TargetScaler
 from hmx.networks.options import MapperOptions
 from hmx.settings import Leads, Options
 from hmx.uncertainty.applicability import Applicability
@@ -91,8 +91,9 @@ class MapBundle(Model):
         # only if there is one: the digest of an older model stays as it was
         shared = {} if self.dependence is None else {"dependence": self.dependence.as_dict()}
         spec = {**asdict(self.spec), "network": self.spec.network.model_dump()}
-        if not spec["categories"]:
-            del spec["categories"]
+        for name in ("categories", "depth"):
+            if not spec[name]:
+                del spec[name]
         return {
             "format": FORMAT,
             "job": "map",
@@ -194,6 +195,7 @@ class _MapSpecForm(forms.VariablesForm):
     categories: dict[str, Annotated[tuple[int, ...], Field(min_length=1, max_length=MOST)]] = Field(
         default_factory=dict
     )
+    depth: bool = False
 
     @model_validator(mode="after")
     def _of_bands(self) -> _MapSpecForm:
@@ -218,8 +220,10 @@ class _BundleForm(forms.Description):
     @model_validator(mode="after")
     def _fit(self) -> _BundleForm:
         spec = self.spec
-        forms.require_scales((*spec.dynamic, *spec.static), self.scaler.mean, self.scaler.std)
-        for name in (*spec.dynamic, *spec.static):
+        depth = DEPTH if spec.depth else ()
+        names = (*spec.dynamic, *spec.static, *depth)
+        forms.require_scales(names, self.scaler.mean, self.scaler.std)
+        for name in names:
             mean, std = self.scaler.mean[name], self.scaler.std[name]
             # a band of a climatology has its own scale for each month
             each = spec.steps if spec.climatology and name in spec.dynamic else 1

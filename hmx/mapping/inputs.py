@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from hmx.cube.bands import Bands
-from hmx.errors import NotEnoughData, missing_variable
+from hmx.errors import BadArgument, NotEnoughData, missing_variable
 from hmx.features.boxes import box_means
 from hmx.features.scaling import Moments
 from hmx.features.transforms import apply_transforms
 from hmx.mapping.classes import indicators
-from hmx.mapping.spec import BandScaler, MapSpec
+from hmx.mapping.spec import DEPTH, BandScaler, MapSpec
 from hmx.points.samples import Samples
 from hmx.points.windows import _grown, around, require_fits, squares
 from hmx.windows import Window
@@ -80,13 +80,17 @@ def assemble_bands(
     scaler: BandScaler,
     *,
     inner: Window | None = None,
+    depth: tuple[float, float] | None = None,
 ) -> Stack:
     """Build the network inputs of a tile from its cleaned bands, NaN where missing.
 
     Dynamic bands are (steps, y, x), static ones (y, x). `inner` has the pixels of the result, in
-    pixels of the arrays; pixels beyond the arrays count as missing.
+    pixels of the arrays; pixels beyond the arrays count as missing. `depth` is that of the map,
+    cm, if depth is an input.
     """
     dynamic, static = channels(arrays, spec, inner)
+    if depth is not None:
+        static = with_depth(static, np.asarray(depth, "float32"))
     return Stack(*network_inputs(dynamic, static, spec, scaler))
 
 
@@ -123,6 +127,13 @@ def channels(
     return at_all_scales(spec.dynamic, (spec.steps,)), at_all_scales(spec.static, ())
 
 
+def with_depth(static: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Append planes of the depth, (..., 2), to static channels, (..., s, y, x)."""
+    shape = (*static.shape[:-3], len(DEPTH), *static.shape[-2:])
+    planes = np.broadcast_to(depth[..., None, None], shape)
+    return np.concatenate([static, planes.astype("float32")], axis=-3)
+
+
 def fit_band_scaler(raw: RawWindows, rows: np.ndarray, spec: MapSpec) -> BandScaler:
     """Measure mean and spread of each band on the training samples at `rows` alone.
 
@@ -151,6 +162,8 @@ def fit_band_scaler(raw: RawWindows, rows: np.ndarray, spec: MapSpec) -> BandSca
     for at, name in enumerate(spec.planes(spec.static)):
         if name not in spec.categories:
             measure(name, [train.static[:, at]])
+    for at, name in enumerate(DEPTH[: len(DEPTH) * spec.depth], -len(DEPTH)):
+        measure(name, [train.static[:, at]])
     for name in spec.categories:  # planes of 0 and 1 stay as they are
         count = spec.steps if spec.climatology and name in spec.dynamic else 1
         mean[name], std[name] = (0.0,) * count, (1.0,) * count
@@ -178,7 +191,14 @@ def network_inputs(
             continue
         # (steps or 1, bands), then one row of channels: every scale of a band has its statistics
         parts = [np.array([of[n] for n in names], "float32").T for of in (scaler.mean, scaler.std)]
-        mean, std = (np.tile(part, (1, scales))[..., None, None] for part in parts)
+        mean, std = (np.tile(part, (1, scales)) for part in parts)
+        if spec.depth and values is static:
+            own = [[of[n][0] for n in DEPTH] for of in (scaler.mean, scaler.std)]
+            mean, std = (
+                np.hstack([part, np.array([ends], "float32")])
+                for part, ends in zip((mean, std), own, strict=True)
+            )
+        mean, std = mean[..., None, None], std[..., None, None]
         if values.ndim == 3 or len(mean) == 1:  # one number for all steps
             mean, std = mean[0], std[0]
         z = (values - mean) / std
@@ -230,4 +250,16 @@ def gather(bands: Bands, samples: Samples, spec: MapSpec) -> RawWindows:
         moving = around(series, side)  # (t, c, y, x, w, w)
         if moving.shape[1]:
             dynamic[rows] = moving[times, :, y[:, None], x[:, None]]
+    if spec.depth:
+        static = with_depth(static, depths_in(samples).astype("float32"))
     return RawWindows(dynamic, static)
+
+
+def depths_in(samples: Samples) -> np.ndarray:
+    """Return the depths of samples, (n, 2), which a model of depths needs."""
+    if samples.depth is None:
+        raise BadArgument(
+            "the model has learnt how the target changes with depth, and the points have none. "
+            "Name the columns of their depths, cm: top='upper', bottom='lower'."
+        )
+    return samples.depth

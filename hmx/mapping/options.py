@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hmx.errors import BadArgument, did_you_mean
 from hmx.networks.options import MapperOptions
+from hmx.points.depths import as_interval
 from hmx.settings import (
     Count,
     Epochs,
@@ -44,6 +44,20 @@ _Moment = Annotated[
     int | str | None,
     BeforeValidator(lambda v: v.isoformat()[:10] if hasattr(v, "isoformat") else v),
 ]
+
+
+def _as_depths(value: Any) -> Any:
+    """Read intervals of depths; one stands for a list of one."""
+    alone = isinstance(value, str) or (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and not isinstance(value[0], str | list)
+        and not isinstance(value[0], tuple)
+    )
+    return tuple(as_interval(one) for one in ([value] if alone else value))
+
+
+Depths = Annotated[tuple[tuple[float, float], ...], BeforeValidator(_as_depths)]
 
 Central = Literal["model", "median", "mean"]
 Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
@@ -170,6 +184,9 @@ class MapOptions(Options):
         Central prediction intervals, percent.
     quantiles : tuple of float
         Quantiles of the predictive distribution, between 0 and 1.
+    depths : tuple of str
+        Depths to map, cm, such as ``0-5``: of a model that has learnt from ``points.top`` and
+        ``points.bottom``, one map each.
     mask : path or mapping of str to list of int, optional
         Land without soil, which gets no value: the path of polygons, or codes of classes by band
         of the cube, such as ``{"landcover": [80, 90]}``.
@@ -192,6 +209,7 @@ class MapOptions(Options):
 
     level: Levels = ()
     quantiles: Probabilities = ()
+    depths: Depths = ()
     mask: FilePath | dict[str, tuple[int, ...]] | None = None
     estimate: Central = "model"
     time: _Moment = None
@@ -221,6 +239,9 @@ class PredictOptions(Options):
         Quantiles of the predictive distribution, between 0 and 1.
     estimate : {"model", "median", "mean"}
         As of a map.
+    depths : tuple of str
+        One depth of all predictions, cm, such as ``0-5``, of a model that has learnt depths.
+        Default: that of each row.
     time : int or str, optional
         Date of all predictions: a year or an ISO date; ``year`` means the same. Default:
         that of each row, or the last step.
@@ -229,6 +250,7 @@ class PredictOptions(Options):
     level: Levels = ()
     quantiles: Probabilities = ()
     estimate: Central = "model"
+    depths: Annotated[Depths, Field(max_length=1)] = ()
     time: _Moment = None
 
     @model_validator(mode="before")
@@ -275,88 +297,6 @@ class MapScoreOptions(Options):
         if not levels:  # the tables of a scorecard have a row for each level
             raise ValueError("a level is a percentage between 0 and 100. Try 80.")
         return levels
-
-
-class MapFitting(TypedDict, total=False):
-    """Keyword options of a mapper's ``train``: points, network, fit, split."""
-
-    x: str
-    y: str
-    crs: Any
-    date: str
-    site: str
-    where: str | Sequence[str]
-    units: str
-    valid_range: tuple[float, float]
-    layer: str
-    min_valid: float
-    separator: str
-    decimal: Literal[".", ","]
-    encoding: str
-    missing: float | str | Sequence[float | str]
-    id: str
-    arch: Literal["cnn_lstm", "refitted_covlstm"]
-    history: int
-    widths: Sequence[int]
-    hidden: int
-    layers: int
-    bidirectional: bool
-    attention: Sequence[Literal["temporal", "spatial"]]
-    pool: Sequence[int]
-    coarse: Sequence[int]
-    skip: bool
-    dropout: float
-    knots: Sequence[float]
-    loss: Loss
-    alpha: float
-    sigma: float
-    sigma_relative: float
-    transform: TargetTransform
-    bias_correction: Literal["none", "ratio"]
-    balance: int
-    augment: bool
-    epochs: int
-    batch: int
-    lr: float
-    weight_decay: float
-    clip: float
-    validation: float
-    patience: int
-    inner: int
-    blend: float
-    runs: int
-    ensemble: bool
-    device: str
-    parallel: str
-    devices: int
-    num_nodes: int
-    loss_type: Loss
-    loss_alpha: float
-    target_transform: TargetTransform
-    num_runs: int
-    split: str | Mapping[str, Any]
-    track: Mapping[str, Any]
-    init_from: str | Path
-    categories: str | Sequence[str]
-
-
-class MapTiling(TypedDict, total=False):
-    """Further keyword options of a lazy map; see :class:`MapOptions`."""
-
-    year: int | str
-    mask: str | Path | Mapping[str, Sequence[int]]
-    estimate: Central
-    tile: int
-    chunk: int
-    device: str
-
-
-class MapChoices(MapTiling, total=False):
-    """Keyword options of a planned or stored map; see :class:`MapOptions`."""
-
-    level: Sequence[float] | float
-    quantiles: Sequence[float] | float
-    time: int | str
 
 
 def split_mapping(options: Mapping[str, Any]) -> tuple[MapperOptions, MapTrainOptions]:

@@ -28,6 +28,7 @@ from hmx.mapping.spec import MapSpec
 from hmx.mapping.target import inverse
 from hmx.mapping.window import MapEngine, MapRequest, MapTileGeometry, map_window
 from hmx.networks.dense import block_of
+from hmx.points.depths import label_of
 from hmx.settings import Options, as_options
 from hmx.windows import TileGrid, Window, with_halo
 
@@ -88,7 +89,17 @@ class MapRun(Run[MapRequest]):
 
     job = "map"
     option_type = MapOptions
-    identity = ("bundle", "data", "date", "level", "quantiles", "estimate", "mask", "region")
+    identity = (
+        "bundle",
+        "data",
+        "date",
+        "level",
+        "quantiles",
+        "estimate",
+        "depths",
+        "mask",
+        "region",
+    )
 
     @classmethod
     def check(
@@ -102,6 +113,7 @@ class MapRun(Run[MapRequest]):
         """Check that cube, model and options fit, and decide what the user left open."""
         options, bundle = as_options(MapOptions, options), as_model(MapBundle, model)
         spec = bundle.spec
+        require_depths(spec, options.depths)
         bands, mask = _bands_and_mask(obj, spec, options)
         require_fits(spec, bands)
         steps = bands.span(options.time, spec.steps)
@@ -120,6 +132,7 @@ class MapRun(Run[MapRequest]):
             quantiles=options.quantiles,
             estimate=options.estimate,
             mask=mask,
+            depths=options.depths,
             device=options.device,
         )
         return cls(bands, options, window_of(region, bands), request, bundle)
@@ -151,10 +164,12 @@ class MapRun(Run[MapRequest]):
         """Return the arrays of a window, with their leading shape."""
         ends = [f"{end}_{level:g}" for level in self.request.level for end in ("lo", "hi")]
         area = ["dissimilarity", "applicable"] if self.bundle.applicability else []
-        outputs: dict[str, tuple[int, ...]] = dict.fromkeys(["mean", *ends], ())
+        several = len(self.request.depths)
+        lead = (several,) if several > 1 else ()
+        outputs: dict[str, tuple[int, ...]] = dict.fromkeys(["mean", *ends, *area], lead)
         if self.request.quantiles:
-            outputs["quantile"] = (len(self.request.quantiles),)
-        return outputs | dict.fromkeys([*area, "quality"], ())
+            outputs["quantile"] = (len(self.request.quantiles), *lead)
+        return outputs | {"quality": ()}
 
     def dtype(self, output: str) -> np.dtype[Any]:
         """Return the type of one output's pixels."""
@@ -172,10 +187,12 @@ class MapRun(Run[MapRequest]):
             quantiles=request.quantiles,
             estimate=request.estimate,
             masked=bool(request.mask),
+            depths=request.depths,
         )
 
     def facts(self) -> dict[str, object]:
         """Return how the map comes about, in JSON values."""
+        request = self.request
         return {
             "bundle": self.bundle.digest,
             "data": self.cube.data.attrs.get("hmx_fingerprint"),
@@ -184,6 +201,7 @@ class MapRun(Run[MapRequest]):
             # only if there are any: the ledger of an older map stays its own
             **({"quantiles": list(self.options.quantiles)} if self.options.quantiles else {}),
             **({} if self.options.estimate == "model" else {"estimate": self.options.estimate}),
+            **({"depths": list(map(label_of, request.depths))} if request.depths else {}),
             **({"mask": self.request.mask.facts()} if self.request.mask else {}),
             "region": self.region(),
             "seed": self.bundle.training.get("seed"),
@@ -277,6 +295,20 @@ def _bands_and_mask(obj: Cubelike, spec: MapSpec, options: MapOptions) -> tuple[
     else:
         bands = as_bands(obj, dynamic=spec.dynamic, static=spec.static)
     return bands, Mask.of(options.mask, bands.grid)
+
+
+def require_depths(spec: MapSpec, depths: tuple[tuple[float, float], ...]) -> None:
+    """Raise BadArgument unless depths are asked for of a model that has learnt them."""
+    if spec.depth and not depths:
+        raise BadArgument(
+            "the model has learnt how the target changes with depth, and no depth is asked for. "
+            "Pass depths=['0-5', '5-15', '15-30'], cm; in a catalog, map.depths."
+        )
+    if depths and not spec.depth:
+        raise BadArgument(
+            f"depths={list(map(label_of, depths))}, and the model has not learnt depths. Leave "
+            "them out, or train with the columns of the depths, top='upper', bottom='lower'."
+        )
 
 
 def require_fits(spec: MapSpec, bands: Bands) -> None:

@@ -8,7 +8,7 @@ reason.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -23,7 +23,7 @@ from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.inputs import RawWindows, centre, gather, scaled
 from hmx.mapping.options import Central, PredictOptions
-from hmx.mapping.order import require_fits
+from hmx.mapping.order import require_depths, require_fits
 from hmx.mapping.predictions import NOTE
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.window import MapEngine, native
@@ -45,6 +45,8 @@ class Places(TypedDict, total=False):
     y: str
     crs: Any
     date: str
+    top: str
+    bottom: str
     where: str | Sequence[str]
     layer: str
     separator: str
@@ -63,6 +65,7 @@ def predict(
     level: Sequence[float] | float = (),
     quantiles: Sequence[float] | float = (),
     estimate: Central = "model",
+    depths: str | Sequence[str] = (),
     time: int | str | None = None,
     device: str = "auto",
     progress: Progress = Progress(),
@@ -84,6 +87,9 @@ def predict(
         Quantiles of the predictive distribution, between 0 and 1: adds ``soc_q0.1`` ...
     estimate : {"model", "median", "mean"}
         What the model estimates, or median or mean of the calibrated distribution.
+    depths : str, optional
+        One depth of all predictions, cm, such as ``"0-5"``, of a model that has learnt depths.
+        Default: that of each row (``top=``, ``bottom=``).
     time : int or str, optional
         Date of all predictions, of a calendar. Default: each row's own (``date=``), or the last
         step.
@@ -92,8 +98,8 @@ def predict(
     progress : Progress
         Where progress goes. Default: standard error from ``ds.soc``, else nowhere.
     **options
-        Of the table: ``x``, ``y``, ``crs``, ``date``, ``where``, ``layer``, ``separator``,
-        ``decimal``, ``encoding``, ``missing``, ``id``.
+        Of the table: ``x``, ``y``, ``crs``, ``date``, ``top``, ``bottom``, ``where``, ``layer``,
+        ``separator``, ``decimal``, ``encoding``, ``missing``, ``id``.
 
     Returns
     -------
@@ -121,13 +127,21 @@ def predict(
         )
     asked = parse(
         PredictOptions,
-        {"level": level, "quantiles": quantiles, "estimate": estimate, "time": time},
+        {
+            "level": level,
+            "quantiles": quantiles,
+            "estimate": estimate,
+            "depths": depths,
+            "time": time,
+        },
     )
     where = parse(PointsOptions, dict(options))
     bundle = ensure_saved(as_model(MapBundle, model))
     spec = bundle.spec
     bands = as_bands(obj, dynamic=spec.dynamic, static=spec.static)
     require_fits(spec, bands)
+    if asked.depths or (spec.depth and where.top is None):
+        require_depths(spec, asked.depths)
     if asked.level or asked.quantiles or asked.estimate != "model":
         bundle.calibration.require()
     bundle.calibration.require_supported(asked.quantiles)
@@ -166,6 +180,9 @@ class _Prediction:
             history=spec.steps,
             min_valid=spec.min_valid,
         )
+        if spec.depth and self.asked.depths:
+            one = np.tile(self.asked.depths[0], (len(samples), 1))
+            samples = replace(samples, depth=one)
         engine = MapEngine.of(self.bundle, device=self.device)
         result = self._frame()
         result[NOTE] = ""

@@ -35,6 +35,7 @@ def describe_map(
     quantiles: tuple[float, ...] = (),
     estimate: Central = "model",
     masked: bool = False,
+    depths: tuple[tuple[float, float], ...] = (),
 ) -> xr.Dataset:
     """Build the Dataset of a map, in the inner form.
 
@@ -44,7 +45,7 @@ def describe_map(
     """
     variables = {
         variable_of(output, spec.target): (
-            ("quantile", "y", "x") if output == "quantile" else ("y", "x"),
+            _dims(output, several=len(depths) > 1),
             array,
             _attrs(output, spec, estimate, masked=masked),
         )
@@ -57,6 +58,8 @@ def describe_map(
     }
     if quantiles:
         coords["quantile"] = ("quantile", list(quantiles))
+    if depths:
+        coords |= _depth_coordinates(depths)
     if not spec.climatology:
         coords["time"] = ((), time.values[steps.stop - 1], time.attrs)
     result = xr.Dataset(variables, coords=coords)
@@ -64,6 +67,27 @@ def describe_map(
     result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
     listed = "spatial_ref" if spec.climatology else "time spatial_ref"
     return georeference(result, bands, window, listed=listed)
+
+
+def _dims(output: str, *, several: bool) -> tuple[str, ...]:
+    """Return the dims of an output; maps of several depths have one more."""
+    depth = ("depth",) if several and output != "quality" else ()
+    return (*(("quantile",) if output == "quantile" else ()), *depth, "y", "x")
+
+
+def _depth_coordinates(depths: tuple[tuple[float, float], ...]) -> dict[str, Any]:
+    """Return the middle of each depth and its bounds, by CF; of a single one without a dim."""
+    ends = np.array(depths, "float64")
+    attrs = {
+        "standard_name": "depth", "long_name": "depth below the surface", "units": "cm",
+        "positive": "down", "axis": "Z", "bounds": "depth_bounds",
+    }  # fmt: skip
+    dims, several = ("depth",), len(depths) > 1
+    middle = ends.mean(axis=1)
+    return {
+        "depth": (dims if several else (), middle if several else middle[0], attrs),
+        "depth_bounds": ((*dims, "bounds") if several else "bounds", ends if several else ends[0]),
+    }
 
 
 def _attrs(output: str, spec: MapSpec, estimate: Central, *, masked: bool) -> dict[str, Any]:

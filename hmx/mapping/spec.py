@@ -9,6 +9,8 @@ from hmx.features.transforms import Transform
 from hmx.mapping.options import TargetTransform
 from hmx.networks.options import MapperOptions
 
+DEPTH = ("depth[top]", "depth[bottom]")  # channels of the depth of a sample, cm
+
 
 @dataclass(frozen=True)
 class BandScaler:
@@ -55,6 +57,8 @@ class MapSpec:
     min_valid: float = 0.5
     # Codes of each band of classes: one plane of 0 and 1 for each
     categories: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    # Whether the depth of a sample is an input: its top and bottom, the last static channels
+    depth: bool = False
 
     @property
     def margin(self) -> int:
@@ -71,8 +75,9 @@ class MapSpec:
         """Dynamic and static channels of the network's inputs, with the mask of known pixels."""
         mask, scales = 1, 1 + len(self.network.coarse)
         kinds = (self.planes(self.dynamic), self.planes(self.static))
-        dynamic, static = (len(planes) * scales + mask if planes else 0 for planes in kinds)
-        return dynamic, static
+        dynamic, static = (len(planes) * scales for planes in kinds)
+        static += len(DEPTH) * self.depth
+        return dynamic + mask * bool(dynamic), static + mask * bool(static)
 
     def planes(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Repeat the name of each band of classes for every class."""
@@ -83,4 +88,6 @@ class MapSpec:
         """Band of each value of a pixel: of every step and scale, then static ones."""
         scales = 1 + len(self.network.coarse)
         dynamic, static = self.planes(self.dynamic), self.planes(self.static)
-        return dynamic * (scales * self.steps) + static * scales
+        # both ends of a depth are one band, so that importance counts them together
+        depth = ("depth",) * (len(DEPTH) * self.depth)
+        return dynamic * (scales * self.steps) + static * scales + depth

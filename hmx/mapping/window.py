@@ -54,6 +54,7 @@ class MapRequest:
     quantiles: tuple[float, ...] = ()  # between 0 and 1
     estimate: Central = "model"
     mask: Mask = field(default_factory=Mask)
+    depths: tuple[tuple[float, float], ...] = ()  # cm; empty for a model without depths
     device: str = "auto"  # as torch names it, or auto
     threads: int | None = None  # torch threads of a window; None: torch's default
 
@@ -166,7 +167,8 @@ def map_window(
 
     The result has ``mean``, ``lo_90`` and ``hi_90`` ... (y, x) and ``quantile`` (q, y, x), native
     units, NaN where too little is known, and ``quality``, uint8; with an area of applicability also
-    ``dissimilarity`` and ``applicable``, uint8.
+    ``dissimilarity`` and ``applicable``, uint8. With several depths, all but ``quality`` have a
+    dimension of depths before y and x.
     """
     engine = map_engine(request.bundle, request.digest, request.device)
     spec = engine.bundle.spec
@@ -189,16 +191,35 @@ def map_window(
         masked = request.mask.covers(geometry.place, own, known.shape)
         flags, known = np.where(masked, QUALITY["masked"], flags), known & ~masked
     results = {"quality": flags.astype("uint8")}
+    several = len(request.depths) > 1
     if not known.any():  # the sea costs no computing
-        ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
-        area = ["dissimilarity"] * (engine.applicability is not None)
-        empty = {n: np.full(known.shape, np.nan, "float32") for n in ("mean", *ends, *area)}
-        if request.quantiles:
-            empty["quantile"] = np.full((len(request.quantiles), *known.shape), np.nan, "float32")
-        if area:
-            empty["applicable"] = np.full(known.shape, UNKNOWN, "uint8")
-        return empty | results
-    stack = assemble_bands(arrays, spec, engine.bundle.scaler, inner=geometry.inner)
+        return results | _empty(engine, request, known.shape)
+    parts = [
+        _mapped(engine, request, geometry, arrays, known, odd, depth)
+        for depth in request.depths or (None,)
+    ]
+    if not several:
+        return results | parts[0]
+    # of a quantile (q, depth, y, x), of all others (depth, y, x)
+    return results | {
+        name: np.stack([part[name] for part in parts], axis=int(name == "quantile"))
+        for name in parts[0]
+    }
+
+
+def _mapped(
+    engine: MapEngine,
+    request: MapRequest,
+    geometry: MapTileGeometry,
+    arrays: Mapping[str, np.ndarray],
+    known: np.ndarray,
+    odd: np.ndarray,
+    depth: tuple[float, float] | None,
+) -> dict[str, np.ndarray]:
+    """Map a core at one depth; pixels that are not `known` are NaN, `odd` ones are outside."""
+    results = {}
+    scaler = engine.bundle.scaler
+    stack = assemble_bands(arrays, engine.bundle.spec, scaler, inner=geometry.inner, depth=depth)
     estimate = engine.estimate(stack, threads=request.threads)
     for name, array in native(engine.bundle, estimate, request).items():
         results[name] = np.where(known, array, np.nan)
@@ -210,6 +231,20 @@ def map_window(
         results["dissimilarity"] = dissimilarity
         results["applicable"] = np.where(known, inside, UNKNOWN).astype("uint8")
     return results
+
+
+def _empty(engine: MapEngine, request: MapRequest, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Return the outputs of a core without data."""
+    depths = len(request.depths)
+    shape = (depths, *shape) if depths > 1 else shape
+    ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]
+    area = ["dissimilarity"] * (engine.applicability is not None)
+    empty = {n: np.full(shape, np.nan, "float32") for n in ("mean", *ends, *area)}
+    if request.quantiles:
+        empty["quantile"] = np.full((len(request.quantiles), *shape), np.nan, "float32")
+    if area:
+        empty["applicable"] = np.full(shape, UNKNOWN, "uint8")
+    return empty
 
 
 class Asked(Protocol):

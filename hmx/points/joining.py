@@ -94,6 +94,7 @@ def _samples(
         lonlat=lonlat[kept],
         xy=xy[kept],
         source=points.row[kept],
+        depth=None if points.depth is None else points.depth[kept],
     )
 
 
@@ -165,9 +166,11 @@ def _steps(points: Points, bands: Bands, filtered: _RowFilter) -> np.ndarray:
 
 
 def _repeats(points: Points, kept: np.ndarray) -> np.ndarray:
-    """Flag rows that repeat an earlier kept row (same place, value and date)."""
+    """Flag rows that repeat an earlier kept row (same place, value, date and depth)."""
     columns = {"x": points.x, "y": points.y, "value": points.value}
     columns |= {} if points.date is None else {"date": points.date}
+    if points.depth is not None:  # horizons of a profile share all else
+        columns |= {"top": points.depth[:, 0], "bottom": points.depth[:, 1]}
     return _spread(pd.DataFrame(columns)[kept].duplicated().to_numpy(), kept, fill=False)
 
 
@@ -272,6 +275,7 @@ _WORDS = {
     "no place": "without coordinates",
     "null island": "at (0, 0), which is not a measured location",
     "no value": "without a value",
+    "no depth": "without a depth whose top lies above its bottom, at 0 cm or more",
     "invalid": "outside the valid range",
     OUTSIDE: "outside the cube",
     NO_DATE: "without a date",

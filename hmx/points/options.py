@@ -25,7 +25,7 @@ def _as_crs(value: Any) -> Any:
 # overwrite them.
 RESERVED = frozenset({
     "quality", "applicable", "dissimilarity", "time", "x", "y", "lat", "lon", "latitude",
-    "longitude", "spatial_ref", "quantile", "band",
+    "longitude", "spatial_ref", "quantile", "band", "depth",
 })  # fmt: skip
 
 
@@ -64,6 +64,8 @@ class PointsOptions(Options):
         Of the coordinates, if the table has none.
     date : str, optional
         Column of sampling dates: ISO dates, or years, which mean their last step.
+    top, bottom : str, optional
+        Columns of the depth of each sample, cm below the surface: depth becomes a covariate.
     site : str, optional
         Column of sites. Default: samples of one pixel are one site.
     where : tuple of str
@@ -95,6 +97,8 @@ class PointsOptions(Options):
     y: str | None = None
     crs: Annotated[str | None, BeforeValidator(_as_crs)] = None
     date: str | None = None
+    top: str | None = None
+    bottom: str | None = None
     site: str | None = None
     where: Annotated[tuple[str, ...], BeforeValidator(_as_texts)] = ()
     units: str | None = None
@@ -122,4 +126,7 @@ class PointsOptions(Options):
         if (self.x is None) != (self.y is None):
             given, other = ("x", "y") if self.y is None else ("y", "x")
             raise ValueError(f"{given} is given and {other} is not. Name both columns")
+        if (self.top is None) != (self.bottom is None):
+            given, other = ("top", "bottom") if self.bottom is None else ("bottom", "top")
+            raise ValueError(f"{given} is given and {other} is not. Name both columns of depths")
         return self

@@ -27,6 +27,8 @@ class Samples:
         In the CRS of the cube.
     source : ndarray of int, (n,)
         Row of the table the sample came from.
+    depth : ndarray of float64, (n, 2), optional
+        Top and bottom, cm below the surface.
     """
 
     row: np.ndarray
@@ -37,10 +39,12 @@ class Samples:
     lonlat: np.ndarray
     xy: np.ndarray
     source: np.ndarray
+    depth: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.value)
 
     def at(self, rows: np.ndarray) -> Samples:
         """Return some of the samples, by position or by mask."""
-        return Samples(**{name: array[rows] for name, array in vars(self).items()})
+        parts = {name: array[rows] for name, array in vars(self).items() if array is not None}
+        return Samples(**parts)

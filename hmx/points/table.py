@@ -12,6 +12,7 @@ import pyproj
 from hmx.cube.grid import crs_name
 from hmx.errors import BadArgument, MissingCRS, MissingVariable, NotEnoughData, missing_variable
 from hmx.points.dates import dates_of
+from hmx.points.depths import depths_of
 from hmx.points.extent import PAIRS, pairs_in, require_on_globe
 from hmx.points.files import open_table
 from hmx.points.filters import passed
@@ -25,7 +26,7 @@ from hmx.settings import parse
 __all__ = ["PAIRS", "Points", "read_points"]
 
 FILTERED, NO_PLACE, NO_VALUE, INVALID = "filtered", "no place", "no value", "invalid"
-NULL_ISLAND = "null island"
+NULL_ISLAND, NO_DEPTH = "null island", "no depth"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Points:
         Further sentences of the report.
     table : Table, optional
         As it was read.
+    depth : ndarray of float64, (n, 2), optional
+        Top and bottom, cm below the surface.
     measured : bool
         Whether the rows have values of the target; without, they are places to predict.
     """
@@ -90,6 +93,7 @@ class Points:
     names: RowNames = field(default_factory=RowNames)
     notes: tuple[str, ...] = ()
     table: Table | None = None
+    depth: np.ndarray | None = None
     measured: bool = True
 
     def __len__(self) -> int:
@@ -222,12 +226,14 @@ def _points(table: Table, options: PointsOptions, crs: Any, *, measured: bool = 
     counted = kept & np.isfinite(xy).all(axis=1) & ~island
     value = _values(table, options, counted, names) if measured else np.zeros(len(kept))
     low, high = options.valid_range or (-np.inf, np.inf)
+    depth = depths_of(table, options, kept, names)
     # A row counts under the first reason that applies, so the counts add up to the rows left out.
     for reason, fine in {
         NO_PLACE: np.isfinite(xy).all(axis=1),
         NULL_ISLAND: ~island,
         NO_VALUE: np.isfinite(value),
         INVALID: (value >= low) & (value <= high),
+        NO_DEPTH: np.full(len(kept), True) if depth is None else np.isfinite(depth).all(axis=1),
     }.items():
         left |= {reason: np.flatnonzero(kept & ~fine)} if (kept & ~fine).any() else {}
         kept &= fine
@@ -257,6 +263,7 @@ def _points(table: Table, options: PointsOptions, crs: Any, *, measured: bool = 
         names=names,
         notes=notes,
         table=table,
+        depth=None if depth is None else depth[kept],
         measured=measured,
     )
 

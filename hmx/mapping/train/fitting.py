@@ -154,6 +154,7 @@ def trunk_of(
     """Drop weights tied to the input bands when the bands of `other` and `spec` differ."""
     same = (other.dynamic, other.static) == (spec.dynamic, spec.static)
     same = same and other.network.coarse == spec.network.coarse
+    same = same and (other.categories, other.depth) == (spec.categories, spec.depth)
     return {name: w for name, w in weights.items() if same or name not in _BAND_LAYERS}
 
 

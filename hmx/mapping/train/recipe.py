@@ -159,6 +159,7 @@ def prepare(obj: Cubelike, source: Any, recipe: MapTrainSetup) -> Prepared:
             if name.partition("[")[0] in transforms
         },
         min_valid=min_valid,
+        depth=points.depth is not None,
     )
     spec = replace(spec, categories=_classes(bands, samples, spec, recipe.categories))
     raw = gather(bands, samples, spec)
@@ -187,6 +188,7 @@ def _classes(
         dynamic=dynamic,
         static=static,
         network=spec.network.model_copy(update={"coarse": ()}),
+        depth=False,
     )
     raw = gather(bands.only(dynamic, static), samples, plain)
     planes = {n: raw.dynamic[:, :, at] for at, n in enumerate(dynamic)}

@@ -1,0 +1,94 @@
+"""Keywords: the keyword options of ``ds.soc``, typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from hmx.mapping.options import Central, Loss, TargetTransform
+
+
+class MapFitting(TypedDict, total=False):
+    """Keyword options of a mapper's ``train``: points, network, fit, split."""
+
+    x: str
+    y: str
+    crs: Any
+    date: str
+    top: str
+    bottom: str
+    site: str
+    where: str | Sequence[str]
+    units: str
+    valid_range: tuple[float, float]
+    layer: str
+    min_valid: float
+    separator: str
+    decimal: Literal[".", ","]
+    encoding: str
+    missing: float | str | Sequence[float | str]
+    id: str
+    arch: Literal["cnn_lstm", "refitted_covlstm"]
+    history: int
+    widths: Sequence[int]
+    hidden: int
+    layers: int
+    bidirectional: bool
+    attention: Sequence[Literal["temporal", "spatial"]]
+    pool: Sequence[int]
+    coarse: Sequence[int]
+    skip: bool
+    dropout: float
+    knots: Sequence[float]
+    loss: Loss
+    alpha: float
+    sigma: float
+    sigma_relative: float
+    transform: TargetTransform
+    bias_correction: Literal["none", "ratio"]
+    balance: int
+    augment: bool
+    epochs: int
+    batch: int
+    lr: float
+    weight_decay: float
+    clip: float
+    validation: float
+    patience: int
+    inner: int
+    blend: float
+    runs: int
+    ensemble: bool
+    device: str
+    parallel: str
+    devices: int
+    num_nodes: int
+    loss_type: Loss
+    loss_alpha: float
+    target_transform: TargetTransform
+    num_runs: int
+    split: str | Mapping[str, Any]
+    track: Mapping[str, Any]
+    init_from: str | Path
+    categories: str | Sequence[str]
+
+
+class MapTiling(TypedDict, total=False):
+    """Further keyword options of a lazy map; see :class:`MapOptions`."""
+
+    year: int | str
+    depths: str | Sequence[str] | Sequence[tuple[float, float]]
+    mask: str | Path | Mapping[str, Sequence[int]]
+    estimate: Central
+    tile: int
+    chunk: int
+    device: str
+
+
+class MapChoices(MapTiling, total=False):
+    """Keyword options of a planned or stored map; see :class:`MapOptions`."""
+
+    level: Sequence[float] | float
+    quantiles: Sequence[float] | float
+    time: int | str
