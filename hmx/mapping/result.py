@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import xarray as xr
 from hmx.cube.bands import Bands
 from hmx.cube.geozarr import without_location
 from hmx.engine.result import QUALITY, bare, georeference, variable_of
+from hmx.errors import BadArgument
 from hmx.mapping.options import Central
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.window import INSIDE, OUTSIDE, UNKNOWN
@@ -67,6 +68,15 @@ def describe_map(
     result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
     listed = "spatial_ref" if spec.climatology else "time spatial_ref"
     return georeference(result, bands, window, listed=listed)
+
+
+def require_one_depth(depths: Sized, what: str) -> None:
+    """Raise BadArgument if a map has several depths, of which a product takes one."""
+    if len(depths) > 1:
+        raise BadArgument(
+            f"this map has {len(depths)} depths, and {what} is of one. Map it by itself: "
+            "ds.soc.map(depths='0-5', ...); in a catalog, map.depths: [0-5]."
+        )
 
 
 def _dims(output: str, *, several: bool) -> tuple[str, ...]:

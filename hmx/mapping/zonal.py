@@ -19,8 +19,8 @@ from hmx.errors import BadArgument, NotTrained
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.order import MapRun
+from hmx.mapping.result import require_one_depth
 from hmx.mapping.target import limits_of
-from hmx.points.depths import label_of
 from hmx.progress import Progress
 from hmx.settings import Numbers, parse
 from hmx.uncertainty.joint.dependence import Dependence
@@ -165,12 +165,7 @@ def checked_zonal(
             f"table={options.table!r} compares with a map before, and a map of samples has none. "
             "Leave out table=."
         )
-    if len(run.request.depths) > 1:
-        depths = ", ".join(map(label_of, run.request.depths))
-        raise BadArgument(
-            f"this map has several depths ({depths} cm), and totals are of one. Map each depth by "
-            "itself: ds.soc.map(depths='0-5', ...); in a catalog, map.depths: [0-5]."
-        )
+    require_one_depth(run.request.depths, "a total")
     units = run.bundle.spec.units
     if tonnes_per_km2(units) is None:
         progress.note(

@@ -23,6 +23,7 @@ from hmx.ingest.stamps import stamp
 from hmx.mapping import zonal as map_zones
 from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.order import MapRun
+from hmx.mapping.result import require_one_depth
 from hmx.pictures.zones import plot_zones
 from hmx.products.describe import describe_held_out, describe_skill
 from hmx.products.reportfacts import Subject, facts_of, headlines
@@ -140,6 +141,8 @@ def write_report(
         raise BadArgument(f"budget={budget:g} is not between 1 and 1000 MB. Try budget=25.")
     run = found.run
     assert isinstance(run, ForecastRun | MapRun)
+    if isinstance(run, MapRun):
+        require_one_depth(run.request.depths, "a report")
     layers = sample(found, progress)
     subject = Subject.of(run, past_steps(run))
     sections = [*sections, provenance_section(run)]

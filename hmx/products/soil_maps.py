@@ -22,6 +22,7 @@ from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid
 from hmx.errors import CubeError
 from hmx.mapping.bundle import MapBundle
+from hmx.mapping.result import require_one_depth
 from hmx.products.mapframe import MISSING, label_of, stretch, style_axes, widest_level
 
 _MAX_PIXELS = 1000  # rows or columns drawn; larger maps are thinned, as a page shows no more
@@ -54,6 +55,7 @@ def plot_map(
         If ``result`` is not a map.
     """
     target = target_of(result)
+    require_one_depth(result["depth"].values if "depth" in result.dims else (), "a picture")
     whole = north_up(result)
     grid = Grid.from_xarray(whole)
     step = max(1, -(-max(grid.shape) // _MAX_PIXELS))

@@ -89,8 +89,13 @@ def test_a_job_of_several_depths_equals_the_lazy_map(
     np.testing.assert_array_equal(job["soc"], lazy["soc"])
     again = xr.open_zarr(tmp_path / "map.zarr")
     np.testing.assert_array_equal(again["depth_bounds"], [[0, 5], [5, 15]])
-    with pytest.raises(BadArgument, match=r"several depths .*and totals are of one"):
-        job.soc.zonal(np.ones((32, 36), int))
+    for call in (
+        lambda: job.soc.zonal(np.ones((32, 36), int)),
+        lambda: job.soc.report(tmp_path / "report.html"),
+        job.soc.plot_map,
+    ):
+        with pytest.raises(BadArgument, match=r"2 depths, and a .* is of one\. Map it by itself"):
+            call()
     one = land.soc.map(model=model, depths="0-5")
     assert one.soc.zonal(np.ones((32, 36), int), draws=10)["soc"].notnull().all()
 
