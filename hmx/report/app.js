@@ -30,7 +30,9 @@ const app = (() => {
     const pictures = [map.paint(found, state.layer, canvases[0])];
     if (other) pictures.push(map.paint(other, state.layer2, canvases[1]));
     map.show(pictures);
-    map.legend(state.layer);
+    byId("legend").classList.toggle("two", state.compare);
+    map.legend(state.layer, "bar");
+    if (state.compare) map.legend(state.layer2, "bar-2");
     byId("caption").textContent = map.layers[state.layer].title(state);
     byId("sides").hidden = byId("divider").hidden = !state.compare;
     byId("left-side").textContent = map.layers[state.layer].title(state);

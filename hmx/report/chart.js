@@ -31,6 +31,7 @@ const chart = (() => {
   function draw(entries, now, threshold) {
     const svg = d3.select("#chart");
     const {width, height} = svg.node().getBoundingClientRect();
+    svg.attr("viewBox", `0 0 ${width} ${height}`); // a print scales it
     svg.selectAll("*").remove();
     if (entries.every((entry) => Number.isNaN(entry.value))) return;
     if (!facts.observed) return drawDistribution(svg, entries[0], width, height, threshold);

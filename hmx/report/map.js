@@ -181,16 +181,16 @@ const map = (() => {
     return found;
   }
 
-  function legend(layer) {
-    const svg = d3.select("#bar");
+  function legend(layer, id) {
+    const svg = d3.select(`#${id}`).attr("aria-label", `Colours of ${layers[layer].name}`);
     svg.selectAll("*").remove();
     const width = svg.node().getBoundingClientRect().width - 24;
     const [low, high] = range(layer);
     const table = tables[layers[layer].colours];
     const stops = d3.range(0, 256, 5).map((n) => `<stop offset="${n / 255}" stop-color="rgb(${table.slice(3 * n, 3 * n + 3).join()})"/>`);
-    svg.html(`<defs><linearGradient id="ramp">${stops.join("")}</linearGradient></defs><rect x="12" width="${width}" height="14" fill="url(#ramp)" stroke="#555"/>`);
+    svg.html(`<defs><linearGradient id="ramp-${id}">${stops.join("")}</linearGradient></defs><rect x="12" width="${width}" height="14" fill="url(#ramp-${id})" stroke="#555"/>`);
     const share = layers[layer].colours === "probability";
-    svg.append("g").attr("transform", "translate(12,14)").call(d3.axisBottom(d3.scaleLinear([low, high], [0, width])).ticks(6, share ? "%" : undefined));
+    svg.append("g").attr("transform", "translate(12,14)").call(d3.axisBottom(d3.scaleLinear([low, high], [0, width])).ticks(width > 300 ? 6 : 4, share ? "%" : undefined));
     const unit = share ? "probability" : facts.units || "";
     svg.append("text").attr("x", 12).attr("y", 48).text(unit + (share ? "" : `${unit ? ", " : ""}colours end at ${d3.format(".3~g")(low)} and ${d3.format(".3~g")(high)}`));
   }

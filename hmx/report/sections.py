@@ -77,6 +77,7 @@ class Section:
             f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>"
             for name, value in self.facts.items()
         )
+        drawn = [f'<div class="pictures">{"".join(drawn)}</div>'] if drawn else []
         parts = [*head, *drawn, *(table.html() for table in self.tables)]
         parts += [f'<p class="note">{html.escape(text)}</p>' for text in self.notes]
         parts += [f"<dl>{facts}</dl>"] if facts else []

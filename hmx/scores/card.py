@@ -13,6 +13,7 @@ import io
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -253,7 +254,9 @@ class Card(ABC):
         --------
         >>> card.report("scorecard.html")  # doctest: +SKIP
         """
-        return Page("Scorecard", sections=[self.section()]).write(path, overwrite=overwrite)
+        title = f"Scorecard of {self.facts.get('target', self.model)}"
+        section = replace(self.section(), title="Verdict")
+        return Page(title, sections=[section]).write(path, overwrite=overwrite)
 
     def look_up(self, key: tuple[Any, ...], metric: str) -> float:
         """Return a figure of the table; NaN if there is none."""

@@ -215,3 +215,34 @@ def test_plan_states_the_cost_of_zones(done: Path) -> None:
     result = run("plan", done / "toy.yaml", "--set", f"zonal.zones={done / 'zones.geojson'}")
     assert result.exit_code == 0, result.output
     assert "2 zones, 200 draws" in result.stdout
+
+
+def test_a_report_has_the_zones_of_its_catalog_and_is_made_once(folder: Path) -> None:
+    zones = ("--zones", folder / "zones.geojson", "--set", "zonal.draws=8")
+    made = run("report", folder / "toy.yaml", *zones)
+    assert made.exit_code == 0, made.output
+    path = folder / "toy_report.html"
+    assert made.stdout.splitlines()[-1] == str(path)
+    text = path.read_text(encoding="utf-8")
+    assert all(word in text for word in ('<section id="zones">', "left", "right"))
+    assert "There is no scorecard in this report" in text
+    assert path.stat().st_size < 25_000_000
+    again = run("report", folder / "toy.yaml", *zones)
+    assert "exists and is current" in again.stderr.splitlines()[-1]
+    other = run("report", folder / "toy.yaml", "--budget", 1)  # without zones: another report
+    assert "exists and is current" not in other.stderr.splitlines()[-1]
+    assert path.stat().st_size <= 1_000_000
+
+
+def test_wrong_reports_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    catalog = write_catalog(tmp_path)
+    (tmp_path / "thesis.html").write_text("years of work")
+    for flags, message in (
+        (("--output", tmp_path / "thesis.html"), "not a report that hmx wrote"),
+        (("--budget", 0), "report.budget"),
+        (("--card", tmp_path / "none"), "there is no scorecard"),
+    ):
+        result = run("report", catalog, *flags)
+        assert result.exit_code in (1, 2)
+        assert message in result.output
+    assert not (tmp_path / "toy.zarr").exists()

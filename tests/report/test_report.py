@@ -19,6 +19,7 @@ from hmx.report.encode import Scale
 from hmx.scores import Cell, Tally
 from hmx.uncertainty.distribution import exceedance
 from hmx.uncertainty.joint.dependence import LEVELS
+from tests.conftest import ROOT
 from tests.make.browser import ReportPage, browsing
 from tests.zones.test_history import halves
 
@@ -263,3 +264,20 @@ def test_a_map_shows_its_distribution_and_where_it_applies(
             value = north_up(soil[f"soc_{name}_80"])[row, column]
             assert abs(end - value) <= 0.5001 * quantum
         assert page.errors == []
+
+
+def test_the_example_of_the_guide_runs(
+    cube: xr.Dataset, trained: hmx.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "hmx" / "guide" / "report.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    training = 'ds.hm.train(static=["elevation"], epochs=2, out="build/report.model")'
+    assert training in code
+    code = code.replace(training, f"hmx.load({str(trained.path)!r})")
+    code = code.replace("forecast(h=4)", "forecast(h=2, model=model)")
+    cube.to_zarr(tmp_path / "build" / "demo.zarr", consolidated=False, zarr_format=3)
+    (tmp_path / "parks.geojson").write_text(json.dumps(halves(cube)))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code.replace("above=0.4", "draws=8, above=0.4"), "report.md", "exec"), {})
+    assert "km2 above 0.4" in (tmp_path / "build" / "parks.html").read_text(encoding="utf-8")
+    assert (tmp_path / "build" / "demo.html").stat().st_size > 300_000
