@@ -1,6 +1,6 @@
 """Beyond: the leads after those that a network has learnt, and quantiles that never narrow there.
 
-A network goes on from its own mean (:func:`hmx.networks.forecaster.go_on`). The distribution of a
+A network goes on from its own mean (:func:`hmx.networks.inputs.go_on`). The distribution of a
 later lead is that of the last learnt lead plus the change since, quantile by quantile (a comonotone
 sum), so its width does not shrink. What follows can take width away: members of an ensemble come
 closer, values near the origin are drawn to it, and the bounds of the target cut a side off. So

@@ -46,7 +46,7 @@ class Inputs:
         return Inputs(past, valid, dynamic, static, ahead, distance)
 
     def tensors(self) -> tuple[np.ndarray, ...]:
-        """Return the arrays in the order of :class:`hmx.networks.forecaster.NetworkInputs`."""
+        """Return the arrays in the order of :class:`hmx.networks.inputs.NetworkInputs`."""
         return self.past, self.valid, self.dynamic, self.static, self.ahead
 
 

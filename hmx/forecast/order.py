@@ -107,7 +107,7 @@ class ForecastRun(Run[ForecastRequest]):
         spec = bundle.spec
         cube = as_cube(obj, target=spec.target, dynamic=spec.dynamic, static=spec.static)
         _check(options, bundle, cube)
-        best = best_tile(choose_device(options.device).type)
+        best = _best_tile(spec, options.h, options.device)
         options = options.model_copy(update=tile_and_chunk(options, best))
         bundle = ensure_saved(bundle)
         window = window_of(region, cube)
@@ -215,7 +215,8 @@ class ForecastRun(Run[ForecastRequest]):
         """Return the same forecast with these quantiles, in tiles that suit the device."""
         self.bundle.calibration.require()
         asked: dict[str, Any] = {"quantiles": probabilities, "level": (), "exceed": ()}
-        sides = {"tile": best_tile(choose_device(self.request.device).type), "chunk": None}
+        best = _best_tile(self.bundle.spec, self.request.h, self.request.device)
+        sides = {"tile": best, "chunk": None}
         return replace(
             self,
             options=self.options.model_copy(update=asked | sides),
@@ -250,6 +251,17 @@ class ForecastRun(Run[ForecastRequest]):
         pixels = math.prod(min(side, size) for size in self.window.shape)
         values = pixels * self.request.h * len(spec.network.knots) * 4
         return (4 + 64 * (spec.members > 1)) * values
+
+
+def _best_tile(spec: Spec, h: int, device: str) -> int:
+    return best_tile(
+        spec.network,
+        spec.channels,
+        h=h,
+        far=reach(spec.network, h, spec.h),
+        around=spec.context.halo,
+        device=choose_device(device).type,
+    )
 
 
 def _tiles(cube: Cube, bundle: Bundle, options: ForecastOptions) -> TileGrid:

@@ -26,7 +26,8 @@ from hmx.forecast.inputs import Inputs, PixelSize, assemble
 from hmx.forecast.spec import Spec
 from hmx.hardware import choose_device, computing
 from hmx.networks.base import layers_of
-from hmx.networks.forecaster import Forecaster, NetworkInputs, channels_last, reach
+from hmx.networks.forecaster import Forecaster, channels_last, reach
+from hmx.networks.inputs import NetworkInputs
 from hmx.networks.options import Precision
 from hmx.networks.stream.executor import Executor
 from hmx.uncertainty.calibration import Strata

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hmx.networks.base import BodyCost, body_class, layers_of
 from hmx.networks.options import ModelOptions, Precision
 from hmx.networks.stream.graph import HEAD, SCALARS, STRIP, Graph, unroll
-from hmx.windows import Window
+from hmx.windows import Span, Window
 
 _BYTES = {"float32": (4, 4), "bfloat16": (2, 4), "float64": (8, 8)}  # convolved, kept
 _OTHER = 8 << 20  # bytes that libraries take in addition to the tensors that are counted
@@ -104,16 +104,34 @@ def footprint(
     return (kept + 2 * strip) * full * 6 // 5 + _OTHER
 
 
-def best_tile(device: str) -> int:
-    """Return the default side of a tile, px.
+# Seconds on one core of an AMD EPYC (Zen 4), float32, measured with the default network: of an
+# operation, of a pixel whose inputs are read and derived, and of a tile whatever its size.
+_OPERATION, _PIXEL, _TILE = 1.3e-11, 3.0e-7, 1e-2
+_SIDES = (512, 1024)  # px, whole storage chunks
+_GAIN = 0.1
 
-    On one core of an AMD EPYC 9005 (Zen 5), with a recursive ConvLSTM of two layers of
-    16 channels and h = 4, tiles of 128, 256, 512 and 1024 px made 359, 481, 520 and 538
-    thousand finished pixels a second in bfloat16, and 262, 336, 352 and 392 in float32:
-    the larger, the less halo. A tile of 512 px is read and written in a quarter of the
-    memory of the next, and gives four times as many tasks. A GPU was not measured.
+
+def best_tile(
+    options: ModelOptions, channels: Counts, *, h: int, far: int, around: int, device: str = "cpu"
+) -> int:
+    """Return the default side of a tile, px: the smallest that costs little more than any.
+
+    ``far`` is the reach of the network for ``h`` leads, and ``around`` how much further its
+    context looks, px. A larger tile reads and computes less halo, in four times the memory
+    of the next and in a quarter of the tasks, so it must save a tenth of the time. A GPU takes
+    the largest.
     """
-    return 1024 if device.startswith("cuda") else 512
+    if device.startswith("cuda"):
+        return _SIDES[-1]
+
+    def seconds(side: int) -> float:
+        window, core = side + 2 * far, Window(*(Span(far, far + side),) * 2)
+        operations = flops(options, channels, (window, window), h=h, crop=core)
+        read = (window + 2 * around) ** 2
+        return (operations * _OPERATION + read * _PIXEL + _TILE) / side**2
+
+    costs = {side: seconds(side) for side in _SIDES}
+    return next(side for side in _SIDES if costs[side] <= min(costs.values()) * (1 + _GAIN))
 
 
 def _dense(

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmx.networks.forecaster import Forecaster, NetworkInputs
+from hmx.networks.forecaster import Forecaster
+from hmx.networks.inputs import NetworkInputs
 
 Inputs = tuple[np.ndarray, ...]
 

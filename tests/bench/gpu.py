@@ -39,7 +39,7 @@ from hmx.forecast.order import ForecastRun
 from hmx.forecast.window import Engine, TileGeometry, forecast_window
 from hmx.hardware import computing
 from hmx.networks.cost import flops
-from hmx.networks.forecaster import NetworkInputs
+from hmx.networks.inputs import NetworkInputs
 from hmx.networks.options import ModelOptions, Precision
 from hmx.windows import Window
 from tests.make.cubes import make_bundle, make_cube

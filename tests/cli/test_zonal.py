@@ -126,7 +126,7 @@ def test_conservation_table_from_the_shell(folder: Path) -> None:
 def test_unfinished_run_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles that a failed run has finished are not computed again."""
     out = folder / "again.csv"
-    monkeypatch.setattr("hmx.forecast.order.best_tile", lambda device: 32)
+    monkeypatch.setattr("hmx.forecast.order.best_tile", lambda *_, **__: 32)
     kept: set[Index] = set()
     plain = Parts.write
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from hmx.networks.forecaster import Channels, Forecaster, NetworkInputs
+from hmx.networks.forecaster import Channels, Forecaster
+from hmx.networks.inputs import NetworkInputs
 from hmx.networks.options import ModelOptions
 from hmx.networks.quantile import TargetScale
 from hmx.networks.registry import NETWORKS

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from hmx.errors import BundleError
-from hmx.networks.forecaster import Channels, Forecaster, NetworkInputs, reach
+from hmx.networks.forecaster import Channels, Forecaster, reach
+from hmx.networks.inputs import NetworkInputs
 from hmx.networks.options import ModelOptions
 from hmx.uncertainty.distribution import mean, settle
 from hmx.windows import Span, Window

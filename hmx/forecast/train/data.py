@@ -28,7 +28,8 @@ from hmx.features.terrain import turn
 from hmx.forecast.inputs import Inputs
 from hmx.forecast.spec import Spec
 from hmx.forecast.train.fields import ChipCache
-from hmx.networks.forecaster import NetworkInputs, reach
+from hmx.networks.forecaster import reach
+from hmx.networks.inputs import NetworkInputs
 from hmx.splits import TRAIN, Split, interior
 from hmx.windows import Span, Window, with_halo
 

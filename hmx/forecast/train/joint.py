@@ -18,7 +18,8 @@ from hmx.forecast.bundle import Bundle
 from hmx.forecast.joint import describe_dependence, pixel_side, why_none
 from hmx.forecast.train.data import Reader
 from hmx.forecast.window import calibrated
-from hmx.networks.forecaster import Forecaster, NetworkInputs, reach
+from hmx.networks.forecaster import Forecaster, reach
+from hmx.networks.inputs import NetworkInputs
 from hmx.progress import Progress
 from hmx.splits import TRAIN
 from hmx.uncertainty.distribution import mixture, settle

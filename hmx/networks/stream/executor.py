@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hmx.networks.forecaster import Forecaster, NetworkInputs, Slices, go_on
+from hmx.networks.forecaster import Forecaster
+from hmx.networks.inputs import NetworkInputs, Slices, go_on
 from hmx.networks.quantile import mean
 from hmx.networks.stream.band import Band
 from hmx.networks.stream.graph import (

@@ -20,7 +20,8 @@ from hmx.hardware import exact_float32
 from hmx.networks.base import layers_of
 from hmx.networks.cost import best_tile, flops, footprint
 from hmx.networks.dilated import Dilated
-from hmx.networks.forecaster import Channels, Forecaster, NetworkInputs, reach
+from hmx.networks.forecaster import Channels, Forecaster, reach
+from hmx.networks.inputs import NetworkInputs
 from hmx.networks.options import ModelOptions
 from hmx.networks.quantile import TargetScale
 from hmx.networks.registry import NETWORKS as REGISTRY
@@ -483,7 +484,12 @@ def area(window: Window) -> int:
     return len(window.y) * len(window.x)
 
 
-def test_a_default_tile_is_whole_storage_blocks() -> None:
-    for device in ("cpu", "cuda", "cuda:1"):
-        assert best_tile(device) % 256 == 0
-    assert best_tile("cuda") >= best_tile("cpu")
+def test_a_default_tile_grows_with_what_a_network_reads_around_it() -> None:
+    def best(h: int, around: int = 0, device: str = "cpu") -> int:
+        options = streamed_options(hidden=16)
+        far = reach(options, h)
+        return best_tile(options, (0, 2, 0), h=h, far=far, around=around, device=device)
+
+    assert best(1) == 512
+    assert best(20) == best(1, around=300) == 1024
+    assert best(1, device="cuda:1") == 1024
