@@ -1,397 +1,293 @@
-"""Measure how fast a window is forecast, by the network itself and by the engine.
+"""Measure how fast windows become forecasts, beside the plain network.
 
 Run from the root of the project::
 
     python -m tests.bench.engine
-    python -m tests.bench.engine --hidden 16 --windows 256 512 1024 --json
-    python -m tests.bench.engine --trained amapa
+    python -m tests.bench.engine --networks default --precisions float32 --turns 5 --json
 
-Networks are recursive ConvLSTMs without a trunk or derived channels, which is what the
-engine streams. All rows use the same weights, and one thread by default; they are timed
-in turns, so that whatever else the machine does meets all of them alike, and the median
-of the turns is what counts. Times go from cleaned numpy arrays to a numpy forecast.
-Three ways of counting pixels, said in each table: a *window* is read and forecast
-whole; a *tile* is a core that is read with the halo that makes it seamless, and only
-the core's pixels count; an *area* is what overlapping tiles, blended, finish together.
+For each network, tiles are as large as hmx chooses them. *hmx* is a whole tile of a
+forecast: from the raw window, halo included, to the mean and two levels; *call* is its network
+alone, and *plain* the network's own call: eager PyTorch, float32, (b, c, y, x) in memory, on
+the same window and weights. Plain runs in a process whose memory is allocated as glibc does by
+itself, because that is what a script of PyTorch gets; *plain, kept* runs beside hmx, whose
+process keeps freed memory. All run in turns on one thread; what counts is CPU time, and the
+ratio is the median of the turns' ratios. Only the pixels of the core count.
 
-The yardstick is the best rate of torch's own matrix products in the same run;
-operations are counted as executed, and everything that is not a convolution
-(assembling inputs, gates, head) takes time and counts nothing.
+The yardstick is the best rate of torch's own matrix products in the same run; operations are
+those of the call as executed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
+from hmx.cube.cube import as_cube
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import assemble
-from hmx.forecast.window import Engine
-from hmx.networks.cost import flops
-from hmx.networks.forecaster import Forecaster, channels_last, reach
+from hmx.forecast.window import ForecastRequest, TileGeometry, engine, forecast_window
+from hmx.hardware import computing
+from hmx.networks.cost import best_tile, flops
+from hmx.networks.forecaster import Forecaster, reach
+from hmx.networks.inputs import NetworkInputs
 from hmx.networks.options import ModelOptions, Precision
-from hmx.uncertainty.distribution import settle
 from hmx.windows import Span, Window
-from tests.bench.blending import PlainForecaster, blend, run
-from tests.make.cubes import STREAMED, make_bundle, make_cube, streamed_options
+from tests.make.cubes import make_bundle, make_cube, streamed_options
 
-Arrays = dict[str, np.ndarray]
+NETWORKS = {
+    "default": ModelOptions(),
+    "dilated": ModelOptions(arch="dilated"),
+    "recursive": streamed_options(hidden=16),
+}
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
-PLAIN, CHANNELS, BLENDED = "plain network", "plain, channels-last", "plain, overlapped and blended"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One thing to time: who computes, what is finished, operations executed."""
-
-    way: str
-    who: str
-    side: int
-    flops: int
-    work: Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Row:
-    """What it cost: thousand finished pixels a second, and GFLOP/s, by the median turn."""
-
-    way: str
-    who: str
-    side: int
-    kpx_per_s: float
-    best_kpx_per_s: float
-    gflops: float
-    share_of_gemm: float
+Arrays = tuple[np.ndarray, ...]
+H = 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure all networks and print tables; with --json JSON on stdout, tables on stderr."""
-    args = parse(argv)
-    torch.set_num_threads(args.threads)
-    out = sys.stderr if args.json else sys.stdout
-    report: dict[str, Any] = {"torch": torch.__version__, "threads": args.threads, "networks": []}
-    for dilation in args.dilation:
-        options = streamed_options(
-            hidden=args.hidden, layers=args.layers, history=args.history, dilation=dilation
-        )
-        report["networks"].append(found := measure(options, args))
-        print(table(options, args, found), file=out, flush=True)
-    if args.trained:
-        report["trained"] = [trained(args.trained, hidden, args) for hidden in args.trained_hidden]
-        print("\n".join(say_trained(row) for row in report["trained"]), file=out)
-    if args.json:
-        print(json.dumps(report, indent=2))
-    return 0
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; --quick overrules sizes and turns."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--history", type=int, default=3)
-    parser.add_argument("--h", type=int, default=4)
-    parser.add_argument("--dilation", type=numbers, nargs="+", default=[(1, 1), (1, 4)])
-    parser.add_argument("--windows", type=int, nargs="+", default=[128, 256, 512], metavar="PX")
-    parser.add_argument("--area", type=int, default=512, metavar="PX")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--trained", choices=["amapa", "demo"], help="train, then compare")
-    parser.add_argument("--trained-hidden", type=int, nargs="+", default=[16])
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--tile", type=int, help="px; default: as hmx chooses")
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="small and once, to see that it runs")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     if args.quick:
-        args.windows, args.area, args.turns, args.hidden = [24, 32], 192, 1, 4
-    return args
+        args.tile, args.turns = 48, 1
+    torch.set_num_threads(1)
+    report = {}
+    for name in args.networks:
+        report[name] = measure(name, args.precisions, tile=args.tile, turns=args.turns)
+        print(table(name, report[name]), file=sys.stderr if args.json else sys.stdout, flush=True)
+    if args.json:
+        print(json.dumps({"torch": torch.__version__, "networks": report}, indent=2))
+    return 0
 
 
-def numbers(text: str) -> tuple[int, ...]:
-    """Read 1,4 as (1, 4)."""
-    return tuple(int(part) for part in text.split(","))
-
-
-def measure(options: ModelOptions, args: argparse.Namespace) -> dict[str, Any]:
-    """Time all cases of one network in turns, with the yardstick."""
-    bundle = bundle_of(options)
-    products = yardsticks(options, quick=args.quick)
-    cases = list(cases_of(bundle, args))
-    for case in cases:
-        case.work()  # once without the clock: kernels are made at first use
-    times: dict[int, list[float]] = {number: [] for number in range(len(cases))}
-    rates: dict[str, list[float]] = {name: [] for name in products}
-    for _ in range(args.turns):
-        for number, case in enumerate(cases):
-            times[number].append(clock(case.work))
-        for name, product in products.items():
-            rates[name].append(product())
-    gemm = {precision: max(rates[f"gemm {precision}"]) for precision in PRECISIONS}
-    rows = [row_of(case, times[number], gemm) for number, case in enumerate(cases)]
-    return {
-        "network": options.model_dump(),
-        "h": args.h,
-        "gflops": {name: max(rate) for name, rate in rates.items()},
-        "rows": [asdict(row) for row in rows],
-        "ratios": ratios(rows, args.area),
-        "accuracy": accuracy(bundle, args),
+def measure(
+    name: str, precisions: Sequence[Precision], *, tile: int | None, turns: int
+) -> dict[str, Any]:
+    """Time all ways of one network in turns, with the yardstick."""
+    bundle = bundle_of(NETWORKS[name])
+    spec = bundle.spec
+    far, around = reach(spec.network, H, spec.h), spec.context.halo
+    channels = spec.channels
+    tile = tile or best_tile(spec.network, channels, h=H, far=far, around=around)
+    core = Window(*(Span(far, far + tile),) * 2)
+    raw, side = window_of(tile + 2 * (far + around)), tile + 2 * far
+    with tempfile.TemporaryDirectory() as folder, plain_process(name, raw, tile) as plain:
+        path = str(bundle.save(Path(folder) / "model").path)
+        cases: dict[str, Callable[[], float]] = {"plain": plain}
+        cases["plain, kept"] = plain_work(bundle, raw, tile)
+        geometry = geometry_of(far, around, tile)
+        for precision in precisions:
+            request = request_of(path, bundle, precision)
+            cases[f"hmx {precision}"] = clocked(partial(forecast_window, request, geometry, *raw))
+            cases[f"call {precision}"] = call_work(request, raw, tile)
+        for work in cases.values():
+            work()  # once without the clock: kernels are made at first use
+        seconds: dict[str, list[float]] = {case: [] for case in cases}
+        gemm: dict[str, list[float]] = {precision: [] for precision in precisions}
+        for _ in range(turns):
+            for case, work in cases.items():
+                seconds[case].append(work())
+            for precision in precisions:
+                gemm[precision].append(products(getattr(torch, precision)))
+        errors = accuracy(bundle, path, precisions)
+    executed = flops(spec.network, channels, (side, side), h=H, crop=core)
+    rows = {
+        case: {
+            "kpx_per_s": tile**2 / 1e3 / median(times),
+            "over_plain": median(p / t for p, t in zip(seconds["plain"], times, strict=True)),
+        }
+        for case, times in seconds.items()
     }
+    for precision in precisions:
+        rate = executed / median(seconds[f"call {precision}"]) / 1e9
+        rows[f"call {precision}"]["share_of_gemm"] = rate / max(gemm[precision])
+    best = {precision: max(rates) for precision, rates in gemm.items()}
+    return {"tile": tile, "rows": rows, "gflops": best, "errors": errors}
 
 
 def bundle_of(options: ModelOptions) -> Bundle:
-    """Weights as training starts with, but for a head that moves by about one change."""
-    bundle = make_bundle(make_cube(), options, weights="untrained")
+    """A calibrated bundle whose head moves by about one change."""
+    bundle = make_bundle(make_cube(), options, weights="untrained", calibrated=True, h=H)
     draw = np.random.default_rng(0)
-    for name in ("head.weight", "head.bias"):
-        shape = bundle.weights[name].shape
-        bundle.weights[name][...] = draw.normal(0, 1 / options.hidden**0.5, shape)  # type: ignore
+    for name, values in bundle.weights.items():
+        if name.startswith(("head.", "anchor_weight", "anchor_size")):
+            values[...] = draw.normal(0, 0.3 / max(1, values[0].size) ** 0.5, values.shape)
     return bundle
 
 
-def clock(work: Callable[[], object]) -> float:
-    """Return the seconds that some work takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def request_of(path: str, bundle: Bundle, precision: Precision) -> ForecastRequest:
+    """Ask for the mean and two levels."""
+    rules = as_cube(make_cube(), target="hm", static=bundle.spec.static).rules
+    return ForecastRequest(path, bundle.digest, rules, H, level=(80, 95), precision=precision)
 
 
-def cases_of(bundle: Bundle, args: argparse.Namespace) -> list[Case]:
-    """Lay out windows, tiles and the blended area for each executor."""
-    networks = {
-        PLAIN: PlainForecaster.load(bundle),
-        CHANNELS: channels_last(Forecaster.load(bundle)),
-    }
-    engines = {p: Engine.of(bundle, precision=p, device="cpu") for p in PRECISIONS}
-    cases = []
-    halo = reach(bundle.spec.network, args.h)
-    for side in sorted({*args.windows, 256} if not args.quick else {*args.windows}):
-        for way, rim in (("window", 0), ("tile", halo)):
-            arrays, core = arrays_of(side + 2 * rim), Window(*(Span(rim, rim + side),) * 2)
-            whole, shrunk = (count(bundle, side + 2 * rim, args.h, crop) for crop in (None, core))
-            for who, network in networks.items():
-                work = plain_work(network, bundle, arrays, core, h=args.h)
-                cases.append(Case(way, who, side, whole, work))
-            for precision, engine in engines.items():
-                work = engine_work(engine, arrays, core, h=args.h)
-                cases.append(Case(way, f"engine {precision}", side, shrunk, work))
-    area = arrays_of(args.area)
-    tiles = len(range(0, args.area - 64, 64)) ** 2
-    operations = tiles * count(bundle, 128, args.h, None)
-    work = blend_work(networks[PLAIN], bundle, area, h=args.h)
-    return [*cases, Case("area", BLENDED, args.area, operations, work)]
+def window_of(side: int) -> Arrays:
+    """A land of noise that changes little, with holes; raw."""
+    draw = np.random.default_rng(0)
+    past = np.repeat(draw.random((1, side, side), "float32"), 3, axis=0)
+    past[1:] += draw.normal(0, 0.02, (2, side, side)).astype("float32")
+    past = past.clip(0, 1)
+    past[:, draw.random((side, side)) < 0.05] = np.nan
+    return past, draw.random((side, side), "float32") * 900
 
 
-def count(bundle: Bundle, side: int, h: int, crop: Window | None) -> int:
-    """Operations of a square window."""
+def geometry_of(far: int, around: int, tile: int) -> TileGeometry:
+    """Nest a core in the network's window, and that in what is read."""
+    inner = Span(around, around + tile + 2 * far)
+    core = Span(far, far + tile)
+    return TileGeometry(Window(inner, inner), Window(core, core))
+
+
+def tensors_of(bundle: Bundle, raw: Arrays, tile: int) -> tuple[NetworkInputs, Window]:
+    """Assemble the inputs of a window, and the core in it."""
+    far = reach(bundle.spec.network, H, bundle.spec.h)
+    geometry = geometry_of(far, bundle.spec.context.halo, tile)
+    arrays = {"hm": raw[0], "elevation": raw[1]}
+    inputs = assemble(arrays, bundle.spec, bundle.scaler, inner=geometry.inner)
+    tensors = (torch.from_numpy(np.ascontiguousarray(array))[None] for array in inputs.tensors())
+    return NetworkInputs(*tensors), geometry.core
+
+
+def clocked(work: Callable[[], object]) -> Callable[[], float]:
+    """Return the CPU seconds of some work."""
+
+    def timed() -> float:
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+
+    return timed
+
+
+def call_work(request: ForecastRequest, raw: Arrays, tile: int) -> Callable[[], float]:
+    """Run the network alone as hmx does."""
+    run = engine(request.bundle, request.digest, request.precision, request.device)
+    seen, core = tensors_of(run.bundle, raw, tile)
+    one = NetworkInputs(*(tensor[0] for tensor in seen))
+
+    def work() -> None:
+        with computing(1):
+            run.run(run.networks[0], one, H, core)
+
+    return clocked(work)
+
+
+class Plain(TorchFunctionMode):
+    """Keep torch's default layout of memory, (b, c, y, x)."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Ask for no other layout."""
+        return func(*args, **({} if func is torch.Tensor.contiguous else kwargs or {}))
+
+
+def plain_call(network: Forecaster, seen: NetworkInputs, core: Window) -> np.ndarray:
+    """Run a network as it is."""
+    with torch.inference_mode(), Plain():
+        found: np.ndarray = network(seen, h=H, crop=core.slices)[0].numpy()
+    return found
+
+
+def plain_work(bundle: Bundle, raw: Arrays, tile: int) -> Callable[[], float]:
+    """Run the network itself on all that is read."""
+    network = Forecaster.load(bundle)
+    seen, core = tensors_of(bundle, raw, tile)
+    return clocked(lambda: plain_call(network, seen, core))
+
+
+@contextmanager
+def plain_process(name: str, raw: Arrays, tile: int) -> Iterator[Callable[[], float]]:
+    """Run the network itself in a process whose allocator is as glibc has it."""
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    before = os.environ.get("GLIBC_TUNABLES")
+    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.perturb=0"  # hmx then leaves malloc alone
+    try:
+        child = context.Process(target=serve, args=(there, name, raw, tile), daemon=True)
+        child.start()
+    finally:
+        if before is None:
+            del os.environ["GLIBC_TUNABLES"]
+        else:
+            os.environ["GLIBC_TUNABLES"] = before
+
+    def ask() -> float:
+        here.send(True)
+        seconds: float = here.recv()
+        return seconds
+
+    try:
+        yield ask
+    finally:
+        here.send(False)
+        child.join()
+
+
+def serve(pipe: Connection, name: str, raw: Arrays, tile: int) -> None:
+    """Answer each request with the CPU seconds of one plain call."""
+    torch.set_num_threads(1)
+    work = plain_work(bundle_of(NETWORKS[name]), raw, tile)
+    while pipe.recv():
+        pipe.send(work())
+
+
+def products(dtype: torch.dtype, *, side: int = 1024, turns: int = 3) -> float:
+    """Best GFLOP/s of matrix products."""
+    one, two = (torch.rand(side, side).to(dtype) for _ in range(2))
+    with torch.inference_mode():
+        return 2 * side**3 / min(clocked(lambda: one @ two)() for _ in range(turns)) / 1e9
+
+
+def accuracy(bundle: Bundle, path: str, precisions: Sequence[Precision]) -> dict[str, float]:
+    """Compare the network's call with the plain one on a small window."""
+    tile = 128
     spec = bundle.spec
-    return flops(spec.network, spec.channels, (side, side), h=h, crop=crop)
-
-
-def arrays_of(side: int) -> Arrays:
-    """A land of noise with holes, cleaned."""
-    rng = np.random.default_rng(0)
-    past = rng.random((3, side, side), "float32")
-    past[:, rng.random((side, side)) < 0.05] = np.nan
-    return {"hm": past, "elevation": rng.random((side, side), "float32") * 900}
-
-
-def plain_work(
-    network: Forecaster, bundle: Bundle, arrays: Arrays, core: Window, *, h: int
-) -> Callable[[], np.ndarray]:
-    """Assemble, run the network itself on all that is read, and crop."""
-
-    def work() -> np.ndarray:
-        inputs = assemble(arrays, bundle.spec, bundle.scaler).tensors()
-        ahead = run(network, inputs, h=h)[(..., *core.slices)]
-        return settled(bundle, ahead, inputs[0][(-1, *core.slices)])
-
-    return work
-
-
-def settled(bundle: Bundle, knots: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """Give what is as good as no change its point mass, as the engine does."""
-    tolerance, limits = bundle.scaler.tolerance, bundle.spec.valid_range
-    return settle(knots, origin, tolerance=tolerance, valid_range=limits)
-
-
-def engine_work(
-    engine: Engine, arrays: Arrays, core: Window, *, h: int
-) -> Callable[[], np.ndarray]:
-    """Let the engine do what a tile of a forecast asks of it."""
-    spec, scaler = engine.bundle.spec, engine.bundle.scaler
-    return lambda: engine.knots(assemble(arrays, spec, scaler), h, core)
-
-
-def blend_work(
-    network: Forecaster, bundle: Bundle, arrays: Arrays, *, h: int
-) -> Callable[[], np.ndarray]:
-    """Blend overlapping tiles of the network itself."""
-
-    def work() -> np.ndarray:
-        inputs = assemble(arrays, bundle.spec, bundle.scaler).tensors()
-        blended = blend(lambda part: run(network, part, h=h), inputs, h=h)
-        return settled(bundle, blended, inputs[0][-1])
-
-    return work
-
-
-def yardsticks(options: ModelOptions, *, quick: bool) -> dict[str, Callable[[], float]]:
-    """Return what measures the machine: best GFLOP/s of products, and of a convolution."""
-    wide = 4 * options.hidden
-    shapes = [(n, n, n) for n in ((256,) if quick else (512, 1024, 2048))]
-    shapes += [(4096, 9 * 2 * options.hidden, wide), (16384, 9 * (5 + options.hidden), wide)]
-    found = {}
-    for precision in PRECISIONS:
-        dtype = getattr(torch, precision)
-        found[f"gemm {precision}"] = lambda dtype=dtype: max(products(s, dtype) for s in shapes)
-        found[f"convolution {precision}"] = lambda dtype=dtype: convolution(options, dtype)
-    return found
-
-
-def products(shape: tuple[int, int, int], dtype: torch.dtype, *, turns: int = 4) -> float:
-    """Best GFLOP/s of mm and linear on one shape."""
-    rows, inner, cols = shape
-    one, two, weight = (
-        torch.rand(s).to(dtype) for s in ((rows, inner), (inner, cols), (cols, inner))
-    )
-    with torch.inference_mode():
-        works = (lambda: one @ two, lambda: functional.linear(one, weight))
-        seconds = min(clock(work) for _ in range(turns) for work in works)
-    return 2 * rows * inner * cols / seconds / 1e9
-
-
-def convolution(options: ModelOptions, dtype: torch.dtype, *, turns: int = 4) -> float:
-    """Best GFLOP/s of one 3 x 3 convolution of a strip, channels-last."""
-    inputs, outputs, last = 2 * options.hidden, 4 * options.hidden, torch.channels_last
-    image = torch.rand(1, inputs, 16, 258).to(dtype).contiguous(memory_format=last)
-    weight = torch.rand(outputs, inputs, 3, 3).to(dtype).contiguous(memory_format=last)
-    with torch.inference_mode():
-        seconds = min(clock(lambda: functional.conv2d(image, weight)) for _ in range(turns))
-    return 2 * 14 * 256 * inputs * outputs * 9 / seconds / 1e9
-
-
-def row_of(case: Case, times: Sequence[float], gemm: dict[str, float]) -> Row:
-    """Turn seconds into rates."""
-    seconds, kpx = median(times), case.side**2 / 1e3
-    rate = case.flops / seconds / 1e9
-    precision = "bfloat16" if case.who.endswith("bfloat16") else "float32"
-    return Row(
-        case.way, case.who, case.side, kpx / seconds, kpx / min(times), rate, rate / gemm[precision]
-    )
-
-
-def ratios(rows: Sequence[Row], area: int) -> dict[str, float]:
-    """Compare finished pixels a second: the engine over what it replaces."""
-    rate = {(row.way, row.who, row.side): row.kpx_per_s for row in rows}
-    sides = sorted({row.side for row in rows if row.way == "window"})
-    side = 256 if 256 in sides else sides[-1]
-    found, blended = {}, rate["area", BLENDED, area]
-    for precision in PRECISIONS:
-        for way in ("window", "tile"):
-            mine, theirs = (
-                {s: rate[way, w, s] for s in sides} for w in (f"engine {precision}", PLAIN)
-            )
-            found[f"{precision} over plain, {way} of {side} px"] = mine[side] / theirs[side]
-            found[f"{precision} over plain, each at its best {way}"] = max(mine.values()) / max(
-                theirs.values()
-            )
-            if way == "window":  # both finish all that they read
-                whole = mine.get(area, max(mine.values()))
-                found[f"{precision} over blending, an area of {area} px"] = whole / blended
-    return found
-
-
-def accuracy(bundle: Bundle, args: argparse.Namespace) -> dict[str, float]:
-    """Compare both precisions and blending with the plain network on one window."""
-    side = max(160, 2 * reach(bundle.spec.network, args.h))
-    arrays = arrays_of(side)
-    whole = Window.of((side, side))
-    plain = PlainForecaster.load(bundle)
-    want = plain_work(plain, bundle, arrays, whole, h=args.h)()
-    blended = blend_work(plain, bundle, arrays, h=args.h)()
-    errors = {"blending, largest": float(np.abs(blended - want).max())}
-    for precision in PRECISIONS:
-        engine = Engine.of(bundle, precision=precision, device="cpu")
-        got = engine_work(engine, arrays, whole, h=args.h)()
+    raw = window_of(tile + 2 * (reach(spec.network, H, spec.h) + spec.context.halo))
+    seen, core = tensors_of(bundle, raw, tile)
+    want = plain_call(Forecaster.load(bundle), seen, core)
+    origin = seen.past[(0, -1, *core.slices)].numpy()
+    one, errors = NetworkInputs(*(tensor[0] for tensor in seen)), {}
+    for precision in precisions:
+        run = engine(path, bundle.digest, precision, "cpu")
+        with computing(1):
+            got = np.asarray(run.run(run.networks[0], one, H, core))
         errors[f"{precision}, largest"] = float(np.abs(got - want).max())
-        errors[f"{precision}, RMS over RMS change"] = relative(got, want, arrays["hm"][-1])
+        change = np.square(want - origin).mean(dtype="float64")
+        error = np.square(got - want).mean(dtype="float64")
+        errors[f"{precision}, RMS over RMS change"] = float(np.sqrt(error / change))
     return errors
 
 
-def relative(got: np.ndarray, want: np.ndarray, origin: np.ndarray) -> float:
-    """Root mean square error over root mean square forecast change, where there is data."""
-    seen = np.isfinite(origin)
-    change = np.square((want - origin)[..., seen]).mean(dtype="float64")
-    return float(np.sqrt(np.square((got - want)[..., seen]).mean(dtype="float64") / change))
-
-
-def trained(name: str, hidden: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Train on real land use, then forecast the whole raster in each way."""
-    import hmx  # noqa: F401  (registers .hm)
-    from tests.bench import skill
-
-    case = skill.CASES[name]
-    past = skill.load(case).sel(time=slice(None, str(case.origin)))
-    model = past.hm.train(
-        target="hm",
-        static=["elevation"],
-        epochs=args.epochs,
-        seed=0,
-        layers=2,
-        **{**STREAMED, "hidden": hidden},
-    )
-    history = model.spec.network.history
-    arrays = {"hm": past["hm"].values[-history:], "elevation": past["elevation"].values}
-    whole = Window.of(arrays["elevation"].shape)
-    want = plain_work(PlainForecaster.load(model), model, arrays, whole, h=args.h)()
-    found: dict[str, Any] = {"data": name, "hidden": hidden, "epochs": args.epochs}
-    for precision in PRECISIONS:
-        engine = Engine.of(model, precision=precision, device="cpu")
-        got = engine_work(engine, arrays, whole, h=args.h)()
-        seen = np.isfinite(arrays["hm"][-1])
-        found[f"{precision} largest"] = float(np.abs(got - want)[..., seen].max())
-        found[f"{precision} relative"] = relative(got, want, arrays["hm"][-1])
-    return found
-
-
-def say_trained(row: dict[str, Any]) -> str:
-    """Put the errors of a trained model into a line."""
-    parts = [
-        f"{p}: largest {row[f'{p} largest']:.1e}, RMS {row[f'{p} relative']:.3%} of RMS change"
-        for p in PRECISIONS
-    ]
-    head = f"trained on {row['data']}, hidden {row['hidden']}, {row['epochs']} epochs"
-    return f"{head}: {'; '.join(parts)}"
-
-
-def table(options: ModelOptions, args: argparse.Namespace, found: dict[str, Any]) -> str:
-    """Lay out the rows of one network."""
-    size = f"hidden {options.hidden}, {options.layers} layers, kernel {options.kernel}"
-    title = f"{size}, dilation {options.dilations()}, history {options.past_steps}, h {args.h}"
-    peaks = ", ".join(f"{name} {rate:.0f}" for name, rate in found["gflops"].items())
-    lines = ["", title, f"GFLOP/s of the machine in {args.threads} thread(s): {peaks}", ""]
-    lines += [
-        f"{'finished':>9}{'px':>6}  {'by':30}{'kpx/s':>8}{'best':>8}{'GFLOP/s':>9}{'of GEMM':>9}"
-    ]
-    for row in sorted(
-        found["rows"], key=lambda row: (row["way"] != "window", row["way"] != "tile")
-    ):
-        rates = f"{row['kpx_per_s']:>8.1f}{row['best_kpx_per_s']:>8.1f}{row['gflops']:>9.0f}"
-        name = f"{row['way']:>9}{row['side']:>6}  {row['who']:30}"
-        lines.append(f"{name}{rates}{row['share_of_gemm']:>9.0%}")
-    lines += ["", *(f"{name:>48}: {ratio:.2f} x" for name, ratio in found["ratios"].items())]
-    lines += [f"{name:>48}: {error:.1e}" for name, error in found["accuracy"].items()]
-    return "\n".join(lines)
+def table(name: str, found: dict[str, Any]) -> str:
+    """Lay out what a network costs."""
+    lines = [f"{name}, tile {found['tile']}{'kpx/s':>24}{'over plain':>14}{'of products':>14}"]
+    for case, row in found["rows"].items():
+        share = f"{row['share_of_gemm']:.0%}" if "share_of_gemm" in row else ""
+        lines.append(f"  {case:<24}{row['kpx_per_s']:>12.0f}{row['over_plain']:>14.2f}{share:>14}")
+    lines += [f"  error of {case:<40}{error:.1e}" for case, error in found["errors"].items()]
+    rates = ", ".join(f"{p} {rate:.0f}" for p, rate in found["gflops"].items())
+    return "\n".join([*lines, f"  matrix products, GFLOP/s: {rates}", ""])
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ from tests.bench import blending, engine
 def test_the_engine_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     before = torch.get_num_threads()
     try:
-        assert engine.main(["--quick", "--json", "--dilation", "1,1", "--turns", "1"]) == 0
+        assert engine.main(["--quick", "--json", "--networks", "default"]) == 0
     finally:
         torch.set_num_threads(before)
-    (network,) = json.loads(capsys.readouterr().out)["networks"]
-    assert {row["way"] for row in network["rows"]} == {"window", "tile", "area"}
-    assert all(row["kpx_per_s"] > 0 for row in network["rows"])
-    assert network["accuracy"]["float32, largest"] <= 1e-6
-    assert network["accuracy"]["blending, largest"] > network["accuracy"]["float32, largest"]
+    found = json.loads(capsys.readouterr().out)["networks"]["default"]
+    assert found["rows"]["plain"]["over_plain"] == 1
+    assert all(row["kpx_per_s"] > 0 for row in found["rows"].values())
+    assert found["errors"]["float32, largest"] <= 1e-6
+    assert 0 < found["errors"]["bfloat16, RMS over RMS change"] <= 0.01
 
 
 def test_blending_covers_every_pixel_and_keeps_a_constant() -> None:
