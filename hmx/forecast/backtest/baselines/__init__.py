@@ -9,6 +9,7 @@ A new baseline is one new file here, or a package with an entry point of the gro
 ``damped trend``        the same, but the line flattens by a fitted factor
 ``ridge``               change follows the state and change of neighbourhoods
 ``gradient boosting``   the same with trees, which give a distribution
+``distance to edge``    change is as frequent as at that distance from modified land
 ======================  =====================================================
 
 No baseline sees a step after the origin: each is fitted to a cube that ends there.
