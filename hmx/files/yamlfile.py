@@ -132,15 +132,41 @@ def read_yaml(path: Path) -> Any:
         raise
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise CatalogError(f"{path} cannot be read as a catalog: {why}.") from None
+        raise CatalogError(f"{path} cannot be read as a catalog: {why}.{_meant(path)}") from None
     try:
         return parse_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise CatalogError(f"{path} is not YAML{place}: {_why(error)}.") from None
+        raise CatalogError(f"{path} is not YAML{place}: {_why(error)}.{_meant(path)}") from None
     except (ValueError, OverflowError) as error:  # a date such as 2020-13-45
         raise CatalogError(f"{path} has an impossible value: {error}.") from None
+
+
+_RASTERS = (".tif", ".tiff", ".vrt", ".nc", ".jp2", ".img")
+_TABLES = (".csv", ".tsv", ".gpkg", ".shp", ".geojson", ".parquet", ".xlsx")
+
+
+def _meant(path: Path) -> str:
+    """Name what takes a file or folder of another kind, by its contents."""
+    name = path.name.lower()
+    if (path / "zarr.json").is_file() or (path / ".zgroup").is_file():
+        return (
+            " It is a Zarr store, which hmx info, export, report and verify take: "
+            f"hmx info {path}. In Python: hmx.open_cube({str(path)!r})"
+        )
+    if (path / "bundle.json").is_file():
+        return f" It is a model: hmx info {path} describes it, hmx.load({str(path)!r}) opens it."
+    if path.is_dir():
+        return f" hmx init {path} writes a catalog of the rasters in a folder."
+    if name.endswith(_RASTERS):
+        return f" It is a raster: hmx init {path.parent} writes a catalog of those in its folder."
+    if name.endswith(_TABLES):
+        return (
+            " It is a table, which a catalog names: points: {path: " + path.name + "}. "
+            f"hmx init {path.parent} writes one if rasters lie next to it."
+        )
+    return ""
 
 
 def _why(error: yaml.YAMLError) -> str:

@@ -41,6 +41,11 @@ def describe_store(path: str | Path) -> str:
     str
         Lines of ``name  value``.
     """
+    return as_table(store_lines(path))
+
+
+def store_lines(path: str | Path) -> dict[str, str]:
+    """Return what `hmx info` prints of a cube, a forecast or a map, by name."""
     path = absolute(path)
     data = open_cube(path)
     grid, dates = _grid_and_dates(data)
@@ -75,7 +80,7 @@ def describe_store(path: str | Path) -> str:
             for name, fact in facts.items()
             if fact not in (None, [])
         )
-    return _table(lines)
+    return lines
 
 
 def _grid_and_dates(data: xr.Dataset) -> tuple[Grid, dict[str, str]]:
@@ -112,12 +117,16 @@ def describe_bundle(bundle: Bundle | MapBundle) -> str:
     str
         Lines of ``name  value``.
     """
-    if isinstance(bundle, MapBundle):
-        return _table(mapper_lines(bundle))
-    return _table(forecaster_lines(bundle))
+    return as_table(bundle_lines(bundle))
 
 
-def _table(lines: dict[str, str]) -> str:
+def bundle_lines(bundle: Bundle | MapBundle) -> dict[str, str]:
+    """Return what `hmx info` prints of a model, by name."""
+    return mapper_lines(bundle) if isinstance(bundle, MapBundle) else forecaster_lines(bundle)
+
+
+def as_table(lines: dict[str, str]) -> str:
+    """Write facts as lines of ``name  value``."""
     return "\n".join(f"  {name:<11} {value}" for name, value in lines.items())
 
 

@@ -103,6 +103,54 @@ def test_a_store_in_place_of_a_catalog_is_told_from_one(sandbox: Path, command: 
     result = run(command, sandbox / "toy.zarr")
     assert result.exit_code == 2
     assert "it is a folder, and a catalog is a file of YAML text" in result.stderr
+    assert "It is a Zarr store, which hmx info, export, report and verify take" in result.stderr
+
+
+def test_a_file_of_another_kind_is_named_with_what_takes_it(tmp_path: Path) -> None:
+    def told(name: str) -> str:
+        result = run("forecast", tmp_path / name)
+        assert result.exit_code == 2
+        return result.stderr
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "hm.tif").write_bytes(b"II*\0\0")
+    (tmp_path / "soil.csv").write_text("lon,lat\n\tsoc")
+    (tmp_path / "m.model").mkdir()
+    (tmp_path / "m.model" / "bundle.json").write_text("{}")
+    assert f"hmx init {tmp_path / 'in'} writes a catalog of the rasters" in told("in")
+    assert f"It is a raster: hmx init {tmp_path} writes" in told("hm.tif")
+    assert f"It is a model: hmx info {tmp_path / 'm.model'}" in told("m.model")
+    assert "It is a table, which a catalog names: points: {path: soil.csv}" in told("soil.csv")
+
+
+@pytest.mark.parametrize("name", sorted(hmx.commands))
+def test_every_help_has_examples_that_can_be_typed(name: str) -> None:
+    command = hmx.commands[name]
+    shown = run(name, "--help").stdout
+    assert "\nExamples:\n" in shown
+    flags = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
+    for example in command.examples:
+        assert f"\n  {example}\n" in shown
+        words = example.partition(" > ")[0].split()
+        assert words[:2] == ["hmx", name]
+        assert {word for word in words if word.startswith("--")} <= flags
+
+
+def test_the_list_of_commands_has_whole_descriptions() -> None:
+    shown = " ".join(run("--help").stdout.partition("Commands:")[2].split())
+    assert "..." not in shown
+    for name, command in hmx.commands.items():
+        assert f"{name} {command.get_short_help_str(limit=1000)}" in shown
+
+
+def test_info_for_machines_has_what_it_prints(sandbox: Path) -> None:
+    found = json.loads(run("info", sandbox / "toy.yaml", "--json").stdout)
+    assert found["catalog"] == "toy"
+    assert found["cube"]["facts"]["status"].startswith("complete")
+    made = json.loads(run("info", sandbox / "toy.zarr", "--json").stdout)
+    assert made == found["cube"]["facts"]
+    for text in made.values():
+        assert text in run("info", sandbox / "toy.zarr").stdout
 
 
 def test_a_catalog_without_its_suffix_is_found(sandbox: Path) -> None:
