@@ -35,5 +35,5 @@ def soil() -> Figure:
 
 if __name__ == "__main__":
     for name, draw in (("forecast", forecast), ("soc", soil)):
-        draw().savefig(HERE / f"{name}.png", dpi=80, pil_kwargs={"optimize": True})
+        draw().savefig(HERE / f"{name}.png", dpi=66, pil_kwargs={"optimize": True})
         print(HERE / f"{name}.png")
