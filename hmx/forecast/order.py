@@ -246,11 +246,11 @@ class ForecastRun(Run[ForecastRequest]):
         )
 
     def inner_bytes(self) -> int:
-        """Bound the memory of the distributions of one tile: settled, members sorted."""
+        """Bound the memory of the distributions of one tile: of all members, and their bands."""
         side, spec = self.output_tiles.tile[0], self.bundle.spec
         pixels = math.prod(min(side, size) for size in self.window.shape)
         values = pixels * self.request.h * len(spec.network.knots) * 4
-        return (4 + 64 * (spec.members > 1)) * values
+        return (2 + spec.members) * values
 
 
 def _best_tile(spec: Spec, h: int, device: str) -> int:

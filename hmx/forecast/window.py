@@ -31,8 +31,9 @@ from hmx.networks.inputs import NetworkInputs
 from hmx.networks.options import Precision
 from hmx.networks.stream.executor import Executor
 from hmx.uncertainty.calibration import Strata
-from hmx.uncertainty.distribution import Floats, alike, mean, mixture, namespace, settle
+from hmx.uncertainty.distribution import Floats, alike, mean, namespace, settle
 from hmx.uncertainty.exceed import exceedance
+from hmx.uncertainty.mixing import mixture
 from hmx.windows import Window, with_halo
 
 # bfloat16 is a type of the convolutions alone (autocast): inputs and sums stay in float32

@@ -238,22 +238,3 @@ def exceedance(values: Floats, knots: Sequence[float], threshold: float) -> Floa
     edges = np.concatenate([[0.0], knots, [1.0]])
     padded = np.concatenate([values[:1], values, values[-1:]])
     return np.asarray(1 - _climb(padded, edges, level, strict=False)).astype(values.dtype)
-
-
-def mixture(members: Sequence[Floats], knots: Sequence[float], *, points: int = 64) -> Floats:
-    """Mix distributions, (..., q, y, x) each with the same knots, with equal weight.
-
-    `points` equally probable values stand for each member.
-    """
-    if len(members) == 1:  # the points would round a single distribution
-        return members[0]
-    if len(knots) == 1:  # members of one number each: their mean has the least squared error
-        return np.asarray(np.mean(members, axis=0))
-    probable = (np.arange(points) + 0.5) / points
-    drawn = [quantile(member, knots, p) for member in members for p in probable]
-    ordered = np.sort(np.stack(drawn, axis=-3), axis=-3)
-    at = np.clip(np.array(knots) * len(drawn) - 0.5, 0, len(drawn) - 1)
-    first = np.minimum(at.astype(int), len(drawn) - 2)
-    part = (at - first).astype(ordered.dtype)[:, None, None]
-    low, high = ordered[..., first, :, :], ordered[..., first + 1, :, :]
-    return np.asarray(np.minimum(low + (high - low) * part, high))  # where a part is rounded to 1

@@ -15,7 +15,8 @@ from hmx.scores import crps
 from hmx.splits import CALIBRATION, TRAIN
 from hmx.uncertainty.agreement import trust_of
 from hmx.uncertainty.calibration import Calibration, fit_ranks, strata
-from hmx.uncertainty.distribution import mixture, rank, settle, shares, shifted_knots
+from hmx.uncertainty.distribution import rank, settle, shares, shifted_knots
+from hmx.uncertainty.mixing import mixture
 
 _MAX_WINDOWS = 256
 _MOST_SHIFT = 1.0  # standard deviations: a total that is farther off has another cause

@@ -22,9 +22,10 @@ from hmx.networks.forecaster import Forecaster, reach
 from hmx.networks.inputs import NetworkInputs
 from hmx.progress import Progress
 from hmx.splits import TRAIN
-from hmx.uncertainty.distribution import mixture, settle
+from hmx.uncertainty.distribution import settle
 from hmx.uncertainty.joint.dependence import LEVELS, Dependence, phi_of
 from hmx.uncertainty.joint.fit import STRIP, DependenceFit
+from hmx.uncertainty.mixing import mixture
 from hmx.windows import TileGrid, Window, with_halo
 
 _SIDE = 4 * STRIP  # px of a window: whole blocks, and little halo

@@ -173,7 +173,7 @@ def test_one_number_without_calibration_has_no_intervals(cube: xr.Dataset) -> No
 
 
 def test_an_ensemble_of_numbers_is_their_mean() -> None:
-    from hmx.uncertainty.distribution import mixture
+    from hmx.uncertainty.mixing import mixture
 
     members = [np.full((2, 1, 3, 3), value) for value in (0.0, 0.1, 0.5)]
     np.testing.assert_allclose(mixture(members, (0.5,)), 0.2)
