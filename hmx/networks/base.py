@@ -32,6 +32,10 @@ A network is one file::
         @staticmethod
         def cost(options, frame, constant, looks):
             return BodyCost(multiply_adds=..., outputs=..., channels=..., inputs=...)
+
+A network of convolutions of stride 1, LSTM gates and residual sums alone can describe itself as
+its layers (:meth:`Body.layers`) in place of ``reach`` and ``cost``, which then follow, and
+inference streams its rows through all layers, more than twice as fast.
 """
 
 from __future__ import annotations

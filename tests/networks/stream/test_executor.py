@@ -17,9 +17,9 @@ from hmx.features.context import Context
 from hmx.forecast.inputs import assemble
 from hmx.forecast.window import Engine
 from hmx.hardware import exact_float32
-from hmx.networks.base import layers_of
+from hmx.networks.base import layers_of, network
 from hmx.networks.cost import best_tile, flops, footprint
-from hmx.networks.dilated import Dilated
+from hmx.networks.dilated import Dilated, Stacked, Trunk
 from hmx.networks.forecaster import Channels, Forecaster, reach
 from hmx.networks.inputs import NetworkInputs
 from hmx.networks.options import ModelOptions
@@ -27,7 +27,7 @@ from hmx.networks.quantile import TargetScale
 from hmx.networks.registry import NETWORKS as REGISTRY
 from hmx.networks.stream import executor
 from hmx.networks.stream.executor import Executor, update_cell
-from hmx.networks.stream.graph import FRAME, Graph, unroll
+from hmx.networks.stream.graph import FRAME, Description, Graph, unroll
 from hmx.windows import Span, Window
 from tests.make.cubes import make_bundle, make_cube, streamed_options
 from tests.make.networks import KINDS, options_of, plain, window
@@ -113,6 +113,28 @@ def test_a_network_that_derives_from_a_described_one_is_not_taken_for_it(
     assert layers_of(options_of("dilated, direct, shared")) is not None
     monkeypatch.setattr("hmx.networks.base.body_class", lambda arch: Other)
     assert layers_of(options_of("dilated, direct, shared")) is None
+
+
+def test_a_registered_network_streams_if_it_describes_its_layers() -> None:
+    class Narrow(Stacked):
+        def __init__(self, options: ModelOptions, frame: int, constant: int):
+            super().__init__(
+                options.past_steps, Trunk(frame * options.past_steps + constant, 2, (3,))
+            )
+
+        @staticmethod
+        def layers(options: ModelOptions) -> Description:
+            chosen = options.model_copy(update={"width": 2, "trunk": (3,)})
+            return Dilated.layers(chosen)
+
+    network("narrow")(Narrow)
+    try:
+        options = ModelOptions(arch="narrow", context=(), terrain=())
+        assert reach(options, 4) == 4, "of entry and layer"
+        made, seen = network_of(options), inputs((20, 21), 3)
+        assert largest(fast(made, seen, 4), plain(made, seen, 4)) <= 1e-12
+    finally:
+        REGISTRY.registered.pop("narrow")
 
 
 @pytest.mark.parametrize("options", NETWORKS, ids=str)
