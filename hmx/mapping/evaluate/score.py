@@ -104,6 +104,7 @@ def score(
         card = replace(
             card,
             importance=permuted_importance(forest_of, several[0], truth, bands, seed=fit.seed),
+            ids=tuple(prepared.points.names.of(prepared.samples.source)),
             facts={**card.facts, "fingerprint": digest, "hmx": code_version()},
         )
         if out is not None:

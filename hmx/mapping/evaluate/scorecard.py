@@ -71,6 +71,8 @@ class MapScorecard(Card):
         Distances that each way of folding tests.
     importance : Importance, optional
         Of the covariates.
+    ids : tuple, optional
+        Names of the samples: the user's ids, or rows of the table from 0.
 
     Raises
     ------
@@ -91,6 +93,7 @@ class MapScorecard(Card):
     facts: Mapping[str, Any] = field(default_factory=dict)
     distances: FoldReport | None = None
     importance: Importance | None = None
+    ids: tuple[object, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -278,13 +281,13 @@ class MapScorecard(Card):
         """
         return self._checks
 
+    def native(self, values: Array) -> Array:
+        """Turn estimates or ends of intervals into native units."""
+        return bounded(values, self.scaler, truth=self.truth)
+
     @cached_property
     def _checks(self) -> CheckSheet:
-
-        def native(values: Array) -> Array:
-            return bounded(values, self.scaler, truth=self.truth)
-
-        ends = self.bounds(self.model)
+        ends, native = self.bounds(self.model), self.native
         return check_errors(
             native(self.truth),
             native(self.center(self.model)),
@@ -315,6 +318,7 @@ class MapScorecard(Card):
             "scores": self.scores(),
             "differences": differences,
             "importance": self.importance.as_dict() if self.importance else None,
+            "ids": list(self.ids),
             "checks": self.checks().as_dict(),
             "rounds": describe(self.splits),
             "splits": {name: validated.folds.as_dict() for name, validated in self.splits.items()},
@@ -326,7 +330,7 @@ class MapScorecard(Card):
         yield CARD, b'{"hmx_map_scorecard": null}'
         yield ROUNDS, pack(self.splits)
         yield "scores.csv", self.scores_csv()
-        yield "predictions.csv", predictions_csv(self.splits)
+        yield "predictions.csv", predictions_csv(self)
         yield "scorecard.txt", str(self).encode()
         yield "checks.md", self.checks().markdown().encode()
 
@@ -363,6 +367,7 @@ class MapScorecard(Card):
                 scaler=TargetScaler(**saved["scaler"]),
                 facts=saved["facts"],
                 distances=saved["folds"] and FoldReport.from_dict(saved["folds"]),
+                ids=tuple(saved.get("ids", ())),
                 importance=saved["importance"] and Importance(**saved["importance"]),
             )
         except (KeyError, TypeError, ValueError, SafetensorError, BadArgument) as error:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -81,15 +81,63 @@ def read_part(folder: Folder, name: str) -> bytes:
     return data
 
 
-def predictions_csv(splits: Rounds) -> bytes:
-    """Write each sample with its truth and all predictions, split by split."""
-    names = tuple(next(iter(splits.values())).estimates)
-    header = ("split", "sample", "site", "fold", "lon", "lat", "truth", *names)
-    lines = (
-        (split, i, sites.site[i], validated.folds.fold[i], *sites.lonlat[i].tolist(),
-         float(validated.truth[i]), *(float(validated.estimates[n].center[i]) for n in names))
-        for split, validated in splits.items()
-        for sites in (validated.folds.sites,)
-        for i in range(len(sites))
+class Predicted(Protocol):
+    """A scorecard, as far as its table of predictions goes."""
+
+    @property
+    def splits(self) -> Rounds:
+        """Estimates of every sample, by name of the folds."""
+
+    @property
+    def model(self) -> str:
+        """The forecaster that is judged."""
+
+    @property
+    def ids(self) -> tuple[object, ...]:
+        """Names of the samples."""
+
+    def native(self, values: Array) -> Array:
+        """Turn estimates into native units."""
+
+
+def predictions_csv(card: Predicted) -> bytes:
+    """Write each sample with its truth and all predictions, split by split.
+
+    Truth and predictions come in the units of the scores, then in native units: the truth, each
+    forecaster's prediction, the residual of the model (truth less prediction) and its intervals.
+    """
+    names = tuple(next(iter(card.splits.values())).estimates)
+    model = next(n for n in sorted(names, key=len, reverse=True) if card.model.startswith(n))
+    levels = tuple(next(iter(card.splits.values())).bounds.get(model, {}))
+    ends = [f"native_{end}_{level:g}" for level in levels for end in ("lo", "hi")]
+    header = (
+        "split", "id", "sample", "site", "fold", "lon", "lat", "truth", *names,
+        "native_truth", *(f"native_{name}" for name in names), "native_residual", *ends,
     )  # fmt: skip
+    lines = (line for split in card.splits for line in _lines(card, split, names, model, levels))
     return csv_of(header, lines)
+
+
+def _lines(
+    card: Predicted, split: str, names: tuple[str, ...], model: str, levels: tuple[float, ...]
+) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of one split."""
+    validated = card.splits[split]
+    sites, truth = validated.folds.sites, card.native(validated.truth)
+    native = {name: card.native(validated.estimates[name].center) for name in names}
+    bounds = validated.bounds.get(model, {})  # of the main split alone
+    unknown = np.full(len(sites), np.nan)
+    spans = [card.native(end) for level in levels for end in bounds.get(level, (unknown, unknown))]
+    columns = [
+        validated.truth,
+        *(validated.estimates[name].center for name in names),
+        truth,
+        *native.values(),
+        truth - native[model],
+        *spans,
+    ]
+    for i in range(len(sites)):
+        name = card.ids[i] if card.ids else i
+        where = (sites.site[i], validated.folds.fold[i], *sites.lonlat[i].tolist())
+        values = (float(column[i]) for column in columns)
+        yield (split, name, i, *where, *("" if np.isnan(v) else v for v in values))

@@ -177,13 +177,24 @@ def test_a_scorecard_is_saved_whole(card: MapScorecard, tmp_path: Path) -> None:
     with (path.parent / "predictions.csv").open() as file:
         said = [row for row in csv.DictReader(file) if row["split"] == "blocks of 20 km"]
     np.testing.assert_array_equal([float(row["blend"]) for row in said], card.center("blend"))
+    truth, blend = card.native(card.truth), card.native(card.center("blend"))
+    native = {
+        name: np.array([float(row[name]) for row in said]) for name in said[0] if "native" in name
+    }
+    np.testing.assert_array_equal(native["native_truth"], truth)
+    np.testing.assert_array_equal(native["native_blend"], blend)
+    np.testing.assert_array_equal(native["native_residual"], truth - blend)
+    low, high = (card.native(end) for end in card.bounds("blend")[90])
+    np.testing.assert_array_equal(native["native_lo_90"], low)
+    np.testing.assert_array_equal(native["native_hi_90"], high)
     pictures = {p.name for p in path.parent.glob("*.png")}
     assert pictures == {"scatter.png", "residuals.png", "bands.png", "intervals.png"}
 
 
 def test_a_card_is_read_back_whole(card: MapScorecard, tmp_path: Path) -> None:
     found = Importance({"nir": 0.01, "lst": 0.3}, {"nir": 0.001, "lst": 0.02}, 5)
-    card = replace(card, importance=found, facts={**card.facts, "units": "g/kg"})
+    ids = tuple(f"P{number}" for number in range(len(card.truth)))
+    card = replace(card, importance=found, ids=ids, facts={**card.facts, "units": "g/kg"})
     card.save(str(tmp_path / "card"))
     read = MapScorecard.load(str(tmp_path / "card"))
     assert str(read) == str(card)
@@ -195,6 +206,8 @@ def test_a_card_is_read_back_whole(card: MapScorecard, tmp_path: Path) -> None:
             np.testing.assert_array_equal(again.members, guess.members)
             np.testing.assert_array_equal(again.spread_or_zero, guess.spread_or_zero)
     assert card.splits[card.main].estimates["forest"].spread_or_zero.any()
+    with (tmp_path / "card" / "predictions.csv").open() as file:
+        assert next(csv.DictReader(file))["id"] == "P0"
     read.save(str(tmp_path / "again"))
     for name in ("scorecard.json", "scores.csv", "predictions.csv", "rounds.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "card" / name).read_bytes()
