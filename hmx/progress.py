@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from hmx.redact import redact
 
@@ -75,6 +76,17 @@ class Progress:
         )
 
 
+def _bar() -> Any:
+    """Return the bar of this place: a widget, or text where a notebook has no widgets."""
+    if find_spec("ipywidgets") is None:
+        from tqdm import tqdm as text_bar  # the other would warn of what is not installed
+
+        return text_bar
+    from tqdm.auto import tqdm
+
+    return tqdm
+
+
 class _Bars:
     """One bar for each piece of work, known by the text before the first colon."""
 
@@ -82,8 +94,7 @@ class _Bars:
         self._bars: dict[str, tqdm[None]] = {}
 
     def __call__(self, done: int, total: int, text: str) -> None:
-        from tqdm.auto import tqdm
-
+        tqdm = _bar()
         what, _, detail = text.partition(": ")
         if what in self._bars and done < self._bars[what].n:
             # training may stop early, so its bar never fills: the next fit gets a new bar

@@ -24,6 +24,7 @@ from hmx.files.jsontext import as_json
 from hmx.files.lock import building
 from hmx.files.paths import absolute
 from hmx.files.regular import regular
+from hmx.files.shown import facts_html
 from hmx.redact import redact_all
 
 FORMAT = 2
@@ -227,6 +228,16 @@ class Model(ABC):
     @abstractmethod
     def load(cls, path: str | Path) -> Self:
         """Read it from a folder."""
+
+    @abstractmethod
+    def shown(self) -> dict[str, str]:
+        """Return facts for a reader."""
+
+    def _repr_html_(self) -> str:
+        size = sum(array.size for array in self.weights.values())
+        facts = {**self.shown(), "weights": f"{size:,} in {self.spec.members} networks"}
+        facts["folder"] = "not saved" if self.path is None else str(self.path)
+        return facts_html(f"{type(self).__name__} of hmx", facts)
 
     def arrays(self) -> Arrays:
         """Return all arrays of the model by name."""

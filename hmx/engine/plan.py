@@ -19,6 +19,7 @@ from hmx.engine.options import DaskSection
 from hmx.engine.order import Request, Run
 from hmx.engine.pool.runner import IN_FLIGHT
 from hmx.errors import BadArgument
+from hmx.files.shown import Shown
 from hmx.hardware import choose_device, threads_each, torch_threads
 from hmx.independent import independent
 from hmx.progress import duration
@@ -29,8 +30,8 @@ _DECODED_AT_ONCE = 10  # chunks that zarr reads at the same time
 _LOOKS = 5  # tiles that are tried for one with data to be timed
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
     """What a result consists of and will cost.
 
     Parameters
@@ -94,9 +95,10 @@ class Plan:
             for key, value in asdict(self).items()
         }
 
-    def __str__(self) -> str:
+    def shown(self) -> dict[str, str]:
+        """Return facts for a reader."""
         kpx = self.pixels_per_tile / self.seconds_per_tile / 1e3
-        lines = {
+        return {
             "output": f"{self.shape[0]:,} rows x {self.shape[1]:,} columns, chunks of "
             f"{self.chunk} px",
             "tiles": f"{self.tiles:,} of {self.tile} px to compute, {self.skipped:,} with nothing "
@@ -114,7 +116,9 @@ class Plan:
             else f"about {duration(self.seconds)}: one tile took {self.seconds_per_tile:.2f} s, "
             f"{kpx:,.0f} kpx/s",
         }
-        return "\n".join(f"  {name:<8} {value}" for name, value in lines.items())
+
+    def __str__(self) -> str:
+        return "\n".join(f"  {name:<8} {value}" for name, value in self.shown().items())
 
 
 @independent

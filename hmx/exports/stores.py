@@ -68,6 +68,7 @@ class StoreFormat:
     arrays: Callable[[Path], Any]  # a context of Arrays
     netcdf: bool = False
     geozarr: bool = False
+    own_crs: bool = False  # whether arrays have GDAL's own attribute of a CRS
 
 
 def write_store(data: xr.Dataset, path: Path, format: str, progress: Progress) -> Path:
@@ -141,6 +142,8 @@ def _template(data: xr.Dataset, kind: StoreFormat, format: str) -> xr.Dataset:
             listed = [c for c in listed if set(coords[c].dims) <= set(fresh.dims)]
             # written as an attribute of each variable, so that any reader finds the CRS
             fresh.encoding["coordinates"] = " ".join([*listed, located])
+        if kind.own_crs:  # GDAL before 3.10 knows no other
+            fresh.attrs["_CRS"] = {"wkt": Grid.from_xarray(view_of(data).data).crs.to_wkt()}
         template[str(name)] = fresh
     return template
 
@@ -235,7 +238,7 @@ def _zarr_arrays(path: Path) -> Iterator[Arrays]:
 
 FORMATS = {
     "netcdf": StoreFormat(_write_netcdf, _netcdf_arrays, netcdf=True),
-    "zarr2": StoreFormat(_write_zarr(2), _zarr_arrays),
+    "zarr2": StoreFormat(_write_zarr(2), _zarr_arrays, own_crs=True),
     "geozarr": StoreFormat(_write_zarr(3), _zarr_arrays, geozarr=True),
 }
 

@@ -80,6 +80,21 @@ class Bundle(Model):
         saved = "not saved" if self.path is None else str(self.path)
         return f"Bundle({spec.target}, {spec.h} x {spec.cadence}, {form}, {saved})"
 
+    def shown(self) -> dict[str, str]:
+        """Return facts for a reader; ``hmx info`` has them all."""
+        spec = self.spec
+        steps = [str(step) for step in self.training.get("steps", [])[:2]]
+        return {
+            "predicts": spec.target
+            + (f" in {spec.units}" if spec.units not in (None, "1") else ""),
+            "from": ", ".join(
+                [f"{spec.target} x {spec.network.past_steps} steps", *spec.dynamic, *spec.static]
+            ),
+            "leads": f"{spec.h} x {spec.cadence}",
+            "network": f"{spec.network.arch}, {spec.network.strategy}",
+            "trained on": " to ".join(steps) or "unknown",
+        }
+
     def describe(self) -> dict[str, Any]:
         """Return everything but the arrays in JSON values; the digest hashes them in this order."""
         spec = {

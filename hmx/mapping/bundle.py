@@ -78,6 +78,17 @@ class MapBundle(Model):
         path = "not saved" if self.path is None else str(self.path)
         return f"MapBundle({spec.target}, {form}, {path})"
 
+    def shown(self) -> dict[str, str]:
+        """Return facts for a reader; ``hmx info`` has them all."""
+        spec, points = self.spec, self.training.get("points") or {}
+        samples = f"{points['samples']:,} samples at {points['sites']:,} sites" if points else ""
+        return {
+            "maps": spec.target + (f" in {spec.units}" if spec.units else ""),
+            "network": f"{spec.network.arch}, {spec.network.window} px x {spec.steps} steps",
+            "trained on": samples or "unknown",
+            "intervals": "calibrated" if self.calibration.table.size else "none",
+        }
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all arrays, each named after the part it belongs to."""
         return {

@@ -11,9 +11,9 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from hmx.pictures.figure import Figure
 from hmx.pictures.style import (
     REFERENCE,
     finish_axes,

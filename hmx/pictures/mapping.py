@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from hmx.pictures.figure import Figure
 from hmx.pictures.style import COLOURS, MARKERS, REFERENCE, finish_axes, legend_below
 from hmx.scores.card import SampleCard
 

@@ -19,12 +19,12 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgba
-from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from hmx.errors import BadArgument
+from hmx.pictures.figure import Figure
 from hmx.pictures.style import scale_bar, with_units
 from hmx.scores import Score
 

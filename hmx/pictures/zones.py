@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from hmx.cube.dates import short, time_label
 from hmx.errors import BadArgument, MissingVariable, did_you_mean
 from hmx.independent import independent
+from hmx.pictures.figure import Figure
 from hmx.pictures.style import COLOURS, REFERENCE, finish_axes, with_units
 from hmx.zones.frames import require_table, target_of
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hmx.files.shown import Shown
 
-@dataclass(frozen=True)
-class Samples:
+
+@dataclass(frozen=True, repr=False)
+class Samples(Shown):
     """Points that lie in a cube with data, one row each.
 
     Parameters
@@ -40,6 +42,18 @@ class Samples:
     xy: np.ndarray
     source: np.ndarray
     depth: np.ndarray | None = None
+
+    def shown(self) -> dict[str, str]:
+        """Return facts for a reader."""
+        facts = {"samples": f"{len(self):,} at {len(np.unique(self.site)):,} sites"}
+        if len(self):
+            low, middle, high = np.quantile(self.value, (0, 0.5, 1))
+            west, south = self.lonlat.min(axis=0)
+            east, north = self.lonlat.max(axis=0)
+            facts["values"] = f"{low:.4g} to {high:.4g}, median {middle:.4g}"
+            facts["longitude"] = f"{west:.3f} to {east:.3f}"
+            facts["latitude"] = f"{south:.3f} to {north:.3f}"
+        return facts
 
     def __len__(self) -> int:
         return len(self.value)

@@ -11,6 +11,7 @@ import pyproj
 
 from hmx.cube.grid import crs_name
 from hmx.errors import BadArgument, MissingCRS, MissingVariable, NotEnoughData, missing_variable
+from hmx.files.shown import Shown
 from hmx.points.dates import dates_of
 from hmx.points.depths import depths_of
 from hmx.points.extent import PAIRS, pairs_in, require_on_globe
@@ -29,8 +30,8 @@ FILTERED, NO_PLACE, NO_VALUE, INVALID = "filtered", "no place", "no value", "inv
 NULL_ISLAND, NO_DEPTH = "null island", "no depth"
 
 
-@dataclass(frozen=True)
-class Points:
+@dataclass(frozen=True, repr=False)
+class Points(Shown):
     """Samples where they were taken, not yet joined to a cube.
 
     Parameters
@@ -95,6 +96,16 @@ class Points:
     table: Table | None = None
     depth: np.ndarray | None = None
     measured: bool = True
+
+    def shown(self) -> dict[str, str]:
+        """Return facts for a reader."""
+        left = {why: len(rows) for why, rows in self.left.items() if len(rows)}
+        return {
+            "table": f"{self.name}, {self.rows:,} rows",
+            "samples": f"{len(self.value):,} of {self.target}"
+            + (f" in {self.units}" if self.units else ""),
+            "left out": ", ".join(f"{count:,} {why}" for why, count in left.items()) or "none",
+        }
 
     def __len__(self) -> int:
         return len(self.value)

@@ -13,11 +13,11 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from hmx.cube.grid import Grid
 from hmx.forecast.folds import MOST, thin
+from hmx.pictures.figure import Figure
 from hmx.products.mapframe import MISSING, stretch, style_axes
 from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION, Split
 

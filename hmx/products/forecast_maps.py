@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from hmx.cube.cube import Cubelike, as_cube
 from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid
 from hmx.errors import CubeError
+from hmx.pictures.figure import Figure
 from hmx.pictures.style import scale_bar, with_units
 from hmx.products.mapframe import MISSING, stretch, widest_level, width_m
 

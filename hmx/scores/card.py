@@ -12,6 +12,7 @@ import csv
 import io
 import math
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json, finite
 from hmx.files.paths import absolute
+from hmx.files.shown import facts_html, grid_html
 from hmx.report.page import Page
 from hmx.report.sections import Section, TextTable
 from hmx.scores.regression import Difference
@@ -35,6 +37,10 @@ Row = dict[str, Any]
 
 CARD = "scorecard.json"
 TEXT_WIDTH = 96  # columns of a line of prose: fits a terminal of 100 with a margin
+
+
+_SHOWN = ("rmse", "rmse_skill", "crps", "crps_skill", "mae", "r2", "ccc", "bias")  # in a notebook
+_POOLED_COLUMNS = ("stratum", "split")  # where "all" stands for a sum
 
 
 class Picture(Protocol):
@@ -180,8 +186,16 @@ class SampleCard(ScoredCard, Protocol):
         """Look up a figure; NaN if there is none."""
 
 
+def _plot_html(draw: Callable[[], Picture]) -> str:
+    target = io.BytesIO()
+    draw().savefig(target, format="png", dpi=72)
+    return f"<img src='data:image/png;base64,{b64encode(target.getvalue()).decode()}'/>"
+
+
 class Card(ABC):
     """Base of all scorecards; a subclass names its columns and adds its own JSON values."""
+
+    _MOST_ROWS: ClassVar[int] = 40  # of the table in a notebook
 
     # The four parts of a key of the table, then ``metric`` and ``value``
     COLUMNS: ClassVar[tuple[str, ...]]
@@ -257,6 +271,29 @@ class Card(ABC):
         title = f"Scorecard of {self.facts.get('target', self.model)}"
         section = replace(self.section(), title="Verdict")
         return Page(title, sections=[section]).write(path, overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        size = sum(map(len, self.table.values()))
+        return f"{type(self).__name__}({self.model}, {size:,} figures): {self.verdict}"
+
+    def _repr_html_(self) -> str:
+        """Write verdict, the figures over all pixels or samples, and the first plot."""
+        pooled = {key: f for key, f in self.table.items() if set(self._pooled(key)) <= {"all"}}
+        names = [name for name in _SHOWN if any(name in figures for figures in pooled.values())]
+        own = [at for at, column in enumerate(self.COLUMNS[:4]) if column not in _POOLED_COLUMNS]
+        rows = [
+            [*(str(key[at]) for at in own), *(f"{f.get(name, math.nan):.4g}" for name in names)]
+            for key, f in list(pooled.items())[: self._MOST_ROWS]
+        ]
+        table = grid_html([*(self.COLUMNS[at] for at in own), *names], rows)
+        more = "".join(_plot_html(draw) for draw in list(self.plots().values())[:1])
+        facts = {"verdict": self.verdict, "model": self.model, "compared with": self.reference}
+        return facts_html(type(self).__name__, facts, more=table + more)
+
+    def _pooled(self, key: tuple[Any, ...]) -> list[str]:
+        return [str(part) for part, name in zip(key, self.COLUMNS, strict=False) if name in (
+            _POOLED_COLUMNS if self.COLUMNS[0] == "forecaster" else ("stratum",)
+        )]  # fmt: skip
 
     def look_up(self, key: tuple[Any, ...], metric: str) -> float:
         """Return a figure of the table; NaN if there is none."""

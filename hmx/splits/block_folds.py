@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hmx.errors import BadArgument, NotEnoughData
+from hmx.files.shown import Shown
 from hmx.splits.blocks import ROLES, TEST, TRAIN, UNUSED, Split
 
 BLOCK = 48  # px, where nothing is known of the correlation length
@@ -66,11 +67,15 @@ def deal(
     return _settled(Split(shape, block, _rows(table), buffer, wraps))
 
 
-@dataclass(frozen=True)
-class Folds:
+@dataclass(frozen=True, repr=False)
+class Folds(Shown):
     """Splits in which every block with data is tested on exactly once."""
 
     splits: tuple[Split, ...]  # one per fold, in each of which that fold is ``TEST``
+
+    def shown(self) -> dict[str, str]:
+        """Return facts for a reader."""
+        return {"folds": f"{len(self.splits)}", **self.splits[0].shown()}
 
     @classmethod
     def deal(

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hmx.errors import BadArgument
+from hmx.files.shown import Shown
 from hmx.splits.saved import SavedSplit
 from hmx.windows import Span, TileGrid, Window
 
@@ -26,8 +27,8 @@ ROLES = {TRAIN: "train", VALIDATION: "validation", CALIBRATION: "calibration", T
 MARKS = {TRAIN: "t", VALIDATION: "v", CALIBRATION: "c", TEST: "x", UNUSED: "."}
 
 
-@dataclass(frozen=True)
-class Split(SavedSplit):
+@dataclass(frozen=True, repr=False)
+class Split(SavedSplit, Shown):
     """The role of each block, and of each pixel."""
 
     WORD: ClassVar[str] = "split of blocks"
@@ -44,6 +45,16 @@ class Split(SavedSplit):
     def __post_init__(self) -> None:
         if self.buffer < 0:
             raise BadArgument(f"buffer={self.buffer}: a buffer is 0 px or more. Pass buffer=0.")
+
+    def shown(self) -> dict[str, str]:
+        """Return facts for a reader."""
+        found = {ROLES.get(role, "unused"): int((self.table == role).sum()) for role in MARKS}
+        return {
+            "raster": f"{self.shape[0]:,} x {self.shape[1]:,} px",
+            "blocks": f"of {self.block} px: "
+            + ", ".join(f"{count:,} {role}" for role, count in found.items() if count),
+            "buffer": f"{self.buffer} px",
+        }
 
     @cached_property
     def table(self) -> np.ndarray:

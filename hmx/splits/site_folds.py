@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hmx.errors import BadArgument, NotEnoughData
+from hmx.files.shown import Shown
 from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION
 from hmx.splits.blocks import MARKS
 from hmx.splits.distances import Array, nearest
@@ -80,8 +81,8 @@ class SiteSplit(SavedSplit):
         return cls(Sites.from_dict(facts), role, float(facts["buffer_km"]))
 
 
-@dataclass(frozen=True, eq=False)
-class SiteFolds(SavedSplit):
+@dataclass(frozen=True, eq=False, repr=False)
+class SiteFolds(SavedSplit, Shown):
     """Samples in folds: each is tested on once, by a model that saw no sample near it."""
 
     WORD: ClassVar[str] = "folds of samples"
@@ -100,6 +101,16 @@ class SiteFolds(SavedSplit):
     def __post_init__(self) -> None:
         one_side(self.sites, self.fold, "fold")
         one_side(self.sites, self.group, "group")
+
+    def shown(self) -> dict[str, str]:
+        """Return facts for a reader."""
+        sizes = np.bincount(self.fold)
+        return {
+            "folds": f"{len(self)} by {self.method}",
+            "samples": f"{len(self.fold):,}, {sizes.min():,} to {sizes.max():,} in a fold",
+            "groups": f"{len(np.unique(self.group)):,}",
+            "buffer": f"{self.buffer_km:g} km",
+        }
 
     def __len__(self) -> int:
         return int(self.fold.max()) + 1

@@ -141,6 +141,16 @@ def test_geozarr_declares_its_conventions_and_one_crs(fc: xr.Dataset, tmp_path: 
     assert attrs["spatial:transform"] == [300.0, 0.0, 500_000.0, 0.0, -300.0, 6_000_000.0]
 
 
+def test_zarr_2_has_the_crs_that_old_gdal_reads(fc: xr.Dataset, tmp_path: Path) -> None:
+    (path,) = export(fc, tmp_path / "v2.zarr", format="zarr2")
+    attrs = json.loads((path / "hm" / ".zattrs").read_bytes())
+    assert "UTM zone 32N" in attrs["_CRS"]["wkt"]
+    with rasterio.open(f'ZARR:"{path}":/hm:1') as file:
+        np.testing.assert_array_equal(file.read(1), fc["hm"].values[1])
+        assert file.crs == fc.rio.crs
+    xr.testing.assert_equal(hmx.open_cube(path).load(), fc.load())
+
+
 def test_netcdf_has_no_errors_against_cf(fc: xr.Dataset, folder: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec("compliance_checker") is None:
         pytest.skip("compliance-checker is not installed")

@@ -31,7 +31,7 @@ POOLED, SPREAD = "all", "sd"  # splits of the table that stand for all tallies
 MEASURES: tuple[Measure, ...] = ("mae", "rmse", "crps")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scorecard(Card):
     """The measured skill of a model, and whether to use it.
 

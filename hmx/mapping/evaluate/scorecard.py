@@ -48,7 +48,7 @@ ROUNDS = "rounds.safetensors"
 TOP = 0.9  # quantile above which samples are a stratum: high stocks matter and are hard
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MapScorecard(Card):
     """The measured skill of a mapper, and whether to use it.
 
