@@ -63,7 +63,8 @@ def test_files_say_what_they_are(soc: Path, tmp_path: Path) -> None:
         assert file.tags()["flag_meanings"] == "covariate_missing no_data"
     with rasterio.open(mean) as file:
         assert "level" not in file.tags()
-        assert file.descriptions == ("soc 2014: soc, central estimate [g/kg]",)
+        title = hmx.open_cube(soc)["soc"].attrs["long_name"]
+        assert file.descriptions == (f"soc 2014: {title} [g/kg]",)
         assert file.tags()["TIFFTAG_DATETIME"] == "2014:01:01 00:00:00"
         assert file.tags()["valid_time_end"] == "2014-12-31T23:59:59Z"
     with rasterio.open(width) as file:
