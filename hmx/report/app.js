@@ -6,7 +6,7 @@ const app = (() => {
   const last = facts.times.length - 1;
   const state = {
     layer: map.offered[0], time: last, percentile: 90, threshold: facts.threshold, rise: facts.rise,
-    level: facts.intervals.at(-1), pixel: null, compare: false, layer2: "value", time2: Math.max(0, facts.observed - 1), flags: new Set(facts.flagged),
+    level: facts.intervals.at(-1), pixel: null, compare: false, layer2: facts.observed ? "value" : map.offered.at(1) ?? "value", time2: Math.max(0, facts.observed - 1), flags: new Set(facts.flagged),
   };
   const second = () => ({...state, layer: state.layer2, time: state.time2});
   const canvases = [document.createElement("canvas"), document.createElement("canvas")];
@@ -49,7 +49,7 @@ const app = (() => {
     });
     const asked = [state.layer, ...(state.compare ? [state.layer2] : [])].map((name) => map.layers[name].control);
     document.querySelectorAll(".of").forEach((row) => { row.hidden = !asked.some((name) => row.classList.contains(name)); });
-    document.querySelectorAll(".second").forEach((row) => { row.hidden = !state.compare; });
+    document.querySelectorAll(".second").forEach((row) => { row.hidden = !state.compare || (last === 0 && row.contains(byId("time-2"))); });
     byId("time").value = state.time; byId("time-label").textContent = describe(state.time);
     byId("time-2").value = state.time2; byId("time-2-label").textContent = describe(state.time2);
     byId("percentile").value = state.percentile;

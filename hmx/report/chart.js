@@ -77,6 +77,8 @@ const chart = (() => {
       svg.append("rect").attr("x", x(low)).attr("width", Math.max(0, x(high) - x(low))).attr("y", margin.top)
         .attr("height", height - margin.bottom - margin.top).attr("fill", blue).attr("fill-opacity", 0.17);
     });
+    svg.append("text").attr("x", width - margin.right).attr("y", height - margin.bottom - 5).attr("text-anchor", "end").text(facts.units);
+    svg.append("text").attr("x", margin.left + 5).attr("y", margin.top + 12).text("probability of less");
     svg.append("path").attr("d", d3.line((p) => x(p.value), (p) => y(p.level))(points))
       .attr("fill", "none").attr("stroke", "#000").attr("stroke-width", 2);
     rule(svg, [x(entry.value), x(entry.value)], [margin.top, height - margin.bottom], null, blue);

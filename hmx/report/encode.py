@@ -49,7 +49,8 @@ class Scale:
 
     def encode(self, values: Array) -> Codes:
         """Round values to codes; NaN becomes ``MISSING``."""
-        scaled = np.rint(values * 10.0**self.digits) - self.base
+        # float32 would round twice, and a tie the other way
+        scaled = np.rint(values * np.float64(10.0**self.digits)) - self.base
         codes: Codes = np.clip(np.nan_to_num(scaled, nan=0.0), -_CODES, _CODES).astype(np.int16)
         codes[np.isnan(values)] = MISSING
         return codes

@@ -46,7 +46,9 @@ const map = (() => {
       of: (d, s) => (p) => (d.observed ? certain(d, p, report.code(s.threshold)) : distribution.exceedance(d.levels, report.code(s.threshold), p)),
     },
   };
-  const offered = Object.keys(layers).filter((name) => {
+  // where, how much, how sure: a page begins with the first
+  const order = facts.observed ? Object.keys(layers) : ["value", "width", "percentile", "exceed"];
+  const offered = order.filter((name) => {
     const needs = layers[name].needs;
     return (!needs.includes("past") || facts.observed) && (!needs.includes("levels") || facts.levels.length);
   });
