@@ -38,7 +38,7 @@ BUDGET = {
     "features": 900, "files": 900, "forecast": 6200, "ingest": 2700, "mapping": 4300,
     "networks": 2500, "pictures": 800, "points": 3200, "products": 1200, "report": 700,
     "scores": 1800,
-    "splits": 1800, "training": 700, "uncertainty": 800,
+    "splits": 1800, "survey": 1900, "training": 700, "uncertainty": 800,
 }  # fmt: skip
 
 
