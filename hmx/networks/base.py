@@ -51,7 +51,7 @@ from hmx.errors import BadArgument
 from hmx.features.scaling import Scaler
 from hmx.networks.options import MapperOptions, ModelOptions
 from hmx.networks.registry import MAPPERS, NETWORKS
-from hmx.networks.stream.graph import Description, Graph, unroll
+from hmx.networks.stream.graph import Architecture, Graph, unroll
 from hmx.windows import Window
 
 
@@ -113,7 +113,7 @@ class Body(nn.Module):
         raise NotImplementedError
 
     @staticmethod
-    def layers(options: ModelOptions) -> Description | None:
+    def layers(options: ModelOptions) -> Architecture | None:
         """Describe the network as its layers, if it consists of such alone.
 
         Then it needs no :meth:`reach` and no :meth:`cost`, and inference streams its rows
@@ -214,7 +214,7 @@ def mapper(name: str) -> Callable[[MapperT], MapperT]:
     return register
 
 
-def layers_of(options: ModelOptions) -> Description | None:
+def layers_of(options: ModelOptions) -> Architecture | None:
     """Describe a network as its layers, or return None if it cannot be streamed.
 
     A class that derives from a described network may compute something else, so only its own

@@ -17,7 +17,7 @@ from torch.nn import functional
 from hmx.networks.base import Body, network
 from hmx.networks.dilated import Trunk, describe_trunk, trunk_layers
 from hmx.networks.options import ModelOptions
-from hmx.networks.stream.graph import CONSTANT, FRAME, Description, Layer, Read
+from hmx.networks.stream.graph import CONSTANT, FRAME, Architecture, Layer, Read
 
 State = tuple[Tensor, Tensor]  # hidden and cell state of one layer, (b, hidden, y, x) each
 
@@ -117,7 +117,7 @@ class Recurrent(Body):
         return features
 
     @staticmethod
-    def layers(options: ModelOptions) -> Description:
+    def layers(options: ModelOptions) -> Architecture:
         """Describe the cells, each reading the one below and its own last state, and the trunk."""
         below = (Read(FRAME),) if options.trunk else (Read(FRAME), Read(CONSTANT))
         cells = []
@@ -131,7 +131,7 @@ class Recurrent(Body):
             )  # fmt: skip
             below = (Read(name),)
         trunk = trunk_layers(options, (*below, Read(FRAME), Read(CONSTANT)))
-        return Description((*cells, *trunk.layers), trunk.features)
+        return Architecture((*cells, *trunk.layers), trunk.features)
 
     @staticmethod
     def describe(options: ModelOptions) -> list[str]:

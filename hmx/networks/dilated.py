@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from hmx.networks.base import Body, network
 from hmx.networks.options import ModelOptions
-from hmx.networks.stream.graph import CONSTANT, FRAME, Description, Layer, Read
+from hmx.networks.stream.graph import CONSTANT, FRAME, Architecture, Layer, Read
 
 
 class Trunk(nn.Module):
@@ -50,17 +50,17 @@ class Trunk(nn.Module):
         return torch.cat((stream, x), dim=1) if self.layers else stream
 
 
-def trunk_layers(options: ModelOptions, inputs: tuple[Read, ...]) -> Description:
+def trunk_layers(options: ModelOptions, inputs: tuple[Read, ...]) -> Architecture:
     """Describe the trunk of a network."""
     if not options.trunk:  # the 1 x 1 entry is as wide as the ConvLSTM's state
         entry = Layer("trunk.entry", inputs, options.hidden, kernel=1)
-        return Description((entry,), (Read(entry.name),))
+        return Architecture((entry,), (Read(entry.name),))
     layers = [Layer("trunk.entry", inputs, options.width, sums="trunk")]
     for index, step in enumerate(options.trunk):
         before = (Read(layers[-1].name),)
         name = f"trunk.layers.{index}"
         layers.append(Layer(name, before, options.width, dilation=step, sums="trunk"))
-    return Description(tuple(layers), (Read(layers[-1].name), *inputs))
+    return Architecture(tuple(layers), (Read(layers[-1].name), *inputs))
 
 
 class Stacked(Body):
@@ -105,7 +105,7 @@ class Dilated(Stacked):
         super().__init__(options.past_steps, Trunk(inputs, options.width, options.trunk))
 
     @staticmethod
-    def layers(options: ModelOptions) -> Description:
+    def layers(options: ModelOptions) -> Architecture:
         """Describe the trunk on all frames of the history."""
         frames = (Read(FRAME, back) for back in reversed(range(options.past_steps)))
         return trunk_layers(options, (*frames, Read(CONSTANT)))

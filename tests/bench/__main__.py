@@ -17,7 +17,7 @@ from contextlib import redirect_stdout
 from importlib import import_module
 
 BENCHES = {
-    "engine": "the engine beside the plain network and overlapped blending",
+    "engine": "tiles end to end beside the plain network",
     "densemap": "dense inference of mappers beside window by window",
     "job": "a job beside a bare loop, and two workers beside one",
     "jobmemory": "the memory of a job against the size of its raster",

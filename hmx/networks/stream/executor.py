@@ -32,7 +32,7 @@ from hmx.networks.stream.graph import (
     FRAME,
     HEAD,
     STRIP,
-    Description,
+    Architecture,
     Graph,
     Layer,
     Node,
@@ -50,7 +50,7 @@ class Executor:
     Parameters
     ----------
     network : Forecaster
-    described : Description
+    described : Architecture
         Of its body.
     half : bool
         Convolve in bfloat16.
@@ -61,7 +61,7 @@ class Executor:
     def __init__(
         self,
         network: Forecaster,
-        described: Description,
+        described: Architecture,
         *,
         half: bool = False,
         strip: int | None = None,

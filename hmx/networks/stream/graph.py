@@ -52,7 +52,7 @@ class Layer:
         return 4 * self.outputs if self.gates else self.outputs
 
 
-class Description(NamedTuple):
+class Architecture(NamedTuple):
     """A network as the layers of one step, each after those it reads from, and its features."""
 
     layers: tuple[Layer, ...]
@@ -85,7 +85,7 @@ class Node(NamedTuple):
 
 
 def unroll(
-    network: Description, frame: int, constant: int, *, history: int, looks: int
+    network: Architecture, frame: int, constant: int, *, history: int, looks: int
 ) -> tuple[Node, ...]:
     """Repeat a network's layers over all steps; each look is a head, and feeds the next step.
 

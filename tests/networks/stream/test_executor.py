@@ -27,7 +27,7 @@ from hmx.networks.quantile import TargetScale
 from hmx.networks.registry import NETWORKS as REGISTRY
 from hmx.networks.stream import executor
 from hmx.networks.stream.executor import Executor, update_cell
-from hmx.networks.stream.graph import FRAME, Description, Graph, unroll
+from hmx.networks.stream.graph import FRAME, Architecture, Graph, unroll
 from hmx.windows import Span, Window
 from tests.make.cubes import make_bundle, make_cube, streamed_options
 from tests.make.networks import KINDS, options_of, plain, window
@@ -123,7 +123,7 @@ def test_a_registered_network_streams_if_it_describes_its_layers() -> None:
             )
 
         @staticmethod
-        def layers(options: ModelOptions) -> Description:
+        def layers(options: ModelOptions) -> Architecture:
             chosen = options.model_copy(update={"width": 2, "trunk": (3,)})
             return Dilated.layers(chosen)
 
