@@ -130,6 +130,11 @@ class Calibration:
         steady = tuple(np.maximum.accumulate(table, axis=-1) for table in self.ranks)
         object.__setattr__(self, "ranks", steady)
 
+    @cached_property
+    def derived(self) -> dict[Any, Any]:
+        """Tables that are made from the ranks once, for all bands of all windows."""
+        return {}
+
     @property
     def leads(self) -> int:
         """Number of calibrated leads, from 1 up."""

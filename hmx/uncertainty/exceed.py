@@ -38,13 +38,17 @@ def exceedance(
     if not calibration.leads:
         return plain_exceedance(values, knots, threshold)
     known = min(lead, calibration.leads) - 1
-    bends = _bends(calibration.ranks[known], knots)
+    key = ("curves", known, tuple(knots), np.dtype(values.dtype).str)
+    if key not in calibration.derived:
+        own = _bends(calibration.ranks[known], knots)
+        calibration.derived[key] = _Curves.of(calibration, known, own, knots, values.dtype)
+    curves: _Curves = calibration.derived[key]
+    bends = curves.bends
     low, high = calibration.quantiles(
         values, knots, distance, lead=lead, probabilities=[bends[0], bends[-1]]
     )
     found: Floats = (low > threshold).astype(values.dtype)  # beyond the outermost, nothing is left
     open_ = (low <= threshold) & (threshold < high)  # elsewhere nothing is to be searched
-    curves = _Curves.of(calibration, known, bends, knots, values.dtype)
     strata = Strata.of(distance, calibration.nodes, values.dtype)
     rows, columns = np.nonzero(open_)
     for start in range(0, len(rows), _PIECE):
@@ -71,6 +75,9 @@ class _Curves:
     first: NDArray[np.intp]  # the knot before
     part: Floats  # of the way to the next one
     beyond: Floats  # native units beyond the outermost knot
+    # by the number of knots up to the threshold: the bends between which all strata reach it
+    starts: NDArray[np.intp]
+    stops: NDArray[np.intp]
 
     @classmethod
     def of(
@@ -88,14 +95,24 @@ class _Curves:
         first = np.clip(at.astype(np.intp), 0, max(0, len(knots) - 2))
         beyond = np.minimum(ranks, 0) + np.maximum(ranks - 1, 0)
         stretched = (beyond * calibration.stretch[known]).astype(dtype)
-        return cls(bends, first, (at - first).astype(dtype), stretched)
+        by_stratum = at.reshape(len(tables), -1)
+        lowest, highest = by_stratum.min(axis=0), by_stratum.max(axis=0)
+        counts = np.arange(1, len(knots))
+        starts = np.searchsorted(highest, counts - 1, side="right") - 1
+        stops = np.searchsorted(lowest, counts, side="left")
+        last = len(bends) - 1
+        return cls(
+            bends, first, (at - first).astype(dtype), stretched,
+            starts=np.concatenate([[0], starts.clip(0, last - 1), [0]]),
+            stops=np.concatenate([[last], stops.clip(1, last), [last]]),
+        )  # fmt: skip
 
     def reach(
         self, values: Floats, strata: Strata | None, threshold: np.floating[Any]
     ) -> NDArray[np.float64]:
         """Search the probability at which pixels, (n, q), reach a threshold that lies inside."""
-        start = np.zeros(len(values), np.intp)
-        stop = start + len(self.bends) - 1
+        count = (values <= threshold).sum(axis=1)
+        start, stop = self.starts[count], self.stops[count]
         while np.any(stop - start > 1):
             middle = (start + stop) // 2
             below = self.read(values, strata, middle) <= threshold
