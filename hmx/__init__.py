@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hmx.loading import load, open_cube
     from hmx.mapping.bundle import MapBundle
     from hmx.products.difference import difference
+    from hmx.products.stock import carbon_stock
 
 register()
 register_soc()
@@ -38,6 +39,7 @@ __all__ = [
     "MapBundle",
     "MapCatalog",
     "SOCAccessor",
+    "carbon_stock",
     "difference",
     "load",
     "load_catalog",
@@ -50,6 +52,7 @@ _HOMES = {
     "HmxError": "hmx.errors",
     "MapBundle": "hmx.mapping.bundle",
     "MapCatalog": "hmx.catalog",
+    "carbon_stock": "hmx.products.stock",
     "difference": "hmx.products.difference",
     "load": "hmx.loading",
     "load_catalog": "hmx.catalog",

@@ -21,6 +21,7 @@ class MapFitting(TypedDict, total=False):
     site: str
     where: str | Sequence[str]
     units: str
+    units_column: str
     valid_range: tuple[float, float]
     layer: str
     min_valid: float

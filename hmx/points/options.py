@@ -72,6 +72,8 @@ class PointsOptions(Options):
         Filters, all of which a row must pass: column, comparison, value.
     units : str, optional
         Of the target.
+    units_column : str, optional
+        Column of the unit of each row (g/kg, %, mg/kg ...): values are converted to ``units``.
     valid_range : tuple of float, optional
         Smallest and largest valid value of the target; rows beyond are left out.
     layer : str, optional
@@ -102,6 +104,7 @@ class PointsOptions(Options):
     site: str | None = None
     where: Annotated[tuple[str, ...], BeforeValidator(_as_texts)] = ()
     units: str | None = None
+    units_column: str | None = None
     valid_range: ValidRange | None = None
     layer: str | None = None
     separator: Annotated[str | None, BeforeValidator(_as_separator)] = None

@@ -21,6 +21,7 @@ from hmx.points.naming import RowNames, row_names
 from hmx.points.options import PointsOptions
 from hmx.points.suspects import negatives, null_island, require_no_codes
 from hmx.points.tabular import Table
+from hmx.points.units import in_one_unit
 from hmx.points.values import column_of, numbers_of, require_numbers
 from hmx.settings import parse
 
@@ -284,6 +285,7 @@ def _values(table: Table, options: PointsOptions, rows: np.ndarray, names: RowNa
     name = options.target
     value, odd = numbers_of(column_of(table, name), decimal=table.decimal, missing=options.missing)
     require_numbers(table, name, np.stack([rows, odd & rows], axis=1), names, role="target")
+    value = in_one_unit(table, options, value, rows, names)
     value = np.where(rows, value, np.nan)
     if rows.any() and not np.isfinite(value).any():
         raise NotEnoughData(

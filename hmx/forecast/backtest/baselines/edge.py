@@ -104,4 +104,4 @@ def _distance(to: Mask) -> Floats:
     """Distance of each pixel to the nearest one of a mask, px; those beyond the reach are there."""
     if not to.any():
         return np.full(to.shape, float(_REACH))
-    return np.minimum(distance_transform_edt(~to), _REACH)
+    return np.asarray(np.minimum(distance_transform_edt(~to), _REACH))

@@ -1,0 +1,92 @@
+"""Units: shares of mass (g/kg, % ...), and tables that mix them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hmx.errors import BadArgument, did_you_mean
+from hmx.points.naming import RowNames
+from hmx.points.options import PointsOptions
+from hmx.points.tabular import Table
+from hmx.points.values import column_of, texts_of
+
+# g/kg in one of each unit; names are compared without blanks and case
+_SHARES = {
+    "g/kg": 1.0, "gkg-1": 1.0, "mg/g": 1.0, "permille": 1.0, "‰": 1.0,
+    "%": 10.0, "percent": 10.0, "pct": 10.0, "g/100g": 10.0, "dag/kg": 10.0, "cg/g": 10.0,
+    "mg/kg": 1e-3, "mgkg-1": 1e-3, "ppm": 1e-3, "ug/g": 1e-3, "µg/g": 1e-3,
+    "kg/kg": 1e3, "g/g": 1e3,
+}  # fmt: skip
+_NAMES = {"unit", "units", "uom", "unit_of_measure", "measurement_unit"}
+_LISTED = 5
+
+
+def factor_of(given: str, wanted: str) -> float:
+    """Return the number that turns a share of mass in one unit into another.
+
+    Raises :class:`BadArgument` for a unit that is not a share of mass.
+    """
+    parts = []
+    for unit in (given, wanted):
+        size = _SHARES.get(unit.replace(" ", "").casefold())
+        if size is None:
+            raise BadArgument(
+                f"{unit!r} is not a known share of mass: g/kg, %, mg/kg, g/100g or kg/kg."
+                f"{did_you_mean(unit, _SHARES)} Convert the values before, or leave out the "
+                "conversion."
+            )
+        parts.append(size)
+    # one division, so that 12 g/kg is 1.2 % and not 1.2000000000000002
+    return parts[0] / parts[1]
+
+
+def in_one_unit(
+    table: Table, options: PointsOptions, values: np.ndarray, rows: np.ndarray, names: RowNames
+) -> np.ndarray:
+    """Convert the values of rows that count to ``units``, by the column of their units.
+
+    Raises :class:`BadArgument` if a unit is unknown or missing, or if a table lists several units
+    and the option does not name their column.
+    """
+    if options.units_column is None:
+        _require_one_unit(table, options, rows)
+        return values
+    if options.units is None:
+        raise BadArgument(
+            f"units_column={options.units_column!r} says in which unit each row is, and units does "
+            "not say in which the target shall be. Pass units='g/kg' too."
+        )
+    texts = texts_of(column_of(table, options.units_column))
+    counted = rows & np.isfinite(values)
+    without = np.flatnonzero(counted & texts.isna().to_numpy())
+    if without.size:
+        raise BadArgument(
+            f"column {options.units_column!r} of {table.name} has no unit in {without.size:,} rows "
+            f"with a value ({names.listed(without)}). Fill them in, or leave these rows out: "
+            f"where=[\"{options.units_column} != ''\"]."
+        )
+    factors = {str(unit): factor_of(str(unit), options.units) for unit in texts[counted].unique()}
+    scale = texts.map(lambda unit: factors.get(str(unit), np.nan)).to_numpy("float64")
+    return np.where(counted, values * scale, values)
+
+
+def _require_one_unit(table: Table, options: PointsOptions, rows: np.ndarray) -> None:
+    """Refuse a table that lists several units of the target."""
+    own = {f"{options.target}_{name}".casefold() for name in ("unit", "units", "uom")}
+    for name in table.columns.columns:
+        if str(name).casefold() not in _NAMES | own:
+            continue
+        texts: Any = column_of(table, str(name))
+        if texts.dtype.kind in "iufb":
+            continue
+        found = [str(unit) for unit in texts_of(texts)[rows].dropna().unique()]
+        if len(found) > 1:
+            listed = ", ".join(found[:_LISTED])
+            raise BadArgument(
+                f"column {str(name)!r} of {table.name} lists {len(found)} units ({listed}), and "
+                f"values of several units would be mixed. Pass units_column={str(name)!r} and "
+                f"units={found[0]!r}, which converts them, or where=[\"{name} == '{found[0]}'\"]; "
+                "in a catalog, under points."
+            )
