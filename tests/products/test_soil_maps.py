@@ -49,7 +49,8 @@ def test_a_sheet_shows_the_estimate_and_the_widest_interval(mapped: xr.Dataset) 
     width = mapped["soc_hi_80"] - mapped["soc_lo_80"]
     np.testing.assert_array_equal(np.ma.filled(right.get_array(), np.nan), width)
     labels = [axis.get_ylabel() for axis in figure.axes[2:]]
-    assert labels == ["soc, central estimate (g/kg)", "width of 80 % interval (g/kg)"]
+    title = mapped["soc"].attrs["long_name"]
+    assert labels == [f"{title} (g/kg)", "width of 80 % interval (g/kg)"]
 
 
 def test_a_map_without_intervals_is_one_sheet(mapped: xr.Dataset) -> None:
