@@ -35,7 +35,7 @@ A network is one file::
 
 A network of convolutions of stride 1, LSTM gates and residual sums alone can describe itself as
 its layers (:meth:`Body.layers`) in place of ``reach`` and ``cost``, which then follow, and
-inference streams its rows through all layers, more than twice as fast.
+inference streams its rows through all layers.
 """
 
 from __future__ import annotations
