@@ -14,7 +14,7 @@ from hmx.catalog import AnyCatalog, BaseCatalog, Catalog, MapCatalog
 from hmx.cube.bands import as_bands
 from hmx.cube.cube import open_cube
 from hmx.cube.integrity.reading import damage_of
-from hmx.cube.store import sweep
+from hmx.cube.store import attributes, sweep
 from hmx.errors import BadArgument
 from hmx.files.lock import building
 from hmx.files.paths import is_url
@@ -178,8 +178,9 @@ def ensure_result(
 
     require_free(steps.result, what=f"{steps.name}: --output PATH")  # before hours of work
     job = _job(steps, ensure_model(catalog, progress), region)
+    there = attributes(job.store).get("hmx_status") == "complete" and not overwrite
     store = run(job, catalog.dask, overwrite=overwrite, progress=progress)
-    steps.finish(store, progress)
+    steps.finish(store, None if there else job.run, progress)
     return store
 
 

@@ -118,8 +118,8 @@ class JobSteps(Protocol[BundleT]):
     def run(self, cube: xr.Dataset, bundle: BundleT, region: Region) -> Run[Any]:
         """Return the checked run; an unfinished store decides options that are unset."""
 
-    def finish(self, store: str, progress: Progress) -> None:
-        """Write further files once the store is complete."""
+    def finish(self, store: str, made: Run[Any] | None, progress: Progress) -> None:
+        """Write further files once the store is complete; ``made`` is what was computed now."""
 
     def score(
         self, cube: xr.Dataset, model: BundleT | None, *, overwrite: bool, progress: Progress
@@ -220,8 +220,13 @@ class ForecastSteps:
         options = ForecastOptions(**own_fields(self.catalog.forecast, ForecastOptions))
         return ForecastRun.check(cube, bundle, adopt(options, self.result), region=region)
 
-    def finish(self, store: str, progress: Progress) -> None:
-        """Do nothing: a forecast is its store."""
+    def finish(self, store: str, made: Run[Any] | None, progress: Progress) -> None:
+        """Report a median that is the last map: a forecast is its store."""
+        from hmx.forecast.order import ForecastRun
+        from hmx.forecast.unmoved import describe_unmoved
+
+        if isinstance(made, ForecastRun) and (line := describe_unmoved(made)) is not None:
+            progress.note(f"forecast: {line}")
 
     def score(
         self, cube: xr.Dataset, model: Bundle | None, *, overwrite: bool, progress: Progress
@@ -329,7 +334,7 @@ class MapSteps:
         options = MapOptions(**own_fields(self.catalog.map, MapOptions))
         return MapRun.check(cube, bundle, adopt(options, self.result), region=region)
 
-    def finish(self, store: str, progress: Progress) -> None:
+    def finish(self, store: str, made: Run[Any] | None, progress: Progress) -> None:
         """Write GeoTIFFs, if the catalog names their folder."""
         if (folder := self.catalog.map.cog) is not None:
             from hmx.exports.cog import export_cog
