@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import click
 
+from hmx.cli.compare import compare
 from hmx.cli.evaluate import evaluate
 from hmx.cli.export import export
 from hmx.cli.failing import CommandFailure, Group
@@ -42,7 +43,7 @@ def hmx() -> None:
 
 for command in (
     init, ingest, folds, train, evaluate, plan, forecast, map_, predict, zonal, report,
-    export, verify, info, guide,
+    export, compare, verify, info, guide,
 ):  # fmt: skip
     hmx.add_command(command)
 

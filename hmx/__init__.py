@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hmx.forecast.bundle import Bundle
     from hmx.loading import load, open_cube
     from hmx.mapping.bundle import MapBundle
+    from hmx.products.compare import compare
     from hmx.products.difference import difference
     from hmx.products.stock import carbon_stock
 
@@ -40,6 +41,7 @@ __all__ = [
     "MapCatalog",
     "SOCAccessor",
     "carbon_stock",
+    "compare",
     "difference",
     "load",
     "load_catalog",
@@ -53,6 +55,7 @@ _HOMES = {
     "MapBundle": "hmx.mapping.bundle",
     "MapCatalog": "hmx.catalog",
     "carbon_stock": "hmx.products.stock",
+    "compare": "hmx.products.compare",
     "difference": "hmx.products.difference",
     "load": "hmx.loading",
     "load_catalog": "hmx.catalog",
