@@ -141,7 +141,7 @@ def draw_samples(axis: Axes, model: MapBundle, grid: Grid) -> Any:
         look: dict[str, Any] = {"c": "white", "s": 9, "label": "samples"}
     else:
         scale = axis.images[0]
-        look = {"c": values, "cmap": scale.get_cmap(), "norm": scale.norm, "s": 12,
+        look = {"c": values, "cmap": scale.get_cmap(), "norm": scale.norm, "s": 20,
                 "label": "samples, coloured by their value"}  # fmt: skip
     dots = axis.scatter(x, y, edgecolors="black", linewidths=0.6, **look)
     # samples beyond the map must not widen it
