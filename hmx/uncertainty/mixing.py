@@ -37,7 +37,7 @@ def mixture(members: Sequence[Floats], knots: Sequence[float]) -> Floats:
     xp = namespace(members[0])
     if len(knots) == 1:  # members of one number each: their mean has the least squared error
         return sum(members[1:], start=members[0]) / len(members)
-    plan = _Plan.of(tuple(knots), len(members))
+    plan = _Merge.of(tuple(knots), len(members))
     if xp is not np:
         return _sorted_on_device(members, plan)
     shape, dtype = members[0].shape, members[0].dtype
@@ -52,7 +52,7 @@ def mixture(members: Sequence[Floats], knots: Sequence[float]) -> Floats:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Merge:
     """What mixtures of so many members with these knots have in common."""
 
     count: int  # members
@@ -65,7 +65,7 @@ class _Plan:
 
     @classmethod
     @lru_cache(maxsize=8)
-    def of(cls, knots: tuple[float, ...], count: int) -> _Plan:
+    def of(cls, knots: tuple[float, ...], count: int) -> _Merge:
         """Round the shares of the knots, and list the comparisons."""
         at = [round(knot * _ONE) for knot in knots]
         middles = [0, *((low + high) // 2 for low, high in pairwise(at)), _ONE]
@@ -128,7 +128,7 @@ def _extremes(shares: Sequence[int], count: int, pick: Callable[[int, int], int]
     return [sums[at] for at in sorted(sums)][:-1]
 
 
-def _merged(members: Sequence[Floats], plan: _Plan) -> tuple[Floats, NDArray[np.int32]]:
+def _merged(members: Sequence[Floats], plan: _Merge) -> tuple[Floats, NDArray[np.int32]]:
     """Sort the knots of float32 members, each (q, pixel); and the probability below each."""
     values = np.concatenate(members)
     packed = np.empty((len(values) + 1, values.shape[1]))
@@ -148,7 +148,7 @@ def _merged(members: Sequence[Floats], plan: _Plan) -> tuple[Floats, NDArray[np.
     return values, below
 
 
-def _sorted(members: Sequence[Floats], plan: _Plan) -> tuple[Floats, NDArray[np.int64]]:
+def _sorted(members: Sequence[Floats], plan: _Merge) -> tuple[Floats, NDArray[np.int64]]:
     """Sort the knots of members of any type, each (q, pixel); and the probability below each."""
     values = np.concatenate(members)
     order = np.argsort(values, axis=0, kind="stable")
@@ -156,7 +156,7 @@ def _sorted(members: Sequence[Floats], plan: _Plan) -> tuple[Floats, NDArray[np.
     return np.take_along_axis(values, order, 0), np.cumsum(shares, 0) - shares
 
 
-def _sorted_on_device(members: Sequence[Floats], plan: _Plan) -> Floats:
+def _sorted_on_device(members: Sequence[Floats], plan: _Merge) -> Floats:
     """Mix tensors (..., q, y, x) on their device."""
     torch: Any = namespace(members[0])
     whole: Any = torch.cat(list(members), -3).movedim(-3, -1).contiguous()
