@@ -278,3 +278,22 @@ def test_a_quantile_function_keeps_the_bits_of_its_knots() -> None:
     knots = random_knots("near equal", "float32")
     for index, p in enumerate(KNOTS):
         np.testing.assert_array_equal(quantile(knots, KNOTS, p), knots[index])
+
+
+def test_tensors_give_the_bits_of_arrays() -> None:
+    knots, distance = random_knots("smooth", "float32")[:, :40], random_distances("float32")[:40]
+    origin, calibration = knots[4] * np.float32(1.01), random_calibration()
+    steps = {"far": 0.3, "shift": (0.2,)}
+    damped = Calibration(calibration.ranks, calibration.counts, NODES, (0.03,), **steps)
+    strata = Strata.of(distance, NODES, np.dtype("float32"))
+    assert strata is not None
+    found = []
+    for values, start in ((knots, origin), (torch.from_numpy(knots), torch.from_numpy(origin))):
+        given: Any = values
+        settled = settle(given, start, tolerance=0.01, valid_range=(0.0, 1.0))
+        moved = damped.adjust(settled[None], KNOTS, start, distance)[0]
+        near = strata.beside(moved)
+        asked = damped.quantiles(moved, KNOTS, near, lead=1, probabilities=[0.05, 0.5, 0.99])
+        found.append([np.asarray(part) for part in (settled, moved, mean(moved, KNOTS), asked)])
+    for array, tensor in zip(*found, strict=True):
+        np.testing.assert_array_equal(array, tensor)
