@@ -21,7 +21,7 @@ Floats = NDArray[np.floating[Any]]
 
 _BLOCK = 256  # samples of a block: of 75 features, 150 kB in float64, which fits the L2 cache
 _AXES = 4  # as many as halve often: more bound little better and cost more
-_POINTS = 2048  # that are looked up at once
+_POINTS = 4096  # that are looked up at once
 _BOUNDS = 1 << 20  # numbers of the bounds of all blocks for some points: 8 MB
 
 
@@ -33,6 +33,8 @@ class Nearest:
     mean: Array  # (f,), taken off before squares, whose digits would be lost
     axes: Array  # (f, a): principal axes
     numbers: list[np.ndarray]  # of the samples of each block
+    factors: list[Array]  # (f, block): centred samples of each block, times -2
+    squares: list[Array]  # (block,): their squared lengths
     low: Array  # (blocks, a): corners of the boxes, along the axes
     high: Array
 
@@ -54,7 +56,9 @@ class Nearest:
             order = np.argpartition(along[part, widest], half)
             parts += [part[order[:half]], part[order[half:]]]
         low, high = (np.stack([end(along[part], axis=0) for part in numbers]) for end in _ENDS)
-        return cls(samples, mean, axes, numbers, low, high)
+        factors = [np.ascontiguousarray(-2 * centred[part].T) for part in numbers]
+        squares = [np.einsum("nf,nf->n", centred[part], centred[part]) for part in numbers]
+        return cls(samples, mean, axes, numbers, factors, squares, low, high)
 
     def distances(self, points: Floats) -> Array:
         """Compute the distance of points (m, f) to the nearest sample, (m,)."""
@@ -73,15 +77,13 @@ class Nearest:
         best, which = np.full(len(centred), np.inf), np.zeros(len(centred), np.intp)
 
         def look(block: int, rows: np.ndarray) -> None:
-            numbers = self.numbers[block]
-            there = self.samples[numbers] - self.mean
-            squares = centred[rows] @ (-2 * there.T)
-            squares += np.einsum("nf,nf->n", there, there)
+            squares = centred[rows] @ self.factors[block]
+            squares += self.squares[block]
             nearest = squares.argmin(axis=1)
             square = squares[np.arange(len(rows)), nearest] + own[rows]
             closer = square < best[rows]
             best[rows[closer]] = square[closer]
-            which[rows[closer]] = numbers[nearest[closer]]
+            which[rows[closer]] = self.numbers[block][nearest[closer]]
 
         # the block of the least bound first: what is found there rules most others out
         first = bounds.argmin(axis=0)

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -39,6 +41,7 @@ from hmx.forecast.order import ForecastRun
 from hmx.forecast.window import Engine, TileGeometry, forecast_window
 from hmx.hardware import computing
 from hmx.networks.cost import flops
+from hmx.networks.forecaster import Forecaster
 from hmx.networks.inputs import NetworkInputs
 from hmx.networks.options import ModelOptions, Precision
 from hmx.windows import Window
@@ -68,10 +71,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         "best matrix products, TFLOP/s: " + ", ".join(f"{k} {v}" for k, v in found["gemm"].items())
     )
+    started = time.perf_counter()
+    if not args.quick and not args.no_tests:  # no figure of a device that computes wrongly
+        words = ["-m", "pytest", "-n", "0", "-q", "-m", "gpu", "tests/gpu"]
+        environment = {**os.environ, "HMX_TEST_DEVICE": args.device}
+        done = subprocess.run([sys.executable, *words], env=environment, check=False)
+        found["tests"] = done.returncode
+        print(f"tests of the device: {'failed' if found['tests'] else 'passed'}")
     with tempfile.TemporaryDirectory() as folder:
         for kind in args.networks:
+            if time.perf_counter() - started > args.budget:
+                print(f"{kind}: left out, as {args.budget:g} s have passed")
+                continue
             bundle = bundle_of(kind).save(Path(folder, kind))
             found[kind] = {"errors": errors(bundle, args), "rates": rates(bundle, args, found)}
+            found[kind]["batches"] = batches(bundle, args)
+        args.networks = [kind for kind in args.networks if kind in found]
         found["job"] = [job(Path(folder), kind, args) for kind in args.networks[:2]]
     if args.json:
         print(json.dumps(found))
@@ -87,6 +102,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--h", type=int, default=4)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--side", type=int, default=4096, help="of the job's raster, px")
+    parser.add_argument("--budget", type=float, default=330, help="s after which no network begins")
+    parser.add_argument("--no-tests", action="store_true", help="skip tests/gpu")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
@@ -200,14 +217,53 @@ def rate(
 
 def alone(engine: Engine, seen: NetworkInputs, h: int) -> None:
     """Run the network on tensors that are on the device, and leave the result there."""
-    network, half = engine.networks[0], engine.precision == "bfloat16"
-    whole = Window.of(tuple(seen.past.shape[-2:]))
-    with computing():
-        if not isinstance(network, torch.nn.Module):
-            network(seen, h=h, crop=whole)
-            return
-        with torch.autocast(engine.device.type, torch.bfloat16, enabled=half):
-            network(NetworkInputs(*(t[None] for t in seen)), h=h, crop=whole.slices)
+    network, whole = engine.networks[0], Window.of(tuple(seen.past.shape[-2:])).slices
+    half = engine.precision == "bfloat16" and isinstance(network, torch.nn.Module)
+    with computing(), torch.autocast(engine.device.type, torch.bfloat16, enabled=half):
+        network(NetworkInputs(*(t[None] for t in seen)), h=h, crop=whole)
+
+
+def batches(bundle: Bundle, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time several tiles in a launch, and on CUDA the same launch recorded as a graph."""
+    side, rows = min(args.tiles), []
+    inputs = assemble(arrays_of(side), bundle.spec, bundle.scaler)
+    whole = Window.of((side, side)).slices
+    network = Forecaster.load(bundle).to(args.device)
+    for precision in PRECISIONS:
+        for count in (1, 2) if args.quick else (1, 4, 16):
+            tensors = (torch.from_numpy(np.ascontiguousarray(a)) for a in inputs.tensors())
+            seen = NetworkInputs(*(torch.stack([t] * count).to(args.device) for t in tensors))
+
+            def launch(seen: NetworkInputs = seen, half: bool = precision == "bfloat16") -> None:
+                # a cache of casted weights would outlive the recording of a graph
+                with torch.autocast(args.device, torch.bfloat16, enabled=half, cache_enabled=False):
+                    network(seen, h=args.h, crop=whole)
+
+            mpx = count * side**2 / 1e6
+            row: dict[str, Any] = {"precision": precision, "tiles": count, "side": side}
+            with computing():
+                row["mpx_per_s"] = mpx / clock(launch, args.device, args.turns)
+                if args.device == "cuda":
+                    row["graph"] = mpx / clock(recorded(launch), args.device, args.turns)
+            rows.append(row)
+            graph = f", as a CUDA graph {row['graph']:.2f}" if "graph" in row else ""
+            print(f"  {count:2d} tiles of {side} px a launch, {precision}: "
+                  f"{row['mpx_per_s']:.2f} Mpx/s{graph}")  # fmt: skip
+    return rows
+
+
+def recorded(launch: Callable[[], None]) -> Callable[[], None]:
+    """Record a launch as a CUDA graph, after a run on a stream of its own."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        launch()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        launch()
+    replay: Callable[[], None] = graph.replay
+    return replay
 
 
 def window_of(
@@ -244,13 +300,22 @@ def job(folder: Path, kind: str, args: argparse.Namespace) -> dict[str, Any]:
     parts = pieces(order, opened)
     mpx = args.side**2 / 1e6
     minutes = GLOBE_PX / (mpx / whole) / 6e7
+    shorter = max(min(parts["read"], parts["compute"]), 1e-9)
+    overlap = min(1.0, max(0.0, parts["read"] + parts["compute"] - whole) / shorter)
     tile = order.options.tile
     print(
         f"\njob, {kind}, {args.side} x {args.side} px, tiles of {tile} px: {whole:.1f} s, "
         f"{mpx / whole:.2f} Mpx/s; alone: reading {parts['read']:.1f} s, windows "
-        f"{parts['compute']:.1f} s; 184.6 M land pixels at that rate: {minutes:.0f} min"
+        f"{parts['compute']:.1f} s, {overlap:.0%} of the shorter one overlaps; "
+        f"184.6 M land pixels at that rate: {minutes:.0f} min"
     )
-    result = {"network": kind, "seconds": whole, "mpx_per_s": mpx / whole, **parts}
+    result = {
+        "network": kind,
+        "seconds": whole,
+        "mpx_per_s": mpx / whole,
+        "overlap": overlap,
+        **parts,
+    }
     return {**result, "tile": tile, "globe_minutes": minutes}
 
 
