@@ -140,7 +140,8 @@ def draw_strata(card: LeadCard, meanings: Mapping[str, str] | None = None) -> Fi
     if known:
         share = "% at a name: its share of the area scored at the first lead"
         text = fill("; ".join([*known, share]) + ".", 118)
-        figure.supxlabel(text, fontsize=8, color=REFERENCE, x=0.5)
+        # of the legend, which the layout keeps clear of the axes
+        figure.legends[-1].set_title(text, prop={"size": 8})
     figure.suptitle(_title(card, f"Where {card.model} is better than {card.reference}"))
     return figure
 
