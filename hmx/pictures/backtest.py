@@ -11,6 +11,7 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter
 
 from hmx.pictures.figure import Figure
@@ -141,7 +142,7 @@ def draw_strata(card: LeadCard, meanings: Mapping[str, str] | None = None) -> Fi
         share = "% at a name: its share of the area scored at the first lead"
         text = fill("; ".join([*known, share]) + ".", 118)
         # of the legend, which the layout keeps clear of the axes
-        figure.legends[-1].set_title(text, prop={"size": 8})
+        figure.legends[-1].set_title(text, prop=FontProperties(size=8))
     figure.suptitle(_title(card, f"Where {card.model} is better than {card.reference}"))
     return figure
 

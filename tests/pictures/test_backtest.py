@@ -130,3 +130,13 @@ def test_a_hopeless_baseline_does_not_squeeze_the_others() -> None:
     assert -0.5 < axis.get_ylim()[0] < 0
     assert np.isnan(curves(axis)["trend"]).all()
     assert [text.get_text() for text in axis.texts] == ["-900"]
+
+
+def test_strata_are_explained_below_the_panels(card: Scorecard) -> None:
+    figure = draw_strata(card, {"near": "near: up to 3 px", "elsewhere": "not in the card"})
+    figure.draw_without_rendering()
+    legend = figure.legends[0]
+    assert legend.get_title().get_text().startswith("near: up to 3 px; % at a name")
+    assert "elsewhere" not in legend.get_title().get_text()
+    lowest = min(axis.get_tightbbox().y0 for axis in figure.axes)
+    assert legend.get_window_extent().y1 <= lowest
