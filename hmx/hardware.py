@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +19,8 @@ from hmx.errors import BadArgument
 from hmx.files.heap import release_memory as release_memory
 from hmx.files.heap import reuse_memory as reuse_memory
 
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 _computing = threading.Lock()
 
 
@@ -40,6 +45,37 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def in_threads(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
+    """Work on items at the same time, and return the results in their order.
+
+    The items share torch's threads, so each is computed with one thread while there are no more
+    threads than items: results then do not depend on the number of threads. Threads that share
+    an operation wait for each other at its end, thousands of times a second, and a program that
+    takes one core slows down all; threads with items of their own never wait.
+    """
+    threads = torch.get_num_threads()
+    count = min(threads, len(items))
+    if count < 2:
+        return [work(item) for item in items]
+
+    def alone(item: ItemT) -> ResultT:
+        with torch.set_grad_enabled(grad), _threads(threads // count):
+            return work(item)
+
+    grad = torch.is_grad_enabled()
+    return list(_pool(count).map(alone, items))
+
+
+@cache
+def _pool(count: int) -> ThreadPoolExecutor:
+    """Start threads once: each prepares memory and operations of its own."""
+    return ThreadPoolExecutor(count, thread_name_prefix="hmx-compute")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has none of the threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def is_computing() -> bool:

@@ -40,7 +40,7 @@ inference streams its rows through all layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from inspect import getattr_static
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -111,6 +111,17 @@ class Body(nn.Module):
     def features(self, state: Any, constant: Tensor) -> Tensor:
         """Compute features of the last step, (b, outputs, y, x)."""
         raise NotImplementedError
+
+    def part(self, frames: Sequence[Tensor], constant: Tensor, part: Window) -> Tensor:
+        """Compute features of the last step at a part of a window, (b, outputs, y, x).
+
+        A network may compute fewer pixels for it than for all, as training asks for: see
+        :mod:`hmx.networks.part`. By default it computes all.
+        """
+        state: Any = None
+        for frame in frames:
+            state = self.push(frame, constant, state)
+        return self.features(state, constant)[(..., *part.slices)]
 
     @staticmethod
     def layers(options: ModelOptions) -> Architecture | None:

@@ -16,8 +16,11 @@ from torch.nn import functional
 
 from hmx.networks.base import Body, network
 from hmx.networks.dilated import Trunk, describe_trunk, trunk_layers
+from hmx.networks.gates import gated
 from hmx.networks.options import ModelOptions
+from hmx.networks.part import Piece
 from hmx.networks.stream.graph import CONSTANT, FRAME, Architecture, Layer, Read
+from hmx.windows import Window, with_halo
 
 State = tuple[Tensor, Tensor]  # hidden and cell state of one layer, (b, hidden, y, x) each
 
@@ -45,11 +48,22 @@ class ConvLSTMCell(nn.Module):
         else:
             gates = self.gates(torch.cat((x, state[0]), dim=1))
         # the cell state stays in full precision: it sums over all steps
-        i, f, o, g = gates.to(x.dtype).chunk(4, dim=1)
-        cell = torch.sigmoid(i) * torch.tanh(g)
-        if state is not None:
-            cell = torch.sigmoid(f) * state[1] + cell
-        return torch.sigmoid(o) * torch.tanh(cell), cell
+        return gated(gates, None if state is None else state[1], x.dtype)
+
+    def part(
+        self, x: Piece, state: tuple[Piece, Piece] | None, want: Window
+    ) -> tuple[Piece, Piece]:
+        """Advance one step at the pixels ``want``; ``x`` and the state cover what it looks at."""
+        full, weight, cell = x.values.dtype, self.gates.weight, None
+        if state is None:
+            gates = x.convolved(self.gates, want, weight[:, : self.inputs])
+        else:
+            need = with_halo(want, x.shape, halo=self.radius, wraps=False)
+            both = torch.cat((x.crop(need), state[0].crop(need)), dim=1)
+            gates = Piece(both, need, x.shape).convolved(self.gates, want)
+            cell = state[1].crop(want)
+        hidden, now = (Piece(value, want, x.shape) for value in gated(gates, cell, full))
+        return hidden, now
 
 
 class ConvLSTM(nn.Module):
@@ -71,6 +85,7 @@ class ConvLSTM(nn.Module):
             ConvLSTMCell(width, hidden, kernel=kernel, dilation=step)
             for width, step in zip(widths, steps, strict=True)
         )
+        self.radii = [step * (kernel // 2) for step in steps]  # px
 
     def forward(self, x: Tensor, states: list[State] | None) -> tuple[Tensor, list[State]]:
         """Advance one step: (b, inputs, y, x) to (b, hidden, y, x) and the new states."""
@@ -80,6 +95,30 @@ class ConvLSTM(nn.Module):
             after.append(state)
             x = state[0]
         return x, after
+
+    def part(self, frames: Sequence[Tensor], want: Window) -> Tensor:
+        """Return the last layer's state after some steps, (b, hidden, y, x), at some pixels."""
+        shape = Piece.whole(frames[0]).shape
+        states: list[tuple[Piece, Piece] | None] = [None] * len(self.cells)
+        for frame, wants in zip(frames, self._wanted(want, len(frames), shape), strict=True):
+            x = Piece.whole(frame)
+            for index, cell in enumerate(self.cells):
+                state: tuple[Piece, Piece] = cell.part(x, states[index], wants[index])  # type: ignore[operator]
+                states[index], x = state, state[0]
+        return x.crop(want)
+
+    def _wanted(self, want: Window, steps: int, shape: tuple[int, int]) -> list[list[Window]]:
+        """Return what each layer must compute at each step: what it and the next layer look at."""
+        radii = self.radii
+        rims = [sum(radii[layer + 1 :]) for layer in range(len(radii))]  # at the last step
+        found = []
+        for _ in range(steps):
+            found.append([with_halo(want, shape, halo=rim, wraps=False) for rim in rims])
+            # the step before feeds the same layer, and the one above it at the same time
+            rims = [rim + own for rim, own in zip(rims, radii, strict=True)]
+            for layer in reversed(range(len(rims) - 1)):
+                rims[layer] = max(rims[layer], rims[layer + 1] + radii[layer + 1])
+        return found[::-1]
 
 
 @network("convlstm")
@@ -115,6 +154,17 @@ class Recurrent(Body):
         stacked = torch.cat((state[0], state[1], constant), dim=1)
         features: Tensor = self.trunk(stacked.contiguous(memory_format=torch.channels_last))
         return features
+
+    def part(self, frames: Sequence[Tensor], constant: Tensor, part: Window) -> Tensor:
+        """Compute features of a part of a window."""
+        last, steps = Piece.whole(frames[-1]), frames
+        if not self.trunk.layers:
+            steps = [torch.cat((frame, constant), dim=1) for frame in frames]
+        need = self.trunk.inputs_of(part, last.shape)
+        hidden = self.core.part(steps, need)
+        x = torch.cat((hidden, last.crop(need), Piece.whole(constant).crop(need)), dim=1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return self.trunk.partly(Piece(x, need, last.shape), part)
 
     @staticmethod
     def layers(options: ModelOptions) -> Architecture:

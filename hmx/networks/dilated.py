@@ -16,7 +16,9 @@ from torch.nn import functional
 
 from hmx.networks.base import Body, network
 from hmx.networks.options import ModelOptions
+from hmx.networks.part import Piece, radius, wanted
 from hmx.networks.stream.graph import CONSTANT, FRAME, Architecture, Layer, Read
+from hmx.windows import Window, with_halo
 
 
 class Trunk(nn.Module):
@@ -48,6 +50,22 @@ class Trunk(nn.Module):
         for layer in self.layers:
             stream = stream + functional.silu(layer(stream).to(full))
         return torch.cat((stream, x), dim=1) if self.layers else stream
+
+    def inputs_of(self, part: Window, shape: tuple[int, int]) -> Window:
+        """Return the pixels of the input that features of a part depend on."""
+        first = wanted(part, [radius(layer) for layer in (self.entry, *self.layers)], shape)[0]
+        return with_halo(first, shape, halo=radius(self.entry), wraps=False)
+
+    def partly(self, x: Piece, part: Window) -> Tensor:
+        """Compute the features of a part of a window."""
+        layers = [self.entry, *self.layers]
+        wants = wanted(part, [radius(layer) for layer in layers], x.shape)
+        full = x.values.dtype
+        stream = x
+        for number, (layer, want) in enumerate(zip(layers, wants, strict=True)):
+            active = functional.silu(stream.convolved(layer, want).to(full))
+            stream = Piece(stream.crop(want) + active if number else active, want, x.shape)
+        return torch.cat((stream.values, x.crop(part)), dim=1) if self.layers else stream.values
 
 
 def trunk_layers(options: ModelOptions, inputs: tuple[Read, ...]) -> Architecture:
@@ -92,6 +110,15 @@ class Stacked(Body):
         stacked = torch.cat((*frames, constant), dim=1)
         features: Tensor = self.trunk(stacked.contiguous(memory_format=torch.channels_last))
         return features
+
+    def part(self, frames: Sequence[Tensor], constant: Tensor, part: Window) -> Tensor:
+        """Compute the features of a part, with a trunk that can; else of all, and crop."""
+        if not isinstance(self.trunk, Trunk):
+            return super().part(frames, constant, part)
+        missing = self.history - len(frames)
+        stacked = torch.cat((*[torch.zeros_like(frames[0])] * missing, *frames, constant), dim=1)
+        stacked = stacked.contiguous(memory_format=torch.channels_last)
+        return self.trunk.partly(Piece.whole(stacked), part)
 
 
 @network("dilated")

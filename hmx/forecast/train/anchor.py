@@ -10,6 +10,7 @@ block by block.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,16 @@ import torch
 from hmx.cube.dates import time_label
 from hmx.errors import NotEnoughData
 from hmx.features.linear import NormalEquations
-from hmx.forecast.train.data import Reader, batch_of
+from hmx.forecast.train.data import Reader
 from hmx.forecast.train.rungs import Mixture, Origins
-from hmx.networks.forecaster import CHANGE, Forecaster
+from hmx.hardware import in_threads
+from hmx.networks.forecaster import CHANGE, Forecaster, NetworkInputs
 from hmx.networks.stream.graph import SCALARS
 from hmx.splits import TRAIN
+from hmx.windows import Window
 
-_MAX_BLOCKS = 400  # times origins; more blocks change nothing
+_MAX_BLOCKS = 200  # times origins; more blocks change nothing
+_TOGETHER = 16  # pairs of block and origin between two sums
 
 
 @dataclass(frozen=True)
@@ -115,14 +119,24 @@ def sums_by_origin(network: Forecaster, reader: Reader, *, seed: int) -> dict[in
         draw = np.random.default_rng([seed, 3])
         kept = draw.choice(len(pairs), _MAX_BLOCKS * len(reader.origins), replace=False)
         pairs = [pairs[index] for index in np.sort(kept)]
+    # a field is derived for each origin, and only some are kept: those of an origin first
+    pairs.sort(key=lambda pair: pair[1])
     totals: dict[int, NormalEquations] = {}
-    for block, origin in pairs:
-        seen = batch_of([reader.sample(block, origin, TRAIN)]).seen
-        with torch.inference_mode():
-            linear = network.linear(seen)[0].numpy().astype("float64")
-        inputs, truth = reader.fields.cut(block, origin)
-        known = (inputs.valid[-1] > 0) & (reader.split.roles(block) == TRAIN)
-        change = np.where(known, truth - inputs.past[-1], np.nan) / reader.scaler.change[0]
-        part = NormalEquations.of(linear, change.astype("float64"))
-        totals[origin] = totals[origin] + part if origin in totals else part
+    for start in range(0, len(pairs), _TOGETHER):
+        some = pairs[start : start + _TOGETHER]
+        parts = in_threads(partial(_sums_of, network, reader), some)
+        for (_, origin), part in zip(some, parts, strict=True):
+            totals[origin] = totals[origin] + part if origin in totals else part
     return dict(sorted(totals.items()))
+
+
+def _sums_of(network: Forecaster, reader: Reader, pair: tuple[Window, int]) -> NormalEquations:
+    """Sum up a training block at an origin."""
+    block, origin = pair
+    inputs, truth = reader.fields.cut(block, origin)
+    with torch.inference_mode():
+        seen = NetworkInputs(*(torch.from_numpy(part.copy())[None] for part in inputs.tensors()))
+        linear = network.linear(seen)[0].numpy().astype("float64")
+    known = (inputs.valid[-1] > 0) & (reader.split.roles(block) == TRAIN)
+    change = np.where(known, truth - inputs.past[-1], np.nan) / reader.scaler.change[0]
+    return NormalEquations.of(linear, change.astype("float64"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hmx.forecast.train.data import Batch, HeldOutWindows, Reader
+from hmx.hardware import in_threads
 from hmx.networks.forecaster import Forecaster
 from hmx.scores import crps
 from hmx.splits import CALIBRATION, TRAIN
@@ -50,9 +51,7 @@ def calibrate(
     draw = np.random.default_rng([seed, CALIBRATION])
     # of each lead, a list of (ranks, distances, number of the block, origin)
     parts: list[list[tuple[np.ndarray, ...]]] = [[] for _ in range(spec.h)]
-    for index in range(len(windows)):
-        batch = windows[index]
-        knots = forecast_knots(networks, reader, batch, adjusted)
+    for index, batch, knots in _forecasts(networks, reader, windows, adjusted):
         for lead in range(spec.h):
             known = batch.weight[0, lead].numpy() > 0
             truth = batch.truth[0, lead].numpy()[known]
@@ -109,9 +108,10 @@ def fit_shift(
     # knots: no pixel has to be looked at twice
     sums: list[dict[int, np.ndarray]] = [{} for _ in range(h)]
     # one number has no distribution to shift
-    for index in range(len(windows) if trust and not reader.spec.network.point else 0):
-        batch, origin = windows[index], windows.pairs[index][1]
-        ahead = forecast_knots(networks, reader, batch, calibration)
+    shifted = trust and not reader.spec.network.point
+    found_ahead = _forecasts(networks, reader, windows, calibration) if shifted else ()
+    for index, batch, ahead in found_ahead:
+        origin = windows.pairs[index][1]
         start = batch.seen.past[0, -1].numpy()
         for lead in range(h):
             weight = batch.weight[0, lead].numpy()
@@ -129,6 +129,23 @@ def fit_shift(
         found.append(found[-1] + (float(np.mean(more)) * trust_of(more) if more else 0.0))
     found = [trust * shift for shift in found]
     return tuple(found) if any(found) else ()
+
+
+def _forecasts(
+    networks: Sequence[Forecaster],
+    reader: Reader,
+    windows: HeldOutWindows,
+    calibration: Calibration,
+) -> Iterator[tuple[int, Batch, np.ndarray]]:
+    """Forecast windows, some at the same time: number, window and quantiles of each."""
+
+    def one(batch: Batch) -> np.ndarray:
+        return forecast_knots(networks, reader, batch, calibration)
+
+    for some in windows.together():
+        knots = in_threads(one, [batch for _, batch in some])
+        for (index, batch), found in zip(some, knots, strict=True):
+            yield index, batch, found
 
 
 def _agreeing(sums: np.ndarray, knots: Sequence[float], observed: float) -> float:

@@ -33,6 +33,7 @@ from hmx.networks.inputs import NetworkInputs
 from hmx.splits import TRAIN, Split, interior
 from hmx.windows import Span, Window, with_halo
 
+TOGETHER = 8  # held-out windows in memory
 _TRIES = 20  # positions tried for a chip; after that, one without a scored pixel is accepted
 
 
@@ -52,6 +53,12 @@ class Batch(NamedTuple):
     inner: Tensor
     distance: Tensor
     origin: Tensor
+
+    def window(self, index: int) -> Batch:
+        """Return one of the windows, as a batch."""
+        at = slice(index, index + 1)
+        seen = NetworkInputs(*(part[at] for part in self.seen))
+        return Batch(seen, *(part[at] for part in self[1:]))
 
 
 @dataclass(frozen=True)
@@ -82,11 +89,12 @@ class Reader:
     spec: Spec
     scaler: Scaler
     split: Split
+    pieces: ChipCache | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def fields(self) -> ChipCache:
-        """Pieces of the cube from which windows are cut."""
-        return ChipCache(self.cube, self.spec, self.scaler)
+        """Pieces of the cube from which windows are cut; those of another split, if given."""
+        return self.pieces or ChipCache(self.cube, self.spec, self.scaler)
 
     @property
     def origins(self) -> range:
@@ -94,10 +102,19 @@ class Reader:
         return range(self.spec.network.past_steps - 1, self.cube.data.sizes["time"] - 1)
 
     def sample(
-        self, window: Window, origin: int, role: int, *, core: Window | None = None
+        self,
+        window: Window,
+        origin: int,
+        role: int,
+        *,
+        core: Window | None = None,
+        around: Window | None = None,
     ) -> Sample:
-        """Cut one window; pixels of other roles, or outside ``core``, are not scored."""
-        inputs, truth = self.fields.cut(window, origin)
+        """Cut one window; pixels of other roles, or outside ``core``, are not scored.
+
+        Chips of one block are cut from pixels ``around`` it.
+        """
+        inputs, truth = self.fields.cut(window, origin, around=around)
         of_role = self.split.roles(window) == role  # (y, x)
         if core is not None:
             inside = np.zeros_like(of_role)
@@ -233,7 +250,8 @@ class Chips(IterableDataset):
         origin = int(slow.choice(self.reader.origins))
         block = int(slow.choice(len(self.draw.blocks), p=self.draw.odds))
         for _ in range(_TRIES):
-            sample = self.reader.sample(self._around(rng, block), origin, TRAIN)
+            near = self.draw.blocks[block]
+            sample = self.reader.sample(self._around(rng, block), origin, TRAIN, around=near)
             if sample.weight.any():
                 break
             block = int(rng.choice(len(self.draw.blocks), p=self.draw.odds))
@@ -318,6 +336,12 @@ class HeldOutWindows(Dataset):
 
     def __getitem__(self, index: int) -> Batch:
         return self.at(*self.pairs[index])
+
+    def together(self) -> Iterator[list[tuple[int, Batch]]]:
+        """Read all windows with their numbers, some at a time, for threads to work on."""
+        for start in range(0, len(self), TOGETHER):
+            stop = min(start + TOGETHER, len(self))
+            yield [(index, self[index]) for index in range(start, stop)]
 
     def at(self, core: Window, origin: int) -> Batch:
         """Read the window around a block, forecast from one origin."""

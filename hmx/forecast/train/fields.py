@@ -1,9 +1,9 @@
 """ChipCache: pieces of a cube that are read and derived once, and cut many times.
 
 Context channels look far beyond a chip, so deriving them for each chip alone would mean
-reading ten times its pixels. A field is
-all of a small cube, or a square of storage chunks of a large one with as many true
-pixels around as a chip can need.
+reading ten times its pixels. A field is all of a small cube. Of a large one it is the window that
+is asked for, and the chips around one block share a field: the block, and as many true pixels
+around it as such a chip can need.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from hmx.cube.cube import CHUNK, Cube
+from hmx.cube.cube import Cube
 from hmx.cube.read import read
 from hmx.features.scaling import Scaler
 from hmx.features.terrain import row_sizes
@@ -24,7 +24,6 @@ from hmx.windows import Span, Window, with_halo
 _WHOLE = 3_000_000  # px: a cube up to this size is one field for each origin
 _KEPT = 1 << 30  # bytes of fields in memory
 _STAY = 16  # chips in a row that a slot takes from one field of a large cube
-_AROUND = 96  # true pixels beyond a square of chunks, so that chips may leave it
 
 
 class ChipCache:
@@ -34,7 +33,8 @@ class ChipCache:
         self.cube, self.spec, self.scaler = cube, spec, scaler
         self.whole = cube.grid.shape[0] * cube.grid.shape[1] <= _WHOLE
         self._kept: OrderedDict[tuple[Window, int], tuple[Inputs, np.ndarray]] = OrderedDict()
-        self._lock = threading.Lock()  # chips are read ahead while held-out windows are read
+        self._lock = threading.Lock()  # windows are read by several threads
+        self._reading: dict[tuple[Window, int], threading.Lock] = {}
         rows = cube.grid.cell_areas()
         self._areas = np.asarray(rows / rows.mean(), "float32")
 
@@ -47,28 +47,43 @@ class ChipCache:
         """Return the area of a window's pixels relative to the mean of the rows, (y, 1)."""
         return self._areas[window.y.slice, None]
 
-    def cut(self, window: Window, origin: int) -> tuple[Inputs, np.ndarray]:
-        """Cut the inputs of a window at a forecast origin, and its truths, (h, y, x), or NaN."""
+    def cut(
+        self, window: Window, origin: int, *, around: Window | None = None
+    ) -> tuple[Inputs, np.ndarray]:
+        """Cut the inputs of a window at a forecast origin, and its truths, (h, y, x), or NaN.
+
+        Of a large cube, windows whose centres lie in a block ``around`` share its field.
+        """
         shape = self.cube.grid.shape
-        field = Window.of(shape)
-        if not self.whole:
-            row, col = (span.start + len(span) // 2 for span in (window.y, window.x))
-            y, x = (Span(at // CHUNK * CHUNK, at // CHUNK * CHUNK + CHUNK) for at in (row, col))
-            field = with_halo(Window(y, x), shape, halo=_AROUND, wraps=False)
+        field = Window.of(shape) if self.whole else window
+        if not self.whole and around is not None:
+            halo = -(-max(window.shape) // 2)
+            field = with_halo(around, shape, halo=halo, wraps=False)
         inside = field.y.start <= window.y.start and window.y.stop <= field.y.stop
         inside &= field.x.start <= window.x.start and window.x.stop <= field.x.stop
-        # too large for a field, or across the date line: a field of its own
-        field = field if inside else window
+        field = field if inside else window  # across the date line: a field of its own
+        inputs, truth = self._field(field, origin)
+        at = window.within(field).slices
+        return inputs.at(at), truth[(..., *at)]
+
+    def _field(self, field: Window, origin: int) -> tuple[Inputs, np.ndarray]:
+        """Return a field, read by one thread while others that need it wait."""
+        key = field, origin
         with self._lock:
-            if (field, origin) not in self._kept:
-                self._kept[field, origin] = self._read(field, origin)
+            reading = self._reading.setdefault(key, threading.Lock())
+        with reading:
+            with self._lock:
+                found = self._kept.get(key)
+            if found is None:
+                found = self._read(field, origin)
+            with self._lock:
+                self._kept[key] = found
+                self._kept.move_to_end(key)
+                self._reading.pop(key, None)
                 # the newest field stays, even if it alone is larger than the limit
                 while len(self._kept) > 1 and self._size() > _KEPT:
                     self._kept.popitem(last=False)
-            self._kept.move_to_end((field, origin))
-            inputs, truth = self._kept[field, origin]
-        at = window.within(field).slices
-        return inputs.at(at), truth[(..., *at)]
+        return found
 
     def _size(self) -> int:
         """Return the bytes of all fields in memory."""

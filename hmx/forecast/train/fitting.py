@@ -92,8 +92,8 @@ def fit(
     network = module.best.cpu().eval()
     # Scored again with the stored weights: a run resumed after its end has no scores in memory.
     scores = ValidationScores(reader, by=module.criterion.figure)
-    for index in range(len(windows)):
-        scores.update(network, windows[index])
+    for some in windows.together():
+        scores.update(network, *(batch for _, batch in some))
     return FittedForecaster(network, done["epochs"], scores.loss(), scores.leads(), anchor)
 
 

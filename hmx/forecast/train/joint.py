@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from hmx.forecast.bundle import Bundle
 from hmx.forecast.joint import describe_dependence, pixel_side, why_none
 from hmx.forecast.train.data import Reader
 from hmx.forecast.window import calibrated
+from hmx.hardware import in_threads
 from hmx.networks.forecaster import Forecaster, reach
 from hmx.networks.inputs import NetworkInputs
 from hmx.progress import Progress
@@ -29,6 +31,7 @@ from hmx.uncertainty.mixing import mixture
 from hmx.windows import TileGrid, Window, with_halo
 
 _SIDE = 4 * STRIP  # px of a window: whole blocks, and little halo
+_TOGETHER = 2  # windows that are forecast at the same time: each may need a gigabyte
 _MOST = 1_000_000  # px of an origin: 150 blocks of 80 px
 _MOST_IN_ALL = 6_000_000  # px over all origins: some 10 s each million, on one core
 
@@ -73,12 +76,15 @@ def gather(
     total = len(windows) * len(reader.origins)
     for number, origin in enumerate(reader.origins):
         h = min(learnt_leads(bundle), last - origin)
-        for index, core in enumerate(windows, start=number * len(windows) + 1):
-            quantiles, truth, known = forecast(bundle, networks, reader, core, origin, h=h)
-            for lead in range(h):
-                valid = known & np.isfinite(truth[lead])
-                fit.add(lead + 1, origin, quantiles[:, lead], truth[lead], valid)
-            progress.step(index, total, "dependence: errors of past origins")
+        one = partial(forecast, bundle, networks, reader, origin=origin, h=h)
+        for start in range(0, len(windows), _TOGETHER):
+            some = windows[start : start + _TOGETHER]
+            for index, (quantiles, truth, known) in enumerate(in_threads(one, some), start=start):
+                for lead in range(h):
+                    valid = known & np.isfinite(truth[lead])
+                    fit.add(lead + 1, origin, quantiles[:, lead], truth[lead], valid)
+                done = number * len(windows) + index + 1
+                progress.step(done, total, "dependence: errors of past origins")
     return fit
 
 
@@ -104,8 +110,8 @@ def forecast(
     networks: Sequence[Forecaster],
     reader: Reader,
     core: Window,
-    origin: int,
     *,
+    origin: int,
     h: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Forecast a window from a past origin as inference does.

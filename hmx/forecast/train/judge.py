@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from hmx.forecast.train.data import Batch, Reader
+from hmx.hardware import in_threads
 from hmx.networks.forecaster import Forecaster
 from hmx.scores import Cell, Settings
 from hmx.uncertainty.distribution import mean, settle
@@ -31,8 +33,15 @@ class ValidationScores:
         self.ours = [Cell() for _ in range(reader.spec.h)]
         self.persistence = [Cell() for _ in range(reader.spec.h)]
 
-    def update(self, network: Forecaster, batch: Batch) -> None:
-        """Add the scores of one window, (b = 1)."""
+    def update(self, network: Forecaster, *windows: Batch) -> None:
+        """Add the scores of some windows, (b = 1) each, computed at the same time."""
+        for found in in_threads(partial(self._cells, network), windows):
+            for lead, ours, persistence in found:
+                self.ours[lead] += ours
+                self.persistence[lead] += persistence
+
+    def _cells(self, network: Forecaster, batch: Batch) -> list[tuple[int, Cell, Cell]]:
+        """Score a window at each lead that has a truth: the network, and persistence."""
         spec, levels = self.reader.spec, self.reader.spec.network.knots
         with torch.no_grad():
             ahead = network(batch.seen, h=spec.h, origin=batch.origin)[0].float().cpu().numpy()
@@ -40,6 +49,7 @@ class ValidationScores:
         knots = settle(
             ahead, origin, tolerance=self.reader.scaler.tolerance, valid_range=spec.valid_range
         )
+        found = []
         for lead in range(spec.h):
             weight = batch.weight[0, lead].cpu().numpy()
             if not weight.any():
@@ -47,10 +57,9 @@ class ValidationScores:
             truth = np.where(weight > 0, batch.truth[0, lead].cpu().numpy(), np.nan)
             common: dict[str, Any] = {"weight": weight, "settings": self.settings}
             middle = mean(knots[lead], levels)
-            self.ours[lead] += Cell.of(
-                truth, origin, middle, knots=knots[lead], levels=levels, **common
-            )
-            self.persistence[lead] += Cell.of(truth, origin, origin, **common)
+            ours = Cell.of(truth, origin, middle, knots=knots[lead], levels=levels, **common)
+            found.append((lead, ours, Cell.of(truth, origin, origin, **common)))
+        return found
 
     def loss(self) -> float:
         """Return the mean over leads of CRPS / CRPS of persistence; below 1 is better.

@@ -7,6 +7,8 @@ alone or with the structural dissimilarity of its surroundings.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +16,11 @@ from torch.nn import functional
 
 from hmx.errors import BadArgument
 from hmx.forecast.options import TrainOptions
+from hmx.forecast.train.apart import summed
 from hmx.forecast.train.data import Batch
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.options import ModelOptions
+from hmx.networks.pixels import forecast_pixels
 from hmx.networks.quantile import crps, mean
 from hmx.scores.structure import HALO
 
@@ -91,22 +95,70 @@ def loss(
     the tails of a distribution: where a distribution is mostly "no change", its mean
     is made of its tails.
     """
+    if batch.truth.device.type != "cpu":
+        return whole(network, batch, change, criterion)
+    # on a CPU one by one, and as many at the same time as there are threads
+    share = partial(_share, network, change, criterion, Counts.of(batch))
+    chips = [batch.window(index) for index in range(len(batch.truth))]
+    return summed(share, chips, [p for p in network.parameters() if p.requires_grad])
+
+
+def whole(
+    network: Forecaster, batch: Batch, change: tuple[float, ...], criterion: Criterion
+) -> Tensor:
+    """Return the loss of a batch that is computed at once, as a GPU does."""
+    return _share(network, change, criterion, Counts.of(batch), batch)
+
+
+class Counts(NamedTuple):
+    """Pixels of a batch by which its errors are divided."""
+
     # Each lead is divided by the pixel count of the lead that has the largest one: a far
     # lead with few truths then weighs no more than its pixels.
-    known = (batch.weight > 0).sum(dim=(0, 2, 3))
+    lead: Tensor
+    history: list[Tensor]  # of each step inside the history
+
+    @classmethod
+    def of(cls, batch: Batch) -> Counts:
+        """Count the scored pixels of a batch."""
+        valid = batch.seen.valid
+        history = [
+            (batch.inner * valid[:, step] * valid[:, step + 1] > 0).sum().clamp(min=1)
+            for step in range(valid.shape[1] - 1)
+        ]
+        return cls((batch.weight > 0).sum(dim=(0, 2, 3)).max().clamp(min=1), history)
+
+
+def _share(
+    network: Forecaster,
+    change: tuple[float, ...],
+    criterion: Criterion,
+    counts: Counts,
+    batch: Batch,
+) -> Tensor:
+    """Return what some windows of a batch, whose pixels are counted, add to its loss."""
+    known = (batch.weight > 0).any(dim=-1).any(dim=-1).any(dim=0)
     h = int(known.nonzero().max()) + 1 if known.any() else 1  # leads with truth
+    size = batch.truth.new_tensor(change[:h])[:, None, None]
+    if network.options.strategy == "direct" and not criterion.ssim and len(batch.truth) == 1:
+        at = (batch.weight[0] > 0).any(dim=0).flatten().nonzero()[:, 0]
+        if not len(at):
+            return batch.truth.new_zeros(())
+        leads = forecast_pixels(network, batch.seen, at, h=h, origin=batch.origin)
+        truth, weight = (
+            part[:, :h].flatten(-2)[..., None, at] for part in (batch.truth, batch.weight)
+        )
+        return (criterion.errors(network, leads, truth, weight, size) * weight).sum() / counts.lead
     crop = scored_area(batch.weight)
     leads, rehearsed = network.one_step_forecasts(batch.seen, h=h, crop=crop, origin=batch.origin)
-    size = leads.new_tensor(change[:h])[:, None, None]
     truth, weight = (part[:, :h, crop[0], crop[1]] for part in (batch.truth, batch.weight))
-    error = criterion.errors(network, leads, truth, weight, size) * weight
-    total = error.sum() / known.max().clamp(min=1)
+    total = (criterion.errors(network, leads, truth, weight, size) * weight).sum() / counts.lead
     # one-step forecasts of a recursive network inside the history
     past, valid = batch.seen.past, batch.seen.valid
     for step, ahead in enumerate(rehearsed):
         weight = batch.inner * valid[:, step] * valid[:, step + 1]
         error = criterion.errors(network, ahead, past[:, step + 1], weight, size[0]) * weight
-        total = total + HISTORY_LOSS_WEIGHT * error.sum() / (weight > 0).sum().clamp(min=1)
+        total = total + HISTORY_LOSS_WEIGHT * error.sum() / counts.history[step]
     return total
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from hmx.errors import TrainingFailed
 from hmx.forecast.options import TrainOptions
-from hmx.forecast.train.data import Batch, Chips, Draw, HeldOutWindows, Reader
+from hmx.forecast.train.data import TOGETHER, Batch, Chips, Draw, HeldOutWindows, Reader
 from hmx.forecast.train.judge import ValidationScores
 from hmx.forecast.train.losses import Criterion, loss
 from hmx.forecast.train.recipe import chip_of
@@ -85,9 +85,9 @@ class Fit(pl.LightningModule):
         """Start new sums of scores."""
         self.judge = ValidationScores(self.reader, by=self.criterion.figure)
 
-    def validation_step(self, batch: Batch, index: int) -> None:
-        """Add the scores of one held-out window."""
-        self.judge.update(self.best, batch)
+    def validation_step(self, windows: list[Batch], index: int) -> None:
+        """Add the scores of some held-out windows."""
+        self.judge.update(self.best, *windows)
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss that chooses the best weights, and the scores of each lead."""
@@ -143,11 +143,14 @@ class Fit(pl.LightningModule):
         return DataLoader(self.chips, batch_size=None)
 
     def val_dataloader(self) -> Any:
-        """Read the held-out windows."""
-        return DataLoader(validation_windows(self.reader, self.options), batch_size=None)
+        """Read the held-out windows, as many as threads may score at the same time."""
+        windows = validation_windows(self.reader, self.options)
+        return DataLoader(windows, batch_size=TOGETHER, collate_fn=list)
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Move a batch, tuples inside tuples, to a device."""
+        if isinstance(batch, list):
+            return [self.transfer_batch_to_device(one, device, dataloader_idx) for one in batch]
         moved = (part.to(device) for part in (*batch.seen, *batch[1:]))
         seen = type(batch.seen)(*(next(moved) for _ in batch.seen))
         return Batch(seen, *moved)

@@ -80,7 +80,8 @@ class TrainPlan:
         table = np.where(np.isin(split.table, (UNUSED, TEST)), split.table, TRAIN)
         rows = tuple(tuple(int(role) for role in row) for row in table)
         buffer = split.buffer if (table == TEST).any() else 0
-        return replace(self.reader, split=replace(split, blocks=rows, buffer=buffer))
+        whole = replace(split, blocks=rows, buffer=buffer)
+        return replace(self.reader, split=whole, pieces=self.reader.fields)
 
 
 def plan(cube: Cube, recipe: TrainSetup) -> TrainPlan:

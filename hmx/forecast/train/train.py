@@ -37,7 +37,7 @@ from hmx.forecast.train.module import chooses
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
 from hmx.forecast.train.show import LEVEL, long_name, panel_rows, panel_title, shown_window
 from hmx.forecast.train.visits import steps_per_epoch
-from hmx.hardware import for_training
+from hmx.hardware import for_training, release_memory, reuse_memory
 from hmx.independent import independent
 from hmx.networks.cost import per_pixel
 from hmx.networks.forecaster import Forecaster, described, reach
@@ -101,6 +101,7 @@ def train(
         If ``out`` contains something else.
     """
     started = time.monotonic()
+    reuse_memory()
     if out is not None:
         out = absolute(out)
         require_bundle_place(Path(out))
@@ -121,6 +122,7 @@ def train(
         wait()
         if not leads_processes():
             bundle = Bundle.load(str(out))
+    release_memory()
     return bundle
 
 
@@ -136,7 +138,7 @@ class _Training:
     def __post_init__(self) -> None:
         self.logs: list[Any] = []
         self.networks: list[Forecaster] = []
-        self.fit = partial(fit, progress=self.progress, start=self.plan.start.weights)
+        self.fit = partial(fit, progress=self.progress)
 
     def run(self, started: float) -> Bundle:
         """Fit every seed, keep the best network or all, calibrate, and fit on all blocks."""
@@ -150,7 +152,10 @@ class _Training:
             what = f"training {index + 1} of {options.runs}" if several else "training"
             draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
             steps = self._steps(reader, draw)
-            one = self.fit(reader, draw, seeded, folder, steps=steps, logs=self.logs, what=what)
+            start = self.plan.start.weights
+            one = self.fit(
+                reader, draw, seeded, folder, steps=steps, logs=self.logs, what=what, start=start
+            )
             fitted.append(one)
         best = min(range(len(fitted)), key=lambda index: fitted[index].loss)
         kept = list(range(options.runs)) if options.ensemble else [best]
@@ -261,6 +266,7 @@ class _Training:
             steps=self._steps(reader, draw),
             logs=[],
             what="training on all blocks",
+            start=self.plan.start.weights,
         )
 
     def _unseen_blocks(self) -> dict[str, Any]:

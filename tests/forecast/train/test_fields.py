@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from hmx.cube.cube import CHUNK, as_cube
+from hmx.cube.cube import as_cube
 from hmx.cube.read import read
 from hmx.features.terrain import row_sizes
 from hmx.forecast.inputs import Inputs, assemble
@@ -18,7 +20,6 @@ from hmx.forecast.train.data import Chips, Draw
 from hmx.forecast.train.fields import ChipCache
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, plan
 from hmx.forecast.window import TileGeometry, halo
-from hmx.splits import TRAIN
 from hmx.windows import Span, Window, with_halo
 from tests.make.cubes import make_cube
 
@@ -44,8 +45,6 @@ def fields(
     """Of a small cube, and as of one that is too large to be one field."""
     if request.param == "squares":
         monkeypatch.setattr(module, "_WHOLE", 0)
-        monkeypatch.setattr(module, "CHUNK", 32)
-        monkeypatch.setattr(module, "_AROUND", 12)
     found = ChipCache(made.reader.cube, made.reader.spec, made.reader.scaler)
     assert found.whole == (request.param == "whole")
     return found
@@ -67,7 +66,7 @@ WINDOWS = {
     "corner": Window(Span(0, 32), Span(0, 32)),
     "middle": Window(Span(31, 63), Span(40, 72)),
     "end": Window(Span(58, 90), Span(72, 104)),
-    "wide": Window(Span(5, 85), Span(2, 100)),  # leaves its square
+    "wide": Window(Span(5, 85), Span(2, 100)),
 }
 
 
@@ -162,7 +161,33 @@ def test_areas_are_relative_to_the_mean_row(made: TrainPlan, fields: ChipCache) 
     assert float(found.mean()) == pytest.approx(1)
 
 
-def test_a_square_holds_a_chip_and_its_context() -> None:
-    """The default square of storage chunks, and what a chip around its pixels can leave it by."""
-    assert CHUNK >= 2 * module._AROUND
-    assert TRAIN == 0
+def test_chips_of_a_block_share_its_field(made: TrainPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WHOLE", 0)
+    fields = ChipCache(made.reader.cube, made.reader.spec, made.reader.scaler)
+    block = Window(Span(32, 64), Span(64, 96))
+    for y, x in ((32, 64), (32, 95), (63, 64), (63, 95)):  # centres in all of its corners
+        start = min(y - 16, SHAPE[0] - 32), min(x - 16, SHAPE[1] - 32)
+        chip = Window(Span(start[0], start[0] + 32), Span(start[1], start[1] + 32))
+        inputs, _ = fields.cut(chip, 1, around=block)
+        alone, _ = fields._read(chip, 1)
+        for mine, theirs in zip(inputs.tensors(), alone.tensors(), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=2e-6)
+    assert [origin for _, origin in fields._kept] == [1]
+
+
+def test_a_field_is_read_once_by_many_threads(
+    made: TrainPlan, fields: ChipCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, inner = [], ChipCache._read
+
+    def slow(self: ChipCache, home: Window, origin: int) -> Any:
+        reads.append((home, origin))
+        time.sleep(0.05)
+        return inner(self, home, origin)
+
+    monkeypatch.setattr(ChipCache, "_read", slow)
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(fields.cut, WINDOWS["middle"], 1) for _ in range(4)]
+        first = found[0].result()[1]
+        assert all(np.array_equal(one.result()[1], first, equal_nan=True) for one in found)
+    assert len(reads) == 1

@@ -75,7 +75,7 @@ def test_past_origins_are_forecast_as_inference_does(around: bool, members: int)
         whole = whole.transpose("quantile", "time", "y", "x").values
         for core in (Window(Span(0, 20), Span(0, 20)), Window(Span(10, 30), Span(50, 72))):
             found, truth, known = forecast(
-                model, networks_of(model), reader, core, origin, h=h
+                model, networks_of(model), reader, core, origin=origin, h=h
             )  # fmt: skip
             expected = whole[(..., *core.slices)]
             assert known.any()

@@ -13,6 +13,7 @@ import hmx
 from hmx.cube.cube import as_cube
 from hmx.errors import BadArgument
 from hmx.forecast.options import TrainOptions, split_fitting
+from hmx.forecast.train import losses
 from hmx.forecast.train.data import Batch, Chips, Draw, Reader
 from hmx.forecast.train.losses import Criterion, loss, similarity
 from hmx.forecast.train.recipe import TrainSetup, plan
@@ -188,3 +189,25 @@ def test_a_network_of_one_number_has_no_anchor() -> None:
         {"anchor": False},
     ):
         assert not ModelOptions(**other).anchored
+
+
+@pytest.mark.parametrize("strategy", ["direct", "recursive"])
+def test_gradients_do_not_depend_on_the_threads(cube: xr.Dataset, strategy: str) -> None:
+    """Nor on how the chips of a batch are computed: alone, or all together as on a GPU."""
+    options = {"knots": (0.1, 0.5, 0.9), "strategy": strategy, "arch": "convlstm", "hidden": 4}
+    reader, batch = first_batch(cube, **options)
+    torch.manual_seed(0)
+    network, found = Forecaster.of(reader.spec, reader.scaler), []
+    torch.nn.init.normal_(network.head.weight, std=0.1)
+    weights, before = [*network.parameters()], torch.get_num_threads()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        value = loss(network, batch, reader.scaler.change)
+        found.append((value.detach(), *torch.autograd.grad(value, weights, allow_unused=True)))
+    torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+    together = losses.whole(network, batch, reader.scaler.change, Criterion())
+    torch.testing.assert_close(together.detach(), found[0][0])
+    for one, two in zip(torch.autograd.grad(together, weights), found[0][1:], strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
