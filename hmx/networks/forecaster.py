@@ -333,7 +333,7 @@ class Forecaster(nn.Module):
     def _head(self, features: Tensor) -> Tensor:
         """Turn features into parts of quantile functions, in full precision."""
         with torch.autocast(features.device.type, enabled=False):
-            raw = self.head(features) if self.training else pointwise(self.head, features)
+            raw = pointwise(self.head, features)
         raw = raw.unflatten(1, (-1, len(self.knots)))
         return parts(raw, self.middle)
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hmx.networks.forecaster import Forecaster, NetworkInputs, reach
 from hmx.networks.part import bounding
-from hmx.networks.quantile import parts
 
 
 def forecast_pixels(
@@ -22,17 +20,15 @@ def forecast_pixels(
 
     ``at`` (n,) has their numbers, row by row.
     """
-    constant, (height, width) = network._constant(seen), seen.past.shape[-2:]
+    constant, (height, width) = network.constant(seen), seen.past.shape[-2:]
     part = bounding(at, (height, width), rim=reach(network.options, network.leads))
-    frames = [network._past_frame(seen, t) for t in range(seen.past.shape[1])]
+    last = torch.channels_last
+    frames = [
+        network.past_frame(seen, t).contiguous(memory_format=last)
+        for t in range(seen.past.shape[1])
+    ]
     features: Tensor = network.body.part(frames, constant, part)
     inside = (at // width - part.y.start) * len(part.x) + at % width - part.x.start
     flat = features.permute(0, 2, 3, 1).flatten(0, 2)[inside]  # (n, channels)
-    with torch.autocast(features.device.type, enabled=False):
-        weight = network.head.weight.flatten(1)
-        raw = functional.linear(flat, weight, network.head.bias).t().contiguous()
-    raw = raw.unflatten(0, (-1, len(network.knots)))[None, :, :, None]  # (1, heads, q, 1, n)
     few = NetworkInputs(*(values.flatten(-2)[..., None, at] for values in seen))
-    total = network._totals(parts(raw, network.middle), h)
-    everywhere = (slice(None), slice(None))
-    return network._direct(total, few, network._constant(few), everywhere, origin)
+    return network.direct(flat.t()[None, :, None], few, h=h, origin=origin)
