@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hmx.networks.forecaster import Forecaster, NetworkInputs, reach
+from hmx.networks.forecaster import Forecaster, reach
+from hmx.networks.inputs import NetworkInputs
 from hmx.networks.part import bounding
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmx.networks.forecaster import Forecaster, NetworkInputs, reach
+from hmx.networks.forecaster import Forecaster, reach
+from hmx.networks.inputs import NetworkInputs
 from hmx.networks.options import ModelOptions
 from hmx.networks.pixels import forecast_pixels
 from tests.make.networks import KINDS, network_of, options_of, window

@@ -22,7 +22,8 @@ from hmx.features.linear import NormalEquations
 from hmx.forecast.train.data import Reader
 from hmx.forecast.train.rungs import Mixture, Origins
 from hmx.hardware import in_threads
-from hmx.networks.forecaster import CHANGE, Forecaster, NetworkInputs
+from hmx.networks.forecaster import CHANGE, Forecaster
+from hmx.networks.inputs import NetworkInputs
 from hmx.networks.stream.graph import SCALARS
 from hmx.splits import TRAIN
 from hmx.windows import Window
