@@ -117,9 +117,9 @@ def export_cog(
         written = _write_all(layers, paths, work, grid=grid, attrs=data.attrs, progress=progress)
         for each in written:
             (work / each.path.name).replace(each.path)
-        _write_styles(written)
+        _write_styles(written, work)
         if with_stac:
-            catalogue.write(written, folder, grid=grid, data=data)
+            catalogue.write(written, folder, work, grid=grid, data=data)
         flush(folder)
     return paths
 
@@ -237,7 +237,7 @@ def _require_ours(path: Path) -> None:
         )
 
 
-def _write_styles(written: Sequence[Written]) -> None:
+def _write_styles(written: Sequence[Written], work: Path) -> None:
     """Write the style of each layer beside its file; families of layers have one scale."""
     families: dict[tuple[str, str], list[Statistics]] = {}
     for each in written:
@@ -245,7 +245,10 @@ def _write_styles(written: Sequence[Written]) -> None:
     for each in written:
         limits = limits_of(each.layer.kind, families[each.layer.family])
         text = style_of(each.layer, each.statistics, limits)
-        Folder(str(each.path.parent)).write(each.path.with_suffix(".qml").name, text.encode())
+        place = each.path.with_suffix(".qml")
+        # a file that was being written as a process died is swept away with the work folder
+        Folder(str(work)).write(place.name, text.encode())
+        (work / place.name).replace(place)
 
 
 def write_cog(

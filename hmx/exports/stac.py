@@ -68,7 +68,9 @@ def require_ours(folder: Path) -> None:
         )
 
 
-def write(written: Sequence[Written], folder: Path, *, grid: Grid, data: xr.Dataset) -> None:
+def write(
+    written: Sequence[Written], folder: Path, work: Path, *, grid: Grid, data: xr.Dataset
+) -> None:
     """Write the collection and its items, each file whole; the collection last."""
     import pystac
 
@@ -101,12 +103,14 @@ def write(written: Sequence[Written], folder: Path, *, grid: Grid, data: xr.Data
     )
     for each in timeless:
         collection.add_asset(each.path.stem, _asset(each, grid, where=True))
-    _save(collection, items, folder)
+    _save(collection, items, folder, work)
 
 
-def _save(collection: pystac.Collection, items: Sequence[pystac.Item], folder: Path) -> None:
-    """Write documents with relative links."""
-    files = Folder(str(folder))
+def _save(
+    collection: pystac.Collection, items: Sequence[pystac.Item], folder: Path, work: Path
+) -> None:
+    """Write documents with relative links, each whole in the work folder first."""
+    files = Folder(str(work))
     for item in items:
         collection.add_item(item)
     # after that: pystac would move the files of an item, which it thinks are in a folder of its own
@@ -116,6 +120,8 @@ def _save(collection: pystac.Collection, items: Sequence[pystac.Item], folder: P
     for item in items:
         files.write(f"{item.id}.json", _text(item.to_dict(include_self_link=False)))
     files.write(COLLECTION, _text(collection.to_dict(include_self_link=False)))
+    for name in (*(f"{item.id}.json" for item in items), COLLECTION):
+        (work / name).replace(folder / name)
 
 
 def _text(document: dict[str, Any]) -> bytes:
