@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import stat
+import os
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -149,15 +150,16 @@ _TABLES = (".csv", ".tsv", ".gpkg", ".shp", ".geojson", ".parquet", ".xlsx")
 
 def _meant(path: Path) -> str:
     """Name what takes a file or folder of another kind, by its contents."""
+    # os.path answers False where pathlib raises: for a path that is too long
     name = path.name.lower()
-    if (path / "zarr.json").is_file() or (path / ".zgroup").is_file():
+    if any(os.path.isfile(path / name) for name in ("zarr.json", ".zgroup")):
         return (
             " It is a Zarr store, which hmx info, export, report and verify take: "
             f"hmx info {path}. In Python: hmx.open_cube({str(path)!r})"
         )
-    if (path / "bundle.json").is_file():
+    if os.path.isfile(path / "bundle.json"):
         return f" It is a model: hmx info {path} describes it, hmx.load({str(path)!r}) opens it."
-    if path.is_dir():
+    if os.path.isdir(path):
         return f" hmx init {path} writes a catalog of the rasters in a folder."
     if name.endswith(_RASTERS):
         return f" It is a raster: hmx init {path.parent} writes a catalog of those in its folder."
