@@ -9,9 +9,9 @@ dates, truth values and nothing.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
-import os
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
