@@ -94,7 +94,7 @@ def test_keys_of_the_guide_exist(page: str, catalog: type[hmx.Catalog] | type[hm
 def test_every_command_of_the_readme_exists() -> None:
     listed = re.search(r"`hmx ([a-z |]+) CATALOG`", README)
     assert listed is not None
-    assert sorted([*listed[1].split(" | "), "guide", "init"]) == sorted(cli.commands)
+    assert sorted([*listed[1].split(" | "), "guide", "init", "compare"]) == sorted(cli.commands)
     table = README.split("## Guide")[1].split("\n## ")[0].partition("|---|---|")[2]
     assert set(re.findall(r"`([\w-]+)`", table)) == {*GUIDE}
     typed = re.findall(r"^hmx (\w+) catalogs/(\w+\.yaml)(.*)$", README, flags=re.MULTILINE)
