@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hmx.catalog import Catalog, is_catalog, load_catalog
+from hmx.catalog import Catalog, MapCatalog, is_catalog, load_catalog
 from hmx.errors import CatalogError
 from hmx.files.paths import is_url
 from hmx.ingest.options import Source
@@ -455,3 +455,17 @@ def test_a_catalog_is_told_by_its_suffix(path, answer):
 def test_catalogs_that_ship_are_valid(file, monkeypatch):
     monkeypatch.setenv("HMX_DATA", "/data")
     load_catalog(file)
+
+
+def test_another_spelling_of_an_option_is_overridden(tmp_path):
+    path = tmp_path / "soil.yaml"
+    path.write_text(
+        "hmx: 1\npoints: {path: points.csv}\ncube: {path: c.zarr, sources: {lc: {path: lc.tif}}}\n"
+        "model: {window_size: 7}\ntrain: {loss: mse, num-runs: 3}\nmap: {time: 2013}\n"
+    )
+    sets = ["train.loss_type=l1", "train.runs=2", "model.window=9", "map.year=2014"]
+    catalog = MapCatalog.load(path, sets)
+    assert (catalog.train.loss, catalog.train.runs) == ("l1", 2)
+    assert (catalog.model.window, catalog.map.time) == (9, 2014)
+    assert MapCatalog.load(path).model.window == 7
+    assert MapCatalog.load(path).train.runs == 3

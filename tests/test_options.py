@@ -17,7 +17,8 @@ from hmx.forecast.options import (
     split_fitting,
 )
 from hmx.mapping.keywords import MapChoices, MapFitting
-from hmx.mapping.options import MapOptions, MapTrainOptions
+from hmx.mapping.options import STUDY_NAMES, MapOptions, MapTrainOptions
+from hmx.networks.names import NETWORK_NAMES
 from hmx.networks.options import MapperOptions, ModelOptions
 from hmx.points.options import PointsOptions
 from hmx.settings import parse
@@ -185,7 +186,7 @@ def test_keywords_of_a_mapper_and_of_maps_are_options_too():
     kinds = (PointsOptions, MapperOptions, MapTrainOptions)
     known = {name for kind in kinds for name in kind.model_fields}
     assert known - set(MapFitting.__annotations__) == {"target", "window", "seed"}
-    other = {"loss_type", "loss_alpha", "target_transform", "num_runs", "categories"}
+    other = {*STUDY_NAMES, *NETWORK_NAMES, "use_validation", "categories"} - {"distance_km"}
     assert set(MapFitting.__annotations__) - known == {"split", "track", "init_from"} | other
     assert set(MapChoices.__annotations__) == {*MapOptions.model_fields, "year"}
     assert set(Forecasting.__annotations__) == set(ForecastOptions.model_fields) - {"h"}

@@ -13,9 +13,13 @@ from hmx.engine.options import PLACES
 from hmx.errors import CatalogError, did_you_mean
 from hmx.files.paths import absolute
 from hmx.files.yamlfile import parse_yaml, read_yaml
+from hmx.mapping.options import STUDY_NAMES
+from hmx.networks.names import NETWORK_NAMES
 from hmx.settings import Verbatim
 
 SUFFIXES = (".yaml", ".yml")
+# one name for each option that has several
+_SPELLINGS = {**STUDY_NAMES, **NETWORK_NAMES, "year": "time", "distance_km": "validation_km"}
 _SHOWN = 10  # catalogs that a message lists
 
 
@@ -89,7 +93,17 @@ class _Change:
             at = at.setdefault(parent, {})
             if not isinstance(at, dict):
                 raise CatalogError(f"{self.source}: {parent!r} is not a section of the catalog.")
+        # what the catalog has under another spelling of the same option is replaced, too
+        for other in [name for name in at if name != last and _same(str(name), last)]:
+            del at[other]
         at[last] = self.value
+
+
+def _same(one: str, other: str) -> bool:
+    """Return True for two spellings of one option."""
+    plain = one.replace("-", "_"), other.replace("-", "_")
+    first, second = (_SPELLINGS.get(name, name) for name in plain)
+    return first == second
 
 
 def _flag(key: str, value: object) -> _Change:

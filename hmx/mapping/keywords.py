@@ -56,6 +56,7 @@ class MapFitting(TypedDict, total=False):
     weight_decay: float
     clip: float
     validation: float
+    validation_km: float
     patience: int
     inner: int
     blend: float
@@ -69,6 +70,11 @@ class MapFitting(TypedDict, total=False):
     loss_alpha: float
     target_transform: TargetTransform
     num_runs: int
+    use_validation: bool
+    target_val_ratio: float
+    distance_threshold: float
+    window_size: int
+    time_before: int
     split: str | Mapping[str, Any]
     track: Mapping[str, Any]
     init_from: str | Path

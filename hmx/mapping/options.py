@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hmx.errors import BadArgument, did_you_mean
+from hmx.networks.names import NETWORK_NAMES, renamed
 from hmx.networks.options import MapperOptions
 from hmx.points.depths import as_interval
 from hmx.settings import (
@@ -32,12 +33,16 @@ from hmx.splits.options import MethodName
 from hmx.splits.registry import method_of
 
 # names of the options in the study that the method comes from; catalogs written for it run
-_STUDY_NAMES = {
+STUDY_NAMES = {
     "loss_type": "loss",
     "loss_alpha": "alpha",
     "target_transform": "transform",
     "num_runs": "runs",
+    "target_val_ratio": "validation",
+    "distance_threshold": "validation_km",
 }
+_USE = "use_validation"  # of the study: whether samples are held out for early stopping
+_USED = 0.1  # share that is held out if only that is given
 
 # YAML reads 2015-06-30 as a date
 _Moment = Annotated[
@@ -64,23 +69,12 @@ Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
 TargetTransform = Literal["none", "log", "log1p", "normalize"]
 
 
-def renamed(values: Any, names: Mapping[str, str]) -> Any:
-    """Replace other names of options by their own; `names` maps other name to own name."""
-    if not isinstance(values, Mapping):
-        return values
-    for other, own in names.items():
-        if other in values and own in values:
-            raise ValueError(
-                f"{other} is another name of {own}, and both are given. Leave one out."
-            )
-    return {names.get(name, name): value for name, value in values.items()}
-
-
 class MapTrainOptions(Options):
     """The fit of a mapper.
 
-    The option names of an earlier study work too: ``loss_type``, ``loss_alpha``,
-    ``target_transform`` and ``num_runs``.
+    The option names of an earlier study work too, with hyphens as well: ``loss_type``,
+    ``loss_alpha``, ``target_transform``, ``num_runs``, ``use_validation``, ``target_val_ratio``
+    and ``distance_threshold``.
 
     Parameters
     ----------
@@ -112,6 +106,9 @@ class MapTrainOptions(Options):
     validation : float
         Share of the groups reserved for early stopping and for the choice of the best weights.
         0 reserves none: all epochs run, and every sample is trained on.
+    validation_km : float, optional
+        Least distance between these groups and all samples that are trained on, km: samples
+        nearer to each other than that are on one side.
     patience : int
         Epochs without a better validation loss before stopping.
     inner : int
@@ -147,6 +144,7 @@ class MapTrainOptions(Options):
     weight_decay: Weight = 0.3
     clip: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     validation: Share = 0.0
+    validation_km: Annotated[float, Field(gt=0, le=20_000)] | None = None
     patience: Count = 5
     inner: Folds = 5
     blend: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -161,7 +159,13 @@ class MapTrainOptions(Options):
     @model_validator(mode="before")
     @classmethod
     def _study_names(cls, values: Any) -> Any:
-        return renamed(values, _STUDY_NAMES)
+        found = renamed(values, STUDY_NAMES)
+        if isinstance(found, dict) and _USE in found:
+            use = found.pop(_USE)
+            if not isinstance(use, bool):
+                raise ValueError(f"use_validation={use!r} is not true or false. Write true")
+            found["validation"] = found.get("validation", _USED) if use else 0.0
+        return found
 
     @model_validator(mode="after")
     def _possible(self) -> MapTrainOptions:
@@ -312,14 +316,17 @@ def split_mapping(options: Mapping[str, Any]) -> tuple[MapperOptions, MapTrainOp
     BadArgument
         If one is unknown or impossible, or loss and network do not fit.
     """
-    known = [*MapperOptions.model_fields, *MapTrainOptions.model_fields, *_STUDY_NAMES]
+    options = {name.replace("-", "_"): value for name, value in options.items()}
+    names = (MapperOptions.model_fields, NETWORK_NAMES, MapTrainOptions.model_fields, STUDY_NAMES)
+    known = [*(name for part in names for name in part), _USE]
     for name in options:
         if name not in known:
             raise BadArgument(
                 f"unknown option {name!r} (known: {', '.join(known)}).{did_you_mean(name, known)}"
             )
-    network = {k: v for k, v in options.items() if k in MapperOptions.model_fields}
-    fit = {k: v for k, v in options.items() if k not in MapperOptions.model_fields}
+    of_network = {*MapperOptions.model_fields, *NETWORK_NAMES}
+    network = {k: v for k, v in options.items() if k in of_network}
+    fit = {k: v for k, v in options.items() if k not in of_network}
     chosen = parse(MapperOptions, network), parse(MapTrainOptions, fit)
     loss_of(*chosen)
     return chosen

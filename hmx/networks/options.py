@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from hmx.networks.names import NETWORK_NAMES, renamed
 from hmx.networks.registry import MAPPERS, NETWORKS
 from hmx.settings import Channels, Depth, Leads, Numbers, Options, Radius
 
@@ -192,10 +193,10 @@ class MapperOptions(Options):
         ``refitted_covlstm``: the network of an earlier study, whose ``widths``,
         ``hidden``, ``layers`` and so on are fixed. Or a registered one.
     window : int
-        Odd side of the window around a point, px.
+        Odd side of the window around a point, px; ``window_size`` means the same.
     history : int, optional
-        Steps the network reads, the sample's step last. Default: all of a climatology,
-        5 of a calendar.
+        Steps the network reads, the sample's step last; ``time_before`` means the same. Default:
+        all of a climatology, 5 of a calendar.
     widths : tuple of int
         Channels of the convolutions. They are 3 x 3 while the window has room; the last
         one covers the rest of the window.
@@ -235,6 +236,7 @@ class MapperOptions(Options):
     @model_validator(mode="before")
     @classmethod
     def _as_published(cls, values: Any) -> Any:
+        values = renamed(values, NETWORK_NAMES)
         name = values.get("arch") if isinstance(values, Mapping) else None
         if isinstance(name, str) and name in _FIXED:
             return {**_FIXED[name], **_DEFAULTS[name], **values}

@@ -39,10 +39,6 @@ class SplitOptions(Options):
         blocks and regions. ``distance_threshold`` is another name of it.
     region : str, optional
         Column of the points that names their regions.
-
-    Notes
-    -----
-    ``target_val_ratio=0.2``, the share that is tested, means ``folds=5``.
     """
 
     method: MethodName = "blocks"
@@ -57,14 +53,16 @@ class SplitOptions(Options):
         if not isinstance(given, dict):
             return given
         given = dict(given)
-        for name, other in (("distance_km", "distance_threshold"), ("folds", "target_val_ratio")):
-            if other not in given:
-                continue
+        if "target_val_ratio" in given:
+            raise ValueError(
+                "target_val_ratio is the share of samples that is held out for early stopping, an "
+                "option of the fit: train.target_val_ratio. Folds of a split are folds=5."
+            )
+        name, other = "distance_km", "distance_threshold"
+        if other in given:
             if name in given:
                 raise ValueError(f"{name} and {other} mean the same. Pass {name} alone.")
             given[name] = given.pop(other)
-            if name == "folds":
-                given[name] = _folds(given[name])
         return given
 
     @model_validator(mode="after")
@@ -83,13 +81,3 @@ class SplitOptions(Options):
                 "Pass method='regions', region='name of a column'."
             )
         return self
-
-
-def _folds(ratio: Any) -> int:
-    """Turn the share that is tested into a number of folds."""
-    if not isinstance(ratio, int | float) or not 0 < ratio <= 0.5:
-        raise ValueError(
-            f"target_val_ratio={ratio}: the share that is tested is above 0 and at most 0.5. "
-            "Pass target_val_ratio=0.2, or folds=5."
-        )
-    return round(1 / ratio)

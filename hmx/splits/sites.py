@@ -8,11 +8,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy
 
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.points.samples import Samples
 from hmx.splits.block_folds import deal_evenly
-from hmx.splits.distances import Array, nearest
+from hmx.splits.distances import Array, earth_centred, nearest
 
 _DECIMALS = 7  # of degrees kept: 1 cm
 
@@ -94,6 +95,28 @@ def balance(group: np.ndarray, k: int, seed: int, *, method: str) -> np.ndarray:
             "folds need one each. Pass fewer folds, or smaller blocks."
         )
     return deal_evenly(sizes, k, np.random.default_rng(seed))[back.ravel()]
+
+
+def linked(groups: np.ndarray, lonlat: Array, km: float | None) -> np.ndarray:
+    """Join groups whose samples lie nearer to each other than a distance, (n,).
+
+    Groups of the result are then at least that distance apart.
+    """
+    if km is None:
+        return groups
+    _, back = np.unique(groups, return_inverse=True)
+    tree = scipy.spatial.cKDTree(earth_centred(lonlat))
+    pairs = tree.query_pairs(km * 1000, output_type="ndarray")  # chords are shorter than ways
+    ends = back.ravel()[pairs]
+    size = int(back.max()) + 1 if len(back) else 0
+    graph = scipy.sparse.coo_array((np.ones(len(ends)), ends.T), shape=(size, size))
+    joined = scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
+    if size and joined.max() == 0:
+        raise NotEnoughData(
+            f"validation_km={km:g} joins all samples: none is that far from all others. Pass a "
+            "shorter distance."
+        )
+    return np.asarray(joined[back.ravel()])
 
 
 def hold_out(groups: np.ndarray, share: float, *, seed: int) -> np.ndarray:

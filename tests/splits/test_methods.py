@@ -15,6 +15,7 @@ from hmx.mapping.options import MapScoreOptions
 from hmx.points.samples import Samples
 from hmx.settings import parse
 from hmx.splits import TRAIN, registry
+from hmx.splits.distances import nearest
 from hmx.splits.methods import (
     block_folds,
     checked,
@@ -27,7 +28,7 @@ from hmx.splits.options import SplitOptions
 from hmx.splits.registry import method_of, split_method
 from hmx.splits.report import describe_folds, name_folds
 from hmx.splits.site_folds import SiteFolds
-from hmx.splits.sites import Sites
+from hmx.splits.sites import Sites, linked
 from tests.make.sites import clustered, make_samples, scattered
 
 GEOD = pyproj.Geod(ellps="WGS84")
@@ -180,7 +181,7 @@ def test_options_choose_the_method_and_its_lengths() -> None:
 
 
 def test_the_names_of_other_systems_are_understood() -> None:
-    given = {"method": "distance", "distance_threshold": 1.2, "target_val_ratio": 0.2}
+    given = {"method": "distance", "distance_threshold": 1.2, "folds": 5}
     options = parse(SplitOptions, given)
     assert options.distance_km == 1.2
     assert options.folds == 5
@@ -194,7 +195,7 @@ def test_the_names_of_other_systems_are_understood() -> None:
         ({"method": "regions"}, r"go together\. Pass method='regions', region='name"),
         ({"region": "land"}, r"go together"),
         ({"distance_km": 1, "distance_threshold": 1}, r"distance_km and distance_threshold mean"),
-        ({"target_val_ratio": 0.9}, r"target_val_ratio=0\.9: the share that is tested"),
+        ({"target_val_ratio": 0.2}, r"an option of the fit: train\.target_val_ratio"),
         ({"folds": 1}, r"folds=1: must be at least 2"),
         ({"block_km": 0}, r"block_km=0: must be greater than 0"),
         ({"metod": "random"}, r"unknown option 'metod'.*Did you mean 'method'"),
@@ -264,3 +265,16 @@ def test_laws_of_every_method(halves: str, name: str) -> None:
     np.testing.assert_array_equal(np.sort(tested), np.arange(len(samples)))
     for train, test in one.rounds():
         assert not set(samples.site[train]) & set(samples.site[test])
+
+
+def test_linked_groups_are_a_distance_apart() -> None:
+    rng = np.random.default_rng(4)
+    lonlat = rng.uniform([10, 48], [10.5, 48.3], (120, 2))
+    joined = linked(np.arange(120), lonlat, 1.2)
+    apart = [nearest(lonlat[joined == g], lonlat[joined != g]).min() for g in np.unique(joined)]
+    assert len(apart) > 10
+    assert min(apart) > 1200
+    assert (np.bincount(joined) > 1).any()  # some samples are nearer, and stay together
+    np.testing.assert_array_equal(linked(np.arange(120), lonlat, None), np.arange(120))
+    with pytest.raises(NotEnoughData, match="validation_km=500 joins all samples"):
+        linked(np.arange(120), lonlat, 500)

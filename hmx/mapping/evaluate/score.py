@@ -81,6 +81,7 @@ def score(
         splits = [own, *(SplitOptions(method=method, folds=own.folds) for method in methods)]
         several = [prepared.folds(split, seed=fit.seed) for split in splits]
         raw, values, spec = prepared.raw, prepared.values, prepared.spec
+        groups = prepared.validation_groups(fit)
         card = score_folds(
             raw,
             values,
@@ -88,7 +89,7 @@ def score(
             several,
             fit=fit,
             options=options,
-            forecasters={"network": networks(raw, values, spec, fit, prepared.samples.site)},
+            forecasters={"network": networks(raw, values, spec, fit, groups)},
             domain=prepared.domain(seed=fit.seed),
             progress=progress.within("evaluate"),
         )

@@ -29,7 +29,7 @@ from hmx.mapping.window import Estimate, mixed
 from hmx.progress import Progress
 from hmx.scores import regression_scores
 from hmx.splits.site_folds import SiteFolds
-from hmx.splits.sites import hold_out
+from hmx.splits.sites import hold_out, linked
 from hmx.training.metrics import Spread, spread
 from hmx.uncertainty.distribution import shares
 
@@ -173,9 +173,8 @@ def out_of_fold(
     truth = forward(values, target)
     forests: dict[int, Forest] = {}
     center, spreads = np.empty(len(values)), np.empty(len(values))
-    parts = cross_fit(
-        raw, values, folds.rounds(), spec=spec, fit=fit, groups=folds.group, target=target
-    )
+    groups = linked(folds.group, prepared.samples.lonlat, fit.validation_km)
+    parts = cross_fit(raw, values, folds.rounds(), spec=spec, fit=fit, groups=groups, target=target)
     for number, (train, test, predicted) in enumerate(parts):
         forest = fit_forest(features[train], truth[train], fit.seed)
         forests[fit.seed + 1000 * number] = forest

@@ -31,6 +31,7 @@ from hmx.splits.distances import domain
 from hmx.splits.methods import fold_samples
 from hmx.splits.options import SplitOptions
 from hmx.splits.site_folds import SiteFolds
+from hmx.splits.sites import linked
 from hmx.windows import Span, Window
 
 # pixels of a grid up to which one band is read to leave out places without data; beyond, the
@@ -93,6 +94,10 @@ class Prepared:
     def values(self) -> np.ndarray:
         """The sampled quantity, native units, (n,)."""
         return self.samples.value
+
+    def validation_groups(self, fit: MapTrainOptions) -> np.ndarray:
+        """Return the samples' groups that stay on one side of a hold-out, (n,)."""
+        return linked(self.samples.site, self.samples.lonlat, fit.validation_km)
 
     def announce(self, progress: Progress) -> None:
         """Report the use of the points, and warnings about the bands."""

@@ -81,7 +81,7 @@ def train(
             np.arange(len(prepared.samples)),
             spec=prepared.spec,
             fit=recipe.fit,
-            groups=prepared.samples.site,
+            groups=prepared.validation_groups(recipe.fit),
             init_from=trunk,
             logs=logs.open_run,
             progress=progress,

@@ -113,6 +113,22 @@ def test_names_of_the_study_are_taken() -> None:
     assert (fit.loss, fit.alpha, fit.transform, fit.runs) == ("l1", 0.2, "log", 3)
 
 
+def test_the_words_of_the_study_mean_what_they_meant() -> None:
+    network, fit = split_mapping(
+        {"window-size": 7, "time_before": 4, "target-val-ratio": 0.2, "distance_threshold": 1.2}
+    )
+    assert (network.window, network.history) == (7, 4)
+    assert (fit.validation, fit.validation_km) == (0.2, 1.2)
+    assert split_mapping({"use_validation": True})[1].validation == 0.1
+    assert split_mapping({"use_validation": False, "target_val_ratio": 0.2})[1].validation == 0
+    for wrong, words in (
+        ({"loss_type": "l1", "loss": "mse"}, "loss_type is another name of loss, and both"),
+        ({"use_validation": "yes"}, "is not true or false"),
+    ):
+        with pytest.raises(BadArgument, match=words):
+            split_mapping(wrong)
+
+
 def test_options_of_network_and_fit_are_told_apart() -> None:
     network, fit = split_mapping({"window": 7, "epochs": 3, "knots": KNOTS})
     assert (network.window, fit.epochs) == (7, 3)
@@ -124,7 +140,6 @@ def test_options_of_network_and_fit_are_told_apart() -> None:
     ("options", "words"),
     [
         ({"loss": "l3"}, "loss='l3'"),
-        ({"loss_type": "l1", "loss": "mse"}, "loss_type is another name of loss"),
         ({"alpha": 1.5}, "alpha=1.5"),
         ({"sigma": 0}, "sigma=0"),
         ({"transform": "sqrt"}, "transform='sqrt'"),
