@@ -13,10 +13,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xarray as xr
 from distributed import Client
+from torch.nn import functional
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 import hmx
@@ -38,14 +40,25 @@ def hmx_frames() -> list[str]:
 
 @contextmanager
 def first_forward() -> Iterator[list[str]]:
-    """Record the chain to the first torch module that is called."""
+    """Record the chain to the first torch module, or convolution of the executor, that is run."""
     chain: list[str] = []
+    conv2d = functional.conv2d
+
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        frames = hmx_frames()
+        # the executor of forecasts runs no module: its convolutions are functions
+        if not chain and frames and frames[-1].startswith("hmx.networks.stream.executor."):
+            chain.extend(frames)
+        return conv2d(*args, **kwargs)
+
     handle = register_module_forward_pre_hook(
         lambda *_: chain.extend([] if chain else hmx_frames())
     )
+    functional.conv2d = recorded
     try:
         yield chain
     finally:
+        functional.conv2d = conv2d
         handle.remove()
 
 

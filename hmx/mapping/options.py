@@ -53,12 +53,9 @@ _Moment = Annotated[
 
 def _as_depths(value: Any) -> Any:
     """Read intervals of depths; one stands for a list of one."""
-    alone = isinstance(value, str) or (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and not isinstance(value[0], str | list)
-        and not isinstance(value[0], tuple)
-    )
+    if not isinstance(value, list | tuple):
+        return (as_interval(value),)
+    alone = len(value) == 2 and not any(isinstance(end, str | list | tuple) for end in value)
     return tuple(as_interval(one) for one in ([value] if alone else value))
 
 

@@ -40,11 +40,14 @@ def as_interval(value: Any) -> Any:
         if found is None:
             raise ValueError(f"{value!r} is not an interval of depths, cm. Write '0-5'")
         value = (float(found[1]), float(found[2]))
-    top, bottom = value
+    pair = value if isinstance(value, list | tuple) else ()
+    if len(pair) != 2 or not all(isinstance(end, int | float) for end in pair):
+        raise ValueError(f"{value!r} is not an interval of depths, cm. Write '0-5'")
+    top, bottom = pair
     if not 0 <= top < bottom <= DEEPEST:
         raise ValueError(
             f"{top:g}-{bottom:g} is not an interval of depths: the top comes first, at 0 cm or "
-            "more. Write '0-5'"
+            f"more, and the bottom is at most {DEEPEST:g} cm. Write '0-5'"
         )
     return (float(top), float(bottom))
 

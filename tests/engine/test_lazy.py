@@ -128,7 +128,8 @@ def test_a_result_of_many_tiles_is_small_and_makes_the_tasks_that_are_asked_for(
     assert set(made) == {(0, 0), (0, 1)}
     again = pickle.loads(pickle.dumps(fc))["hm"].isel(x=slice(1, 4), y=slice(0, 2))
     np.testing.assert_array_equal(again, corner)
-    np.testing.assert_array_equal(stored.hm.forecast(h=2, model=saved)["hm"][:, :2, 1:4], corner)
+    whole = stored.hm.forecast(h=2, model=saved)["hm"][:, :2, 1:4]
+    np.testing.assert_allclose(whole, corner, atol=1e-6)  # of other tiles, in another order
 
 
 def test_nan_exactly_where_the_origin_has_no_data(saved: hmx.Bundle) -> None:

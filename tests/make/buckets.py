@@ -34,7 +34,7 @@ def buckets(patch: pytest.MonkeyPatch) -> Iterator[Any]:
             import s3fs
 
             files = s3fs.S3FileSystem(skip_instance_cache=True)
-            for _ in range(100):
+            for _ in range(600):  # a busy machine starts it in half a minute
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break

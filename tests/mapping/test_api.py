@@ -166,7 +166,8 @@ def test_an_untouched_store_is_read_inside_its_tiles(
     covariates.to_zarr(tmp_path / "c.zarr", zarr_format=3, consolidated=False)
     ds = hmx.open_cube(tmp_path / "c.zarr")
     for changed, inside in ((ds, True), (ds.assign(lst=ds["lst"] + 1), False)):
-        keys = [str(key[0]) for key in soc_map(changed, model=mapper).__dask_graph__()]
+        graph = soc_map(changed, model=mapper).__dask_graph__()
+        keys = [key if isinstance(key, str) else str(key[0]) for key in graph]
         assert all(key.startswith("hmx-map") for key in keys) is inside
 
 

@@ -243,7 +243,7 @@ def test_what_is_no_result_or_was_edited_is_refused(
 def test_sampled_pixels_are_those_of_the_store_whatever_the_tiles(
     forecast: xr.Dataset, cube: xr.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hmx.forecast.order.best_tile", lambda device: 32)
+    monkeypatch.setattr("hmx.forecast.order.best_tile", lambda *_, **__: 32)
     monkeypatch.setattr("hmx.report.layers.NUMBERS", 96 * 112 * 70 // 8)
     layers = sample(recall(forecast))
     n = layers.stride

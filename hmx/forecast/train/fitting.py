@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hmx.forecast.train.anchor import AnchorFit, fit_anchor
 from hmx.forecast.train.data import Draw, Reader
 from hmx.forecast.train.judge import ValidationScores
 from hmx.forecast.train.module import Fit, chooses, validation_windows
+from hmx.hardware import in_threads
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.start import copy_weights
 from hmx.progress import Progress
@@ -93,7 +95,8 @@ def fit(
     # Scored again with the stored weights: a run resumed after its end has no scores in memory.
     scores = ValidationScores(reader, by=module.criterion.figure)
     for some in windows.together():
-        scores.update(network, *(batch for _, batch in some))
+        batches = [batch for _, batch in some]
+        scores.add(in_threads(partial(scores.score, network), batches))
     return FittedForecaster(network, done["epochs"], scores.loss(), scores.leads(), anchor)
 
 

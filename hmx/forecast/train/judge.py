@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from hmx.forecast.train.data import Batch, Reader
-from hmx.hardware import in_threads
 from hmx.networks.forecaster import Forecaster
 from hmx.scores import Cell, Settings
 from hmx.uncertainty.distribution import mean, settle
 
 _INTEGERS = 10_000  # published indices are often stored as integers from 0 to this number
+
+
+Scored = list[tuple[int, Cell, Cell]]  # lead, score of the network and of persistence
 
 
 class ValidationScores:
@@ -33,15 +34,15 @@ class ValidationScores:
         self.ours = [Cell() for _ in range(reader.spec.h)]
         self.persistence = [Cell() for _ in range(reader.spec.h)]
 
-    def update(self, network: Forecaster, *windows: Batch) -> None:
-        """Add the scores of some windows, (b = 1) each, computed at the same time."""
-        for found in in_threads(partial(self._cells, network), windows):
+    def add(self, scored: list[Scored]) -> None:
+        """Add the scores of some windows, in their order."""
+        for found in scored:
             for lead, ours, persistence in found:
                 self.ours[lead] += ours
                 self.persistence[lead] += persistence
 
-    def _cells(self, network: Forecaster, batch: Batch) -> list[tuple[int, Cell, Cell]]:
-        """Score a window at each lead that has a truth: the network, and persistence."""
+    def score(self, network: Forecaster, batch: Batch) -> Scored:
+        """Score a window, (b = 1), at each lead that has a truth: the network, and persistence."""
         spec, levels = self.reader.spec, self.reader.spec.network.knots
         with torch.no_grad():
             ahead = network(batch.seen, h=spec.h, origin=batch.origin)[0].float().cpu().numpy()

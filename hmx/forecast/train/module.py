@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,6 +17,7 @@ from hmx.forecast.train.data import TOGETHER, Batch, Chips, Draw, HeldOutWindows
 from hmx.forecast.train.judge import ValidationScores
 from hmx.forecast.train.losses import Criterion, loss
 from hmx.forecast.train.recipe import chip_of
+from hmx.hardware import in_threads
 from hmx.networks.forecaster import Forecaster, channels_last
 from hmx.splits import VALIDATION
 
@@ -86,8 +88,8 @@ class Fit(pl.LightningModule):
         self.judge = ValidationScores(self.reader, by=self.criterion.figure)
 
     def validation_step(self, windows: list[Batch], index: int) -> None:
-        """Add the scores of some held-out windows."""
-        self.judge.update(self.best, *windows)
+        """Add the scores of some held-out windows, computed at the same time."""
+        self.judge.add(in_threads(partial(self.judge.score, self.best), windows))
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss that chooses the best weights, and the scores of each lead."""

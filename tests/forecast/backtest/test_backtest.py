@@ -68,11 +68,11 @@ def figures(card: Scorecard) -> dict[Any, dict[str, float]]:
 
 
 def same(one: Scorecard, other: Scorecard) -> None:
-    """Every figure of two scorecards agrees to 1e-9."""
+    """Every figure of two scorecards agrees to 1e-8: pixels of other tiles differ by 1e-7."""
     found, wanted = figures(one), figures(other)
     assert found.keys() == wanted.keys()
     for key, values in wanted.items():
-        assert found[key] == pytest.approx(values, rel=1e-12, abs=1e-9, nan_ok=True), key
+        assert found[key] == pytest.approx(values, rel=1e-12, abs=1e-8, nan_ok=True), key
 
 
 def scored(world: xr.Dataset, model: hmx.Bundle, **options: Any) -> Scorecard:
@@ -305,8 +305,8 @@ def test_maps_hold_the_errors_that_are_scored(
         assert pooled == pytest.approx(card.value("crps_skill", "model", lead), abs=1e-5)
         moved = at["abs_error_persistence"] > 0
         np.testing.assert_array_equal(np.isfinite(at["skill"]), moved)
-        expected = at["gain"] / at["abs_error_persistence"]
-        np.testing.assert_allclose(at["skill"].where(moved), expected.where(moved), rtol=1e-4)
+        expected = at["gain"] / at["abs_error_persistence"].where(moved)
+        np.testing.assert_allclose(at["skill"].where(moved), expected, rtol=1e-4)
     truth = np.abs(world["hm"].isel(time=5) - world["hm"].isel(time=4))
     still = maps["abs_error_persistence"].sel(lead=1).isel(time=0)
     np.testing.assert_allclose(still.values, truth.values, atol=1e-7)
@@ -476,7 +476,8 @@ def test_baselines_that_were_changed_on_disk_are_not_loaded(tmp_path: Path) -> N
 
 def test_all_baselines_are_the_default_of_small_grids_alone() -> None:
     assert choose(None, (1999, 2000)) == NAMES
-    assert choose(None, (2000, 2000)) == NAMES[:3]
+    large = ("persistence", "linear trend", "damped trend", "distance to edge")
+    assert choose(None, (2000, 2000)) == large
     assert choose(["ridge"], (9000, 9000)) == ("persistence", "ridge")
 
 

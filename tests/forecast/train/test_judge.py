@@ -34,7 +34,7 @@ def windows(reader: Reader) -> list[Any]:
 def judged(reader: Reader, windows: list[Any], network: Any) -> ValidationScores:
     judge = ValidationScores(reader)
     for window in windows:
-        judge.update(network, window)
+        judge.add([judge.score(network, window)])
     return judge
 
 

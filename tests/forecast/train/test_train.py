@@ -104,7 +104,7 @@ def test_the_stored_score_is_the_stored_weights_score(
     fit_anchor(network, reader, seed=fit.seed)  # a fit follows the size of each origin's last step
     windows = validation_windows(reader, fit)
     for index in range(len(windows)):
-        judge.update(network, windows[index])
+        judge.add([judge.score(network, windows[index])])
     assert {"loss": judge.loss(), "leads": judge.leads()} == trained.training["validation"]
 
 
