@@ -26,6 +26,9 @@ from hmx.cli.shared import Command, CommandCall, catalog_command, device_flag, h
 @click.option("--y", metavar="COLUMN", help="Latitude or northing.")
 @click.option("--crs", metavar="CRS", help="Of the coordinates, such as EPSG:4326.")
 @click.option("--date", metavar="COLUMN", help="Date of each row.")
+@click.option("--depths", multiple=True, metavar="CM", help="One depth for all rows, e.g. 0-5.")
+@click.option("--top", metavar="COLUMN", help="Top of each row's depth, cm.")
+@click.option("--bottom", metavar="COLUMN", help="Bottom of each row's depth, cm.")
 @click.option("--id", metavar="COLUMN", help="The column that names the rows.")
 @click.option("--output", metavar="PATH", help="CSV to write.")
 def predict(

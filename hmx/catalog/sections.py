@@ -99,6 +99,8 @@ class PredictSection(PredictOptions):
     y: str | None = None
     crs: str | None = None
     date: str | None = None
+    top: str | None = None
+    bottom: str | None = None
     id: str | None = None
     layer: str | None = None
 

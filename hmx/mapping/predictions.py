@@ -16,19 +16,30 @@ from hmx.points.files import open_table
 from hmx.points.options import PointsOptions
 
 NOTE = "note"  # last column: why a row has no prediction, or what its pixel lacks
-_NAMED = ("x", "y", "date", "id")  # columns that may be called as those of the training
+_NAMED = (
+    "x",
+    "y",
+    "date",
+    "id",
+    "top",
+    "bottom",
+)  # columns that may be called as those of the training
+_PAIRS = {"x": "y", "y": "x", "top": "bottom", "bottom": "top"}  # named both, or neither
 
 
-def columns_of(source: str, given: Mapping[str, Any], known: PointsOptions) -> dict[str, Any]:
+def columns_of(
+    source: str, given: Mapping[str, Any], known: PointsOptions, *, depths: bool = False
+) -> dict[str, Any]:
     """Return the options of a table of places: what is given, else those of the training.
 
-    A column of the training counts if the table has it, and its CRS if the table has none.
+    A column of the training counts if the table has it, and its CRS if the table has none; with
+    `depths`, one is given for all rows, and those of rows do not count.
     """
     options = {name: value for name, value in given.items() if value is not None}
     table = open_table(source, PointsOptions(layer=options.get("layer")))
-    for name in _NAMED:
+    for name in _NAMED[: len(_NAMED) - 2 * depths]:
         usual = getattr(known, name)
-        other = {"x": "y", "y": "x"}.get(name, name)
+        other = _PAIRS.get(name, name)
         pair = {usual, getattr(known, other)} <= {*table.columns.columns}
         if name not in options and other not in options and usual is not None and pair:
             options[name] = usual

@@ -244,8 +244,11 @@ def ensure_predictions(catalog: MapCatalog, progress: Progress = Progress()) -> 
         )
     preflight(catalog, {"predict.output": path})
     require_free(path)  # before hours of work
-    named = {name: getattr(section, name) for name in ("x", "y", "crs", "date", "id", "layer")}
-    columns = columns_of(section.points, named, catalog.points)
+    named = {
+        name: getattr(section, name)
+        for name in ("x", "y", "crs", "date", "top", "bottom", "id", "layer")
+    }
+    columns = columns_of(section.points, named, catalog.points, depths=bool(section.depths))
     ensure_model(catalog, progress)
     from hmx.mapping.predict import predict  # loads torch
 

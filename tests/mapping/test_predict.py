@@ -13,6 +13,8 @@ from click.testing import CliRunner
 import hmx
 from hmx.cli.main import hmx as command
 from hmx.errors import BadArgument, NotTrained
+from hmx.mapping.predictions import columns_of
+from hmx.points.options import PointsOptions
 from tests.make.mapworlds import make_covariates
 from tests.make.soilworlds import TINY, UTM, make_points, write_map_catalog
 
@@ -145,3 +147,16 @@ def test_the_estimate_is_of_the_distribution_that_was_asked_for(
     pixel = found["mean"].sel(**at, method="nearest").values
     known = at_points.notna().values
     np.testing.assert_allclose(at_points[known], pixel[known], rtol=1e-4)
+
+
+def test_columns_are_called_as_those_of_the_training_where_the_table_has_them(
+    tmp_path: Path,
+) -> None:
+    known = PointsOptions(x="east", y="north", crs=UTM, date="when", top="upper", bottom="lower")
+    path = tmp_path / "new.csv"
+    path.write_text("id,east,north,upper,lower\n1,1,2,0,5\n")
+    own = {"x": "east", "y": "north", "top": "upper", "bottom": "lower", "crs": UTM}
+    assert columns_of(str(path), {}, known) == own
+    assert "top" not in columns_of(str(path), {}, known, depths=True)
+    path.write_text("id,lon,lat,upper\n1,1,2,0\n")
+    assert columns_of(str(path), {"crs": "EPSG:4326"}, known) == {"crs": "EPSG:4326"}
