@@ -35,13 +35,14 @@ def columns_of(
     A column of the training counts if the table has it, and its CRS if the table has none; with
     `depths`, one is given for all rows, and those of rows do not count.
     """
-    options = {name: value for name, value in given.items() if value is not None}
+    named = {name: value for name, value in given.items() if value is not None}
+    options = dict(named)
     table = open_table(source, PointsOptions(layer=options.get("layer")))
     for name in _NAMED[: len(_NAMED) - 2 * depths]:
         usual = getattr(known, name)
         other = _PAIRS.get(name, name)
         pair = {usual, getattr(known, other)} <= {*table.columns.columns}
-        if name not in options and other not in options and usual is not None and pair:
+        if name not in named and other not in named and usual is not None and pair:
             options[name] = usual
     if "crs" not in options and table.crs is None and known.crs is not None:
         options["crs"] = known.crs
