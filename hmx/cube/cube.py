@@ -140,7 +140,7 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
             raise SourceError(f"no cube can be opened at {str(path)!r}: {known}.") from error
         raise SourceError(
             f"no cube can be opened at {str(path)!r} ({error}). Pass the folder of a Zarr store, "
-            "or make one: hmx ingest CATALOG."
+            "or make one: hmx ingest CATALOG (hmx init FOLDER writes one for a folder of rasters)."
         ) from error
     cube.encoding["source"] = location
     warn_if_incomplete(cube, path)
