@@ -264,7 +264,8 @@ def test_a_path_without_a_store_says_what_to_pass(tmp_path):
             open_cube(tmp_path / name)
         assert str(caught.value).startswith(f"no cube can be opened at '{tmp_path / name}' (")
         assert str(caught.value).endswith(
-            "). Pass the folder of a Zarr store, or make one: hmx ingest CATALOG (hmx init FOLDER writes one for a folder of rasters)."
+            "). Pass the folder of a Zarr store, or make one: hmx ingest CATALOG (hmx init FOLDER "
+            "writes one for a folder of rasters)."
         )
 
 
