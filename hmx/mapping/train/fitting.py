@@ -31,6 +31,7 @@ from hmx.training.loop import hardware, interruptible, quiet
 
 # head and skip turn features into the quantity: the new region learns its own
 _OUTPUT_LAYERS = ("head.", "skip.")
+_REPORTED = ("train_loss", "lr", "val_loss", "val_r2")  # figures that progress shows
 _BAND_LAYERS = ("convs.0.weight",)  # one column per band, so other bands make it useless
 
 
@@ -53,7 +54,7 @@ class FittedMapper:
     network: Mapper  # on the CPU, in evaluation mode
     epochs: int  # epochs after which it had these weights
     loss: float  # of these weights on the validation samples; NaN without validation
-    history: tuple[Mapping[str, float], ...]  # per epoch: train_loss, lr, val_loss if measured
+    history: tuple[Mapping[str, float], ...]  # per epoch: train_loss, lr, and validation figures
     transferred: Transferred | None = None
 
     def weights(self) -> dict[str, np.ndarray]:
@@ -77,7 +78,7 @@ def fit_network(
 ) -> FittedMapper:
     """Fit one network to samples; the same seed gives the same weights.
 
-    The validation rows choose the best weights and stop the fit early. `init_from` has the
+    The validation rows choose the best weights, by R2, and stop the fit early. `init_from` has the
     weights of another network, whose trunk is the start. Raises :class:`BadArgument` if loss,
     network and start do not fit, :class:`TrainingFailed` if the loss is not a number.
     """
@@ -94,7 +95,7 @@ def fit_network(
         return training_tensors(windows.at(rows), forward(own, target), errors)
 
     validation = tensors(valid_rows) if valid_rows is not None and len(valid_rows) else None
-    module = MapperFit(network, tensors(train_rows), fit, validation=validation)
+    module = MapperFit(network, tensors(train_rows), fit, target=target, validation=validation)
     best = _BestWeights(progress, fit.patience)
     with quiet(), interruptible():
         pl.Trainer(
@@ -123,28 +124,31 @@ class _BestWeights(Callback):
     def __init__(self, progress: Progress, patience: int):
         self.progress, self.patience = progress, patience
         self.rows: list[Mapping[str, float]] = []
-        self.epochs, self.loss = 0, float("nan")
+        self.epochs, self.loss, self.r2 = 0, float("nan"), -math.inf
         self.weights: Mapping[str, Tensor] | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loss, done = pl_module.validation_loss(), trainer.current_epoch + 1
+        figures, done = pl_module.validation_figures(), trainer.current_epoch + 1
         row = {
             "train_loss": float(trainer.callback_metrics["train_loss"]),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
-        if math.isnan(loss):
+        if not figures:
             self.epochs = done
         else:  # each process scores all samples, so all stop at the same epoch
-            row["val_loss"] = loss
-            if self.weights is None or loss < self.loss:
-                self.loss, self.epochs = loss, done
+            row |= figures
+            # equal truths have no R2: their loss decides
+            r2 = figures["val_r2"] if math.isfinite(figures["val_r2"]) else -figures["val_loss"]
+            if self.weights is None or r2 > self.r2:
+                self.loss, self.r2, self.epochs = figures["val_loss"], r2, done
                 # the optimiser changes the tensors in place: without a copy all epochs are one
                 self.weights = copy.deepcopy(pl_module.network.state_dict())
             trainer.should_stop = done - self.epochs >= self.patience
         pl_module.log_dict({name: row[name] for name in row if name != "train_loss"})
         self.rows.append(row)
         if trainer.is_global_zero:
-            text = ", ".join(f"{name} {value:.3g}" for name, value in row.items())
+            named = {name: row[name] for name in _REPORTED if name in row}
+            text = ", ".join(f"{name} {value:.3g}" for name, value in named.items())
             self.progress.step(done, trainer.max_epochs or 0, text)
 
 

@@ -21,8 +21,12 @@ from torch.utils.data import DataLoader, IterableDataset
 from hmx.errors import TrainingFailed
 from hmx.mapping.inputs import ScaledWindows
 from hmx.mapping.options import MapTrainOptions
+from hmx.mapping.spec import TargetScaler
+from hmx.mapping.target import central
 from hmx.mapping.train.losses import score, scorer
 from hmx.networks.cnn_lstm import Mapper
+from hmx.scores import SCORES, regression_scores
+from hmx.uncertainty.distribution import shares
 
 _CHUNK = 1024  # windows predicted at once, which bounds the memory
 
@@ -132,9 +136,11 @@ class MapperFit(pl.LightningModule):
         samples: TrainingTensors,
         fit: MapTrainOptions,
         *,
+        target: TargetScaler,
         validation: TrainingTensors | None = None,
     ):
         super().__init__()
+        self.target = target
         self.network, self.samples, self.fit, self.validation = network, samples, fit, validation
         self.loss = scorer(network.options, fit)
 
@@ -149,14 +155,29 @@ class MapperFit(pl.LightningModule):
         self.log("train_loss", value.detach(), on_step=False, on_epoch=True, batch_size=len(batch))
         return value
 
-    def validation_loss(self) -> float:
-        """Compute the loss on the validation samples, without dropout; NaN without samples."""
+    def validation_figures(self) -> dict[str, float]:
+        """Score the validation samples without dropout; empty without samples.
+
+        ``val_loss``, and the figures of :data:`hmx.scores.SCORES` in transformed units
+        (``val_r2`` ...) and in native ones (``val_native_r2`` ...).
+        """
         samples = self.validation
         if samples is None:
-            return float("nan")
+            return {}
         predicted = predict(self.network.eval(), samples.dynamic, samples.static)
         self.network.train()
-        return score(self.loss, predicted, samples.truth, samples.sigma)
+        knots = self.network.options.knots
+        weights = np.asarray(shares(knots)) if knots else np.ones(1)
+        centre, truth = predicted.numpy() @ weights, samples.truth.numpy()
+        figures = {"val_loss": score(self.loss, predicted, samples.truth, samples.sigma)}
+        std = self.target.std
+        for prefix, turn in (
+            ("val", lambda values: values * std),
+            ("val_native", lambda values: central(values, self.target)),
+        ):
+            found = regression_scores(turn(truth), turn(centre))
+            figures |= {f"{prefix}_{name}": found[name] for name in SCORES}
+        return figures
 
     def configure_optimizers(self) -> Any:
         """AdamW and a one-cycle schedule (Smith & Topin 2019, arXiv:1708.07120)."""

@@ -105,9 +105,9 @@ def test_the_best_weights_score_again_what_was_logged_of_them() -> None:
     found = fit_network(
         windows, values, ROWS, options=spec.network, fit=fit, target=target, valid_rows=NEW
     )
-    logged = [row["val_loss"] for row in found.history]
-    assert found.epochs == 1 + int(np.argmin(logged)) < len(logged) < 12
-    assert found.loss == pytest.approx(min(logged), abs=1e-7)
+    best = int(np.argmax([row["val_r2"] for row in found.history]))
+    assert found.epochs == 1 + best < len(found.history) < 12
+    assert found.loss == pytest.approx(found.history[best]["val_loss"], abs=1e-7)
     judged = training_tensors(
         windows.at(NEW),
         forward(values[NEW], target),
@@ -117,6 +117,13 @@ def test_the_best_weights_score_again_what_was_logged_of_them() -> None:
     assert score(scorer(spec.network, fit), again, judged.truth, judged.sigma) == pytest.approx(
         found.loss, abs=1e-7
     )
+    scale = {"val": lambda v: v * target.std, "val_native": lambda v: inverse(v, target)}
+    for prefix, turn in scale.items():
+        pair = turn(judged.truth.numpy()), turn(again.numpy()[:, 0])
+        for name, value in regression_scores(*pair).items():
+            if name != "n":
+                logged = found.history[best][f"{prefix}_{name}"]
+                assert logged == pytest.approx(value, rel=1e-4, abs=1e-6)
 
 
 def test_without_validation_all_samples_are_learnt_from() -> None:
