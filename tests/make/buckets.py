@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -15,12 +16,22 @@ import pytest
 SECRET = "not-to-be-seen-anywhere"
 
 
+@cache
+def free_port() -> int:
+    """Return a port for all servers of this process, one after the other.
+
+    fsspec keeps file systems by their options, among which the address is not: with another port,
+    a later test would ask the server of an earlier one.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def buckets(patch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Serve S3, point the environment to it, and yield a file system with ``s3://bucket``."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
@@ -43,3 +54,4 @@ def buckets(patch: pytest.MonkeyPatch) -> Iterator[Any]:
             yield files
         finally:
             server.terminate()
+            server.wait()  # so that the next one finds the port free
