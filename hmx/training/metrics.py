@@ -27,12 +27,28 @@ class LoggedMetric:
         return re.fullmatch(text.replace(r"\{level\}", r"\d+(\.\d+)?"), name) is not None
 
 
+def _of_samples(prefix: str, which: str, units: str) -> list[LoggedMetric]:
+    """Return the figures of a mapper's predictions of samples that it did not train on."""
+    named = {
+        "r2": ("1 - sum of squared errors / that of the mean", "1; 1 is perfect"),
+        "r2_corr": ("squared correlation", "0-1"),
+        "rmse": ("root of the mean squared error", units),
+        "mae": ("mean absolute error", units),
+        "bias": ("mean of prediction - truth", units),
+        "ccc": ("concordance (Lin 1989)", "1; 1 is perfect"),
+        "rpiq": ("interquartile range / RMSE", "1"),
+    }
+    return [LoggedMetric(prefix + name, text + which, unit) for name, (text, unit) in named.items()]
+
+
 METRICS = (
     LoggedMetric(
         "train_loss", "loss on training chips or samples, mean of the epoch", "of the loss"
     ),
     LoggedMetric(
-        "val_loss", "loss on validation blocks or samples; the least decides", "of the loss"
+        "val_loss",
+        "loss on validation blocks or samples; of blocks the least decides",
+        "of the loss",
     ),
     LoggedMetric("lr", "learning rate", "1"),
     LoggedMetric("wait_share", "share of the epoch's time the network waited for data", "0-1"),
@@ -52,13 +68,9 @@ METRICS = (
     LoggedMetric("val_rmse_10000_h{k}", "RMSE, if the source is stored as 0-10,000", "1/10,000"),
     LoggedMetric("val_mae_10000_h{k}", "MAE, if the source is stored as 0-10,000", "1/10,000"),
     LoggedMetric("held_out_n", "samples of a mapper, each held out once", "samples"),
-    LoggedMetric("held_out_r2", "1 - sum of squared errors / that of the mean", "1; 1 is perfect"),
-    LoggedMetric("held_out_r2_corr", "squared correlation", "0-1"),
-    LoggedMetric("held_out_rmse", "root of the mean squared error", "of the transformed target"),
-    LoggedMetric("held_out_mae", "mean absolute error", "of the transformed target"),
-    LoggedMetric("held_out_bias", "mean of prediction - truth", "of the transformed target"),
-    LoggedMetric("held_out_ccc", "concordance (Lin 1989)", "1; 1 is perfect"),
-    LoggedMetric("held_out_rpiq", "interquartile range / RMSE", "1"),
+    *_of_samples("held_out_", "", "of the transformed target"),
+    *_of_samples("val_", ", of validation samples", "of the transformed target"),
+    *_of_samples("val_native_", ", of validation samples in native units", "of the target"),
 )
 
 
