@@ -43,7 +43,9 @@ def test_every_logged_name_has_one_entry(name: str) -> None:
     assert len([entry for entry in METRICS if entry.matches(name)]) == 1
 
 
-@pytest.mark.parametrize("name", ["val_rmse_h", "val_rmse_h0", "val_rmse_h1x", "xlr", "val_wrong_h1"])
+@pytest.mark.parametrize(
+    "name", ["val_rmse_h", "val_rmse_h0", "val_rmse_h1x", "xlr", "val_wrong_h1"]
+)
 def test_other_names_have_none(name: str) -> None:
     assert metric(name) is None
 
