@@ -32,7 +32,9 @@ from hmx.cli.shared import (
     "--quantiles", type=float, multiple=True, metavar="P", help="Quantile, 0 to 1; repeatable."
 )
 @click.option(
-    "--estimate", type=click.Choice(["model", "median", "mean"]), help="Of what.  [default: model]"
+    "--estimate",
+    type=click.Choice(["model", "median", "mean"]),
+    help="Estimate of each pixel.  [default: model]",
 )
 @click.option("--depths", multiple=True, metavar="CM", help="Depth, e.g. 0-5; repeatable.")
 @click.option("--mask", metavar="FILE", help="Polygons of land without soil.")
@@ -47,16 +49,13 @@ from hmx.cli.shared import (
 )
 def map_(
     call: CommandCall,
-    level: tuple[float, ...],
-    quantiles: tuple[float, ...],
-    estimate: str | None,
-    depths: tuple[str, ...],
     mask: str | None,
     time: str | None,
     region: str | None,
     output: str | None,
     cog: str | None,
     resume: bool,
+    **wanted: object,
 ) -> None:
     """Map what the points of CATALOG sampled; ingest and train first if need be.
 
@@ -65,10 +64,7 @@ def map_(
     from hmx.workflow import ensure_result
 
     catalog = call.load_map(
-        map__level=level,
-        map__quantiles=quantiles,
-        map__estimate=estimate,
-        map__depths=depths,
+        **{f"map__{name}": value for name, value in wanted.items()},
         map__mask=here(mask, "--mask"),
         map__time=moment(time),
         map__output=here(output),

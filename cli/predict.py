@@ -19,7 +19,9 @@ from hmx.cli.shared import Command, CommandCall, catalog_command, device_flag, h
     "--quantiles", type=float, multiple=True, metavar="P", help="Quantile, 0 to 1; repeatable."
 )
 @click.option(
-    "--estimate", type=click.Choice(["model", "median", "mean"]), help="Of what.  [default: model]"
+    "--estimate",
+    type=click.Choice(["model", "median", "mean"]),
+    help="Estimate of each row.  [default: model]",
 )
 @click.option("--time", metavar="DATE", help="One date for all rows: a year or an ISO date.")
 @click.option("--x", metavar="COLUMN", help="Longitude or easting.")

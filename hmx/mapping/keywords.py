@@ -9,8 +9,8 @@ from typing import Any, Literal, TypedDict
 from hmx.mapping.options import Central, Loss, TargetTransform
 
 
-class MapFitting(TypedDict, total=False):
-    """Keyword options of a mapper's ``train``: points, network, fit, split."""
+class Places(TypedDict, total=False):
+    """Keyword options of a table of places; see :class:`hmx.points.options.PointsOptions`."""
 
     x: str
     y: str
@@ -18,18 +18,23 @@ class MapFitting(TypedDict, total=False):
     date: str
     top: str
     bottom: str
-    site: str
     where: str | Sequence[str]
-    units: str
-    units_column: str
-    valid_range: tuple[float, float]
     layer: str
-    min_valid: float
     separator: str
     decimal: Literal[".", ","]
     encoding: str
     missing: float | str | Sequence[float | str]
     id: str
+
+
+class MapFitting(Places, total=False):
+    """Keyword options of a mapper's ``train``: points, network, fit, split."""
+
+    site: str
+    units: str
+    units_column: str
+    valid_range: tuple[float, float]
+    min_valid: float
     arch: Literal["cnn_lstm", "refitted_covlstm"]
     history: int
     widths: Sequence[int]

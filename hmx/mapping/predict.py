@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from hmx.errors import BadArgument, NotTrained
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.inputs import RawWindows, centre, gather, scaled
+from hmx.mapping.keywords import Places
 from hmx.mapping.options import Central, PredictOptions
 from hmx.mapping.order import require_depths, require_fits
 from hmx.mapping.predictions import NOTE
@@ -36,24 +37,6 @@ from hmx.progress import Progress
 from hmx.settings import parse
 
 _ROWS = 8192  # samples whose windows are in memory at a time
-
-
-class Places(TypedDict, total=False):
-    """Keyword options of a table of places; see :class:`hmx.points.options.PointsOptions`."""
-
-    x: str
-    y: str
-    crs: Any
-    date: str
-    top: str
-    bottom: str
-    where: str | Sequence[str]
-    layer: str
-    separator: str
-    decimal: Literal[".", ","]
-    encoding: str
-    missing: float | str | Sequence[float | str]
-    id: str
 
 
 @independent
