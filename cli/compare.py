@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.failing import Command
-from hmx.cli.shared import here, out
+from hmx.cli.shared import Command, CommandCall, here, out
 
 
 @click.command(
@@ -23,7 +22,9 @@ from hmx.cli.shared import here, out
 )
 @click.option("--block", type=click.IntRange(1), metavar="PX", help="Side of a block of land.")
 @click.option("--level", type=float, default=95, show_default=True, help="Percent, of intervals.")
-def compare(a: str, b: str, truth: str, **options: object) -> None:
+@click.option("--quiet", is_flag=True, help="Print nothing but the table.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def compare(a: str, b: str, truth: str, quiet: bool, debug: bool, **options: object) -> None:
     """Compare A with B on the same later maps: which one errs less, and how surely.
 
     A and B are forecasts (Zarr), NetCDF files, or GeoTIFFs whose path has {year}. The interval
@@ -36,4 +37,5 @@ def compare(a: str, b: str, truth: str, **options: object) -> None:
     paths = [here(path) for path in (a, b, truth)]
     if is_catalog(str(paths[2])):
         paths[2] = load_catalog(str(paths[2])).cube.path
-    out(as_text(compared(*paths, **options)))  # type: ignore[arg-type]
+    progress = CommandCall(truth, (), quiet=quiet, debug=debug).progress
+    out(as_text(compared(*paths, progress=progress, **options)))  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from hmx.errors import did_you_mean
 )
 @click.argument("topic", required=False)
 def guide(topic: str | None) -> None:
-    """Show the guide page of TOPIC, or list the topics.
+    """Show the guide page of TOPIC, or where to start and which topics there are.
 
     Pages are Markdown, so they also read well in an editor.
     """
@@ -25,13 +25,7 @@ def guide(topic: str | None) -> None:
         for page in (files("hmx") / "guide").iterdir()
         if page.name.endswith(".md")
     }
-    if topic is None:
-        width = max(map(len, pages))
-        for name in sorted(pages):
-            title = pages[name].read_text(encoding="utf-8").partition("\n")[0]
-            out(f"{name:<{width}}  {title.lstrip('# ').strip()}")
-        return
-    name = topic.lower().removesuffix(".md")
+    name = (topic or "index").lower().removesuffix(".md")
     if name not in pages:
         raise click.UsageError(
             f"there is no guide page {topic!r} (topics: {', '.join(sorted(pages))})."

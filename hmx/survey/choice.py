@@ -154,7 +154,13 @@ def regular(found: Found) -> Found:
     pairs = dict(zip(found.steps, found.headers, strict=False))
     headers = tuple(pairs[step] for step in run if step in pairs)
     made = replace(found, steps=run, headers=headers, grid=headers[0].grid if headers else None)
-    return made.saying(f"{listed} left out, because steps must be regular")
+    if lost[-1] <= str(run[-1]):
+        return made.saying(f"{listed} left out, because steps must be regular")
+    # a forecast would start from an older map than the user has
+    return made.saying(
+        f"check: {listed} left out, because steps must be regular, so {run[-1]} is the last map; "
+        f"between {run[-1]} and {lost[-1]} a map is missing, or its name differs"
+    )
 
 
 def _run(years: Sequence[int]) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ of the name (``v2020``); the one that differs is the step. Nothing is opened her
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,17 +48,20 @@ class NameGroup:
         Step, as a catalog writes it, to path; ascending.
     trouble : str
         Why the names cannot be read as one series; empty if they can.
+    parts : tuple of NameGroup
+        The groups that were joined, whose names are spelled differently.
     """
 
     pattern: str
     kind: Kind
     files: dict[int | str, str]
     trouble: str = ""
+    parts: tuple[NameGroup, ...] = ()
 
     @property
     def name(self) -> str:
         """The name of the variable: the file's name without its step and ending."""
-        return variable_name(self.pattern)
+        return variable_name((self.parts or (self,))[0].pattern)
 
     @property
     def dated(self) -> bool:
@@ -101,6 +105,57 @@ def groups(paths: Iterable[str]) -> list[NameGroup]:
             found += _series(members)
     found += _monthly(alone)
     return sorted(found, key=lambda group: group.pattern)
+
+
+def joined(given: Iterable[NameGroup]) -> list[NameGroup]:
+    """Join years of one name that is spelled differently: ``HM_2000.tif`` and ``hm 2005.TIF``.
+
+    The pattern of what is joined has ``*`` where spellings differ, so it may match other files.
+    """
+    alike: dict[tuple[str, str], list[NameGroup]] = {}
+    found = []
+    for group in given:
+        year = group if group.kind == "year" else _of_one_year(group)
+        folder, _, name = year.pattern.rpartition("/")
+        if year.kind != "year" or group.trouble or "{" in folder or name.count("{year}") != 1:
+            found.append(group)
+        else:
+            alike.setdefault((folder, variable_name(name)), []).append(year)
+    for (folder, _), parts in alike.items():
+        steps = [step for part in parts for step in part.files]
+        if len(parts) == 1 or len(set(steps)) < len(steps):
+            found += [part if len(part.files) > 1 else _alone(part) for part in parts]
+            continue
+        ends = [part.pattern.rpartition("/")[2].partition("{year}") for part in parts]
+        before = _common([start for start, _, _ in ends])
+        after = _common([end[::-1] for _, _, end in ends])[::-1]
+        files = {step: path for part in parts for step, path in part.files.items()}
+        pattern = f"{folder}/" * bool(folder) + f"{before}{{year}}{after}"
+        # the group of most years gives the name
+        parts.sort(key=lambda part: -len(part.files))
+        found.append(NameGroup(pattern, "year", dict(sorted(files.items())), parts=tuple(parts)))
+    return sorted(found, key=lambda group: group.pattern)
+
+
+def _of_one_year(group: NameGroup) -> NameGroup:
+    """Read a single file whose name has one year as a series of one step."""
+    found = _matches(group.pattern)
+    if group.kind or len(found) != 1 or found[0][2] != "year":
+        return group
+    start, end, _ = found[0]
+    path = group.pattern
+    return NameGroup(f"{path[:start]}{{year}}{path[end:]}", "year", {int(path[start:end]): path})
+
+
+def _alone(group: NameGroup) -> NameGroup:
+    (path,) = group.files.values()
+    return NameGroup(path, "", {"": path})
+
+
+def _common(texts: Sequence[str]) -> str:
+    """Return how all texts begin, and ``*`` for what differs."""
+    first = os.path.commonprefix(list(texts))
+    return first if len(set(texts)) == 1 else f"{first}*"
 
 
 def _series(members: Sequence[tuple[str, list[tuple[str, str]]]]) -> list[NameGroup]:

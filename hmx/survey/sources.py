@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from hmx.ingest.options import Source
 from hmx.ingest.sources import open_part
 from hmx.settings import parse
 from hmx.survey.headers import SourceBand, Values, headers_of, sampled
-from hmx.survey.names import NameGroup, groups, tile_pattern, variable_name
+from hmx.survey.names import NameGroup, groups, joined, tile_pattern, variable_name
 
 RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".asc", ".hgt", ".nc", ".nc4", ".cdf", ".zarr")
 _SAMPLED = 12  # files of one series whose pixels are looked at
@@ -109,7 +109,7 @@ def sources_in(folder: Path, on_file: Callable[[int, int], None]) -> list[Found]
         headers[path] = headers_of(str(folder / path))
         on_file(number, len(paths))
     found = []
-    for group in _mosaics(folder, groups(paths), headers):
+    for group in _mosaics(folder, _joined(folder, groups(paths)), headers):
         found += _variables(folder, group, headers)
     root = f"{folder}{os.sep}"
     found = [
@@ -121,6 +121,19 @@ def sources_in(folder: Path, on_file: Callable[[int, int], None]) -> list[Found]
         for each in found
     ]
     return _distinct(_strays(found))
+
+
+def _joined(folder: Path, given: Sequence[NameGroup]) -> list[NameGroup]:
+    """Join what is spelled differently, where the pattern matches these files and no others."""
+    found: list[NameGroup] = []
+    for group in joined(given):
+        exact = all(
+            find_files(_options(folder, group, step)["path"]) == (str(folder / path),)
+            for step, path in (group.files.items() if group.parts else ())
+        )
+        found += [group] if exact else [own for own in given if own.pattern in
+                                        {*group.files.values(), *(part.pattern for part in group.parts)}]  # fmt: skip
+    return found
 
 
 def _mosaics(
@@ -171,6 +184,9 @@ def _variables(folder: Path, group: NameGroup, headers: dict[str, list[SourceBan
     bad = {step: h[0].trouble for step, h in own.items() if h[0].trouble and len(h) == 1}
     good = {step: h for step, h in own.items() if step not in bad}
     remarks = [f"left out: {step}, for {why}" for step, why in bad.items() if good]
+    if group.parts:
+        spelled = ", ".join(next(iter(part.files.values())) for part in group.parts)
+        remarks.append(f"files whose names are spelled differently are one series: {spelled}")
     if not good:
         return [replace(plain, kind="", steps=(), trouble=next(iter(bad.values())))]
     counts = {len(h) for h in good.values()}
@@ -280,16 +296,21 @@ def _spelled(nodata: float | None) -> str:
 
 def _strays(found: Sequence[Found]) -> list[Found]:
     """Leave out single dated files that are called like a series: an odd name of one step."""
-    series = {each.name for each in found if each.kind}
+    series = {each.name: os.path.basename(each.headers[0].file)
+              for each in found if each.kind and each.headers}  # fmt: skip
     return [
-        replace(each, trouble=f"its name does not fit the series {near}")
+        replace(
+            each,
+            trouble=f"its name does not fit the series {near}. If it belongs there, rename it "
+            f"like {series[near]}",
+        )
         if (near := _near(each, series))
         else each
         for each in found
     ]
 
 
-def _near(each: Found, series: set[str]) -> str:
+def _near(each: Found, series: Iterable[str]) -> str:
     dated = NameGroup(each.path, "", {}).dated
     if each.kind or each.trouble or not dated:
         return ""
@@ -299,14 +320,15 @@ def _near(each: Found, series: set[str]) -> str:
 def _distinct(found: Sequence[Found]) -> list[Found]:
     """Give every variable a name of its own: that of its folder in front, then a number."""
     taken: dict[str, int] = {}
-    named = []
-    for each in found:
+    named = {}
+    # what is left out needs no name, and takes none from what is read
+    for at, each in sorted(enumerate(found), key=lambda item: bool(item[1].trouble)):
         name = each.name
         if name in taken and "/" in each.path:
             name = f"{variable_name(each.path.rpartition('/')[0])}_{name}"
-        while name in taken:
+        while name in taken and not each.trouble:
             taken[each.name] += 1
             name = f"{each.name}_{taken[each.name]}"
         taken[name] = 1
-        named.append(replace(each, name=name))
-    return named
+        named[at] = replace(each, name=name)
+    return [named[at] for at in range(len(found))]

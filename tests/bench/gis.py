@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -28,6 +31,7 @@ from tests.make.cubes import make_bundle, make_cube
 
 SHEET = ["hm_1", "hm_2", "hm_change_2", "hm_width_80_2", "hm_exceedance_0.4_2", "quality"]
 QGIS = Path(__file__).with_name("gis_sheet.py")
+LIBRARY = Path(__file__).with_name("gis_library.py")
 PYTHON = "/usr/bin/python3"  # of Debian, which has the bindings of QGIS
 
 
@@ -50,10 +54,11 @@ def make_exports(folder: Path, side: int) -> tuple[xr.Dataset, dict[str, Path]]:
     fc = cube.hm.forecast(h=2, model=model, level=80, exceed=0.4).load()
     made = {"cog": folder / "cog", "netcdf": folder / "fc.nc", "zarr2": folder / "v2.zarr"}
     made["geozarr"] = folder / "geo.zarr"
+    fc.to_zarr(folder / "fc.zarr", zarr_format=3, consolidated=False)
     for name, path in made.items():
         more = {"past": cube} if name == "cog" else {}
         export(fc, path, format=name, **more)  # type: ignore[arg-type]
-    return fc, made
+    return fc, made | {"store": folder / "fc.zarr"}
 
 
 def compared(open_mean: Callable[[], float], expected: float) -> str:
@@ -118,6 +123,43 @@ def gdal_rows(made: dict[str, Path], mean: float) -> Iterator[Row]:
             return float(told["bands"][-1]["metadata"][""]["STATISTICS_MEAN"])
 
         yield Row(version, name, compared(of_gdal, mean))
+
+
+def library_rows(made: dict[str, Path], mean: float, libraries: list[str]) -> Iterator[Row]:
+    """Open with the GDAL of other wheels: a newer one than that of rasterio, without bindings."""
+    store = {"store": f'ZARR:"{made["store"]}":/hm:1'}
+    for library in libraries or _of_pyogrio():
+
+        def asked(address: str, band: int = 1, library: str = library) -> dict[str, Any]:
+            # its own libraries lie beside it
+            home = {**os.environ, "LD_LIBRARY_PATH": str(Path(library).parent)}
+            done = subprocess.run(
+                [sys.executable, str(LIBRARY), library, address, str(band)],
+                capture_output=True, text=True, check=False, timeout=120, env=home,
+            )  # fmt: skip
+            if done.returncode:
+                raise RuntimeError(done.stderr.strip() or f"exit code {done.returncode}")
+            return dict(json.loads(done.stdout.splitlines()[-1]))
+
+        version = f"GDAL {asked('')['version']} ({Path(library).parent.name})"
+        for name, address in (addresses(made) | store).items():
+
+            def of_library(address: str = address, name: str = name) -> float:
+                found = asked(address, 2 if name == "netcdf" else 1)
+                if "error" in found:
+                    raise RuntimeError(found["error"])
+                return float(found["mean"])
+
+            yield Row(version, name, compared(of_library, mean))
+
+
+def _of_pyogrio() -> list[str]:
+    """Find the GDAL that the wheel of pyogrio brings."""
+    found = find_spec("pyogrio")
+    if found is None or found.origin is None:
+        return []
+    home = Path(found.origin).parent.parent / "pyogrio.libs"
+    return [str(path) for path in sorted(home.glob("libgdal*"))]
 
 
 R_SCRIPT = {
@@ -190,7 +232,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=96)
     parser.add_argument("--sheet", type=Path, help="where QGIS draws (PNG)")
-    parser.add_argument("--only", nargs="+", choices=["python", "gdal", "r", "qgis"])
+    parser.add_argument("--only", nargs="+", choices=["python", "gdal", "library", "r", "qgis"])
+    parser.add_argument("--library", nargs="+", default=[], help="libgdal*.so of unpacked wheels")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(argv)
     with TemporaryDirectory() as desk:
@@ -201,6 +244,7 @@ def main(argv: list[str] | None = None) -> int:
         parts: dict[str, Callable[[], Iterator[Row]]] = {
             "python": lambda: python_rows(made, mean),
             "gdal": lambda: gdal_rows(made, mean),
+            "library": lambda: library_rows(made, mean, given.library),
             "r": lambda: r_rows(made, mean),
             "qgis": lambda: qgis_rows(made, mean, sheet),
         }
