@@ -7,11 +7,11 @@ of the name (``v2020``); the one that differs is the step. Nothing is opened her
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Literal
 
 _YEAR, _MONTH, _DAY = r"(?:1[89]|2[01])\d\d", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
@@ -154,7 +154,8 @@ def _alone(group: NameGroup) -> NameGroup:
 
 def _common(texts: Sequence[str]) -> str:
     """Return how all texts begin, and ``*`` for what differs."""
-    first = os.path.commonprefix(list(texts))
+    same = list(takewhile(lambda letters: len({*letters}) == 1, zip(*texts, strict=False)))
+    first = "".join(letter for letter, *_ in same)
     return first if len(set(texts)) == 1 else f"{first}*"
 
 

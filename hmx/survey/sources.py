@@ -131,8 +131,8 @@ def _joined(folder: Path, given: Sequence[NameGroup]) -> list[NameGroup]:
             find_files(_options(folder, group, step)["path"]) == (str(folder / path),)
             for step, path in (group.files.items() if group.parts else ())
         )
-        found += [group] if exact else [own for own in given if own.pattern in
-                                        {*group.files.values(), *(part.pattern for part in group.parts)}]  # fmt: skip
+        parts = {*group.files.values(), *(part.pattern for part in group.parts)}
+        found += [group] if exact else [own for own in given if own.pattern in parts]
     return found
 
 

@@ -1,4 +1,4 @@
-"""The library of GDAL in a wheel, called without bindings: the mean of a band, run by any Python."""
+"""GDAL of a wheel without bindings: the mean of a band, run in a process of its own."""
 
 import ctypes
 import json

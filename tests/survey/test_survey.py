@@ -93,6 +93,37 @@ def test_steps_are_regular_and_dates_may_be_written_otherwise(tmp_path: Path) ->
     np.testing.assert_array_equal(ds["ndvi"][3], field(folders.SHAPE, seed=4))
 
 
+def test_years_whose_names_are_spelled_differently_are_one_series(tmp_path: Path) -> None:
+    names = {2000: "HM_2000.tif", 2005: "HM_2005.tif", 2010: "hm 2010.TIF", 2015: "Hm-2015.tiff",
+             2020: "HM_2020_final.tif"}  # fmt: skip
+    for year, name in names.items():
+        write_tif(tmp_path / "in" / name, field((20, 20), seed=year))
+    made, catalog = look(tmp_path / "in")
+    assert catalog.cube.target == "hm"
+    assert catalog.cube.sources["hm"].steps() == [2000, 2005, 2010, 2015]
+    for at, (year, seed) in enumerate(zip(cube_of(catalog)["time.year"].values, names)):
+        assert year == seed
+        found = hmx.open_cube(catalog.cube.path)["hm"].values[at]
+        np.testing.assert_array_equal(found, field((20, 20), seed=seed))
+    assert "spelled differently are one series: HM_2000.tif, Hm-2015.tiff, hm 2010" in made.text
+    assert "HM_2020_final.tif): its name does not fit the series hm. If it belongs there, " \
+        "rename it like HM_2000.tif" in made.text  # fmt: skip
+    # a pattern that would match another file joins nothing
+    (tmp_path / "in" / "x_2010.txt").write_text("notes")
+    made = survey(tmp_path / "in", tmp_path / "other.yaml")
+    assert made.job == "open"
+    assert "(hm 2010.TIF): its name does not fit the series hm" in made.text
+
+
+def test_a_series_that_ends_before_its_last_map_is_to_be_checked(tmp_path: Path) -> None:
+    for year in (1990, 1995, 2000, 2015):
+        write_tif(tmp_path / "in" / f"hm_{year}.tif", field((20, 20), seed=year))
+    made, catalog = look(tmp_path / "in")
+    assert catalog.cube.sources["hm"].steps() == [1990, 1995, 2000]
+    assert any(n.startswith("check: hm: 2015 left out") and "2000 is the last map" in n
+               for n in made.notes)  # fmt: skip
+
+
 def test_tiles_of_a_map_are_one_map(tmp_path: Path) -> None:
     _, catalog = look(folders.tiles(tmp_path / "hm"))
     assert cube_of(catalog)["hm"].shape == (7, 40, 60)
