@@ -29,7 +29,11 @@ def _refusal(error: click.NoSuchOption) -> click.UsageError:
 
 
 class Group(click.Group):
-    """Commands by name, with the nearest one for an unknown name."""
+    """Commands in the order of a user's work, with the nearest one for an unknown name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the names in the order in which the commands were added."""
+        return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List all commands, each with the whole first sentence of its help."""

@@ -41,9 +41,9 @@ def hmx() -> None:
     """
 
 
-for command in (
-    init, ingest, folds, train, evaluate, plan, forecast, map_, predict, zonal, report,
-    export, compare, verify, info, guide,
+for command in (  # as help lists them: first what a newcomer types
+    init, forecast, map_, report, export, evaluate, compare, zonal, predict, plan, info,
+    ingest, train, folds, verify, guide,
 ):  # fmt: skip
     hmx.add_command(command)
 

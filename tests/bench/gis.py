@@ -214,8 +214,9 @@ def qgis_rows(made: dict[str, Path], mean: float, sheet: Path) -> Iterator[Row]:
         yield Row(version, line["file"], "opens, styled" if fine else f"fails: {line}")
     if len(lines) != len(chosen):
         yield Row(version, "cog", f"fails: {done.stderr.strip()[-200:]}")
-    address = addresses(made)["netcdf"]
-    yield Row(version, "netcdf", compared(lambda: _mean_by_qgis(address), mean))
+    for name in ("netcdf", "zarr2"):
+        address = addresses(made)[name]
+        yield Row(version, name, compared(lambda address=address: _mean_by_qgis(address), mean))  # type: ignore[misc]
 
 
 def _dated(name: str, years: list[str]) -> str:
