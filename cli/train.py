@@ -22,6 +22,10 @@ def train(call: CommandCall, overwrite: bool) -> None:
 
     A forecaster that was killed goes on from its last epoch. With points in CATALOG, the
     model is a mapper.
+
+    The option names of the study that the mapper comes from work too, with _ or -: loss_type,
+    loss_alpha, target_transform, num_runs, use_validation, target_val_ratio and
+    distance_threshold of train, window_size and time_before of model (hmx guide maps).
     """
     if call.maps:
         from hmx.workflow import ensure_model

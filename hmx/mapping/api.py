@@ -37,7 +37,7 @@ def train(
     points: Any,
     target: str = "soc",
     *,
-    window: int = 5,
+    window: int | None = None,
     dynamic: Sequence[str] | None = None,
     static: Sequence[str] | None = None,
     seed: int = 0,
@@ -55,8 +55,8 @@ def train(
         Samples: a table, or the path of a CSV, GeoPackage or other vector file.
     target : str
         Column of the sampled quantity.
-    window : int
-        Odd side of the window around a point, px.
+    window : int, optional
+        Odd side of the window around a point, px; ``window_size`` means the same. Default: 5.
     dynamic, static : sequence of str, optional
         Bands with and without time. Default: all.
     seed : int
@@ -94,9 +94,14 @@ def train(
     """
     from hmx.mapping.train.train import train as fit_setup  # loads Lightning
 
-    named = {"target": target, "window": window, "seed": seed}
+    named = _named(target, window, seed)
     setup = _setup({**named, **options}, dynamic=dynamic, static=static)
     return fit_setup(obj, points, setup, out=out, progress=progress)
+
+
+def _named(target: str, window: int | None, seed: int) -> dict[str, Any]:
+    """Return the options that are arguments; a default does not collide with another name."""
+    return {"target": target, "seed": seed} | ({} if window is None else {"window": window})
 
 
 def evaluate(
@@ -104,7 +109,7 @@ def evaluate(
     points: Any,
     target: str = "soc",
     *,
-    window: int = 5,
+    window: int | None = None,
     dynamic: Sequence[str] | None = None,
     static: Sequence[str] | None = None,
     seed: int = 0,
@@ -146,7 +151,7 @@ def evaluate(
     """
     from hmx.mapping.evaluate.score import score  # loads Lightning
 
-    named = {"target": target, "window": window, "seed": seed}
+    named = _named(target, window, seed)
     setup = _setup({**named, **options}, dynamic=dynamic, static=static)
     scored = parse(MapScoreOptions, {"beside": beside, "level": level})
     return score(obj, points, setup, scored, out=out, progress=progress)

@@ -105,12 +105,15 @@ class MapBundle(Model):
         for name in ("categories", "depth"):
             if not spec[name]:
                 del spec[name]
+        target = asdict(self.target)
+        if target["unit"] == 1:
+            del target["unit"]
         return {
             "format": FORMAT,
             "job": "map",
             "spec": spec,
             "scaler": asdict(self.scaler),
-            "target": asdict(self.target),
+            "target": target,
             "calibration": self.calibration.as_dict(),
             **shared,
             "weights": {name: list(array.shape) for name, array in sorted(self.arrays().items())},
@@ -177,6 +180,7 @@ class _TargetForm(Options):
     mean: forms.Value = 0.0
     std: forms.Positive = 1.0
     ratio: Annotated[forms.Real, Field(gt=0, le=1e6)] = 1.0
+    unit: forms.Positive = 1.0
 
 
 class _ConformalForm(Options):

@@ -32,6 +32,7 @@ class TargetScaler:
     std: float = 1.0
     # factor on back-transformed values: sum of truths over sum of predictions on inner folds
     ratio: float = 1.0
+    unit: float = 1.0  # of log1p: log(1 + value / unit)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,17 @@ logarithm, errors of small and large values are alike. The exponential of the es
 median of the likely values, which lies below their mean; where sums must be right, the *ratio*
 corrects them (Snowdon 1991, doi:10.1139/x91-101). The ratio comes from predictions of samples
 that the network did not train on: on training samples it would correct the fit, not the bias.
+
+A network sees z-scores whatever the transform, as its learning rate, its decay and the bend of the
+Huber loss are numbers without a unit: on plain g/kg they would mean something else than on %. For
+the same reason ``log1p`` adds 1 not to the value but to a multiple of its order of magnitude. So
+the same samples in another unit make the same map.
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,22 +29,36 @@ _STEP = 2.0**-40  # of a logarithm: far below what float32 resolves, far above e
 def fit_target(values: np.ndarray, transform: TargetTransform) -> TargetScaler:
     """Fit a transform to the target of the training samples, native units, (n,).
 
-    ``none`` keeps values; ``normalize`` makes z-scores, ``log`` and ``log1p`` those of the
-    logarithm of the value, or of the value plus 1. Raises :class:`BadArgument` for a value
-    without a logarithm, :class:`NotEnoughData` without values.
+    All make z-scores: ``none`` and ``normalize`` of the values, ``log`` of their logarithm,
+    ``log1p`` of the logarithm of 1 + value / unit (:func:`unit_of`). Raises :class:`BadArgument`
+    for a value without a logarithm, :class:`NotEnoughData` without values.
     """
     if not len(values):
         raise NotEnoughData("there is no training sample to fit the target's scale to. Add points.")
-    if transform == "none":
-        return TargetScaler("none")
-    raw = _transformed(np.asarray(values, "float64"), transform)
-    return TargetScaler(transform, float(raw.mean()), float(raw.std()) or 1.0)
+    plain = plain_target(values, transform)
+    raw = _transformed(values, plain)
+    return replace(plain, mean=float(raw.mean()), std=float(raw.std()) or 1.0)
+
+
+def plain_target(values: np.ndarray, transform: TargetTransform) -> TargetScaler:
+    """Return a transform to logarithms or values, not to z-scores."""
+    return TargetScaler(transform, unit=unit_of(values) if transform == "log1p" else 1.0)
+
+
+def unit_of(values: np.ndarray) -> float:
+    """Return the order of magnitude of the positive values: a power of ten.
+
+    It is at most their median, and more than a tenth of it. A power of ten keeps the logarithm
+    readable (of 1 + g/kg / 10), and makes g/kg and % alike.
+    """
+    positive = np.asarray(values, "float64")[np.asarray(values) > 0]
+    return float(10.0 ** math.floor(np.log10(np.median(positive)))) if len(positive) else 1.0
 
 
 def forward(values: np.ndarray, scaler: TargetScaler) -> np.ndarray:
     """Turn native units into the network's; raise :class:`BadArgument` without a logarithm."""
     values = np.asarray(values, "float64")
-    return (_transformed(values, scaler.transform) - scaler.mean) / scaler.std
+    return (_transformed(values, scaler) - scaler.mean) / scaler.std
 
 
 def inverse(values: np.ndarray, scaler: TargetScaler) -> np.ndarray:
@@ -45,7 +67,7 @@ def inverse(values: np.ndarray, scaler: TargetScaler) -> np.ndarray:
     back = {"log": np.exp, "log1p": np.expm1}.get(scaler.transform)
     # No exponential is guaranteed to ascend between neighbouring floats. Between multiples of
     # _STEP it does, so that the ends of intervals cannot cross
-    return raw if back is None else np.asarray(back(np.round(raw / _STEP) * _STEP))
+    return raw if back is None else np.asarray(back(np.round(raw / _STEP) * _STEP) * scaler.unit)
 
 
 def central(values: np.ndarray, scaler: TargetScaler) -> np.ndarray:
@@ -56,7 +78,7 @@ def central(values: np.ndarray, scaler: TargetScaler) -> np.ndarray:
 def limits_of(transform: TargetTransform) -> tuple[float, float]:
     """Return the bounds of a quantity without a declared valid range.
 
-    A logarithm is taken of quantities that cannot be negative. log1p reaches down to -1, but its
+    A logarithm is taken of quantities that cannot be negative. log1p reaches below 0, but its
     purpose are zeros: estimates and intervals below 0 are cut there.
     """
     return (0.0, np.inf) if transform in ("log", "log1p") else (-np.inf, np.inf)
@@ -88,14 +110,21 @@ def error_of(
     doi:10.1080/00401706.1995.10484302). The slope of the transform converts the unit.
     """
     values = np.asarray(values, "float64")
-    slope = {"log": values, "log1p": 1 + values}.get(scaler.transform, 1.0)
+    slope = {"log": values, "log1p": scaler.unit + values}.get(scaler.transform, 1.0)
     return np.sqrt(sigma**2 + (relative * values) ** 2) / (slope * scaler.std)
 
 
-def _transformed(values: np.ndarray, transform: TargetTransform) -> np.ndarray:
+def bound_of(scaler: TargetScaler) -> float:
+    """Return the number that all values of a transform exceed, native units."""
+    return {"log": 0.0, "log1p": -scaler.unit}.get(scaler.transform, -math.inf)
+
+
+def _transformed(values: np.ndarray, scaler: TargetScaler) -> np.ndarray:
+    transform, bound = scaler.transform, bound_of(scaler)
+    values = np.asarray(values, "float64")
     if transform not in ("log", "log1p"):
         return values
-    lowest, bound = float(values.min(initial=np.inf)), 0 if transform == "log" else -1
+    lowest = float(values.min(initial=np.inf))
     if lowest <= bound:
         first = (
             "Where it stands for missing or cannot be, pass missing or valid_range=[0, ...] of the "
@@ -106,7 +135,7 @@ def _transformed(values: np.ndarray, transform: TargetTransform) -> np.ndarray:
             "Train with transform='log1p'" if lowest == 0 else f"{first} with transform='normalize'"
         )
         raise BadArgument(
-            f"transform={transform!r} of the value {lowest:g}: it takes values above {bound}. "
+            f"transform={transform!r} of the value {lowest:g}: it takes values above {bound:g}. "
             f"{other}."
         )
-    return np.asarray(np.log(values) if transform == "log" else np.log1p(values))
+    return np.asarray(np.log(values) if transform == "log" else np.log1p(values / scaler.unit))

@@ -8,6 +8,7 @@ colour-blind readers.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,23 +16,32 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
 from hmx.pictures.figure import Figure
-from hmx.pictures.style import COLOURS, MARKERS, REFERENCE, finish_axes, legend_below
-from hmx.scores.card import SampleCard
+from hmx.pictures.style import COLOURS, MARKERS, REFERENCE, finish_axes, legend_below, with_units
+from hmx.scores import regression_scores
+from hmx.scores.card import Array, SampleCard
 
+_NAMED = {"r2": "R2", "rmse": "RMSE", "ccc": "CCC"}  # figures in the title of a scatter
 _SHOWN = 5  # forecasters drawn besides the model, at most: as many as there are colours left
 
 
 def draw_scatter(card: SampleCard) -> Figure:
     """Draw held-out predictions of model and reference against truths with the 1:1 line."""
-    names = list(dict.fromkeys([card.model, card.reference]))
-    figure = Figure(figsize=(4.6 * len(names) + 0.9, 4.9), layout="constrained")
-    axes = figure.subplots(1, len(names), squeeze=False, sharex=True, sharey=True)[0]
-    truth = card.truth
-    centers = [card.center(name) for name in names]
-    everything = np.concatenate([truth, *centers])
+    centers = {}
+    for name in dict.fromkeys([card.model, card.reference]):
+        found = {metric: card.value(metric, name) for metric in _NAMED}
+        centers[_titled(name, found)] = card.center(name)
+    heading = f"Held-out samples, {card.main}"
+    return scatter(card.truth, centers, scale=card.scale, heading=heading)
+
+
+def scatter(truth: Array, centers: Mapping[str, Array], *, scale: str, heading: str) -> Figure:
+    """Draw predictions by title, (n,) each, against truths, (n,), with the 1:1 line."""
+    figure = Figure(figsize=(4.6 * len(centers) + 0.9, 4.9), layout="constrained")
+    axes = figure.subplots(1, len(centers), squeeze=False, sharex=True, sharey=True)[0]
+    everything = np.concatenate([truth, *centers.values()])
     low, high = float(everything.min()), float(everything.max())
     drawn: Any = None
-    for axis, name, center in zip(axes, names, centers, strict=True):
+    for axis, (title, center) in zip(axes, centers.items(), strict=True):
         # counts in hexagons: thousands of points would hide each other
         drawn = axis.hexbin(
             center, truth, gridsize=45, extent=(low, high, low, high), mincnt=1, norm=LogNorm(),
@@ -44,23 +54,26 @@ def draw_scatter(card: SampleCard) -> Figure:
             *zip(*means, strict=True), color=COLOURS[1], marker="o", markersize=4,
             linewidth=1.4, label="mean truth by tenth of the predictions",
         )  # fmt: skip
-        figures = ", ".join(
-            f"{head} {card.value(metric, name):.3f}"
-            for head, metric in (("R2", "r2"), ("RMSE", "rmse"), ("CCC", "ccc"))
-        )
-        axis.set(title=f"{name}\n{figures}", xlabel=f"predicted {card.scale}", aspect="equal")
-    axes[0].set(ylabel=f"measured {card.scale}")
+        axis.set(title=title, xlabel=f"predicted {scale}", aspect="equal")
+    axes[0].set(ylabel=f"measured {scale}")
     finish_axes(*axes)
     figure.colorbar(drawn, ax=list(axes), label="samples", shrink=0.8)
     legend_below(figure, axes[0], columns=2)
-    figure.suptitle(f"Held-out samples, {card.main}")
+    figure.suptitle(heading)
     return figure
 
 
 def draw_residuals(card: SampleCard) -> Figure:
     """Draw the model's residuals as a map; colours end at the 95 % quantile of their size."""
-    lon, lat = card.lonlat.T
-    residual = card.center(card.model) - card.truth
+    title = f"{card.model} - measured {card.scale}, {card.main}"
+    return residual_map(
+        card.lonlat, card.center(card.model) - card.truth, scale=card.scale, title=title
+    )
+
+
+def residual_map(lonlat: Array, residual: Array, *, scale: str, title: str) -> Figure:
+    """Draw residuals, (n,), at longitude and latitude, degrees, (n, 2)."""
+    lon, lat = lonlat.T
     span = float(np.quantile(np.abs(residual), 0.95)) or 1.0
     # a degree of longitude is shorter by the cosine of the latitude
     stretch = 1 / math.cos(math.radians(float(lat.mean())))
@@ -73,11 +86,29 @@ def draw_residuals(card: SampleCard) -> Figure:
         edgecolors="0.3", linewidths=0.15,
     )  # fmt: skip
     axis.set(aspect=stretch, xlabel="longitude (°)", ylabel="latitude (°)", facecolor="0.93")
-    axis.set_title(f"{card.model} - measured {card.scale}, {card.main}")
+    axis.set_title(title)
     axis.spines[["top", "right"]].set_visible(False)
     bar = figure.colorbar(drawn, ax=axis, extend="both", shrink=0.8, aspect=30, pad=0.02)
-    bar.set_label(f"predicted - measured {card.scale} (red: too low, blue: too high)")
+    bar.set_label(f"predicted - measured {scale} (red: too low, blue: too high)")
     return figure
+
+
+def draw_held_out(
+    truth: Array, predicted: Array, lonlat: Array, *, name: str, units: str | None
+) -> dict[str, Figure]:
+    """Draw scatter and residuals of the samples that a training held out, native units."""
+    scale = with_units(name, units)
+    heading = "Samples held out in the folds of the training"
+    centers = {_titled("model", regression_scores(truth, predicted)): predicted}
+    return {
+        "scatter": scatter(truth, centers, scale=scale, heading=heading),
+        "residuals": residual_map(lonlat, predicted - truth, scale=scale, title=heading),
+    }
+
+
+def _titled(name: str, figures: Mapping[str, float]) -> str:
+    """Write a name above its figures."""
+    return f"{name}\n{', '.join(f'{head} {figures[m]:.3f}' for m, head in _NAMED.items())}"
 
 
 def draw_bands(card: SampleCard) -> Figure:

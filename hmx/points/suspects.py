@@ -98,7 +98,13 @@ def negatives(values: np.ndarray, target: str, names: RowNames) -> tuple[str, ..
 
 
 def require_learnable(
-    values: np.ndarray, rows: np.ndarray, target: str, names: RowNames, *, transform: str
+    values: np.ndarray,
+    rows: np.ndarray,
+    target: str,
+    names: RowNames,
+    *,
+    transform: str,
+    bound: float,  # values up to it have no finite logarithm
 ) -> None:
     """Refuse a constant target, and values without a logarithm where it is taken."""
     if len(values) > 1 and np.ptp(values) == 0:
@@ -107,11 +113,9 @@ def require_learnable(
             "has nothing to be learnt. Name another column, target='...', or look at where and "
             "valid_range."
         )
-    # The largest value that has no finite logarithm: log(0) and log1p(-1).
-    bound = {"log": 0.0, "log1p": -1.0}.get(transform)
-    if bound is None or not (values <= bound).any():
-        return
     odd = values <= bound
+    if not odd.any():
+        return
     listed = names.listed(rows[odd])
     zeros = bool((values[odd] == 0).all())
     other = "log1p" if zeros else "normalize"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LOG = "training.csv"
 PANEL = "panel.png"
 _ATTEMPT = "attempt-"
-_FIRST = ("epoch", "step")
+_FIRST = ("run", "seed", "epoch", "epochs", "step")
 _STEP = "trainer/global_step"  # the name WandbLogger gives to the x axis of all figures
 _DPI = 100  # 1,200 px for the 12 inches of a panel
 
@@ -144,19 +144,35 @@ def png(figure: Figure) -> bytes:
     return picture.getvalue()
 
 
-def log_panel(found: Sequence[Logger], figure: Figure) -> None:
-    """Send a panel to Weights & Biases, as the image ``panel``."""
+def log_pictures(found: Sequence[Logger], draw: Callable[[], Mapping[str, Figure]]) -> None:
+    """Send pictures to Weights & Biases, as images by name; they are drawn only for it."""
     for logger in _tracked(found):
-        logger.guard(_send_panel, logger.experiment, figure)
+        logger.guard(_send_pictures, logger.experiment, draw)
 
 
-def _send_panel(run: Any, figure: Figure) -> None:
+def _send_pictures(run: Any, draw: Callable[[], Mapping[str, Figure]]) -> None:
     import wandb
 
-    with tempfile.TemporaryDirectory(prefix="hmx-panel-") as folder:
-        path = Path(folder, PANEL)
-        path.write_bytes(png(figure))
-        run.log({"panel": wandb.Image(str(path))})
+    with tempfile.TemporaryDirectory(prefix="hmx-pictures-") as folder:
+        images = {}
+        for name, figure in draw().items():
+            path = Path(folder, f"{name}.png")
+            path.write_bytes(png(figure))
+            images[name] = wandb.Image(str(path))
+        run.log(images)
+
+
+def log_table(found: Sequence[Logger], name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Send rows of figures, all with the same names, to Weights & Biases as a table."""
+    for logger in _tracked(found):
+        logger.guard(_send_table, logger.experiment, name, rows)
+
+
+def _send_table(run: Any, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    import wandb
+
+    data = [list(row.values()) for row in rows]
+    run.log({name: wandb.Table(columns=list(rows[0]), data=data)})
 
 
 def log_bundle(
@@ -238,7 +254,7 @@ def logged_rows(folder: Path) -> list[dict[str, str]]:
 
 
 def table(rows: Iterable[Mapping[str, object]]) -> bytes:
-    """Write figures as the CSV of a model's folder; epoch and step come first."""
+    """Write figures as a CSV of a model's folder; run, epoch and step come first."""
     rows = list(rows)
     names = sorted({name for row in rows for name in row}, key=lambda n: (n not in _FIRST, n))
     text = io.StringIO(newline="")

@@ -23,6 +23,7 @@ from hmx.forecast.bundle import Bundle
 from hmx.ingest.ingest import ingest
 from hmx.ingest.manifest import is_current, note_of
 from hmx.mapping.options import PredictOptions
+from hmx.mapping.target import bound_of, plain_target
 from hmx.points.joining import join
 from hmx.points.suspects import require_learnable
 from hmx.progress import Progress
@@ -110,7 +111,9 @@ def describe_points(catalog: MapCatalog) -> str:
     else:
         value, row, text = points.value, points.row, points.describe()
     transform = catalog.train.transform
-    require_learnable(value, row, points.target, points.names, transform=transform)
+    bound = bound_of(plain_target(value, transform))
+    names = (points.target, points.names)
+    require_learnable(value, row, *names, transform=transform, bound=bound)
     return text
 
 

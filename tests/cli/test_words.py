@@ -16,6 +16,8 @@ from click.testing import CliRunner, Result
 from hmx.cli.main import hmx
 from hmx.cli.shared import CommandCall, as_json, moment
 from hmx.errors import BadArgument
+from hmx.mapping.options import STUDY_NAMES
+from hmx.networks.names import NETWORK_NAMES
 from tests.conftest import ROOT
 from tests.make.cubes import write_catalog
 from tests.make.words import make_sandbox, try_in_process
@@ -236,3 +238,11 @@ def test_a_reader_that_leaves_and_a_stream_that_is_closed_or_full_show_no_traceb
 def test_an_empty_flag_for_a_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadArgument, match="--output is empty, and it is a path"):
         call(tmp_path).forecast(h=None, level=(), exceed=(), region=None, output=" ")
+
+
+def test_the_words_of_the_study_are_in_help_and_guide() -> None:
+    words = {*STUDY_NAMES, *NETWORK_NAMES, "use_validation"}
+    assert len(words) == 9
+    guide = (ROOT / "hmx" / "guide" / "maps.md").read_text(encoding="utf-8")
+    for text in (run("train", "--help").output, guide):
+        assert [word for word in sorted(words) if word not in text] == []

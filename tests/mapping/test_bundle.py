@@ -44,6 +44,14 @@ def test_a_mapper_comes_back_as_it_was(made: MapBundle, tmp_path: Path) -> None:
     assert "MapBundle(soc, cnn_lstm, 5 px x 4 steps" in repr(back)
 
 
+def test_a_unit_is_written_only_if_a_logarithm_has_one(made: MapBundle, tmp_path: Path) -> None:
+    assert "unit" not in made.describe()["target"]  # so that older models keep their digest
+    other = replace(made, target=replace(made.target, unit=10.0))
+    other.save(tmp_path / "m")
+    assert hmx.load(tmp_path / "m").target == other.target
+    assert other.digest != made.digest
+
+
 def test_a_loaded_mapper_maps_the_same(made: MapBundle, tmp_path: Path) -> None:
     cube = make_covariates()
     made.save(tmp_path / "m")

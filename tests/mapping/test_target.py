@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.mapping.spec import TargetScaler
-from hmx.mapping.target import bounded, central, error_of, fit_target, forward, inverse, ratio_of
+from hmx.mapping.target import (
+    bounded,
+    central,
+    error_of,
+    fit_target,
+    forward,
+    inverse,
+    ratio_of,
+    unit_of,
+)
 
 TRANSFORMS = ("none", "log", "log1p", "normalize")
 CARBON = np.random.default_rng(0).lognormal(1, 0.8, 500)
@@ -30,10 +39,33 @@ def test_zeros_come_back_as_zeros(transform: str) -> None:
     np.testing.assert_allclose(inverse(forward(values, scaler), scaler), values, atol=1e-6)
 
 
-@pytest.mark.parametrize("transform", ["log", "log1p", "normalize"])
+@pytest.mark.parametrize("transform", TRANSFORMS)
 def test_training_values_become_z_scores(transform: str) -> None:
     z = forward(CARBON, fit_target(CARBON, transform))
     np.testing.assert_allclose([z.mean(), z.std()], [0, 1], atol=1e-12)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@given(power=st.integers(-6, 6))
+def test_a_network_sees_the_same_numbers_in_every_unit(transform: str, power: int) -> None:
+    plain, other = fit_target(CARBON, transform), fit_target(CARBON * 10.0**power, transform)
+    z = forward(CARBON, plain)
+    np.testing.assert_allclose(forward(CARBON * 10.0**power, other), z, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(inverse(z, other), inverse(z, plain) * 10.0**power, rtol=1e-9)
+    sizes = {"sigma": 0.3, "relative": 0.1}
+    here = error_of(CARBON, plain, **sizes)
+    sizes["sigma"] *= 10.0**power
+    np.testing.assert_allclose(error_of(CARBON * 10.0**power, other, **sizes), here, rtol=1e-9)
+
+
+def test_the_unit_of_log1p_is_the_order_of_magnitude() -> None:
+    for values, unit in (([2.6], 1), ([26.0], 10), ([0, 0, 0.026], 0.01), ([100, -7.0], 100)):
+        assert unit_of(np.array(values)) == pytest.approx(unit, rel=1e-12)
+    assert unit_of(np.zeros(3)) == unit_of(np.array([-1.0])) == 1
+    far = fit_target(np.array([-4.0, 26.0, 31.0]), "log1p")  # -4 of 10 has a logarithm
+    assert (far.unit, inverse(forward(np.array([-4.0]), far), far)) == (10, pytest.approx(-4))
+    with pytest.raises(BadArgument, match="of the value -10: it takes values above -10"):
+        fit_target(np.array([-10.0, 26.0]), "log1p")
 
 
 def test_a_constant_target_has_a_scale() -> None:

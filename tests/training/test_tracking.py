@@ -21,7 +21,7 @@ from hmx.training.tracking import (
     artifact_name,
     close,
     log_bundle,
-    log_panel,
+    log_pictures,
     log_summary,
     logged_rows,
     loggers,
@@ -74,7 +74,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         found,
         {"split": "abc", "parameters": np.int64(9), "reach": (3, 5), "fit": {"h": 2}},
     )
-    log_panel(found, figure())
+    log_pictures(found, lambda: {"panel": figure()})
     log_bundle(found, bundle(place / "demo.model"), name="demo model", metadata={"skill": 0.25})
     for logger in found:
         logger.save()
@@ -150,7 +150,7 @@ def test_a_run_prints_nothing_and_leaves_the_environment_as_it_was(
 ) -> None:
     before = dict(os.environ)
     found = opened(tmp_path / "work")
-    log_panel(found, figure())
+    log_pictures(found, lambda: {"panel": figure()})
     log_bundle(found, bundle(tmp_path / "m"), name="m")
     close(found)
     assert capfd.readouterr() == ("", "")
@@ -176,7 +176,7 @@ def test_runs_of_one_call_are_runs_of_their_own(tmp_path: Path) -> None:
 def test_without_weights_and_biases_the_csv_takes_everything(tmp_path: Path) -> None:
     found = opened(tmp_path / "work", wandb="disabled")
     assert [type(logger) for logger in found] == [CSVLogger]
-    log_panel(found, figure())
+    log_pictures(found, lambda: {"panel": figure()})
     log_bundle(found, tmp_path / "nowhere", name="m")
     log_summary(found, {"split": "abc"})
     close(found)
@@ -227,7 +227,7 @@ def test_a_run_that_breaks_is_told_once_and_fails_no_fit(
         for step in range(3):
             for logger in found:
                 logger.log_metrics({"val_loss": 1.0}, step=step)
-        log_panel(found, figure())
+        log_pictures(found, lambda: {"panel": figure()})
         log_bundle(found, tmp_path / "nowhere", name="m")
         log_summary(found, {"split": "abc"})
         close(found)

@@ -52,7 +52,7 @@ from hmx.training.tracking import (
     PANEL,
     close,
     log_bundle,
-    log_panel,
+    log_pictures,
     log_summary,
     loggers,
     png,
@@ -293,7 +293,7 @@ class _Training:
             level=LEVEL,
             ground=len(window.x) * reader.cube.grid.pixel_size_m[0],
         )
-        log_panel(self.logs, figure)
+        log_pictures(self.logs, lambda: {"panel": figure})
         if out is not None:
             log = table(figures_of(self.folder / f"run-{bundle.training['kept'][0]}"))
             mark_done(self.folder)

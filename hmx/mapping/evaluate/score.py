@@ -38,7 +38,7 @@ from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
 from hmx.mapping.options import MapScoreOptions, MapTrainOptions
 from hmx.mapping.spec import MapSpec, TargetScaler
-from hmx.mapping.target import fit_target, forward
+from hmx.mapping.target import fit_target, forward, inverse, plain_target
 from hmx.mapping.train.importance import Predict, permuted_importance, with_features
 from hmx.mapping.train.learning import learn
 from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
@@ -168,8 +168,7 @@ def score_folds(
             "folds is empty: a score needs samples that were held out. Pass [block_folds(samples)]."
         )
     fit, options = fit or MapTrainOptions(), options or MapScoreOptions()
-    transform = fit.transform if fit.transform in ("log", "log1p") else "none"
-    scaler = TargetScaler(transform)
+    scaler = scoring_scale(values, fit)
     truth = forward(values, scaler)
     own = dict(forecasters or {})
     everyone = own | {n: f for n, f in null_rows(raw, truth, spec).items() if n not in own}
@@ -188,11 +187,23 @@ def score_folds(
     facts |= {f"digest of {name_folds(folds)}": folds.digest for folds in several}
     return MapScorecard(
         splits,
-        scale=spec.target if transform == "none" else f"{transform}({spec.target})",
+        scale=name_scale(spec.target, scaler),
         scaler=scaler,
         facts={name: value for name, value in facts.items() if value is not None},
         distances=None if domain is None else describe_folds(several, domain),
     )
+
+
+def scoring_scale(values: Array, fit: MapTrainOptions) -> TargetScaler:
+    """Return the transform that samples are scored in: logarithms or values, not z-scores."""
+    return plain_target(values, fit.transform if fit.transform in ("log", "log1p") else "none")
+
+
+def name_scale(target: str, scaler: TargetScaler) -> str:
+    """Name the units of a transform, such as ``log1p(soc)``."""
+    if scaler.transform == "none":
+        return target
+    return f"{scaler.transform}({target}{'' if scaler.unit == 1 else f' / {scaler.unit:g}'})"
 
 
 def networks(
@@ -203,13 +214,15 @@ def networks(
     The runs of the fit are its members, in units of the transform; the spread is the standard
     deviation over members, if there are several. `groups` has the site or block of each sample.
     """
+    common = scoring_scale(values, fit)
 
     def fit_predict(train: Rows, test: Rows, seed: int) -> Estimates:
         own = fit.model_copy(update={"seed": fit.seed + seed})
         learnt = learn(raw, values, train, spec=spec, fit=own, groups=groups)
         predicted = learnt.predict(raw.at(test))  # (members, n, q), of unit variance
         scaled_members = np.stack([learnt.centre(one[None]) for one in predicted])
-        members = scaled_members * learnt.target.std + learnt.target.mean
+        # the samples of a fold may have another order of magnitude
+        members = forward(inverse(scaled_members, learnt.target), common)
         return Estimates(members, members.std(axis=0, ddof=1) if len(members) > 1 else None)
 
     return fit_predict

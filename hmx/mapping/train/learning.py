@@ -20,14 +20,13 @@ from hmx.mapping.forest import Forest, fit_forest
 from hmx.mapping.inputs import RawWindows, ScaledWindows, fit_band_scaler, scaled
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
-from hmx.mapping.target import central, fit_target, forward, inverse
+from hmx.mapping.target import fit_target, forward, inverse
 from hmx.mapping.train.fitting import FittedMapper, fit_network
 from hmx.mapping.train.importance import Importance, Predict, permuted_importance, with_features
 from hmx.mapping.train.module import predict
 from hmx.mapping.train.recipe import Prepared
 from hmx.mapping.window import Estimate, mixed
 from hmx.progress import Progress
-from hmx.scores import regression_scores
 from hmx.splits.site_folds import SiteFolds
 from hmx.splits.sites import hold_out, linked
 from hmx.training.metrics import Spread, spread
@@ -44,7 +43,12 @@ class Learnt:
     scaler: BandScaler
     target: TargetScaler
     kept: Mapping[int, FittedMapper]  # by number of the run: one network, or an ensemble
-    runs: Mapping[str, Spread]  # mean and standard deviation of the figures over all runs
+    figures: tuple[Mapping[str, float], ...]  # of each run, at the epoch whose weights it keeps
+
+    @property
+    def runs(self) -> dict[str, Spread]:
+        """Mean and standard deviation of the figures over all runs."""
+        return spread(self.figures)
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return all weights by name; of several networks as ``0.name``, ``1.name`` ..."""
@@ -118,15 +122,9 @@ def learn(
     ]
     best = min(range(len(fitted)), key=lambda run: fitted[run].loss)
     kept = dict(enumerate(fitted)) if fit.ensemble else {best: fitted[best]}
-    own, truth, figures = replace(spec, members=len(kept)), values[rows][valid], []
-    for one in fitted:
-        figures.append({"train_loss": one.history[-1]["train_loss"]})
-        if len(truth):
-            predicted = _predict(one, windows.at(valid))[None]
-            estimate = central(_centre(predicted, one.network.options.knots), target)
-            scores = regression_scores(truth, estimate)
-            figures[-1] |= {"val_loss": one.loss, **{f"val_{k}": v for k, v in scores.items()}}
-    return Learnt(own, scaler, target, kept, spread(figures))
+    # of the epoch whose weights are kept
+    figures = [{"epochs": one.epochs, **one.history[one.epochs - 1]} for one in fitted]
+    return Learnt(replace(spec, members=len(kept)), scaler, target, kept, tuple(figures))
 
 
 def cross_fit(

@@ -20,6 +20,7 @@ from hmx.mapping.classes import classes_of, declared, suspects
 from hmx.mapping.inputs import RawWindows, gather
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import MapSpec
+from hmx.mapping.target import bound_of, plain_target
 from hmx.networks.options import MapperOptions
 from hmx.points.joining import JoinReport, join
 from hmx.points.options import PointsOptions
@@ -142,7 +143,12 @@ def prepare(obj: Cubelike, source: Any, recipe: MapTrainSetup) -> Prepared:
         points, bands, window=network.window, history=network.history, min_valid=min_valid
     )
     require_learnable(
-        samples.value, samples.source, points.target, points.names, transform=recipe.fit.transform
+        samples.value,
+        samples.source,
+        points.target,
+        points.names,
+        transform=recipe.fit.transform,
+        bound=bound_of(plain_target(samples.value, recipe.fit.transform)),
     )
     transforms = check_transforms(recipe.transforms)
     spec = MapSpec(

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -33,14 +34,28 @@ from hmx.mapping.target import central, forward, inverse, ratio_of
 from hmx.mapping.train.fitting import trunk_of
 from hmx.mapping.train.learning import Learnt, learn, out_of_fold
 from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
+from hmx.mapping.train.runs import RUNS, lines_of_runs, table_of_runs
 from hmx.networks.start import require_units
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version
 from hmx.scores import regression_scores
 from hmx.training.loop import alone, follows, leads_processes, wait
-from hmx.training.tracking import LOG, close, log_bundle, log_summary, logged_rows, loggers, table
+from hmx.training.tracking import (
+    LOG,
+    close,
+    log_bundle,
+    log_pictures,
+    log_summary,
+    log_table,
+    logged_rows,
+    loggers,
+    table,
+)
 from hmx.uncertainty.applicability import Applicability
 from hmx.uncertainty.conformal import Conformal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["MapTrainSetup", "train"]
 
@@ -86,14 +101,18 @@ def train(
             logs=logs.open_run,
             progress=progress,
         )
-        bundle = make_bundle(prepared, recipe, learnt, progress, started)
+        bundle, held_out = make_bundle(prepared, recipe, learnt, progress, started)
+        runs = table_of_runs(learnt.figures, recipe.fit.seed)
+        for line in lines_of_runs(runs):
+            progress.note(line)
         if start is not None:
             made = dict(bundle.training) | {"init_digest": start.digest}
             bundle = replace(bundle, training=made)
         if leads_processes() and out is not None:
             log = table(logged_rows(logs.folder_of(next(iter(learnt.kept)))))
-            bundle = bundle.save(out, files={LOG: log})
-        logs.send(bundle)
+            files = {LOG: log} | ({RUNS: table(runs)} if runs else {})
+            bundle = bundle.save(out, files=files)
+        logs.send(bundle, runs, partial(draw_pictures, prepared, held_out))
         wait()
     return bundle if leads_processes() or out is None else as_model(MapBundle, str(out))
 
@@ -114,10 +133,21 @@ def _log_folder(out: str | Path | None, recipe: MapTrainSetup) -> Iterator[Path]
         discard_work(work, out)
 
 
+def draw_pictures(prepared: Prepared, predicted: np.ndarray) -> Mapping[str, Figure]:
+    """Draw the held-out samples, with their predictions in native units."""
+    from hmx.pictures.mapping import draw_held_out  # loads matplotlib
+
+    spec, lonlat = prepared.spec, prepared.samples.lonlat
+    return draw_held_out(prepared.values, predicted, lonlat, name=spec.target, units=spec.units)
+
+
 def make_bundle(
     prepared: Prepared, recipe: MapTrainSetup, learnt: Learnt, progress: Progress, started: float
-) -> MapBundle:
-    """Build the bundle: networks, forest, intervals, area of applicability."""
+) -> tuple[MapBundle, np.ndarray]:
+    """Build the bundle: networks, forest, intervals, area of applicability.
+
+    Its held-out predictions are returned beside it, native units, (n,).
+    """
     fit, spec, target = recipe.fit, learnt.spec, learnt.target
     features = centre(scaled(prepared.raw, spec, learnt.scaler))
     truth = forward(prepared.values, target)
@@ -130,9 +160,10 @@ def make_bundle(
     if fit.bias_correction == "ratio":
         predicted = inverse(estimate.center, target)
         target = replace(target, ratio=ratio_of(prepared.values, predicted))
+    native = central(estimate.center, target)
     scales = {
         "transformed": [a * target.std for a in (truth, estimate.center)],
-        "native": [prepared.values, central(estimate.center, target)],
+        "native": [prepared.values, native],
     }
     calibration = Conformal.fit(estimate.center, estimate.spread, truth, folds.group)
     scores = ndtri(calibration.rank(estimate.center, estimate.spread, truth))
@@ -141,7 +172,7 @@ def make_bundle(
     samples = prepared.samples
     phi, again = between_dates(scores, samples.site, samples.step)
     transferred = next(iter(learnt.kept.values())).transferred
-    return MapBundle(
+    bundle = MapBundle(
         spec=spec,
         scaler=learnt.scaler,
         target=target,
@@ -167,6 +198,7 @@ def make_bundle(
             "seconds": round(time.monotonic() - started, 1),
         },
     )
+    return bundle, native
 
 
 def _facts(prepared: Prepared, recipe: MapTrainSetup) -> dict[str, Any]:
@@ -218,10 +250,18 @@ class _RunLogs:
         )
         return self.open
 
-    def send(self, bundle: MapBundle) -> None:
-        """Send scores and bundle to the trackers of the last run."""
+    def send(
+        self,
+        bundle: MapBundle,
+        runs: Sequence[Mapping[str, Any]],
+        draw: Callable[[], Mapping[str, Figure]],
+    ) -> None:
+        """Send scores, pictures, the runs and the bundle to the trackers of the last run."""
         scores = bundle.training["held_out"]["transformed"]
         log_summary(self.open, {f"held_out_{name}": value for name, value in scores.items()})
+        log_pictures(self.open, draw)
+        if runs:
+            log_table(self.open, "runs", runs)
         if bundle.path is not None:
             about = {"folds": bundle.training["folds"]["digest"]}
             log_bundle(self.open, bundle.path, name=bundle.path.name, metadata=about)

@@ -8,20 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
 from hmx.errors import OutputExists
 from hmx.mapping.evaluate import score as scoring
-from hmx.mapping.evaluate.score import fingerprint_of, score
+from hmx.mapping.evaluate.score import fingerprint_of, networks, score, score_folds
 from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.options import MapScoreOptions, MapTrainOptions
+from hmx.mapping.target import unit_of
 from hmx.mapping.train.recipe import MapTrainSetup, prepare
 from hmx.networks.options import MapperOptions
 from hmx.points.options import PointsOptions
 from hmx.splits.options import SplitOptions
 from tests.engine.test_job import Told
+from tests.make.soils import make_soils
 from tests.make.soilworlds import TINY_FIT, TINY_NETWORK, TINY_SPLIT, UTM, make_points
 
 ALONE = MapScoreOptions(beside=())
@@ -153,3 +156,22 @@ def test_intervals_learn_from_inner_folds_where_asked(land: xr.Dataset, tmp_path
     card, _ = score_of(land, tmp_path / "c", options=MapScoreOptions(beside=(), inner=2, level=80))
     assert "2 inner folds" in str(card)
     assert card.levels == (80.0,)
+
+
+def test_scores_do_not_depend_on_the_unit_of_the_samples() -> None:
+    """Values near 1 and near 10 too: folds on both sides of an order of magnitude."""
+    soils, cards = make_soils(150), []
+    around = soils.values / np.median(soils.values) * 1.02
+    magnitudes = {unit_of(around[train]) for train, _ in soils.blocks(2).rounds()}
+    assert len(magnitudes) == 2, "the folds have one order of magnitude"
+    for unit in (1.0, 10.0):
+        values, fit = around * unit, MapTrainOptions(**{**TINY_FIT, "epochs": 1})
+        own = {"network": networks(soils.raw, values, soils.spec, fit, soils.samples.site)}
+        folds = [soils.blocks(2)]
+        cards.append(score_folds(soils.raw, values, soils.spec, folds, fit=fit, forecasters=own))
+    assert [card.scale for card in cards] == ["log1p(soc)", "log1p(soc / 10)"]
+    for name in cards[0].forecasters:
+        pair = [card.value("r2", name) for card in cards]
+        assert pair[1] == pytest.approx(pair[0], abs=1e-3)
+        bias = [card.value("bias", name, scale="native") for card in cards]
+        assert bias[1] / 10 == pytest.approx(bias[0], abs=1e-3)

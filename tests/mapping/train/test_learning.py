@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ import torch
 
 from hmx.errors import BadArgument, NotEnoughData, TrainingFailed
 from hmx.mapping.inputs import RawWindows, fit_band_scaler, scaled
-from hmx.mapping.target import error_of, fit_target, forward, inverse
+from hmx.mapping.options import Loss, TargetTransform
+from hmx.mapping.target import central, error_of, fit_target, forward, inverse
 from hmx.mapping.train.fitting import copy_trunk, fit_network, trunk_of
 from hmx.mapping.train.learning import cross_fit, learn
 from hmx.mapping.train.losses import score, scorer
@@ -46,6 +48,26 @@ def skill_on_new(planted: int, moved: int, **network: object) -> float:
 def test_a_signal_of_one_step_is_learnt_and_told_from_other_steps(planted: int, skip: bool) -> None:
     assert skill_on_new(planted, 0, skip=skip) > 0.6
     assert skill_on_new(planted, 1, skip=skip) < 0.1  # what was last is now first
+
+
+LEARNT = [
+    *(("none", loss) for loss in get_args(Loss)),
+    *((transform, "huber") for transform in get_args(TargetTransform)[1:]),
+    ("log1p", "composite_l1"),
+    ("log1p", "quantile"),
+]
+
+
+@pytest.mark.parametrize(("transform", "loss"), LEARNT)
+def test_every_loss_and_transform_learns_the_same_in_every_unit(transform: str, loss: str) -> None:
+    raw, values = samples()
+    spec = spec_of(knots=(0.1, 0.5, 0.9) if loss == "quantile" else ())
+    fit, found = fit_of(transform=transform, loss=loss), []
+    for unit in (1.0, 10.0):
+        learnt = learn(raw, values * unit, ROWS, spec=spec, fit=fit, groups=np.arange(256))
+        found.append(central(learnt.centre(learnt.predict(raw.at(NEW))), learnt.target) / unit)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3)
+    assert regression_scores(values[NEW], found[0])["r2"] > 0.4
 
 
 def test_noise_is_not_learnt() -> None:

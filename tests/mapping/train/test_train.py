@@ -27,10 +27,11 @@ from hmx.mapping.window import mixed
 from hmx.networks.cnn_lstm import load as load_network
 from hmx.networks.options import MapperOptions
 from hmx.points.options import PointsOptions
+from hmx.progress import Progress
 from hmx.splits.options import SplitOptions
 from hmx.splits.site_folds import SiteFolds
 from hmx.training.metrics import metric
-from tests.make.soilworlds import TINY_FIT, TINY_NETWORK, TINY_SPLIT, UTM, make_points
+from tests.make.soilworlds import TINY, TINY_FIT, TINY_NETWORK, TINY_SPLIT, UTM, make_points
 from tests.make.wandb_files import records
 from tests.training.test_tracking import items
 
@@ -118,6 +119,18 @@ def test_the_same_seed_gives_the_same_mapper_and_another_another(
     assert first.digest != other.digest
 
 
+def test_a_training_in_the_words_of_the_study_is_the_same_training(land: xr.Dataset) -> None:
+    own = {"loss": "composite_l1", "alpha": 0.3, "transform": "log", "runs": 1}
+    own |= {"validation": 0.3, "validation_km": 0.3, "window": 5, "history": 2}
+    study = {"loss_type": "composite_l1", "loss-alpha": 0.3, "target_transform": "log"}
+    study |= {"num-runs": 1, "use_validation": True, "target_val_ratio": 0.3}
+    study |= {"distance-threshold": 0.3, "window_size": 5, "time-before": 2}
+    plain = {name: value for name, value in TINY.items() if name not in ("window", "runs")}
+    made = [land.soc.train(make_points(land), crs=UTM, **plain, **words) for words in (own, study)]
+    assert made[0].digest == made[1].digest
+    assert made[0].training["runs"].keys() >= {"val_r2", "val_native_r2", "val_native_rpiq"}
+
+
 def test_the_map_at_a_sample_is_what_networks_and_forest_say_of_its_window(
     land: xr.Dataset, trained_mapper: hmx.MapBundle
 ) -> None:
@@ -135,6 +148,18 @@ def test_the_map_at_a_sample_is_what_networks_and_forest_say_of_its_window(
     samples = prepared.samples
     np.testing.assert_allclose(made[samples.row, samples.column], expected, rtol=2e-5)
     assert expected.std() > 0.1
+
+
+def test_samples_in_another_unit_make_the_same_map_in_that_unit(land: xr.Dataset) -> None:
+    points, maps = make_points(land), []
+    for unit in (1.0, 10.0):
+        table = PointsOptions(crs=UTM, valid_range=(0, 200 * unit))
+        # without a forest, whose ties would be broken by rounding
+        recipe = replace(quick(bias_correction="ratio", blend=0), points=table)
+        model = train(land, points.assign(soc=points["soc"] * unit), recipe)
+        maps.append(land.soc.map(model=model, level=[80], quantiles=[0.1]).compute())
+    for name in ("soc", "soc_lo_80", "soc_hi_80", "soc_quantile"):
+        np.testing.assert_allclose(maps[1][name] / 10, maps[0][name], rtol=1e-3)
 
 
 # where it goes --------------------------------------------------------------------------
@@ -180,7 +205,9 @@ def test_of_several_runs_the_best_is_kept_with_its_own_log(
     land: xr.Dataset, tmp_path: Path
 ) -> None:
     recipe = recipe_of(runs=3, ensemble=False, validation=0.3, lr=0.02, seed=1)
-    made = train(land, make_points(land), recipe, out=tmp_path / "m")
+    notes: list[str] = []
+    progress = Progress(notes.append)
+    made = train(land, make_points(land), recipe, out=tmp_path / "m", progress=progress)
     (best,) = made.training["kept"]
     assert best != 0, "the test cannot tell the log of the best from that of the first"
     rows = list(csv.DictReader((tmp_path / "m" / "training.csv").read_text().splitlines()))
@@ -188,6 +215,17 @@ def test_of_several_runs_the_best_is_kept_with_its_own_log(
     assert made.spec.members == 1
     assert figure["n"] == 3
     assert min(losses) < figure["mean"] - figure["sd"] / 2
+    table = list(csv.DictReader((tmp_path / "m" / "runs.csv").read_text().splitlines()))
+    own = table[best]  # figures of the epoch whose weights are kept
+    logged = float(rows[int(own["epochs"]) - 1]["val_native_rmse"])
+    assert logged == pytest.approx(float(own["val_native_rmse"]), rel=1e-6)
+    start = notes.index("training runs:")
+    assert notes[start + 1].split() == [
+        "run", "seed", "epochs", "train_loss", "val_loss", "val_r2", "val_rmse", "val_native_rmse",
+    ]  # fmt: skip
+    shown = [line.split() for line in notes[start + 2 : start + 7]]
+    assert [line[0] for line in shown] == ["0", "1", "2", "mean", "sd"]
+    assert shown[best][-1] == f"{float(own['val_native_rmse']):.3f}"
 
 
 # transfer -------------------------------------------------------------------------------
@@ -285,11 +323,46 @@ def test_scores_and_the_bundle_go_to_who_tracks(
         summary |= items(record.summary) if record.HasField("summary") else {}
     scores = trained_mapper.training["held_out"]["transformed"]
     assert {name: summary[f"held_out_{name}"] for name in scores} == pytest.approx(scores)
-    (artifact,) = (r.artifact for rows in runs for r in rows if r.HasField("artifact"))
-    assert (artifact.name, artifact.type) == ("soc.model", "model")
+    artifacts = (r.artifact for rows in runs for r in rows if r.HasField("artifact"))
+    (artifact,) = (a for a in artifacts if a.type == "model")  # a table is one too
+    assert artifact.name == "soc.model"
     assert json.loads(artifact.metadata) == {"folds": trained_mapper.training["folds"]["digest"]}
     names = {entry.path for entry in artifact.manifest.contents}
-    assert names == {"bundle.json", "training.csv", "weights.safetensors"}
+    assert names == {"bundle.json", "runs.csv", "training.csv", "weights.safetensors"}
+
+
+def test_scatter_and_residuals_of_held_out_samples_go_to_who_tracks(
+    runs: list[Any], trained_mapper: hmx.MapBundle
+) -> None:
+    history = [items(r.history) for r in runs[-1] if r.HasField("history")]
+    (row,) = (row for row in history if "scatter/path" in row)
+    for name, wide in (("scatter", 550), ("residuals", 800)):
+        assert (row[f"{name}/_type"], row[f"{name}/width"]) == ("image-file", wide)
+        (picture,) = trained_mapper.path.parent.glob(f"wandb/*/files/{row[f'{name}/path']}")
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_of_runs_is_a_csv_and_goes_to_who_tracks(
+    runs: list[Any], trained_mapper: hmx.MapBundle
+) -> None:
+    written = list(csv.DictReader((trained_mapper.path / "runs.csv").read_text().splitlines()))
+    assert [(row["run"], row["seed"]) for row in written] == [
+        ("0", "0"), ("1", "1"), ("mean", ""), ("sd", ""),
+    ]  # fmt: skip
+    losses = [float(row["train_loss"]) for row in written]
+    assert losses[2] == pytest.approx(np.mean(losses[:2]))
+    assert losses[3] == pytest.approx(np.std(losses[:2], ddof=1))
+    training = (trained_mapper.path / "training.csv").read_text()
+    assert losses[0] == float(list(csv.DictReader(training.splitlines()))[-1]["train_loss"])
+    history = [items(r.history) for r in runs[-1] if r.HasField("history")]
+    (row,) = (row for row in history if "runs/path" in row)
+    (file,) = trained_mapper.path.parent.glob(f"wandb/*/files/{row['runs/path']}")
+    sent = json.loads(file.read_text())
+    assert [dict(zip(sent["columns"], data, strict=True))["run"] for data in sent["data"]] == [
+        "0", "1", "mean", "sd",
+    ]  # fmt: skip
+    at = sent["columns"].index("train_loss")
+    assert [data[at] for data in sent["data"]] == pytest.approx(losses)
 
 
 def test_every_logged_name_is_explained(runs: list[Any], trained_mapper: hmx.MapBundle) -> None:
@@ -301,6 +374,7 @@ def test_every_logged_name_is_explained(runs: list[Any], trained_mapper: hmx.Map
             names |= set(items(record.history))
     names |= {f"held_out_{name}" for name in trained_mapper.training["held_out"]["transformed"]}
     internal = {"epoch", "trainer/global_step"}
-    ours = {name for name in names - internal if not name.startswith("_")}
+    sent = {"scatter", "residuals", "runs"}  # pictures and a table
+    ours = {n for n in names - internal if not n.startswith("_") and n.split("/")[0] not in sent}
     assert ours > {"train_loss", "lr", "held_out_r2"}
     assert [name for name in sorted(ours) if metric(name) is None] == []
