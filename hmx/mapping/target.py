@@ -16,12 +16,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.mapping.options import TargetTransform
 from hmx.mapping.spec import TargetScaler
+from hmx.points.suspects import require_learnable
+
+if TYPE_CHECKING:
+    from hmx.points.table import Points
 
 _STEP = 2.0**-40  # of a logarithm: far below what float32 resolves, far above errors of exp
 
@@ -53,6 +58,14 @@ def unit_of(values: np.ndarray) -> float:
     """
     positive = np.asarray(values, "float64")[np.asarray(values) > 0]
     return float(10.0 ** math.floor(np.log10(np.median(positive)))) if len(positive) else 1.0
+
+
+def require_target(
+    values: np.ndarray, rows: np.ndarray, points: Points, transform: TargetTransform
+) -> None:
+    """Refuse a constant target, and values, (n,), of these rows that have no logarithm."""
+    bound, names = bound_of(plain_target(values, transform)), (points.target, points.names)
+    require_learnable(values, rows, *names, transform=transform, bound=bound)
 
 
 def forward(values: np.ndarray, scaler: TargetScaler) -> np.ndarray:

@@ -23,9 +23,8 @@ from hmx.forecast.bundle import Bundle
 from hmx.ingest.ingest import ingest
 from hmx.ingest.manifest import is_current, note_of
 from hmx.mapping.options import PredictOptions
-from hmx.mapping.target import bound_of, plain_target
+from hmx.mapping.target import require_target
 from hmx.points.joining import join
-from hmx.points.suspects import require_learnable
 from hmx.progress import Progress
 from hmx.settings import own_fields
 from hmx.zones.options import ZonalOptions
@@ -110,10 +109,7 @@ def describe_points(catalog: MapCatalog) -> str:
         value, row, text = samples.value, samples.source, str(report)
     else:
         value, row, text = points.value, points.row, points.describe()
-    transform = catalog.train.transform
-    bound = bound_of(plain_target(value, transform))
-    names = (points.target, points.names)
-    require_learnable(value, row, *names, transform=transform, bound=bound)
+    require_target(value, row, points, catalog.train.transform)
     return text
 
 

@@ -20,12 +20,11 @@ from hmx.mapping.classes import classes_of, declared, suspects
 from hmx.mapping.inputs import RawWindows, gather
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import MapSpec
-from hmx.mapping.target import bound_of, plain_target
+from hmx.mapping.target import require_target
 from hmx.networks.options import MapperOptions
 from hmx.points.joining import JoinReport, join
 from hmx.points.options import PointsOptions
 from hmx.points.samples import Samples
-from hmx.points.suspects import require_learnable
 from hmx.points.table import Points, read_points
 from hmx.progress import Progress
 from hmx.splits.distances import domain
@@ -142,14 +141,7 @@ def prepare(obj: Cubelike, source: Any, recipe: MapTrainSetup) -> Prepared:
     samples, report = join(
         points, bands, window=network.window, history=network.history, min_valid=min_valid
     )
-    require_learnable(
-        samples.value,
-        samples.source,
-        points.target,
-        points.names,
-        transform=recipe.fit.transform,
-        bound=bound_of(plain_target(samples.value, recipe.fit.transform)),
-    )
+    require_target(samples.value, samples.source, points, recipe.fit.transform)
     transforms = check_transforms(recipe.transforms)
     spec = MapSpec(
         target=recipe.points.target,
