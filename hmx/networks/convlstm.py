@@ -18,7 +18,7 @@ from hmx.networks.base import Body, network
 from hmx.networks.dilated import Trunk, describe_trunk, trunk_layers
 from hmx.networks.gates import gated
 from hmx.networks.options import ModelOptions
-from hmx.networks.part import Piece
+from hmx.networks.part import Piece, convolve
 from hmx.networks.stream.graph import CONSTANT, FRAME, Architecture, Layer, Read
 from hmx.windows import Window, with_halo
 
@@ -56,11 +56,9 @@ class ConvLSTMCell(nn.Module):
         """Advance one step at the pixels ``want``; ``x`` and the state cover what it looks at."""
         full, weight, cell = x.values.dtype, self.gates.weight, None
         if state is None:
-            gates = x.convolved(self.gates, want, weight[:, : self.inputs])
+            gates = convolve(self.gates, [x], want, weight=weight[:, : self.inputs])
         else:
-            need = with_halo(want, x.shape, halo=self.radius, wraps=False)
-            both = torch.cat((x.crop(need), state[0].crop(need)), dim=1)
-            gates = Piece(both, need, x.shape).convolved(self.gates, want)
+            gates = convolve(self.gates, [x, state[0]], want)
             cell = state[1].crop(want)
         hidden, now = (Piece(value, want, x.shape) for value in gated(gates, cell, full))
         return hidden, now
@@ -162,9 +160,8 @@ class Recurrent(Body):
             steps = [torch.cat((frame, constant), dim=1) for frame in frames]
         need = self.trunk.inputs_of(part, last.shape)
         hidden = self.core.part(steps, need)
-        x = torch.cat((hidden, last.crop(need), Piece.whole(constant).crop(need)), dim=1)
-        x = x.contiguous(memory_format=torch.channels_last)
-        return self.trunk.partly(Piece(x, need, last.shape), part)
+        inputs = [Piece(hidden, need, last.shape), last, Piece.whole(constant)]
+        return self.trunk.partly(inputs, part)
 
     @staticmethod
     def layers(options: ModelOptions) -> Architecture:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from hmx.networks.base import Body, network
 from hmx.networks.options import ModelOptions
-from hmx.networks.part import Piece, radius, wanted
+from hmx.networks.part import Piece, convolve, radius, wanted
 from hmx.networks.stream.graph import CONSTANT, FRAME, Architecture, Layer, Read
 from hmx.windows import Window, with_halo
 
@@ -56,16 +56,18 @@ class Trunk(nn.Module):
         first = wanted(part, [radius(layer) for layer in (self.entry, *self.layers)], shape)[0]
         return with_halo(first, shape, halo=radius(self.entry), wraps=False)
 
-    def partly(self, x: Piece, part: Window) -> Tensor:
-        """Compute the features of a part of a window."""
-        layers = [self.entry, *self.layers]
-        wants = wanted(part, [radius(layer) for layer in layers], x.shape)
-        full = x.values.dtype
-        stream = x
-        for number, (layer, want) in enumerate(zip(layers, wants, strict=True)):
-            active = functional.silu(stream.convolved(layer, want).to(full))
-            stream = Piece(stream.crop(want) + active if number else active, want, x.shape)
-        return torch.cat((stream.values, x.crop(part)), dim=1) if self.layers else stream.values
+    def partly(self, inputs: Sequence[Piece], part: Window) -> Tensor:
+        """Compute the features of a part of a window, whose channels are those of some inputs."""
+        layers, shape = [self.entry, *self.layers], inputs[0].shape
+        wants = wanted(part, [radius(layer) for layer in layers], shape)
+        stream = Piece(convolve(self.entry, inputs, wants[0], silu=True), wants[0], shape)
+        for layer, want in zip(self.layers, wants[1:], strict=True):
+            assert isinstance(layer, nn.Conv2d)
+            values = convolve(layer, [stream], want, silu=True, added=True)
+            stream = Piece(values, want, shape)
+        if not self.layers:
+            return stream.values
+        return torch.cat((stream.values, *(piece.crop(part) for piece in inputs)), dim=1)
 
 
 def trunk_layers(options: ModelOptions, inputs: tuple[Read, ...]) -> Architecture:
@@ -118,7 +120,7 @@ class Stacked(Body):
         missing = self.history - len(frames)
         stacked = torch.cat((*[torch.zeros_like(frames[0])] * missing, *frames, constant), dim=1)
         stacked = stacked.contiguous(memory_format=torch.channels_last)
-        return self.trunk.partly(Piece.whole(stacked), part)
+        return self.trunk.partly([Piece.whole(stacked)], part)
 
 
 @network("dilated")

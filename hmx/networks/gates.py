@@ -16,6 +16,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+_sigmoid_slope = torch.ops.aten.sigmoid_backward.grad_input  # into a tensor that is there
+_tanh_slope_into = torch.ops.aten.tanh_backward.grad_input
+_tanh_slope = torch.ops.aten.tanh_backward.default
 _BLOCK = 1 << 18  # numbers of a block: a megabyte of float32, which an L2 cache takes
 
 
@@ -109,15 +112,16 @@ class _Gated(Function):
         for number, at in enumerate(_blocks(len(from_hidden), 4 * width)):
             (i, f, o, g), tangent = active[2 * number], active[2 * number + 1]
             up = from_hidden[at]
-            through = torch.ops.aten.tanh_backward(up * o, tangent).add_(from_cell[at])
+            through = _tanh_slope(up * o, tangent).add_(from_cell[at])
             into = torch.empty((4, *i.shape), dtype=up.dtype)
-            into[0] = torch.ops.aten.sigmoid_backward(through * g, i)
+            to_i, to_f, to_o, to_g = into
+            _sigmoid_slope(torch.mul(through, g, out=to_i), i, grad_input=to_i)
             if has_cell:
-                into[1] = torch.ops.aten.sigmoid_backward(through * before[at], f)
+                _sigmoid_slope(torch.mul(through, before[at], out=to_f), f, grad_input=to_f)
                 torch.mul(through, f, out=d_before_px[at])
             else:
-                into[1].zero_()
-            into[2] = torch.ops.aten.sigmoid_backward(up * tangent, o)
-            into[3] = torch.ops.aten.tanh_backward(through * i, g)
+                to_f.zero_()
+            _sigmoid_slope(torch.mul(up, tangent, out=to_o), o, grad_input=to_o)
+            _tanh_slope_into(torch.mul(through, i, out=to_g), g, grad_input=to_g)
             d_flat[at].view(-1, 4, width).copy_(into.transpose(0, 1))
         return d_gates, d_before if has_cell else None, None

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -41,24 +43,131 @@ class Piece:
         found: Tensor = _Crop.apply(self.values, *want.within(self.at).slices)
         return found
 
-    def convolved(self, layer: nn.Conv2d, want: Window, weight: Tensor | None = None) -> Tensor:
-        """Convolve with a square layer of odd side, or its ``weight``, at the pixels ``want``."""
-        rim = radius(layer)
-        need = with_halo(want, self.shape, halo=rim, wraps=False)
-        beyond = [  # rows and columns of zeros: left, right, top, bottom
-            rim - want.x.start + need.x.start,
-            rim - need.x.stop + want.x.stop,
-            rim - want.y.start + need.y.start,
-            rim - need.y.stop + want.y.stop,
-        ]
-        source, pad = self.crop(need), 0
-        if min(beyond) == max(beyond):
-            pad = beyond[0]
-        else:
-            source = functional.pad(source, beyond)
-        kernel = layer.weight if weight is None else weight
-        step = layer.dilation
-        return functional.conv2d(source, kernel, layer.bias, padding=pad, dilation=step)
+
+def convolve(
+    layer: nn.Conv2d,
+    parts: Sequence[Piece],
+    want: Window,
+    *,
+    weight: Tensor | None = None,
+    silu: bool = False,
+    added: bool = False,
+) -> Tensor:
+    """Convolve stacked inputs with a square layer of odd side, at the pixels ``want``.
+
+    ``weight`` replaces that of the layer. With ``silu`` the activation follows, in the precision
+    of the inputs, and with ``added`` the first input is added to that.
+    """
+    rim, shape = radius(layer), parts[0].shape
+    need = with_halo(want, shape, halo=rim, wraps=False)
+    beyond = (  # rows and columns of zeros: left, right, top, bottom
+        rim - want.x.start + need.x.start,
+        rim - need.x.stop + want.x.stop,
+        rim - want.y.start + need.y.start,
+        rim - need.y.stop + want.y.stop,
+    )
+    inside = want.within(need).slices if added else None
+    how = _How(beyond, layer.dilation, silu, inside)
+    kernel = layer.weight if weight is None else weight
+    found: Tensor = _Convolved.apply(how, kernel, layer.bias, *(part.crop(need) for part in parts))
+    return found
+
+
+class _How(NamedTuple):
+    """What a convolution does besides its products."""
+
+    beyond: tuple[int, int, int, int]  # zeros: left, right, top, bottom
+    dilation: tuple[int, ...]
+    silu: bool
+    added: tuple[slice, slice] | None  # pixels of the input that are added to the result
+
+
+class _Convolved(Function):
+    """A convolution with what follows it; inputs without gradients are not derived.
+
+    Of the inputs of a training most are data. Plain torch computes gradients of all channels that
+    are stacked in one tensor, and copies gradients of crops and sums.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, how: _How, weight: Tensor, bias: Tensor | None, *parts: Tensor) -> Tensor:
+        kind, full = _kind(parts[0]), parts[0].dtype
+        pad, around = how.beyond[0], (0, 0, 0, 0)
+        if min(how.beyond) != max(how.beyond):
+            pad, around = 0, how.beyond
+        source = _stacked(parts, kind, around)
+        kernel = weight.to(kind).contiguous(memory_format=torch.channels_last)
+        given = None if bias is None else bias.to(kind)
+        found = functional.conv2d(source, kernel, given, padding=pad, dilation=how.dilation)
+        ctx.how, ctx.pad, ctx.around = how, pad, around
+        ctx.inputs = [(part.shape[1], part.dtype) for part in parts]
+        ctx.save_for_backward(source, kernel, found if how.silu else None)
+        if not how.silu:
+            return found
+        active = functional.silu(found.to(full), inplace=kind != full)
+        return active if how.added is None else active.add_(parts[0][(..., *how.added)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
+        source, kernel, before = ctx.saved_tensors
+        slope, how = above, ctx.how
+        if how.silu:
+            slope = torch.ops.aten.silu_backward(above, before.to(above.dtype))
+        slope = slope.to(kernel.dtype).contiguous(memory_format=torch.channels_last)
+
+        def derived(x: Tensor, w: Tensor, *which: bool) -> Sequence[Tensor]:
+            found: Sequence[Tensor] = torch.ops.aten.convolution_backward(
+                slope, x, w, [len(w)], [1, 1], [ctx.pad] * 2, how.dilation, False, [0, 0], 1, which
+            )
+            return found
+
+        _, by_weight, by_bias = derived(source, kernel, False, True, ctx.needs_input_grad[2])
+        result: list[Tensor | None] = [None, by_weight, by_bias, *(None for _ in ctx.inputs)]
+        wanted = [i for i in range(len(ctx.inputs)) if ctx.needs_input_grad[3 + i]]
+        if not wanted:
+            return (*result,)
+        ends = [0, *accumulate(channels for channels, _ in ctx.inputs)]
+        first, last = ends[wanted[0]], ends[wanted[-1] + 1]
+        b, _, y, x = source.shape
+        like = source.new_empty((b, y, x, last - first)).permute(0, 3, 1, 2)  # its shape counts
+        by_source = derived(like, kernel[:, first:last], True, False, False)[0]
+        left, right, top, bottom = ctx.around
+        by_source = by_source[..., top : y - bottom, left : x - right]
+        for i in wanted:
+            by_part = by_source[:, ends[i] - first : ends[i + 1] - first].to(ctx.inputs[i][1])
+            if i == 0 and how.added is not None:
+                by_part[(..., *how.added)] += above
+            result[3 + i] = by_part
+        return (*result,)
+
+
+def _kind(x: Tensor) -> torch.dtype:
+    """Return the type in which a convolution computes: that of autocast, if it is on."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        found: torch.dtype = torch.get_autocast_dtype(device)
+        return found
+    return x.dtype
+
+
+def _stacked(
+    parts: Sequence[Tensor], kind: torch.dtype, around: tuple[int, int, int, int]
+) -> Tensor:
+    """Stack inputs, channels last, with zeros around."""
+    last = torch.channels_last
+    if len(parts) == 1 and not any(around):
+        return parts[0].to(kind).contiguous(memory_format=last)
+    left, right, top, bottom = around
+    b, _, y, x = parts[0].shape
+    shape = (b, top + y + bottom, left + x + right, sum(part.shape[1] for part in parts))
+    make = parts[0].new_zeros if any(around) else parts[0].new_empty
+    source, at = make(shape, dtype=kind).permute(0, 3, 1, 2), 0
+    for part in parts:
+        into = source[:, at : at + part.shape[1], top : top + y, left : left + x]
+        into.copy_(part)
+        at += part.shape[1]
+    return source
 
 
 class _Crop(Function):

@@ -6,8 +6,12 @@ no data. They need no distribution, and only features that the scored pixels dep
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from hmx.networks.forecaster import Forecaster, reach
 from hmx.networks.inputs import NetworkInputs
@@ -30,6 +34,22 @@ def forecast_pixels(
     ]
     features: Tensor = network.body.part(frames, constant, part)
     inside = (at // width - part.y.start) * len(part.x) + at % width - part.x.start
-    flat = features.permute(0, 2, 3, 1).flatten(0, 2)[inside]  # (n, channels)
+    flat: Tensor = _PickedRows.apply(features.permute(0, 2, 3, 1).flatten(0, 2), inside)  # (n, channels)
     few = NetworkInputs(*(values.flatten(-2)[..., None, at] for values in seen))
     return network.direct(flat.t()[None, :, None], few, h=h, origin=origin)
+
+
+class _PickedRows(Function):
+    """Some rows, each at most once: their gradients are copied, where torch's own adds them up."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, at: Tensor) -> Tensor:
+        ctx.count = len(values)
+        ctx.save_for_backward(at)
+        return values.index_select(0, at)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
+        (at,) = ctx.saved_tensors
+        return above.new_zeros((ctx.count, above.shape[1])).index_copy_(0, at, above), None

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from hmx.features.scaling import Scaler
@@ -22,6 +25,7 @@ from hmx.networks.base import ForecastSpec
 from hmx.uncertainty.distribution import shares
 
 _TINY = 1e-9  # native units: far below any change
+_FLAT = 1e-30  # native units: what is divided by in place of nothing
 MOST_TILT = 2.0  # largest factor of a tilt
 CLOSED = -4.0  # raw gaps are shifted by this much: softplus(-4) = .018 ordinary changes,
 _SHUT = 0.009  # and half of that is taken off: a gap can be 0, which a network learns soon
@@ -110,20 +114,50 @@ def tilt(
     and its inverse. No change stays no change, and quantiles stay in order.
     """
     share = values.new_tensor(shares(knots))[:, None, None]
-    origin = origin.unsqueeze(-3)
-    residual = values - origin
-    above = residual.relu()
-    below = above - residual
-    up = (above * share).sum(-3) + _TINY  # a side without values
-    down = (below * share).sum(-3) + _TINY  # must keep a gradient
-    shift = target - origin.squeeze(-3)
-    # factor * up - down / factor = shift, solved without subtracting nearly equal numbers
-    ahead = shift >= 0
-    both = (shift.square() + 4 * up * down).sqrt() + torch.where(ahead, shift, -shift)
-    factor = torch.where(ahead, both / (2 * up), 2 * down / both)
     limit = values.new_tensor([MOST_TILT]) if most is None else most
-    factor = factor.clamp(1 / limit, limit).unsqueeze(-3)
-    return torch.addcmul(torch.addcmul(origin, above, factor), below, 1 / factor, value=-1)
+    found: Tensor = _Tilt.apply(values, origin, target, share, limit)
+    return found
+
+
+class _Tilt(Function):
+    """A tilt; the slopes of its factor follow from the equation that the factor solves."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, origin: Tensor, target: Tensor, share: Tensor, limit: Tensor
+    ) -> Tensor:
+        start = origin.unsqueeze(-3)
+        residual = values - start
+        above = residual.relu()
+        below = above - residual
+        up = (above * share).sum(-3) + _TINY  # a side without values
+        down = (below * share).sum(-3) + _TINY  # must keep a gradient
+        shift = target - origin
+        # factor * up - down / factor = shift, solved without subtracting nearly equal numbers
+        ahead = shift >= 0
+        both = (shift.square() + 4 * up * down).sqrt() + torch.where(ahead, shift, -shift)
+        solved = torch.where(ahead, both / (2 * up), 2 * down / both)
+        least = 1 / limit
+        factor = solved.clamp(least, limit)
+        # the factor moves with the shift by one over this, and not at all at its limits
+        steep = torch.where(solved == factor, up + down / factor.square(), torch.inf)
+        ctx.save_for_backward(above, below, factor.unsqueeze(-3), steep, share)
+        stretch, shrink = factor.unsqueeze(-3), (1 / factor).unsqueeze(-3)
+        return torch.addcmul(torch.addcmul(start, above, stretch), below, shrink, value=-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        above, below, factor, steep, share = ctx.saved_tensors
+        inverse = 1 / factor
+        with_factor = torch.addcmul(above, below, inverse.square()).mul_(slope).sum(-3)
+        by_target = with_factor / steep
+        by_values = torch.addcmul(slope, share, by_target.unsqueeze(-3), value=-1)
+        by_values *= torch.where(above > 0, factor, inverse)
+        by_origin = None
+        if ctx.needs_input_grad[1]:
+            by_origin = slope.sum(-3) - by_values.sum(-3) - by_target
+        return by_values, by_origin, by_target, None, None
 
 
 def mean(values: Tensor, knots: Sequence[float]) -> Tensor:
@@ -140,19 +174,54 @@ def crps(values: Tensor, truth: Tensor, knots: Sequence[float]) -> Tensor:
     Tamea 2007, doi:10.5194/hess-11-1267-2007). From (..., q, y, x), ascending over q, and
     (..., y, x) to (..., y, x), native units; for a point mass, the absolute error.
     """
-    p = values.new_tensor(knots)[:, None, None]
-    off = values - truth.unsqueeze(-3)
-    low, high = off[..., :-1, :, :], off[..., 1:, :, :]
-    start, width, rise = p[:-1], p[1:] - p[:-1], high - low
-    # the share of a piece, from its start, that lies below the truth
-    flat = rise <= 0
-    below = torch.where(flat, (low < 0).to(low.dtype), -low / torch.where(flat, 1, rise))
-    below = below.clamp(0, 1)
-    above = low * (1 - below) + rise * (1 - below.square()) / 2
-    weighted = start * (low + rise / 2) + width * (low / 2 + rise / 3)
-    inner = (2 * width * (above - weighted)).sum(-3)
-    first, last = off[..., 0, :, :], off[..., -1, :, :]
-    p0, p1 = knots[0], 1 - knots[-1]
-    tails = 2 * first.relu() * p0 - first * p0**2
-    tails = tails + 2 * last.relu() * p1 - last * p1 * (2 - p1)
-    return inner + tails
+    found: Tensor = _Crps.apply(values, truth, tuple(knots))
+    return found
+
+
+class _Crps(Function):
+    """A score and its slopes at once.
+
+    The score is homogeneous of degree one in the distances of the knots from the truth, so it is
+    the sum of each distance times the slope in it (Euler's theorem). A slope is the integral of
+    the share of the knot in the value at a probability, times one if that value is above the
+    truth, less the probability.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, truth: Tensor, knots: tuple[float, ...]) -> Tensor:
+        p = values.new_tensor(knots)[:, None, None]
+        width = p[1:] - p[:-1]
+        off = values - truth.unsqueeze(-3)
+        low = off[..., :-1, :, :]
+        rise = off[..., 1:, :, :] - low
+        # the share of a piece, to its end, that lies above the truth: all or nothing of a flat one
+        share = low.div(rise.clamp_(min=_FLAT)).add_(1).clamp_(0, 1)
+        first, last = off[..., 0, :, :], off[..., -1, :, :]
+        slopes = _at_certain(p).expand(off.shape).clone()
+        at_end = share * width
+        at_start = at_end * share
+        slopes[..., :-1, :, :] += at_start
+        slopes[..., 1:, :, :] += at_end.mul_(2).sub_(at_start)
+        slopes[..., 0, :, :] += 2 * knots[0] * (first > 0)
+        slopes[..., -1, :, :] += 2 * (1 - knots[-1]) * (last > 0)
+        ctx.save_for_backward(slopes)
+        return off.mul_(slopes).sum(-3)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
+        (slopes,) = ctx.saved_tensors
+        by_values = slopes * above.unsqueeze(-3)
+        by_truth = -by_values.sum(-3) if ctx.needs_input_grad[1] else None
+        return by_values, by_truth, None
+
+
+def _at_certain(p: Tensor) -> Tensor:
+    """Return the slopes of a score in knots below the truth, (q, 1, 1)."""
+    start, width = p[:-1], p[1:] - p[:-1]
+    slopes = torch.zeros_like(p)
+    slopes[:-1] -= width * (start + width / 3)
+    slopes[1:] -= width * (start + width * 2 / 3)
+    slopes[0] -= p[0].square()
+    slopes[-1] -= (1 - p[-1]) * (1 + p[-1])
+    return slopes

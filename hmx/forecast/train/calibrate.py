@@ -12,6 +12,7 @@ import torch
 from hmx.forecast.train.data import Batch, HeldOutWindows, Reader
 from hmx.hardware import in_threads
 from hmx.networks.forecaster import Forecaster
+from hmx.networks.stream.executor import run_window
 from hmx.scores import crps
 from hmx.splits import CALIBRATION, TRAIN
 from hmx.uncertainty.agreement import trust_of
@@ -137,15 +138,15 @@ def _forecasts(
     windows: HeldOutWindows,
     calibration: Calibration,
 ) -> Iterator[tuple[int, Batch, np.ndarray]]:
-    """Forecast windows, some at the same time: number, window and quantiles of each."""
+    """Forecast windows, some at the same time: number, scored part and quantiles of each."""
 
-    def one(batch: Batch) -> np.ndarray:
+    def one(batch: Batch) -> tuple[Batch, np.ndarray]:
         return forecast_knots(networks, reader, batch, calibration)
 
     for some in windows.together():
-        knots = in_threads(one, [batch for _, batch in some])
-        for (index, batch), found in zip(some, knots, strict=True):
-            yield index, batch, found
+        found = in_threads(one, [batch for _, batch in some])
+        for (index, _), (core, knots) in zip(some, found, strict=True):
+            yield index, core, knots
 
 
 def _agreeing(sums: np.ndarray, knots: Sequence[float], observed: float) -> float:
@@ -180,10 +181,10 @@ def _far_share(networks: Sequence[Forecaster], reader: Reader, windows: HeldOutW
     levels, far = np.array(reader.spec.network.knots), _nodes(reader)[-1]
     for core, origin in windows.pairs:
         if origin == max(reader.origins):
-            batch = windows.at(core, origin)
+            batch, found = forecast_knots(networks, reader, windows.at(core, origin), Calibration())
             used = (batch.weight[0, 0].numpy() > 0) & (batch.distance[0].numpy() >= far)
             truth = batch.truth[0, 0].numpy()[used]
-            knots = forecast_knots(networks, reader, batch, Calibration())[0][:, used]
+            knots = found[0][:, used]
             ours += float(crps(truth, knots, levels).sum())
             persistence += float(np.abs(truth - batch.seen.past[0, -1].numpy()[used]).sum())
     return 0.0 if persistence < ours else 1.0
@@ -191,18 +192,24 @@ def _far_share(networks: Sequence[Forecaster], reader: Reader, windows: HeldOutW
 
 def forecast_knots(
     networks: Sequence[Forecaster], reader: Reader, batch: Batch, calibration: Calibration
-) -> np.ndarray:
-    """Forecast the quantiles of a window as inference does, (h, q, y, x), native units."""
-    spec = reader.spec
+) -> tuple[Batch, np.ndarray]:
+    """Forecast the part of a window that is scored as inference does.
+
+    Returns the part, and its quantiles, (h, q, y, x), native units.
+    """
+    spec, crop = reader.spec, batch.scored_area()
+    core = batch.at(crop)
     with torch.inference_mode():
         members = [
-            n(batch.seen, h=spec.h, origin=batch.origin)[0].float().numpy() for n in networks
+            run_window(n, batch.seen, h=spec.h, crop=crop, origin=batch.origin)[0].float().numpy()
+            for n in networks
         ]
-    origin = batch.seen.past[0, -1].numpy()
+    origin = core.seen.past[0, -1].numpy()
     settled = settle(
         mixture(members, spec.network.knots),
         origin,
         tolerance=reader.scaler.tolerance,
         valid_range=spec.valid_range,
     )
-    return calibration.adjust(settled, spec.network.knots, origin, batch.distance[0].numpy())
+    knots = calibration.adjust(settled, spec.network.knots, origin, core.distance[0].numpy())
+    return core, knots

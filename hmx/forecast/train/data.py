@@ -29,7 +29,7 @@ from hmx.forecast.inputs import Inputs
 from hmx.forecast.spec import Spec
 from hmx.forecast.train.fields import ChipCache
 from hmx.networks.forecaster import reach
-from hmx.networks.inputs import NetworkInputs
+from hmx.networks.inputs import NetworkInputs, Slices
 from hmx.splits import TRAIN, Split, interior
 from hmx.windows import Span, Window, with_halo
 
@@ -59,6 +59,22 @@ class Batch(NamedTuple):
         at = slice(index, index + 1)
         seen = NetworkInputs(*(part[at] for part in self.seen))
         return Batch(seen, *(part[at] for part in self[1:]))
+
+    def scored_area(self) -> Slices:
+        """Bound the pixels that are scored at any lead, or all: the rest need no distribution."""
+        scored = (self.weight > 0).any(dim=0).any(dim=0)
+        ends = []
+        for axis in (1, 0):
+            found = scored.any(dim=axis).nonzero()
+            last = int(found.max()) + 1 if len(found) else scored.shape[1 - axis]
+            ends.append(slice(int(found.min()) if len(found) else 0, last))
+        return ends[0], ends[1]
+
+    def at(self, crop: Slices) -> Batch:
+        """Crop all maps."""
+        seen = NetworkInputs(*(part[(..., *crop)] for part in self.seen))
+        truth, weight, inner, distance = (part[(..., *crop)] for part in self[1:5])
+        return Batch(seen, truth, weight, inner, distance, self.origin)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from hmx.forecast.window import calibrated
 from hmx.hardware import in_threads
 from hmx.networks.forecaster import Forecaster, reach
 from hmx.networks.inputs import NetworkInputs
+from hmx.networks.stream.executor import run_window
 from hmx.progress import Progress
 from hmx.splits import TRAIN
 from hmx.uncertainty.distribution import settle
@@ -128,7 +129,8 @@ def forecast(
     with torch.inference_mode():
         seen = NetworkInputs(*(torch.from_numpy(part.copy())[None] for part in inputs.tensors()))
         members = [
-            network(seen, h=h, crop=at, origin=number)[0].float().numpy() for network in networks
+            run_window(network, seen, h=h, crop=at, origin=number)[0].float().numpy()
+            for network in networks
         ]
     start = inputs.past[(-1, *at)]
     knots = settle(

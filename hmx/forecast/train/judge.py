@@ -10,6 +10,7 @@ import torch
 
 from hmx.forecast.train.data import Batch, Reader
 from hmx.networks.forecaster import Forecaster
+from hmx.networks.stream.executor import run_window
 from hmx.scores import Cell, Settings
 from hmx.uncertainty.distribution import mean, settle
 
@@ -44,13 +45,15 @@ class ValidationScores:
     def score(self, network: Forecaster, batch: Batch) -> Scored:
         """Score a window, (b = 1), at each lead that has a truth: the network, and persistence."""
         spec, levels = self.reader.spec, self.reader.spec.network.knots
+        crop = batch.scored_area()
         with torch.no_grad():
-            ahead = network(batch.seen, h=spec.h, origin=batch.origin)[0].float().cpu().numpy()
+            found = run_window(network, batch.seen, h=spec.h, crop=crop, origin=batch.origin)
+        ahead, batch = found[0].float().cpu().numpy(), batch.at(crop)
         origin = batch.seen.past[0, -1].cpu().numpy()
         knots = settle(
             ahead, origin, tolerance=self.reader.scaler.tolerance, valid_range=spec.valid_range
         )
-        found = []
+        scored = []
         for lead in range(spec.h):
             weight = batch.weight[0, lead].cpu().numpy()
             if not weight.any():
@@ -59,8 +62,8 @@ class ValidationScores:
             common: dict[str, Any] = {"weight": weight, "settings": self.settings}
             middle = mean(knots[lead], levels)
             ours = Cell.of(truth, origin, middle, knots=knots[lead], levels=levels, **common)
-            found.append((lead, ours, Cell.of(truth, origin, origin, **common)))
-        return found
+            scored.append((lead, ours, Cell.of(truth, origin, origin, **common)))
+        return scored
 
     def loss(self) -> float:
         """Return the mean over leads of CRPS / CRPS of persistence; below 1 is better.

@@ -149,7 +149,7 @@ def _share(
             part[:, :h].flatten(-2)[..., None, at] for part in (batch.truth, batch.weight)
         )
         return (criterion.errors(network, leads, truth, weight, size) * weight).sum() / counts.lead
-    crop = scored_area(batch.weight)
+    crop = batch.scored_area()
     leads, rehearsed = network.one_step_forecasts(batch.seen, h=h, crop=crop, origin=batch.origin)
     truth, weight = (part[:, :h, crop[0], crop[1]] for part in (batch.truth, batch.weight))
     total = (criterion.errors(network, leads, truth, weight, size) * weight).sum() / counts.lead
@@ -160,15 +160,6 @@ def _share(
         error = criterion.errors(network, ahead, past[:, step + 1], weight, size[0]) * weight
         total = total + HISTORY_LOSS_WEIGHT * error.sum() / counts.history[step]
     return total
-
-
-def scored_area(weight: Tensor) -> tuple[slice, slice]:
-    """Bound the pixels that are scored anywhere in a batch: the rest need no distribution."""
-    scored = (weight > 0).any(dim=0).any(dim=0)
-    rows, cols = (scored.any(dim=axis).nonzero() for axis in (1, 0))
-    if not len(rows):
-        return slice(None), slice(None)
-    return slice(int(rows.min()), int(rows.max()) + 1), slice(int(cols.min()), int(cols.max()) + 1)
 
 
 def similarity(

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hmx.networks.base import layers_of
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.inputs import NetworkInputs, Slices, go_on
 from hmx.networks.quantile import mean
@@ -73,17 +74,25 @@ class Executor:
         self.strip = strip or STRIP["cpu" if head.device.type == "cpu" else "cuda"]
         self._packed: dict[tuple[str, tuple[bool, ...]], tuple[Tensor, Tensor]] = {}
 
-    def __call__(self, seen: NetworkInputs, *, h: int, crop: Slices | None = None) -> Tensor:
+    def __call__(
+        self,
+        seen: NetworkInputs,
+        *,
+        h: int,
+        crop: Slices | None = None,
+        origin: Tensor | None = None,
+    ) -> Tensor:
         """Forecast the distributions of one window, (1, h, q, y, x) of its core, native units.
 
-        The result is meaningless where the origin is missing.
+        The result is meaningless where the origin is missing. ``origin`` is as in
+        :meth:`hmx.networks.forecaster.Forecaster.forward`.
         """
         direct = self.network.options.strategy == "direct"
         if direct and h > self.leads:
             return go_on(self, seen, h=h, crop=crop)
         read = Window.of((seen.past.shape[-2], seen.past.shape[-1]))
         core = read if crop is None else Window(*(Span(s.start, s.stop) for s in crop))
-        return _Stream(self, self.graph(read, core, 1 if direct else h), seen, h).run()
+        return _Stream(self, self.graph(read, core, 1 if direct else h), seen, h, origin).run()
 
     def graph(self, read: Window, core: Window, looks: int) -> Graph:
         """Lay out the nodes of a forecast."""
@@ -116,12 +125,32 @@ class Executor:
         return weight, bias.to(self.kind)
 
 
+def run_window(
+    network: Forecaster, seen: NetworkInputs, *, h: int, crop: Slices, origin: Tensor
+) -> Tensor:
+    """Forecast the core of one window, (1, h, q, y, x), by an executor if the network streams."""
+    layers = layers_of(network.options) if isinstance(network, Forecaster) else None
+    run = network if layers is None else Executor(network, layers)
+    # threads of a pool do not have the precision of the thread that trains
+    with torch.autocast(seen.past.device.type, enabled=False):
+        found: Tensor = run(seen, h=h, crop=crop, origin=origin)
+    return found
+
+
 class _Stream:
     """One window on its way through all nodes."""
 
-    def __init__(self, executor: Executor, graph: Graph, seen: NetworkInputs, h: int):
+    def __init__(
+        self,
+        executor: Executor,
+        graph: Graph,
+        seen: NetworkInputs,
+        h: int,
+        origin: Tensor | None,
+    ):
         self.executor, self.network, self.graph = executor, executor.network, graph
-        self.seen, self.h, self.turn, past = seen, h, 0, seen.past
+        self.seen, self.h, self.origin = seen, h, origin
+        self.turn, past = 0, seen.past
         knots = len(self.network.knots)
         self.knots = past.new_empty((1, h, knots, *graph.core.shape))
         if self.network.options.strategy != "direct":
@@ -231,7 +260,8 @@ class _Stream:
         wanted = clip(strip, self.graph.core)
         into = wanted.within(self.graph.core).slices
         if network.options.strategy == "direct":
-            self.knots[(..., *into)] = network.direct(features, seen, h=self.h)
+            found = network.direct(features, seen, h=self.h, origin=self.origin)
+            self.knots[(..., *into)] = found
             return
         lead = step - network.options.past_steps + 1
         part = self.total[(..., *strip.slices)]

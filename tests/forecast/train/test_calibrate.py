@@ -76,10 +76,11 @@ class Shortening(torch.nn.Module):
         super().__init__()
         self.reader, self.growth = reader, growth
 
-    def forward(self, seen: Any, *, h: int, origin: Any = None) -> torch.Tensor:
+    def forward(self, seen: Any, *, h: int, crop: Any, origin: Any = None) -> torch.Tensor:
         normal, knots = NormalDist(), self.reader.spec.network.knots
         spread = torch.tensor([normal.inv_cdf(knot) * self.growth for knot in knots])
-        one = seen.past[:, -1, None] + self.growth + spread[:, None, None]  # (b, q, y, x)
+        start = seen.past[(slice(None), slice(-1, None), *crop)]
+        one = start + self.growth + spread[:, None, None]  # (b, q, y, x)
         return one[:, None].expand(-1, h, -1, -1, -1)
 
 
@@ -96,8 +97,9 @@ def totals(reader: Reader, network: torch.nn.Module, shift: tuple[float, ...]) -
     windows = HeldOutWindows(reader, TRAIN, most=999, seed=0)
     expected = observed = 0.0
     for index in range(len(windows)):
-        batch = windows[index]
-        knots = forecast_knots([network], reader, batch, Calibration(shift=shift))[1]
+        adjusted = Calibration(shift=shift)
+        batch, ahead = forecast_knots([network], reader, windows[index], adjusted)
+        knots = ahead[1]
         weight, start = batch.weight[0, 1].numpy(), batch.seen.past[0, -1].numpy()
         expected += float(((mean(knots, reader.spec.network.knots) - start) * weight).sum())
         observed += float(((batch.truth[0, 1].numpy() - start) * weight).sum())

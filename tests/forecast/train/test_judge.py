@@ -45,8 +45,8 @@ class Still(nn.Module):
         super().__init__()
         self.knots, self.by = knots, by
 
-    def forward(self, seen: Any, *, h: int, origin: Any = None) -> torch.Tensor:
-        origin = seen.past[:, -1] + self.by
+    def forward(self, seen: Any, *, h: int, crop: Any, origin: Any = None) -> torch.Tensor:
+        origin = seen.past[(slice(None), -1, *crop)] + self.by
         return origin[:, None, None].expand(-1, h, self.knots, -1, -1)
 
 
@@ -97,6 +97,15 @@ def test_pixels_that_are_not_scored_do_not_matter(reader: Reader, windows: list[
     assert any(bool((w.weight == 0).any()) for w in windows)
     one, other = (judged(reader, given, network) for given in (windows, spoiled))
     assert one.leads() == other.leads()
+
+
+def test_scores_do_not_depend_on_the_precision_of_the_training(
+    reader: Reader, windows: list[Any]
+) -> None:
+    network = fill(Forecaster.of(reader.spec, reader.scaler), "random").eval()
+    full = judged(reader, windows[:2], network).leads()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert judged(reader, windows[:2], network).leads() == full
 
 
 def test_what_is_off_by_more_is_judged_worse(reader: Reader, windows: list[Any]) -> None:
