@@ -97,6 +97,14 @@ def choose_device(device: str) -> torch.device:
     raise BadArgument(f"device={device!r} is not here (found: {found}). Pass device='auto'.")
 
 
+def native_bfloat16(device: str) -> bool:
+    """Return True if a device multiplies bfloat16 in hardware."""
+    chosen = choose_device(device)
+    if chosen.type == "cuda":  # since Ampere
+        return torch.cuda.get_device_capability(chosen) >= (8, 0)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

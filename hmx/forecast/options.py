@@ -104,8 +104,8 @@ class TrainOptions(Options):
         the one with the best validation score.
     seed : int
         Decides initial weights, blocks and chips.
-    precision : {"float32", "bfloat16"}
-        Of the convolutions in training.
+    precision : {"float32", "bfloat16", "auto"}
+        Of the convolutions in training; ``auto`` is bfloat16 where the hardware multiplies it.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     parallel : str
@@ -141,7 +141,7 @@ class TrainOptions(Options):
     runs: Members = 1
     ensemble: bool = False
     seed: Seed = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
     device: str = "auto"
     parallel: str = "auto"
     devices: Processes = 1
@@ -235,7 +235,7 @@ class Refitting(TypedDict, total=False):
     final: bool
     runs: int
     ensemble: bool
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "auto"]
     device: str
     parallel: str
     devices: int

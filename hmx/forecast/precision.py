@@ -9,27 +9,18 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import torch
 
 from hmx.cube.cube import Cube
 from hmx.cube.read import read
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import assemble
 from hmx.forecast.window import Engine, TileGeometry
-from hmx.hardware import choose_device
+from hmx.hardware import native_bfloat16
 from hmx.networks.options import Precision
 from hmx.uncertainty.distribution import mean
 from hmx.windows import Span, TileGrid
 
 LARGEST_ERROR = 0.01  # of the forecast change: far below the error of any forecast
-
-
-def native_bfloat16(device: str) -> bool:
-    """Return True if a device multiplies bfloat16 in hardware."""
-    chosen = choose_device(device)
-    if chosen.type == "cuda":  # since Ampere
-        return torch.cuda.get_device_capability(chosen) >= (8, 0)
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def resolve(

@@ -9,6 +9,7 @@ ends after the network's reach.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -98,25 +99,29 @@ class ConvLSTM(nn.Module):
         """Return the last layer's state after some steps, (b, hidden, y, x), at some pixels."""
         shape = Piece.whole(frames[0]).shape
         states: list[tuple[Piece, Piece] | None] = [None] * len(self.cells)
-        for frame, wants in zip(frames, self._wanted(want, len(frames), shape), strict=True):
+        every = steps_wanted(want, len(frames), shape, tuple(self.radii))
+        for frame, wants in zip(frames, every, strict=True):
             x = Piece.whole(frame)
             for index, cell in enumerate(self.cells):
                 state: tuple[Piece, Piece] = cell.part(x, states[index], wants[index])  # type: ignore[operator]
                 states[index], x = state, state[0]
         return x.crop(want)
 
-    def _wanted(self, want: Window, steps: int, shape: tuple[int, int]) -> list[list[Window]]:
-        """Return what each layer must compute at each step: what it and the next layer look at."""
-        radii = self.radii
-        rims = [sum(radii[layer + 1 :]) for layer in range(len(radii))]  # at the last step
-        found = []
-        for _ in range(steps):
-            found.append([with_halo(want, shape, halo=rim, wraps=False) for rim in rims])
-            # the step before feeds the same layer, and the one above it at the same time
-            rims = [rim + own for rim, own in zip(rims, radii, strict=True)]
-            for layer in reversed(range(len(rims) - 1)):
-                rims[layer] = max(rims[layer], rims[layer + 1] + radii[layer + 1])
-        return found[::-1]
+
+@lru_cache(maxsize=64)
+def steps_wanted(
+    want: Window, steps: int, shape: tuple[int, int], radii: tuple[int, ...]
+) -> list[list[Window]]:
+    """Return what each layer must compute at each step: what it and the next layer look at."""
+    rims = [sum(radii[layer + 1 :]) for layer in range(len(radii))]  # at the last step
+    found = []
+    for _ in range(steps):
+        found.append([with_halo(want, shape, halo=rim, wraps=False) for rim in rims])
+        # the step before feeds the same layer, and the one above it at the same time
+        rims = [rim + own for rim, own in zip(rims, radii, strict=True)]
+        for layer in reversed(range(len(rims) - 1)):
+            rims[layer] = max(rims[layer], rims[layer + 1] + radii[layer + 1])
+    return found[::-1]
 
 
 @network("convlstm")

@@ -36,6 +36,11 @@ class Trunk(nn.Module):
         )
 
     @property
+    def radii(self) -> tuple[int, ...]:
+        """How far each layer looks, px."""
+        return tuple(radius(layer) for layer in (self.entry, *self.layers))
+
+    @property
     def outputs(self) -> int:
         """Channels of the result."""
         # the inputs are appended, so that the head can be linear in them
@@ -53,13 +58,13 @@ class Trunk(nn.Module):
 
     def inputs_of(self, part: Window, shape: tuple[int, int]) -> Window:
         """Return the pixels of the input that features of a part depend on."""
-        first = wanted(part, [radius(layer) for layer in (self.entry, *self.layers)], shape)[0]
-        return with_halo(first, shape, halo=radius(self.entry), wraps=False)
+        first = wanted(part, self.radii, shape)[0]
+        return with_halo(first, shape, halo=self.radii[0], wraps=False)
 
     def partly(self, inputs: Sequence[Piece], part: Window) -> Tensor:
         """Compute the features of a part of a window, whose channels are those of some inputs."""
-        layers, shape = [self.entry, *self.layers], inputs[0].shape
-        wants = wanted(part, [radius(layer) for layer in layers], shape)
+        shape = inputs[0].shape
+        wants = wanted(part, self.radii, shape)
         stream = Piece(convolve(self.entry, inputs, wants[0], silu=True), wants[0], shape)
         for layer, want in zip(self.layers, wants[1:], strict=True):
             assert isinstance(layer, nn.Conv2d)

@@ -25,6 +25,7 @@ Tensors: ``b`` windows, ``t`` history steps, ``h`` leads, ``q`` knots, ``d`` dyn
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,6 +120,11 @@ class Forecaster(nn.Module):
             ahead = torch.arange(1, self.leads + 1).log()
             self.location_size = nn.Parameter(torch.zeros(self.leads))
             self.gap_size = nn.Parameter(_GROWTH * ahead)
+
+    @cached_property
+    def reach(self) -> int:
+        """How far an input pixel can influence a forecast of all leads, px."""
+        return reach(self.options, self.leads)
 
     @classmethod
     def of(cls, spec: ForecastSpec, scaler: Scaler) -> Forecaster:

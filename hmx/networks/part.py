@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -58,19 +59,26 @@ def convolve(
     ``weight`` replaces that of the layer. With ``silu`` the activation follows, in the precision
     of the inputs, and with ``added`` the first input is added to that.
     """
-    rim, shape = radius(layer), parts[0].shape
+    need, beyond, inside = _surroundings(want, parts[0].shape, radius(layer))
+    how = _How(beyond, layer.dilation, silu, inside if added else None)
+    kernel = layer.weight if weight is None else weight
+    found: Tensor = _Convolved.apply(how, kernel, layer.bias, *(part.crop(need) for part in parts))
+    return found
+
+
+@lru_cache(maxsize=256)  # chips inside a raster are alike
+def _surroundings(
+    want: Window, shape: tuple[int, int], rim: int
+) -> tuple[Window, tuple[int, int, int, int], tuple[slice, slice]]:
+    """Return the pixels of a window that a kernel reads, the zeros around, and what is wanted."""
     need = with_halo(want, shape, halo=rim, wraps=False)
-    beyond = (  # rows and columns of zeros: left, right, top, bottom
+    beyond = (
         rim - want.x.start + need.x.start,
         rim - need.x.stop + want.x.stop,
         rim - want.y.start + need.y.start,
         rim - need.y.stop + want.y.stop,
     )
-    inside = want.within(need).slices if added else None
-    how = _How(beyond, layer.dilation, silu, inside)
-    kernel = layer.weight if weight is None else weight
-    found: Tensor = _Convolved.apply(how, kernel, layer.bias, *(part.crop(need) for part in parts))
-    return found
+    return need, beyond, want.within(need).slices
 
 
 class _How(NamedTuple):
@@ -192,7 +200,8 @@ def radius(layer: nn.Conv2d) -> int:
     return int(layer.dilation[0]) * (layer.kernel_size[0] // 2)
 
 
-def wanted(part: Window, radii: Sequence[int], shape: tuple[int, int]) -> list[Window]:
+@lru_cache(maxsize=64)
+def wanted(part: Window, radii: tuple[int, ...], shape: tuple[int, int]) -> list[Window]:
     """Return the pixels that each of some layers must compute for a part of the last one."""
     found = [part]
     for rim in reversed(radii[1:]):

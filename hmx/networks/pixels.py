@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from hmx.networks.forecaster import Forecaster, reach
+from hmx.networks.forecaster import Forecaster
 from hmx.networks.inputs import NetworkInputs
 from hmx.networks.part import bounding
 
@@ -26,7 +26,7 @@ def forecast_pixels(
     ``at`` (n,) has their numbers, row by row.
     """
     constant, (height, width) = network.constant(seen), seen.past.shape[-2:]
-    part = bounding(at, (height, width), rim=reach(network.options, network.leads))
+    part = bounding(at, (height, width), rim=network.reach)
     last = torch.channels_last
     frames = [
         network.past_frame(seen, t).contiguous(memory_format=last)
@@ -34,7 +34,8 @@ def forecast_pixels(
     ]
     features: Tensor = network.body.part(frames, constant, part)
     inside = (at // width - part.y.start) * len(part.x) + at % width - part.x.start
-    flat: Tensor = _PickedRows.apply(features.permute(0, 2, 3, 1).flatten(0, 2), inside)  # (n, channels)
+    rows = features.permute(0, 2, 3, 1).flatten(0, 2)  # (pixels, channels)
+    flat: Tensor = _PickedRows.apply(rows, inside)
     few = NetworkInputs(*(values.flatten(-2)[..., None, at] for values in seen))
     return network.direct(flat.t()[None, :, None], few, h=h, origin=origin)
 

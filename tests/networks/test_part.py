@@ -51,3 +51,25 @@ def test_some_pixels_are_those_of_the_whole_window(options: ModelOptions, where:
         strict=True,
     ):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("kind", ["convlstm, direct, shared", "dilated, direct, shared"])
+def test_convolutions_take_the_precision_of_autocast(kind: str) -> None:
+    """Of operands and products alone: the result is float32, near that of float32."""
+    options = options_of(kind)
+    network = network_of(options, weights="random", dtype=torch.float32)
+    seen = window((SIDE, SIDE), options.past_steps, dtype=torch.float32)
+    seen, weights = NetworkInputs(*(tensor[None] for tensor in seen)), [*network.parameters()]
+    at, origin = pixels(slice(12, 28), slice(12, 28)), torch.tensor([0])
+    found, slopes = [], []
+    for half in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            ahead = forecast_pixels(network, seen, at, h=2, origin=origin)
+        found.append(ahead.detach())
+        flat = torch.autograd.grad(ahead.square().sum(), weights)
+        assert {slope.dtype for slope in flat} == {torch.float32}
+        slopes.append(torch.cat([slope.flatten() for slope in flat]))
+    for full, halved in (found, slopes):
+        assert full.dtype == halved.dtype == torch.float32
+        error = float((full - halved).norm() / full.norm())
+        assert 1e-7 < error < 0.03

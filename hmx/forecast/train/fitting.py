@@ -21,7 +21,7 @@ from hmx.forecast.train.anchor import AnchorFit, fit_anchor
 from hmx.forecast.train.data import Draw, Reader
 from hmx.forecast.train.judge import ValidationScores
 from hmx.forecast.train.module import Fit, chooses, validation_windows
-from hmx.hardware import in_threads
+from hmx.hardware import in_threads, native_bfloat16
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.start import copy_weights
 from hmx.progress import Progress
@@ -111,7 +111,7 @@ def _trainer(
     """Set up Lightning: it fits, and everything it would print or draw is off."""
     return pl.Trainer(
         **hardware(options),
-        precision="bf16-mixed" if options.precision == "bfloat16" else "32-true",
+        precision="bf16-mixed" if precision_of(options) == "bfloat16" else "32-true",
         max_epochs=options.epochs,
         gradient_clip_val=options.clip,
         callbacks=callbacks,
@@ -126,6 +126,13 @@ def _trainer(
         # other strategies bring their own way to write checkpoints
         plugins=[Whole()] if options.parallel in ("auto", "ddp") else [],
     )
+
+
+def precision_of(options: TrainOptions) -> str:
+    """Return the precision of the convolutions of a fit, on this machine."""
+    if options.precision != "auto":
+        return options.precision
+    return "bfloat16" if native_bfloat16(options.device) else "float32"
 
 
 class _Reporter(Callback):

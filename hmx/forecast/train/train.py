@@ -31,7 +31,7 @@ from hmx.files.paths import absolute
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.train.calibrate import calibrate, fit_shift
 from hmx.forecast.train.data import Draw, Reader
-from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit
+from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit, precision_of
 from hmx.forecast.train.joint import with_dependence
 from hmx.forecast.train.module import chooses
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
@@ -329,6 +329,7 @@ def facts(planned: TrainPlan, recipe: TrainSetup) -> dict[str, Any]:
         "network": reader.spec.network.model_dump(mode="json"),  # with its history decided
         "fit": recipe.fit.model_dump(mode="json"),
         "chip": planned.chip,
+        "precision": precision_of(recipe.fit),
         **planned.start.as_dict(),
         "transforms": dict(recipe.transforms),
         "steps": [time_label(times[0]), time_label(times[-1]), len(times)],

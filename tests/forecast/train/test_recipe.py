@@ -12,9 +12,11 @@ import xarray as xr
 from hmx.cube.cube import as_cube
 from hmx.errors import BadArgument
 from hmx.forecast.options import TrainOptions, split_fitting
+from hmx.forecast.train import fitting
 from hmx.forecast.train.data import Chips, Draw
 from hmx.forecast.train.losses import loss
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, chip_of, plan
+from hmx.forecast.train.train import facts
 from hmx.networks.forecaster import Forecaster, reach
 from hmx.networks.options import ModelOptions
 from hmx.networks.registry import NETWORKS
@@ -148,3 +150,16 @@ def test_radii_that_are_left_out_are_reported_in_one_line() -> None:
         "(model.context names other radii)"
     )
     assert lines((48, 64), context=(1, 3)) == []
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_the_precision_of_a_training_is_chosen_by_the_hardware_and_recorded(
+    rasters: dict[int, xr.Dataset], native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "native_bfloat16", lambda device: native)
+    network, _ = split_fitting({})
+    for asked, want in (("auto", "bfloat16" if native else "float32"), ("float32", "float32")):
+        fit = TrainOptions(precision=asked)
+        recipe = TrainSetup("hm", (), ("elevation",), network, fit)
+        made = plan(as_cube(rasters[96], target="hm", static=("elevation",)), recipe)
+        assert facts(made, recipe)["precision"] == fitting.precision_of(fit) == want
