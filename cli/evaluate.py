@@ -52,7 +52,7 @@ def evaluate(
     catalog = call.load(evaluate__output=here(output), **given)
     path, card = score(catalog, call.progress, model=model, overwrite=overwrite)
     if not call.quiet:
-        sentences = [*([card.zone_verdict] if card.zone_verdict else []), card.verdict]
+        sentences = [*reversed(card.sentences)]  # the verdict last: a terminal shows the end
         out("\n\n".join([as_text(card, verdict=False), *sentences]) + "\n")
     out(path)
 

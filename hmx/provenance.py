@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -28,3 +29,21 @@ def fingerprint(facts: Any) -> str:
     """Hash JSON values, the same on every machine, 16 hex digits."""
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# settings that a backtest decides anew, and hardware; a history that is left open follows the maps
+_OPEN = {
+    "until", "fold", "folds", "final", "h", "seed", "history",
+    "device", "parallel", "devices", "num_nodes",
+}  # fmt: skip
+
+
+def recipe_of(training: Mapping[str, Any]) -> str | None:
+    """Hash the settings that a model and its refits share; ``None`` if they are not recorded."""
+    if not {"network", "fit"} <= training.keys():
+        return None
+    parts = [
+        {key: value for key, value in training[name].items() if key not in _OPEN}
+        for name in ("network", "fit")
+    ]
+    return fingerprint([*parts, training.get("transforms", {})])

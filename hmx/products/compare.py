@@ -1,39 +1,40 @@
 """Compare: two forecasts, or a forecast and maps of another program, on the same truth.
 
-Both are scored on the pixels and times that all three have. Errors of neighbouring pixels are
-alike, so pixels are no independent witnesses: the interval of a difference comes from whole
-blocks of land, drawn anew with replacement, the same blocks for both (a paired block bootstrap,
-Künsch 1989, doi:10.1214/aos/1176347265).
+Both are scored on the pixels and times that all have, weighted with true areas, beside two
+baselines that know the truth up to the origin. A forecast with intervals or quantiles also has
+the CRPS of its distribution; the CRPS of a map is its absolute error. Errors of neighbouring
+pixels are alike, so pixels are no independent witnesses: the interval of a difference comes from
+whole blocks of land, drawn anew with replacement, the same blocks for all (a paired block
+bootstrap, Künsch 1989, doi:10.1214/aos/1176347265).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from hmx.cube.axes import find_axes
-from hmx.cube.cube import open_cube
-from hmx.cube.dates import time_label
-from hmx.cube.grid import Grid
-from hmx.cube.values import Rules
 from hmx.errors import BadArgument
+from hmx.forecast.backtest.baselines.registry import HISTORY
+from hmx.forecast.backtest.baselines.trends import linear_trend
 from hmx.independent import independent
-from hmx.ingest.manifest import find_files
-from hmx.ingest.options import Source
-from hmx.ingest.readers.rasters import open_rasters
-from hmx.ingest.sources import Part
+from hmx.products.series import MapSeries
 from hmx.progress import Progress
-from hmx.settings import parse
 from hmx.windows import Span, Window
 
 _BLOCK = 30  # px: beyond it past errors of land change are nearly independent
 _FEWEST = 10  # blocks: fewer draw no interval
 _DRAWS = 2000
+_WIDTH = 2048  # px of a strip, about, so memory does not follow the raster
+BASELINES = {"persistence": 1, "linear_trend": HISTORY}  # maps that they look at
+MEASURES = ("rmse", "mae", "crps")
+Floats = NDArray[np.float64]
 
 
 @independent
@@ -71,11 +72,14 @@ def compare(
     Returns
     -------
     Dataset
-        Dimension ``time``, whose last entry is ``all``: ``rmse_a``, ``rmse_b``, ``mae_a``,
-        ``mae_b`` (units of the variable), ``rmse_skill`` (1 - rmse_a / rmse_b, above 0 if ``a``
-        errs less) with ``rmse_skill_lo`` and ``rmse_skill_hi``, ``count`` of pixels and
-        ``blocks``. The attribute ``verdict`` is one sentence. A value outside of the valid range
-        of the truth counts as missing.
+        Dimension ``time``, whose last entry is ``all``: ``rmse_a``, ``mae_a``, ``crps_a`` (units
+        of the variable, weighted with areas) and the same of ``b``, ``persistence`` and
+        ``linear_trend``, which start from the truth's map at the origin; ``rmse_skill``
+        (1 - rmse_a / rmse_b, above 0 if ``a`` errs less) and ``crps_skill``, each with ``_lo``
+        and ``_hi``, and ``rmse_skill_a_vs_persistence`` ...; ``count`` of pixels and ``blocks``.
+        The attribute ``verdict`` is one sentence. The CRPS is that of the intervals and quantiles
+        in a store, linear between them; without any it is the MAE. A value outside of the valid
+        range of the truth counts as missing.
 
     Raises
     ------
@@ -90,8 +94,8 @@ def compare(
     """
     if not 50 <= level < 100:
         raise BadArgument(f"level={level:g}: a percentage from 50 to below 100. Try 95.")
-    known = _Series.of(truth, variable, "truth", years=())
-    series = {n: _Series.of(s, variable, n, years=known.labels) for n, s in (("a", a), ("b", b))}
+    known = MapSeries.of(truth, variable, "truth", years=())
+    series = {n: MapSeries.of(s, variable, n, years=known.labels) for n, s in (("a", a), ("b", b))}
     for name, one in series.items():
         known.grid.require_same(one.grid, f"{name}={_title(a if name == 'a' else b)}")
     times = [t for t in known.labels if all(t in one.labels for one in series.values())]
@@ -103,167 +107,210 @@ def compare(
             "Forecast from an earlier origin, or pass a truth that has the years."
         )
     side = block or min(_BLOCK, max(1, min(known.grid.shape) // 4))
-    sums = np.stack([_sums(known, series, t, side) for t in times])  # (time, block, sum)
-    progress.note(f"compare: {len(times)} times on blocks of {side} px")
-    table = _table(sums, times, level=level, seed=seed, side=side)
+    case = _Comparison(known, series, times, side)
+    progress.note(f"compare: {len(times)} times on blocks of {side} px; {case.described}")
+    table = _table(case, case.sums(progress), level=level, seed=seed)
     return table.assign_attrs(a=_title(a), b=_title(b))
-
-
-class _Series:
-    """Maps of one quantity on one grid, read by window."""
-
-    def __init__(self, grid: Grid, labels: list[str], read: Any, rules: Rules | None = None):
-        self.grid, self.labels, self._read = grid, labels, read
-        self.valid_range = None if rules is None else rules.valid_range
-
-    def read(self, label: str, window: Window) -> np.ndarray:
-        """Read a window of one time: float64, NaN = missing."""
-        return np.asarray(self._read(self.labels.index(label), window), dtype="float64")
-
-    @classmethod
-    def of(cls, given: Any, variable: str, name: str, *, years: Any) -> _Series:
-        """Open what was given."""
-        if isinstance(given, str | Path):
-            text = str(given)
-            if "{year}" in text:
-                return cls._of_rasters(text, name, years)
-            if text.lower().endswith((".nc", ".nc4")):
-                given = xr.open_dataset(text, decode_coords="all", mask_and_scale=False)
-            else:
-                given = open_cube(text)
-        if isinstance(given, xr.Dataset):
-            if variable not in given:
-                raise BadArgument(
-                    f"{name} has no {variable!r} (it has {', '.join(map(str, given.data_vars))}). "
-                    "Pass variable=, or --variable on the command line."
-                )
-            given = given[variable]
-        axes = {outer: inner for inner, outer in _axes(given).items()}
-        plain = given.rename({k: v for k, v in axes.items() if k != v}).transpose("time", "y", "x")
-        flips = {
-            "y": slice(None, None, -1 if plain["y"][0] < plain["y"][-1] else 1),
-            "x": slice(None, None, -1 if plain["x"][0] > plain["x"][-1] else 1),
-        }
-        plain = plain.isel(flips)
-        rules = Rules.of(plain)
-        labels = [time_label(value) for value in plain["time"].values]
-
-        def read(index: int, window: Window) -> np.ndarray:
-            return rules.clean(plain.isel(time=index, y=window.y.slice, x=window.x.slice).values)
-
-        return cls(Grid.from_xarray(plain), labels, read, rules)
-
-    @classmethod
-    def _of_rasters(cls, path: str, name: str, years: Any) -> _Series:
-        """Open the rasters of the years that the truth has."""
-        parts: dict[str, Part] = {}
-        for label in years:
-            year = re.match(r"\d{4}", label)
-            file = path.replace("{year}", year[0]) if year else path
-            if year and find_files(file):
-                parts[label] = open_rasters(parse(Source, {"path": file}), [file], file)
-        if not parts:
-            raise BadArgument(f"{name}={path!r}: none of {', '.join(years)} has a file.")
-        first = next(iter(parts.values()))
-        for part in parts.values():
-            first.grid.require_same(part.grid, part.name)
-        found = list(parts.values())
-        return cls(first.grid, [*parts], lambda index, window: found[index].read(window)[0])
-
-
-def _axes(array: xr.DataArray) -> dict[str, str]:
-    outer = find_axes(array)
-    return {inner: str(name) for inner, name in outer.items()}
 
 
 def _title(given: Any) -> str:
     return str(given) if isinstance(given, str | Path) else type(given).__name__
 
 
-def _sums(known: _Series, series: dict[str, _Series], time: str, side: int) -> np.ndarray:
-    """Sum per block, (block, 5): squared errors of a and b, absolute errors of a and b, pixels."""
-    return np.array(list(_blocks(known, series, time, side)))
+@dataclass(frozen=True)
+class _Comparison:
+    """What is compared: the truth, both series, their common times, and blocks of land."""
+
+    known: MapSeries
+    series: Mapping[str, MapSeries]
+    times: list[str]
+    side: int
+    origin: int | None = field(init=False)  # the map of the truth that baselines start from
+
+    def __post_init__(self) -> None:
+        labels = self.known.labels
+        named = [one.origin for one in self.series.values() if one.origin in labels]
+        # maps of another program name no origin: the last map before the first that is compared
+        first = labels.index(named[0]) if named else labels.index(self.times[0]) - 1
+        before = 0 <= first < labels.index(self.times[0])
+        object.__setattr__(self, "origin", first if before else None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that is scored: both series, and baselines where the truth has an origin."""
+        return (*self.series, *(BASELINES if self.origin is not None else ()))
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Which is compared with which."""
+        return [("a", "b"), *product(("a", "b"), self.names[2:])]
+
+    @property
+    def described(self) -> str:
+        """Say where baselines start, and what a CRPS is made of."""
+        start = (
+            "no baselines, as the truth has no map before"
+            if self.origin is None
+            else f"baselines start from {self.known.labels[self.origin]}"
+        )
+        made = [
+            f"{name.upper()} from {len(one.percentiles)} percentiles"
+            if one.percentiles
+            else f"{name.upper()} as a map"
+            for name, one in self.series.items()
+        ]
+        return f"{start}; CRPS of {', of '.join(made)}"
+
+    def sums(self, progress: Progress) -> Floats:
+        """Sum over each time and block: (time, block, measure of each, weight and pixels)."""
+        found = []
+        for number, time in enumerate(self.times):
+            progress.step(number, len(self.times), f"compare: {time}")
+            found.append(list(self._blocks(time)))
+        progress.step(len(self.times), len(self.times), "compare: done")
+        return np.array(found)
+
+    def _blocks(self, time: str) -> Iterator[Floats]:
+        rows, columns = self.known.grid.shape
+        areas = self.known.grid.cell_areas()
+        width = self.side * max(1, _WIDTH // self.side)
+        for top in range(0, rows, self.side):
+            for left in range(0, columns, width):
+                ends = Span(left, min(left + width, columns))
+                window = Window(Span(top, min(top + self.side, rows)), ends)
+                # in units of the largest pixel, so that sums of a plane grid stay counts
+                weight = areas[window.y.slice, None] / areas.max()
+                planes = self._planes(time, window, weight)
+                for at in range(0, len(ends), self.side):
+                    yield planes[..., at : at + self.side].sum(axis=(1, 2))
+
+    def _planes(self, time: str, window: Window, weight: Floats) -> Floats:
+        """Return squared, absolute and ranked errors of each, then weight and count."""
+        truth = self.known.read(time, window)
+        given = {name: one.read(time, window) for name, one in self.series.items()}
+        given |= self._baselines(time, window)
+        low, high = self.known.valid_range or (-np.inf, np.inf)
+        off = {n: np.where((v >= low) & (v <= high), v - truth, np.nan) for n, v in given.items()}
+        ranked = {
+            name: one.ranked(time, window, truth, off[name]) for name, one in self.series.items()
+        }
+        ranked = {name: ranked.get(name, np.abs(error)) for name, error in off.items()}
+        every = np.stack([*off.values(), *ranked.values()])
+        both = np.isfinite(every).all(axis=0)
+        planes = []
+        for name, error in off.items():
+            planes += [error**2, np.abs(error), ranked[name]]
+        planes += [np.ones_like(truth)]
+        return np.stack([*(np.where(both, plane, 0.0) * weight for plane in planes), both])
+
+    def _baselines(self, time: str, window: Window) -> dict[str, Floats]:
+        """Forecast a window from the truth up to the origin."""
+        if self.origin is None:
+            return {}
+        labels, lead = self.known.labels, self.known.labels.index(time) - self.origin
+        first = max(0, self.origin + 1 - HISTORY)
+        past = np.stack([self.known.read(t, window) for t in labels[first : self.origin + 1]])
+        limits = self.known.valid_range
+        return {
+            name: linear_trend(past, (lead,), steps=steps, valid_range=limits)[0]
+            for name, steps in BASELINES.items()
+        }
 
 
-def _blocks(
-    known: _Series, series: dict[str, _Series], time: str, side: int
-) -> Iterator[np.ndarray]:
-    rows, columns = known.grid.shape
-    for top in range(0, rows, side):  # a strip at a time, so memory does not follow the raster
-        strip = Window(Span(top, min(top + side, rows)), Span(0, columns))
-        true = known.read(time, strip)
-        given = np.stack([one.read(time, strip) for one in series.values()])
-        low, high = known.valid_range or (-np.inf, np.inf)
-        off = np.where((given >= low) & (given <= high), given - true, np.nan)
-        both = np.isfinite(off).all(axis=0)
-        off = np.where(both, off, 0.0)
-        planes = np.stack([*(off**2), *np.abs(off), both.astype(float)])
-        for left in range(0, columns, side):
-            yield planes[..., left : left + side].sum(axis=(1, 2))
-
-
-def _table(sums: np.ndarray, times: list[str], *, level: float, seed: int, side: int) -> xr.Dataset:
-    """Turn sums (time, block, 5) into scores, with intervals from blocks."""
+def _table(case: _Comparison, sums: Floats, *, level: float, seed: int) -> xr.Dataset:
+    """Turn sums (time, block, sum) into scores, with intervals from blocks."""
     every = np.concatenate([sums, sums.sum(axis=0)[None]])
-    used = every[-1, :, 4] > 0
+    used = every[-1, :, -1] > 0
     if used.sum() < _FEWEST:
         raise BadArgument(
-            f"{int(used.sum())} blocks of {side} px have data, and an interval needs {_FEWEST}. "
-            f"Pass a smaller block: block={max(1, side // 2)}."
+            f"{int(used.sum())} blocks of {case.side} px have data, and an interval needs "
+            f"{_FEWEST}. Pass a smaller block: block={max(1, case.side // 2)}."
         )
     every = every[:, used]
     draw = np.random.default_rng(seed).multinomial(
         used.sum(), np.full(used.sum(), 1 / used.sum()), size=_DRAWS
     )
-    total = every.sum(axis=1)
-    drawn = np.einsum("dn,tnk->dtk", draw, every[..., :2])
+    total, drawn = every.sum(axis=1), np.einsum("dn,tnk->dtk", draw, every)
+    column = {
+        (name, measure): len(MEASURES) * at + number
+        for at, name in enumerate(case.names)
+        for number, measure in enumerate(MEASURES)
+    }
+    found: dict[str, Floats] = {}
     with np.errstate(invalid="ignore", divide="ignore"):
-        rmse = np.sqrt(total[:, :2] / total[:, 4:])
-        mae = total[:, 2:4] / total[:, 4:]
-        skill = _skill(total[:, 0], total[:, 1])
-        tail = (100 - level) / 200
-        low, high = np.nanquantile(_skill(drawn[..., 0], drawn[..., 1]), [tail, 1 - tail], axis=0)
-    found = {
-        "rmse_a": rmse[:, 0], "rmse_b": rmse[:, 1], "mae_a": mae[:, 0], "mae_b": mae[:, 1],
-        "rmse_skill": skill, "rmse_skill_lo": low, "rmse_skill_hi": high,
-        "count": total[:, 4].astype("int64"), "blocks": (every[..., 4] > 0).sum(axis=1),
-    }  # fmt: skip
-    table = xr.Dataset({n: ("time", v) for n, v in found.items()}, {"time": [*times, "all"]})
-    table.attrs = {"level": level, "block": side, "seed": seed}
-    table.attrs["verdict"] = _verdict(skill[-1], low[-1], high[-1], level, int(used.sum()))
+        for (name, measure), at in column.items():
+            found[f"{measure}_{name}"] = _error(total[:, at] / total[:, -2], measure)
+        for (ours, theirs), measure in product(case.pairs, ("rmse", "crps")):
+            title = f"{measure}_skill" + ("" if theirs == "b" else f"_{ours}_vs_{theirs}")
+            at, other = column[ours, measure], column[theirs, measure]
+            found[title] = _skill(total[:, at], total[:, other], measure)
+            tail = (100 - level) / 200
+            spread = _skill(drawn[..., at], drawn[..., other], measure)
+            ends = np.nanquantile(spread, [tail, 1 - tail], axis=0)
+            found[f"{title}_lo"], found[f"{title}_hi"] = ends
+    found["count"] = total[:, -1].astype("int64")
+    found["blocks"] = (every[..., -1] > 0).sum(axis=1)
+    coords = {"time": [*case.times, "all"]}
+    table = xr.Dataset({n: ("time", v) for n, v in found.items()}, coords)
+    table.attrs = {"level": level, "block": case.side, "seed": seed, "made of": case.described}
+    table.attrs["verdict"] = _verdict(table.isel(time=-1), int(used.sum()))
     return table
 
 
-def _skill(squares_a: np.ndarray, squares_b: np.ndarray) -> np.ndarray:
+def _error(mean: Floats, measure: str) -> Floats:
+    return np.sqrt(mean) if measure == "rmse" else mean
+
+
+def _skill(ours: Floats, theirs: Floats, measure: str) -> Floats:
     # two that are both exact are equal
-    same = squares_a == squares_b
-    return np.where(same, 0.0, 1 - np.sqrt(squares_a / np.where(squares_b == 0, np.nan, squares_b)))
+    ratio = _error(ours / np.where(theirs == 0, np.nan, theirs), measure)
+    return np.where(ours == theirs, 0.0, 1 - ratio)
 
 
-def _verdict(skill: float, low: float, high: float, level: float, blocks: int) -> str:
-    numbers = f"{100 * skill:+.1f} %, {level:g} % interval {100 * low:+.1f} to {100 * high:+.1f} %"
+def _verdict(row: xr.Dataset, blocks: int) -> str:
+    """Return a sentence on which errs less, and on both against persistence."""
+    level = row.attrs["level"]
+    low, high = float(row["rmse_skill_lo"]), float(row["rmse_skill_hi"])
     which = "A errs less than B" if low > 0 else "B errs less than A" if high < 0 else ""
-    start = which or "No difference that chance would not make"
-    return f"{start}: RMSE skill of A against B {numbers}, from {blocks} blocks of land."
+    parts = [f"RMSE skill of A against B {_percent(row, 'rmse_skill', level)}"]
+    if any(float(row[f"crps_{n}"]) != float(row[f"mae_{n}"]) for n in ("a", "b")):
+        parts.append(f"CRPS skill {_percent(row, 'crps_skill')}")
+    text = f"{which or 'No difference that chance would not make'}: {', '.join(parts)}, from "
+    text += f"{blocks} blocks of land."
+    if "rmse_persistence" not in row:
+        return text
+    beaten = [n for n in ("a", "b") if float(row[f"rmse_skill_{n}_vs_persistence_lo"]) <= 0]
+    names = " and ".join(name.upper() for name in beaten)
+    return text + (f" PERSISTENCE IS NOT BEATEN FOR SURE BY {names} IN RMSE." if beaten else "")
+
+
+def _percent(row: xr.Dataset, name: str, level: float | None = None) -> str:
+    """Write a skill and its interval."""
+    low, high = (100 * float(row[f"{name}_{end}"]) for end in ("lo", "hi"))
+    what = f", {level:g} % interval " if level is not None else ", "
+    return f"{100 * float(row[name]):+.1f} %{what}{low:+.1f} to {high:+.1f} %"
 
 
 def as_text(table: xr.Dataset) -> str:
     """Write a comparison as a terminal shows it."""
-    lines = [table.attrs["verdict"], f"A: {table.attrs['a']}", f"B: {table.attrs['b']}", ""]
-    head = ("", "pixels", "RMSE A", "RMSE B", "MAE A", "MAE B", "skill", "interval")
-    rows: list[tuple[str, ...]] = [head]
+    names = [n for n in ("a", "b", *BASELINES) if f"rmse_{n}" in table]
+    titles = [n.upper() if len(n) == 1 else n.replace("_", " ") for n in names]
+    lines = [table.attrs["verdict"], f"A: {table.attrs['a']}", f"B: {table.attrs['b']}"]
+    lines += [f"{table.attrs['made of']}.", ""]
+    rows: list[list[str]] = [["", "pixels", "", "RMSE", "MAE", "CRPS", "RMSE skill", "CRPS skill"]]
     for time in table["time"].values:
-        row = table.sel(time=time)
-        value = {str(name): float(row[name]) for name in row.data_vars}
-        rows.append(
-            (
-                str(time), f"{value['count']:,.0f}",
-                *(f"{value[n]:.4g}" for n in ("rmse_a", "rmse_b", "mae_a", "mae_b")),
-                f"{100 * value['rmse_skill']:+.1f} %",
-                f"{100 * value['rmse_skill_lo']:+.1f} to {100 * value['rmse_skill_hi']:+.1f} %",
-            )
-        )  # fmt: skip
+        row, label = table.sel(time=time), str(time)
+        for name, title in zip(names, titles, strict=True):
+            # of A against the others, because A is what one asks about
+            skills = [""] * 2
+            if name != "a":
+                end = "" if name == "b" else f"_a_vs_{name}"
+                skills = [_percent(row, f"{m}_skill{end}") for m in ("rmse", "crps")]
+            errors = [f"{float(row[f'{measure}_{name}']):.4g}" for measure in MEASURES]
+            pixels = f"{int(row['count']):,}" if label else ""
+            rows.append([label, pixels, title, *errors, *skills])
+            label = ""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for cells in rows:
         lines.append("  ".join(c.rjust(w) for c, w in zip(cells, widths, strict=True)).rstrip())
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "Skills are of A against the row, with their interval."])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 import xarray as xr
 
 from hmx.cube.cube import Cubelike
+from hmx.engine.options import DaskSection
 from hmx.engine.recall import Recalled, recall
 from hmx.errors import BadArgument, SourceError
 from hmx.files.durable import Folder
@@ -25,6 +27,7 @@ from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.order import MapRun
 from hmx.mapping.result import require_one_depth
 from hmx.pictures.zones import plot_zones
+from hmx.products.belonging import Belonging, belonging
 from hmx.products.describe import describe_held_out, describe_skill
 from hmx.products.reportfacts import Subject, facts_of, headlines
 from hmx.products.sampled import past_steps, sample
@@ -72,10 +75,12 @@ def report(
     zones : path, GeoDataFrame, GeoJSON, array or Dataset, optional
         Adds totals of zones: what ``zonal`` takes, or the table that it returned.
     card : Scorecard, MapScorecard or path, optional
-        Adds a scorecard: what ``backtest`` or ``evaluate`` returned, or its folder.
+        Adds a scorecard: what ``backtest`` or ``evaluate`` returned, or its folder. One of another
+        cube, or of models with other settings, is named as such in its first sentence.
     budget : float
         Size of the file, MB, at most. A large raster gives up percentiles first (29, 15, 9) and
-        then pixels (every second row and column, ...); the page states what it left out.
+        then pixels (every second row and column, ...); zoomed in, the last map and the last lead
+        have more of them. The page states what it left out. Memory does not grow with the raster.
     title : str, optional
         Heading of the page.
     overwrite : bool
@@ -94,8 +99,8 @@ def report(
     Raises
     ------
     BadArgument
-        If the object is not a result, its model and cube cannot be found, or its values were
-        edited.
+        If the object is not a result, its model and cube cannot be found, its values were edited,
+        or the scorecard is of another variable.
     OutputExists
         If another file has the name.
 
@@ -130,6 +135,7 @@ def write_report(
     path: str | Path,
     sections: Sequence[Section],
     *,
+    section: DaskSection | None = None,
     budget: float = BUDGET,
     title: str | None = None,
     state: str | None = None,
@@ -143,13 +149,13 @@ def write_report(
     assert isinstance(run, ForecastRun | MapRun)
     if isinstance(run, MapRun):
         require_one_depth(run.request.depths, "a report")
-    layers = sample(found, progress)
+    layers, fine = sample(found, section, progress)
     subject = Subject.of(run, past_steps(run))
     sections = [*sections, provenance_section(run)]
     # scripts, tables and pictures are written first, so that the maps get what is left
     rest = len(Page("", (), Packed(layers, layers.scale()), {}, sections).html().encode())
     progress.note("report: compressing maps")
-    packed = fit(layers, int(budget * _MB) - rest)
+    packed = fit(layers, int(budget * _MB) - rest, fine)
     facts = facts_of(packed, subject)
     notes = [f"Note: {line}." for line in run.notes()]
     lead = [*headlines(packed, subject), *notes]
@@ -189,22 +195,31 @@ def zones_section(table: xr.Dataset) -> Section:
 
 def score_section(found: Recalled, card: Card | str | Path | None) -> Section:
     """Return a scorecard, or what the model records about its own skill."""
-    if isinstance(card, Card):
-        return card.section()
     run = found.run
+    assert isinstance(run, ForecastRun | MapRun)
     if card is not None:
-        return load_card(card).section()
+        card = card if isinstance(card, Card) else load_card(card)
+        section, related = card.section(), belonging(card, run)
+        sentences = (
+            [related.text, *section.lead] if related.foreign else [*section.lead, related.text]
+        )
+        return replace(section, lead=sentences)
     if isinstance(run, ForecastRun):
         skill = describe_skill(run.bundle.training.get("validation", {}))
         command = "ds.hm.backtest(...) or hmx evaluate CATALOG"
     else:
-        assert isinstance(run, MapRun)
         skill, command = describe_held_out(run.bundle), "ds.soc.evaluate(...) or hmx evaluate"
     lead = [
         "There is no scorecard in this report, so it does not state whether to use the model.",
         f"As trained: {skill}. Score it against baselines with {command}, and pass card=.",
     ]
     return Section("scorecard", "Scorecard", lead)
+
+
+def relation(card: Card, found: Recalled) -> Belonging:
+    """Return whether a scorecard is of the model and the cube of a result."""
+    assert isinstance(found.run, ForecastRun | MapRun)
+    return belonging(card, found.run)
 
 
 def report_state(

@@ -15,7 +15,7 @@ from hmx.forecast.order import ForecastRun
 from hmx.mapping.order import MapRun
 from hmx.pictures.zones import moments
 from hmx.report.encode import Array
-from hmx.report.layers import Flags, Packed, share_unchanged
+from hmx.report.layers import TILE, Flags, Packed, share_unchanged
 
 INTERVALS = (50, 80, 95)  # percent
 _EXTREMES = 0.995  # a few pixels beyond it must not wash out the colours of all others
@@ -85,8 +85,10 @@ def facts_of(packed: Packed, subject: Subject) -> dict[str, Any]:
     return {
         "name": subject.name,
         "units": subject.units,
+        "grid": grid.shape,
         "shape": layers.shape,
         "stride": stride,
+        "fine": _fine_facts(packed),
         "digits": scale.digits,
         "base": scale.base,
         "quantum": float(f"{scale.quantum:.12g}"),
@@ -97,10 +99,10 @@ def facts_of(packed: Packed, subject: Subject) -> dict[str, Any]:
         "observed": subject.observed,
         "beyond": subject.beyond,
         "aspect": height / width,
-        "pixel_m": [width * stride, height * stride],
+        "pixel_m": [width, height],
         "geographic": bool(grid.crs.is_geographic),
-        "x": [float(x[0]), grid.resolution[0] * stride],
-        "y": [float(y[0]), -abs(grid.resolution[1]) * stride],
+        "x": [float(x[0]), grid.resolution[0]],
+        "y": [float(y[0]), -abs(grid.resolution[1])],
         "ranges": {
             "value": [low, high],
             "change": [-change, change],
@@ -113,7 +115,7 @@ def facts_of(packed: Packed, subject: Subject) -> dict[str, Any]:
         "flags": flags,
         "flagged": [entry["id"] for entry in flags if entry["name"] == "applicable"],
         "first": _first(packed),
-        "sampled": describe_sampling(packed, grid),
+        "sampled": describe_sampling(packed, subject),
     }
 
 
@@ -162,24 +164,53 @@ def headlines(packed: Packed, subject: Subject) -> list[str]:
     return lines
 
 
-def describe_sampling(packed: Packed, grid: Grid) -> str:
-    """Describe what a report left out."""
-    layers, n = packed.layers, packed.layers.stride
+def describe_sampling(packed: Packed, subject: Subject) -> str:
+    """Describe what a report left out, level by level."""
+    layers, grid, n = packed.layers, subject.grid, packed.layers.stride
     if n == 1:
         text = f"Every pixel of {grid.shape[0]:,} rows x {grid.shape[1]:,} columns"
     else:
-        width, height = (side * n for side in grid.pixel_size_m)
         text = (
-            f"Decimated: one of {n * n:,} pixels (every {n}th row and column of "
-            f"{grid.shape[0]:,} x {grid.shape[1]:,}, {width:,.0f} x {height:,.0f} m apart), each "
-            "with its own values, not averages"
+            f"Decimated: the overview has one of {n * n:,} pixels ({_spacing(n, grid)} of "
+            f"{grid.shape[0]:,} rows x {grid.shape[1]:,} columns), each with its own values, not "
+            "averages; sentences and shares are made of these"
         )
-    if not layers.levels:
-        return f"{text}; no percentiles, because the model has no calibration."
-    return (
-        f"{text}; {len(layers.levels)} percentiles from {100 * layers.levels[0]:g} to "
-        f"{100 * layers.levels[-1]:g}, linear between them; numbers to {packed.scale.quantum:g}."
+    if layers.levels:
+        text += (
+            f"; {len(layers.levels)} percentiles from {100 * layers.levels[0]:g} to "
+            f"{100 * layers.levels[-1]:g}, linear between them; numbers to "
+            f"{packed.scale.quantum:g}."
+        )
+    else:
+        text += "; no percentiles, because the model has no calibration."
+    if packed.fine is None:
+        return text
+    times = [subject.times[time] for time in packed.fine.times]
+    some = "all times" if len(times) == len(subject.times) else " and ".join(times)
+    step = packed.fine.stride
+    which = (
+        "every pixel" if step == 1 else f"one of {step * step:,} pixels ({_spacing(step, grid)})"
     )
+    what = "State and change" if subject.observed else "The estimate"
+    return f"{text} {what} of {some} have {which} where one zooms in; all else has the overview."
+
+
+def _spacing(step: int, grid: Grid) -> str:
+    """Describe one row and column of n, and how far apart they are."""
+    width, height = (side * step / 1000 for side in grid.pixel_size_m)
+    return f"one row and column of {step}, {width:,.3g} x {height:,.3g} km apart"
+
+
+def _fine_facts(packed: Packed) -> dict[str, Any] | None:
+    """Return what the scripts need to know about the finer level."""
+    fine = packed.fine
+    if fine is None:
+        return None
+    tiles = [name.removeprefix("fine-") for name in packed.blocks if name.startswith("fine-")]
+    return {
+        "stride": fine.stride, "shape": fine.shape, "tile": TILE, "times": fine.times,
+        "tiles": tiles,
+    }  # fmt: skip
 
 
 def rise_of(packed: Packed) -> float:

@@ -6,7 +6,7 @@ const app = (() => {
   const last = facts.times.length - 1;
   const state = {
     layer: map.offered[0], time: last, percentile: 90, threshold: facts.threshold, rise: facts.rise,
-    level: facts.intervals.at(-1), pixel: null, compare: false, layer2: facts.observed ? "value" : map.offered.at(1) ?? "value", time2: Math.max(0, facts.observed - 1), flags: new Set(facts.flagged),
+    level: facts.intervals.at(-1), pixel: null, detail: null, compare: false, layer2: facts.observed ? "value" : map.offered.at(1) ?? "value", time2: Math.max(0, facts.observed - 1), flags: new Set(facts.flagged),
   };
   const second = () => ({...state, layer: state.layer2, time: state.time2});
   const canvases = [document.createElement("canvas"), document.createElement("canvas")];
@@ -27,8 +27,8 @@ const app = (() => {
     const other = state.compare ? await map.evaluate(second()) : null;
     if (mine !== turn) return;
     values = found;
-    const pictures = [map.paint(found, state.layer, canvases[0])];
-    if (other) pictures.push(map.paint(other, state.layer2, canvases[1]));
+    const pictures = [{canvas: map.paint(found, state.layer, canvases[0]), state: {...state}}];
+    if (other) pictures.push({canvas: map.paint(other, state.layer2, canvases[1]), state: second()});
     map.show(pictures);
     byId("legend").classList.toggle("two", state.compare);
     map.legend(state.layer, "bar");
@@ -58,17 +58,50 @@ const app = (() => {
     byId("rise").value = byId("rise-number").value = state.rise;
   }
 
+  // Choose the pixel of the overview nearest to a point of the raster, and what is drawn there.
+  async function choose(point) {
+    const [row, column] = map.nearest(point, map.overview);
+    state.pixel = row * columns + column;
+    state.detail = map.detailed(state) ? map.nearest(point, report.fine) : null;
+    await pixel();
+  }
+
+  const rasterOf = (at, level) => at.map((value) => value * level.stride);
+  const overviewAt = () => [Math.floor(state.pixel / columns), state.pixel % columns];
+  const where = ([row, column]) => [facts.x[0] + column * facts.x[1], facts.y[0] + row * facts.y[1]]
+    .map((value) => value.toFixed(facts.geographic ? 4 : 0)).join(", ");
+
   async function pixel() {
     if (state.pixel === null) return;
-    const row = Math.floor(state.pixel / columns), column = state.pixel % columns;
-    const digits = facts.geographic ? 4 : 0;
-    const [x, y] = [facts.x[0] + column * facts.x[1], facts.y[0] + row * facts.y[1]];
-    byId("pixel-title").textContent = `Pixel at ${x.toFixed(digits)}, ${y.toFixed(digits)}`;
-    byId("pixel").dataset.pixel = `${row * facts.stride},${column * facts.stride}`;
+    const at = rasterOf(overviewAt(), map.overview);
+    byId("pixel-title").textContent = `Pixel at ${where(at)}`;
+    byId("pixel").dataset.pixel = at.join();
     const asks = state.layer === "exceed" || !facts.observed;
-    map.choose(state.pixel);
+    map.choose(state.pixel, state.detail);
+    await detail(at);
     await chart.show(state.pixel, state.time, asks || state.threshold !== undefined ? state.threshold : null);
     byId("pixel").dataset.shown = byId("pixel").dataset.pixel;
+  }
+
+  // The finer level has states alone: its pixel is one line, and the chart is of the overview.
+  async function detail(at) {
+    const {fine} = report;
+    byId("detail").hidden = !state.detail;
+    if (!state.detail) return;
+    const [row, column] = state.detail;
+    const [i, j] = [Math.floor(row / fine.tile), Math.floor(column / fine.tile)];
+    const p = (row - i * fine.tile) * fine.side(j, 1) + column - j * fine.tile;
+    const parts = [];
+    for (const time of fine.times) {
+      const found = fine.has(time, i, j) ? await fine.part(time, i, j) : null;
+      const value = found ? report.value((found.observed || found.mean)[p]) : NaN;
+      parts.push(`${number(value, "value")} ${time < facts.observed ? "in" : "expected in"} ${facts.times[time]}`);
+    }
+    const here = rasterOf(state.detail, fine);
+    const far = Math.hypot((here[0] - at[0]) * facts.pixel_m[1], (here[1] - at[1]) * facts.pixel_m[0]);
+    byId("detail").textContent = `Here (finer level, ${where(here)}): ${parts.join("; ")}. `
+      + (far ? `Above and below: the nearest pixel with percentiles, ${d3.format(",.3~r")(far / 1000)} km away.` : "Below: the same pixel.");
+    byId("pixel").dataset.detail = here.join();
   }
 
   function number(value, layer) {
@@ -146,19 +179,19 @@ const app = (() => {
   }
 
   function mouseAndKeys() {
-    const zoom = d3.zoom().scaleExtent([1, Math.max(8, Math.max(rows, columns) / 12)]).on("zoom", (event) => map.zoomed(event.transform));
+    const zoom = d3.zoom().scaleExtent([1, Math.max(8, Math.max(...facts.grid) / (report.fine || map.overview).stride / 12)]).on("zoom", (event) => map.zoomed(event.transform));
     const selection = d3.select(map.box).call(zoom).on("dblclick.zoom", null);
     const bounds = () => zoom.translateExtent([[0, 0], [map.box.clientWidth, map.box.clientHeight]]);
     bounds();
     new ResizeObserver(() => { bounds(); map.draw(); }).observe(map.box);
     map.box.addEventListener("click", (event) => {
       if (event.target === byId("divider")) return;
-      const found = map.pixelAt(...d3.pointer(event, map.box));
-      if (found !== null) { state.pixel = found; pixel(); }
+      const found = map.rasterAt(...d3.pointer(event, map.box));
+      if (found !== null) choose(found);
     });
     map.box.addEventListener("pointermove", (event) => {
-      const found = map.pixelAt(...d3.pointer(event, map.box));
-      byId("readout").textContent = found === null || values === null ? "" : number(values[found], state.layer);
+      const found = map.rasterAt(...d3.pointer(event, map.box));
+      byId("readout").textContent = found === null || values === null ? "" : number(map.reading(state, values, found), state.layer);
     });
     map.box.addEventListener("pointerleave", () => { byId("readout").textContent = ""; });
     // the divider moves alone: the map below must not follow it
@@ -169,11 +202,10 @@ const app = (() => {
       const moves = {ArrowLeft: [0, -far], ArrowRight: [0, far], ArrowUp: [-far, 0], ArrowDown: [far, 0]};
       const scales = {"+": 1.5, "=": 1.5, "-": 1 / 1.5};
       if (moves[event.key]) {
-        const from = state.pixel ?? Math.floor(rows / 2) * columns + Math.floor(columns / 2);
-        const row = Math.max(0, Math.min(rows - 1, Math.floor(from / columns) + moves[event.key][0]));
-        const column = Math.max(0, Math.min(columns - 1, from % columns + moves[event.key][1]));
-        state.pixel = row * columns + column;
-        pixel();
+        const level = map.detailed(state) ? report.fine : map.overview;
+        const from = state.pixel === null ? facts.grid.map((size) => size / 2)
+          : state.detail ? rasterOf(state.detail, report.fine) : rasterOf(overviewAt(), map.overview);
+        choose(from.map((value, axis) => value + 0.5 + moves[event.key][axis] * level.stride));
       } else if (scales[event.key]) {
         if (state.pixel === null) selection.call(zoom.scaleBy, scales[event.key]);
         else selection.call(zoom.scaleBy, scales[event.key], map.middle(state.pixel));
@@ -194,5 +226,5 @@ const app = (() => {
   byId("sampled").textContent = facts.sampled;
   state.pixel = facts.first;
   update().then(flags).then(thumbnails);
-  return {state, values: () => values};
+  return {state, choose, values: () => values};
 })();

@@ -37,7 +37,7 @@ const report = (() => {
   }
 
   // Planes of a block, one after the other; each was stored as its difference from the one before.
-  async function unpack(name, before) {
+  async function unpack(name, before, size = rows * columns) {
     const raw = await bytes(name);
     const count = raw.length / 2;
     const codes = new Int16Array(count); // sums wrap around in 16 bits, as the differences did
@@ -63,6 +63,23 @@ const report = (() => {
   const steps = (number) => Math.round(number / facts.quantum * 1e6) / 1e6;
   const code = (number) => steps(number) - facts.base;
 
+  // The finer level: states of some times on more pixels, in tiles.
+  const fine = facts.fine && (() => {
+    const {stride, tile, shape, times} = facts.fine;
+    const there = new Set(facts.fine.tiles);
+    const side = (at, axis) => Math.min(tile, shape[axis] - at * tile);
+    const has = (time, row, column) => times.includes(time) && there.has(`${row}-${column}`);
+    // As at() below, on the pixels of one tile.
+    async function part(time, row, column) {
+      const count = side(row, 0) * side(column, 1);
+      const name = `fine-${row}-${column}`;
+      const codes = await once(name, () => unpack(name, undefined, count));
+      const of = (wanted) => (times.includes(wanted) ? codes.subarray(times.indexOf(wanted) * count, (times.indexOf(wanted) + 1) * count) : undefined);
+      return {[time < facts.observed ? "observed" : "mean"]: of(time), origin: of(facts.observed - 1)};
+    }
+    return {stride, tile, rows: shape[0], columns: shape[1], times, side, has, part};
+  })();
+
   // All that is known of one time: codes of percentiles and of the expected value.
   async function at(time) {
     if (time < facts.observed) {
@@ -73,7 +90,7 @@ const report = (() => {
     return {levels, mean: plane(codes, facts.levels.length), origin: await origin()};
   }
 
-  return {facts, rows, columns, size, missing, arrived, at, flags, value, code, steps, plane, history};
+  return {facts, rows, columns, size, missing, arrived, at, fine, flags, value, code, steps, plane, history};
 })();
 
 // Distribution: what a page computes from the percentiles of pixels, as distribution.py does:

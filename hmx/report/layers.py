@@ -1,12 +1,15 @@
 """Layers: the arrays of a report, and how they are made to fit its budget.
 
 A report keeps true pixels: where there are too many, it has every n-th row and column, so that a
-click still reads numbers of the store. It first gives up percentiles, from 29 to 15 to 9, then
-pixels.
+click still reads numbers of the store. A raster that fits is whole. Else there are two levels: an
+overview with all layers, and a finer level that has the states of a few times alone, in tiles
+that a page unpacks as they are looked at. The overview first gives up percentiles, from 29 to 15
+to 9, then pixels.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -16,11 +19,15 @@ from numpy.typing import NDArray
 
 from hmx.report.encode import MISSING, Array, Codes, Scale, pack, pack_bytes
 
-NUMBERS = 100_000_000  # that a report is made of, at most: 400 MB in memory
+NUMBERS = 100_000_000  # that an overview is made of, at most: 400 MB in memory
+FINE_NUMBERS = 50_000_000  # of the finer level
+TILE = 256  # px of a tile of the finer level: unpacked within one frame of a screen
 KEPT = 0.9  # of the budget that maps may take; pictures and scripts need the rest
+OVERVIEW = 0.6  # of what maps may take, if there is a finer level
 _SAMPLE = 64  # rows of the parts that a size is estimated from
+_TRIED = 1_000_000  # px of the finer level that its size is estimated from
 # what fans of 50, 80, 90 and 95 % and the tails need; 15 of 29, and 9 of them
-_FEWER = (
+FEWER = (
     (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999),
     (0.005, 0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975, 0.995),
 )
@@ -53,15 +60,11 @@ class Layers:
 
     def thinner(self) -> Self | None:
         """Return fewer percentiles; ``None`` if there are none to give up."""
-        for kept in _FEWER:
+        for kept in FEWER:
             if len(kept) < len(self.levels) and {*kept} <= {*self.levels}:
                 at = [self.levels.index(level) for level in kept]
                 return replace(self, quantiles=self.quantiles[:, at], levels=kept)
         return None
-
-    def coarser(self) -> Self:
-        """Return every second row and column."""
-        return self.every(2)
 
     def every(self, step: int) -> Self:
         """Return every n-th row and column."""
@@ -84,11 +87,65 @@ class Layers:
         """Rows and columns."""
         return self.mean.shape[-2], self.mean.shape[-1]
 
-    def scale(self) -> Scale:
+    def states(self) -> Fine:
+        """Return the states of all times, as the finer level has them."""
+        count = len(self.history) + len(self.mean)
+        return Fine(np.concatenate([self.history, self.mean]), tuple(range(count)), self.stride)
+
+    def scale(self, fine: Fine | None = None) -> Scale:
         """Return the quantum of all values."""
-        ends = [a for a in (self.history, self.mean, self.quantiles) if np.isfinite(a).any()]
+        arrays = (self.history, self.mean, self.quantiles, *([fine.states] if fine else []))
+        ends = [a for a in arrays if np.isfinite(a).any()]
         lows, highs = [float(np.nanmin(a)) for a in ends], [float(np.nanmax(a)) for a in ends]
         return Scale.of(min(lows, default=0.0), max(highs, default=1.0))
+
+
+@dataclass(frozen=True)
+class Fine:
+    """States of some times on more pixels than the overview has."""
+
+    states: Array  # (time, y, x), north-up, native units, NaN without data
+    times: tuple[int, ...]  # their numbers among the times of the page
+    stride: int  # every n-th row and column of the result
+
+    def every(self, step: int) -> Self:
+        """Return every n-th row and column."""
+        return replace(self, states=self.states[:, ::step, ::step], stride=self.stride * step)
+
+    def only(self, times: Sequence[int]) -> Self:
+        """Return some of the times."""
+        at = [self.times.index(time) for time in times]
+        return replace(self, states=self.states[at], times=tuple(times))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.states.shape[-2], self.states.shape[-1]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which pixels, percentiles and times of a result are kept in memory."""
+
+    levels: tuple[float, ...]
+    stride: int
+    fine: int = 0  # stride of the finer level; 0 where the overview has every pixel
+    ends: bool = True  # the finer level has the last map and the last lead alone
+
+    @classmethod
+    def of(
+        cls, shape: tuple[int, int], leads: int, past: int, levels: tuple[float, ...]
+    ) -> Sampling:
+        """Choose the most that fits in memory, whatever the size of the raster."""
+        fewer = [kept for kept in FEWER if {*kept} <= {*levels}]
+        for kept in (levels, *fewer):
+            if stride_for(shape, leads * (len(kept) + 1) + past) == 1:
+                return cls(kept, 1)
+        kept = fewer[-1] if fewer else levels
+        stride = stride_for(shape, leads * (len(kept) + 1) + past)
+        if stride_for(shape, leads + past, FINE_NUMBERS) == 1:
+            return cls(kept, stride, 1, ends=False)
+        return cls(kept, stride, stride_for(shape, 1 + bool(past), FINE_NUMBERS))
 
 
 @dataclass(frozen=True)
@@ -98,6 +155,7 @@ class Packed:
     layers: Layers
     scale: Scale
     blocks: Mapping[str, str] = field(default_factory=dict)
+    fine: Fine | None = None
 
     @property
     def size(self) -> int:
@@ -105,10 +163,10 @@ class Packed:
         return sum(map(len, self.blocks.values()))
 
 
-def stride_for(shape: tuple[int, int], planes: int) -> int:
+def stride_for(shape: tuple[int, int], planes: int, numbers: int | None = None) -> int:
     """Return the smallest stride at which so many planes fit in memory."""
-    stride = 1
-    while -(-shape[0] // stride) * -(-shape[1] // stride) * planes > NUMBERS:
+    most, stride = NUMBERS if numbers is None else numbers, 1
+    while -(-shape[0] // stride) * -(-shape[1] // stride) * planes > most:
         stride += 1
     return stride
 
@@ -129,15 +187,65 @@ def pack_layers(layers: Layers, scale: Scale | None = None) -> Packed:
     return Packed(layers, scale, blocks)
 
 
-def fit(layers: Layers, budget: int) -> Packed:
-    """Compress layers into so many bytes: fewer percentiles first, then fewer pixels."""
-    scale, room = layers.scale(), KEPT * budget
-    while True:
-        if _estimate(layers, scale) <= 1.1 * room:
-            packed = pack_layers(layers, scale)
-            if packed.size <= room or max(layers.shape) <= 2:
+def pack_fine(fine: Fine, scale: Scale) -> dict[str, str]:
+    """Compress the tiles that have data, each by itself."""
+    blocks = {}
+    for row in range(0, fine.shape[0], TILE):
+        for column in range(0, fine.shape[1], TILE):
+            part = fine.states[:, row : row + TILE, column : column + TILE]
+            if np.isfinite(part).any():
+                blocks[f"fine-{row // TILE}-{column // TILE}"] = pack(scale.encode(part))
+    return blocks
+
+
+def fit(layers: Layers, budget: int, fine: Fine | None = None) -> Packed:
+    """Compress layers into so many bytes: fewer percentiles, then two levels of fewer pixels.
+
+    The finer level is made of ``fine``, or of an overview that has every pixel in memory.
+    """
+    scale, room = layers.scale(fine), KEPT * budget
+    thin: Layers | None = layers
+    while thin is not None and layers.stride == 1:
+        if _estimate(thin, scale) <= 1.1 * room:
+            packed = pack_layers(thin, scale)
+            if packed.size <= room or max(thin.shape) <= 2:
                 return packed
-        layers = layers.thinner() or layers.coarser()
+        layers, thin = thin, thin.thinner()
+    overview = _coarsened(layers, scale, OVERVIEW * room)
+    source = layers.states() if fine is None else fine
+    return _with_fine(overview, source, room - overview.size)
+
+
+def _coarsened(layers: Layers, scale: Scale, room: float) -> Packed:
+    """Compress every n-th row and column, with the smallest n that fits."""
+    # fewer pixels compress worse, so no smaller step than the first can fit
+    step = max(1 + (layers.stride == 1), math.isqrt(int(_estimate(layers, scale) / room)))
+    while True:
+        part = layers.every(step)
+        if _estimate(part, scale) <= 1.1 * room:
+            packed = pack_layers(part, scale)
+            if packed.size <= room or max(part.shape) <= 2:
+                return packed
+        step += 1
+
+
+def _with_fine(overview: Packed, fine: Fine, room: float) -> Packed:
+    """Add the finest states that fit: of all times, or of the last map and the last lead."""
+    past, last = len(overview.layers.history), max(fine.times)
+    ends = fine.only([time for time in fine.times if time in (past - 1, last)])
+    sample = ends.every(max(1, math.isqrt(math.prod(ends.shape) // _TRIED)))
+    size = sum(map(len, pack_fine(sample, overview.scale).values())) * sample.stride**2
+    # half of the estimate, as more pixels compress better
+    step = max(1, math.isqrt(int(size / (2 * fine.stride**2 * max(room, 1)))))
+    # a level that is hardly finer than the overview is worth nothing
+    while 3 * fine.stride * step <= 2 * overview.layers.stride:
+        for some in (fine, ends) if len(fine.times) > len(ends.times) else (ends,):
+            part = some.every(step)
+            blocks = pack_fine(part, overview.scale)
+            if sum(map(len, blocks.values())) <= room:
+                return replace(overview, blocks={**overview.blocks, **blocks}, fine=part)
+        step += 1
+    return overview
 
 
 def _estimate(layers: Layers, scale: Scale) -> float:

@@ -8,7 +8,7 @@ const map = (() => {
   // Each layer: its name, colours, what it needs beside the time, and its number at a pixel.
   const layers = {
     change: {
-      name: "Expected change", colours: "change", needs: "past",
+      name: "Expected change", colours: "change", needs: "past", fine: true,
       title: (s) => `Expected change, ${facts.times[facts.observed - 1]} to ${facts.times[s.time]}`,
       of: (d, s) => (p) => (d.origin[p] === missing ? NaN : report.value((d.observed || d.mean)[p]) - report.value(d.origin[p])),
     },
@@ -31,7 +31,7 @@ const map = (() => {
       },
     },
     value: {
-      name: facts.observed ? "State" : "Estimate", colours: "value", needs: "",
+      name: facts.observed ? "State" : "Estimate", colours: "value", needs: "", fine: true,
       title: (s) => (s.time < facts.observed ? `Observed ${facts.name}, ${facts.times[s.time]}` : `Expected ${facts.name}, ${facts.times[s.time]}`),
       of: (d) => (p) => report.value((d.observed || d.mean)[p]),
     },
@@ -55,23 +55,25 @@ const map = (() => {
 
   function certain(d, p, threshold) { return d.observed[p] === missing ? NaN : Number(d.observed[p] > threshold); }
 
-  async function evaluate(state) {
-    const layer = layers[state.layer];
-    const number = layer.of(await report.at(state.time), state);
-    const values = new Float64Array(size);
-    for (let p = 0; p < size; p++) values[p] = number(p);
+  async function evaluate(state) { return numbers(state, await report.at(state.time), size); }
+
+  function numbers(state, found, count) {
+    const number = layers[state.layer].of(found, state);
+    const values = new Float64Array(count);
+    for (let p = 0; p < count; p++) values[p] = number(p);
     return values;
   }
 
   function range(layer) { return facts.ranges[layers[layer].colours]; }
 
-  function paint(values, layer, canvas) {
-    canvas.width = columns; canvas.height = rows;
+  function paint(values, layer, canvas, width = columns) {
+    const count = values.length;
+    canvas.width = width; canvas.height = count / width;
     const context = canvas.getContext("2d");
-    const image = context.createImageData(columns, rows);
+    const image = context.createImageData(width, count / width);
     const table = tables[layers[layer].colours];
     const [low, high] = range(layer);
-    for (let p = 0; p < size; p++) {
+    for (let p = 0; p < count; p++) {
       const value = values[p];
       const at = 3 * Math.max(0, Math.min(255, Math.floor(256 * (value - low) / (high - low))));
       for (let band = 0; band < 3; band++) image.data[4 * p + band] = value === value ? table[at + band] : grey[band];
@@ -84,20 +86,74 @@ const map = (() => {
   const box = document.getElementById("map");
   const canvas = document.getElementById("canvas");
   const context = canvas.getContext("2d");
-  let transform = d3.zoomIdentity, pictures = [], masks = [], cut = 0.5, chosen = null;
+  let transform = d3.zoomIdentity, pictures = [], masks = [], cut = 0.5, chosen = null, detail = null;
 
-  // Pixels of the screen for a column and a row, before the zoom: the whole map fits.
+  // Pixels of the screen for a column and a row of the raster, before the zoom: all of it fits.
+  const [height0, width0] = facts.grid;
   function fit() {
     const {clientWidth: width, clientHeight: height} = box;
-    const across = Math.min(width / columns, height / (rows * facts.aspect));
-    return {across, down: across * facts.aspect, left: (width - across * columns) / 2, top: (height - across * facts.aspect * rows) / 2};
+    const across = Math.min(width / width0, height / (height0 * facts.aspect));
+    return {across, down: across * facts.aspect, left: (width - across * width0) / 2, top: (height - across * facts.aspect * height0) / 2};
   }
 
-  function pixelAt(x, y) {
+  // Row and column of the raster under a point of the screen, with decimals.
+  function rasterAt(x, y) {
     const f = fit();
-    const column = Math.floor((transform.invertX(x) - f.left) / f.across);
-    const row = Math.floor((transform.invertY(y) - f.top) / f.down);
-    return row >= 0 && row < rows && column >= 0 && column < columns ? row * columns + column : null;
+    const column = (transform.invertX(x) - f.left) / f.across, row = (transform.invertY(y) - f.top) / f.down;
+    return row >= 0 && row < height0 && column >= 0 && column < width0 ? [row, column] : null;
+  }
+
+  // A sampled pixel stands for the land around it: its cell lies around its middle.
+  function nearest([row, column], level) {
+    const at = (value, count) => Math.max(0, Math.min(count - 1, Math.round((value - 0.5) / level.stride)));
+    return [at(row, level.rows), at(column, level.columns)];
+  }
+  const overview = {stride: facts.stride, rows, columns};
+  const corner = (at, level) => at * level.stride - (level.stride - 1) / 2;
+
+  // Where some pixels of a level are on the screen: left, top, width, height.
+  function placed(f, level, row, column, down, across) {
+    return [
+      transform.applyX(f.left + corner(column, level) * f.across), transform.applyY(f.top + corner(row, level) * f.down),
+      across * level.stride * f.across * transform.k, down * level.stride * f.down * transform.k,
+    ];
+  }
+
+  // The finer level is drawn where a pixel of the overview is larger than one of the screen.
+  function detailed(state) {
+    const {fine} = report;
+    if (!fine || !layers[state.layer].fine || !fine.times.includes(state.time)) return false;
+    return facts.stride * fit().across * transform.k * (window.devicePixelRatio || 1) > 1.2;
+  }
+
+  const drawn = new Map(); // tiles of the finer level: canvas and numbers, the latest last
+  function tile(state, row, column) {
+    const name = `${state.layer} ${state.time} ${row} ${column}`;
+    const entry = drawn.get(name) || {};
+    drawn.delete(name); drawn.set(name, entry);
+    if (drawn.size > 160) drawn.delete(drawn.keys().next().value);
+    if (!entry.asked) {
+      entry.asked = report.fine.part(state.time, row, column).then((found) => {
+        const across = report.fine.side(column, 1);
+        entry.values = numbers(state, found, report.fine.side(row, 0) * across);
+        entry.canvas = paint(entry.values, state.layer, document.createElement("canvas"), across);
+        requestAnimationFrame(draw);
+      });
+    }
+    return entry;
+  }
+
+  // The number that is drawn at a point of the raster, and the pixel and level it is of.
+  function reading(state, values, point) {
+    const {fine} = report;
+    if (detailed(state)) {
+      const [row, column] = nearest(point, fine);
+      const [i, j] = [Math.floor(row / fine.tile), Math.floor(column / fine.tile)];
+      const entry = fine.has(state.time, i, j) ? tile(state, i, j) : {};
+      if (entry.values) return entry.values[(row - i * fine.tile) * fine.side(j, 1) + column - j * fine.tile];
+    }
+    const [row, column] = nearest(point, overview);
+    return values[row * columns + column];
   }
 
   function draw() {
@@ -109,16 +165,21 @@ const map = (() => {
     const f = fit();
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
-    const place = [transform.applyX(f.left), transform.applyY(f.top), f.across * columns * transform.k, f.down * rows * transform.k];
-    // pixels of the raster are squares when they are larger than those of the screen
-    context.imageSmoothingEnabled = f.across * transform.k < 1;
-    pictures.forEach((picture, side) => {
+    const place = placed(f, overview, 0, 0, rows, columns);
+    pictures.forEach(({canvas: picture, state}, side) => {
       context.save();
       context.beginPath();
       const from = side ? cut * width : 0;
       context.rect(from, 0, pictures.length > 1 && !side ? cut * width : width - from, height);
       context.clip();
+      // the cells of the outermost pixels reach beyond the raster
+      context.beginPath();
+      context.rect(transform.applyX(f.left), transform.applyY(f.top), f.across * width0 * transform.k, f.down * height0 * transform.k);
+      context.clip();
+      // pixels of the raster are squares when they are larger than those of the screen
+      context.imageSmoothingEnabled = facts.stride * f.across * transform.k < 1;
       context.drawImage(picture, ...place);
+      if (detailed(state)) drawFine(f, state, width, height);
       context.restore();
     });
     masks.forEach((mask) => hatch(mask, place, width, height, scale));
@@ -128,6 +189,31 @@ const map = (() => {
     }
     scaleBar(f, width, height);
     if (chosen !== null) mark(f);
+    if (pictures.length) document.getElementById("shown-level").textContent = level();
+  }
+
+  function drawFine(f, state, width, height) {
+    const {fine} = report;
+    context.imageSmoothingEnabled = fine.stride * f.across * transform.k < 1;
+    for (let i = 0; i * fine.tile < fine.rows; i++) {
+      for (let j = 0; j * fine.tile < fine.columns; j++) {
+        if (!fine.has(state.time, i, j)) continue;
+        const place = placed(f, fine, i * fine.tile, j * fine.tile, fine.side(i, 0), fine.side(j, 1));
+        if (place[0] > width || place[1] > height || place[0] + place[2] < 0 || place[1] + place[3] < 0) continue;
+        const {canvas: picture} = tile(state, i, j);
+        if (picture) context.drawImage(picture, ...place);
+      }
+    }
+  }
+
+  // What the map shows at this zoom.
+  function level() {
+    if (facts.stride === 1) return "";
+    const every = (n) => (n === 1 ? "every pixel" : `one row and column of ${n}`);
+    const [first] = pictures;
+    const shown = detailed(first.state) ? report.fine.stride : facts.stride;
+    const rest = report.fine && shown === facts.stride && !(layers[first.state.layer].fine && report.fine.times.includes(first.state.time)) ? " at each zoom" : "";
+    return `Shown here: ${every(shown)}${rest}.`;
   }
 
   // Lines across flagged pixels, of the same width at every zoom.
@@ -146,14 +232,19 @@ const map = (() => {
     context.drawImage(layer, 0, 0, width, height);
   }
 
+  // A frame around the pixel of the overview, and a dashed one around that of the finer level.
   function mark(f) {
-    const [row, column] = [Math.floor(chosen / columns), chosen % columns];
-    const x = transform.applyX(f.left + column * f.across), y = transform.applyY(f.top + row * f.down);
-    const [w, h] = [f.across * transform.k, f.down * transform.k];
-    const grow = Math.max(0, 9 - w) / 2;
-    for (const [colour, line] of [["#fff", 5], ["#d00000", 2.4]]) {
-      context.strokeStyle = colour; context.lineWidth = line;
-      context.strokeRect(x - grow, y - grow, w + 2 * grow, h + 2 * grow);
+    const frames = [[overview, Math.floor(chosen / columns), chosen % columns, []]];
+    if (detail) frames.push([report.fine, ...detail, [4, 3]]);
+    for (const [level, row, column, dash] of frames) {
+      const [x, y, w, h] = placed(f, level, row, column, 1, 1);
+      const grow = Math.max(0, 9 - w) / 2;
+      for (const [colour, line] of [["#fff", 5], ["#d00000", 2.4]]) {
+        context.setLineDash(colour === "#fff" ? [] : dash);
+        context.strokeStyle = colour; context.lineWidth = line;
+        context.strokeRect(x - grow, y - grow, w + 2 * grow, h + 2 * grow);
+      }
+      context.setLineDash([]);
     }
   }
 
@@ -198,16 +289,16 @@ const map = (() => {
   }
 
   return {
-    layers, offered, evaluate, paint, draw, pixelAt, legend, maskOf, box,
+    layers, offered, evaluate, paint, draw, rasterAt, nearest, overview, detailed, reading, legend, maskOf, box,
     show(list) { pictures = list; draw(); },
     flagged(list) { masks = list; draw(); },
     zoomed(next) { transform = next; draw(); },
     divide(share) { cut = share; draw(); },
-    choose(pixel) { chosen = pixel; draw(); },
-    // where the middle of a pixel is on the screen, px from the corner of the map
+    choose(pixel, fine) { chosen = pixel; detail = fine; draw(); },
+    // where the middle of a pixel of the overview is on the screen, px from the corner of the map
     middle(pixel) {
-      const f = fit();
-      return [transform.applyX(f.left + (pixel % columns + 0.5) * f.across), transform.applyY(f.top + (Math.floor(pixel / columns) + 0.5) * f.down)];
+      const [x, y, w, h] = placed(fit(), overview, Math.floor(pixel / columns), pixel % columns, 1, 1);
+      return [x + w / 2, y + h / 2];
     },
   };
 })();

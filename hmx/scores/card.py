@@ -94,6 +94,10 @@ class LeadCard(ScoredCard, Protocol):
         """One sentence on zones."""
 
     @property
+    def median_sentence(self) -> str | None:
+        """One sentence on medians that are the last map."""
+
+    @property
     def leads(self) -> tuple[int, ...]:
         """Leads asked for."""
 

@@ -222,6 +222,7 @@ def measure(
         truth=y,
         origin=plane.core(plane.origin),
         mean=centre,
+        median=centre if knots is None else quantile_at(rows, p, 0.5),
         crps=None if knots is None else crps(y, rows, p),
         pit=pit(y, rows, p, draws),
         ends=ends,

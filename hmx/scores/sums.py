@@ -86,9 +86,10 @@ class Settings:
 class ScoredPixels:
     """What a metric may use of each pixel that counts, arrays (n,) without gaps."""
 
-    truth: Array  # truth, last map known to the forecaster, central estimate
+    truth: Array  # truth, last map known to the forecaster, central estimate, median
     origin: Array
     mean: Array
+    median: Array
     crps: Array | None  # of the distribution; None for a point forecast
     pit: Array  # probability of the truth, at random within a point mass
     ends: Mapping[float, tuple[Array, Array]]  # central intervals by level, % (lower, upper)
@@ -97,7 +98,7 @@ class ScoredPixels:
 
     def take(self, index: NDArray[np.intp]) -> ScoredPixels:
         """Return some of the pixels."""
-        names = ("truth", "origin", "mean", "pit", "ssim", "weight")
+        names = ("truth", "origin", "mean", "median", "pit", "ssim", "weight")
         arrays: dict[str, Any] = {name: getattr(self, name).take(index) for name in names}
         ends = {n: (low.take(index), high.take(index)) for n, (low, high) in self.ends.items()}
         crps = None if self.crps is None else self.crps.take(index)

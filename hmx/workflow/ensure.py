@@ -287,10 +287,15 @@ def ensure_report(
 
         require_zones(section.zones, section.id)
     folder = card or catalog.scorecard_path
+    if card:
+        report.load_card(card)
+    found = recall(open_cube(ensure_result(catalog, progress)))
     scored = report.load_card(folder) if card or report.has_card(folder) else None
     if scored is None:
         progress.note("report: without a scorecard; hmx evaluate makes one")
-    found = recall(open_cube(ensure_result(catalog, progress)))
+    elif not card and (related := report.relation(scored, found)).foreign:
+        progress.note(f"report: without {folder}; hmx evaluate makes another. {related.text}")
+        scored = None
     zonal = own_fields(section, ZonalOptions)
     state = report.report_state(found, scored, section.zones, zonal, catalog.report.budget)
     if not overwrite and state is not None and state_of(path) == state:
@@ -302,8 +307,8 @@ def ensure_report(
         sections.insert(0, report.zones_section(table))
     return str(
         report.write_report(
-            found, path, sections, budget=catalog.report.budget, state=state,
-            overwrite=overwrite, progress=progress,
+            found, path, sections, section=catalog.dask, budget=catalog.report.budget,
+            state=state, overwrite=overwrite, progress=progress,
         )
     )  # fmt: skip
 

@@ -40,6 +40,15 @@ from hmx.engine.verify import verify
 if __name__ == "__main__":
     print(verify({store!r}, sample=20))
 """
+REPORT = """
+from hmx.cube.cube import open_cube
+from hmx.engine.options import DaskSection
+from hmx.engine.recall import recall
+from hmx.products.report import write_report
+if __name__ == "__main__":
+    found = recall(open_cube({store!r}))
+    write_report(found, {page!r}, (), section=DaskSection(workers={workers}))
+"""
 
 
 @dataclass(frozen=True)
@@ -81,14 +90,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(
     folder: Path, shape: tuple[int, int], land: float, args: argparse.Namespace
 ) -> list[Row]:
-    """Forecast and verify one cube, in processes of their own."""
+    """Forecast, verify and report one cube, in processes of their own."""
     place = folder / f"{shape[0]}x{shape[1]}"
     place.mkdir()
     cube = write_world(place / "cube.zarr", shape, land=land, steps=2)
     model = make_model(place / "model", cube, TINY, h=2)
     words = {"cube": str(cube), "model": str(model.path), "store": str(place / "fc.zarr")}
+    words["page"] = str(place / "report.html")
     rows = []
-    for work, code in (("forecast", FORECAST), ("verify", VERIFY)):
+    for work, code in (("forecast", FORECAST), ("verify", VERIFY), ("report", REPORT)):
         text = code.format(**words, tile=args.tile, workers=args.workers or None)
         script = place / f"{work}.py"  # a file: workers that are spawned read it again
         script.write_text(text, encoding="utf-8")

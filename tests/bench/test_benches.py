@@ -50,7 +50,7 @@ def test_the_job_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_job_memory_benchmark_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert jobmemory.main(["--sides", "96", "120", "--workers", "0", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert [row["work"] for row in figures["rows"]] == ["forecast", "verify"] * 2
+    assert [row["work"] for row in figures["rows"]] == ["forecast", "verify", "report"] * 2
     assert all(row["peak_mib"] > 100 for row in figures["rows"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from hmx.zones.run import Parts
 from hmx.zones.sums import ZoneSums
 from tests.cli.test_cli import change, run
 from tests.make.cubes import write_catalog
+from tests.report.test_report import toy_card
 
 CRS = {"type": "name", "properties": {"name": "EPSG:32632"}}
 
@@ -229,8 +231,12 @@ def test_a_report_has_the_zones_of_its_catalog_and_is_made_once(folder: Path) ->
     assert path.stat().st_size < 25_000_000
     again = run("report", folder / "toy.yaml", *zones)
     assert "exists and is current" in again.stderr.splitlines()[-1]
+    card = replace(toy_card(), facts={"target": "hm", "cube": "of another cube"})
+    card.save(str(folder / "toy_scorecard"))
     other = run("report", folder / "toy.yaml", "--budget", 1)  # without zones: another report
     assert "exists and is current" not in other.stderr.splitlines()[-1]
+    assert "toy_scorecard; hmx evaluate makes another. This scorecard is of" in other.stderr
+    assert "There is no scorecard in this report" in path.read_text(encoding="utf-8")
     assert path.stat().st_size <= 1_000_000
 
 

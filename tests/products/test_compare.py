@@ -12,7 +12,10 @@ from click.testing import CliRunner
 
 import hmx
 from hmx.cli.main import hmx as command
+from hmx.cube.grid import Grid
 from hmx.errors import BadArgument, GridMismatch
+from hmx.forecast.backtest.baselines.trends import linear_trend
+from hmx.scores import crps
 from tests.make.cubes import make_cube
 
 
@@ -95,6 +98,57 @@ def test_netcdf_and_geotiffs_are_compared_as_arrays_are(truth: xr.Dataset, tmp_p
     assert told.exit_code == 0, told.output
     assert plain.attrs["verdict"] in told.output
     assert "all" in told.output
+
+
+def test_pixels_count_by_their_area_on_a_globe() -> None:
+    truth = make_cube((96, 112), steps=6, crs=4326, pixel=0.5, corner=(10.0, 60.0))[["hm"]]
+    a, b = with_error(truth, 0.05, seed=1), with_error(truth, 0.1, seed=2)
+    table = hmx.compare(a, b, truth, block=16)
+    true = truth["hm"].values[-2:]
+    known = np.isfinite(true)
+    area = np.broadcast_to(Grid.from_xarray(truth["hm"]).cell_areas()[:, None], true.shape) * known
+    error = np.where(known, a["hm"].values - true, 0.0)
+    want = np.sqrt((area * error**2).sum() / area.sum())
+    np.testing.assert_allclose(table["rmse_a"][-1], want, rtol=1e-6)
+    plain = np.sqrt((error**2).sum() / known.sum())
+    assert abs(want / plain - 1) > 1e-3  # weights matter here
+
+
+def test_distributions_have_their_crps_and_baselines_know_the_past_alone(
+    truth: xr.Dataset,
+) -> None:
+    a, b = with_error(truth, 0.05, seed=1), with_error(truth, 0.1, seed=2)
+    wide = {
+        f"hm_{end}_80": (a["hm"] + sign * 0.06).clip(0, 1) for end, sign in (("lo", -1), ("hi", 1))
+    }
+    levels = [0.25, 0.5, 0.75]
+    inner = np.stack([(a["hm"].values + shift).clip(0, 1) for shift in (-0.03, 0.0, 0.03)])
+    wide["hm_quantile"] = xr.DataArray(inner, {"quantile": levels}, ("quantile", *a["hm"].dims))
+    given = a.assign(wide)
+    table = hmx.compare(given, b, truth, block=16)
+    true, known = truth["hm"].values[-2:], np.isfinite(truth["hm"].values[-2:])
+    knots = np.stack([wide["hm_lo_80"].values, *inner, wide["hm_hi_80"].values])
+    ranked = crps(true, knots, [0.1, *levels, 0.9])
+    np.testing.assert_allclose(table["crps_a"][-1], ranked[known].mean(), rtol=1e-6)
+    np.testing.assert_allclose(table["crps_b"], table["mae_b"])
+    assert "CRPS of A from 5 percentiles, of B as a map" in table.attrs["made of"]
+    assert "CRPS skill" in table.attrs["verdict"]
+    origin = truth["hm"].values[-3]
+    still = np.sqrt(np.nanmean((true - origin) ** 2))
+    np.testing.assert_allclose(table["rmse_persistence"][-1], still, rtol=1e-6)
+    line = linear_trend(truth["hm"].values[-5:-2], (1, 2), valid_range=(0, 1))
+    trend = np.sqrt(np.nanmean((true - line) ** 2))
+    np.testing.assert_allclose(table["rmse_linear_trend"][-1], trend, rtol=1e-6)
+    skill = 1 - float(table["rmse_a"][-1]) / still
+    np.testing.assert_allclose(table["rmse_skill_a_vs_persistence"][-1], skill, rtol=1e-6)
+    # an origin that a forecast names decides, and a truth without it has no baselines
+    early = given.assign_coords(forecast_reference_time=truth["time"].values[-4])
+    older = np.sqrt(np.nanmean((true - truth["hm"].values[-4]) ** 2))
+    found = hmx.compare(early, b, truth, block=16)
+    np.testing.assert_allclose(found["rmse_persistence"][-1], older, rtol=1e-6)
+    alone = hmx.compare(given, b, truth.isel(time=slice(-2, None)), block=16)
+    assert "rmse_persistence" not in alone
+    assert "no baselines" in alone.attrs["made of"]
 
 
 def test_what_cannot_be_compared_is_refused(truth: xr.Dataset) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmx.report.encode import MISSING, Scale, pack
-from hmx.report.layers import Layers, fit, pack_layers, stride_for
+from hmx.report.layers import FINE_NUMBERS, NUMBERS, Layers, Sampling, fit, pack_layers, stride_for
 from hmx.uncertainty.joint.dependence import LEVELS
 
 
@@ -59,9 +59,10 @@ def world(side: int = 64, seed: int = 0) -> Layers:
 def test_a_small_budget_takes_percentiles_first_and_then_pixels() -> None:
     layers = world()
     whole = pack_layers(layers).size
-    for share, levels, stride in ((1.2, 29, 1), (0.7, 15, 1), (0.5, 9, 1), (0.16, 9, 2)):
+    for share, levels, stride in ((1.2, 29, 1), (0.7, 15, 1), (0.5, 9, 1), (0.25, 9, 2)):
         packed = fit(layers, int(share * whole))
         assert packed.size <= share * whole
+        assert (packed.fine is not None) == (stride > 1)
         assert (len(packed.layers.levels), packed.layers.stride) == (levels, stride)
         assert {0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975} <= {*packed.layers.levels}
 
@@ -74,6 +75,29 @@ def test_decimated_layers_have_true_pixels() -> None:
     kept = [layers.levels.index(level) for level in packed.layers.levels]
     assert np.array_equal(packed.layers.quantiles, layers.quantiles[:, kept, ::n, ::n])
     assert np.array_equal(packed.layers.history, layers.history[:, ::n, ::n])
+    assert packed.fine is not None
+    m = packed.fine.stride
+    assert 3 * m <= 2 * n
+    states = np.concatenate([layers.history, layers.mean])[list(packed.fine.times)]
+    assert np.array_equal(packed.fine.states, states[:, ::m, ::m])
+
+
+@given(st.integers(1, 60_000), st.integers(1, 60_000), st.integers(1, 8), st.integers(0, 60))
+@settings(max_examples=60, deadline=None)
+def test_what_is_kept_in_memory_is_bounded_whatever_the_raster(
+    rows: int, columns: int, leads: int, past: int
+) -> None:
+    kept = Sampling.of((rows, columns), leads, past, LEVELS)
+
+    def numbers(stride: int, planes: int) -> int:
+        return -(-rows // stride) * -(-columns // stride) * planes
+
+    assert numbers(kept.stride, leads * (len(kept.levels) + 1) + past) <= NUMBERS
+    assert (kept.stride == 1) == (kept.fine == 0)
+    if kept.fine:
+        planes = 1 + bool(past) if kept.ends else leads + past
+        assert numbers(kept.fine, planes) <= FINE_NUMBERS
+        assert len(kept.levels) == 9
 
 
 @pytest.mark.parametrize(("shape", "stride"), [((500, 600), 1), ((20_000, 20_000), 23)])

@@ -12,11 +12,9 @@ import pytest
 import xarray as xr
 
 import hmx
-from hmx.engine.recall import recall
 from hmx.errors import BadArgument, OutputExists, SourceError
 from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.products.report import report
-from hmx.products.sampled import sample
 from hmx.report.encode import Scale
 from hmx.scores import Cell, Tally
 from hmx.uncertainty.distribution import exceedance
@@ -238,21 +236,6 @@ def test_what_is_no_result_or_was_edited_is_refused(
     with pytest.raises(SourceError, match="no scorecard"):
         report(forecast, tmp_path / "a.html", card=tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_sampled_pixels_are_those_of_the_store_whatever_the_tiles(
-    forecast: xr.Dataset, cube: xr.Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hmx.forecast.order.best_tile", lambda *_, **__: 32)
-    monkeypatch.setattr("hmx.report.layers.NUMBERS", 96 * 112 * 70 // 8)
-    layers = sample(recall(forecast))
-    n = layers.stride
-    assert n == 3  # no divisor of a tile
-    np.testing.assert_array_equal(layers.history, north_up(cube["hm"])[:, ::n, ::n])
-    for found, name in ((layers.mean, "hm"), (layers.quantiles.swapaxes(0, 1), "hm_quantile")):
-        np.testing.assert_allclose(found, north_up(forecast[name])[..., ::n, ::n], atol=1e-6)
-    quality = next(flag.plane for flag in layers.flags if flag.name == "quality")
-    np.testing.assert_array_equal(quality, north_up(forecast["quality"])[::n, ::n])
 
 
 def test_a_card_is_a_page_of_its_own(tmp_path: Path) -> None:

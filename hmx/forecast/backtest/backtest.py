@@ -373,6 +373,7 @@ class _Backtest:
             "extrapolated": later_of(ready) or "nothing",
             "splits": ", ".join(dict.fromkeys(s.digest for s in splits if s)) or "none",
             "data": case.data,
+            **case.recognised_by(ready[0].bundle),
             "seed": case.fit["seed"],
             "hmx": code_version(),
             "fingerprint": mark,

@@ -27,7 +27,7 @@ from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import scan
 from hmx.forecast.options import BacktestOptions
 from hmx.forecast.train.recipe import TrainSetup
-from hmx.provenance import fingerprint
+from hmx.provenance import fingerprint, recipe_of
 from hmx.scores import Settings
 from hmx.settings import HARDWARE
 from hmx.windows import TileGrid, Window
@@ -183,6 +183,12 @@ class BacktestSetup:
             **({"extrapolated": later} if later else {}),
             **({"zone_draws": self.options.zone_draws} if self.options.zone_draws else {}),
         }
+
+    def recognised_by(self, bundle: Bundle) -> dict[str, str]:
+        """Return by what a report recognises the cube and the models, as far as it is recorded."""
+        mark = self.cube.data.attrs.get("hmx_fingerprint")
+        found = {"cube": mark, "recipe": recipe_of(bundle.training)}
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def fit(self) -> Mapping[str, Any]:

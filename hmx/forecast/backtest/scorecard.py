@@ -19,7 +19,7 @@ from hmx.errors import BadArgument, missing_variable
 from hmx.files.jsontext import finite
 from hmx.forecast.backtest.strata import MEANINGS
 from hmx.forecast.backtest.text import as_text, tables
-from hmx.forecast.backtest.verdict import verdict, zone_verdict
+from hmx.forecast.backtest.verdict import median_sentence, verdict, zone_verdict
 from hmx.pictures.backtest import draw_reliability, draw_skill, draw_strata
 from hmx.report.sections import TextTable
 from hmx.scores import Tally, pooled, skill
@@ -293,9 +293,15 @@ class Scorecard(Card):
             yield "zones.csv", csv_of(("size", "lead", "split", "metric", "value"), rows)
 
     @property
+    def median_sentence(self) -> str | None:
+        """One sentence: how often the median is the last map; ``None`` where it mostly moves."""
+        return median_sentence(self)
+
+    @property
     def sentences(self) -> tuple[str, ...]:
-        """The verdict, and the one on zones if they were scored."""
-        return (self.verdict, *([self.zone_verdict] if self.zone_verdict else []))
+        """The verdict, that on medians, and that on zones if they were scored."""
+        others = (self.median_sentence, self.zone_verdict)
+        return (self.verdict, *(text for text in others if text))
 
     def tables(self) -> list[TextTable]:
         """Return the tables of a report."""

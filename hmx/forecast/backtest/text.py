@@ -31,6 +31,7 @@ def as_text(card: LeadCard, *, verdict: bool = True) -> str:
     levels = _levels_of(card)
     blocks = [
         [fill(card.verdict, TEXT_WIDTH)] if verdict else [],
+        [fill(card.median_sentence, TEXT_WIDTH)] if verdict and card.median_sentence else [],
         [fill(card.zone_verdict, TEXT_WIDTH)] if verdict and card.zone_verdict else [],
         text_table(
             title,

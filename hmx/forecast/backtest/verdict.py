@@ -16,6 +16,7 @@ MARGIN = 0.005  # skill within half a percent of 0 is not a gain, unless its spr
 MEASURES = ("rmse", "crps")
 _SPEAKING = ("zones", "30 px", "10 px", "cells")  # sizes of zones, the most telling first
 _ENOUGH = 10  # zones: a share of fewer is no share
+_MOSTLY = 0.5  # share of the area from which on medians say nothing about change
 _SLACK = 5  # percent by which a share may fall short: zones are few and alike
 
 
@@ -89,6 +90,19 @@ def zone_verdict(card: LeadCard) -> str | None:
         text += f", with {ratio:.2f} times the interval score of summed bounds"
     narrow = 100 * ours.tolerant < level - _SLACK
     return text + ("; TOTALS ARE LESS SURE THAN THEIR INTERVALS." if narrow else ".")
+
+
+def median_sentence(card: LeadCard) -> str | None:
+    """Return a sentence if the median is the last map on most of the area; ``None`` otherwise."""
+    shares = {n: card.value("median_unmoved", card.model, n) for n in card.scored}
+    # NaN where files of older releases have none
+    if not shares or not min(shares.values()) >= _MOSTLY:
+        return None
+    low, high = (f"{100 * share:.0f}" for share in (min(shares.values()), max(shares.values())))
+    return (
+        f"The median equals the last map on {low if low == high else f'{low} to {high}'} % of the "
+        "held-out area; that is what this history supports. Look at P(> t): forecast(exceed=[0.1])."
+    )
 
 
 def choose(card: LeadCard, lead: int) -> Choice:

@@ -43,7 +43,7 @@ from hmx.mapping.train.importance import Predict, permuted_importance, with_feat
 from hmx.mapping.train.learning import learn
 from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
 from hmx.progress import OnStep, Progress
-from hmx.provenance import code_version, fingerprint
+from hmx.provenance import code_version, fingerprint, recipe_of
 from hmx.scores.card import CARD
 from hmx.settings import HARDWARE
 from hmx.splits.options import SplitOptions
@@ -102,11 +102,14 @@ def score(
             return with_features(forest.predict, features, spec.features)
 
         bands = tuple(dict.fromkeys(spec.features))
+        known = {"recipe": recipe_of(recipe.settings())}
+        if (mark := prepared.bands.data.attrs.get("hmx_fingerprint")) is not None:
+            known["cube"] = mark
         card = replace(
             card,
             importance=permuted_importance(forest_of, several[0], truth, bands, seed=fit.seed),
             ids=tuple(prepared.points.names.of(prepared.samples.source)),
-            facts={**card.facts, "fingerprint": digest, "hmx": code_version()},
+            facts={**card.facts, **known, "fingerprint": digest, "hmx": code_version()},
         )
         if out is not None:
             card.save(out)

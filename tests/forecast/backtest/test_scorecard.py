@@ -196,7 +196,7 @@ def test_the_csv_is_tidy_and_holds_every_figure(saved: tuple[Scorecard, Path]) -
     }  # fmt: skip
     metrics = {row["metric"] for row in rows if row["forecaster"] == "model"}
     wanted = {"n", "weight", "mae", "rmse", "bias", "crps", "ssim", "precision", "recall", "f1"}
-    wanted |= {"expected_change", "observed_change"}
+    wanted |= {"expected_change", "observed_change", "median_unmoved"}
     wanted |= {f"{m}_skill{vs}" for m in ("mae", "rmse", "crps") for vs in ("", "_vs_trend")}
     wanted |= {
         f"{kind}_{n}" for kind in ("coverage", "width", "interval_score") for n in (50, 80, 95)
@@ -226,6 +226,27 @@ def test_the_text_shows_verdict_scores_calibration_strata_and_facts() -> None:
     assert f"{100 * coverage:.1f} % (" in text
     assert all(name in text for name in ("persistence", "trend", "near", "far", "split: 0123abcd"))
     assert max(map(len, text.splitlines())) <= 140
+
+
+def test_medians_that_are_the_last_map_are_a_sentence_where_they_are_most() -> None:
+    origin = np.random.default_rng(3).random((20, 30))
+    area = np.linspace(1, 2, 20)[:, None] * np.ones(30)
+    moved = np.zeros((20, 30))
+    for rows, seen in ((5, True), (15, False)):
+        moved[:rows] = 0.1
+        knots = (origin + moved * np.array([0, 1, 1])[:, None, None])[None]
+        scene = Scene(origin[None], origin, (1,), weight=area)
+        ahead = {
+            "persistence": Prediction(origin[None]),
+            "model": Prediction(knots[:, 1], knots, (0.1, 0.5, 0.9)),
+        }
+        found = Scorecard({"from 2005": Tally.of(scene, ahead)})
+        share = area[rows:].sum() / area.sum()
+        assert found.value("median_unmoved", "model", 1) == pytest.approx(share)
+        text = f"The median equals the last map on {100 * share:.0f} % of the held-out area"
+        assert (text in str(found)) == (text in " ".join(found.sentences)) == seen
+        again = Scorecard.from_dict(json.loads(json.dumps(found.as_dict())))
+        assert again.median_sentence == found.median_sentence
 
 
 def test_a_forecaster_that_is_not_tallied_is_refused() -> None:
