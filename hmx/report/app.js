@@ -217,9 +217,10 @@ const app = (() => {
       } else return;
       event.preventDefault();
     });
-    // a sheet has another size than the window
-    window.addEventListener("beforeprint", map.draw);
-    window.addEventListener("afterprint", map.draw);
+    // a sheet has another size than the window, and its layout comes after this event
+    const sheet = (on) => { document.body.classList.toggle("sheet", on); map.draw(); };
+    window.addEventListener("beforeprint", () => sheet(true));
+    window.addEventListener("afterprint", () => sheet(false));
   }
 
   layersAsButtons(); sliders(); chart.key(); mouseAndKeys();

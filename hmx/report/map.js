@@ -157,7 +157,8 @@ const map = (() => {
   }
 
   function draw() {
-    const scale = window.devicePixelRatio || 1;
+    const sheet = document.body.classList.contains("sheet"); // paper shows finer pixels
+    const scale = (window.devicePixelRatio || 1) * (sheet ? 2 : 1);
     const {clientWidth: width, clientHeight: height} = box;
     if (canvas.width !== width * scale || canvas.height !== height * scale) {
       canvas.width = width * scale; canvas.height = height * scale;
@@ -187,6 +188,9 @@ const map = (() => {
       context.fillStyle = "#fff"; context.fillRect(cut * width - 2.5, 0, 5, height);
       context.fillStyle = "#000"; context.fillRect(cut * width - 1, 0, 2, height);
     }
+    // pale layers end somewhere, also on a projector
+    context.strokeStyle = "#555"; context.lineWidth = 1;
+    context.strokeRect(transform.applyX(f.left), transform.applyY(f.top), f.across * width0 * transform.k, f.down * height0 * transform.k);
     scaleBar(f, width, height);
     if (chosen !== null) mark(f);
     if (pictures.length) document.getElementById("shown-level").textContent = level();

@@ -108,6 +108,7 @@ def page(
 ) -> Iterator[ReportPage]:
     monkeypatch.setattr("hmx.report.layers.KEPT", 0.12)
     monkeypatch.setattr("hmx.report.layers.TILE", 40)
+    monkeypatch.setattr("hmx.products.reportfacts.TILE", 40)
     path = report(forecast, tmp_path / "large.html", budget=1)
     assert path.stat().st_size <= 1_000_000
     with browsing() as browser:
