@@ -8,7 +8,7 @@ whole vectors. On a GPU and for tensors of other layouts, plain torch computes t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -56,10 +56,12 @@ def _like(tensor: Tensor, channels: int, dtype: torch.dtype) -> tuple[Tensor, Te
     return flat.view(b, y, x, channels).permute(0, 3, 1, 2), flat
 
 
-def _blocks(pixels: int, channels: int) -> Iterator[slice]:
-    """Share pixels out to blocks that fit the cache."""
-    size = max(1, _BLOCK // channels)
-    return (slice(start, start + size) for start in range(0, pixels, size))
+def _split(pixels: Tensor, channels: int) -> Sequence[Tensor]:
+    """Share pixels, the first dimension, out to blocks that fit the cache with so many channels."""
+    # of equal sizes: a short rest would take as many operations as a whole block
+    count = max(1, round(len(pixels) * channels / _BLOCK))
+    found: Sequence[Tensor] = pixels.split(max(1, -(-len(pixels) // count)))
+    return found
 
 
 def _tanh(x: Tensor) -> Tensor:
@@ -77,22 +79,23 @@ class _Gated(Function):
         width = gates.shape[1] // 4
         hidden, hidden_px = _like(gates, width, dtype)
         now, now_px = _like(gates, width, dtype)
-        flat, count = _pixels(gates), len(hidden_px)
         before = None if cell is None else _pixels(cell)
         kept = any(ctx.needs_input_grad)
         active: list[Tensor] = []
-        for at in _blocks(count, 4 * width):
-            source = flat[at].view(-1, 4, width).transpose(0, 1)  # (gate, pixel, channel)
+        tensors = (_pixels(gates).view(-1, 4, width), now_px, hidden_px)
+        blocks = [_split(tensor, 4 * width) for tensor in tensors]
+        cells = [None] * len(blocks[0]) if before is None else _split(before, 4 * width)
+        for found, value, into, last in zip(*blocks, cells, strict=True):
+            source = found.transpose(0, 1)  # (gate, pixel, channel)
             part = torch.empty(source.shape, dtype=dtype).copy_(source)
             part[3].mul_(2)
             i, f, o, g = part.sigmoid_()
             g.mul_(2).sub_(1)
-            value = now_px[at]
             torch.mul(i, g, out=value)
-            if before is not None:
-                value.addcmul_(f, before[at])
+            if last is not None:
+                value.addcmul_(f, last)
             tangent = _tanh(value)
-            torch.mul(o, tangent, out=hidden_px[at])
+            torch.mul(o, tangent, out=into)
             if kept:
                 active += [part, tangent]
         ctx.save_for_backward(gates.new_empty(0) if before is None else before, *active)
@@ -105,23 +108,31 @@ class _Gated(Function):
         before, *active = ctx.saved_tensors
         dtype, has_cell = ctx.of
         width, last = d_hidden.shape[1], torch.channels_last
-        from_hidden = _pixels(d_hidden.contiguous(memory_format=last))
-        from_cell = _pixels(d_cell.contiguous(memory_format=last))
         d_gates, d_flat = _like(d_hidden, 4 * width, dtype)
         d_before, d_before_px = _like(d_hidden, width, d_hidden.dtype)
-        for number, at in enumerate(_blocks(len(from_hidden), 4 * width)):
-            (i, f, o, g), tangent = active[2 * number], active[2 * number + 1]
-            up = from_hidden[at]
-            through = _tanh_slope(up * o, tangent).add_(from_cell[at])
-            into = torch.empty((4, *i.shape), dtype=up.dtype)
+        tensors = (
+            _pixels(d_hidden.contiguous(memory_format=last)),
+            _pixels(d_cell.contiguous(memory_format=last)),
+            d_flat.view(-1, 4, width),
+            d_before_px,
+        )
+        blocks = [_split(tensor, 4 * width) for tensor in tensors]
+        cells = _split(before, 4 * width) if has_cell else [None] * len(blocks[0])
+        saved = zip(active[::2], active[1::2], cells, strict=True)
+        for (up, more, to_gates, to_cell), (part, tangent, was) in zip(
+            zip(*blocks, strict=True), saved, strict=True
+        ):
+            i, f, o, g = part
+            through = _tanh_slope(up * o, tangent).add_(more)
+            into = torch.empty(part.shape, dtype=up.dtype)
             to_i, to_f, to_o, to_g = into
             _sigmoid_slope(torch.mul(through, g, out=to_i), i, grad_input=to_i)
-            if has_cell:
-                _sigmoid_slope(torch.mul(through, before[at], out=to_f), f, grad_input=to_f)
-                torch.mul(through, f, out=d_before_px[at])
-            else:
+            if was is None:
                 to_f.zero_()
+            else:
+                _sigmoid_slope(torch.mul(through, was, out=to_f), f, grad_input=to_f)
+                torch.mul(through, f, out=to_cell)
             _sigmoid_slope(torch.mul(up, tangent, out=to_o), o, grad_input=to_o)
             _tanh_slope_into(torch.mul(through, i, out=to_g), g, grad_input=to_g)
-            d_flat[at].view(-1, 4, width).copy_(into.transpose(0, 1))
+            to_gates.copy_(into.transpose(0, 1))
         return d_gates, d_before if has_cell else None, None

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -189,15 +191,14 @@ class _Crps(Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, truth: Tensor, knots: tuple[float, ...]) -> Tensor:
-        p = values.new_tensor(knots)[:, None, None]
-        width = p[1:] - p[:-1]
+        width, below = (values.new_tensor(numbers)[:, None, None] for numbers in _pieces(knots))
         off = values - truth.unsqueeze(-3)
         low = off[..., :-1, :, :]
         rise = off[..., 1:, :, :] - low
         # the share of a piece, to its end, that lies above the truth: all or nothing of a flat one
         share = low.div(rise.clamp_(min=_FLAT)).add_(1).clamp_(0, 1)
         first, last = off[..., 0, :, :], off[..., -1, :, :]
-        slopes = _at_certain(p).expand(off.shape).clone()
+        slopes = below.expand(off.shape).clone()
         at_end = share * width
         at_start = at_end * share
         slopes[..., :-1, :, :] += at_start
@@ -216,12 +217,13 @@ class _Crps(Function):
         return by_values, by_truth, None
 
 
-def _at_certain(p: Tensor) -> Tensor:
-    """Return the slopes of a score in knots below the truth, (q, 1, 1)."""
-    start, width = p[:-1], p[1:] - p[:-1]
-    slopes = torch.zeros_like(p)
-    slopes[:-1] -= width * (start + width / 3)
-    slopes[1:] -= width * (start + width * 2 / 3)
-    slopes[0] -= p[0].square()
+@lru_cache(maxsize=16)
+def _pieces(knots: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the widths of the pieces between knots, and the slopes of a score below the truth."""
+    p = np.array(knots)
+    width, slopes = np.diff(p), np.zeros(len(p))
+    slopes[:-1] -= width * (p[:-1] + width / 3)
+    slopes[1:] -= width * (p[:-1] + width * 2 / 3)
+    slopes[0] -= p[0] ** 2
     slopes[-1] -= (1 - p[-1]) * (1 + p[-1])
-    return slopes
+    return tuple(width.tolist()), tuple(slopes.tolist())
