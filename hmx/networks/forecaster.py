@@ -24,8 +24,8 @@ Tensors: ``b`` windows, ``t`` history steps, ``h`` leads, ``q`` knots, ``d`` dyn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,8 +70,13 @@ def reach(options: ModelOptions, h: int, learnt: int | None = None) -> int:
     """
     body = body_class(options.arch)
     if options.strategy == "recursive":
-        return body.reach(options, h)
-    return body.reach(options, 1) * -(-h // (learnt or h))
+        return _reach(body.reach, options, h)
+    return _reach(body.reach, options, 1) * -(-h // (learnt or h))
+
+
+@lru_cache(maxsize=64)  # training asks for each chip, and a graph is laid out for each answer
+def _reach(reach_of: Callable[[ModelOptions, int], int], options: ModelOptions, looks: int) -> int:
+    return reach_of(options, looks)
 
 
 def described(options: ModelOptions, h: int) -> dict[str, object]:
@@ -120,11 +125,6 @@ class Forecaster(nn.Module):
             ahead = torch.arange(1, self.leads + 1).log()
             self.location_size = nn.Parameter(torch.zeros(self.leads))
             self.gap_size = nn.Parameter(_GROWTH * ahead)
-
-    @cached_property
-    def reach(self) -> int:
-        """How far an input pixel can influence a forecast of all leads, px."""
-        return reach(self.options, self.leads)
 
     @classmethod
     def of(cls, spec: ForecastSpec, scaler: Scaler) -> Forecaster:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from hmx.networks.forecaster import Forecaster
+from hmx.networks.forecaster import Forecaster, reach
 from hmx.networks.inputs import NetworkInputs
 from hmx.networks.part import bounding
 
@@ -26,7 +26,7 @@ def forecast_pixels(
     ``at`` (n,) has their numbers, row by row.
     """
     constant, (height, width) = network.constant(seen), seen.past.shape[-2:]
-    part = bounding(at, (height, width), rim=network.reach)
+    part = bounding(at, (height, width), rim=reach(network.options, network.leads))
     last = torch.channels_last
     frames = [
         network.past_frame(seen, t).contiguous(memory_format=last)
