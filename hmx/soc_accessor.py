@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from hmx.mapping import api
     from hmx.mapping import predict as points
     from hmx.mapping import zonal as zones
+    from hmx.mapping.select import api as selecting
     from hmx.products import report as reports
     from hmx.products import soil_maps
     from hmx.zones import files as zone_files
     from hmx.zones import frames
 else:
+    selecting = LateModule("hmx.mapping.select.api")
     zones, points = LateModule("hmx.mapping.zonal"), LateModule("hmx.mapping.predict")
     exports, cog = LateModule("hmx.exports.api"), LateModule("hmx.exports.cog")
     api, soil_maps = LateModule("hmx.mapping.api"), LateModule("hmx.products.soil_maps")
@@ -49,6 +51,7 @@ class SOCAccessor(AccessorBase):
 
     train = Method(api.train, remembers=True)
     evaluate = Method(api.evaluate)
+    select = Method(selecting.select)
     map = Method(api.soc_map, trained=True)
     map_to_zarr = Method(api.map_to_zarr, trained=True)
     predict = Method(points.predict, trained=True)

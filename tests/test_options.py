@@ -16,8 +16,9 @@ from hmx.forecast.options import (
     TrainOptions,
     split_fitting,
 )
-from hmx.mapping.keywords import MapChoices, MapFitting
+from hmx.mapping.keywords import MapChoices, MapFitting, MapSelecting
 from hmx.mapping.options import STUDY_NAMES, MapOptions, MapTrainOptions
+from hmx.mapping.select.options import SelectOptions
 from hmx.networks.names import NETWORK_NAMES
 from hmx.networks.options import MapperOptions, ModelOptions
 from hmx.points.options import PointsOptions
@@ -188,6 +189,8 @@ def test_keywords_of_a_mapper_and_of_maps_are_options_too():
     assert known - set(MapFitting.__annotations__) == {"target", "window", "seed"}
     other = {*STUDY_NAMES, *NETWORK_NAMES, "use_validation", "categories"} - {"distance_km"}
     assert set(MapFitting.__annotations__) - known == {"split", "track", "init_from"} | other
+    own = set(MapSelecting.__annotations__) - set(MapFitting.__annotations__)
+    assert own == set(SelectOptions.model_fields)
     assert set(MapChoices.__annotations__) == {*MapOptions.model_fields, "year"}
     assert set(Forecasting.__annotations__) == set(ForecastOptions.model_fields) - {"h"}
     own = {"target", "static", "dynamic", "history", "seed", "zone_draws"}

@@ -21,11 +21,12 @@ from hmx.catalog.sections import (
     PointsSection,
     PredictSection,
     ReportSection,
+    SelectSection,
     TrainSection,
     ZonalSection,
 )
 from hmx.engine.options import DaskSection
-from hmx.errors import CatalogError
+from hmx.errors import CatalogError, did_you_mean
 from hmx.files.paths import absolute
 from hmx.ingest.options import CubeSection
 from hmx.settings import Options, parse
@@ -166,6 +167,7 @@ class MapCatalog(BaseCatalog):
     map: MapSection = MapSection()
     predict: PredictSection = PredictSection()
     evaluate: MapEvaluateSection = MapEvaluateSection()
+    select: SelectSection = SelectSection()
 
     @model_validator(mode="before")
     @classmethod
@@ -185,6 +187,36 @@ class MapCatalog(BaseCatalog):
     def _another_start(self) -> Self:
         _require_another_start(self)
         return self
+
+    @model_validator(mode="after")
+    def _known_covariates(self) -> Self:
+        chosen, sources = self.train.covariates, self.cube.sources
+        for name in chosen or ():
+            if name not in sources:
+                raise ValueError(
+                    f"train.covariates names {name!r}, and cube.sources does not (has: "
+                    f"{', '.join(sources)}).{did_you_mean(name, sources)}"
+                )
+        if chosen is not None and not chosen:
+            raise ValueError(
+                "train.covariates is empty, and a mapper reads at least one source. Name some, or "
+                "leave it out for all"
+            )
+        return self
+
+    @property
+    def covariates(self) -> dict[str, tuple[str, ...] | None]:
+        """Sources that a mapper reads, with and without time; None for all."""
+        kinds, chosen = {"dynamic": self.dynamic, "static": self.static}, self.train.covariates
+        return {
+            kind: None if chosen is None else tuple(name for name in names if name in chosen)
+            for kind, names in kinds.items()
+        }
+
+    @property
+    def selection_path(self) -> str:
+        """Folder of the selection of covariates; default: next to the cube."""
+        return self.select.output or _sibling(self.cube.path, "_selection")
 
     @property
     def model_path(self) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field
 from hmx.exports.options import ExportOptions
 from hmx.forecast.options import BacktestOptions, ForecastOptions, TrainOptions
 from hmx.mapping.options import MapOptions, MapScoreOptions, MapTrainOptions, PredictOptions
+from hmx.mapping.select.options import SelectOptions
 from hmx.networks.options import MapperOptions, ModelOptions
 from hmx.points.options import PointsOptions
 from hmx.settings import FilePath, Options
@@ -23,8 +24,9 @@ class MapModelSection(MapperOptions):
 
 
 class MapTrainSection(MapTrainOptions):
-    """The fit, how samples are split, and the mapper that it starts from."""
+    """The fit, the sources that it reads, how samples are split, the mapper that it starts from."""
 
+    covariates: tuple[str, ...] | None = None  # default: all sources of the cube
     split: SplitOptions = SplitOptions()
     init_from: FilePath | None = None
 
@@ -83,6 +85,12 @@ class EvaluateSection(BacktestOptions):
 
 class MapEvaluateSection(MapScoreOptions):
     """The scores, and the folder they are written to."""
+
+    output: FilePath | None = None
+
+
+class SelectSection(SelectOptions):
+    """The selection of covariates, and the folder it is written to."""
 
     output: FilePath | None = None
 

@@ -92,6 +92,8 @@ class Bands:
 
     def history(self, chosen: int | None = None) -> int:
         """Return how many steps the model reads: all of a climatology, up to 5 of a calendar."""
+        if self.timeless:
+            return 1
         have = len(self.labels)
         if chosen is not None and chosen > have:
             raise NotEnoughData(
@@ -119,6 +121,7 @@ class Bands:
     def span(self, when: str | int | None, history: int) -> Span:
         """Return the steps from which the map of a date is made."""
         last = len(self.labels) - 1 if when is None else self.step_of(when)
+        history = min(history, 1) if self.timeless else history
         if last + 1 < history:
             raise NotEnoughData(
                 f"time={self.labels[last]!r} needs {history} steps up to it, and the cube begins "
@@ -158,7 +161,10 @@ def as_bands(
     dynamic: Sequence[str] | None = None,
     static: Sequence[str] | None = None,
 ) -> Bands:
-    """Bring a user's covariates into the inner form, lazily; by default all numeric variables."""
+    """Bring a user's covariates into the inner form, lazily; by default all numeric variables.
+
+    Bands without time are one step, also those of a cube that has other bands with time.
+    """
     inner, names, timeless = _inner(obj)
     everything = dynamic is None or static is None
     variables = {
@@ -171,6 +177,8 @@ def as_bands(
     fixed = fixed if static is None else _chosen(static, variables)
     _require(known, [*moving, *fixed], inner)
     _require_roles(known, moving, fixed)
+    if isinstance(obj, xr.Dataset) and not (moving or timeless):
+        return as_bands(obj.drop_dims(names["time"]), dynamic=(), static=static)
     bands = inner.drop_vars(list(inner.data_vars)).assign({n: known[n] for n in (*moving, *fixed)})
     warn_of_default_fill(bands)
     order = np.argsort(bands["time"].values, kind="stable")

@@ -94,12 +94,12 @@ def train(
     """
     from hmx.mapping.train.train import train as fit_setup  # loads Lightning
 
-    named = _named(target, window, seed)
-    setup = _setup({**named, **options}, dynamic=dynamic, static=static)
+    named = named_options(target, window, seed)
+    setup = setup_of({**named, **options}, dynamic=dynamic, static=static)
     return fit_setup(obj, points, setup, out=out, progress=progress)
 
 
-def _named(target: str, window: int | None, seed: int) -> dict[str, Any]:
+def named_options(target: str, window: int | None, seed: int) -> dict[str, Any]:
     """Return the options that are arguments; a default does not collide with another name."""
     return {"target": target, "seed": seed} | ({} if window is None else {"window": window})
 
@@ -151,8 +151,8 @@ def evaluate(
     """
     from hmx.mapping.evaluate.score import score  # loads Lightning
 
-    named = _named(target, window, seed)
-    setup = _setup({**named, **options}, dynamic=dynamic, static=static)
+    named = named_options(target, window, seed)
+    setup = setup_of({**named, **options}, dynamic=dynamic, static=static)
     scored = parse(MapScoreOptions, {"beside": beside, "level": level})
     return score(obj, points, setup, scored, out=out, progress=progress)
 
@@ -325,7 +325,7 @@ def _given(model: MapBundle | str | Path | None) -> MapBundle | str | Path:
     return model
 
 
-def _setup(
+def setup_of(
     given: Mapping[str, Any], *, dynamic: Sequence[str] | None, static: Sequence[str] | None
 ) -> MapTrainSetup:
     """Sort keyword options by whose they are: points, split, tracking, network and fit."""

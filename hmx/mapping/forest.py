@@ -141,17 +141,17 @@ class Forest:
 _ARRAYS = ("roots", "feature", "threshold", "right", "value", "variance")
 
 
-def fit_forest(x: Floats, y: Floats, seed: int, *, trees: int = TREES) -> Forest:
+def fit_forest(x: Floats, y: Floats, seed: int, *, trees: int = TREES, threads: int = 1) -> Forest:
     """Grow a random forest on features (n, features) and a target (n,), in the target's units.
 
     Trees grow to leaves of 3 samples, with a third of the features at each split; the seed decides
-    bootstraps and splits.
+    bootstraps and splits, whatever the number of threads.
     """
     from sklearn.ensemble import RandomForestRegressor  # takes a second to load
 
-    # one job: parallel trees would add up in another order, and change the last bits
+    # each tree has its own seed, and `moments` adds them up in their order: threads change no bit
     grown = RandomForestRegressor(
-        trees, min_samples_leaf=LEAF, max_features=SHARE, random_state=seed, n_jobs=1
+        trees, min_samples_leaf=LEAF, max_features=SHARE, random_state=seed, n_jobs=threads
     ).fit(np.asarray(x, np.float32), y)
     return from_sklearn(grown)
 

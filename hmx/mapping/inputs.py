@@ -7,8 +7,8 @@ the inputs of training and of the map are equal, number by number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -127,6 +127,43 @@ def channels(
     return at_all_scales(spec.dynamic, (spec.steps,)), at_all_scales(spec.static, ())
 
 
+def restricted(
+    raw: RawWindows, spec: MapSpec, variables: Collection[str]
+) -> tuple[RawWindows, MapSpec]:
+    """Return the windows of some variables, and their spec; the depth of a sample stays.
+
+    A variable is all its bands, such as ``lst[month=1]`` to ``lst[month=12]``.
+    """
+
+    def channels_of(names: tuple[str, ...], depths: int) -> list[int]:
+        planes, scales = spec.planes(names), 1 + len(spec.network.coarse)
+        every = [*planes * scales]
+        own = [at for at, name in enumerate(every) if variable_of(name) in variables]
+        return [*own, *range(len(every), len(every) + depths)]
+
+    dynamic, static = (
+        tuple(name for name in kind if variable_of(name) in variables)
+        for kind in (spec.dynamic, spec.static)
+    )
+    moving, fixed = (
+        channels_of(spec.dynamic, 0),
+        channels_of(spec.static, len(DEPTH) * spec.depth),
+    )
+    own = replace(
+        spec,
+        dynamic=dynamic,
+        static=static,
+        categories={n: of for n, of in spec.categories.items() if n in (*dynamic, *static)},
+        transforms={n: of for n, of in spec.transforms.items() if n in (*dynamic, *static)},
+    )
+    return RawWindows(raw.dynamic[:, :, moving], raw.static[:, fixed]), own
+
+
+def variable_of(band: str) -> str:
+    """Return the variable of a band: that of ``lst[month=1]`` is ``lst``."""
+    return band.partition("[")[0]
+
+
 def with_depth(static: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """Append planes of the depth, (..., 2), to static channels, (..., s, y, x)."""
     shape = (*static.shape[:-3], len(DEPTH), *static.shape[-2:])
@@ -227,7 +264,8 @@ def gather(bands: Bands, samples: Samples, spec: MapSpec) -> RawWindows:
     """
     side, margin = spec.network.window, spec.margin
     require_fits(side, bands)
-    if len(samples) and samples.step.min() + 1 < spec.steps:
+    history = 1 if bands.timeless else spec.steps
+    if len(samples) and samples.step.min() + 1 < history:
         raise NotEnoughData(
             f"a sample of step {samples.step.min()} has {samples.step.min() + 1} steps up to it, "
             f"and history={spec.steps}. Join the points with this history: join(..., "
@@ -237,7 +275,7 @@ def gather(bands: Bands, samples: Samples, spec: MapSpec) -> RawWindows:
     counts = [len(spec.planes(names)) * scales for names in (spec.dynamic, spec.static)]
     dynamic = np.empty((len(samples), spec.steps, counts[0], side, side), "float32")
     static = np.empty((len(samples), counts[1], side, side), "float32")
-    for rows, core, steps in squares(bands, samples, spec.steps):
+    for rows, core, steps in squares(bands, samples, history):
         arrays = bands.read(_grown(core, spec.halo), steps)
         # the halo also holds the neighbours of coarse means; the windows end at the margin
         wider = spec.halo - margin

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from hmx.mapping.options import Central, Loss, TargetTransform
+from hmx.mapping.select.options import Learner
 
 
 class Places(TypedDict, total=False):
@@ -84,6 +85,16 @@ class MapFitting(Places, total=False):
     track: Mapping[str, Any]
     init_from: str | Path
     categories: str | Sequence[str]
+
+
+class MapSelecting(MapFitting, total=False):
+    """Keyword options of a selection; see :class:`hmx.mapping.select.options.SelectOptions`."""
+
+    learner: Learner
+    start: Literal[1, 2]
+    most: int
+    rule: Literal["one_se", "best"]
+    nested: bool
 
 
 class MapTiling(TypedDict, total=False):

@@ -314,12 +314,12 @@ def require_depths(spec: MapSpec, depths: tuple[tuple[float, float], ...]) -> No
 def require_fits(spec: MapSpec, bands: Bands) -> None:
     """Raise BundleError if the cube has other steps, cadence or pixel size than in training."""
     kinds = {True: "months of every year", False: "steps of a calendar"}
-    if bands.climatology is not spec.climatology:
+    if bands.climatology is not spec.climatology and not bands.timeless:
         raise BundleError(
             f"the model was trained on {kinds[spec.climatology]} and the cube holds "
             f"{kinds[bands.climatology]}. Map the cube it was trained on, or train on this one."
         )
-    if str(bands.cadence) != spec.cadence:
+    if str(bands.cadence) != spec.cadence and not bands.timeless:
         raise BundleError(
             f"the model steps by {spec.cadence} and the cube by {bands.cadence}. "
             "Train on a cube of this cadence, or select steps with ds.sel(time=...)."

@@ -18,6 +18,7 @@ from hmx.workflow.ensure import (
     plan_result,
     plan_zones,
 )
+from hmx.workflow.selecting import select_covariates
 
 __all__ = [
     "describe_points",
@@ -32,4 +33,5 @@ __all__ = [
     "plan_folds",
     "plan_result",
     "plan_zones",
+    "select_covariates",
 ]

@@ -102,7 +102,7 @@ def describe_points(catalog: MapCatalog) -> str:
     points = MapSteps(catalog).points()
     if is_url(catalog.cube.path) or Path(catalog.cube.path).exists():
         network, min_valid = catalog.model, catalog.points.min_valid
-        bands = as_bands(open_cube(catalog.cube.path))
+        bands = as_bands(open_cube(catalog.cube.path), **catalog.covariates)
         samples, report = join(
             points, bands, window=network.window, history=network.history, min_valid=min_valid
         )

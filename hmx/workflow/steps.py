@@ -22,6 +22,7 @@ from hmx.ingest.manifest import is_current
 from hmx.ingest.stamps import stamp
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.options import MapOptions, MapScoreOptions, MapTrainOptions
+from hmx.mapping.select.options import SelectOptions
 from hmx.networks.options import MapperOptions, ModelOptions
 from hmx.points.joining import require_new
 from hmx.points.options import PointsOptions
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from hmx.forecast.train.recipe import TrainSetup
     from hmx.mapping.evaluate.scorecard import MapScorecard
     from hmx.mapping.order import MapRun
+    from hmx.mapping.select.selection import Selection
     from hmx.mapping.train.recipe import MapTrainSetup
     from hmx.zones.options import ZonalOptions
     from hmx.zones.run import ZonalRun
@@ -293,6 +295,8 @@ class MapSteps:
             network=MapperOptions(**own_fields(catalog.model, MapperOptions)),
             fit=MapTrainOptions(**own_fields(catalog.train, MapTrainOptions)),
             split=catalog.train.split,
+            dynamic=catalog.covariates["dynamic"],
+            static=catalog.covariates["static"],
             transforms=catalog.transforms,
             track=catalog.track.model_dump(),
             init_from=catalog.train.init_from,
@@ -309,10 +313,11 @@ class MapSteps:
         if change is not None:
             return change
         for key, why in (
+            ("bands", "it reads other covariates"),
             ("transforms", "bands are transformed otherwise"),
             ("stamp", "the points have changed since"),
         ):
-            if had.get(key) != wanted[key]:
+            if had.get(key) != wanted.get(key):
                 return why
         same = had.get("cube") == cube.attrs.get("hmx_fingerprint")
         return None if same else "the cube has changed since"
@@ -357,6 +362,21 @@ class MapSteps:
             overwrite=overwrite,
             progress=progress,
         )
+
+    def select(
+        self, cube: xr.Dataset, *, overwrite: bool, progress: Progress
+    ) -> tuple[str, Selection]:
+        """Select among all sources of the catalog; return the folder and the selection."""
+        from hmx.mapping.select.select import select  # loads torch
+
+        out, catalog = self.catalog.selection_path, self.catalog
+        setup = replace(self.setup, dynamic=None, static=None)
+        options = SelectOptions(**own_fields(catalog.select, SelectOptions))
+        found = select(
+            cube, catalog.points.path, setup, options,
+            out=out, overwrite=overwrite, progress=progress,
+        )  # fmt: skip
+        return out, found
 
 
 def steps_of(catalog: AnyCatalog) -> JobSteps[Any]:

@@ -33,6 +33,12 @@ def test_it_predicts_what_scikit_learn_predicts_bit_by_bit(options: dict[str, An
     np.testing.assert_array_equal(kept.predict(fresh), grown.predict(fresh))
 
 
+def test_threads_change_no_bit() -> None:
+    one, three = (fit_forest(*world(), 0, trees=10, threads=n).arrays() for n in (1, 3))
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, three[name])
+
+
 def test_rows_on_a_threshold_go_the_same_way() -> None:
     x = np.array([[0.1], [0.2], [0.30000001], [0.4]], np.float32)
     y = np.arange(4.0)

@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import RidgeCV
 
 from hmx.mapping.evaluate.rounds import Array, Estimates, FitPredict, Rows
-from hmx.mapping.forest import fit_forest
+from hmx.mapping.forest import TREES, fit_forest
 from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
 from hmx.mapping.spec import MapSpec
 
@@ -29,7 +29,9 @@ _BOOSTING = {
 }  # fmt: skip
 
 
-def null_rows(raw: RawWindows, truth: Array, spec: MapSpec) -> dict[str, FitPredict]:
+def null_rows(
+    raw: RawWindows, truth: Array, spec: MapSpec, *, trees: int = TREES, threads: int = 1
+) -> dict[str, FitPredict]:
     """Build the baselines of a scorecard: ``forest``, ``boosting``, ``linear``, ``mean``.
 
     Each fits its scales and itself on the training rows alone. `truth` is in transformed units.
@@ -37,7 +39,7 @@ def null_rows(raw: RawWindows, truth: Array, spec: MapSpec) -> dict[str, FitPred
     middle = centre_of(raw)
 
     def forest(x: Features, y: Array, new: Features, seed: int) -> Estimates:
-        mean, spread = fit_forest(x, y, seed).moments(new)
+        mean, spread = fit_forest(x, y, seed, trees=trees, threads=threads).moments(new)
         return Estimates(mean[None], spread)
 
     def boosting(x: Features, y: Array, new: Features, seed: int) -> Estimates:

@@ -45,7 +45,7 @@ from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version, fingerprint, recipe_of
 from hmx.scores.card import CARD
-from hmx.settings import HARDWARE
+from hmx.settings import HARDWARE, Options
 from hmx.splits.options import SplitOptions
 from hmx.splits.report import describe_folds, name_folds
 from hmx.splits.site_folds import SiteFolds
@@ -117,7 +117,7 @@ def score(
     return card
 
 
-def fingerprint_of(prepared: Prepared, recipe: MapTrainSetup, options: MapScoreOptions) -> str:
+def fingerprint_of(prepared: Prepared, recipe: MapTrainSetup, options: Options) -> str:
     """Hash everything that decides a scorecard: samples, their windows, setup, options."""
     digest = hashlib.sha256()
     for array in (*vars(prepared.raw).values(), prepared.values, prepared.samples.lonlat):

@@ -60,6 +60,12 @@ class MapTrainSetup:
     # State of the points file; another state means that the model is out of date
     stamp: Sequence[Any] | None = None
 
+    @property
+    def bands(self) -> dict[str, list[str] | None]:
+        """Covariates that the model reads, with and without time; None for all."""
+        kinds = {"dynamic": self.dynamic, "static": self.static}
+        return {kind: None if of is None else list(of) for kind, of in kinds.items()}
+
     def settings(self) -> dict[str, Any]:
         """Return the settings that decide a model, in JSON values."""
         settings: dict[str, Any] = {
@@ -72,6 +78,7 @@ class MapTrainSetup:
             "stamp": self.stamp,
             # only if there are any: the settings of an older model stay its own
             **({"categories": list(self.categories)} if self.categories else {}),
+            **({} if self.dynamic is None and self.static is None else {"bands": self.bands}),
         }
         # tuples become lists: the settings are compared with those read from a bundle
         plain: dict[str, Any] = json.loads(json.dumps(settings))

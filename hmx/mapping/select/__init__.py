@@ -1,0 +1,1 @@
+"""Selection of covariates: sets of bands compared on samples that were held out."""
