@@ -14,7 +14,7 @@ much it differs from that of the first row, with a 95 % interval from drawing wh
 
 ``transfer`` learns the east of the country from every n-th of its samples (``--few``), with and
 without a start from a mapper of the west, which no sample of the east has been shown to.
-``--keep FILE`` writes all predictions, so that nothing must be learnt twice.
+``--keep FILE`` writes all predictions after each row, and rows that are in it are not learnt again.
 """
 
 from __future__ import annotations
@@ -129,8 +129,10 @@ def compared(land: Land, args: argparse.Namespace) -> dict[str, Any]:
     """Predict every sample out of fold with every row, in native units, and score them."""
     folds = fold_samples(land.samples, SplitOptions(folds=args.folds), seed=args.seed)
     values, rounds = land.samples.value * args.unit, list(folds.rounds())
-    guess, seconds = {}, {}
+    guess, seconds = kept(args)
     for name, options in table(args).items():
+        if name in guess:
+            continue
         network, fit = chosen(options, args)
         raw, spec = land.windows(network), spec_of(land.bands, network)
         clock, guess[name] = time.process_time(), np.empty(len(values))
@@ -138,8 +140,35 @@ def compared(land: Land, args: argparse.Namespace) -> dict[str, Any]:
             learnt = learn(raw, values, train, spec=spec, fit=fit, groups=folds.group)
             guess[name][test] = predict(learnt, raw.at(test))
         seconds[name] = time.process_time() - clock
+        keep(args, guess, seconds)
         print(f"{name}: {seconds[name]:.0f} CPU s", file=sys.stderr, flush=True)
     return scored(values, guess, seconds, folds.group, args)
+
+
+def settings(args: argparse.Namespace) -> str:
+    """Write down what all rows of a file have in common."""
+    return json.dumps({n: v for n, v in vars(args).items() if n not in ("rows", "keep", "json")})
+
+
+def kept(args: argparse.Namespace) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Read the rows that were learnt before."""
+    if args.keep is None or not args.keep.exists():
+        return {}, {}
+    with np.load(args.keep) as file:
+        if str(file["settings"]) != settings(args):
+            raise SystemExit(f"{args.keep} has other settings: {file['settings']}")
+        names = [name for name in file.files if name != "settings"]
+        guess = {name: file[name][1:] for name in names}
+        return guess, {name: float(file[name][0]) for name in names}
+
+
+def keep(
+    args: argparse.Namespace, guess: Mapping[str, np.ndarray], seconds: Mapping[str, float]
+) -> None:
+    """Write each row: its CPU seconds, then its predictions."""
+    if args.keep is not None:
+        rows = {name: np.concatenate([[seconds[name]], one]) for name, one in guess.items()}
+        np.savez(args.keep, settings=np.array(settings(args)), **rows)
 
 
 def transferred(land: Land, args: argparse.Namespace) -> dict[str, Any]:
@@ -192,7 +221,7 @@ def scored(
     groups: np.ndarray,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Score the rows; keep their predictions."""
+    """Score the rows."""
     if args.keep is not None:
         np.savez(
             args.keep, values=values, groups=groups, **{f"row {k}": v for k, v in guess.items()}

@@ -1,4 +1,4 @@
-"""The benchmark of the map job is run once, small."""
+"""The benchmarks of the map job are run once, small."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import soil
+from tests.bench import soil, soiloptions
 
 SMALL = ["--folds", "2", "--every", "8", "--trees", "5", "--fit", "runs=2", "--fit", "epochs=1"]
 
@@ -26,3 +26,23 @@ def test_the_soil_benchmark_scores_all_rows_on_the_same_samples(
     assert rows["blend"]["r2"] != rows["forest"]["r2"]
     assert found["gains"]["blend"]["low"] < found["gains"]["blend"]["high"]
     assert "CPU seconds in all" in captured.err
+
+
+def test_the_benchmark_of_options_pairs_each_row_with_the_first_and_learns_none_twice(
+    real_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HMX_REAL_DATA", str(real_data))
+    words = ["--every", "12", "--folds", "2", "--epochs", "1", "--keep", str(tmp_path / "k.npz")]
+    words += ["--table", "losses", "--rows", "none, mse"]
+    assert soiloptions.main([*words, "--json"]) == 0
+    first, other = json.loads(capsys.readouterr().out)["rows"]
+    assert (first["name"], other["name"]) == ("log1p, huber", "none, mse")
+    assert first["gain"] == 0 != other["gain"]
+    assert other["gain"] == pytest.approx(other["r2"] - first["r2"])
+    assert other["low"] < other["high"]
+    monkeypatch.setattr(soiloptions, "learn", lambda *_, **__: 1 / 0)
+    assert soiloptions.main(words) == 0
+    assert f"{other['r2']:.3f}" in capsys.readouterr().out
