@@ -222,10 +222,6 @@ def scored(
     args: argparse.Namespace,
 ) -> dict[str, Any]:
     """Score the rows."""
-    if args.keep is not None:
-        np.savez(
-            args.keep, values=values, groups=groups, **{f"row {k}": v for k, v in guess.items()}
-        )
     truth, first = values / args.unit, next(iter(guess))
     # an estimate on values themselves can be negative
     percent = {name: np.maximum(one / args.unit, 0.0) for name, one in guess.items()}
