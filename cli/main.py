@@ -23,6 +23,7 @@ from hmx.cli.plan import plan
 from hmx.cli.predict import predict
 from hmx.cli.report import report
 from hmx.cli.select import select
+from hmx.cli.stock import stock
 from hmx.cli.streams import discard_stdout, open_closed_streams
 from hmx.cli.train import train
 from hmx.cli.verify import verify
@@ -43,7 +44,7 @@ def hmx() -> None:
 
 
 for command in (  # as help lists them: first what a newcomer types
-    init, forecast, map_, report, export, evaluate, compare, zonal, predict, plan, info,
+    init, forecast, map_, report, export, evaluate, compare, zonal, predict, stock, plan, info,
     ingest, train, select, folds, verify, guide,
 ):  # fmt: skip
     hmx.add_command(command)

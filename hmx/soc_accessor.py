@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hmx.mapping import zonal as zones
     from hmx.mapping.select import api as selecting
     from hmx.products import report as reports
-    from hmx.products import soil_maps
+    from hmx.products import soil_maps, stock_maps
     from hmx.zones import files as zone_files
     from hmx.zones import frames
 else:
@@ -25,6 +25,7 @@ else:
     exports, cog = LateModule("hmx.exports.api"), LateModule("hmx.exports.cog")
     api, soil_maps = LateModule("hmx.mapping.api"), LateModule("hmx.products.soil_maps")
     reports = LateModule("hmx.products.report")
+    stock_maps = LateModule("hmx.products.stock_maps")
     zone_files, frames = LateModule("hmx.zones.files"), LateModule("hmx.zones.frames")
 
 
@@ -57,6 +58,7 @@ class SOCAccessor(AccessorBase):
     predict = Method(points.predict, trained=True)
     plan = Method(api.plan_map, trained=True)
     zonal = Method(zones.zonal, trained=True)
+    stock = Method(stock_maps.stock)
     plot_map = Method(soil_maps.plot_map)
     report = Method(reports.report)
     save_zones = Method(zone_files.save_zones)

@@ -22,6 +22,7 @@ from hmx.catalog.sections import (
     PredictSection,
     ReportSection,
     SelectSection,
+    StockSection,
     TrainSection,
     ZonalSection,
 )
@@ -166,6 +167,7 @@ class MapCatalog(BaseCatalog):
     train: MapTrainSection = MapTrainSection()
     map: MapSection = MapSection()
     predict: PredictSection = PredictSection()
+    stock: StockSection = StockSection()
     evaluate: MapEvaluateSection = MapEvaluateSection()
     select: SelectSection = SelectSection()
 
@@ -227,6 +229,12 @@ class MapCatalog(BaseCatalog):
     def predictions_path(self) -> str:
         """Table of predictions at points; default: next to the cube."""
         return self.predict.output or _sibling(self.cube.path, "_predictions.csv")
+
+    @property
+    def stock_path(self) -> str:
+        """Store or table of stocks; default: next to the cube."""
+        ending = ".csv" if self.stock.of == "points" else ".zarr"
+        return self.stock.output or _sibling(self.cube.path, f"_stock{ending}")
 
     @property
     def map_path(self) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from hmx.exports.options import ExportOptions
 from hmx.forecast.options import BacktestOptions, ForecastOptions, TrainOptions
+from hmx.ingest.options import Source
 from hmx.mapping.options import MapOptions, MapScoreOptions, MapTrainOptions, PredictOptions
 from hmx.mapping.select.options import SelectOptions
 from hmx.networks.options import MapperOptions, ModelOptions
@@ -118,3 +119,40 @@ class MapSection(MapOptions):
 
     output: FilePath | None = None
     cog: FilePath | None = None
+
+
+def _kind(given: Any) -> str:
+    """Return which form a part of the formula of a stock was meant to have."""
+    if isinstance(given, str):
+        return "[name]"
+    return "[raster]" if isinstance(given, dict | Source) else "[number]"
+
+
+_Part = Annotated[
+    Annotated[float, Field(ge=0, le=100_000), Tag("[number]")]
+    | Annotated[str, Tag("[name]")]
+    | Annotated[Source, Tag("[raster]")],
+    Discriminator(_kind),
+]
+_Parts = Annotated[
+    Annotated[_Part, Tag("[one]")]
+    | Annotated[list[_Part], Field(min_length=1, max_length=100), Tag("[by depth]")],
+    Discriminator(lambda given: "[by depth]" if isinstance(given, list) else "[one]"),
+]
+
+
+class StockSection(Options):
+    """Stocks of carbon: what turns a concentration into t/ha, and the file that is written.
+
+    A part is a number, the name of a source of the cube (of a map) or of a column (of points), or
+    a raster, ``{path: bdod.tif, align: bilinear}``; of a map of several depths also a list.
+    """
+
+    of: Literal["map", "points"] = "map"
+    bulk_density: _Parts | None = None
+    coarse: _Parts = 0.0
+    top: _Part | None = None
+    bottom: _Part | None = None
+    density_units: Literal["g/cm3", "kg/dm3", "t/m3", "kg/m3", "cg/cm3"] = "g/cm3"
+    coarse_units: Literal["%", "1", "cm3/dm3"] = "%"
+    output: FilePath | None = None

@@ -71,7 +71,9 @@ class StoreFormat:
     own_crs: bool = False  # whether arrays have GDAL's own attribute of a CRS
 
 
-def write_store(data: xr.Dataset, path: Path, format: str, progress: Progress) -> Path:
+def write_store(
+    data: xr.Dataset, path: Path, format: str, progress: Progress, *, what: str = "export"
+) -> Path:
     """Write a copy, whole or not at all; one of ours is replaced."""
     kind = FORMATS[format]
     rasters = [str(name) for name, v in data.data_vars.items() if v.ndim >= 2]
@@ -83,27 +85,27 @@ def write_store(data: xr.Dataset, path: Path, format: str, progress: Progress) -
     require_storable(data.data_vars)
     template = _template(data, kind, format)
     with building(path):
-        _require_ours(path)
+        require_ours(path)
         with swap(path) as draft:
             kind.write(template, draft)
             with kind.arrays(draft) as arrays:
-                _fill(data, {name: arrays[name] for name in rasters}, progress)
+                _fill(data, {name: arrays[name] for name in rasters}, progress, what)
     return path
 
 
-def _fill(data: xr.Dataset, arrays: Arrays, progress: Progress) -> None:
+def _fill(data: xr.Dataset, arrays: Arrays, progress: Progress, what: str) -> None:
     """Copy pixels, square by square; all variables of a square are computed together."""
     axes = find_axes(data, ("y", "x"))
     shape = (data.sizes[axes["y"]], data.sizes[axes["x"]])
     tiles = list(TileGrid(shape, (CHUNK, CHUNK), halo=0))
     for done, tile in enumerate(tiles):
-        progress.step(done, len(tiles), "export: squares")
+        progress.step(done, len(tiles), f"{what}: squares")
         part = dict(zip((axes["y"], axes["x"]), tile.core.slices, strict=True))
         square = data[list(arrays)].isel(part).compute()
         for name, array in arrays.items():
             where = tuple(part.get(str(dim), slice(None)) for dim in data[name].dims)
             array[where] = square[name].values
-    progress.step(len(tiles), len(tiles), "export: done")
+    progress.step(len(tiles), len(tiles), f"{what}: done")
 
 
 def _template(data: xr.Dataset, kind: StoreFormat, format: str) -> xr.Dataset:
@@ -238,12 +240,13 @@ def _zarr_arrays(path: Path) -> Iterator[Arrays]:
 
 FORMATS = {
     "netcdf": StoreFormat(_write_netcdf, _netcdf_arrays, netcdf=True),
+    "zarr": StoreFormat(_write_zarr(3), _zarr_arrays),  # a product like those of jobs
     "zarr2": StoreFormat(_write_zarr(2), _zarr_arrays, own_crs=True),
     "geozarr": StoreFormat(_write_zarr(3), _zarr_arrays, geozarr=True),
 }
 
 
-def _require_ours(path: Path) -> None:
+def require_ours(path: Path) -> None:
     """Raise :class:`OutputExists` unless the path is free or a copy that hmx exported."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return

@@ -34,6 +34,7 @@ class MapFitting(Places, total=False):
     site: str
     units: str
     units_column: str
+    table_units: str
     valid_range: tuple[float, float]
     min_valid: float
     arch: Literal["cnn_lstm", "refitted_covlstm"]

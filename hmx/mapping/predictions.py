@@ -51,30 +51,32 @@ def columns_of(
     return options
 
 
-def require_free(path: str) -> None:
-    """Raise unless a table of predictions may be written at a path."""
+def require_free(path: str, *, key: str = "predict.output", what: str = "predictions") -> None:
+    """Raise unless a table of predictions, or of `what`, may be written at a path."""
+    usual = f"{what.split()[0]}.csv"
     if not path.lower().endswith(".csv"):
         raise BadArgument(
-            f"predict.output is {path!r}, and predictions are written as CSV. Pass --output "
-            "predictions.csv."
+            f"{key} is {path!r}, and {what} are written as CSV. Pass --output {usual}."
         )
     where = absolute(path)
     if os.path.isdir(where):
-        raise OutputExists(f"{path} is a folder. Choose another name: --output predictions.csv.")
+        raise OutputExists(f"{path} is a folder. Choose another name: --output {usual}.")
     found = Folder(os.path.dirname(where)).read(os.path.basename(where))
     head = (found or b"").split(b"\n", 1)[0].decode("utf-8", "replace").strip().split(",")
     if found and head[-1] != NOTE:
         raise OutputExists(
             f"{path} exists and holds something that hmx did not write, so it is left alone. "
-            "Choose another name: --output predictions.csv."
+            f"Choose another name: --output {usual}."
         )
 
 
-def write_predictions(table: pd.DataFrame, path: str) -> str:
+def write_predictions(
+    table: pd.DataFrame, path: str, *, key: str = "predict.output", what: str = "predictions"
+) -> str:
     """Write a table of predictions as CSV, whole or not at all; return its path."""
     where = absolute(path)
     with building(where):
-        require_free(where)
+        require_free(where, key=key, what=what)
         text = table.to_csv(index=False, float_format="%.7g", date_format="%Y-%m-%d")
         Folder(os.path.dirname(where)).write(os.path.basename(where), text.encode())
     return where

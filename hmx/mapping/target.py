@@ -97,14 +97,22 @@ def limits_of(transform: TargetTransform) -> tuple[float, float]:
     return (0.0, np.inf) if transform in ("log", "log1p") else (-np.inf, np.inf)
 
 
-def bounded(values: np.ndarray, scaler: TargetScaler, *, truth: np.ndarray) -> np.ndarray:
-    """Turn estimates or interval ends into native units, cut at the lower bound of the target.
+def bounded(
+    values: np.ndarray,
+    scaler: TargetScaler,
+    *,
+    truth: np.ndarray,
+    valid_range: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """Turn estimates or interval ends into native units, cut at the bounds of the target.
 
-    `values` and the measured `truth` are in the scaler's units. A truth below the bound lowers it:
+    `values` and the measured `truth` are in the scaler's units. A truth beyond a bound moves it:
     a cut there would count as an error of the model.
     """
-    floor = min(limits_of(scaler.transform)[0], float(inverse(truth, scaler).min()))
-    return np.asarray(np.maximum(inverse(values, scaler), floor))
+    low, high = valid_range or limits_of(scaler.transform)
+    known = inverse(truth, scaler)
+    ends = min(low, float(known.min())), max(high, float(known.max()))
+    return np.asarray(np.clip(inverse(values, scaler), *ends))
 
 
 def ratio_of(truth: np.ndarray, predicted: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """Pictures of a map's scorecard: scatter, residual map, bands of the truth, intervals.
 
-All show the folds that decide the verdict, in transformed units. Every function returns a
+All show the folds that decide the verdict, in native units. Every function returns a
 figure that is known to no backend and shown nowhere. The colour maps *viridis* and *RdBu* suit
 colour-blind readers.
 """
@@ -8,7 +8,7 @@ colour-blind readers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,21 +21,63 @@ from hmx.scores import regression_scores
 from hmx.scores.card import Array, SampleCard
 
 _NAMED = {"r2": "R2", "rmse": "RMSE", "ccc": "CCC"}  # figures in the title of a scatter
+_BENT = 2.0  # largest slope of a transform over its median one, from which ticks are 1, 2, 5 ...
 _SHOWN = 5  # forecasters drawn besides the model, at most: as many as there are colours left
 
 
+class _Native:
+    """A scorecard whose samples and figures are in native units."""
+
+    def __init__(self, card: SampleCard):
+        self._card = card
+        units = card.facts.get("units")
+        self.label = with_units(str(card.facts.get("target") or "values"), units)
+        scales = {key[2] for key in card.table}
+        self._scale = "native" if "native" in scales else card.scale
+        self.truth = card.native(card.truth)
+
+    def center(self, name: str) -> Array:
+        return self._card.native(self._card.center(name))
+
+    def bounds(self, name: str, level: float) -> tuple[Array, Array]:
+        low, high = self._card.bounds(name)[level]
+        return self._card.native(low), self._card.native(high)
+
+    def value(self, metric: str, name: str, stratum: str = "all") -> float:
+        return self._card.value(metric, name, scale=self._scale, stratum=stratum)
+
+
 def draw_scatter(card: SampleCard) -> Figure:
-    """Draw held-out predictions of model and reference against truths with the 1:1 line."""
-    centers = {}
+    """Draw held-out predictions of model and reference against truths with the 1:1 line.
+
+    Axes are on the scale of the transform, with native values at the ticks.
+    """
+    native, centers = _Native(card), {}
     for name in dict.fromkeys([card.model, card.reference]):
-        found = {metric: card.value(metric, name) for metric in _NAMED}
-        centers[_titled(name, found)] = card.center(name)
-    heading = f"Held-out samples, {card.main}"
-    return scatter(card.truth, centers, scale=card.scale, heading=heading)
+        found = {metric: native.value(metric, name) for metric in _NAMED}
+        other = f"R2 of {card.scale} {card.value('r2', name):.3f}"
+        centers[f"{_titled(name, found)}\n{other}"] = card.center(name)
+    return scatter(
+        card.truth,
+        centers,
+        scale=native.label,
+        heading=f"Held-out samples, {card.main}",
+        native=card.native,
+    )
 
 
-def scatter(truth: Array, centers: Mapping[str, Array], *, scale: str, heading: str) -> Figure:
-    """Draw predictions by title, (n,) each, against truths, (n,), with the 1:1 line."""
+def scatter(
+    truth: Array,
+    centers: Mapping[str, Array],
+    *,
+    scale: str,
+    heading: str,
+    native: Callable[[Array], Array] | None = None,
+) -> Figure:
+    """Draw predictions by title, (n,) each, against truths, (n,), with the 1:1 line.
+
+    Ticks of transformed values have the labels of `native` ones.
+    """
     figure = Figure(figsize=(4.6 * len(centers) + 0.9, 4.9), layout="constrained")
     axes = figure.subplots(1, len(centers), squeeze=False, sharex=True, sharey=True)[0]
     everything = np.concatenate([truth, *centers.values()])
@@ -55,6 +97,10 @@ def scatter(truth: Array, centers: Mapping[str, Array], *, scale: str, heading: 
             linewidth=1.4, label="mean truth by tenth of the predictions",
         )  # fmt: skip
         axis.set(title=title, xlabel=f"predicted {scale}", aspect="equal")
+        if native is not None:
+            at, labels = _native_ticks(native, low, high)
+            axis.set_xticks(at, labels)
+            axis.set_yticks(at, labels)
     axes[0].set(ylabel=f"measured {scale}")
     finish_axes(*axes)
     figure.colorbar(drawn, ax=list(axes), label="samples", shrink=0.8)
@@ -65,10 +111,10 @@ def scatter(truth: Array, centers: Mapping[str, Array], *, scale: str, heading: 
 
 def draw_residuals(card: SampleCard) -> Figure:
     """Draw the model's residuals as a map; colours end at the 95 % quantile of their size."""
-    title = f"{card.model} - measured {card.scale}, {card.main}"
-    return residual_map(
-        card.lonlat, card.center(card.model) - card.truth, scale=card.scale, title=title
-    )
+    native = _Native(card)
+    title = f"{card.model} - measured {native.label}, {card.main}"
+    residual = native.center(card.model) - native.truth
+    return residual_map(card.lonlat, residual, scale=native.label, title=title)
 
 
 def residual_map(lonlat: Array, residual: Array, *, scale: str, title: str) -> Figure:
@@ -113,6 +159,7 @@ def _titled(name: str, figures: Mapping[str, float]) -> str:
 
 def draw_bands(card: SampleCard) -> Figure:
     """Draw bias and RMSE of each forecaster in bands of the truth."""
+    native = _Native(card)
     figure = Figure(figsize=(9.0, 4.4), layout="constrained")
     axes = figure.subplots(1, 2)
     single = [n for n in card.forecasters if not math.isnan(card.value("r2_corr", n))]
@@ -120,16 +167,16 @@ def draw_bands(card: SampleCard) -> Figure:
     strata = dict.fromkeys(key[3] for key in card.table if key[3].startswith("truth "))
     for axis, metric in zip(axes, ("bias", "rmse"), strict=True):
         # members of an ensemble are scored as a whole: they have no bands
-        drawn = [n for n in names if not math.isnan(card.value(metric, n, stratum=min(strata)))]
+        drawn = [n for n in names if not math.isnan(native.value(metric, n, min(strata)))]
         for number, name in enumerate(drawn):
-            values = [card.value(metric, name, stratum=stratum) for stratum in strata]
+            values = [native.value(metric, name, stratum) for stratum in strata]
             axis.plot(
                 range(len(strata)), values, label=name, color=COLOURS[number],
                 marker=MARKERS[number], linewidth=2.4 if name == card.model else 1.2,
             )  # fmt: skip
         labels = [stratum.removeprefix("truth ").removesuffix(" %") for stratum in strata]
         axis.set_xticks(range(len(strata)), labels)
-        axis.set(xlabel="quantiles of the truth (%)", ylabel=card.scale)
+        axis.set(xlabel="quantiles of the truth (%)", ylabel=native.label)
     axes[0].axhline(0, color=REFERENCE, linewidth=1.2)
     axes[0].set_title("Bias: predicted - measured")
     axes[1].set_title("RMSE")
@@ -182,8 +229,9 @@ def draw_intervals(card: SampleCard) -> Figure:
 
 def _by_tenth(axis: Any, card: SampleCard, name: str, level: float) -> None:
     """Draw mean bounds and coverage by tenth of the predictions."""
-    truth, center = card.truth, card.center(name)
-    lower, upper = card.bounds(name)[level]
+    native = _Native(card)
+    truth, center = native.truth, native.center(name)
+    lower, upper = native.bounds(name, level)
     tenth = _tenths(center)
     inside = (truth >= lower) & (truth <= upper)
     known = np.unique(tenth)  # ties in the predictions leave some tenths empty
@@ -198,10 +246,29 @@ def _by_tenth(axis: Any, card: SampleCard, name: str, level: float) -> None:
         axis.annotate(share, (number + 1, top), xytext=(0, 3), textcoords="offset points",
                       ha="center", fontsize=8)  # fmt: skip
     axis.set(title="Intervals by tenth of the predictions")
-    axis.set(xlabel="tenth of the predictions", ylabel=card.scale)
+    axis.set(xlabel="tenth of the predictions", ylabel=native.label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.margins(y=0.1)
     axis.legend(loc="upper left", frameon=False, fontsize=8)
+
+
+def _native_ticks(
+    native: Callable[[Array], Array], low: float, high: float
+) -> tuple[list[float], list[str]]:
+    """Return where round native values lie between two transformed ones, and their labels."""
+    grid = np.linspace(low, high, 1025)
+    values = native(grid)
+    slope = np.diff(values)
+    if slope.max() < _BENT * max(float(np.median(slope)), 1e-300):
+        found = MaxNLocator(6).tick_values(values[0], values[-1])
+    else:
+        found = [0.0, *(float(n * 10.0**at) for at in range(-6, 9) for n in (1, 2, 5))]
+    wanted = np.sort([value for value in found if values[0] <= value <= values[-1]])
+    kept: list[tuple[float, float]] = []
+    for value, at in zip(wanted, np.interp(wanted, values, grid), strict=True):
+        if not kept or at - kept[-1][1] >= (high - low) / 12:
+            kept.append((float(value), float(at)))
+    return [at for _, at in kept], [f"{value:g}" for value, _ in kept]
 
 
 def _tenths(center: np.ndarray) -> np.ndarray:

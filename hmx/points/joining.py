@@ -72,11 +72,18 @@ def join(
 
 def require_new(target: str, bands: Iterable[str]) -> None:
     """Refuse a target that is a band as well: a model would read the answer there."""
-    if target in {name.partition("[")[0] for name in bands}:
+    # soc and SOC are one quantity
+    same = [n for n in (name.partition("[")[0] for name in bands) if n.lower() == target.lower()]
+    if same:
         raise BadArgument(
-            f"target {target!r} is a band of the cube too, so a model would read the answer from "
-            f"it. Leave the band out, e.g. ds.drop_vars({target!r}), or name another target."
+            f"target {target!r} is a band of the cube too{_called(same[0], target)}, so a model "
+            f"would read the answer from it. Leave the band out, e.g. ds.drop_vars({same[0]!r}), "
+            "or name another target."
         )
+
+
+def _called(name: str, target: str) -> str:
+    return "" if name == target else f" ({name!r})"
 
 
 def _samples(

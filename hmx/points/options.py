@@ -74,6 +74,8 @@ class PointsOptions(Options):
         Of the target.
     units_column : str, optional
         Column of the unit of each row (g/kg, %, mg/kg ...): values are converted to ``units``.
+    table_units : str, optional
+        Unit of all rows, if it is not ``units``: values are converted.
     valid_range : tuple of float, optional
         Smallest and largest valid value of the target; rows beyond are left out.
     layer : str, optional
@@ -105,6 +107,7 @@ class PointsOptions(Options):
     where: Annotated[tuple[str, ...], BeforeValidator(_as_texts)] = ()
     units: str | None = None
     units_column: str | None = None
+    table_units: str | None = None
     valid_range: ValidRange | None = None
     layer: str | None = None
     separator: Annotated[str | None, BeforeValidator(_as_separator)] = None

@@ -17,7 +17,7 @@ _SHARES = {
     "g/kg": 1.0, "gkg-1": 1.0, "mg/g": 1.0, "permille": 1.0, "‰": 1.0,
     "%": 10.0, "percent": 10.0, "pct": 10.0, "g/100g": 10.0, "dag/kg": 10.0, "cg/g": 10.0,
     "mg/kg": 1e-3, "mgkg-1": 1e-3, "ppm": 1e-3, "ug/g": 1e-3, "µg/g": 1e-3,
-    "kg/kg": 1e3, "g/g": 1e3,
+    "kg/kg": 1e3, "g/g": 1e3, "dg/kg": 0.1,
 }  # fmt: skip
 _NAMES = {"unit", "units", "uom", "unit_of_measure", "measurement_unit"}
 _LISTED = 5
@@ -42,22 +42,45 @@ def factor_of(given: str, wanted: str) -> float:
     return parts[0] / parts[1]
 
 
+def range_of(units: str | None, values: np.ndarray) -> tuple[float, float] | None:
+    """Return the range that a unit has by itself: a share of mass is between none and all of it.
+
+    None of another unit, and where `values` lie outside, as changes of a concentration do.
+    """
+    size = None if units is None else _SHARES.get(units.replace(" ", "").casefold())
+    known = values[np.isfinite(values)]
+    if size is None or not len(known):
+        return None
+    most = 1 / (size / 1e3)
+    return (0.0, most) if known.min() >= 0 and known.max() <= most else None
+
+
 def in_one_unit(
     table: Table, options: PointsOptions, values: np.ndarray, rows: np.ndarray, names: RowNames
 ) -> np.ndarray:
-    """Convert the values of rows that count to ``units``, by the column of their units.
+    """Convert the values of rows that count to ``units``, by the unit of each row or of all.
 
     Raises :class:`BadArgument` if a unit is unknown or missing, or if a table lists several units
     and the option does not name their column.
     """
-    if options.units_column is None:
+    given = {name: getattr(options, name) for name in ("units_column", "table_units")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
         _require_one_unit(table, options, rows)
         return values
+    name, value = next(iter(given.items()))
     if options.units is None:
         raise BadArgument(
-            f"units_column={options.units_column!r} says in which unit each row is, and units does "
-            "not say in which the target shall be. Pass units='g/kg' too."
+            f"{name}={value!r} is the unit of the table, and the unit that the target shall have "
+            "is missing. Pass units='g/kg' too."
         )
+    if len(given) > 1:
+        raise BadArgument(
+            f"units_column={value!r} has a unit for each row, and "
+            f"table_units={options.table_units!r} is one for all. Leave out one of both."
+        )
+    if options.units_column is None:
+        return values * factor_of(str(value), options.units)
     texts = texts_of(column_of(table, options.units_column))
     counted = rows & np.isfinite(values)
     without = np.flatnonzero(counted & texts.isna().to_numpy())
@@ -82,6 +105,8 @@ def _require_one_unit(table: Table, options: PointsOptions, rows: np.ndarray) ->
         if texts.dtype.kind in "iufb":
             continue
         found = [str(unit) for unit in texts_of(texts)[rows].dropna().unique()]
+        if len(found) == 1 and options.units is not None:
+            _require_same_unit(found[0], options.units, str(name), table)
         if len(found) > 1:
             listed = ", ".join(found[:_LISTED])
             raise BadArgument(
@@ -90,3 +115,14 @@ def _require_one_unit(table: Table, options: PointsOptions, rows: np.ndarray) ->
                 f"units={found[0]!r}, which converts them, or where=[\"{name} == '{found[0]}'\"]; "
                 "in a catalog, under points."
             )
+
+
+def _require_same_unit(listed: str, units: str, name: str, table: Table) -> None:
+    """Refuse a table whose unit is another share of mass than that of the target."""
+    sizes = [_SHARES.get(unit.replace(" ", "").casefold()) for unit in (listed, units)]
+    if None not in sizes and sizes[0] != sizes[1]:
+        raise BadArgument(
+            f"column {name!r} of {table.name} lists {listed}, and units={units!r}. Pass "
+            f"units_column={name!r}, which converts the values, or units={listed!r}; in a catalog, "
+            "under points."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from hmx.errors import BadArgument
 from hmx.points.units import factor_of
 
 _PER_HA = 0.1  # t/ha in 1 g/kg of a layer of 1 cm and 1 g/cm3
-_DENSITIES = {"g/cm3": 1.0, "kg/dm3": 1.0, "t/m3": 1.0, "mg/m3": 1.0, "kg/m3": 1e-3}
-_COARSE = {"%": 0.01, "vol%": 0.01, "1": 1.0, "share": 1.0}
+_DENSITIES = {
+    "g/cm3": 1.0, "kg/dm3": 1.0, "t/m3": 1.0, "mg/m3": 1.0, "kg/m3": 1e-3, "cg/cm3": 1e-2,
+}  # fmt: skip
+_COARSE = {"%": 0.01, "vol%": 0.01, "1": 1.0, "share": 1.0, "cm3/dm3": 1e-3}
 
 
 def carbon_stock(
@@ -30,9 +33,12 @@ def carbon_stock(
 
     ``stock = 0.1 * soc * bulk_density * (bottom - top) * (1 - coarse)`` with soc in g/kg of fine
     earth, the bulk density of the fine earth in g/cm3, depths in cm, and the volume share of
-    coarse fragments (Batjes 1996, doi:10.1111/j.1365-2389.1996.tb01386.x; IPCC 2006, volume 4,
-    equation 2.25). A bulk density of the whole soil instead of the fine earth counts coarse
-    fragments twice (Poeplau et al. 2017, doi:10.5194/soil-3-61-2017).
+    coarse fragments: method 3 of Poeplau et al. (2017, doi:10.5194/soil-3-61-2017), also Batjes
+    (1996, doi:10.1111/j.1365-2389.1996.tb01386.x) and IPCC (2006, volume 4, equation 2.25).
+
+    A bulk density of the whole soil counts the mass of stones as fine earth, so that stony soils
+    get too much carbon (method 2 of the paper; twice as much and more). If the density is the
+    mass of fine earth in the volume of the whole soil (method 4), ``coarse`` is 0.
 
     Parameters
     ----------
@@ -46,10 +52,10 @@ def carbon_stock(
         Coarse fragments (> 2 mm), share of the volume.
     units : str, optional
         Of ``soc``: ``g/kg``, ``%`` ... Default: its attribute ``units``, or g/kg.
-    density_units : {"g/cm3", "kg/dm3", "t/m3", "kg/m3"}
+    density_units : {"g/cm3", "kg/dm3", "t/m3", "kg/m3", "cg/cm3"}
         Of ``bulk_density``.
-    coarse_units : {"%", "1"}
-        Of ``coarse``: percent, or a share from 0 to 1.
+    coarse_units : {"%", "1", "cm3/dm3"}
+        Of ``coarse``: percent, a share from 0 to 1, or thousandths.
 
     Returns
     -------
@@ -61,7 +67,8 @@ def carbon_stock(
     ------
     BadArgument
         If a unit is unknown, a layer ends above its top, or a number is impossible: a density
-        beyond 3 g/cm3, coarse fragments beyond the whole volume.
+        beyond 3 g/cm3, coarse fragments beyond the whole volume. Lazy maps raise as they are
+        computed.
 
     Examples
     --------
@@ -70,27 +77,58 @@ def carbon_stock(
     """
     if units is None:
         units = str(getattr(soc, "attrs", {}).get("units", "g/kg"))
-    parts = {"density_units": (density_units, _DENSITIES), "coarse_units": (coarse_units, _COARSE)}
-    for name, (given, known) in parts.items():
-        if given.replace(" ", "").casefold() not in known:
-            raise BadArgument(f"{name}={given!r} is not one of {', '.join(known)}. Pass one.")
-    density = bulk_density * _DENSITIES[density_units.replace(" ", "").casefold()]
-    stones = coarse * _COARSE[coarse_units.replace(" ", "").casefold()]
-    thickness = bottom - top
-    _require_between(thickness, 0, 10_000, "bottom - top", "cm: give depths in cm, top first")
-    _require_between(density, 0, 3, "bulk_density", "g/cm3: pass density_units='kg/m3' for these")
-    _require_between(stones, 0, 1, "coarse", "as a share: pass coarse_units='%' or '1'")
-    stock = _PER_HA * factor_of(units, "g/kg") * soc * density * thickness * (1 - stones)
+    mass = mass_of_fine_earth(
+        bulk_density,
+        bottom - top,
+        coarse,
+        density_units=density_units,
+        coarse_units=coarse_units,
+    )
+    stock = to_tonnes(units) * soc * mass
     if isinstance(stock, xr.DataArray):
         title = "stock of soil organic carbon"
         return stock.rename("soc_stock").assign_attrs(long_name=title, units="t/ha")
     return stock
 
 
+def to_tonnes(units: str) -> float:
+    """Return the t/ha of carbon that one unit of a concentration is in 1 g/cm2 of fine earth."""
+    return _PER_HA * factor_of(units, "g/kg")
+
+
+def mass_of_fine_earth(
+    density: Any, thickness: Any, coarse: Any, *, density_units: str, coarse_units: str
+) -> Any:
+    """Return the fine earth of a layer, g/cm2, from numbers, columns or maps."""
+    parts = {"density_units": (density_units, _DENSITIES), "coarse_units": (coarse_units, _COARSE)}
+    for name, (given, known) in parts.items():
+        if given.replace(" ", "").casefold() not in known:
+            raise BadArgument(f"{name}={given!r} is not one of {', '.join(known)}. Pass one.")
+    compute = partial(
+        _mass,
+        to_density=_DENSITIES[density_units.replace(" ", "").casefold()],
+        to_share=_COARSE[coarse_units.replace(" ", "").casefold()],
+    )
+    columns = (density, thickness, coarse)
+    if any(isinstance(one, xr.DataArray) and one.chunks is not None for one in columns):
+        # numbers of lazy maps are checked block by block, as they are computed
+        def block(*parts: Any) -> np.ndarray:
+            return np.asarray(compute(*parts), "float64")
+
+        return xr.apply_ufunc(block, *columns, dask="parallelized", output_dtypes=["float64"])
+    return compute(*columns)
+
+
+def _mass(density: Any, thickness: Any, coarse: Any, *, to_density: float, to_share: float) -> Any:
+    density, share = density * to_density, coarse * to_share
+    _require_between(thickness, 0, 10_000, "bottom - top", "cm: give depths in cm, top first")
+    _require_between(density, 0, 3, "bulk_density", "g/cm3: pass density_units='kg/m3' for these")
+    _require_between(share, 0, 1, "coarse", "as a share: pass coarse_units='%' or '1'")
+    return density * thickness * (1 - share)
+
+
 def _require_between(values: Any, low: float, high: float, name: str, rule: str) -> None:
-    """Refuse numbers in memory that are impossible; lazy ones are not computed for it."""
-    if isinstance(values, xr.DataArray) and values.chunks is not None:
-        return
+    """Refuse numbers that are impossible."""
     known = np.asarray(values, "float64")
     odd = known[np.isfinite(known) & ((known < low) | (known > high))]
     if odd.size:

@@ -175,6 +175,9 @@ class SampleCard(ScoredCard, Protocol):
     def bounds(self, forecaster: str) -> Mapping[float, tuple[Array, Array]]:
         """Return prediction intervals of the main folds by level."""
 
+    def native(self, values: Array) -> Array:
+        """Turn estimates or ends of intervals into native units."""
+
     def difference(self, other: str) -> Difference:
         """Compare the model's R2 with that of another forecaster."""
 

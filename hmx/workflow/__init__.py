@@ -19,6 +19,7 @@ from hmx.workflow.ensure import (
     plan_zones,
 )
 from hmx.workflow.selecting import select_covariates
+from hmx.workflow.stock import ensure_stock
 
 __all__ = [
     "describe_points",
@@ -28,6 +29,7 @@ __all__ = [
     "ensure_predictions",
     "ensure_report",
     "ensure_result",
+    "ensure_stock",
     "ensure_zones",
     "evaluate",
     "plan_folds",

@@ -123,3 +123,6 @@ def test_what_cannot_be_negative_is_not_unless_truths_are() -> None:
     np.testing.assert_allclose(bounded(low, scaler, truth=below), [-0.2, -0.1, 0, 4], atol=1e-12)
     free = TargetScaler("normalize", 1.0, 2.0)
     np.testing.assert_allclose(bounded(low, free, truth=truth), inverse(low, free))
+    np.testing.assert_allclose(
+        bounded(np.array([-2.0, 1.0]), free, truth=np.zeros(1), valid_range=(0, 2.5)), [0, 2.5]
+    )

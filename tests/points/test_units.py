@@ -8,7 +8,7 @@ import pytest
 
 from hmx.errors import BadArgument
 from hmx.points.table import read_points
-from hmx.points.units import factor_of
+from hmx.points.units import factor_of, range_of
 
 TABLE = pd.DataFrame(
     {
@@ -31,7 +31,12 @@ def test_a_column_of_units_converts_each_row() -> None:
     ("options", "words"),
     [
         ({}, r"lists 4 units \(g/kg, %, g kg-1, mg/kg\).*Pass units_column='unit'"),
-        ({"units_column": "unit"}, "does not say in which the target shall be"),
+        ({"units_column": "unit"}, "the unit that the target shall have is missing"),
+        ({"table_units": "%"}, "table_units='%' is the unit of the table, and the unit that"),
+        (
+            {"units_column": "unit", "table_units": "%", "units": "g/kg"},
+            "table_units='%' is one for all. Leave out one of both",
+        ),
         ({"units_column": "unit", "units": "t/ha"}, "'t/ha' is not a known share of mass"),
     ],
 )
@@ -46,6 +51,30 @@ def test_a_row_without_a_unit_is_named() -> None:
         read_points(table, target="soc", crs="EPSG:4326", units="%", units_column="unit")
     one = TABLE.assign(unit="g/kg")  # one unit for all rows mixes nothing
     assert len(read_points(one, target="soc", crs="EPSG:4326")) == 4
+
+
+def test_a_table_in_one_unit_is_converted_and_never_relabelled() -> None:
+    one = TABLE.assign(unit="%", soc=[1.2, 1.5, 3.0, 0.25])
+    for way in ({"table_units": "%"}, {"units_column": "unit"}):
+        points = read_points(
+            one, target="soc", crs="EPSG:4326", units="g/kg", valid_range=(5, 100), **way
+        )
+        np.testing.assert_allclose(points.value, [12, 15, 30])  # the range is in units, too
+    with pytest.raises(
+        BadArgument, match=r"'unit' of .* lists %, and units='g/kg'\. Pass units_col"
+    ):
+        read_points(one, target="soc", crs="EPSG:4326", units="g/kg")
+    assert len(read_points(one, target="soc", crs="EPSG:4326", units="g/100g")) == 4
+
+
+def test_a_share_of_mass_has_the_range_of_its_unit_where_the_samples_have_it() -> None:
+    values = np.array([0.0, 3.0, np.nan])
+    assert range_of("%", values) == (0, 100)
+    assert range_of("g/kg", values) == pytest.approx((0, 1000))
+    assert range_of("mg/kg", values) == pytest.approx((0, 1e6))
+    assert range_of("t/ha", values) is None
+    assert range_of("%", np.array([-1.0, 2.0])) is None  # a change
+    assert range_of("%", np.array([1.0, 101.0])) is None  # another unit, in truth
 
 
 def test_units_convert_there_and_back() -> None:

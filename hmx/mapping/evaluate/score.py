@@ -186,7 +186,8 @@ def score_folds(
         )
         for number, folds in enumerate(several)
     }  # fmt: skip
-    facts = {"target": spec.target, "units": spec.units, "seed": fit.seed}
+    facts: dict[str, Any] = {"target": spec.target, "units": spec.units, "seed": fit.seed}
+    facts["valid_range"] = None if spec.valid_range is None else list(spec.valid_range)
     facts |= {f"digest of {name_folds(folds)}": folds.digest for folds in several}
     return MapScorecard(
         splits,

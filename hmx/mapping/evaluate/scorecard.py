@@ -190,7 +190,7 @@ class MapScorecard(Card):
         """Every figure, by (split, forecaster, scale, stratum) and name."""
         scales: dict[str, Callable[[Array], Array]] = {self.scale: lambda values: values}
         if self.scaler.transform != "none":
-            scales["native"] = partial(bounded, scaler=self.scaler, truth=self.truth)
+            scales["native"] = self.native
         return {
             (split, name, scale, stratum): figures
             for split, validated in self.splits.items()
@@ -283,7 +283,9 @@ class MapScorecard(Card):
 
     def native(self, values: Array) -> Array:
         """Turn estimates or ends of intervals into native units."""
-        return bounded(values, self.scaler, truth=self.truth)
+        known = self.facts.get("valid_range")
+        limits = None if known is None else (float(known[0]), float(known[1]))
+        return bounded(values, self.scaler, truth=self.truth, valid_range=limits)
 
     @cached_property
     def _checks(self) -> CheckSheet:

@@ -26,6 +26,7 @@ from hmx.points.joining import JoinReport, join
 from hmx.points.options import PointsOptions
 from hmx.points.samples import Samples
 from hmx.points.table import Points, read_points
+from hmx.points.units import range_of
 from hmx.progress import Progress
 from hmx.splits.distances import domain
 from hmx.splits.methods import fold_samples
@@ -160,7 +161,7 @@ def prepare(obj: Cubelike, source: Any, recipe: MapTrainSetup) -> Prepared:
         cadence=str(bands.cadence),
         pixel_size_m=bands.grid.pixel_size_m,
         units=points.units,
-        valid_range=points.valid_range,
+        valid_range=points.valid_range or range_of(points.units, samples.value),
         blend=recipe.fit.blend,
         # a channel of an array is called "array[channel]": it has the transform of the array
         transforms={

@@ -248,6 +248,21 @@ def test_pictures_are_drawn_of_the_judged_model(card: MapScorecard) -> None:
         assert any("blend" in word for word in words), draw.__name__
 
 
+def test_pictures_are_in_native_units(card: MapScorecard) -> None:
+    named = replace(card, facts={**card.facts, "target": "soc", "units": "g/kg"})
+    for draw in (draw_scatter, draw_residuals, draw_bands, draw_intervals):
+        figure = draw(named)
+        words = [text.get_text() for text in figure.findobj(match=lambda a: hasattr(a, "get_text"))]
+        assert any("soc (g/kg)" in word for word in words), draw.__name__
+        assert not any("measured log1p" in word for word in words), draw.__name__
+    scatter = draw_scatter(named).axes[0]
+    for at, label in zip(scatter.get_xticks(), scatter.get_xticklabels(), strict=True):
+        assert np.expm1(at) == pytest.approx(float(label.get_text()), rel=1e-3, abs=1e-3)
+    (drawn,) = [a for a in draw_residuals(named).axes[0].collections if a.get_array() is not None]
+    residual = np.maximum(np.expm1(card.center("blend")), 0) - SOILS.values
+    np.testing.assert_allclose(np.sort(drawn.get_array()), np.sort(residual), atol=1e-6)
+
+
 def test_pictures_do_without_a_blend_or_a_spread() -> None:
     plain = card_of()
     for draw in (draw_scatter, draw_residuals, draw_bands, draw_intervals):
