@@ -29,7 +29,12 @@ from hmx.uncertainty.calibration import PROBABILITIES
 from hmx.uncertainty.conformal import Conformal
 from hmx.uncertainty.joint.dependence import Dependence
 
-_PARTS = ("weights", "forest", "applicability")  # fields of arrays, and prefixes in the file
+_PARTS = (
+    "weights",
+    "forest",
+    "applicability",
+    "kriging",
+)  # fields of arrays, and prefixes in the file
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class MapBundle(Model):
     forest, applicability : mapping of str to ndarray
         Arrays of the forest that is blended in, and of the area of applicability; empty if the
         model has none.
+    kriging : mapping of str to ndarray
+        Arrays of the kriging of its held-out errors, which corrects the blend; empty if the folds
+        showed no gain.
     dependence : Dependence, optional
         How its errors at two pixels depend on each other; fitted to the held-out samples.
     training : mapping
@@ -68,6 +76,7 @@ class MapBundle(Model):
     calibration: Conformal = field(default=Conformal(), repr=False)
     forest: Arrays = field(default_factory=dict, repr=False)
     applicability: Arrays = field(default_factory=dict, repr=False)
+    kriging: Arrays = field(default_factory=dict, repr=False)
     training: Mapping[str, Any] = field(default_factory=dict, repr=False)
     path: Path | None = None
     dependence: Dependence | None = field(default=None, repr=False)
@@ -167,6 +176,10 @@ class MapBundle(Model):
             Forest.from_arrays(bundle.forest).require_features(features)
         if bundle.applicability:
             Applicability.from_arrays(bundle.applicability).require_features(features)
+        if bundle.kriging:
+            from hmx.mapping.kriging import Kriging  # loads scipy, which most bundles do not need
+
+            Kriging.from_arrays(bundle.kriging)
         return bundle
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from hmx.mapping.options import Central, Loss, TargetTransform
+from hmx.mapping.options import Central, Krige, Loss, TargetTransform
 from hmx.mapping.select.options import Learner
 
 
@@ -67,6 +67,7 @@ class MapFitting(Places, total=False):
     patience: int
     inner: int
     blend: float
+    krige: Krige
     runs: int
     ensemble: bool
     device: str

@@ -64,6 +64,7 @@ Depths = Annotated[tuple[tuple[float, float], ...], BeforeValidator(_as_depths)]
 Central = Literal["model", "median", "mean"]
 Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
 TargetTransform = Literal["none", "log", "log1p", "normalize"]
+Krige = Literal["auto"] | bool
 
 
 class MapTrainOptions(Options):
@@ -113,6 +114,9 @@ class MapTrainOptions(Options):
         the area of applicability come from predictions of the left-out folds.
     blend : float
         Weight of the random forest in the mean of networks and forest, 0 to 1; 0 for none.
+    krige : {"auto", True, False}
+        Whether the blend is corrected by the kriged errors of nearby samples, those of held-out
+        predictions. ``auto`` does so only if that improves held-out predictions for sure.
     runs : int
         Networks to train, with seeds ``seed``, ``seed + 1`` ...
     ensemble : bool
@@ -145,6 +149,7 @@ class MapTrainOptions(Options):
     patience: Count = 5
     inner: Folds = 5
     blend: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    krige: Krige = "auto"
     runs: Members = 5
     ensemble: bool = True
     seed: Seed = 0
@@ -172,6 +177,11 @@ class MapTrainOptions(Options):
             raise ValueError(
                 f"the best of runs={self.runs} is chosen on validation groups, and validation=0 "
                 "keeps none. Try validation=0.1, or ensemble=True to keep all."
+            )
+        if self.krige is True and not self.blend:
+            raise ValueError(
+                "krige=True corrects the blend of networks and forest, and blend=0 is none. Try "
+                "blend=0.5, or leave out krige."
             )
         return self
 

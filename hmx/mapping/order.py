@@ -45,6 +45,7 @@ class MapWindows(WindowRunner[MapRequest]):
 
     spec: MapSpec
     request: MapRequest
+    kriged: bool = False  # whether errors are kriged, for which a task needs its location
 
     @property
     def halo(self) -> int:
@@ -54,7 +55,7 @@ class MapWindows(WindowRunner[MapRequest]):
     def task(self, core: Window, read: Window, grid: Grid) -> WindowTask:
         """Return the map of a core from the window read for it, both in cube pixels."""
         geometry = MapTileGeometry.of(core, read, grid, self.spec)
-        if self.request.mask.polygons is not None:
+        if self.request.mask.polygons is not None or self.kriged:
             geometry = replace(geometry, place=(core, grid))
         return partial(map_window, self.request, geometry)
 
@@ -149,7 +150,8 @@ class MapRun(Run[MapRequest]):
         cube, request = self.cube, self.request
         # the steps up to the date of the map
         steps = dict.fromkeys(cube.dynamic, request.steps)
-        return MapWindows(self.window, cube.outer.flips, self.bundle.spec, request, steps)
+        kriged, spec = bool(self.bundle.kriging), self.bundle.spec
+        return MapWindows(self.window, cube.outer.flips, spec, request, steps, kriged)
 
     @property
     def required_variables(self) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from hmx.points.samples import Samples
 from hmx.points.table import Points, places_of
 from hmx.progress import Progress
 from hmx.settings import parse
+from hmx.splits.distances import lonlat_of
 
 _ROWS = 8192  # samples whose windows are in memory at a time
 
@@ -175,7 +176,7 @@ class _Prediction:
         for number, rows in enumerate(parts):
             part = samples.at(rows)
             raw = gather(cut, part, spec)
-            for name, values in self._predicted(engine, raw).items():
+            for name, values in self._predicted(engine, raw, part).items():
                 result.loc[result.index[part.source], name] = values
             progress.step(number + 1, len(parts), f"predicting: {len(samples):,} points")
         progress.note(_summary(self.points, len(samples), report.left))
@@ -203,11 +204,15 @@ class _Prediction:
             result["applicable"] = pd.array([pd.NA] * len(result), dtype="boolean")
         return result
 
-    def _predicted(self, engine: MapEngine, raw: RawWindows) -> dict[str, Any]:
-        """Compute the columns of some samples."""
+    def _predicted(self, engine: MapEngine, raw: RawWindows, at: Samples) -> dict[str, Any]:
+        """Compute the columns of some samples, from the windows around them."""
         bundle, asked, target = self.bundle, self.asked, self.bundle.spec.target
         windows = scaled(raw, bundle.spec, bundle.scaler)
-        found = native(bundle, engine.estimate_windows(windows), asked)
+        estimate = engine.estimate_windows(windows)
+        if engine.kriging is not None:  # at the centre of the pixel, as on the map
+            pixels = lonlat_of(self.bands.grid, at.row, at.column)
+            estimate = estimate.corrected(engine.kriging(pixels))
+        found = native(bundle, estimate, asked)
         columns: dict[str, Any] = {target: found.pop("mean")}
         for p, values in zip(asked.quantiles, found.pop("quantile", ()), strict=True):
             columns[f"{target}_q{p:g}"] = values

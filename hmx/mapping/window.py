@@ -24,6 +24,7 @@ from hmx.mapping.bundle import MapBundle
 from hmx.mapping.classes import unknown_classes
 from hmx.mapping.forest import Forest
 from hmx.mapping.inputs import ScaledWindows, Stack, assemble_bands, centre
+from hmx.mapping.kriging import Kriging
 from hmx.mapping.masks import Mask
 from hmx.mapping.options import Central
 from hmx.mapping.spec import MapSpec
@@ -31,6 +32,7 @@ from hmx.mapping.target import central, inverse, limits_of
 from hmx.networks.cnn_lstm import Mapper
 from hmx.networks.cnn_lstm import load as load_network
 from hmx.networks.dense import dense
+from hmx.splits.distances import lonlat_of
 from hmx.uncertainty.applicability import Applicability
 from hmx.uncertainty.distribution import mean, quantile
 from hmx.windows import Span, Window
@@ -72,7 +74,8 @@ class MapTileGeometry:
     # rows, then columns, that windows reach beyond the cube, before and after
     edge: tuple[tuple[int, int], tuple[int, int]]
     inner: Window  # pixels of the network's inputs, counted in what is read plus the edge
-    # The core in pixels of the cube, and its grid; only if a mask has polygons, as tasks are small
+    # The core in pixels of the cube, and its grid; only for a mask of polygons or kriging, as tasks
+    # are small
     place: tuple[Window, Grid] | None = None
 
     @classmethod
@@ -97,12 +100,13 @@ class MapTileGeometry:
 
 @dataclass(frozen=True)
 class MapEngine:
-    """The networks of a bundle, its forest and its area of applicability, in memory."""
+    """The networks of a bundle, its forest, area of applicability and kriging, in memory."""
 
     bundle: MapBundle
     networks: tuple[Mapper, ...]  # one, or the members of an ensemble, on the device
     forest: Forest | None
     applicability: Applicability | None
+    kriging: Kriging | None
     device: torch.device
 
     @classmethod
@@ -115,6 +119,7 @@ class MapEngine:
             tuple(network.to(chosen) for network in networks),
             Forest.from_arrays(bundle.forest) if bundle.forest else None,
             Applicability.from_arrays(area) if area else None,
+            Kriging.from_arrays(bundle.kriging) if bundle.kriging else None,
             chosen,
         )
 
@@ -194,8 +199,15 @@ def map_window(
     several = len(request.depths) > 1
     if not known.any():  # the sea costs no computing
         return results | _empty(engine, request, known.shape)
+    error = np.zeros(known.shape)
+    if engine.kriging is not None:
+        assert geometry.place is not None
+        core, grid = geometry.place
+        at = np.nonzero(known)
+        pixels = (at[0] + core.y.start, at[1] + core.x.start)
+        error[at] = engine.kriging(lonlat_of(grid, *pixels))
     parts = [
-        _mapped(engine, request, geometry, arrays, known, odd, depth)
+        _mapped(engine, request, geometry, arrays, known, odd, error, depth)
         for depth in request.depths or (None,)
     ]
     if not several:
@@ -214,13 +226,17 @@ def _mapped(
     arrays: Mapping[str, np.ndarray],
     known: np.ndarray,
     odd: np.ndarray,
+    error: np.ndarray,
     depth: tuple[float, float] | None,
 ) -> dict[str, np.ndarray]:
-    """Map a core at one depth; pixels that are not `known` are NaN, `odd` ones are outside."""
+    """Map a core at one depth, corrected by the kriged `error`.
+
+    Pixels that are not `known` are NaN, `odd` ones are outside.
+    """
     results = {}
     scaler = engine.bundle.scaler
     stack = assemble_bands(arrays, engine.bundle.spec, scaler, inner=geometry.inner, depth=depth)
-    estimate = engine.estimate(stack, threads=request.threads)
+    estimate = engine.estimate(stack, threads=request.threads).corrected(error)
     for name, array in native(engine.bundle, estimate, request).items():
         results[name] = np.where(known, array, np.nan)
     if engine.applicability is not None:
@@ -345,6 +361,10 @@ class Estimate:
 
     center: np.ndarray  # mean
     spread: np.ndarray  # uncertainty, relative to other pixels
+
+    def corrected(self, error: np.ndarray) -> Estimate:
+        """Add the kriged error."""
+        return Estimate(self.center + error, self.spread)
 
 
 def mixed(

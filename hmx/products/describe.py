@@ -244,6 +244,7 @@ def mapper_lines(bundle: MapBundle) -> dict[str, str]:
         "trained on": samples_line(training),
         "held out": describe_held_out(bundle),
         "matters": f"{matters} (loss of R2 without it)" if matters else "unknown",
+        "kriging": kriging_line(bundle),
         "intervals": "conformal, learnt from what was held out"
         if bundle.calibration.nodes
         else "none: nothing was held out to learn them from",
@@ -251,6 +252,22 @@ def mapper_lines(bundle: MapBundle) -> dict[str, str]:
         "zones": soil_zones_line(bundle),
         "digest": bundle.digest[:16],
     }
+
+
+def kriging_line(bundle: MapBundle) -> str:
+    """Describe whether errors of held-out samples correct the map, and what the folds showed."""
+    from hmx.mapping.kriging import Kriging  # loads scipy
+
+    facts = bundle.training.get("kriging", {})
+    gain = f"R2 {facts['gain']:+.4f} ± {facts['error']:.4f} on the folds" if facts else ""
+    if not bundle.kriging:
+        return f"none: {gain}" if facts.get("error") else "none"
+    used = Kriging.from_arrays(bundle.kriging)
+    share = used.sill / ((used.nugget + used.sill) or 1.0)
+    return (
+        f"errors of held-out samples within {used.range_m / 1000:.3g} km correct the map, of whose "
+        f"variance neighbours share {share:.0%}{f': {gain}' if gain else ''}"
+    )
 
 
 def soil_zones_line(bundle: MapBundle) -> str:

@@ -28,64 +28,74 @@ Figures = dict[str, float]
 BANDS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)  # quantiles of the truth that bands lie between
 
 
-def r2(truth: Array, prediction: Array) -> float:
+def r2(truth: Array, prediction: Array, weights: Array | None = None) -> float:
     """Compute 1 - SSE / SST: 0 for the mean of the truths, negative for worse."""
+    if weights is not None:
+        spread = _variance(truth, weights)
+        return 1 - rmse(truth, prediction, weights) ** 2 / spread if spread else math.nan
     total = float(((truth - truth.mean()) ** 2).sum())
     return 1 - float(((prediction - truth) ** 2).sum()) / total if total else math.nan
 
 
-def r2_corr(truth: Array, prediction: Array) -> float:
+def r2_corr(truth: Array, prediction: Array, weights: Array | None = None) -> float:
     """Compute the squared correlation, which forgives bias and a wrong slope."""
-    spread = _variance(truth) * _variance(prediction)
-    return _covariance(truth, prediction) ** 2 / spread if spread else math.nan
+    spread = _variance(truth, weights) * _variance(prediction, weights)
+    return _covariance(truth, prediction, weights) ** 2 / spread if spread else math.nan
 
 
-def rmse(truth: Array, prediction: Array) -> float:
+def rmse(truth: Array, prediction: Array, weights: Array | None = None) -> float:
     """Compute the root of the mean squared error."""
-    return math.sqrt(float(((prediction - truth) ** 2).mean()))
+    return math.sqrt(_mean((prediction - truth) ** 2, weights))
 
 
-def mae(truth: Array, prediction: Array) -> float:
+def mae(truth: Array, prediction: Array, weights: Array | None = None) -> float:
     """Compute the mean absolute error."""
-    return float(np.abs(prediction - truth).mean())
+    return _mean(np.abs(prediction - truth), weights)
 
 
-def bias(truth: Array, prediction: Array) -> float:
+def bias(truth: Array, prediction: Array, weights: Array | None = None) -> float:
     """Compute the mean of prediction - truth."""
-    return float((prediction - truth).mean())
+    return _mean(prediction - truth, weights)
 
 
-def ccc(truth: Array, prediction: Array) -> float:
+def ccc(truth: Array, prediction: Array, weights: Array | None = None) -> float:
     """Compute the concordance correlation coefficient of Lin (1989).
 
     Moments are divided by n, as in the paper (doi:10.2307/2532051): 1 on the 1:1
     line alone, 0 for a constant prediction.
     """
-    apart = (truth.mean() - prediction.mean()) ** 2
-    total = float(_variance(truth) + _variance(prediction) + apart)
-    return 2 * _covariance(truth, prediction) / total if total else math.nan
+    apart = (_mean(truth, weights) - _mean(prediction, weights)) ** 2
+    total = _variance(truth, weights) + _variance(prediction, weights) + apart
+    return 2 * _covariance(truth, prediction, weights) / total if total else math.nan
 
 
-def rpiq(truth: Array, prediction: Array) -> float:
+def rpiq(truth: Array, prediction: Array, weights: Array | None = None) -> float:
     """Compute the interquartile range of the truths over the RMSE.
 
     Bellon-Maurel et al. (2010), doi:10.1016/j.trac.2010.05.006. Unlike a ratio to the
     standard deviation it does not reward a long tail.
     """
-    low, high = np.quantile(truth, [0.25, 0.75])
-    error = rmse(truth, prediction)
+    if weights is None:
+        low, high = np.quantile(truth, [0.25, 0.75])
+    else:
+        order = np.argsort(truth)
+        upto = np.cumsum(weights[order])
+        low, high = truth[order][np.searchsorted(upto, np.array([0.25, 0.75]) * upto[-1])]
+    error = rmse(truth, prediction, weights)
     return float(high - low) / error if error else math.inf
 
 
-SCORES: Mapping[str, Callable[[Array, Array], float]] = {
+SCORES: Mapping[str, Callable[..., float]] = {
     "r2": r2, "r2_corr": r2_corr, "rmse": rmse, "mae": mae, "bias": bias, "ccc": ccc, "rpiq": rpiq,
 }  # fmt: skip
 
 
-def regression_scores(truth: ArrayLike, prediction: ArrayLike) -> Figures:
-    """Score predictions at points.
+def regression_scores(
+    truth: ArrayLike, prediction: ArrayLike, weights: ArrayLike | None = None
+) -> Figures:
+    """Score predictions at points, by default of equal weight.
 
-    Shapes: ``truth`` and ``prediction`` (n,).
+    Shapes: ``truth``, ``prediction`` and ``weights`` (n,).
 
     Examples
     --------
@@ -95,8 +105,12 @@ def regression_scores(truth: ArrayLike, prediction: ArrayLike) -> Figures:
     """
     truth, prediction = _pair(truth, prediction)
     known = np.isfinite(truth) & np.isfinite(prediction)
+    weight = None if weights is None else _pair(truth, weights)[1][known]
     truth, prediction = truth[known], prediction[known]
-    found = {name: f(truth, prediction) if known.any() else math.nan for name, f in SCORES.items()}
+    found = {
+        name: f(truth, prediction, weight) if known.any() else math.nan
+        for name, f in SCORES.items()
+    }
     return {"n": float(len(truth)), **found}
 
 
@@ -202,12 +216,17 @@ def paired_bootstrap(
     return Difference(metric, whole, float(low), float(high), level, len(names))
 
 
-def _variance(values: Array) -> float:
-    return float(((values - values.mean()) ** 2).mean())
+def _mean(values: Array, weights: Array | None) -> float:
+    return float(np.average(values, weights=weights))
 
 
-def _covariance(truth: Array, prediction: Array) -> float:
-    return float(((truth - truth.mean()) * (prediction - prediction.mean())).mean())
+def _variance(values: Array, weights: Array | None = None) -> float:
+    return _mean((values - _mean(values, weights)) ** 2, weights)
+
+
+def _covariance(truth: Array, prediction: Array, weights: Array | None = None) -> float:
+    apart = truth - _mean(truth, weights)
+    return _mean(apart * (prediction - _mean(prediction, weights)), weights)
 
 
 def _pair(truth: ArrayLike, other: ArrayLike) -> tuple[Array, Array]:

@@ -50,6 +50,13 @@ def domain(
     grid: Grid, valid: NDArray[np.bool_] | None = None, *, most: int = DRAWN, seed: int = 0
 ) -> Array:
     """Draw the locations that a map predicts: pixels with data."""
+    return lonlat_of(grid, *drawn_pixels(grid, valid, most=most, seed=seed))
+
+
+def drawn_pixels(
+    grid: Grid, valid: NDArray[np.bool_] | None = None, *, most: int = DRAWN, seed: int = 0
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Draw pixels with data: rows and columns."""
     where = np.arange(grid.shape[0] * grid.shape[1]) if valid is None else np.flatnonzero(valid)
     if not len(where):
         raise NotEnoughData(
@@ -58,6 +65,10 @@ def domain(
         )
     if len(where) > most:
         where = np.sort(np.random.default_rng(seed).choice(where, most, replace=False))
-    rows, columns = np.divmod(where, grid.shape[1])
+    return np.divmod(where, grid.shape[1])
+
+
+def lonlat_of(grid: Grid, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> Array:
+    """Return longitude and latitude of the centres of pixels, (n, 2)."""
     to_lonlat = pyproj.Transformer.from_crs(grid.crs, _LONLAT, always_xy=True)
     return np.stack(to_lonlat.transform(grid.x[columns], grid.y[rows]), axis=1)

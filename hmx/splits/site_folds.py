@@ -143,6 +143,12 @@ class SiteFolds(SavedSplit, Shown):
         fold = balance(group, k, seed, method=self.method)
         return replace(self, sites=sites, fold=fold, group=group, seed=seed, names=())
 
+    def at(self, rows: np.ndarray) -> SiteFolds:
+        """Return the folds of some of the samples; a fold without any is left out."""
+        fold = np.unique(self.fold[rows], return_inverse=True)[1].ravel()
+        sites, group = self.sites.at(rows), self.group[rows]
+        return replace(self, sites=sites, fold=fold, group=group, names=())
+
     def test_distances(self) -> Array:
         """Measure how far each site is from the nearest it is predicted from."""
         first, lonlat = self.sites.first, self.sites.site_lonlat

@@ -27,7 +27,7 @@ from hmx.networks.options import MapperOptions, ModelOptions
 from hmx.points.joining import require_new
 from hmx.points.options import PointsOptions
 from hmx.points.table import Points, read_points
-from hmx.products.describe import describe_held_out, describe_skill
+from hmx.products.describe import describe_held_out, describe_skill, kriging_line
 from hmx.progress import Progress
 from hmx.settings import HARDWARE, own_fields
 
@@ -308,7 +308,7 @@ class MapSteps:
         had, wanted = bundle.training, self.setup.settings()
         sections = {"table": "points", "network": "model", "fit": "train", "split": "train.split"}
         # a setting that a bundle lacks is newer than the bundle: its empty default changes nothing
-        change = _changed(had, wanted, sections, absent=([], None))
+        change = _changed(had, wanted, sections, absent=([], None, "auto"))
         change = change or _other_start(had, wanted["init_from"], MapBundle)
         if change is not None:
             return change
@@ -329,6 +329,7 @@ class MapSteps:
         out, points = Path(self.catalog.model_path), self.catalog.points.path
         bundle = train(cube, points, self.setup, out=out, progress=progress)
         progress.note(f"model: held out {describe_held_out(bundle)}")
+        progress.note(f"model: kriging {kriging_line(bundle)}")
         return bundle
 
     def run(self, cube: xr.Dataset, bundle: MapBundle, region: Region) -> MapRun:

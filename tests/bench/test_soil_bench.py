@@ -13,19 +13,29 @@ SMALL = ["--folds", "2", "--every", "8", "--trees", "5", "--fit", "runs=2", "--f
 
 
 def test_the_soil_benchmark_scores_all_rows_on_the_same_samples(
-    real_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    real_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("HMX_REAL_DATA", str(real_data))
-    assert soil.main([*SMALL, "--network", "window=1", "--json"]) == 0
+    words = [*SMALL, "--network", "window=1", "--json", "--keep", str(tmp_path / "kept.npz")]
+    assert soil.main(words) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     rows = {row["name"]: row for row in found["rows"]}
-    assert list(rows) == ["mean", "linear", "forest", "network", "ensemble", "blend"]
+    assert list(rows) == ["mean", "linear", "forest", "network", "ensemble", "blend", "kriged"]
     assert 80 < found["samples"] < 120
     assert rows["mean"]["r2"] < min(0.0, rows["forest"]["r2"])
     assert rows["blend"]["r2"] != rows["forest"]["r2"]
-    assert found["gains"]["blend"]["low"] < found["gains"]["blend"]["high"]
+    gain = found["gains"]["blend - forest"]
+    assert gain["low"] < gain["high"]
+    assert 0.5 < found["intervals"]["kriged"]["picp"] <= 1
+    assert 0 < found["effective"] <= found["samples"]
     assert "CPU seconds in all" in captured.err
+    monkeypatch.setattr(soil, "learn", None)  # what was kept is not fitted again
+    assert soil.main(words) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][-1]["r2"] == rows["kriged"]["r2"]
 
 
 def test_the_benchmark_of_options_pairs_each_row_with_the_first_and_learns_none_twice(

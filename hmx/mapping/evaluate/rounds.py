@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmx.errors import missing_variable
+from hmx.mapping.kriging import Kriging, KrigingTrial
+from hmx.mapping.options import Krige
 from hmx.progress import Progress
 from hmx.splits.site_folds import SiteFolds
 from hmx.uncertainty.conformal import Conformal
@@ -25,6 +27,7 @@ Bounds = tuple[Array, Array]  # lower and upper, (n,) each
 
 LEVELS = (50.0, 80.0, 90.0)
 BLEND = "blend"
+PLAIN = "blend without kriging"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,10 @@ class Estimates:
     def spread_or_zero(self) -> Array:
         """The spread, or 0 without one, (n,)."""
         return np.zeros(self.members.shape[1]) if self.spread is None else self.spread
+
+    def corrected(self, error: Array) -> Estimates:
+        """Add the kriged error."""
+        return Estimates(self.members + error, self.spread)
 
     def at(self, rows: Rows) -> Estimates:
         """Return the estimates of some of the samples."""
@@ -73,10 +80,11 @@ class CrossValidated:
 
     folds: SiteFolds
     truth: Array  # (n,), transformed units
-    estimates: Mapping[str, Estimates]
+    estimates: dict[str, Estimates]
     # prediction intervals by predictor and level, percent
     bounds: Mapping[str, Mapping[float, Bounds]] = field(default_factory=dict)
     calibration: str = ""  # source of the intervals, in words
+    kriged: int = 0  # rounds in which errors of the training part were kriged
 
 
 def held_out(
@@ -109,6 +117,7 @@ def cross_validate(
     truth: Array,
     *,
     blend: Blend | None = None,
+    krige: Krige = False,
     calibrate: Sequence[str] = (),
     inner: int = 0,
     levels: Sequence[float] = LEVELS,
@@ -117,45 +126,84 @@ def cross_validate(
 ) -> CrossValidated:
     """Fit every predictor without each fold, and predict that fold.
 
-    Shapes: ``truth`` (n,).
+    The residuals of the training part that give the intervals also correct the blend by kriging,
+    if it improves them. Shapes: ``truth`` (n,).
     """
     pair = (blend.first, blend.second) if blend else ()
-    known = (*forecasters, *((BLEND,) if blend else ()))
-    for name in (*calibrate, *pair):
-        if name not in known:
-            raise missing_variable(name, known, where="the forecasters")
+    _require_known([*calibrate, *pair], [*forecasters, *([BLEND] if blend else [])])
+    corrects = blend is not None and krige is not False
     # predictors that are also fitted on inner folds; a blend needs the residuals of its two
-    names = {*calibrate} | ({*pair} if BLEND in calibrate else set())
+    names = {*calibrate} | ({*pair} if corrects or BLEND in calibrate else set())
     needed = [name for name in forecasters if name in names]
+    inner = inner if calibrate else 0
     total, done = len(folds) * (len(forecasters) + inner * len(needed)), itertools.count(1)
 
     def fitted(name: str) -> None:
         progress.step(next(done), total, name)
 
-    estimates = held_out(forecasters, folds, seed=seed, on_fit=fitted)
+    plain = held_out(forecasters, folds, seed=seed, on_fit=fitted)
     if blend:
-        estimates[BLEND] = blend.of(estimates)
+        plain[BLEND] = blend.of(plain)
+    estimates, kriged = dict(plain), 0
     bounds: dict[str, dict[float, Bounds]] = {
         name: {level: (np.empty(len(truth)), np.empty(len(truth))) for level in levels}
         for name in calibrate
     }
-    for number, (train, test) in enumerate(folds.rounds() if calibrate else ()):
-        if inner:
-            within = folds.inner(train, inner, seed=seed + number)
-            own_fits = {name: forecasters[name] for name in needed}
-            residuals = held_out(own_fits, within, rows=train, seed=seed, on_fit=fitted)
-            if blend and BLEND in calibrate:
-                residuals[BLEND] = blend.of(residuals)
-        else:
-            residuals = {name: estimates[name].at(train) for name in calibrate}
+
+    def of_training(number: int, train: Rows) -> tuple[SiteFolds, dict[str, Estimates]]:
+        """Return folds of a training part and the estimates of its samples on them."""
+        if not inner:
+            return folds.at(train), {name: found.at(train) for name, found in plain.items()}
+        within = folds.inner(train, inner, seed=seed + number)
+        fits = {name: forecasters[name] for name in needed}
+        found = held_out(fits, within, rows=train, seed=seed, on_fit=fitted)
+        return within, found | ({BLEND: blend.of(found)} if blend and {*pair} <= names else {})
+
+    for number, (train, test) in enumerate(folds.rounds() if calibrate or corrects else ()):
+        within, own = of_training(number, train)
+        if corrects:
+            center = own[BLEND].center
+            error, trial = krige_round(within, truth[train], center, folds, test, krige)
+            own[BLEND] = own[BLEND].corrected(trial.kriged)
+            estimates[BLEND] = estimates[BLEND].corrected(error)
+            kriged += trial.used
         for name in calibrate:
-            own, tested = residuals[name], estimates[name].at(test)
+            known = own[name]
             conformal = Conformal.fit(
-                own.center, own.spread_or_zero, truth[train], folds.group[train]
+                known.center, known.spread_or_zero, truth[train], folds.group[train]
             )
-            for level, (lower, upper) in bounds[name].items():
-                lower[test], upper[test] = conformal.interval(
-                    tested.center, tested.spread_or_zero, level
-                )
+            _put_bounds(bounds[name], conformal, estimates[name].at(test), test)
     how = f"{inner} inner folds of each training part" if inner else "the other outer folds"
-    return CrossValidated(folds, truth, estimates, bounds, how if calibrate else "")
+    if corrects:
+        estimates[PLAIN] = plain[BLEND]
+    return CrossValidated(folds, truth, estimates, bounds, how if calibrate else "", kriged)
+
+
+def _require_known(names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise missing_variable(name, known, where="the forecasters")
+
+
+def _put_bounds(
+    bounds: Mapping[float, Bounds], conformal: Conformal, tested: Estimates, rows: Rows
+) -> None:
+    """Write the intervals of tested samples into their rows."""
+    for level, (lower, upper) in bounds.items():
+        lower[rows], upper[rows] = conformal.interval(tested.center, tested.spread_or_zero, level)
+
+
+def krige_round(
+    within: SiteFolds, truth: Array, center: Array, folds: SiteFolds, test: Rows, wanted: Krige
+) -> tuple[Array, KrigingTrial]:
+    """Krige the residuals of a training part at its tested samples, if its own folds gain by it.
+
+    `within` are folds of the training part, with its `truth` and `center`; `test` are rows of
+    `folds`. Returns the error of each row of `folds`, 0 of others than `test`, and the trial.
+    """
+    error = np.zeros(len(folds.sites))
+    trial = KrigingTrial.of(within, truth, center, wanted)
+    if trial.used:
+        kriging = Kriging.fit(within.sites.lonlat, truth - center, within.sites.site)
+        error[test] = kriging(folds.sites.lonlat[test])
+    return error, trial

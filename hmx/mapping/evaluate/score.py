@@ -26,6 +26,7 @@ from hmx.independent import independent
 from hmx.mapping.evaluate.baselines import null_rows
 from hmx.mapping.evaluate.rounds import (
     BLEND,
+    PLAIN,
     Array,
     Blend,
     Estimates,
@@ -34,6 +35,7 @@ from hmx.mapping.evaluate.rounds import (
     cross_validate,
 )
 from hmx.mapping.evaluate.scorecard import MapScorecard
+from hmx.mapping.evaluate.weighting import weigh
 from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
 from hmx.mapping.options import MapScoreOptions, MapTrainOptions
@@ -105,9 +107,11 @@ def score(
         known = {"recipe": recipe_of(recipe.settings())}
         if (mark := prepared.bands.data.attrs.get("hmx_fingerprint")) is not None:
             known["cube"] = mark
+        importance = permuted_importance(forest_of, several[0], truth, bands, seed=fit.seed)
         card = replace(
             card,
-            importance=permuted_importance(forest_of, several[0], truth, bands, seed=fit.seed),
+            importance=importance,
+            weighted=weigh(prepared, several, importance, seed=fit.seed),
             ids=tuple(prepared.points.names.of(prepared.samples.source)),
             facts={**card.facts, **known, "fingerprint": digest, "hmx": code_version()},
         )
@@ -181,13 +185,31 @@ def score_folds(
     calibrate = tuple(dict.fromkeys([*([BLEND] if blend else []), first, "forest"]))
     splits = {
         name_folds(folds): cross_validate(
-            everyone, folds, truth, blend=blend, calibrate=() if number else calibrate,
-            inner=options.inner, levels=options.level, seed=fit.seed, progress=progress,
+            everyone,
+            folds,
+            truth,
+            blend=blend,
+            krige=fit.krige,
+            calibrate=() if number else calibrate,
+            inner=options.inner,
+            levels=options.level,
+            seed=fit.seed,
+            progress=progress,
         )
         for number, folds in enumerate(several)
-    }  # fmt: skip
+    }
+    kriged = {name: found.kriged for name, found in splits.items()}
+    if not any(kriged.values()):  # the same as the blend
+        for found in splits.values():
+            found.estimates.pop(PLAIN, None)
     facts: dict[str, Any] = {"target": spec.target, "units": spec.units, "seed": fit.seed}
     facts["valid_range"] = None if spec.valid_range is None else list(spec.valid_range)
+    if blend and fit.krige is not False:
+        used = (
+            f"in {count} of {len(splits[name].folds)} rounds of {name}"
+            for name, count in kriged.items()
+        )
+        facts["blend kriged in"] = ", ".join(used)
     facts |= {f"digest of {name_folds(folds)}": folds.digest for folds in several}
     return MapScorecard(
         splits,

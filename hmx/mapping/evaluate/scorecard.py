@@ -24,6 +24,7 @@ from hmx.mapping.evaluate.rounds import BLEND, CrossValidated
 from hmx.mapping.evaluate.stored import describe, pack, predictions_csv, read_part, unpack
 from hmx.mapping.evaluate.text import as_text, tables
 from hmx.mapping.evaluate.verdict import verdict
+from hmx.mapping.evaluate.weighting import WEIGHTED, TaskWeights
 from hmx.mapping.spec import TargetScaler
 from hmx.mapping.target import bounded
 from hmx.mapping.train.importance import Importance
@@ -73,6 +74,8 @@ class MapScorecard(Card):
         Of the covariates.
     ids : tuple, optional
         Names of the samples: the user's ids, or rows of the table from 0.
+    weighted : TaskWeights, optional
+        Weights of all held-out predictions, split by split, that make them like the map's.
 
     Raises
     ------
@@ -94,6 +97,7 @@ class MapScorecard(Card):
     distances: FoldReport | None = None
     importance: Importance | None = None
     ids: tuple[object, ...] = ()
+    weighted: TaskWeights | None = None
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -191,13 +195,23 @@ class MapScorecard(Card):
         scales: dict[str, Callable[[Array], Array]] = {self.scale: lambda values: values}
         if self.scaler.transform != "none":
             scales["native"] = self.native
-        return {
+        found = {
             (split, name, scale, stratum): figures
             for split, validated in self.splits.items()
             for name in self.forecasters
             for scale, turn in scales.items()
             for stratum, figures in self._figures(validated, name, turn)
         }
+        if self.weighted is not None:
+            for name in self.forecasters:
+                for scale, turn in scales.items():
+                    base = name.removesuffix(ENSEMBLE)
+                    parts = [
+                        (one.truth, one.estimates[base].members) for one in self.splits.values()
+                    ]
+                    figures = self.weighted.scores(parts, turn, together=name != base)
+                    found[WEIGHTED, name, scale, "all"] = figures
+        return found
 
     def _figures(
         self, validated: CrossValidated, name: str, turn: Callable[[Array], Array]
@@ -321,6 +335,7 @@ class MapScorecard(Card):
             "differences": differences,
             "importance": self.importance.as_dict() if self.importance else None,
             "ids": list(self.ids),
+            "weighted": self.weighted and self.weighted.as_dict(),
             "checks": self.checks().as_dict(),
             "rounds": describe(self.splits),
             "splits": {name: validated.folds.as_dict() for name, validated in self.splits.items()},
@@ -370,6 +385,7 @@ class MapScorecard(Card):
                 facts=saved["facts"],
                 distances=saved["folds"] and FoldReport.from_dict(saved["folds"]),
                 ids=tuple(saved.get("ids", ())),
+                weighted=saved.get("weighted") and TaskWeights.from_dict(saved["weighted"]),
                 importance=saved["importance"] and Importance(**saved["importance"]),
             )
         except (KeyError, TypeError, ValueError, SafetensorError, BadArgument) as error:

@@ -8,6 +8,7 @@ from textwrap import fill
 from typing import Protocol
 
 from hmx.mapping.checks import CheckSheet
+from hmx.mapping.evaluate.weighting import WEIGHTED, TaskWeights
 from hmx.mapping.train.importance import Importance
 from hmx.report.sections import TextTable
 from hmx.scores.card import TEXT_WIDTH, SampleCard, number, text_table
@@ -38,6 +39,10 @@ class ReportedCard(SampleCard, Protocol):
     def importance(self) -> Importance | None:
         """Importance of the covariates."""
 
+    @property
+    def weighted(self) -> TaskWeights | None:
+        """Weights of all held-out predictions that make them like the map's."""
+
     def checks(self) -> CheckSheet:
         """Check the held-out errors as rules for soil carbon ask."""
 
@@ -45,7 +50,7 @@ class ReportedCard(SampleCard, Protocol):
 def as_text(card: ReportedCard, *, verdict: bool = True) -> str:
     """Write a scorecard as text: verdict, scores, bands of the truth, intervals, facts."""
     blocks = [[fill(card.verdict, TEXT_WIDTH)]] if verdict else []
-    blocks += [_scores(card, split) for split in card.splits]
+    blocks += [_scores(card, split) for split in _splits(card)]
     if card.distances:
         blocks.append([fill(card.distances.sentence, TEXT_WIDTH)])
     blocks += [_bands(card), _intervals(card)]
@@ -61,11 +66,16 @@ def as_text(card: ReportedCard, *, verdict: bool = True) -> str:
 def tables(card: ReportedCard) -> list[TextTable]:
     """Return scores against every baseline by way of folding, bands and intervals."""
     found = []
-    for split in card.splits:
+    for split in _splits(card):
         title, head, rows = _score_rows(card, split)
         found.append(TextTable(title, head, rows))
     (title, head, rows), (about, heads, lines) = _band_rows(card), _interval_rows(card)
     return [*found, TextTable(title, head, rows), TextTable(about, heads, lines, note=_LEGEND)]
+
+
+def _splits(card: ReportedCard) -> list[str]:
+    """Return the ways of folding, then all of them weighted to the map."""
+    return [*card.splits, *([WEIGHTED] if card.weighted is not None else [])]
 
 
 def _scores(card: ReportedCard, split: str) -> list[str]:
@@ -85,6 +95,11 @@ def _score_rows(card: ReportedCard, split: str) -> Rows:
         rows.append([name, r2, spread, *others, difference])
     count = f"{card.value('n', split=split):,.0f}"
     title = f"Scores of {card.scale} on {split}, {count} samples, each held out once"
+    if split == WEIGHTED:
+        title = (
+            f"Scores of {card.scale} on {split}, {count} predictions that are worth "
+            f"{card.value('n_effective', split=split):,.0f} samples of equal weight"
+        )
     first, *heads = _HEADS.values()
     return title, ["", first, "± runs", *heads, f"R2 of {card.model} less this"], rows
 

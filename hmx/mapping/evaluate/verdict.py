@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hmx.mapping.evaluate.rounds import PLAIN
 from hmx.scores.card import SampleCard
 
 _MEAN = "mean"
@@ -17,8 +18,9 @@ def verdict(card: SampleCard) -> str:
     """
     ours = card.value("r2")
     scope = f"on {card.main} (R2 of {card.scale}, {card.value('n'):,.0f} held-out samples)"
-    # The mean is what R2 compares with: its own R2 is about 0.
-    others = [name for name in card.rivals if name != _MEAN]
+    # The mean is what R2 compares with: its own R2 is about 0. The blend without kriging is the
+    # model itself, less a step
+    others = [name for name in card.rivals if name not in (_MEAN, PLAIN)]
     best = max(others, key=lambda name: card.value("r2", name), default=None)
     top = -1.0 if best is None else card.value("r2", best)
     if max(ours, top) <= 0:

@@ -28,7 +28,7 @@ from hmx.points.samples import Samples
 from hmx.points.table import Points, read_points
 from hmx.points.units import range_of
 from hmx.progress import Progress
-from hmx.splits.distances import domain
+from hmx.splits.distances import drawn_pixels, lonlat_of
 from hmx.splits.methods import fold_samples
 from hmx.splits.options import SplitOptions
 from hmx.splits.site_folds import SiteFolds
@@ -37,7 +37,7 @@ from hmx.windows import Span, Window
 
 # pixels of a grid up to which one band is read to leave out places without data; beyond, the
 # read would take longer than the training
-_READ_LIMIT = 1 << 24
+READ_LIMIT = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,13 @@ class Prepared:
 
     def domain(self, *, seed: int) -> np.ndarray:
         """Draw places of the map, degrees, (p, 2): pixels where one band has data."""
+        return lonlat_of(self.bands.grid, *self.pixels(seed=seed))
+
+    def pixels(self, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw pixels where one band has data: rows and columns."""
         rows, columns = self.bands.grid.shape
-        if rows * columns > _READ_LIMIT:
-            return domain(self.bands.grid, seed=seed)
+        if rows * columns > READ_LIMIT:
+            return drawn_pixels(self.bands.grid, seed=seed)
         # the last variable is a static band if there is any: one plane, not a series
         name, last = self.bands.variables[-1], len(self.bands.labels)
         one = self.bands.only(
@@ -134,7 +138,28 @@ class Prepared:
         )
         layer = one.read(Window.of((rows, columns)), Span(last - 1, last))[name]
         known = np.isfinite(layer if layer.ndim == 2 else layer[-1])
-        return domain(self.bands.grid, known, seed=seed)
+        return drawn_pixels(self.bands.grid, known, seed=seed)
+
+    def plane_means(
+        self, names: Sequence[str], samples: Samples | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return the mean over time of bands of quantities at pixels, (n,), by default samples'."""
+        spec, raw = self.spec, self.raw
+        if samples is not None:
+            dynamic, static = (
+                tuple(n for n in kind if n in names) for kind in (spec.dynamic, spec.static)
+            )
+            network = spec.network.model_copy(update={"window": 1, "coarse": ()})
+            spec = replace(
+                spec, dynamic=dynamic, static=static, network=network, categories={}, depth=False
+            )
+            raw = gather(self.bands.only(dynamic, static), samples, spec)
+        middle = raw.static.shape[-1] // 2
+        series, planes = (a[..., middle, middle].T for a in (raw.dynamic, raw.static))
+        found = dict(zip(spec.planes(spec.static), planes, strict=False))  # bands, then their means
+        moving = zip(spec.planes(spec.dynamic), series, strict=False)
+        found |= {name: values.mean(axis=0) for name, values in moving}  # (t, n)
+        return {name: found[name] for name in names}
 
 
 def prepare(obj: Cubelike, source: Any, recipe: MapTrainSetup) -> Prepared:

@@ -30,6 +30,7 @@ from hmx.mapping.bundle import MapBundle
 from hmx.mapping.correlogram import Correlogram, between_dates
 from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import centre, scaled
+from hmx.mapping.kriging import Kriging, KrigingTrial
 from hmx.mapping.target import central, forward, inverse, ratio_of
 from hmx.mapping.train.fitting import trunk_of
 from hmx.mapping.train.learning import Learnt, learn, out_of_fold
@@ -157,6 +158,12 @@ def make_bundle(
     held_out = out_of_fold(prepared, features, target, fit, folds, progress=progress)
     forest = fit_forest(features, truth, fit.seed).arrays() if spec.blend else {}
     weights, estimate = held_out.importance.weights(spec.features), held_out.estimate
+    trial = KrigingTrial.of(folds, truth, estimate.center, fit.krige if spec.blend else False)
+    kriging: Kriging | None = None
+    if trial.used:
+        sites = folds.sites
+        kriging = Kriging.fit(sites.lonlat, truth - estimate.center, sites.site)
+        estimate = estimate.corrected(trial.kriged)
     if fit.bias_correction == "ratio":
         predicted = inverse(estimate.center, target)
         target = replace(target, ratio=ratio_of(prepared.values, predicted))
@@ -181,6 +188,7 @@ def make_bundle(
         dependence=correlogram.fit(phi),
         forest=forest,
         applicability=Applicability.fit(features, folds.fold, weights).arrays(),
+        kriging={} if kriging is None else kriging.arrays(),
         training={
             **_facts(prepared, recipe),
             "hmx": code_version(),
@@ -189,6 +197,7 @@ def make_bundle(
             "samples": [float(f"{value:.7g}") for value in samples.value],
             "held_out": {name: dict(regression_scores(*both)) for name, both in scales.items()},
             "correlogram": correlogram.as_dict() | {"between_dates": {"r": phi, "pairs": again}},
+            "kriging": trial.as_dict() | ({} if kriging is None else kriging.variogram(target.std)),
             "importance": held_out.importance.as_dict(),
             "runs": {name: dict(figures) for name, figures in learnt.runs.items()},
             "kept": list(learnt.kept),

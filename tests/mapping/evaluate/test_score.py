@@ -15,13 +15,16 @@ import xarray as xr
 
 from hmx.errors import OutputExists
 from hmx.mapping.evaluate import score as scoring
+from hmx.mapping.evaluate.rounds import PLAIN
 from hmx.mapping.evaluate.score import fingerprint_of, networks, score, score_folds
 from hmx.mapping.evaluate.scorecard import MapScorecard
+from hmx.mapping.evaluate.weighting import WEIGHTED
 from hmx.mapping.options import MapScoreOptions, MapTrainOptions
 from hmx.mapping.target import unit_of
 from hmx.mapping.train.recipe import MapTrainSetup, prepare
 from hmx.networks.options import MapperOptions
 from hmx.points.options import PointsOptions
+from hmx.scores import regression_scores
 from hmx.splits.options import SplitOptions
 from tests.engine.test_job import Told
 from tests.make.soils import make_soils
@@ -75,12 +78,28 @@ def test_everyone_is_scored_on_the_same_folds_beside_random_ones(scored: tuple[A
     assert list(card.splits) == ["blocks of 2 km", "random folds"]
     assert {"network", "network ensemble", "forest", "boosting", "linear", "mean", "blend"} == {
         *card.forecasters
-    }
+    } - {PLAIN}
     assert card.importance is not None
     assert card.importance.bands[0] == "lst"
     assert card.distances is not None
     assert card.facts["units"] == "g/kg"
     assert card.value("r2", "linear") > card.value("r2", "mean")
+
+
+def test_a_scorecard_has_the_scores_of_the_map(scored: tuple[Any, Path]) -> None:
+    card = scored[0]
+    assert card.weighted is not None
+    assert len(card.weighted.weights) == len(card.truth) * len(card.splits)
+    for name in ("blend", "network", "network ensemble", "forest"):
+        assert np.isfinite(card.value("r2", name, split=WEIGHTED))
+    truth = np.tile(card.truth, len(card.splits))
+    center = np.concatenate([card.center("forest", split) for split in card.splits])
+    found = regression_scores(truth, center, card.weighted.weights)
+    assert card.value("r2", "forest", split=WEIGHTED) == found["r2"]
+    assert card.value("n_effective", split=WEIGHTED) == card.weighted.effective
+    assert f"on {WEIGHTED}" in str(card)
+    again = MapScorecard.load(str(scored[1]))
+    assert again.as_dict() == card.as_dict()
 
 
 def test_a_scorecard_that_is_current_is_kept(land: xr.Dataset, scored: tuple[Any, Path]) -> None:
