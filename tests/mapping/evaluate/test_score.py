@@ -146,6 +146,7 @@ def test_what_is_not_current_or_asked_for_again_is_scored_again(
         scoring, "score_folds", lambda *given, **_: calls.append(given) or scored[0]
     )
     monkeypatch.setattr(scoring, "permuted_importance", lambda *_, **__: scored[0].importance)
+    monkeypatch.setattr(scoring, "weigh", lambda *_, **__: scored[0].weighted)
     for number, how in enumerate([{}, {"options": ALONE}, {"options": ALONE, "overwrite": True}]):
         score_of(land, tmp_path / "card", **how)
         assert len(calls) == number + 1
