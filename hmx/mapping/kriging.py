@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -135,7 +135,8 @@ class Kriging:
 class KrigingTrial:
     """What kriging changes on held-out samples, each corrected from residuals of other folds."""
 
-    kriged: Array  # residual of each sample, (n,); 0 if it is not to be used
+    kriged: Array  # residual of each sample, (n,)
+    share: float  # of it that improves the predictions most, 0 to 1
     gain: float  # of R2
     error: float  # standard error of the gain, over the groups that were held out together
     used: bool  # whether the correction is to be used
@@ -148,23 +149,38 @@ class KrigingTrial:
         """
         found = np.zeros(len(truth))
         if wanted is False or len(folds) < 2:
-            return cls(found, 0.0, 0.0, used=False)
+            return cls(found, 0.0, 0.0, 0.0, used=False)
         residual, sites = truth - center, folds.sites
         pairs = SitePairs.of(sites.lonlat, sites.site)
         for train, test in folds.rounds():
             kriging = Kriging.of_pairs(pairs.at(train), residual[train])
             found[test] = kriging(sites.lonlat[test])
+        # models of two folds have seen each other's samples, so their residuals are not as alike
+        # as a variogram takes them to be: the slope of least squares corrects that
+        size = float(found @ found)
+        share = min(max(float(residual @ found) / size, 0.0), 1.0) if size else 0.0
         group = np.unique(folds.group, return_inverse=True)[1].ravel()
         total = float(((truth - truth.mean()) ** 2).sum()) or 1.0
-        each = np.bincount(group, residual**2 - (residual - found) ** 2) / total
+        each = np.bincount(group, residual**2 - (residual - share * found) ** 2) / total
         # groups are drawn, not samples: those of a block err alike
         gain, error = float(each.sum()), float(each.std() * math.sqrt(len(each)))
         used = wanted is True or gain > _SURE * error
-        return cls(found if used else np.zeros_like(found), gain, error, used)
+        return cls(found, share, gain, error, used)
+
+    @property
+    def correction(self) -> Array:
+        """The change of each prediction, (n,); 0 if kriging is not to be used."""
+        return self.kriged * (self.share if self.used else 0.0)
+
+    def fit(self, folds: SiteFolds, residual: Array) -> Kriging:
+        """Krige from the residuals of all samples, as far as the trial found it right."""
+        found = Kriging.fit(folds.sites.lonlat, residual, folds.sites.site)
+        return replace(found, weights=found.weights * self.share)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the decision in JSON values."""
-        return {"used": self.used, "gain": round(self.gain, 5), "error": round(self.error, 5)}
+        figures = {name: round(getattr(self, name), 5) for name in ("share", "gain", "error")}
+        return {"used": self.used, **figures}
 
 
 @dataclass(frozen=True, eq=False)

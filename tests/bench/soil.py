@@ -208,7 +208,7 @@ def correct(
         error, trial = krige_round(within, truth[train], center[train], folds, test, krige)
         found, rounds = found + error, rounds + trial.used
         learnt = Conformal.fit(
-            center[train] + trial.kriged, spread[train], truth[train], folds.group[train]
+            center[train] + trial.correction, spread[train], truth[train], folds.group[train]
         )
         ends[:, test] = learnt.interval((center + error)[test], spread[test], 90)
     return {

@@ -98,15 +98,16 @@ def test_a_correlated_error_pays_and_noise_does_not() -> None:
     centre = np.zeros(len(values))
     trial = KrigingTrial.of(folds, values, centre, "auto")
     assert trial.used
-    better = 1 - ((values - trial.kriged) ** 2).sum() / ((values - values.mean()) ** 2).sum()
+    better = 1 - ((values - trial.correction) ** 2).sum() / ((values - values.mean()) ** 2).sum()
     assert trial.gain == pytest.approx(better, abs=0.02)
+    assert 0.8 < trial.share <= 1
     assert trial.gain > 0.2  # of .3 to .35 that the field allows at these distances
     used = 0
     for seed in range(8):
         noise = np.random.default_rng(seed).normal(size=len(values))
         trial = KrigingTrial.of(folds, noise, centre, "auto")
         used += trial.used
-        assert trial.used or not trial.kriged.any()
+        assert trial.used or not trial.correction.any()
     assert used <= 2
     assert not KrigingTrial.of(folds, values, centre, False).used
     assert KrigingTrial.of(folds, noise, centre, True).used

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmx.errors import missing_variable
-from hmx.mapping.kriging import Kriging, KrigingTrial
+from hmx.mapping.kriging import KrigingTrial
 from hmx.mapping.options import Krige
 from hmx.progress import Progress
 from hmx.splits.site_folds import SiteFolds
@@ -164,7 +164,7 @@ def cross_validate(
         if corrects:
             center = own[BLEND].center
             error, trial = krige_round(within, truth[train], center, folds, test, krige)
-            own[BLEND] = own[BLEND].corrected(trial.kriged)
+            own[BLEND] = own[BLEND].corrected(trial.correction)
             estimates[BLEND] = estimates[BLEND].corrected(error)
             kriged += trial.used
         for name in calibrate:
@@ -204,6 +204,5 @@ def krige_round(
     error = np.zeros(len(folds.sites))
     trial = KrigingTrial.of(within, truth, center, wanted)
     if trial.used:
-        kriging = Kriging.fit(within.sites.lonlat, truth - center, within.sites.site)
-        error[test] = kriging(folds.sites.lonlat[test])
+        error[test] = trial.fit(within, truth - center)(folds.sites.lonlat[test])
     return error, trial

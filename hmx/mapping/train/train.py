@@ -161,9 +161,8 @@ def make_bundle(
     trial = KrigingTrial.of(folds, truth, estimate.center, fit.krige if spec.blend else False)
     kriging: Kriging | None = None
     if trial.used:
-        sites = folds.sites
-        kriging = Kriging.fit(sites.lonlat, truth - estimate.center, sites.site)
-        estimate = estimate.corrected(trial.kriged)
+        kriging = trial.fit(folds, truth - estimate.center)
+        estimate = estimate.corrected(trial.correction)
     if fit.bias_correction == "ratio":
         predicted = inverse(estimate.center, target)
         target = replace(target, ratio=ratio_of(prepared.values, predicted))
