@@ -29,13 +29,17 @@ def computing(threads: int | None = None) -> Iterator[None]:
     """Compute one window at a time, exactly, and without what training needs."""
     reuse_memory()
     plain = torch.device("cpu")  # for what is made here, whatever the session's default is
-    with _computing, _threads(threads), torch.inference_mode(), exact_float32(), plain:
+    with _computing, with_threads(threads), torch.inference_mode(), exact_float32(), plain:
         yield
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Compute with so many threads, which OpenMP counts in each thread; then as before."""
+def with_threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads, which OpenMP counts in each thread; then as before.
+
+    Its threads wait for their next operation in loops that take a core each, for milliseconds.
+    Small work between that of :func:`in_threads` is done with one thread therefore.
+    """
     before = torch.get_num_threads()
     if count is None or count == before:
         yield
@@ -61,7 +65,7 @@ def in_threads(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list
         return [work(item) for item in items]
 
     def alone(item: ItemT) -> ResultT:
-        with torch.set_grad_enabled(grad), _threads(threads // count):
+        with torch.set_grad_enabled(grad), with_threads(threads // count):
             return work(item)
 
     grad = torch.is_grad_enabled()

@@ -5,9 +5,10 @@ Run from the root of the project::
     python -m tests.bench.training
     python -m tests.bench.training --side 4096 --crop 1024 --steps 20
 
-The step of today is timed beside the same batch computed at once by the whole network, as a GPU
-does it. `busy` is the time on the clock with one core taken by another program, relative to a
-quiet machine. Seconds are of CPU, and of the clock where that is named.
+The step of today, chips apart, is timed beside the same batch computed at once by the whole
+network, as a GPU does it, in bfloat16, and with two threads. `busy` is the time on the clock with
+one core taken by another program, relative to a quiet machine. Seconds are of CPU, and of the
+clock where that is named.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -87,13 +88,30 @@ def drawn(made: TrainPlan, steps: int) -> list[Batch]:
 def rates(
     made: TrainPlan, network: Forecaster, batches: Sequence[Batch], repeat: int
 ) -> dict[str, float]:
-    """Time forward and backward of a batch in seconds of CPU, both ways in turns."""
-    ways = {"apart": loss, "at once": whole}
+    """Time forward and backward of a batch in seconds of CPU, all ways in turns."""
+    ways = {
+        "apart": Way(loss),
+        "at once": Way(whole),
+        "apart, bfloat16": Way(loss, half=True),
+        "apart, two threads": Way(loss, threads=2),
+    }
     found: dict[str, list[float]] = {name: [] for name in ways}
+    before = torch.get_num_threads()
     for batch in [*batches[:1], *batches][: repeat + 1]:  # the first prepares
         for name, way in ways.items():
-            found[name].append(cpu(lambda of=batch, by=way: step(made, network, of, by)))
+            torch.set_num_threads(way.threads)
+            with torch.autocast("cpu", torch.bfloat16, enabled=way.half):
+                found[name].append(cpu(lambda of=batch, by=way: step(made, network, of, by.loss)))
+    torch.set_num_threads(before)
     return {name: median(times[1:]) for name, times in found.items()}
+
+
+class Way(NamedTuple):
+    """How a step is computed."""
+
+    loss: Callable[..., Any]
+    half: bool = False
+    threads: int = 1
 
 
 def step(made: TrainPlan, network: Forecaster, batch: Batch, way: Callable[..., Any]) -> None:

@@ -18,6 +18,7 @@ from hmx.errors import BadArgument
 from hmx.forecast.options import TrainOptions
 from hmx.forecast.train.apart import summed
 from hmx.forecast.train.data import Batch
+from hmx.hardware import with_threads
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.options import ModelOptions
 from hmx.networks.pixels import forecast_pixels
@@ -98,7 +99,8 @@ def loss(
     if batch.truth.device.type != "cpu":
         return whole(network, batch, change, criterion)
     # on a CPU one by one, and as many at the same time as there are threads
-    share = partial(_share, network, change, criterion, Counts.of(batch))
+    with with_threads(1):
+        share = partial(_share, network, change, criterion, Counts.of(batch))
     chips = [batch.window(index) for index in range(len(batch.truth))]
     return summed(share, chips, [p for p in network.parameters() if p.requires_grad])
 

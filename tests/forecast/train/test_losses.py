@@ -211,3 +211,26 @@ def test_gradients_do_not_depend_on_the_threads(cube: xr.Dataset, strategy: str)
     torch.testing.assert_close(together.detach(), found[0][0])
     for one, two in zip(torch.autograd.grad(together, weights), found[0][1:], strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
+def test_the_thread_that_trains_starts_no_threads_besides_those_of_the_chips(
+    cube: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads of OpenMP keep a core busy for milliseconds after their work, as long as a chip."""
+    reader, batch = first_batch(cube)
+    network = Forecaster.of(reader.spec, reader.scaler)
+    seen: list[int] = []
+    count = losses.Counts.of
+
+    def counted(batch: Batch) -> losses.Counts:
+        seen.append(torch.get_num_threads())
+        return count(batch)
+
+    monkeypatch.setattr(losses.Counts, "of", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        loss(network, batch, reader.scaler.change, Criterion("mse"))
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
