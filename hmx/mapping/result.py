@@ -61,12 +61,12 @@ def describe_map(
         coords["quantile"] = ("quantile", list(quantiles))
     if depths:
         coords |= _depth_coordinates(depths)
-    if not spec.climatology:
+    if not bands.climatology:
         coords["time"] = ((), time.values[steps.stop - 1], time.attrs)
     result = xr.Dataset(variables, coords=coords)
     kept = without_location(bands.data.attrs)
     result.attrs = {k: v for k, v in kept.items() if not str(k).startswith("hmx_")}
-    listed = "spatial_ref" if spec.climatology else "time spatial_ref"
+    listed = "spatial_ref" if bands.climatology else "time spatial_ref"
     return georeference(result, bands, window, listed=listed)
 
 

@@ -193,7 +193,7 @@ def origin_of(run: MapRun) -> Origin:
     """Describe what a map predicts, and of which date."""
     spec, template = run.bundle.spec, run.template()
     time = run.cube.outer.names.get("time", "time")
-    if spec.climatology:
+    if run.cube.climatology:
         times = xr.DataArray(np.array(["all years"]), dims="time")
     else:
         times = template[time].reset_coords(drop=True).expand_dims("time").rename("time")

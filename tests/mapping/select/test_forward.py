@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmx.mapping.select.forward import Names, Trial, at_most, choose, forward
@@ -49,6 +49,7 @@ def test_a_pair_is_found_whose_parts_are_worth_nothing_alone() -> None:
     assert alone[-1].covariates == ("rain",)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 2), st.none() | st.integers(1, 9))
 def test_no_selection_tries_more_sets_than_were_announced(
     count: int, start: int, most: int | None
