@@ -193,10 +193,13 @@ def _source(found: Found, base: Path, folder: Path, *, target: bool) -> list[str
         lines.append(f"      units: {quoted(units)}")
     else:
         known = "" if values is None else f"{values.low:.4g} to {values.high:.4g}"
+        share = target and values is not None and values.low >= 0 and values.high <= 1
         height = _HEIGHT.search(found.name) and values is not None and values.high < _HIGHEST
         lines.append(
             f"      units: m # guess: by the name; here {known}"
             if height
+            else f"      units: '1' # guess: an index or a share, by its values; here {known}"
+            if share
             else f"      # units: '1' # fill in; here {known}"
         )
     if target:

@@ -26,6 +26,7 @@ import numpy as np
 import rasterio
 import xarray as xr
 
+import hmx
 from hmx.exports.api import export
 from tests.make.cubes import make_bundle, make_cube
 
@@ -54,7 +55,9 @@ def make_exports(folder: Path, side: int) -> tuple[xr.Dataset, dict[str, Path]]:
     fc = cube.hm.forecast(h=2, model=model, level=80, exceed=0.4).load()
     made = {"cog": folder / "cog", "netcdf": folder / "fc.nc", "zarr2": folder / "v2.zarr"}
     made["geozarr"] = folder / "geo.zarr"
-    fc.to_zarr(folder / "fc.zarr", zarr_format=3, consolidated=False)
+    cube.to_zarr(folder / "cube.zarr", zarr_format=3, consolidated=False)
+    ds = hmx.open_cube(folder / "cube.zarr")
+    ds.hm.forecast_to_zarr(folder / "fc.zarr", h=2, model=model, level=80)  # as a job writes it
     for name, path in made.items():
         more = {"past": cube} if name == "cog" else {}
         export(fc, path, format=name, **more)  # type: ignore[arg-type]

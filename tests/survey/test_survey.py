@@ -42,6 +42,7 @@ def test_mixed_nodata_is_missing_however_it_is_declared(tmp_path: Path) -> None:
     assert int(np.isnan(ds["hm"]).sum()) == len(folders.YEARS) * 6 * 30
     assert float(ds["hm"].max()) <= 1
     assert float(ds["elevation"].min()) >= 0
+    assert catalog.cube.sources["hm"].units == "1"  # all values lie between 0 and 1
     assert "undeclared -9999" in made.text
     assert "declare different nodata" in made.text
 
