@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 def plan(call: CommandCall, for_machines: bool, **wanted: Any) -> None:
     """Estimate what a forecast of CATALOG will cost: tiles, halo, bytes, memory, time.
 
-    Ingests and trains first if need be, then runs one tile to time it. Nothing
-    of the forecast is written. With zonal.zones in CATALOG, also of its zone totals.
+    Runs one tile to time it, and writes nothing. If the cube or the model is not there yet, also
+    estimates ingest and training: files, samples used and left out, folds, networks, from
+    headers and a few real steps. With zonal.zones in CATALOG, also of its zone totals.
     With points in CATALOG, of its map; --h and --exceed do not apply.
     """
     from hmx.workflow import plan_result, plan_zones  # loads xarray's and GDAL's machinery

@@ -7,9 +7,10 @@ terminal and in notebooks, and writes a plain line now and then elsewhere.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,76 @@ class Progress:
         )
 
 
+class Outlook:
+    """What long work has still to do, stage by stage, and about how long it takes.
+
+    Parameters
+    ----------
+    stages : mapping of str to (int, float)
+        Parts of each stage and the expected cost of one, in any unit, in the order of the work.
+        Once a part of a stage is done, its measured time takes the place of the expected cost.
+
+    Examples
+    --------
+    >>> print(Outlook({"network": (5, 1.0), "forest": (1, 0.2)}))
+    then 5 networks, forest
+    """
+
+    def __init__(self, stages: Mapping[str, tuple[int, float]]):
+        self._stages = dict(stages)
+        self._done = dict.fromkeys(stages, 0.0)
+        self._spared = dict.fromkeys(stages, 0.0)
+        self._seconds = dict.fromkeys(stages, 0.0)
+        self._last = time.monotonic()
+
+    def watch(self, progress: Progress, stage: str, at: float = 0, share: float = 1) -> Progress:
+        """Return a progress whose steps lead from `at` over `share` of a part of a stage.
+
+        What is still to come follows the text of each step.
+        """
+
+        def on_step(done: int, total: int, text: str) -> None:
+            self.reach(stage, at + share * done / max(1, total))
+            left = str(self)
+            progress.step(done, total, f"{text}; {left}" if left else text)
+
+        return Progress(progress.on_note, on_step)
+
+    def reach(self, stage: str, done: float) -> None:
+        """Record the parts of a stage that are done; the time since the last record is theirs."""
+        now = time.monotonic()
+        self._seconds[stage] += now - self._last
+        self._last, self._done[stage] = now, max(self._done[stage], done)
+
+    def spare(self, stage: str, share: float = 1) -> None:
+        """Record a part that an earlier run has done: it takes no time."""
+        self._last = time.monotonic()
+        self._done[stage] += share
+        self._spared[stage] += share
+
+    def seconds(self) -> float:
+        """Return about how long the rest takes; NaN before anything is done."""
+        worked = {stage: self._done[stage] - self._spared[stage] for stage in self._stages}
+        cost = sum(worked[stage] * one for stage, (_, one) in self._stages.items())
+        rate = sum(self._seconds.values()) / cost if cost > 0 else math.nan
+        left = 0.0
+        for stage, (count, one) in self._stages.items():
+            own = self._seconds[stage] / worked[stage] if worked[stage] >= 1 else rate * one
+            left += max(0.0, count - self._done[stage]) * own
+        return left
+
+    def __str__(self) -> str:
+        parts = []
+        for stage, (count, _) in self._stages.items():
+            later = count - math.ceil(self._done[stage] - 1e-9)  # without the one in work
+            if later > 0:
+                parts.append(stage if count == 1 else counted(later, stage))
+        texts = [f"then {', '.join(parts)}"] if parts else []
+        if math.isfinite(left := self.seconds()) and left > 0:
+            texts.append(f"about {roughly(left)} left")
+        return "; ".join(texts)
+
+
 def _bar() -> Any:
     """Return the bar of this place: a widget, or text where a notebook has no widgets."""
     if find_spec("ipywidgets") is None:
@@ -136,3 +207,12 @@ def duration(seconds: float) -> str:
     if hours >= 1:
         return f"{int(hours)} h {int(minutes % 60)} min"
     return f"{int(minutes)} min {int(seconds % 60)} s" if minutes >= 1 else f"{seconds:.0f} s"
+
+
+def roughly(seconds: float) -> str:
+    """Write a time span that is only estimated: ``40 s``, ``3 min``, ``2 h 10 min``."""
+    if seconds < 95:
+        return f"{10 * max(1, math.ceil(seconds / 10))} s"
+    if seconds < 5700:
+        return f"{math.ceil(seconds / 60)} min"
+    return duration(600 * math.ceil(seconds / 600))

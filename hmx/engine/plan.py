@@ -19,11 +19,11 @@ from hmx.engine.options import DaskSection
 from hmx.engine.order import Request, Run
 from hmx.engine.pool.runner import IN_FLIGHT
 from hmx.errors import BadArgument
-from hmx.files.shown import Shown
+from hmx.files.shown import Shown, listed
 from hmx.hardware import choose_device, threads_each, torch_threads
 from hmx.independent import independent
 from hmx.progress import duration
-from hmx.windows import Tile, Window
+from hmx.windows import Span, Tile, Window
 
 _PROCESS = 600 << 20  # bytes of an idle worker: Python, torch, xarray, distributed
 _DECODED_AT_ONCE = 10  # chunks that zarr reads at the same time
@@ -118,7 +118,7 @@ class Plan(Shown):
         }
 
     def __str__(self) -> str:
-        return "\n".join(f"  {name:<8} {value}" for name, value in self.shown().items())
+        return listed(self.shown())
 
 
 @independent
@@ -128,8 +128,12 @@ def plan(
     section: DaskSection | None = None,
     *,
     timed: bool = True,
+    side: int | None = None,
+    beside: float = 0.0,
 ) -> Plan:
-    """Plan a forecast or a map; ``timed`` runs one tile of it.
+    """Plan a forecast or a map; ``timed`` runs one tile of it, or its middle of ``side`` px.
+
+    ``beside`` are seconds a pixel that the timed tile lacks.
 
     Raises :class:`BadArgument` if what a worker needs does not fit into its memory.
     """
@@ -165,7 +169,7 @@ def plan(
     require_memory(made, run.job)
     if not timed:
         return made
-    each = _seconds_per_pixel(run, tiles, threads)
+    each = _seconds_per_pixel(run, tiles, threads, side) + beside
     total = each * written / workers if tiles else 0.0
     return replace(made, seconds_per_tile=each * made.pixels_per_tile, seconds=total)
 
@@ -183,7 +187,9 @@ def require_memory(made: Plan, job: str = "forecast") -> None:
     )
 
 
-def _seconds_per_pixel(run: Run[Request], tiles: Sequence[Tile], threads: int) -> float:
+def _seconds_per_pixel(
+    run: Run[Request], tiles: Sequence[Tile], threads: int, side: int | None = None
+) -> float:
     """Run a tile with data twice, the most central one; time the second run."""
     if not tiles:
         return float("nan")
@@ -192,12 +198,23 @@ def _seconds_per_pixel(run: Run[Request], tiles: Sequence[Tile], threads: int) -
     middle = len(tiles) // 2
     by_distance = sorted(range(len(tiles)), key=lambda at: abs(at - middle))
     for at in by_distance[:_LOOKS]:
-        core = tiles[at].core
+        core = _middle(tiles[at].core, side)
         if np.isfinite(runner.run(core, run.cube)[target]).any():
             break
     start = time.perf_counter()
     runner.run(core, run.cube)
     return (time.perf_counter() - start) / _area(core)
+
+
+def _middle(window: Window, side: int | None) -> Window:
+    """Return the middle of a window, of a side at most, px."""
+    if side is None:
+        return window
+    spans = []
+    for span in (window.y, window.x):
+        start = span.start + max(0, len(span) - side) // 2
+        spans.append(Span(start, min(span.stop, start + side)))
+    return Window(*spans)
 
 
 def _workers(section: DaskSection) -> tuple[int, int]:

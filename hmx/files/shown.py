@@ -28,6 +28,11 @@ class Shown:
         return facts_html(type(self).__name__, self.shown())
 
 
+def listed(facts: Mapping[str, str]) -> str:
+    """Write facts one below the other."""
+    return "\n".join(f"  {name:<8} {value}" for name, value in facts.items())
+
+
 def facts_html(title: str, facts: Mapping[str, str], *, more: str = "") -> str:
     """Write a table of two columns; ``more`` is HTML that follows it."""
     rows = "".join(

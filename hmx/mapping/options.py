@@ -29,7 +29,7 @@ from hmx.settings import (
     parse,
     require_whole_chunks,
 )
-from hmx.splits.options import MethodName
+from hmx.splits.options import INNER, MethodName
 from hmx.splits.registry import method_of
 
 # names of the options in the study that the method comes from; catalogs written for it run
@@ -42,6 +42,10 @@ STUDY_NAMES = {
     "distance_threshold": "validation_km",
 }
 _USE = "use_validation"  # of the study: whether samples are held out for early stopping
+_WHICH_FOLDS = (
+    "folds is not an option of the fit. Folds of a scorecard are split={'folds': 10}, in a catalog "
+    f"train.split.folds. {INNER}"
+)
 _USED = 0.1  # share that is held out if only that is given
 
 # YAML reads 2015-06-30 as a date
@@ -110,8 +114,9 @@ class MapTrainOptions(Options):
     patience : int
         Epochs without a better validation loss before stopping.
     inner : int
-        Folds of groups within the training samples. Intervals, bias correction, importance and
-        the area of applicability come from predictions of the left-out folds.
+        Parts of the samples that training holds out in turn: groups of the split, dealt anew.
+        Intervals, bias correction, importance and the area of applicability come from their
+        predictions. The folds of a scorecard are ``split.folds``.
     blend : float
         Weight of the random forest in the mean of networks and forest, 0 to 1; 0 for none.
     krige : {"auto", True, False}
@@ -162,6 +167,8 @@ class MapTrainOptions(Options):
     @classmethod
     def _study_names(cls, values: Any) -> Any:
         found = renamed(values, STUDY_NAMES)
+        if isinstance(found, dict) and "folds" in found:
+            raise ValueError(_WHICH_FOLDS)
         if isinstance(found, dict) and _USE in found:
             use = found.pop(_USE)
             if not isinstance(use, bool):
@@ -291,6 +298,16 @@ class MapScoreOptions(Options):
     level: Levels = (50.0, 80.0, 90.0)
     inner: Annotated[int, Field(ge=0, le=1000)] = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _folds_elsewhere(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "folds" in values:
+            raise ValueError(
+                "a map's folds are an option of its split, which training uses too: "
+                "train.split.folds"
+            )
+        return values
+
     @field_validator("beside")
     @classmethod
     def _possible(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
@@ -327,6 +344,8 @@ def split_mapping(options: Mapping[str, Any]) -> tuple[MapperOptions, MapTrainOp
     names = (MapperOptions.model_fields, NETWORK_NAMES, MapTrainOptions.model_fields, STUDY_NAMES)
     known = [*(name for part in names for name in part), _USE]
     for name in options:
+        if name == "folds":
+            raise BadArgument(f"{_WHICH_FOLDS}.")
         if name not in known:
             raise BadArgument(
                 f"unknown option {name!r} (known: {', '.join(known)}).{did_you_mean(name, known)}"

@@ -29,6 +29,7 @@ def join(
     window: int = 5,
     history: int | None = None,
     min_valid: float = 0.5,
+    most: int | None = None,
 ) -> tuple[Samples, JoinReport]:
     """Find the pixel and the step of each point, and report the points that have none.
 
@@ -37,7 +38,8 @@ def join(
     numbers in the part of its window that lies in the cube (all bands, steps and pixels) is known,
     or if nothing is known of its centre pixel. Samples of one pixel, or of one name in the
     table's column of sites, share a site. Each row of the table is a sample or is counted in
-    the report.
+    the report. ``most`` bounds the numbers that are read of the cube to look for data: samples
+    beyond are taken to have some, and the report counts them.
     """
     require_fits(window, bands)
     history = bands.history(history)
@@ -59,10 +61,13 @@ def join(
     kept = filtered.kept
     samples = _samples(points, kept, pixel, xy, step)
     # After all cheap filters, because this reads the cube.
-    valid = _valid(bands, samples, window, history, min_valid)
+    valid, unread = _valid(bands, samples, window, history, min_valid, most)
     filtered.keep(NO_DATA, _spread(valid, kept))
     samples = _with_sites(samples.at(valid), points, filtered.kept)
     report = _report(points, samples, filtered, bands)
+    if unread:
+        note = f"{unread:,} of the samples were not looked up in the cube and may lack data."
+        report = replace(report, notes=(*report.notes, note))
     if points.measured and not len(samples):
         raise NotEnoughData(
             f"no sample is left. {report} Check points.crs, date and where, or lower min_valid."
@@ -207,14 +212,23 @@ def _with_sites(samples: Samples, points: Points, kept: np.ndarray) -> Samples:
 
 
 def _valid(
-    bands: Bands, samples: Samples, window: int, history: int, min_valid: float
-) -> np.ndarray:
-    """Return True for each sample of whose window enough is known."""
+    bands: Bands,
+    samples: Samples,
+    window: int,
+    history: int,
+    min_valid: float,
+    most: int | None,
+) -> tuple[np.ndarray, int]:
+    """Return True for each sample of whose window enough is known, and the number not read."""
     margin = window // 2
     # counts of known numbers are summed once per square of chunks: each chunk is read once
     numbers = len(bands.dynamic) * history + len(bands.static)  # of a pixel
-    valid = np.zeros(len(samples), bool)
+    valid, read, unread = np.zeros(len(samples), bool), 0, 0
     for rows, core, steps in squares(bands, samples, history):
+        read += len(core.y) * len(core.x) * (len(steps) * len(bands.dynamic) + len(bands.static))
+        if most is not None and read > most:
+            valid[rows], unread = True, unread + len(rows)
+            continue
         arrays = bands.read(Window(core.y.grow(margin), core.x.grow(margin)), steps)
         shape = (len(steps), len(core.y) + 2 * margin, len(core.x) + 2 * margin)
         series, plane = np.zeros(shape, "int32"), np.zeros(shape[1:], "int32")
@@ -228,7 +242,7 @@ def _valid(
         inside = inside_counts(bands.grid, samples.at(rows), window)
         share = known.sum(axis=(1, 2)) / (numbers * inside)
         valid[rows] = (share >= min_valid) & (known[:, margin, margin] > 0)
-    return valid
+    return valid, unread
 
 
 def _report(points: Points, samples: Samples, filtered: _RowFilter, bands: Bands) -> JoinReport:

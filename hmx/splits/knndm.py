@@ -55,6 +55,7 @@ def mapping_distances(folds: SiteFolds, domain: Array) -> MappingDistances:
     "knndm",
     question="how well the map as a whole is predicted",
     label=lambda folds: "kNNDM folds",
+    groups_by_folds=True,
 )
 def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) -> SiteFolds:
     """Deal sites into folds that match the map's distances to its samples.

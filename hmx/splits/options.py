@@ -18,11 +18,18 @@ def _registered(name: str) -> str:
         raise ValueError(str(error)) from None
 
 
+INNER = (
+    "Folds from which training learns its intervals are train.inner=5, and folds of each training "
+    "part of a scorecard are evaluate.inner=5"
+)
+
 MethodName = Annotated[str, AfterValidator(_registered)]
 
 
 class SplitOptions(Options):
-    """How samples are dealt into folds.
+    """How samples are dealt into groups, and groups into the folds of a scorecard.
+
+    Training deals the same groups into folds of its own, which are its option ``inner``.
 
     Parameters
     ----------
@@ -31,7 +38,7 @@ class SplitOptions(Options):
         by site at random, in blocks of land, in clumps with a distance around the tested
         ones, a region at a time, or as far apart as the map is from its samples.
     folds : int
-        Of all methods but regions, which make a fold each.
+        Parts that a scorecard holds out in turn; regions make a part each.
     block_km : float
         Side of a block, km.
     distance_km : float, optional
@@ -58,6 +65,10 @@ class SplitOptions(Options):
                 "target_val_ratio is the share of samples that is held out for early stopping, an "
                 "option of the fit: train.target_val_ratio. Folds of a split are folds=5."
             )
+        if "inner" in given:
+            raise ValueError(
+                f"inner is not an option of a split, whose folds are those of a scorecard. {INNER}"
+            )
         name, other = "distance_km", "distance_threshold"
         if other in given:
             if name in given:
@@ -70,6 +81,11 @@ class SplitOptions(Options):
         method = method_of(self.method)
         if "distance_km" in method.parameters and self.distance_km is None:
             raise ValueError(f"method={self.method!r} keeps a distance. Pass distance_km=5.")
+        if "k" not in method.parameters and "folds" in self.model_fields_set:
+            raise ValueError(
+                f"method={self.method!r} makes a fold of each region, but folds={self.folds} was "
+                "given. Leave out folds, or pass method='blocks'."
+            )
         if not method.keeps_distance and self.distance_km is not None:
             raise ValueError(
                 f"method={self.method!r} keeps no distance, but distance_km="
@@ -81,3 +97,12 @@ class SplitOptions(Options):
                 "Pass method='regions', region='name of a column'."
             )
         return self
+
+    def grouping(self) -> dict[str, Any]:
+        """Return what decides the groups of samples that share a fold, in JSON values.
+
+        The number of folds does so for clusters that are sought for it.
+        """
+        # regions are their own folds, and their groups are blocks of land
+        own: set[str] = set() if method_of(self.method).groups_by_folds else {"folds"}
+        return self.model_dump(mode="json", exclude=own)

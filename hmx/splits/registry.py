@@ -44,12 +44,15 @@ class SplitMethod:
         What scores on such folds answer, as the end of "folds tell ...".
     label : callable
         Folds to their name with lengths, for tables.
+    groups_by_folds : bool
+        Whether the groups that share a fold depend on the number of folds.
     """
 
     name: str
     deal: Deal
     question: str
     label: Callable[[SiteFolds], str]
+    groups_by_folds: bool = False
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -72,7 +75,11 @@ _METHODS: dict[str, SplitMethod] = {}
 
 
 def split_method(
-    name: str, *, question: str, label: Callable[[SiteFolds], str] | None = None
+    name: str,
+    *,
+    question: str,
+    label: Callable[[SiteFolds], str] | None = None,
+    groups_by_folds: bool = False,
 ) -> Callable[[Deal], Deal]:
     """Register a function as a split method.
 
@@ -84,6 +91,8 @@ def split_method(
         What scores on such folds answer, e.g. "how well gaps between samples are filled".
     label : callable, optional
         Folds to their name in tables. Default: ``name``.
+    groups_by_folds : bool
+        Whether the groups that share a fold depend on the number of folds.
 
     Examples
     --------
@@ -95,7 +104,8 @@ def split_method(
     """
 
     def register(deal: Deal) -> Deal:
-        _METHODS[name] = SplitMethod(name, deal, question, label or (lambda folds: name))
+        named = label or (lambda folds: name)
+        _METHODS[name] = SplitMethod(name, deal, question, named, groups_by_folds)
         return deal
 
     return register

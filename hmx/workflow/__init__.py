@@ -14,10 +14,8 @@ from hmx.workflow.ensure import (
     ensure_result,
     ensure_zones,
     evaluate,
-    plan_folds,
-    plan_result,
-    plan_zones,
 )
+from hmx.workflow.planning import plan_folds, plan_result, plan_zones
 from hmx.workflow.selecting import select_covariates
 from hmx.workflow.stock import ensure_stock
 

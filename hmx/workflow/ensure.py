@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+import xarray as xr
+
 from hmx.bundles.folder import DESCRIPTION, require_bundle_place
 from hmx.bundles.hub import is_remote
 from hmx.catalog import AnyCatalog, BaseCatalog, Catalog, MapCatalog
@@ -30,14 +32,10 @@ from hmx.settings import own_fields
 from hmx.zones.options import ZonalOptions
 
 if TYPE_CHECKING:
-    from hmx.cube.steps import Label
     from hmx.engine.job import Job
-    from hmx.engine.plan import Plan
     from hmx.engine.region import Region
     from hmx.forecast.backtest.scorecard import Scorecard
-    from hmx.forecast.folds import FoldPlan
     from hmx.mapping.evaluate.scorecard import MapScorecard
-    from hmx.zones.plan import ZonePlan
 
 from hmx.workflow.steps import AnyBundle, JobSteps, MapSteps, steps_of
 
@@ -129,19 +127,13 @@ def ensure_model(
     ensure_cube(catalog, progress)
     cube = open_cube(catalog.cube.path)
 
-    def current() -> tuple[AnyBundle | None, str]:
-        if not (path / DESCRIPTION).is_file():
-            return None, "there is none yet"
-        bundle = steps.bundle.load(path)
-        change = steps.change(bundle, cube)
-        return (bundle, "") if change is None and not overwrite else (None, change or "as asked")
-
-    bundle, why = current()
+    bundle, why = current_model(steps, cube, overwrite=overwrite)
     if bundle is None:
         from hmx.training.loop import alone
 
         with alone(path, catalog.train, progress):
-            bundle, why = current()  # another run may have trained it meanwhile
+            # another run may have trained it meanwhile
+            bundle, why = current_model(steps, cube, overwrite=overwrite)
             if bundle is None:
                 progress.note(f"model: training {path} ({why})")
                 trained: AnyBundle = steps.train(cube, progress)
@@ -151,7 +143,19 @@ def ensure_model(
     return bundle
 
 
-def _job(steps: JobSteps[Any], bundle: AnyBundle, region: Region) -> Job:
+def current_model(
+    steps: JobSteps[Any], cube: xr.Dataset, *, overwrite: bool = False
+) -> tuple[AnyBundle | None, str]:
+    """Load the catalog's model if it is current; else return the reason why it is not."""
+    path = Path(steps.catalog.model_path)
+    if not (path / DESCRIPTION).is_file():
+        return None, "there is none yet"
+    bundle: AnyBundle = steps.bundle.load(path)
+    change = steps.change(bundle, cube)
+    return (bundle, "") if change is None and not overwrite else (None, change or "as asked")
+
+
+def job_of(steps: JobSteps[Any], bundle: AnyBundle, region: Region) -> Job:
     """Return the job that computes a result from the cube's store."""
     from hmx.engine.job import Job
 
@@ -176,7 +180,7 @@ def ensure_result(
     from hmx.engine.output import require_free
 
     require_free(steps.result, what=f"{steps.name}: --output PATH")  # before hours of work
-    job = _job(steps, ensure_model(catalog, progress), region)
+    job = job_of(steps, ensure_model(catalog, progress), region)
     there = attributes(job.store).get("hmx_status") == "complete" and not overwrite
     store = run(job, catalog.dask, overwrite=overwrite, progress=progress)
     steps.finish(store, None if there else job.run, progress)
@@ -210,7 +214,7 @@ def ensure_zones(
     product.require_free(overwrite=overwrite)  # before hours of work
     require_zones(section.zones, section.id)
     steps = steps_of(catalog)
-    job = _job(steps, ensure_model(catalog, progress), region)
+    job = job_of(steps, ensure_model(catalog, progress), region)
     options = ZonalOptions(**own_fields(section, ZonalOptions))
     found = Recalled(job.run, source=job.source)
     with building(product.work, progress):  # large layers lie there too
@@ -313,43 +317,6 @@ def ensure_report(
     )  # fmt: skip
 
 
-def plan_result(
-    catalog: AnyCatalog, progress: Progress = Progress(), *, region: Region = None
-) -> Plan:
-    """Plan the catalog's forecast or map; ingest and train first if need be."""
-    preflight(catalog)
-    from hmx.engine.plan import plan  # loads torch
-
-    job = _job(steps_of(catalog), ensure_model(catalog, progress), region)
-    for line in job.run.notes():
-        progress.note(f"plan: {line}")
-    progress.note("plan: timing one tile")
-    return plan(job.run, job.inventory, catalog.dask)
-
-
-def plan_zones(
-    catalog: AnyCatalog, made: Plan, progress: Progress = Progress(), *, region: Region = None
-) -> ZonePlan | None:
-    """Plan the totals of the catalog's zones, beside the plan of its forecast or map.
-
-    Returns ``None`` for a catalog without zones.
-    """
-    section = catalog.zonal
-    if section.zones is None:
-        return None
-    from hmx.engine.recall import Recalled  # loads torch
-    from hmx.zones import plan
-
-    steps = steps_of(catalog)
-    job = _job(steps, ensure_model(catalog), region)
-    options = ZonalOptions(**own_fields(section, ZonalOptions))
-    zonal, _ = steps.zonal.checked_zonal(
-        Recalled(job.run, source=job.source), section.zones, options, progress=progress
-    )
-    progress.note("plan: timing draws of one tile")
-    return plan.plan_zones(zonal, job.inventory, workers=made.workers, threads=made.threads)
-
-
 @overload
 def evaluate(
     catalog: Catalog, progress: Progress = ..., *, model: str | None = ..., overwrite: bool = ...
@@ -377,28 +344,3 @@ def evaluate(
     ensure_cube(catalog, progress)
     cube = open_cube(catalog.cube.path)
     return catalog.scorecard_path, steps.score(cube, given, overwrite=overwrite, progress=progress)
-
-
-def plan_folds(
-    catalog: Catalog,
-    progress: Progress = Progress(),
-    *,
-    block_m: float | None = None,
-    buffer: int | None = None,
-    folds: int | None = None,
-    until: Label | None = None,
-) -> FoldPlan:
-    """Split the cube of a catalog as training would, as :func:`hmx.forecast.folds.fold_plan`."""
-    from hmx.forecast.folds import fold_plan
-
-    ensure_cube(catalog, progress)
-    return fold_plan(
-        open_cube(catalog.cube.path),
-        catalog.train,
-        network=catalog.model,
-        target=catalog.cube.target,
-        block_m=block_m,
-        buffer=buffer,
-        folds=folds,
-        until=until,
-    )

@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from hmx.engine.region import Region
     from hmx.forecast.backtest.scorecard import Scorecard
     from hmx.forecast.order import ForecastRun
+    from hmx.forecast.train.cost import ForecasterPlan
     from hmx.forecast.train.recipe import TrainSetup
     from hmx.mapping.evaluate.scorecard import MapScorecard
     from hmx.mapping.order import MapRun
     from hmx.mapping.select.selection import Selection
+    from hmx.mapping.train.cost import MapperPlan
     from hmx.mapping.train.recipe import MapTrainSetup
     from hmx.zones.options import ZonalOptions
     from hmx.zones.run import ZonalRun
@@ -116,6 +118,9 @@ class JobSteps(Protocol[BundleT]):
 
     def train(self, cube: xr.Dataset, progress: Progress) -> BundleT:
         """Train the model, and report how good it is."""
+
+    def plan_training(self, cube: xr.Dataset) -> tuple[Any, BundleT, float]:
+        """Return the cost of the training, an untrained model and seconds a pixel it lacks."""
 
     def run(self, cube: xr.Dataset, bundle: BundleT, region: Region) -> Run[Any]:
         """Return the checked run; an unfinished store decides options that are unset."""
@@ -214,6 +219,12 @@ class ForecastSteps:
             )
         return bundle
 
+    def plan_training(self, cube: xr.Dataset) -> tuple[ForecasterPlan, Bundle, float]:
+        """Time a few steps of the training in the middle of the cube."""
+        from hmx.forecast.train.cost import plan_training  # loads torch and Lightning
+
+        return (*plan_training(cube, self.setup(cube)), 0.0)
+
     def run(self, cube: xr.Dataset, bundle: Bundle, region: Region) -> ForecastRun:
         """Return the checked forecast; an unfinished store decides options that are unset."""
         from hmx.engine.ledger import adopt
@@ -306,6 +317,7 @@ class MapSteps:
     def change(self, bundle: MapBundle, cube: xr.Dataset) -> str | None:
         """Compare with the settings in the bundle."""
         had, wanted = bundle.training, self.setup.settings()
+        wanted["split"] = self.setup.split.grouping()  # folds of a scorecard decide no model
         sections = {"table": "points", "network": "model", "fit": "train", "split": "train.split"}
         # a setting that a bundle lacks is newer than the bundle: its empty default changes nothing
         change = _changed(had, wanted, sections, absent=([], None, "auto"))
@@ -331,6 +343,13 @@ class MapSteps:
         progress.note(f"model: held out {describe_held_out(bundle)}")
         progress.note(f"model: kriging {kriging_line(bundle)}")
         return bundle
+
+    def plan_training(self, cube: xr.Dataset) -> tuple[MapperPlan, MapBundle, float]:
+        """Time a few steps of the training on some of the samples."""
+        from hmx.mapping.train.cost import plan_training  # loads torch and Lightning
+
+        scored = MapScoreOptions(**own_fields(self.catalog.evaluate, MapScoreOptions))
+        return plan_training(cube, self.catalog.points.path, self.setup, scored)
 
     def run(self, cube: xr.Dataset, bundle: MapBundle, region: Region) -> MapRun:
         """Return the checked map; an unfinished store decides options that are unset."""

@@ -11,7 +11,7 @@ import pyproj
 import pytest
 
 from hmx.errors import BadArgument, NotEnoughData
-from hmx.mapping.options import MapScoreOptions
+from hmx.mapping.options import MapScoreOptions, MapTrainOptions, split_mapping
 from hmx.points.samples import Samples
 from hmx.settings import parse
 from hmx.splits import TRAIN, registry
@@ -172,7 +172,8 @@ def test_options_choose_the_method_and_its_lengths() -> None:
         "random": {}, "blocks": {"block_km": 15, "distance_km": 1},
         "distance": {"distance_km": 2}, "regions": {"region": "land"}, "knndm": {},
     }.items():  # fmt: skip
-        options = parse(SplitOptions, {"method": method, "folds": 4, **given})
+        folds_of = {} if method == "regions" else {"folds": 4}
+        options = parse(SplitOptions, {"method": method, **folds_of, **given})
         folds = fold_samples(samples, options, seed=2, domain=around, region=region)
         assert folds.method == method
         assert folds.seed == 2
@@ -197,6 +198,11 @@ def test_the_names_of_other_systems_are_understood() -> None:
         ({"distance_km": 1, "distance_threshold": 1}, r"distance_km and distance_threshold mean"),
         ({"target_val_ratio": 0.2}, r"an option of the fit: train\.target_val_ratio"),
         ({"folds": 1}, r"folds=1: must be at least 2"),
+        (
+            {"method": "regions", "region": "land", "folds": 4},
+            r"makes a fold of each region, but folds=4 was given\. Leave out folds",
+        ),
+        ({"inner": 3}, r"inner is not an option of a split.*train\.inner=5.*evaluate\.inner=5"),
         ({"block_km": 0}, r"block_km=0: must be greater than 0"),
         ({"metod": "random"}, r"unknown option 'metod'.*Did you mean 'method'"),
     ],
@@ -204,6 +210,28 @@ def test_the_names_of_other_systems_are_understood() -> None:
 def test_options_that_cannot_be_say_why(given: dict[str, Any], text: str) -> None:
     with pytest.raises(BadArgument, match=text):
         parse(SplitOptions, given)
+
+
+def test_folds_of_a_scorecard_decide_groups_only_of_clusters_that_are_sought_for_them() -> None:
+    samples, around = clustered(), scattered(400).lonlat
+    for method in ("random", "blocks", "distance", "knndm"):
+        own = {"distance_km": 2} if method == "distance" else {}
+        two = [SplitOptions(method=method, folds=k, **own) for k in (3, 5)]
+        groups = [fold_samples(samples, options, domain=around).group for options in two]
+        same = two[0].grouping() == two[1].grouping()
+        assert same is (method != "knndm")
+        assert not same or (groups[0] == groups[1]).all()
+
+
+def test_folds_in_the_wrong_section_name_the_right_one() -> None:
+    with pytest.raises(
+        BadArgument, match=r"folds is not an option of the fit.*train\.split\.folds"
+    ):
+        split_mapping({"folds": 5})
+    with pytest.raises(BadArgument, match=r"folds is not an option of the fit.*train\.inner=5"):
+        parse(MapTrainOptions, {"folds": 5})
+    with pytest.raises(BadArgument, match=r"an option of its split.*train\.split\.folds"):
+        parse(MapScoreOptions, {"folds": 5})
 
 
 def test_a_method_without_what_decides_its_folds_says_what_to_pass() -> None:

@@ -8,7 +8,6 @@ for the number of epochs that was best.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -23,9 +22,8 @@ from hmx.bundles.folder import require_bundle_place
 from hmx.cube.array import without_covariates
 from hmx.cube.cube import Cubelike, as_cube
 from hmx.cube.dates import time_label
-from hmx.cube.store import claim, discard_work, mark_done, mark_private, require_unreplaced
+from hmx.cube.store import mark_done, require_unreplaced
 from hmx.errors import BadArgument
-from hmx.files.durable import Folder
 from hmx.files.lock import followed
 from hmx.files.paths import absolute
 from hmx.forecast.bundle import Bundle
@@ -43,7 +41,7 @@ from hmx.networks.cost import per_pixel
 from hmx.networks.forecaster import Forecaster, described, reach
 from hmx.pictures.panel import draw_panel
 from hmx.progress import OnStep, Progress
-from hmx.provenance import code_version, fingerprint
+from hmx.provenance import code_version
 from hmx.splits import CALIBRATION, ROLES, TEST, VALIDATION
 from hmx.training.loop import alone, follows, leads_processes, quiet, wait
 from hmx.training.metrics import spread
@@ -58,11 +56,10 @@ from hmx.training.tracking import (
     png,
     table,
 )  # fmt: skip
+from hmx.training.work import work_folder
 from hmx.uncertainty.calibration import Calibration
 
 __all__ = ["TrainSetup", "plan", "train"]
-
-_RECIPE = "recipe.json"
 
 
 @independent
@@ -113,7 +110,11 @@ def train(
         progress.note(f"model: {line}")
     if (line := narrowed(cube, recipe.network, planned.reader.spec.context)) is not None:
         progress.note(f"model: {line}")
-    with alone(out, recipe.fit), _checkpoint_folder(out, planned, recipe) as folder, quiet():
+    with (
+        alone(out, recipe.fit),
+        _checkpoint_folder(out, planned, recipe, progress) as folder,
+        quiet(),
+    ):
         training = _Training(planned, recipe, folder, progress)
         bundle = training.run(started)
         require_unreplaced(obj)
@@ -341,7 +342,7 @@ def facts(planned: TrainPlan, recipe: TrainSetup) -> dict[str, Any]:
 
 @contextmanager
 def _checkpoint_folder(
-    out: str | Path | None, planned: TrainPlan, recipe: TrainSetup
+    out: str | Path | None, planned: TrainPlan, recipe: TrainSetup, progress: Progress
 ) -> Iterator[Path]:
     """Provide a folder for checkpoints; with ``out``, one that survives a killed run."""
     if out is None:
@@ -357,21 +358,6 @@ def _checkpoint_folder(
     if follows(recipe.fit):  # the leading process has made it
         yield work
         return
-    now = fingerprint([facts(planned, recipe), str(planned.reader.scaler)])
-    if _recorded(work) != now:
-        if _recorded(work):  # ours, but of another recipe: its checkpoints are of no use
-            mark_private(work)
-        claim(work)
-        Folder(str(work)).write(_RECIPE, json.dumps({"fingerprint": now}).encode())
-    mark_private(work)
-    yield work
-    discard_work(work, out)
-
-
-def _recorded(work: Path) -> str | None:
-    """Read the fingerprint of the recipe that a folder's checkpoints belong to."""
-    try:
-        saved: dict[str, Any] = json.loads((work / _RECIPE).read_bytes())
-        return saved["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    decided = {**facts(planned, recipe), "scaler": str(planned.reader.scaler)}
+    with work_folder(work, out, decided, progress=progress):
+        yield work

@@ -27,6 +27,16 @@ def steps_per_epoch(reader: Reader, draw: Draw, options: TrainOptions, *, valid:
     """
     if options.steps is not None:
         return options.steps
+    return bounded(wanted_steps(reader, draw, options, valid=valid))
+
+
+def bounded(steps: float) -> int:
+    """Round a number of steps to one that an epoch may have."""
+    return int(np.clip(round(steps), _FEWEST, _MOST))
+
+
+def wanted_steps(reader: Reader, draw: Draw, options: TrainOptions, *, valid: np.ndarray) -> float:
+    """Return the steps of an epoch that give the usual visits; it grows with the raster."""
     split = reader.split
     ours = split.table == TRAIN
     # a buffer takes pixels from training blocks, and with and without data alike
@@ -36,5 +46,4 @@ def steps_per_epoch(reader: Reader, draw: Draw, options: TrainOptions, *, valid:
     chips = Chips(reader, draw, side, batch=1, steps=1, key=(options.seed, 0))
     drawn = [chips.chip(step, 0) for step in range(_CHIPS)]
     scored = options.batch * float(np.mean([(chip.weight[0] > 0).sum() for chip in drawn]))
-    wanted = _VISITS * places / max(scored, 1) / options.epochs
-    return int(np.clip(round(wanted), _FEWEST, _MOST))
+    return _VISITS * places / max(scored, 1) / options.epochs

@@ -6,10 +6,9 @@ points and cube, adds the networks and the importance of the bands, and stores t
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmx.cube.cube import Cubelike
+from hmx.cube.store import mark_done, sweep
 from hmx.errors import BadArgument, OutputExists, SourceError
 from hmx.files.durable import Folder
-from hmx.files.lock import building
-from hmx.files.paths import absolute
+from hmx.files.lock import building, hidden_sibling
+from hmx.files.paths import absolute, is_url
 from hmx.independent import independent
 from hmx.mapping.evaluate.baselines import null_rows
+from hmx.mapping.evaluate.fits import Fits
 from hmx.mapping.evaluate.rounds import (
     BLEND,
     PLAIN,
@@ -41,9 +42,10 @@ from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
 from hmx.mapping.options import MapScoreOptions, MapTrainOptions
 from hmx.mapping.spec import MapSpec, TargetScaler
 from hmx.mapping.target import fit_target, forward, inverse, plain_target
+from hmx.mapping.train.course import Session
 from hmx.mapping.train.importance import Predict, permuted_importance, with_features
 from hmx.mapping.train.learning import learn
-from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
+from hmx.mapping.train.recipe import MapTrainSetup, Prepared, decisive, prepare
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version, fingerprint, recipe_of
 from hmx.scores.card import CARD
@@ -51,6 +53,7 @@ from hmx.settings import HARDWARE, Options
 from hmx.splits.options import SplitOptions
 from hmx.splits.report import describe_folds, name_folds
 from hmx.splits.site_folds import SiteFolds
+from hmx.training.work import Finished, work_folder
 
 
 @independent
@@ -77,59 +80,88 @@ def score(
     with nullcontext() if out is None else building(out, progress):
         if out is not None and (stored := _stored_card(out, digest)) and not overwrite:
             progress.note(f"evaluate: {out} exists and is current")
+            sweep(out)
             return stored
-        fit, own = recipe.fit, recipe.split
-        methods = [method for method in options.beside if method != own.method]
-        splits = [own, *(SplitOptions(method=method, folds=own.folds) for method in methods)]
-        several = [prepared.folds(split, seed=fit.seed) for split in splits]
-        raw, values, spec = prepared.raw, prepared.values, prepared.spec
-        groups = prepared.validation_groups(fit)
-        card = score_folds(
-            raw,
-            values,
-            spec,
-            several,
-            fit=fit,
-            options=options,
-            forecasters={"network": networks(raw, values, spec, fit, groups)},
-            domain=prepared.domain(seed=fit.seed),
-            progress=progress.within("evaluate"),
-        )
-        # a forest splits by order, so scales of all samples leak nothing into its folds
-        features = centre(scaled(raw, spec, fit_band_scaler(raw, np.arange(len(values)), spec)))
-        truth = forward(values, fit_target(values, fit.transform))
-
-        def forest_of(train: np.ndarray, seed: int) -> Predict:
-            forest = fit_forest(features[train], truth[train], seed)
-            return with_features(forest.predict, features, spec.features)
-
-        bands = tuple(dict.fromkeys(spec.features))
-        known = {"recipe": recipe_of(recipe.settings())}
-        if (mark := prepared.bands.data.attrs.get("hmx_fingerprint")) is not None:
-            known["cube"] = mark
-        importance = permuted_importance(forest_of, several[0], truth, bands, seed=fit.seed)
-        card = replace(
-            card,
-            importance=importance,
-            weighted=weigh(prepared, several, importance, seed=fit.seed),
-            ids=tuple(prepared.points.names.of(prepared.samples.source)),
-            facts={**card.facts, **known, "fingerprint": digest, "hmx": code_version()},
-        )
-        if out is not None:
-            card.save(out)
-            Folder(out).sweep()
+        with _finished(out, prepared, recipe, options, progress) as finished:
+            fits = Fits(finished, progress.within("evaluate"), recipe.fit.runs)
+            card = _score(prepared, recipe, options, fits)
+            known = {"recipe": recipe_of(recipe.settings())}
+            if (mark := prepared.bands.data.attrs.get("hmx_fingerprint")) is not None:
+                known["cube"] = mark
+            facts = {**card.facts, **known, "fingerprint": digest, "hmx": code_version()}
+            card = replace(card, facts=facts)
+            if out is not None:
+                if finished.folder is not None:
+                    mark_done(finished.folder)
+                card.save(out)
+                Folder(out).sweep()
     return card
+
+
+@contextmanager
+def _finished(
+    out: str | None,
+    prepared: Prepared,
+    recipe: MapTrainSetup,
+    options: MapScoreOptions,
+    progress: Progress,
+) -> Iterator[Finished]:
+    """Yield where fits are kept: beside a scorecard on this machine, until it is there."""
+    if out is None or is_url(out):
+        yield Finished()
+        return
+    chosen = {"split": recipe.split.model_dump(mode="json"), "score": options.model_dump()}
+    decided = {**decisive(prepared, recipe), **chosen}
+    work = hidden_sibling(out, "training")
+    with work_folder(work, out, decided, what="evaluate", progress=progress) as folder:
+        yield Finished(folder)
+
+
+def _score(
+    prepared: Prepared, recipe: MapTrainSetup, options: MapScoreOptions, fits: Fits
+) -> MapScorecard:
+    """Run all folds of a recipe, and measure the importance of the bands."""
+    fit, own = recipe.fit, recipe.split
+    methods = [method for method in options.beside if method != own.method]
+    splits = [own, *(SplitOptions(method=method, folds=own.folds) for method in methods)]
+    several = [prepared.folds(split, seed=fit.seed) for split in splits]
+    raw, values, spec = prepared.raw, prepared.values, prepared.spec
+    groups = prepared.validation_groups(fit)
+    card = score_folds(
+        raw,
+        values,
+        spec,
+        several,
+        fit=fit,
+        options=options,
+        forecasters={"network": networks(raw, values, spec, fit, groups, fits.session)},
+        domain=prepared.domain(seed=fit.seed),
+        fits=fits,
+    )
+    # a forest splits by order, so scales of all samples leak nothing into its folds
+    features = centre(scaled(raw, spec, fit_band_scaler(raw, np.arange(len(values)), spec)))
+    truth = forward(values, fit_target(values, fit.transform))
+
+    def forest_of(train: np.ndarray, seed: int) -> Predict:
+        forest = fit_forest(features[train], truth[train], seed)
+        return with_features(forest.predict, features, spec.features)
+
+    bands = tuple(dict.fromkeys(spec.features))
+    importance = permuted_importance(forest_of, several[0], truth, bands, seed=fit.seed)
+    return replace(
+        card,
+        importance=importance,
+        weighted=weigh(prepared, several, importance, seed=fit.seed),
+        ids=tuple(prepared.points.names.of(prepared.samples.source)),
+    )
 
 
 def fingerprint_of(prepared: Prepared, recipe: MapTrainSetup, options: Options) -> str:
     """Hash everything that decides a scorecard: samples, their windows, setup, options."""
-    digest = hashlib.sha256()
-    for array in (*vars(prepared.raw).values(), prepared.values, prepared.samples.lonlat):
-        digest.update(np.ascontiguousarray(array).data)
     # the device decides no score, so a scorecard of another machine is current
     fit = recipe.fit.model_dump(mode="json", exclude=set(HARDWARE))
     settings = [fit, *(p.model_dump(mode="json") for p in (recipe.network, recipe.split, options))]
-    return fingerprint([digest.hexdigest(), settings, code_version()])
+    return fingerprint([prepared.digest, settings, code_version()])
 
 
 def _stored_card(out: str, digest: str) -> MapScorecard | None:
@@ -164,7 +196,7 @@ def score_folds(
     options: MapScoreOptions | None = None,
     forecasters: Mapping[str, FitPredict] | None = None,
     domain: Array | None = None,
-    progress: Progress = Progress(),
+    fits: Fits | None = None,
 ) -> MapScorecard:
     """Score a mapper and the baselines on the same folds.
 
@@ -178,11 +210,14 @@ def score_folds(
     scaler = scoring_scale(values, fit)
     truth = forward(values, scaler)
     own = dict(forecasters or {})
+    fits = Fits() if fits is None else fits
     everyone = own | {n: f for n, f in null_rows(raw, truth, spec).items() if n not in own}
     first = next(iter(everyone))
     # a forest blended with itself is the forest
     blend = Blend(first, "forest", fit.blend) if fit.blend and first != "forest" else None
     calibrate = tuple(dict.fromkeys([*([BLEND] if blend else []), first, "forest"]))
+    fits.expect(several, len(everyone) - 1, options.inner, 1)
+    everyone = fits.keep(everyone)
     splits = {
         name_folds(folds): cross_validate(
             everyone,
@@ -194,7 +229,7 @@ def score_folds(
             inner=options.inner,
             levels=options.level,
             seed=fit.seed,
-            progress=progress,
+            progress=fits.progress,
         )
         for number, folds in enumerate(several)
     }
@@ -233,7 +268,12 @@ def name_scale(target: str, scaler: TargetScaler) -> str:
 
 
 def networks(
-    raw: RawWindows, values: Array, spec: MapSpec, fit: MapTrainOptions, groups: NDArray[Any]
+    raw: RawWindows,
+    values: Array,
+    spec: MapSpec,
+    fit: MapTrainOptions,
+    groups: NDArray[Any],
+    session_of: Callable[[], Session] = Session,
 ) -> FitPredict:
     """Build the predictor that trains networks on the rows of a fold.
 
@@ -244,7 +284,8 @@ def networks(
 
     def fit_predict(train: Rows, test: Rows, seed: int) -> Estimates:
         own = fit.model_copy(update={"seed": fit.seed + seed})
-        learnt = learn(raw, values, train, spec=spec, fit=own, groups=groups)
+        session = session_of()
+        learnt = learn(raw, values, train, spec=spec, fit=own, groups=groups, session=session)
         predicted = learnt.predict(raw.at(test))  # (members, n, q), of unit variance
         scaled_members = np.stack([learnt.centre(one[None]) for one in predicted])
         # the samples of a fold may have another order of magnitude

@@ -1,7 +1,8 @@
 """Fit one network of a mapper: one run of Lightning over samples in memory.
 
-Samples are thousands and windows small, so a fit takes seconds and writes no checkpoints: a
-killed run starts again. A fit can start from the trunk of a mapper of another region.
+Samples are thousands and windows small, so a network takes seconds to minutes and writes no
+checkpoints: a killed run begins the network anew that it was training. A fit can start from the
+trunk of a mapper of another region.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
@@ -62,6 +64,31 @@ class FittedMapper:
         state = self.network.state_dict()
         return {name: value.contiguous().numpy() for name, value in state.items()}
 
+    def facts(self) -> dict[str, Any]:
+        """Return all but the weights in JSON values."""
+        taken = self.transferred
+        return {
+            "epochs": self.epochs,
+            "loss": self.loss,
+            "history": [dict(row) for row in self.history],
+            "transferred": None if taken is None else [taken.names, taken.skipped],
+        }
+
+    @classmethod
+    def restore(
+        cls, network: Mapper, weights: Mapping[str, np.ndarray], facts: Mapping[str, Any]
+    ) -> FittedMapper:
+        """Build from a network as built, and from :meth:`weights` and :meth:`facts`."""
+        network.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
+        taken = facts["transferred"]
+        return cls(
+            network.eval(),
+            facts["epochs"],
+            facts["loss"],
+            tuple(facts["history"]),
+            None if taken is None else Transferred(*map(tuple, taken)),
+        )
+
 
 def fit_network(
     windows: ScaledWindows,
@@ -83,8 +110,7 @@ def fit_network(
     network and start do not fit, :class:`TrainingFailed` if the loss is not a number.
     """
     pl.seed_everything(fit.seed, verbose=False)
-    steps, dynamic = windows.dynamic.shape[1:3]
-    network = build(options, dynamic=dynamic, static=windows.static.shape[1], steps=steps)
+    network = network_for(windows, options)
     transferred = None if init_from is None else copy_trunk(network, init_from)
     sigma = 0.5 * float(values[train_rows].std()) if fit.sigma is None else fit.sigma
     sigma = sigma or 1.0  # a constant target has no spread: all its errors get equal weight
@@ -116,6 +142,12 @@ def fit_network(
         network.load_state_dict(best.weights)
     network.cpu().eval()
     return FittedMapper(network, best.epochs, best.loss, tuple(best.rows), transferred)
+
+
+def network_for(windows: ScaledWindows, options: MapperOptions) -> Mapper:
+    """Build an untrained network for some windows."""
+    steps, dynamic = windows.dynamic.shape[1:3]
+    return build(options, dynamic=dynamic, static=windows.static.shape[1], steps=steps)
 
 
 class _BestWeights(Callback):

@@ -11,28 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 
-from hmx.mapping.forest import Forest, fit_forest
+from hmx.mapping.forest import Forest
 from hmx.mapping.inputs import RawWindows, ScaledWindows, fit_band_scaler, scaled
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
 from hmx.mapping.target import fit_target, forward, inverse
-from hmx.mapping.train.fitting import FittedMapper, fit_network
+from hmx.mapping.train.course import Course, Session, fold_name, network_name
+from hmx.mapping.train.fitting import FittedMapper, fit_network, network_for
 from hmx.mapping.train.importance import Importance, Predict, permuted_importance, with_features
 from hmx.mapping.train.module import predict
 from hmx.mapping.train.recipe import Prepared
 from hmx.mapping.window import Estimate, mixed
-from hmx.progress import Progress
 from hmx.splits.site_folds import SiteFolds
 from hmx.splits.sites import hold_out, linked
+from hmx.training.loop import leads_processes
 from hmx.training.metrics import Spread, spread
 from hmx.uncertainty.distribution import shares
-
-LogsOf = Callable[[int], Sequence[Any]]  # from the number of a run to its loggers
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,7 @@ def learn(
     fit: MapTrainOptions,
     groups: np.ndarray,
     init_from: Mapping[str, np.ndarray] | None = None,
-    logs: LogsOf = lambda run: (),
-    progress: Progress = Progress(),
+    session: Session = Session(),
 ) -> Learnt:
     """Fit scalers and networks to the training samples at `rows`; use nothing of the others.
 
@@ -103,8 +100,15 @@ def learn(
     target = fit_target(values[rows[~valid]], fit.transform)
     scaler = fit_band_scaler(raw, rows[~valid], spec)
     windows = scaled(raw.at(rows), spec, scaler)
-    fitted = [
-        fit_network(
+    fitted = []
+    for run in range(fit.runs):
+        name = network_name(rows, fit.seed, run)
+        if (found := session.finished.read(name)) is not None:
+            network = network_for(windows, spec.network)
+            fitted.append(FittedMapper.restore(network, *found))
+            session.spared(run)
+            continue
+        one = fit_network(
             windows,
             values[rows],
             np.flatnonzero(~valid),
@@ -113,13 +117,12 @@ def learn(
             target=target,
             valid_rows=np.flatnonzero(valid),
             init_from=init_from,
-            logs=logs(run),
-            progress=progress.within(
-                f"training run {run + 1} of {fit.runs}" if fit.runs > 1 else "training"
-            ),
+            logs=session.logs(run),
+            progress=session.progress(run),
         )
-        for run in range(fit.runs)
-    ]
+        if leads_processes():
+            session.finished.write(name, one.weights(), one.facts())
+        fitted.append(one)
     best = min(range(len(fitted)), key=lambda run: fitted[run].loss)
     kept = dict(enumerate(fitted)) if fit.ensemble else {best: fitted[best]}
     # of the epoch whose weights are kept
@@ -136,14 +139,16 @@ def cross_fit(
     fit: MapTrainOptions,
     groups: np.ndarray,
     target: TargetScaler,
+    session_of: Callable[[int], Session] = lambda number: Session(),
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield train rows, test rows and test predictions (members, n, q), fitted anew each round.
 
     Each round fits its own scalers, so its predictions are in its own units; `target` gives the
     common units of the result.
     """
-    for train, test in rounds:
-        learnt = learn(raw, values, train, spec=spec, fit=fit, groups=groups)
+    for number, (train, test) in enumerate(rounds):
+        session = session_of(number)
+        learnt = learn(raw, values, train, spec=spec, fit=fit, groups=groups, session=session)
         native = inverse(learnt.predict(raw.at(test)), learnt.target)
         yield train, test, forward(native, target)
 
@@ -164,7 +169,7 @@ def out_of_fold(
     fit: MapTrainOptions,
     folds: SiteFolds,
     *,
-    progress: Progress = Progress(),
+    course: Course,
 ) -> OutOfFold:
     """Fit the mapper anew without each fold, and predict that fold as the map would."""
     spec, values, raw = prepared.spec, prepared.values, prepared.raw
@@ -172,19 +177,23 @@ def out_of_fold(
     forests: dict[int, Forest] = {}
     center, spreads = np.empty(len(values)), np.empty(len(values))
     groups = linked(folds.group, prepared.samples.lonlat, fit.validation_km)
-    parts = cross_fit(raw, values, folds.rounds(), spec=spec, fit=fit, groups=groups, target=target)
+    parts = cross_fit(
+        raw, values, folds.rounds(), spec=spec, fit=fit, groups=groups, target=target,
+        session_of=course.fold,
+    )  # fmt: skip
     for number, (train, test, predicted) in enumerate(parts):
-        forest = fit_forest(features[train], truth[train], fit.seed)
+        forest = course.forest(fold_name(number), features[train], truth[train], fit.seed)
         forests[fit.seed + 1000 * number] = forest
         members = predicted.transpose(0, 2, 1)  # (members, q, n), the axes of pixels
         estimate = mixed(members, spec, forest if spec.blend else None, features[test].T)
         center[test], spreads[test] = estimate.center, estimate.spread
-        progress.step(number + 1, len(folds), f"holding out: fold {number + 1} of {len(folds)}")
+        course.end_fold(number)
 
     def forest_of(train: np.ndarray, seed: int) -> Predict:
         # permuted_importance numbers its rounds by seed, and the same rounds grew the forests
         return with_features(forests[seed].predict, features, spec.features)
 
     bands = dict.fromkeys(spec.features)
-    importance = permuted_importance(forest_of, folds, truth, tuple(bands), seed=fit.seed)
+    with course.step("importance"):
+        importance = permuted_importance(forest_of, folds, truth, tuple(bands), seed=fit.seed)
     return OutOfFold(folds, Estimate(center, spreads), importance)

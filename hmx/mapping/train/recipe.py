@@ -5,9 +5,11 @@ Preparing reads points and cube once: everything after it is arithmetic on array
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from hmx.points.samples import Samples
 from hmx.points.table import Points, read_points
 from hmx.points.units import range_of
 from hmx.progress import Progress
+from hmx.provenance import code_version
 from hmx.splits.distances import drawn_pixels, lonlat_of
 from hmx.splits.methods import fold_samples
 from hmx.splits.options import SplitOptions
@@ -103,6 +106,14 @@ class Prepared:
         """The sampled quantity, native units, (n,)."""
         return self.samples.value
 
+    @cached_property
+    def digest(self) -> str:
+        """Hash of all samples: their windows, values, locations and sites."""
+        digest, samples = hashlib.sha256(), self.samples
+        for array in (*vars(self.raw).values(), self.values, samples.lonlat, samples.site):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
     def validation_groups(self, fit: MapTrainOptions) -> np.ndarray:
         """Return the samples' groups that stay on one side of a hold-out, (n,)."""
         return linked(self.samples.site, self.samples.lonlat, fit.validation_km)
@@ -168,12 +179,23 @@ def prepare(obj: Cubelike, source: Any, recipe: MapTrainSetup) -> Prepared:
     Raises :class:`BadArgument`, :class:`CubeError`, :class:`MissingVariable`,
     :class:`NotEnoughData` or :class:`SourceError` if points, cube and setup do not fit.
     """
+    return with_windows(joined(obj, source, recipe), recipe)
+
+
+def joined(
+    obj: Cubelike, source: Any, recipe: MapTrainSetup, *, most: int | None = None
+) -> Prepared:
+    """Join points and cube, without the windows of the samples.
+
+    ``most`` bounds the numbers that are read of the cube, as in :func:`hmx.points.joining.join`.
+    """
     points = read_points(source, **recipe.points.model_dump(exclude={"min_valid"}))
     bands = as_bands(obj, dynamic=recipe.dynamic, static=recipe.static)
     network, min_valid = recipe.network, recipe.points.min_valid
     samples, report = join(
-        points, bands, window=network.window, history=network.history, min_valid=min_valid
-    )
+        points, bands, window=network.window, history=network.history, min_valid=min_valid,
+        most=most,
+    )  # fmt: skip
     require_target(samples.value, samples.source, points, recipe.fit.transform)
     transforms = check_transforms(recipe.transforms)
     spec = MapSpec(
@@ -197,11 +219,32 @@ def prepare(obj: Cubelike, source: Any, recipe: MapTrainSetup) -> Prepared:
         min_valid=min_valid,
         depth=points.depth is not None,
     )
-    spec = replace(spec, categories=_classes(bands, samples, spec, recipe.categories))
+    none = RawWindows(np.zeros((0, 0, 0, 0, 0), "float32"), np.zeros((0, 0, 0, 0), "float32"))
+    return Prepared(bands, points, samples, report, spec, none)
+
+
+def with_windows(found: Prepared, recipe: MapTrainSetup) -> Prepared:
+    """Read the windows of samples, and the codes of bands of classes."""
+    bands, samples = found.bands, found.samples
+    classes = _classes(bands, samples, found.spec, recipe.categories)
+    spec = replace(found.spec, categories=classes)
     raw = gather(bands, samples, spec)
     quantities = _quantities(raw, spec)
     notes = suspects(quantities, {name: bands.data[name].attrs for name in quantities})
-    return Prepared(bands, points, samples, report, spec, raw, tuple(notes))
+    return replace(found, spec=spec, raw=raw, warnings=tuple(notes))
+
+
+def decisive(prepared: Prepared, recipe: MapTrainSetup) -> dict[str, Any]:
+    """Return all that decides the weights of networks and forests, in JSON values."""
+    settings = recipe.settings()
+    del settings["stamp"]  # of the table's file; what was read of it decides
+    return {
+        "points": prepared.digest,
+        **settings,
+        "split": recipe.split.grouping(),
+        "bands": list(prepared.spec.features),
+        "hmx": code_version(),
+    }
 
 
 def _classes(

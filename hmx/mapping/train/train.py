@@ -1,12 +1,14 @@
 """Train a mapper: prepare -> learn -> predict out of fold -> calibrate -> write.
 
 Networks and forest learn from all samples. Prediction intervals and the area of applicability
-come from folds of the samples that are held out in turn.
+come from folds of the samples that are held out in turn. What is finished is kept beside the
+bundle until that is there: a run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,25 +23,26 @@ from scipy.special import ndtri
 
 from hmx.bundles.folder import as_model, require_bundle_place
 from hmx.cube.cube import Cubelike
-from hmx.cube.store import claim, discard_work, mark_done, require_unreplaced
+from hmx.cube.store import mark_done, require_unreplaced
 from hmx.files.lock import hidden_sibling
 from hmx.files.paths import absolute
 from hmx.hardware import for_training
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.correlogram import Correlogram, between_dates
-from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import centre, scaled
 from hmx.mapping.kriging import Kriging, KrigingTrial
 from hmx.mapping.target import central, forward, inverse, ratio_of
+from hmx.mapping.train.course import Course
 from hmx.mapping.train.fitting import trunk_of
 from hmx.mapping.train.learning import Learnt, learn, out_of_fold
-from hmx.mapping.train.recipe import MapTrainSetup, Prepared, prepare
+from hmx.mapping.train.recipe import MapTrainSetup, Prepared, decisive, prepare
 from hmx.mapping.train.runs import RUNS, lines_of_runs, table_of_runs
 from hmx.networks.start import require_units
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version
 from hmx.scores import regression_scores
+from hmx.splits.site_folds import SiteFolds
 from hmx.training.loop import alone, follows, leads_processes, wait
 from hmx.training.tracking import (
     LOG,
@@ -52,6 +55,7 @@ from hmx.training.tracking import (
     loggers,
     table,
 )
+from hmx.training.work import Finished, work_folder
 from hmx.uncertainty.applicability import Applicability
 from hmx.uncertainty.conformal import Conformal
 
@@ -84,25 +88,36 @@ def train(
         units = {"had": start.spec.units, "has": prepared.spec.units}
         require_units(start.path, start.spec.target, **units, data="points")
         trunk = trunk_of(start.member(0), start.spec, prepared.spec)
-    progress = Progress.of(progress)
+    progress, rows = Progress.of(progress), np.arange(len(prepared.samples))
     prepared.announce(progress)
+    decided = {**decisive(prepared, recipe), "start": None if start is None else start.digest}
     with (
         alone(out, recipe.fit, progress),
-        _log_folder(out, recipe) as folder,
+        _work_folder(out, recipe, decided, progress) as folder,
         closing(_RunLogs(folder, recipe, _facts(prepared, recipe), out=out)) as logs,
     ):
+        folds = training_folds(prepared, recipe)
+        course = Course(
+            recipe.fit.runs,
+            len(folds),
+            blend=bool(prepared.spec.blend),
+            progress=progress,
+            finished=Finished(None if out is None else folder),
+        )
+        course.resume(rows, folds, recipe.fit.seed)
         learnt = learn(
             prepared.raw,
             prepared.values,
-            np.arange(len(prepared.samples)),
+            rows,
             spec=prepared.spec,
             fit=recipe.fit,
             groups=prepared.validation_groups(recipe.fit),
             init_from=trunk,
-            logs=logs.open_run,
-            progress=progress,
+            session=course.session(logs.open_run),
         )
-        bundle, held_out = make_bundle(prepared, recipe, learnt, progress, started)
+        bundle, held_out = make_bundle(
+            prepared, recipe, learnt, folds, course=course, started=started
+        )
         runs = table_of_runs(learnt.figures, recipe.fit.seed)
         for line in lines_of_runs(runs):
             progress.note(line)
@@ -112,6 +127,7 @@ def train(
         if leads_processes() and out is not None:
             log = table(logged_rows(logs.folder_of(next(iter(learnt.kept)))))
             files = {LOG: log} | ({RUNS: table(runs)} if runs else {})
+            mark_done(folder)
             bundle = bundle.save(out, files=files)
         logs.send(bundle, runs, partial(draw_pictures, prepared, held_out))
         wait()
@@ -119,19 +135,30 @@ def train(
 
 
 @contextmanager
-def _log_folder(out: str | Path | None, recipe: MapTrainSetup) -> Iterator[Path]:
-    """Yield a folder for logs; next to `out`, so that the next run removes a killed run's logs."""
-    if out is None or follows(recipe.fit):
+def _work_folder(
+    out: str | Path | None, recipe: MapTrainSetup, decided: Mapping[str, Any], progress: Progress
+) -> Iterator[Path]:
+    """Yield a folder for logs and finished networks; with `out` it outlives a killed run."""
+    if out is None:
         with tempfile.TemporaryDirectory(prefix="hmx-training-") as folder:
             yield Path(folder)
         return
     work = hidden_sibling(Path(out), "training")
-    claim(work)
-    mark_done(work)  # a fit takes seconds, so an unfinished one is not resumed
-    try:
+    if follows(recipe.fit):  # the leading process has made it
         yield work
-    finally:
-        discard_work(work, out)
+        return
+    with work_folder(work, out, decided, progress=progress):
+        yield work
+
+
+def training_folds(prepared: Prepared, recipe: MapTrainSetup) -> SiteFolds:
+    """Deal the samples into the folds that training holds out in turn: ``train.inner``.
+
+    They are dealt in the groups of the split (blocks, clumps, regions, sites), so intervals hold
+    at the distances of the map.
+    """
+    outer = prepared.folds(recipe.split, seed=recipe.fit.seed)
+    return outer.inner(np.arange(len(prepared.samples)), recipe.fit.inner, seed=recipe.fit.seed)
 
 
 def draw_pictures(prepared: Prepared, predicted: np.ndarray) -> Mapping[str, Figure]:
@@ -143,7 +170,13 @@ def draw_pictures(prepared: Prepared, predicted: np.ndarray) -> Mapping[str, Fig
 
 
 def make_bundle(
-    prepared: Prepared, recipe: MapTrainSetup, learnt: Learnt, progress: Progress, started: float
+    prepared: Prepared,
+    recipe: MapTrainSetup,
+    learnt: Learnt,
+    folds: SiteFolds,
+    *,
+    course: Course,
+    started: float,
 ) -> tuple[MapBundle, np.ndarray]:
     """Build the bundle: networks, forest, intervals, area of applicability.
 
@@ -152,11 +185,11 @@ def make_bundle(
     fit, spec, target = recipe.fit, learnt.spec, learnt.target
     features = centre(scaled(prepared.raw, spec, learnt.scaler))
     truth = forward(prepared.values, target)
-    outer = prepared.folds(recipe.split, seed=fit.seed)
-    # folds of the same blocks as the outer ones, so intervals hold at the distances of the map
-    folds = outer.inner(np.arange(len(prepared.samples)), fit.inner, seed=fit.seed)
-    held_out = out_of_fold(prepared, features, target, fit, folds, progress=progress)
-    forest = fit_forest(features, truth, fit.seed).arrays() if spec.blend else {}
+    held_out = out_of_fold(prepared, features, target, fit, folds, course=course)
+    forest: Mapping[str, np.ndarray] = {}
+    if spec.blend:
+        with course.step("forest"):
+            forest = course.forest("forest", features, truth, fit.seed).arrays()
     weights, estimate = held_out.importance.weights(spec.features), held_out.estimate
     trial = KrigingTrial.of(folds, truth, estimate.center, fit.krige if spec.blend else False)
     kriging: Kriging | None = None
@@ -171,12 +204,13 @@ def make_bundle(
         "transformed": [a * target.std for a in (truth, estimate.center)],
         "native": [prepared.values, native],
     }
-    calibration = Conformal.fit(estimate.center, estimate.spread, truth, folds.group)
-    scores = ndtri(calibration.rank(estimate.center, estimate.spread, truth))
-    pixel = math.sqrt(math.prod(spec.pixel_size_m))
-    correlogram = Correlogram.of(prepared.samples.lonlat, scores, pixel)
-    samples = prepared.samples
-    phi, again = between_dates(scores, samples.site, samples.step)
+    samples, pixel = prepared.samples, math.sqrt(math.prod(spec.pixel_size_m))
+    with course.step("calibration"):
+        calibration = Conformal.fit(estimate.center, estimate.spread, truth, folds.group)
+        scores = ndtri(calibration.rank(estimate.center, estimate.spread, truth))
+        correlogram = Correlogram.of(samples.lonlat, scores, pixel)
+        phi, again = between_dates(scores, samples.site, samples.step)
+        area = Applicability.fit(features, folds.fold, weights)
     transferred = next(iter(learnt.kept.values())).transferred
     bundle = MapBundle(
         spec=spec,
@@ -186,7 +220,7 @@ def make_bundle(
         calibration=calibration,
         dependence=correlogram.fit(phi),
         forest=forest,
-        applicability=Applicability.fit(features, folds.fold, weights).arrays(),
+        applicability=area.arrays(),
         kriging={} if kriging is None else kriging.arrays(),
         training={
             **_facts(prepared, recipe),
@@ -241,8 +275,10 @@ class _RunLogs:
         return self.folder / f"run-{run}"
 
     def open_run(self, run: int) -> list[Any]:
-        """Open the loggers of one run."""
+        """Open the loggers of one run; what an unfinished fit of it has logged is dropped."""
         self.close()
+        if not follows(self.recipe.fit):
+            shutil.rmtree(self.folder_of(run), ignore_errors=True)
         track, seed = dict(self.recipe.track or {}), self.recipe.fit.seed
         for path in (self.folder_of(run), self.root):
             path.mkdir(parents=True, exist_ok=True)
@@ -265,6 +301,8 @@ class _RunLogs:
         draw: Callable[[], Mapping[str, Figure]],
     ) -> None:
         """Send scores, pictures, the runs and the bundle to the trackers of the last run."""
+        if not self.open:  # an earlier run has trained the last network, and its tracker is gone
+            self.open_run(self.recipe.fit.runs - 1)
         scores = bundle.training["held_out"]["transformed"]
         log_summary(self.open, {f"held_out_{name}": value for name, value in scores.items()})
         log_pictures(self.open, draw)

@@ -18,6 +18,7 @@ from hmx.errors import BadArgument, NotEnoughData, TrainingFailed
 from hmx.mapping.inputs import RawWindows, fit_band_scaler, scaled
 from hmx.mapping.options import Loss, TargetTransform
 from hmx.mapping.target import central, error_of, fit_target, forward, inverse
+from hmx.mapping.train.course import Course, Session
 from hmx.mapping.train.fitting import copy_trunk, fit_network, trunk_of
 from hmx.mapping.train.learning import cross_fit, learn
 from hmx.mapping.train.losses import score, scorer
@@ -324,7 +325,8 @@ def test_each_run_is_logged_where_it_is_told(tmp_path: Path) -> None:
     fit = fit_of(epochs=2, runs=2, validation=0.25)
     logs = [loggers(tmp_path / name) for name in ("first", "second")]
     every = np.arange(256)
-    learnt = learn(raw, values, ROWS, spec=spec_of(), fit=fit, groups=every, logs=logs.__getitem__)
+    session = Session(logs.__getitem__)
+    learnt = learn(raw, values, ROWS, spec=spec_of(), fit=fit, groups=every, session=session)
     for name, one in zip(("first", "second"), learnt.kept.values(), strict=True):
         (path,) = (tmp_path / name).glob("*/metrics.csv")
         with path.open(newline="", encoding="utf-8") as file:
@@ -339,10 +341,11 @@ def test_progress_names_the_run() -> None:
     told: list[tuple[int, int, str]] = []
     fit = fit_of(epochs=2, runs=2)
     every = np.arange(64)
-    learn(
-        raw, values, every, spec=spec_of(), fit=fit, groups=every,
-        progress=Progress(on_step=lambda *said: told.append(said)),
-    )  # fmt: skip
+    course = Course(2, progress=Progress(on_step=lambda *said: told.append(said)))
+    session = course.session(lambda run: ())
+    learn(raw, values, every, spec=spec_of(), fit=fit, groups=every, session=session)
     assert [(done, of) for done, of, _ in told] == [(1, 2), (2, 2)] * 2
-    assert told[0][2].startswith("training run 1 of 2: train_loss ")
-    assert told[-1][2].startswith("training run 2 of 2: train_loss ")
+    assert told[0][2].startswith("training network 1 of 2: train_loss ")
+    assert told[-1][2].startswith("training network 2 of 2: train_loss ")
+    assert "; then 1 network, 2 folds, importance, forest, calibration; about " in told[0][2]
+    assert "; then 2 folds, importance, forest, calibration; about " in told[-1][2]

@@ -191,8 +191,8 @@ def test_training_leaves_nothing_beside_the_bundle_and_replaces_an_old_one(
 def test_a_failed_training_leaves_nothing(
     land: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: Any, logs: Any, **__: Any) -> None:
-        logs(0)
+    def fails(*_: Any, session: Any, **__: Any) -> None:
+        session.logs(0)
         raise RuntimeError("no power")
 
     monkeypatch.setattr(training, "learn", fails)
