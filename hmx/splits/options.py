@@ -83,8 +83,9 @@ class SplitOptions(Options):
             raise ValueError(f"method={self.method!r} keeps a distance. Pass distance_km=5.")
         if "k" not in method.parameters and "folds" in self.model_fields_set:
             raise ValueError(
-                f"method={self.method!r} makes a fold of each region, but folds={self.folds} was "
-                "given. Leave out folds, or pass method='blocks'."
+                f"method={self.method!r} decides how many folds there are (regions are a fold "
+                f"each), but folds={self.folds} was given. Leave out folds, or pass "
+                "method='blocks'."
             )
         if not method.keeps_distance and self.distance_km is not None:
             raise ValueError(

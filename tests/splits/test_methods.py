@@ -200,7 +200,7 @@ def test_the_names_of_other_systems_are_understood() -> None:
         ({"folds": 1}, r"folds=1: must be at least 2"),
         (
             {"method": "regions", "region": "land", "folds": 4},
-            r"makes a fold of each region, but folds=4 was given\. Leave out folds",
+            r"regions are a fold each\), but folds=4 was given\. Leave out folds",
         ),
         ({"inner": 3}, r"inner is not an option of a split.*train\.inner=5.*evaluate\.inner=5"),
         ({"block_km": 0}, r"block_km=0: must be greater than 0"),
@@ -280,7 +280,8 @@ def test_laws_of_every_method(halves: str, name: str) -> None:
     samples, method = clustered(), method_of(name)
     given: dict[str, Any] = {"distance_km": 2} if "distance_km" in method.parameters else {}
     given |= {"region": "land"} if "region" in method.parameters else {}
-    options = parse(SplitOptions, {"method": name, "folds": 4, **given})
+    given |= {"folds": 4} if "k" in method.parameters else {}
+    options = parse(SplitOptions, {"method": name, **given})
     region = np.where(samples.lonlat[:, 0] > 21.5, "east", "west")
     domain = scattered(400).lonlat
     one, two = (

@@ -188,7 +188,7 @@ class _Timed:
         draw = np.random.default_rng(0).normal(size=(2, count))
         calibration = Conformal.fit(draw[0], 1 + draw[1] ** 2, draw[0] + draw[1], np.arange(count))
         spec = replace(few.spec, members=fit.runs if fit.ensemble else 1)
-        learnt = Learnt(spec, scaler, target, dict.fromkeys(range(spec.members), network), {})
+        learnt = Learnt(spec, scaler, target, dict.fromkeys(range(spec.members), network), ())
         model = MapBundle(
             spec=spec,
             scaler=scaler,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from hmx.mapping.forest import Forest, fit_forest
+from hmx.mapping.options import MapTrainOptions
 from hmx.progress import Outlook, Progress
 from hmx.provenance import fingerprint
 from hmx.splits.site_folds import SiteFolds
@@ -80,6 +81,17 @@ class Course:
         }
         object.__setattr__(self, "outlook", Outlook(stages))  # the dataclass is frozen
 
+    @classmethod
+    def of(
+        cls, fit: MapTrainOptions, folds: SiteFolds, finished: Finished, progress: Progress
+    ) -> Course:
+        """Return the course of a training, and report what an earlier run has finished."""
+        made = cls(
+            fit.runs, len(folds), blend=bool(fit.blend), progress=progress, finished=finished
+        )
+        made._resume(np.arange(len(folds.fold)), fit.seed)
+        return made
+
     @property
     def _fitting(self) -> float:
         """Cost of the networks of a fold, in networks on all samples."""
@@ -90,13 +102,12 @@ class Course:
         """Share of the networks in the time of a fold."""
         return self._fitting / (self._fitting + FOREST)
 
-    def resume(self, rows: np.ndarray, folds: SiteFolds, seed: int) -> None:
-        """Report what an earlier run has finished."""
+    def _resume(self, rows: np.ndarray, seed: int) -> None:
         names = [network_name(rows, seed, run) for run in range(self.runs)]
         networks = sum(map(self.finished.has, names))
-        done = sum(self.finished.has(fold_name(number)) for number in range(len(folds)))
+        done = sum(self.finished.has(fold_name(number)) for number in range(self.folds))
         if networks or done:
-            folds_text = f", {done} of {len(folds)} folds" if done else ""
+            folds_text = f", {done} of {self.folds} folds" if done else ""
             self.progress.note(
                 f"model: {networks} of {self.runs} networks{folds_text} were trained before"
             )

@@ -97,14 +97,8 @@ def train(
         closing(_RunLogs(folder, recipe, _facts(prepared, recipe), out=out)) as logs,
     ):
         folds = training_folds(prepared, recipe)
-        course = Course(
-            recipe.fit.runs,
-            len(folds),
-            blend=bool(prepared.spec.blend),
-            progress=progress,
-            finished=Finished(None if out is None else folder),
-        )
-        course.resume(rows, folds, recipe.fit.seed)
+        finished = Finished(None if out is None else folder)
+        course = Course.of(recipe.fit, folds, finished, progress)
         learnt = learn(
             prepared.raw,
             prepared.values,
