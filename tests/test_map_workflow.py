@@ -75,7 +75,7 @@ def nothing(folder: Path) -> None:
         (nothing, "train.lr=0.01", "train.lr is 0.01, and was 0.002"),
         (nothing, "model.hidden=5", "model.hidden is 5, and was 4"),
         (nothing, "points.where=soc < 5", r"points.where is ['soc < 5'], and was []"),
-        (nothing, "train.split.folds=2", "train.split.folds is 2, and was 3"),
+        (nothing, "train.split.block_km=3", "train.split.block_km is 3.0, and was 2.0"),
         (rewrite_points, "name=same", "the points have changed since"),
         (rewrite_band, "name=same", "the cube has changed since"),
     ],
@@ -94,8 +94,10 @@ def test_a_mapper_is_trained_again_saying_why(
 
 
 @pytest.mark.parametrize(
-    "override", ["train.device=auto", "train.devices=2", "map.level=[90]", "evaluate.inner=3"]
-)
+    "override",
+    ["train.device=auto", "train.devices=2", "map.level=[90]", "evaluate.inner=3",
+     "train.split.folds=2"],
+)  # fmt: skip
 def test_what_decides_no_mapper_trains_none(folder: Path, override: str) -> None:
     assert ensure(folder, override)[-1].endswith("exists and is current")
 

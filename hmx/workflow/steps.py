@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import xarray as xr
 
-from hmx.bundles.folder import DESCRIPTION, as_model
 from hmx.catalog import AnyCatalog, Catalog, MapCatalog
 from hmx.files.paths import is_url
 from hmx.forecast.bundle import Bundle, describe_means, fits_means
@@ -29,7 +28,8 @@ from hmx.points.options import PointsOptions
 from hmx.points.table import Points, read_points
 from hmx.products.describe import describe_held_out, describe_skill, kriging_line
 from hmx.progress import Progress
-from hmx.settings import HARDWARE, own_fields
+from hmx.settings import own_fields
+from hmx.workflow.changes import NEWER, changed, other_start
 
 if TYPE_CHECKING:
     from hmx.engine.order import Run
@@ -48,26 +48,6 @@ if TYPE_CHECKING:
     from hmx.zones.run import ZonalRun
     from hmx.zones.sums import ZoneTotals
     from hmx.zones.tables import Origin
-
-
-# defaults of earlier releases, for what is now chosen by the raster and the network
-_FORMER = {"history": 3, "chip": 96, "context": [1, 3, 10, 30]}
-# defaults of settings that bundles of earlier releases lack
-_NEWER = (None, "crps", 0.2, "change")
-
-
-def _changed(
-    had: Any, wanted: Any, sections: dict[str, str], *, absent: Any = (None,)
-) -> str | None:
-    """Return the first setting that differs, by its name in the catalog."""
-    for section, name in sections.items():
-        for key, value in wanted[section].items():
-            before = had.get(section, {}).get(key, value if value in absent else None)
-            if value is None and before == _FORMER.get(key):
-                continue
-            if before != value and key not in HARDWARE:
-                return f"{name}.{key} is {value}, and was {before}"
-    return None
 
 
 AnyBundle = Bundle | MapBundle
@@ -134,18 +114,6 @@ class JobSteps(Protocol[BundleT]):
         """Score a model, or the catalog's way to make one."""
 
 
-def _other_start(had: Any, wanted: str | None, kind: type[Bundle | MapBundle]) -> str | None:
-    """Return how the model that a fit starts from differs, if it does."""
-    if had.get("init_from") != wanted:
-        return "it starts from another model"
-    # A start that is elsewhere, or was removed after training, changes nothing
-    if wanted is None or not (Path(wanted) / DESCRIPTION).is_file():
-        return None
-    # mappers of earlier releases have no digest of their start
-    same = had.get("init_digest") in (None, as_model(kind, wanted).digest)
-    return None if same else "the model that it starts from has changed since"
-
-
 class ForecastSteps:
     """:class:`JobSteps` of the forecast job."""
 
@@ -197,9 +165,9 @@ class ForecastSteps:
         # through JSON, where tuples are lists, as in the bundle
         wanted = json.loads(json.dumps(wanted))
         sections = {"network": "model", "fit": "train"}
-        if (change := _changed(had, wanted, sections, absent=_NEWER)) is not None:
+        if (change := changed(had, wanted, sections, absent=NEWER)) is not None:
             return change
-        if (change := _other_start(had, catalog.train.init_from, Bundle)) is not None:
+        if (change := other_start(had, catalog.train.init_from, Bundle)) is not None:
             return change
         if had.get("transforms", {}) != dict(catalog.transforms):
             return "covariates are transformed otherwise"
@@ -320,8 +288,8 @@ class MapSteps:
         wanted["split"] = self.setup.split.grouping()  # folds of a scorecard decide no model
         sections = {"table": "points", "network": "model", "fit": "train", "split": "train.split"}
         # a setting that a bundle lacks is newer than the bundle: its empty default changes nothing
-        change = _changed(had, wanted, sections, absent=([], None, "auto"))
-        change = change or _other_start(had, wanted["init_from"], MapBundle)
+        change = changed(had, wanted, sections, absent=([], None, "auto"))
+        change = change or other_start(had, wanted["init_from"], MapBundle)
         if change is not None:
             return change
         for key, why in (

@@ -83,11 +83,7 @@ def train(
     start = None if recipe.init_from is None else as_model(MapBundle, recipe.init_from)
     prepared = prepare(obj, points, recipe)
     require_unreplaced(obj)
-    trunk = None
-    if start is not None:
-        units = {"had": start.spec.units, "has": prepared.spec.units}
-        require_units(start.path, start.spec.target, **units, data="points")
-        trunk = trunk_of(start.member(0), start.spec, prepared.spec)
+    trunk = None if start is None else _trunk(start, prepared)
     progress, rows = Progress.of(progress), np.arange(len(prepared.samples))
     prepared.announce(progress)
     decided = {**decisive(prepared, recipe), "start": None if start is None else start.digest}
@@ -112,9 +108,7 @@ def train(
         bundle, held_out = make_bundle(
             prepared, recipe, learnt, folds, course=course, started=started
         )
-        runs = table_of_runs(learnt.figures, recipe.fit.seed)
-        for line in lines_of_runs(runs):
-            progress.note(line)
+        runs = _runs(learnt, recipe, progress)
         if start is not None:
             made = dict(bundle.training) | {"init_digest": start.digest}
             bundle = replace(bundle, training=made)
@@ -126,6 +120,21 @@ def train(
         logs.send(bundle, runs, partial(draw_pictures, prepared, held_out))
         wait()
     return bundle if leads_processes() or out is None else as_model(MapBundle, str(out))
+
+
+def _runs(learnt: Learnt, recipe: MapTrainSetup, progress: Progress) -> list[dict[str, Any]]:
+    """Return the table of the networks, and report its main figures."""
+    runs = table_of_runs(learnt.figures, recipe.fit.seed)
+    for line in lines_of_runs(runs):
+        progress.note(line)
+    return runs
+
+
+def _trunk(start: MapBundle, prepared: Prepared) -> Mapping[str, np.ndarray]:
+    """Return the weights that a fit starts from."""
+    units = {"had": start.spec.units, "has": prepared.spec.units}
+    require_units(start.path, start.spec.target, **units, data="points")
+    return trunk_of(start.member(0), start.spec, prepared.spec)
 
 
 @contextmanager
@@ -205,7 +214,6 @@ def make_bundle(
         correlogram = Correlogram.of(samples.lonlat, scores, pixel)
         phi, again = between_dates(scores, samples.site, samples.step)
         area = Applicability.fit(features, folds.fold, weights)
-    transferred = next(iter(learnt.kept.values())).transferred
     bundle = MapBundle(
         spec=spec,
         scaler=learnt.scaler,
@@ -228,13 +236,19 @@ def make_bundle(
             "importance": held_out.importance.as_dict(),
             "runs": {name: dict(figures) for name, figures in learnt.runs.items()},
             "kept": list(learnt.kept),
-            "taken": None
-            if transferred is None
-            else {"names": list(transferred.names), "left": list(transferred.skipped)},
+            "taken": _taken(learnt),
             "seconds": round(time.monotonic() - started, 1),
         },
     )
     return bundle, native
+
+
+def _taken(learnt: Learnt) -> dict[str, list[str]] | None:
+    """Return the names of the weights that a network copied from its start, and of the others."""
+    copied = next(iter(learnt.kept.values())).transferred
+    if copied is None:
+        return None
+    return {"names": list(copied.names), "left": list(copied.skipped)}
 
 
 def _facts(prepared: Prepared, recipe: MapTrainSetup) -> dict[str, Any]:
