@@ -8,6 +8,7 @@ the model is the same to the byte.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -69,6 +70,7 @@ class Course:
     blend: bool = True  # whether there is a forest of all samples
     progress: Progress = Progress()
     finished: Finished = Finished()
+    started: float = field(default_factory=time.monotonic)
     outlook: Outlook = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,11 +85,21 @@ class Course:
 
     @classmethod
     def of(
-        cls, fit: MapTrainOptions, folds: SiteFolds, finished: Finished, progress: Progress
+        cls,
+        fit: MapTrainOptions,
+        folds: SiteFolds,
+        finished: Finished,
+        progress: Progress,
+        started: float,
     ) -> Course:
         """Return the course of a training, and report what an earlier run has finished."""
         made = cls(
-            fit.runs, len(folds), blend=bool(fit.blend), progress=progress, finished=finished
+            fit.runs,
+            len(folds),
+            blend=bool(fit.blend),
+            progress=progress,
+            finished=finished,
+            started=started,
         )
         made._resume(np.arange(len(folds.fold)), fit.seed)
         return made
@@ -149,6 +161,11 @@ class Course:
         if leads_processes():
             self.finished.write(name, grown.arrays())
         return grown
+
+    def whole_forest(self, x: np.ndarray, y: np.ndarray, seed: int) -> Forest:
+        """Return the forest of all samples."""
+        with self.step("forest"):
+            return self.forest("forest", x, y, seed)
 
     def end_fold(self, number: int) -> None:
         """Report that a fold is finished."""

@@ -94,7 +94,7 @@ def train(
     ):
         folds = training_folds(prepared, recipe)
         finished = Finished(None if out is None else folder)
-        course = Course.of(recipe.fit, folds, finished, progress)
+        course = Course.of(recipe.fit, folds, finished, progress, started)
         learnt = learn(
             prepared.raw,
             prepared.values,
@@ -105,9 +105,7 @@ def train(
             init_from=trunk,
             session=course.session(logs.open_run),
         )
-        bundle, held_out = make_bundle(
-            prepared, recipe, learnt, folds, course=course, started=started
-        )
+        bundle, held_out = make_bundle(prepared, recipe, learnt, folds, course)
         runs = _runs(learnt, recipe, progress)
         if start is not None:
             made = dict(bundle.training) | {"init_digest": start.digest}
@@ -173,13 +171,7 @@ def draw_pictures(prepared: Prepared, predicted: np.ndarray) -> Mapping[str, Fig
 
 
 def make_bundle(
-    prepared: Prepared,
-    recipe: MapTrainSetup,
-    learnt: Learnt,
-    folds: SiteFolds,
-    *,
-    course: Course,
-    started: float,
+    prepared: Prepared, recipe: MapTrainSetup, learnt: Learnt, folds: SiteFolds, course: Course
 ) -> tuple[MapBundle, np.ndarray]:
     """Build the bundle: networks, forest, intervals, area of applicability.
 
@@ -189,10 +181,7 @@ def make_bundle(
     features = centre(scaled(prepared.raw, spec, learnt.scaler))
     truth = forward(prepared.values, target)
     held_out = out_of_fold(prepared, features, target, fit, folds, course=course)
-    forest: Mapping[str, np.ndarray] = {}
-    if spec.blend:
-        with course.step("forest"):
-            forest = course.forest("forest", features, truth, fit.seed).arrays()
+    forest = course.whole_forest(features, truth, fit.seed) if spec.blend else None
     weights, estimate = held_out.importance.weights(spec.features), held_out.estimate
     trial = KrigingTrial.of(folds, truth, estimate.center, fit.krige if spec.blend else False)
     kriging: Kriging | None = None
@@ -221,7 +210,7 @@ def make_bundle(
         weights=learnt.weights(),
         calibration=calibration,
         dependence=correlogram.fit(phi),
-        forest=forest,
+        forest={} if forest is None else forest.arrays(),
         applicability=area.arrays(),
         kriging={} if kriging is None else kriging.arrays(),
         training={
@@ -237,7 +226,7 @@ def make_bundle(
             "runs": {name: dict(figures) for name, figures in learnt.runs.items()},
             "kept": list(learnt.kept),
             "taken": _taken(learnt),
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(time.monotonic() - course.started, 1),
         },
     )
     return bundle, native
