@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 import rasterio
 import yaml
+from rasterio.transform import rowcol
 
 from hmx.cube.bands import as_bands
 from hmx.cube.cube import open_cube
@@ -118,7 +119,7 @@ def dealt(data: Path, args: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFr
     """Deal the sites of the table, which are pixels of a raster: trained on, and held out."""
     table = pd.read_csv(data / "points.csv").iloc[:: args.every]
     with rasterio.open(data / "elevation.tif") as raster:
-        row, column = (np.asarray(at) for at in raster.index(table["lon"], table["lat"]))
+        row, column = map(np.asarray, rowcol(raster.transform, table["lon"], table["lat"]))
         site = np.unique(row * raster.width + column, return_inverse=True)[1]
     held = np.random.default_rng(args.seed).random(site.max() + 1) < args.share
     return table[~held[site]], table[held[site]]
@@ -200,18 +201,13 @@ def forest(cube: str, known: pd.DataFrame, hidden: pd.DataFrame) -> dict[str, fl
 
 def text(found: dict[str, Any]) -> str:
     """Write the figures."""
-    rows = found["rows"]
     names = ("samples", "r2", "rmse", "ccc", "bias", "native_r2", "coverage", "interval_score")
-    lines = [
-        f"trained on {found['trained']:,} samples",
-        f"{'':8}" + "".join(f"{n:>15}" for n in names),
-    ]
-    for name, row in rows.items():
-        cells = (
-            f"{row[n]:15,.3f}" if n in row and n != "samples" else f"{row.get(n, ''):>15}"
-            for n in names
-        )
-        lines.append(f"{name:8}" + "".join(cells))
+    lines = [f"trained on {found['trained']:,} samples"]
+    lines.append(f"{'':8}" + "".join(f"{name:>15}" for name in names))
+    for row, figures_of in found["rows"].items():
+        cells = [f"{figures_of['samples']:>15,}"]
+        cells += [f"{figures_of.get(name, np.nan):>15.3f}" for name in names[1:]]
+        lines.append(f"{row:8}" + "".join(cells))
     seconds = (f"{command} {value:.0f}" for command, value in found["cpu_seconds"].items())
     lines.append(f"CPU seconds: {', '.join(seconds)}")
     return "\n".join(lines)

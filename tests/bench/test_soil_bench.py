@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from tests.bench import soil, soiloptions
+from hmx.cli.main import hmx
+from tests.bench import soil, soilcli, soiloptions
 
 SMALL = ["--folds", "2", "--every", "8", "--trees", "5", "--fit", "runs=2", "--fit", "epochs=1"]
 
@@ -56,3 +58,24 @@ def test_the_benchmark_of_options_pairs_each_row_with_the_first_and_learns_none_
     monkeypatch.setattr(soiloptions, "learn", lambda *_, **__: 1 / 0)
     assert soiloptions.main(words) == 0
     assert f"{other['r2']:.3f}" in capsys.readouterr().out
+
+
+def test_the_benchmark_of_the_command_line_scores_sites_that_were_held_out(
+    real_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def in_process(*words: str) -> float:
+        CliRunner().invoke(hmx, list(words), catch_exceptions=False, standalone_mode=False)
+        return 1.0
+
+    monkeypatch.setenv("HMX_REAL_DATA", str(real_data))
+    monkeypatch.setattr(soilcli, "hmx", in_process)
+    tiny = ("train.runs=1", "train.epochs=1", "train.inner=2", "train.split.folds=2",
+            "model.widths=[4, 4]", "model.hidden=4")  # fmt: skip
+    words = [word for one in tiny for word in ("--set", one)]
+    assert soilcli.main(["--static", "--every", "16", "--json", *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = found["rows"]
+    assert rows["hmx"]["samples"] + found["trained"] in (243, 242)  # one lies outside
+    assert 0.5 < rows["hmx"]["coverage"] <= 1
+    assert rows["forest"]["samples"] == rows["hmx"]["samples"]
+    assert list(found["cpu_seconds"]) == ["init", "train", "predict"]
