@@ -168,10 +168,8 @@ def cross_validate(
             estimates[BLEND] = estimates[BLEND].corrected(error)
             kriged += trial.used
         for name in calibrate:
-            known = own[name]
-            conformal = Conformal.fit(
-                known.center, known.spread_or_zero, truth[train], folds.group[train]
-            )
+            known, group = own[name], folds.group[train]
+            conformal = Conformal.fit(known.center, known.spread_or_zero, truth[train], group)
             _put_bounds(bounds[name], conformal, estimates[name].at(test), test)
     how = f"{inner} inner folds of each training part" if inner else "the other outer folds"
     if corrects:

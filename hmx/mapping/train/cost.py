@@ -38,7 +38,7 @@ _MOST = 1 << 27  # numbers of the cube that are looked at for missing data: some
 _SAMPLES = 256  # whose windows are read
 _STEPS, _TREES = 4, 2  # steps of a timed epoch, and trees that are grown
 _PROCESS = 700 << 20  # bytes of a process that trains: Python, torch, Lightning, scikit-learn
-_COPIES = 4  # windows as read, scaled, as tensors, and those of a fold
+_COPIES = 8  # windows as read, scaled, as tensors, of a fold, and as they are drawn and turned
 _BASELINES = 2.0  # cost of the baselines of a fold, in forests
 
 

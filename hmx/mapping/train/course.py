@@ -25,7 +25,7 @@ from hmx.training.loop import leads_processes
 from hmx.training.work import Finished
 
 FOREST = 0.4  # cost of a forest, in networks on as many samples
-_AFTER = 0.1  # cost of the importance, and of the calibration
+_AFTER = 0.3  # cost of the importance, and of the calibration
 
 Logs = Callable[[int], Sequence[Any]]  # from the number of a run to its loggers
 
