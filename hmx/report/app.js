@@ -74,7 +74,8 @@ const app = (() => {
   async function pixel() {
     if (state.pixel === null) return;
     const at = rasterOf(overviewAt(), map.overview);
-    byId("pixel-title").textContent = `Pixel at ${where(at)}`;
+    const other = state.detail && rasterOf(state.detail, report.fine).join() !== at.join();
+    byId("pixel-title").textContent = `${other ? "Nearest pixel with percentiles:" : "Pixel at"} ${where(at)}`;
     byId("pixel").dataset.pixel = at.join();
     const asks = state.layer === "exceed" || !facts.observed;
     map.choose(state.pixel, state.detail);
@@ -99,8 +100,8 @@ const app = (() => {
     }
     const here = rasterOf(state.detail, fine);
     const far = Math.hypot((here[0] - at[0]) * facts.pixel_m[1], (here[1] - at[1]) * facts.pixel_m[0]);
-    byId("detail").textContent = `Here (finer level, ${where(here)}): ${parts.join("; ")}. `
-      + (far ? `Above and below: the nearest pixel with percentiles, ${d3.format(",.3~r")(far / 1000)} km away.` : "Below: the same pixel.");
+    byId("detail").textContent = `Clicked pixel (finer level, ${where(here)}): ${parts.join("; ")}. `
+      + (far ? `The chart is of another pixel, ${d3.format(",.3~r")(far / 1000)} km away (black frame).` : "The chart is of the same pixel.");
     byId("pixel").dataset.detail = here.join();
   }
 

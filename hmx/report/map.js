@@ -236,19 +236,17 @@ const map = (() => {
     context.drawImage(layer, 0, 0, width, height);
   }
 
-  // A frame around the pixel of the overview, and a dashed one around that of the finer level.
+  // A red frame around the chosen pixel; that of the overview, if it is another, is black.
   function mark(f) {
-    const frames = [[overview, Math.floor(chosen / columns), chosen % columns, []]];
-    if (detail) frames.push([report.fine, ...detail, [4, 3]]);
-    for (const [level, row, column, dash] of frames) {
+    const frames = [[overview, Math.floor(chosen / columns), chosen % columns, detail ? "#000" : "#d00000"]];
+    if (detail) frames.push([report.fine, ...detail, "#d00000"]);
+    for (const [level, row, column, ink] of frames) {
       const [x, y, w, h] = placed(f, level, row, column, 1, 1);
       const grow = Math.max(0, 9 - w) / 2;
-      for (const [colour, line] of [["#fff", 5], ["#d00000", 2.4]]) {
-        context.setLineDash(colour === "#fff" ? [] : dash);
+      for (const [colour, line] of [["#fff", 5], [ink, 2.4]]) {
         context.strokeStyle = colour; context.lineWidth = line;
         context.strokeRect(x - grow, y - grow, w + 2 * grow, h + 2 * grow);
       }
-      context.setLineDash([]);
     }
   }
 
