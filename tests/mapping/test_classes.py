@@ -124,20 +124,6 @@ def classed(land: xr.Dataset) -> tuple[xr.Dataset, pd.DataFrame]:
     return ds, points.drop(columns="year")
 
 
-def test_a_land_of_classes_is_learnt_and_loses_its_skill_without_them(land: xr.Dataset) -> None:
-    ds, points = classed(land)
-    fit = {"epochs": 20, "runs": 1, "inner": 2, "batch": 16, "blend": 0.7, "device": "cpu"}
-    network = {"window": 3, "widths": (8, 8), "hidden": 8}
-    held_out = {}
-    for name, own, classes in (("classes", ds, "band"), ("none", ds[["elevation"]], ())):
-        model = hmx_train(
-            own, points, categories=classes, split="random", crs=UTM, **network, **fit
-        )
-        held_out[name] = model.training["held_out"]["transformed"]["r2"]
-    assert held_out["classes"] > 0.8  # of about .99 that can be achieved
-    assert held_out["none"] < 0.3
-
-
 def test_a_class_that_no_sample_saw_is_flagged_and_outside(
     land: xr.Dataset, tmp_path: Path
 ) -> None:
