@@ -38,6 +38,7 @@ from hmx.features.transforms import Transform
 from hmx.forecast.spec import Spec
 from hmx.networks.options import ModelOptions
 from hmx.settings import Leads, Options, Radius
+from hmx.uncertainty.agreement import ENOUGH
 from hmx.uncertainty.calibration import PROBABILITIES, Calibration
 from hmx.uncertainty.joint.dependence import Dependence
 
@@ -183,7 +184,13 @@ def describe_means(bundle: Bundle) -> str | None:
         return f"HELD AT THE LAST MAP: {votes}"
     rungs = {"a regression": anchor["regression"], "a damped trend": anchor["trend"]}
     shares = [f"{100 * w:.0f} % of {rung}" for rung, w in rungs.items() if round(100 * w)]
-    return f"changes follow {' and '.join(shares)}: {votes}"
+    text = f"changes follow {' and '.join(shares)}: {votes}"
+    if own := anchor.get("own_gains", {}).values():
+        gained = sum(gain > 0 for gain in own)
+        text += f"; what the network adds gained at {gained} of {len(own)} past steps"
+        if anchor["own_trust"] < ENOUGH:
+            text += ", so means stay closer to these"
+    return text
 
 
 class _ContextForm(Options):

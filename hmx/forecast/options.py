@@ -83,7 +83,8 @@ class TrainOptions(Options):
         Share of the chips that are drawn around past change; weights of the loss
         correct for it.
     patience : int
-        Epochs without a better validation score before stopping.
+        Epochs without a validation score that is better by 1 % of that of persistence, before
+        stopping.
     validation, calibration, test : float
         Share of the spatial blocks reserved for early stopping, for intervals and for
         scores.
@@ -95,8 +96,8 @@ class TrainOptions(Options):
         Width of the unused rim around held-out blocks, px. Default: the reach of the
         network and its context, at most a third of a block.
     final : bool
-        Fit once more on all blocks except those reserved for scores, for the number of
-        epochs that was best.
+        Fit once more on all blocks except those reserved for scores: from the weights of the
+        first fit and for half of their epochs, or anew with fewer than four validation blocks.
     runs : int
         Models to train, with seeds ``seed``, ``seed + 1`` ...
     ensemble : bool
@@ -129,7 +130,7 @@ class TrainOptions(Options):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
     jitter: Annotated[float, Field(ge=0, le=1e3)] = 2.0
     focus: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    patience: Count = 5
+    patience: Count = 3
     validation: Share = 0.1
     calibration: Share = 0.1
     test: Share = 0.0

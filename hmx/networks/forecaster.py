@@ -24,6 +24,7 @@ Tensors: ``b`` windows, ``t`` history steps, ``h`` leads, ``q`` knots, ``d`` dyn
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -41,8 +42,10 @@ from hmx.networks.local import build_body
 from hmx.networks.options import ModelOptions
 from hmx.networks.quantile import MOST_TILT, TargetScale, added, mean, offsets, parts, tilt, unfold
 from hmx.networks.stream.graph import SCALARS
+from hmx.uncertainty.agreement import ENOUGH
 
 _UNBOUNDED = 1e4  # a tilt large enough to move any mean to the anchor's
+_LEAST_TRUST = 0.1  # in a network's own means, below which means are the anchor's
 CHANGE = 1  # number of the change among the channels of a frame, see :meth:`Forecaster._frame`
 _GROWTH = 0.7  # before training, a spread grows by this power of the lead
 State = Any  # the state of a body, which only its class knows
@@ -252,6 +255,11 @@ class Forecaster(nn.Module):
     def hold_means(self) -> None:
         """Keep all means at the anchor's, however far the network's own are from them."""
         self.most_tilt.fill_(_UNBOUNDED)
+
+    def free_means(self, trust: float) -> None:
+        """Let means leave the anchor's as far as they are trusted, 0 to 1."""
+        power = max(1.0, (ENOUGH / trust) ** 2) if trust > _LEAST_TRUST else math.inf
+        self.most_tilt.fill_(min(MOST_TILT**power, _UNBOUNDED))
 
     def set_paces(self, coefficients: Sequence[np.ndarray]) -> None:
         """Give the anchor coefficients of its own for each origin of the training."""

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+ENOUGH = 0.5  # trust in a network's own means from which they are as free as in training
 _SCATTER = 0.3  # relative variance of the values of origins that halves the belief in a single one
 
 

@@ -19,6 +19,7 @@ from hmx.files.jsontext import as_json
 from hmx.forecast.options import TrainOptions
 from hmx.forecast.train.anchor import AnchorFit, fit_anchor
 from hmx.forecast.train.data import Draw, Reader
+from hmx.forecast.train.freedom import Freedom, freedom_of
 from hmx.forecast.train.judge import ValidationScores
 from hmx.forecast.train.module import Fit, chooses, validation_windows
 from hmx.hardware import in_threads, native_bfloat16
@@ -29,6 +30,7 @@ from hmx.training.checkpoints import LAST, Row, Whole, best_of, checkpoints, row
 from hmx.training.loop import hardware, interruptible
 
 _DONE = "done.json"
+_GAIN = 0.01  # of the loss of persistence: what epochs have to gain for the fit to go on
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class FittedForecaster:
     loss: float
     leads: Mapping[str, Any]
     anchor: AnchorFit | None = None
+    freedom: Freedom | None = None  # None if nothing has to be decided: no anchor, or held at it
+
+    def facts(self) -> dict[str, Any]:
+        """Return what past steps showed about the means, JSON values for a bundle."""
+        anchor = {} if self.anchor is None else self.anchor.facts()
+        return anchor if self.freedom is None else anchor | self.freedom.facts()
 
 
 def fit(
@@ -58,12 +66,13 @@ def fit(
     progress: Progress,
     what: str = "training",
     start: Mapping[str, np.ndarray] | None = None,
+    freedom: Freedom | None = None,
 ) -> FittedForecaster:
     """Fit one network, from the last checkpoint of ``folder`` if there is one.
 
     An epoch has ``steps``. With fewer than four validation blocks all epochs are run. ``what``
     names the run in progress texts. ``start`` has the weights to begin with; by default they are
-    random.
+    random. ``freedom`` is that of an earlier fit; by default the validation blocks decide.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(options.seed, verbose=False)
@@ -77,7 +86,8 @@ def fit(
     module = Fit(network, reader, options, draw, steps=steps)
     last = folder / f"{LAST}.ckpt"
     if not (folder / _DONE).is_file():
-        stop = [EarlyStopping("val_loss", patience=options.patience)] if choosing else []
+        early = EarlyStopping("val_loss", patience=options.patience, min_delta=_GAIN)
+        stop = [early] if choosing else []
         callbacks = [*stop, _Reporter(progress, what), *checkpoints(folder, judged=choosing)]
         trainer = _trainer(options, folder, callbacks, logs, validated=bool(len(windows)))
         with interruptible():
@@ -92,12 +102,15 @@ def fit(
     saved = torch.load(folder / done["best"], weights_only=True, map_location="cpu")
     module.load_state_dict(saved["state_dict"])
     network = module.best.cpu().eval()
+    if anchor is not None and not anchor.held:
+        freedom = freedom or freedom_of(network, reader, windows)
+        network.free_means(freedom.trust)
     # Scored again with the stored weights: a run resumed after its end has no scores in memory.
     scores = ValidationScores(reader, by=module.criterion.figure)
     for some in windows.together():
         batches = [batch for _, batch in some]
         scores.add(in_threads(partial(scores.score, network), batches))
-    return FittedForecaster(network, done["epochs"], scores.loss(), scores.leads(), anchor)
+    return FittedForecaster(network, done["epochs"], scores.loss(), scores.leads(), anchor, freedom)
 
 
 def _trainer(

@@ -189,7 +189,7 @@ class _Training:
                 "kept": kept,
                 "seconds": round(time.monotonic() - started, 1),
                 "validation": validation,
-                "anchor": {} if last[0].anchor is None else last[0].anchor.facts(),
+                "anchor": last[0].facts(),
                 "body": described(reader.spec.network, reader.spec.h),
             },
         )
@@ -250,15 +250,20 @@ class _Training:
         return steps_per_epoch(reader, draw, self.recipe.fit, valid=self.plan.scanned.valid)
 
     def _refit(self, index: int, first: FittedForecaster) -> FittedForecaster:
-        """Fit a network once more, on all blocks, for the epochs that were best.
+        """Fit a network once more, on all blocks.
 
         It weighs past steps anew: all blocks together are better witnesses of how far to follow
-        them than those of the first fit.
+        them than those of the first fit. Where validation blocks chose the weights of the first
+        fit, it goes on from them for half of their epochs; otherwise it starts anew and takes as
+        many. The latter gave intervals of a small raster that were too wide, if it went on.
         """
-        options = self.recipe.fit
+        options, start, epochs = self.recipe.fit, self.plan.start.weights, first.epochs
+        if chooses(self.plan.reader):
+            start = {name: value.numpy() for name, value in first.network.state_dict().items()}
+            epochs = -(-first.epochs // 2)
         reader, folder = self.plan.whole(), self.folder / f"final-{index}"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-        update = {"seed": options.seed + index, "epochs": first.epochs}
+        update = {"seed": options.seed + index, "epochs": epochs}
         return self.fit(
             reader,
             draw,
@@ -267,7 +272,8 @@ class _Training:
             steps=self._steps(reader, draw),
             logs=[],
             what="training on all blocks",
-            start=self.plan.start.weights,
+            start=start,
+            freedom=first.freedom,
         )
 
     def _unseen_blocks(self) -> dict[str, Any]:
