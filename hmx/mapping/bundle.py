@@ -22,7 +22,7 @@ from hmx.mapping.classes import MOST
 from hmx.mapping.forest import Forest
 from hmx.mapping.options import TargetTransform
 from hmx.mapping.spec import DEPTH, BandScaler, MapSpec, TargetScaler
-from hmx.networks.options import MapperOptions
+from hmx.networks.options import DROPPED, MapperOptions
 from hmx.settings import Leads, Options
 from hmx.uncertainty.applicability import Applicability
 from hmx.uncertainty.calibration import PROBABILITIES
@@ -110,7 +110,9 @@ class MapBundle(Model):
         """Return everything but the arrays in JSON values; the digest hashes them in this order."""
         # only if there is one: the digest of an older model stays as it was
         shared = {} if self.dependence is None else {"dependence": self.dependence.as_dict()}
-        spec = {**asdict(self.spec), "network": self.spec.network.model_dump()}
+        # with dropped options too: the digest of an older model stays as it was
+        network = DROPPED | self.spec.network.model_dump()
+        spec = {**asdict(self.spec), "network": network}
         for name in ("categories", "depth"):
             if not spec[name]:
                 del spec[name]

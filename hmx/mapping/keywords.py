@@ -42,8 +42,6 @@ class MapFitting(Places, total=False):
     widths: Sequence[int]
     hidden: int
     layers: int
-    bidirectional: bool
-    attention: Sequence[Literal["temporal", "spatial"]]
     pool: Sequence[int]
     coarse: Sequence[int]
     skip: bool

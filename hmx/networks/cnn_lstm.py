@@ -73,20 +73,9 @@ class CnnLstm(Mapper):
             nn.Conv2d(before, after, side)
             for before, after, side in zip(inputs, options.widths, options.kernels(), strict=True)
         )
-        spatial = options.widths[:-1] if "spatial" in options.attention else ()
-        self.gates = nn.ModuleList(nn.Conv2d(width, 1, 1) for width in spatial)
-        self.lstm = nn.LSTM(
-            options.widths[-1],
-            options.hidden,
-            options.layers,
-            batch_first=True,
-            bidirectional=options.bidirectional,
-        )
-        states = options.hidden * (2 if options.bidirectional else 1)
-        weighed = "temporal" in options.attention
-        self.weigh = nn.Linear(states, 1) if weighed else None
+        self.lstm = nn.LSTM(options.widths[-1], options.hidden, options.layers, batch_first=True)
         self.dropout = nn.Dropout(options.dropout)
-        self.head = nn.Linear(states * (2 if weighed else 1) + options.widths[-1], self.outputs)
+        self.head = nn.Linear(options.hidden + options.widths[-1], self.outputs)
         values = 2 * (steps * dynamic + static)
         self.skip = nn.Linear(values, self.outputs) if options.skip else None
         if self.skip is not None:
@@ -110,9 +99,6 @@ class CnnLstm(Mapper):
                 conv: Any = self.convs[number - 1]
                 x = functional.conv2d(x, conv.weight, conv.bias, dilation=step)
             x = x.relu()
-            if number <= len(self.gates):
-                # twice a sigmoid is about 1 before training, so that features keep their size
-                x = x * (2 * torch.sigmoid(self.gates[number - 1](x)))
             if number in self.options.pool:
                 x = functional.max_pool2d(x, 2, stride=1 if dense else 2, dilation=step)
                 step *= 2 if dense else 1
@@ -146,12 +132,8 @@ class CnnLstm(Mapper):
 
     def read(self, features: Tensor, centre: Tensor) -> Tensor:
         """Predict, (n, q), from features, (n, t, f), and inputs of the skip, (n, k)."""
-        states, (last, _) = self.lstm(features)
-        ways = 2 if self.options.bidirectional else 1
-        parts = [*last[-ways:], features[:, -1]]
-        if self.weigh is not None:
-            parts.append((states * self.weigh(states).softmax(dim=1)).sum(dim=1))
-        raw = self.head(self.dropout(torch.cat(parts, dim=1)))
+        _, (last, _) = self.lstm(features)
+        raw = self.head(self.dropout(torch.cat((last[-1], features[:, -1]), dim=1)))
         return self.finish(raw if self.skip is None else raw + self.skip(centre))
 
 

@@ -176,10 +176,11 @@ class ModelOptions(Options):
 # goes back to. They are data here because parsing a catalog must not load torch.
 _FIXED: dict[str, dict[str, Any]] = {
     "refitted_covlstm": {
-        "widths": (32, 64), "hidden": 128, "layers": 2, "bidirectional": False,
-        "attention": (), "pool": (1, 2), "skip": False,
+        "widths": (32, 64), "hidden": 128, "layers": 2, "pool": (1, 2), "skip": False,
     }
 }  # fmt: skip
+# options of earlier releases, with the values at which their models are read
+DROPPED: dict[str, Any] = {"attention": (), "bidirectional": False}
 _DEFAULTS: dict[str, dict[str, Any]] = {"refitted_covlstm": {"dropout": 0.25}}
 
 
@@ -202,10 +203,6 @@ class MapperOptions(Options):
         one covers the rest of the window.
     hidden, layers : int
         Channels and layers of the LSTM.
-    bidirectional : bool
-        Run the LSTM in both directions of time.
-    attention : tuple of {"temporal", "spatial"}
-        Weigh the LSTM's states, and the pixels of a window.
     pool : tuple of int
         Numbers of the convolutions (1, 2 ...) after which features are pooled by 2; for
         wide windows.
@@ -225,8 +222,6 @@ class MapperOptions(Options):
     widths: Annotated[tuple[Channels, ...], Field(max_length=64)] = (24, 48, 48)
     hidden: Channels = 48
     layers: Depth = 1
-    bidirectional: bool = False
-    attention: tuple[Literal["temporal", "spatial"], ...] = ()
     pool: Annotated[tuple[Depth, ...], Field(max_length=64)] = ()
     coarse: Annotated[tuple[Radius, ...], Field(max_length=32)] = ()
     skip: bool = True
@@ -237,6 +232,14 @@ class MapperOptions(Options):
     @classmethod
     def _as_published(cls, values: Any) -> Any:
         values = renamed(values, NETWORK_NAMES)
+        if isinstance(values, Mapping):
+            for name in DROPPED:
+                if values.get(name):
+                    raise ValueError(
+                        f"{name}={values[name]!r} is an option of earlier releases: on Macedonia "
+                        "it was no better (hmx guide maps). Leave it out, and train again."
+                    )
+            values = {name: value for name, value in values.items() if name not in DROPPED}
         name = values.get("arch") if isinstance(values, Mapping) else None
         if isinstance(name, str) and name in _FIXED:
             return {**_FIXED[name], **_DEFAULTS[name], **values}

@@ -292,12 +292,10 @@ def soil_zones_line(bundle: MapBundle) -> str:
 def network_line(spec: MapSpec) -> str:
     """Describe the network of a mapper."""
     options = spec.network
-    cells = "bidirectional LSTM" if options.bidirectional else "LSTM"
     facts = [
         options.arch,
         f"convolutions of {', '.join(map(str, options.widths))}",
-        f"{cells} of {options.layers} x {options.hidden}",
-        *(f"{kind} attention" for kind in options.attention),
+        f"LSTM of {options.layers} x {options.hidden}",
         *(["skip"] * options.skip),
         *([f"{len(options.knots)} quantiles"] if options.knots else []),
     ]

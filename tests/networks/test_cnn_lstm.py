@@ -18,7 +18,7 @@ KINDS = {
     "one pixel": {"window": 1},
     "one layer": {"window": 9, "widths": (8,), "skip": False},
     "pooled": {"window": 17, "widths": (6, 6, 8), "pool": (1, 2)},
-    "attention": {"attention": ("temporal", "spatial"), "bidirectional": True, "layers": 2},
+    "two layers": {"layers": 2},
     "quantiles": {"knots": (0.1, 0.5, 0.9)},
 }
 
@@ -184,6 +184,11 @@ def test_options_of_a_network_survive_being_written_down() -> None:
         assert MapperOptions(**made.model_dump()) == made
 
 
+def test_a_network_of_an_earlier_release_is_read_if_it_did_without_what_was_dropped() -> None:
+    old = {**MapperOptions().model_dump(), "bidirectional": False, "attention": []}
+    assert parse(MapperOptions, old) == MapperOptions()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -195,6 +200,7 @@ def test_options_of_a_network_survive_being_written_down() -> None:
         ({"arch": "refitted_covlstm", "hidden": 64}, "hidden of arch='refitted_covlstm' is 128"),
         ({"arch": "refitted_covlstm", "window": 3}, "leaves nothing of it. Try window=5"),
         ({"arch": "transformer"}, "arch='transformer'"),
+        ({"bidirectional": True}, "bidirectional=True is an option of earlier releases"),
     ],
 )
 def test_impossible_networks_are_refused_in_words(options: dict, words: str) -> None:

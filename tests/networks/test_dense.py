@@ -15,8 +15,7 @@ from hmx.networks.options import MapperOptions
 NETWORKS: dict[str, dict[str, Any]] = {
     "default": {},
     "one pixel": {"window": 1, "widths": (6,)},
-    "attention": {"attention": ("temporal", "spatial"), "window": 7},
-    "bidirectional": {"bidirectional": True, "layers": 2},
+    "two layers": {"layers": 2, "window": 7},
     "pooled once": {"window": 9, "pool": (1,)},
     "pooled twice": {"window": 17, "pool": (1, 2), "widths": (6, 8, 8)},
     "no skip": {"skip": False},
