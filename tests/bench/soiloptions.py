@@ -49,9 +49,6 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 LOSSES = ("huber", "mse", "l1", "composite_l1", "composite_l2", "quantile")
 NETWORKS: dict[str, Options] = {
     "default": {},
-    "attention: temporal": {"attention": ["temporal"]},
-    "attention: spatial": {"attention": ["spatial"]},
-    "bidirectional": {"bidirectional": True},
     "coarse: [3]": {"coarse": [3]},
     "coarse: [3, 10]": {"coarse": [3, 10]},
     "window: 9": {"window": 9},
