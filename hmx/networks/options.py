@@ -233,10 +233,10 @@ class MapperOptions(Options):
     def _as_published(cls, values: Any) -> Any:
         values = renamed(values, NETWORK_NAMES)
         if isinstance(values, Mapping):
-            for name in DROPPED:
-                if values.get(name):
+            for dropped in DROPPED:
+                if values.get(dropped):
                     raise ValueError(
-                        f"{name}={values[name]!r} is an option of earlier releases: on Macedonia "
+                        f"{dropped}={values[dropped]!r} is an option of earlier releases: on Macedonia "
                         "it was no better (hmx guide maps). Leave it out, and train again."
                     )
             values = {name: value for name, value in values.items() if name not in DROPPED}
