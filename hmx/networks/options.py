@@ -236,8 +236,8 @@ class MapperOptions(Options):
             for dropped in DROPPED:
                 if values.get(dropped):
                     raise ValueError(
-                        f"{dropped}={values[dropped]!r} is an option of earlier releases: on Macedonia "
-                        "it was no better (hmx guide maps). Leave it out, and train again."
+                        f"{dropped}={values[dropped]!r} is an option of earlier releases: on "
+                        "Macedonia it was no better (hmx guide maps). Leave it out, and train again."
                     )
             values = {name: value for name, value in values.items() if name not in DROPPED}
         name = values.get("arch") if isinstance(values, Mapping) else None
