@@ -237,7 +237,7 @@ class MapperOptions(Options):
                 if values.get(dropped):
                     raise ValueError(
                         f"{dropped}={values[dropped]!r} is an option of earlier releases: on "
-                        "Macedonia it was no better (hmx guide maps). Leave it out, and train again."
+                        "Macedonia it was no better (hmx guide maps). Leave it out, train again."
                     )
             values = {name: value for name, value in values.items() if name not in DROPPED}
         name = values.get("arch") if isinstance(values, Mapping) else None
