@@ -8,7 +8,7 @@ Run from the root of the project::
 
 Samples, covariates and folds are those of ``tests.bench.soil`` (blocks of 20 km). The forest of the
 selection is fitted to every set; ``all`` has all nine covariates, ``chosen`` is the smallest set
-within one standard error of the best, ``best`` the best of the path and all. Nested, the selection is
+within one standard error of the best, ``best`` the best of all sets. Nested, the selection is
 repeated without each fold and scored on it: that R2 has not seen its samples.
 """
 
