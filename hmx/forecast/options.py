@@ -97,7 +97,7 @@ class TrainOptions(Options):
         network and its context, at most a third of a block.
     final : bool
         Fit once more on all blocks except those reserved for scores: from the weights of the
-        first fit and for half of their epochs, or anew with fewer than four validation blocks.
+        first fit and for half of their epochs, or anew on a small raster.
     runs : int
         Models to train, with seeds ``seed``, ``seed + 1`` ...
     ensemble : bool

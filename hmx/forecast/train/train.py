@@ -34,7 +34,7 @@ from hmx.forecast.train.joint import with_dependence
 from hmx.forecast.train.module import chooses
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
 from hmx.forecast.train.show import LEVEL, long_name, panel_rows, panel_title, shown_window
-from hmx.forecast.train.visits import steps_per_epoch
+from hmx.forecast.train.visits import MOST, steps_per_epoch, wanted_steps
 from hmx.hardware import for_training, release_memory, reuse_memory
 from hmx.independent import independent
 from hmx.networks.cost import per_pixel
@@ -253,16 +253,16 @@ class _Training:
         """Fit a network once more, on all blocks.
 
         It weighs past steps anew: all blocks together are better witnesses of how far to follow
-        them than those of the first fit. Where validation blocks chose the weights of the first
-        fit, it goes on from them for half of their epochs; otherwise it starts anew and takes as
-        many. The latter gave intervals of a small raster that were too wide, if it went on.
+        them than those of the first fit. From the weights of the first fit it takes half as many
+        epochs. On a small raster it starts anew and takes as many: the visits of both fits
+        together would be too many (:mod:`hmx.forecast.train.visits`).
         """
         options, start, epochs = self.recipe.fit, self.plan.start.weights, first.epochs
-        if chooses(self.plan.reader):
-            start = {name: value.numpy() for name, value in first.network.state_dict().items()}
-            epochs = -(-first.epochs // 2)
         reader, folder = self.plan.whole(), self.folder / f"final-{index}"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
+        if wanted_steps(reader, draw, options, valid=self.plan.scanned.valid) >= MOST:
+            start = {name: value.numpy() for name, value in first.network.state_dict().items()}
+            epochs = -(-first.epochs // 2)
         update = {"seed": options.seed + index, "epochs": epochs}
         return self.fit(
             reader,

@@ -16,7 +16,7 @@ from hmx.forecast.train.recipe import chip_of
 from hmx.splits import TRAIN
 
 _VISITS = 120  # to each training pixel, over all epochs
-_FEWEST, _MOST = 6, 25  # steps per epoch
+_FEWEST, MOST = 6, 25  # steps per epoch
 _CHIPS = 16  # drawn to count the pixels that a chip scores
 
 
@@ -32,7 +32,7 @@ def steps_per_epoch(reader: Reader, draw: Draw, options: TrainOptions, *, valid:
 
 def bounded(steps: float) -> int:
     """Round a number of steps to one that an epoch may have."""
-    return int(np.clip(round(steps), _FEWEST, _MOST))
+    return int(np.clip(round(steps), _FEWEST, MOST))
 
 
 def wanted_steps(reader: Reader, draw: Draw, options: TrainOptions, *, valid: np.ndarray) -> float:

@@ -261,9 +261,9 @@ def test_a_final_fit_sees_all_blocks_and_keeps_the_calibration() -> None:
     assert after.buffer == 0
 
 
-@pytest.mark.parametrize("chosen", [True, False])
-def test_a_final_fit_goes_on_where_blocks_chose_the_weights(
-    monkeypatch: pytest.MonkeyPatch, *, chosen: bool
+@pytest.mark.parametrize("small", [False, True])
+def test_a_final_fit_goes_on_from_the_first_but_on_a_small_raster(
+    monkeypatch: pytest.MonkeyPatch, *, small: bool
 ) -> None:
     cube, seen, starts = make_cube((64, 64)), [], []
 
@@ -275,14 +275,14 @@ def test_a_final_fit_goes_on_where_blocks_chose_the_weights(
         seen.append((done, total, text.partition(":")[0]))
 
     monkeypatch.setattr("hmx.forecast.train.train.fit", spied)
-    monkeypatch.setattr("hmx.forecast.train.module._FEWEST_BLOCKS", 1 if chosen else 99)
+    monkeypatch.setattr("hmx.forecast.train.module._FEWEST_BLOCKS", 1)
+    monkeypatch.setattr("hmx.forecast.train.train.MOST", 1e9 if small else 0)
     told = iter([0.3, 0.1, 0.2, 0.5, *[1.0] * 9])
     monkeypatch.setattr(ValidationScores, "loss", lambda judge: next(told))
     model = train(cube, recipe_of(epochs=3, final=True), progress=tell)
-    best = 2 if chosen else 3
-    assert model.training["epochs_run"] == best
-    assert starts == [False, chosen]  # the others start from random weights
-    lasts = 1 if chosen else 3  # half of the best number, or all of it
+    assert model.training["epochs_run"] == 2
+    assert starts == [False, not small]  # the others start from random weights
+    lasts = 2 if small else 1  # the best number, or half of it
     what = "training on all blocks"
     assert seen[3 : 3 + lasts] == [(1 + epoch, lasts, what) for epoch in range(lasts)]
     assert {text for *_, text in seen[3 + lasts :]} == {"dependence"}
