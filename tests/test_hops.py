@@ -106,7 +106,8 @@ def test_training_reaches_torch_in_eight_hops(cube: xr.Dataset) -> None:
             static=["elevation"], history=2, width=8, trunk=(1,), context=(1,), epochs=1, steps=1,
             chip=48, final=False,
         )  # fmt: skip
-    require(chain, 8)
+    # validation calls the executor of the network, whose own steps count in a task
+    require([name for name in chain if not name.startswith("hmx.networks.")], 8)
 
 
 def test_a_command_reaches_the_scheduler_in_seven_hops(
