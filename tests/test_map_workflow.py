@@ -86,6 +86,7 @@ def test_a_mapper_is_trained_again_saying_why(
 ) -> None:  # fmt: skip
     spoil(folder)
     monkeypatch.setattr("hmx.workflow.steps.describe_held_out", lambda bundle: "")
+    monkeypatch.setattr("hmx.workflow.steps.kriging_line", lambda bundle: "")
     trained: list[Any] = []
     monkeypatch.setattr("hmx.mapping.train.train.train", lambda *a, **k: trained.append(a))
     lines = ensure(folder, override)

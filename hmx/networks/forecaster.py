@@ -24,7 +24,6 @@ Tensors: ``b`` windows, ``t`` history steps, ``h`` leads, ``q`` knots, ``d`` dyn
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -45,7 +44,8 @@ from hmx.networks.stream.graph import SCALARS
 from hmx.uncertainty.agreement import ENOUGH
 
 _UNBOUNDED = 1e4  # a tilt large enough to move any mean to the anchor's
-_LEAST_TRUST = 0.1  # in a network's own means, below which means are the anchor's
+_LEAST_TRUST = 0.1  # in a network's own means: less has the same effect
+_MOST_FREE = 32.0  # brings means all but to the anchor's; more would amplify rounding
 CHANGE = 1  # number of the change among the channels of a frame, see :meth:`Forecaster._frame`
 _GROWTH = 0.7  # before training, a spread grows by this power of the lead
 State = Any  # the state of a body, which only its class knows
@@ -258,8 +258,8 @@ class Forecaster(nn.Module):
 
     def free_means(self, trust: float) -> None:
         """Let means leave the anchor's as far as they are trusted, 0 to 1."""
-        power = max(1.0, (ENOUGH / trust) ** 2) if trust > _LEAST_TRUST else math.inf
-        self.most_tilt.fill_(min(MOST_TILT**power, _UNBOUNDED))
+        power = max(1.0, (ENOUGH / max(trust, _LEAST_TRUST)) ** 2)
+        self.most_tilt.fill_(min(MOST_TILT**power, _MOST_FREE))
 
     def set_paces(self, coefficients: Sequence[np.ndarray]) -> None:
         """Give the anchor coefficients of its own for each origin of the training."""

@@ -203,8 +203,9 @@ class _Crps(Function):
         at_start = at_end * share
         slopes[..., :-1, :, :] += at_start
         slopes[..., 1:, :, :] += at_end.mul_(2).sub_(at_start)
-        slopes[..., 0, :, :] += 2 * knots[0] * (first > 0)
-        slopes[..., -1, :, :] += 2 * (1 - knots[-1]) * (last > 0)
+        # in the type of the values: a product of truth values and a number is float32
+        slopes[..., 0, :, :] += (first > 0).to(off.dtype) * (2 * knots[0])
+        slopes[..., -1, :, :] += (last > 0).to(off.dtype) * (2 * (1 - knots[-1]))
         ctx.save_for_backward(slopes)
         return off.mul_(slopes).sum(-3)
 

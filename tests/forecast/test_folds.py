@@ -147,7 +147,7 @@ def test_a_plan_is_json(ds):
 
 
 def test_a_catalog_gives_cube_target_and_options(ds, tmp_path, monkeypatch):
-    monkeypatch.setattr("hmx.workflow.ensure.ensure_cube", lambda *_: None)
+    monkeypatch.setattr("hmx.workflow.planning.ensure_cube", lambda *_: None)
     ds.rename(hm="hfp").to_zarr(tmp_path / "cube.zarr", consolidated=False, zarr_format=3)
     (tmp_path / "c.yaml").write_text(
         "cube: {path: cube.zarr, target: hfp, sources: {hfp: {path: x.tif}}}\n"

@@ -50,7 +50,6 @@ def test_a_land_of_depths_is_learnt_and_lost_without_depth() -> None:
     assert land.achievable > 0.9
     assert r2(land.without()) >= SHARE * land.achievable
     assert r2(land.without("top", "bottom")) < 0.5 * land.achievable
-    assert r2(land.without("elevation")) < land.achievable - 0.05  # its share is small
 
 
 def test_a_land_of_statics_is_learnt_from_points_without_dates_and_lost_without_them(
@@ -62,7 +61,7 @@ def test_a_land_of_statics_is_learnt_from_points_without_dates_and_lost_without_
     assert own >= SHARE * statics.achievable
     # the years alone: the samples see all of them, as they have no date
     alone = {"dynamic": None, "history": 6}
-    assert r2(statics.without("elevation", "twi", **alone)) < 0.1
+    assert r2(statics.without("elevation", "twi", **alone)) < 0.25 * statics.achievable
     assert r2(statics.without("twi")) < SHARE * statics.achievable
 
 

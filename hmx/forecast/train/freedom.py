@@ -6,7 +6,7 @@ origins disagree about whether the network's own means are better than the ancho
 is as likely to take the gain back. So the tilt toward the anchor
 (:func:`hmx.networks.quantile.tilt`), which is limited to a factor of 2 in training, may be
 stronger afterwards: the limit is raised to the power of ``(.5 / trust)^2``, with the trust in these
-gains (:mod:`hmx.uncertainty.agreement`) of .5 at most. None gives the anchor's means.
+gains (:mod:`hmx.uncertainty.agreement`) of .5 at most, and to 32 at most.
 """
 
 from __future__ import annotations
