@@ -56,5 +56,6 @@ def uncalibrated(bundle: Bundle) -> Bundle:
         nodes=had.nodes,
         stretch=bundle.scaler.change[:leads],
         far=had.far,
+        shift=had.shift,
     )
     return replace(bundle, calibration=same, path=None)
