@@ -17,14 +17,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from hmx.cube.dates import time_label
-from hmx.forecast.train.data import Batch, HeldOutWindows, Reader
+from hmx.forecast.train.data import HeldOutWindows, Reader
+from hmx.forecast.train.judge import ValidationScores
 from hmx.hardware import in_threads
 from hmx.networks.forecaster import Forecaster
 from hmx.uncertainty.agreement import trust_of
-from hmx.uncertainty.distribution import mean, settle
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ def freedom_of(network: Forecaster, reader: Reader, windows: HeldOutWindows) -> 
     A gain is the difference of squared errors relative to those of persistence, on average over
     leads.
     """
-    own = _errors(network, reader, windows)
+    own = _squares(network, reader, windows)
     limit = network.most_tilt.clone()
     network.hold_means()
-    anchored = _errors(network, reader, windows)
+    anchored = _squares(network, reader, windows)
     network.most_tilt.copy_(limit)
     found, times = {}, reader.cube.data["time"].values
     for origin, (ours, persistence) in sorted(own.items()):
@@ -66,29 +66,16 @@ def freedom_of(network: Forecaster, reader: Reader, windows: HeldOutWindows) -> 
     return Freedom(found)
 
 
-def _errors(
+def _squares(
     network: Forecaster, reader: Reader, windows: HeldOutWindows
-) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Return squared errors of the means and of persistence by origin, each (lead,)."""
-    sums: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    nothing = (np.zeros(reader.spec.h), np.zeros(reader.spec.h))
+) -> dict[int, NDArray[np.float64]]:
+    """Sum up squared errors of the means and of persistence by origin, each (2, lead)."""
+    sums: dict[int, NDArray[np.float64]] = {}
+    judge = ValidationScores(reader)
     for some in windows.together():
-        parts = in_threads(partial(_squares, network, reader), [batch for _, batch in some])
+        parts = in_threads(partial(judge.score, network), [batch for _, batch in some])
         for (index, _), part in zip(some, parts, strict=True):
-            origin = windows.pairs[index][1]
-            before = sums.get(origin, nothing)
-            sums[origin] = (before[0] + part[0], before[1] + part[1])
+            total = sums.setdefault(windows.pairs[index][1], np.zeros((2, reader.spec.h)))
+            for lead, ours, persistence in part:
+                total[:, lead] += ours.score.squared, persistence.score.squared
     return sums
-
-
-def _squares(network: Forecaster, reader: Reader, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """Return the squared errors of a window, (b = 1)."""
-    spec = reader.spec
-    with torch.no_grad():
-        ahead = network(batch.seen, h=spec.h, origin=batch.origin)[0].float().cpu().numpy()
-    start, truth = batch.seen.past[0, -1].cpu().numpy(), batch.truth[0].cpu().numpy()
-    weight = batch.weight[0].cpu().numpy()
-    tolerance, limits = reader.scaler.tolerance, spec.valid_range
-    means = mean(settle(ahead, start, tolerance=tolerance, valid_range=limits), spec.network.knots)
-    off = [np.where(weight > 0, weight * (m - truth) ** 2, 0) for m in (means, start)]
-    return (off[0].sum((1, 2), dtype="float64"), off[1].sum((1, 2), dtype="float64"))

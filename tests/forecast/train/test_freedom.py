@@ -63,9 +63,9 @@ class Promising(torch.nn.Module):
     def hold_means(self) -> None:
         self.most_tilt.fill_(1e4)
 
-    def forward(self, seen: Any, *, h: int, origin: Any = None) -> torch.Tensor:
+    def forward(self, seen: Any, *, h: int, crop: Any, origin: Any = None) -> torch.Tensor:
         growth = self.own if self.most_tilt < 10 else self.by_anchor
-        ahead = seen.past[:, -1, None, None] + growth
+        ahead = seen.past[(slice(None), -1, None, None, *crop)] + growth
         return ahead.expand(-1, h, self.knots, -1, -1)
 
 

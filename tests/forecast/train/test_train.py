@@ -25,6 +25,7 @@ from hmx.errors import BadArgument, BundleError, OutputExists, TrainingFailed
 from hmx.files.durable import Folder
 from hmx.forecast.options import TrainOptions, split_fitting
 from hmx.forecast.train.anchor import fit_anchor
+from hmx.forecast.train.calibrate import fit_shift
 from hmx.forecast.train.data import Batch, Chips, Draw, Reader
 from hmx.forecast.train.fitting import fit
 from hmx.forecast.train.judge import ValidationScores
@@ -33,6 +34,7 @@ from hmx.forecast.train.module import Fit, validation_windows
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, plan
 from hmx.forecast.train.train import train
 from hmx.networks.forecaster import Forecaster
+from hmx.networks.quantile import MOST_TILT
 from hmx.splits import CALIBRATION, TEST, TRAIN, UNUSED, VALIDATION
 from hmx.uncertainty.calibration import Calibration
 from hmx.windows import Window
@@ -109,13 +111,27 @@ def test_the_stored_score_is_the_stored_weights_score(
     assert {"loss": judge.loss(), "leads": judge.leads()} == trained.training["validation"]
 
 
-def test_the_best_epoch_is_kept_not_the_last(trained: hmx.Bundle) -> None:
+def test_the_best_epoch_is_kept_not_the_last(cube: xr.Dataset, trained: hmx.Bundle) -> None:
     with (trained.path / "training.csv").open() as file:
         losses = [float(row["val_loss"]) for row in csv.DictReader(file) if row["val_loss"]]
     assert 1 + losses.index(min(losses)) == trained.training["epochs_run"]
-    # its means stay closer to the anchor's than in training, which serves this growth better
+    # as free as in training, its means have the loss that was logged
+    assert loss_with(cube, trained, MOST_TILT) == pytest.approx(min(losses), rel=1e-4)
+    # they are saved closer to the anchor's, which serves this growth better
     assert trained.training["anchor"]["own_trust"] == 0
     assert trained.training["validation"]["loss"] < min(losses) / 2
+
+
+def loss_with(cube: xr.Dataset, bundle: hmx.Bundle, most_tilt: float) -> float:
+    """Score a model on its validation windows with another limit of its tilt."""
+    fit = TrainOptions(**bundle.training["fit"])
+    reader = reader_of(cube, TrainSetup("hm", (), ("elevation",), bundle.spec.network, fit))
+    network, judge = Forecaster.load(hmx.load(bundle.path)), ValidationScores(reader)
+    fit_anchor(network, reader, seed=fit.seed)
+    network.most_tilt.fill_(most_tilt)
+    windows = validation_windows(reader, fit)
+    judge.add([judge.score(network, windows[index]) for index in range(len(windows))])
+    return judge.loss()
 
 
 def test_absent_truth_is_never_counted(cube: xr.Dataset) -> None:
@@ -246,8 +262,13 @@ def test_a_final_fit_sees_all_blocks_and_keeps_the_calibration() -> None:
     options = {"epochs": 2, "steps": 4, "calibration": 0.2, "lr": 1e-2}
     plain, final = (train(cube, recipe_of(**options, final=f)) for f in (False, True))
     # the networks of both promise other totals, so only the shift differs
-    ranks = [replace(one.calibration, shift=()).as_dict() for one in (final, plain)]
-    assert ranks[0] == ranks[1]
+    unshifted, other = (replace(one.calibration, shift=()) for one in (final, plain))
+    assert unshifted.as_dict() == other.as_dict()
+    whole, anchor = planned(cube, recipe_of(**options)).whole(), final.training["anchor"]
+    network = Forecaster.load(final)
+    fit_anchor(network, whole, seed=0)
+    shift = fit_shift([network], whole, unshifted, seed=0, trust=anchor["trust"])
+    np.testing.assert_allclose(final.calibration.shift, shift, atol=1e-9)
     assert final.calibration.leads
     assert final.scaler == plain.scaler
     assert not same_weights(final, plain)
