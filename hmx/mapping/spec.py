@@ -34,6 +34,12 @@ class TargetScaler:
     ratio: float = 1.0
     unit: float = 1.0  # of log1p: log(1 + value / unit)
 
+    def named(self, target: str) -> str:
+        """Name the transformed target, such as ``log1p(soc / 10)``."""
+        if self.transform == "none":
+            return target
+        return f"{self.transform}({target}{'' if self.unit == 1 else f' / {self.unit:g}'})"
+
 
 @dataclass(frozen=True)
 class MapSpec:

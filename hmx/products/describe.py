@@ -216,7 +216,7 @@ def mapper_lines(bundle: MapBundle) -> dict[str, str]:
     quantity = [
         spec.target + (f" in {spec.units}" if spec.units else ""),
         *([f"{limits[0]:g} to {limits[1]:g}"] if limits else []),
-        *([f"learnt as {target.transform}"] if target.transform != "none" else []),
+        *([f"learnt as {target.named(spec.target)}"] if target.transform != "none" else []),
         *([f"times {target.ratio:.3g} for bias"] if target.ratio != 1 else []),
     ]
     kind = "of every year" if spec.climatology else "up to the date"

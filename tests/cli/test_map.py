@@ -155,7 +155,7 @@ def test_a_map_is_exported_verified_and_described(folder: Path) -> None:
     assert "6 tiles and 36 chunks match the ledger" in checked.stderr
     said = run("info", catalog).stdout
     for line in (
-        "maps        soc in g/kg, 0 to 1000, learnt as log1p",
+        "maps        soc in g/kg, 0 to 1000, learnt as log1p(soc)",
         "lst, rain x 4 steps of every year",
         "windows of 3 x 3 px of 250 x 250 m",
         "2 networks and a forest of weight 0.5",

@@ -125,7 +125,7 @@ def test_a_mapper_is_described_by_target_bands_members_scores_and_intervals(
     trained_mapper: hmx.MapBundle,
 ) -> None:
     found = facts(describe_bundle(hmx.load(trained_mapper.path)))
-    assert found["maps"] == "soc in g/kg, 0 to 200, learnt as log1p"
+    assert found["maps"] == "soc in g/kg, 0 to 200, learnt as log1p(soc)"
     assert found["from"].startswith("lst, rain x 4 steps of every year")
     assert found["from"].endswith("; elevation, twi")
     assert found["network"] == "cnn_lstm, convolutions of 4, 6, LSTM of 1 x 4, skip"
@@ -145,7 +145,7 @@ def test_a_mapper_that_knows_little_of_itself_says_so(tmp_path) -> None:
     ds = make_covariates((20, 24), years=4)
     plain = make_mapper(ds, history=2, coarse=(3,), knots=(0.1, 0.5, 0.9), spec={"units": None})
     found = facts(describe_bundle(hmx.load(plain.save(tmp_path / "m").path)))
-    assert found["maps"] == "soc, 0 to 200, learnt as log1p"
+    assert found["maps"] == "soc, 0 to 200, learnt as log1p(soc)"
     assert found["from"].startswith("lst, rain x 2 steps up to the date")
     assert found["network"].endswith("skip, 3 quantiles")
     assert found["sees"].endswith("250 x 250 m, means of squares of half-width 3")

@@ -245,7 +245,7 @@ def score_folds(
     facts |= {f"digest of {name_folds(folds)}": folds.digest for folds in several}
     return MapScorecard(
         splits,
-        scale=name_scale(spec.target, scaler),
+        scale=scaler.named(spec.target),
         scaler=scaler,
         facts={name: value for name, value in facts.items() if value is not None},
         distances=None if domain is None else describe_folds(several, domain),
@@ -263,13 +263,6 @@ def _kriged_in(splits: Mapping[str, CrossValidated]) -> str:
 def scoring_scale(values: Array, fit: MapTrainOptions) -> TargetScaler:
     """Return the transform that samples are scored in: logarithms or values, not z-scores."""
     return plain_target(values, fit.transform if fit.transform in ("log", "log1p") else "none")
-
-
-def name_scale(target: str, scaler: TargetScaler) -> str:
-    """Name the units of a transform, such as ``log1p(soc)``."""
-    if scaler.transform == "none":
-        return target
-    return f"{scaler.transform}({target}{'' if scaler.unit == 1 else f' / {scaler.unit:g}'})"
 
 
 def networks(
