@@ -83,11 +83,6 @@ def redact_all(value: Any) -> Any:
     return value
 
 
-def is_secret(path: str) -> bool:
-    """Return True if a path is shown otherwise than it is."""
-    return redact(path) != path
-
-
 def identity(url: str) -> str:
     """Name a URL without its secrets: the same name while only a signature changes.
 

@@ -33,8 +33,7 @@ from hmx.bundles.described import (
 from hmx.bundles.folder import FORMAT, Arrays, Model, read_folder, require_floats
 from hmx.errors import BadArgument
 from hmx.features.context import Context
-from hmx.features.scaling import Scaler
-from hmx.features.transforms import Transform
+from hmx.features.scaling import Scaler, Transform
 from hmx.forecast.spec import Spec
 from hmx.networks.options import ModelOptions
 from hmx.settings import Leads, Options, Radius

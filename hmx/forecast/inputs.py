@@ -15,8 +15,7 @@ import numpy as np
 from hmx.cube.cube import CHUNK, Cube
 from hmx.cube.read import Arrays, read
 from hmx.features.context import derive
-from hmx.features.scaling import Scaler
-from hmx.features.transforms import apply_transforms
+from hmx.features.scaling import Scaler, apply_transforms
 from hmx.forecast.spec import Spec
 from hmx.splits import TRAIN, Split
 from hmx.windows import Span, TileGrid, Window

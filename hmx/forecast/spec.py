@@ -10,7 +10,7 @@ import numpy as np
 from hmx.cube.cube import Cube
 from hmx.errors import BundleError
 from hmx.features.context import Context
-from hmx.features.transforms import Transform
+from hmx.features.scaling import Transform
 from hmx.networks.options import ModelOptions
 
 

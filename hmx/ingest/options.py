@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator,
 from hmx.cube.dates import read_date
 from hmx.cube.names import storable
 from hmx.errors import did_you_mean
-from hmx.features.transforms import Transform
+from hmx.features.scaling import Transform
 from hmx.ingest.sources import ending_of, reader_of
 from hmx.settings import YEARS, Area, Factor, FilePath, Nodata, Options, Shift, ValidRange, unique
 

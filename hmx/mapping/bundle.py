@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from hmx.bundles import described as forms
 from hmx.bundles.folder import FORMAT, Arrays, Model, beneath, read_folder, require_floats
 from hmx.errors import BundleError
-from hmx.features.transforms import Transform
+from hmx.features.scaling import Transform
 from hmx.mapping.classes import MOST
 from hmx.mapping.forest import Forest
 from hmx.mapping.options import TargetTransform

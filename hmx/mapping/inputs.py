@@ -15,8 +15,7 @@ import numpy as np
 from hmx.cube.bands import Bands
 from hmx.errors import BadArgument, NotEnoughData, missing_variable
 from hmx.features.boxes import box_means
-from hmx.features.scaling import Moments
-from hmx.features.transforms import apply_transforms
+from hmx.features.scaling import Moments, apply_transforms
 from hmx.mapping.classes import indicators
 from hmx.mapping.spec import DEPTH, BandScaler, MapSpec
 from hmx.points.samples import Samples

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hmx.features.transforms import Transform
+from hmx.features.scaling import Transform
 from hmx.mapping.options import TargetTransform
 from hmx.networks.options import MapperOptions
 

@@ -59,7 +59,3 @@ def around(values: np.ndarray, side: int) -> np.ndarray:
 
 def _span(indices: np.ndarray) -> Span:
     return Span(int(indices.min()), int(indices.max()) + 1)
-
-
-def _grown(window: Window, pixels: int) -> Window:
-    return Window(window.y.grow(pixels), window.x.grow(pixels))

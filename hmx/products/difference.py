@@ -18,8 +18,8 @@ from hmx.progress import Progress
 from hmx.provenance import provenance
 from hmx.settings import parse
 from hmx.zones.options import ZonalOptions, Zoning
-from hmx.zones.paired import difference_table
 from hmx.zones.run import ZonalRun, add_up
+from hmx.zones.table import difference_table
 from hmx.zones.tables import Origin
 
 

@@ -9,22 +9,64 @@ Chebyshev, since networks and box means reach in squares.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from hmx.errors import BadArgument
 from hmx.files.shown import Shown
-from hmx.splits.saved import SavedSplit
+from hmx.provenance import fingerprint
 from hmx.windows import Span, TileGrid, Window
 
 TRAIN, VALIDATION, CALIBRATION, TEST, UNUSED = 0, 1, 2, 3, 255  # the higher wins
 ROLES = {TRAIN: "train", VALIDATION: "validation", CALIBRATION: "calibration", TEST: "test"}
 # one letter a role in JSON: a split of 10^5 blocks is read and compared as text
 MARKS = {TRAIN: "t", VALIDATION: "v", CALIBRATION: "c", TEST: "x", UNUSED: "."}
+
+
+class SavedSplit(ABC):
+    """What can be written as JSON values and read again, or refused if it was changed."""
+
+    WORD: ClassVar[str]  # in messages
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Return all that decides roles, in JSON values."""
+
+    @classmethod
+    @abstractmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> Self:
+        """Build from the values of :meth:`facts`; any exception means that they do not fit."""
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that decides roles, the same on every machine."""
+        return fingerprint(self.facts())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts and their digest in JSON values."""
+        return {**self.facts(), "digest": self.digest}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+        """Read what :meth:`as_dict` has written, or refuse it if it was changed since."""
+        try:
+            found, digest = cls.of_facts(saved), str(saved["digest"])
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise BadArgument(
+                f"cannot read the {cls.WORD} ({type(error).__name__}: {error}). "
+                "Pass what as_dict() gave, or split again."
+            ) from None
+        if found.digest != digest:
+            raise BadArgument(
+                f"the {cls.WORD} saved as {digest} reads as {found.digest}, so it was changed "
+                "since. Restore the file, or split again."
+            )
+        return found
 
 
 @dataclass(frozen=True, repr=False)

@@ -18,9 +18,8 @@ import numpy as np
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.files.shown import Shown
 from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION
-from hmx.splits.blocks import MARKS
+from hmx.splits.blocks import MARKS, SavedSplit
 from hmx.splits.distances import Array, nearest
-from hmx.splits.saved import SavedSplit
 from hmx.splits.sites import Sites, balance, one_side
 
 

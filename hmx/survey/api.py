@@ -18,8 +18,6 @@ from hmx.survey.sources import Found, sources_in
 from hmx.survey.tables import FoundPoints, points_in
 from hmx.survey.text import forecast_text, map_text, open_text
 
-_POLYGONS = (".gpkg", ".shp", ".geojson", ".fgb")
-
 
 @dataclass(frozen=True)
 class Survey:

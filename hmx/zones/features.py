@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyproj
 
 from hmx.cube.geojson import crs_of, is_shapes, layer_of
 from hmx.errors import BadArgument, SourceError, did_you_mean
 from hmx.files.paths import absolute, is_url
+from hmx.zones.cover import Ints
 
 # what the readers of GDAL take beside those of every other part of hmx
 _MORE = (".zip", ".kml", ".gml", ".gdb", ".geojsonl", ".geoparquet")
@@ -178,3 +180,36 @@ def missing(value: Any) -> bool:
     """Return True for a property without a value."""
     # NaN, NaT and NA are not equal to themselves
     return value is None or value == "" or bool(value != value)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups of the zones of a layer, in the order in which the layer names them."""
+
+    names: tuple[str, ...]
+    members: tuple[Ints, ...]  # numbers of the zones of each group
+
+    def matrix(self, zones: int) -> np.ndarray:
+        """Return 1 where a zone is in a group, else 0, shape (groups, zones)."""
+        found = np.zeros((len(self.names), zones), np.int64)
+        for row, members in enumerate(self.members):
+            found[row, members] = 1
+        return found
+
+
+def groups_of(properties: Sequence[Mapping[str, object]], by: str) -> Groups:
+    """Group zones by a property; those without a value are a group of their own.
+
+    Zones of a group may overlap, and then a total counts the pixels of both twice.
+    """
+    known = columns_of(properties)
+    if by not in known:
+        raise BadArgument(
+            f"by={by!r} is not a property of the zones (has: {', '.join(known) or 'none'})."
+            f"{did_you_mean(by, known)} Pass one of them."
+        )
+    found: dict[str, list[int]] = {}
+    for number, each in enumerate(properties):
+        value = each.get(by)
+        found.setdefault(f"no {by}" if missing(value) else as_name(value), []).append(number)
+    return Groups(tuple(found), tuple(np.array(each, np.int64) for each in found.values()))

@@ -12,7 +12,7 @@ from hmx.cube.cube import Cube, Cubelike, as_cube
 from hmx.cube.read import cut
 from hmx.independent import independent
 from hmx.windows import TileGrid
-from hmx.zones.groups import groups_of
+from hmx.zones.features import groups_of
 from hmx.zones.layer import ZoneLayer, read_zones
 from hmx.zones.spread import Array
 from hmx.zones.table import KM2, texts

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +21,31 @@ from hmx.errors import BadArgument, CubeError, GridMismatch, SourceError
 from hmx.files.paths import is_url
 from hmx.windows import Span, Window
 from hmx.zones.cover import Cover, Ints
-from hmx.zones.mapped import mapped, save
 
 _ROWS = 512  # of a block that is read at once
 _MOST = 100_000  # zones of a raster: with more it is a map of a quantity, passed by mistake
 _DENSE = 1 << 26  # numbers between the least and the greatest that are counted in a table
+
+
+def save(values: NDArray[Any], path: str) -> str:
+    """Save an array whole; who has mapped a former one keeps it."""
+    whole = Path(path)
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    draft = whole.with_name(f"{whole.stem}.{os.getpid()}.draft.npy")
+    np.save(draft, values)
+    draft.replace(whole)
+    return path
+
+
+def mapped(path: str) -> NDArray[Any]:
+    """Map an array into memory, once per process and state of the file."""
+    stat = os.stat(path)
+    return _opened(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _opened(path: str, *state: int) -> NDArray[Any]:
+    return np.asarray(np.load(path, mmap_mode="r"))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hmx.progress import Progress
 from hmx.provenance import provenance
 from hmx.uncertainty.joint.dependence import LEVELS, Dependence
 from hmx.zones.conservation import conservation_table
-from hmx.zones.groups import groups_of
+from hmx.zones.features import groups_of
 from hmx.zones.layer import read_zones
 from hmx.zones.options import ZonalOptions
 from hmx.zones.run import ZonalRun

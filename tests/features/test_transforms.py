@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 from hmx.errors import BadArgument, MissingVariable
-from hmx.features.transforms import apply_transforms, check_transforms
+from hmx.features.scaling import apply_transforms, check_transforms
 
 AMOUNTS = st.floats(0, 1e9, width=32) | st.just(np.nan)
 

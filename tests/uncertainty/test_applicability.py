@@ -7,8 +7,7 @@ import pytest
 from scipy.spatial.distance import cdist, pdist
 
 from hmx.errors import BadArgument, BundleError, NotEnoughData
-from hmx.uncertainty.applicability import Applicability
-from hmx.uncertainty.nearest import Nearest
+from hmx.uncertainty.applicability import Applicability, Nearest
 
 WEIGHTS = np.array([2.0, 1.0, 0.5, 0.0])
 

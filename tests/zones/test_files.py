@@ -26,10 +26,9 @@ from hmx.zones.files import read_csv, save_zones
 from hmx.zones.frames import zone_frame
 from hmx.zones.geopackage import LAYER, wide_frame
 from hmx.zones.options import ZonalOptions
-from hmx.zones.paired import difference_table
 from hmx.zones.qgis import style_of
 from hmx.zones.report import MARKER
-from hmx.zones.table import zone_table
+from hmx.zones.table import difference_table, zone_table
 from tests.make.zonetotals import (
     NAMES,
     STEP,

@@ -14,7 +14,7 @@ import xarray as xr
 
 from hmx.errors import BadArgument, GridMismatch, SourceError
 from hmx.windows import Span, TileGrid, Window
-from hmx.zones.groups import groups_of
+from hmx.zones.features import groups_of
 from hmx.zones.layer import read_zones
 from tests.conftest import ROOT
 from tests.make.cubes import make_cube

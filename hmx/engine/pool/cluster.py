@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ from typing import Any
 
 import dask
 from dask.utils import parse_timedelta
-from distributed import Client, Scheduler, SpecCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
 from distributed.security import Security
 from distributed.utils import silence_logging_cmgr
 from tornado.ioloop import IOLoop
@@ -28,13 +28,62 @@ from hmx.bundles.hub import cache_folder
 from hmx.engine.options import DaskSection
 from hmx.engine.pool.batch import batch_arguments, batch_class, why_refused
 from hmx.engine.pool.lifecycle import event_loop, let_go, open_cluster, same_environment, settle
-from hmx.engine.pool.workers import choose_gpus, worker_specs
 from hmx.errors import BadArgument, SourceError
 from hmx.files.heap import VARIABLES
-from hmx.hardware import THREADS, threads_each, torch_threads
+from hmx.hardware import THREADS, threads_each, torch_threads, visible_gpus
 from hmx.progress import counted
 
 _ALONE = {"host": "127.0.0.1", "protocol": "tls://"}
+
+
+def worker_specs(
+    count: int, threads: int, gpus: Sequence[str] = (), *, inside: bool = False
+) -> list[dict[str, Any]]:
+    """Describe workers of this machine to ``distributed.SpecCluster``."""
+    options: dict[str, Any] = {
+        "nthreads": 2,  # one tile is read or written while another computes, under a lock
+        # The plan sizes tiles to the memory there is; distributed's own limit would pause
+        # or kill workers for arrays that are as planned.
+        "memory_limit": 0,
+        "silence_logs": logging.CRITICAL,
+        "dashboard": False,
+        "dashboard_address": "127.0.0.1:0",  # else it listens to the network
+    }
+    if inside:
+        return [{"cls": Worker, "options": options}]
+    options["host"] = "127.0.0.1"
+    options["env"] = dict.fromkeys(THREADS, str(threads))
+    specs = []
+    for i in range(count):
+        own = dict(options)
+        if i < len(gpus):  # the only visible GPU is cuda:0 in that process
+            own |= {
+                "env": options["env"] | {"CUDA_VISIBLE_DEVICES": gpus[i]},
+                "resources": {"GPU": 1},
+            }
+        specs.append({"cls": Nanny, "options": own})
+    return specs
+
+
+def choose_gpus(workers: int | None, device: str) -> list[str]:
+    """Name the GPUs that get a process each."""
+    if device.startswith("cuda:") and (workers or 1) > 1:
+        raise BadArgument(
+            f"device={device!r} is one GPU, and workers={workers} want one each. "
+            "Pass device='cuda', or leave out workers."
+        )
+    if device not in ("auto", "cuda"):
+        return []
+    found = visible_gpus()
+    if workers is None:
+        return found if len(found) > 1 else []
+    if device == "cuda" and workers > len(found):
+        instead = f"workers={len(found)}" if found else "device='cpu'"
+        raise BadArgument(
+            f"workers={workers} with device='cuda' want a GPU each, and this machine has "
+            f"{len(found)}. Pass {instead}."
+        )
+    return found[:workers]
 
 
 @dataclass(frozen=True)

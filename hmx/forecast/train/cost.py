@@ -31,7 +31,6 @@ from hmx.training.loop import quiet
 
 _SIDE = 384  # px of the part of the map that steps are timed on, at least three chips wide
 _STEPS = (1, 3)  # of two timed epochs: their difference is two steps
-_WINDOWS = 16  # of blocks that the untrained network is calibrated on
 _PROCESS = 900 << 20  # bytes of a process that trains
 
 

@@ -15,8 +15,7 @@ from hmx.cube.steps import LearnUntil
 from hmx.cube.values import Rules
 from hmx.errors import BadArgument
 from hmx.features.context import Context
-from hmx.features.scaling import Scaler, fit_scaler
-from hmx.features.transforms import check_transforms
+from hmx.features.scaling import Scaler, check_transforms, fit_scaler
 from hmx.forecast.beyond import listed
 from hmx.forecast.inputs import Scan, scan, training_blocks
 from hmx.forecast.options import TrainOptions

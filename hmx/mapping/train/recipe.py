@@ -17,7 +17,7 @@ import numpy as np
 from hmx.cube.bands import Bands, as_bands
 from hmx.cube.cube import Cubelike
 from hmx.errors import BadArgument
-from hmx.features.transforms import check_transforms
+from hmx.features.scaling import check_transforms
 from hmx.mapping.classes import classes_of, declared, suspects
 from hmx.mapping.inputs import RawWindows, gather
 from hmx.mapping.options import MapTrainOptions

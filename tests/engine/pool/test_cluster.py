@@ -29,9 +29,8 @@ from distributed.comm import inproc
 
 from hmx.engine.options import DaskSection
 from hmx.engine.pool import cluster
-from hmx.engine.pool.cluster import check, connect, require_same
+from hmx.engine.pool.cluster import check, choose_gpus, connect, require_same, worker_specs
 from hmx.engine.pool.lifecycle import in_one_piece
-from hmx.engine.pool.workers import choose_gpus, worker_specs
 from hmx.errors import BadArgument, HmxError, SourceError
 from hmx.hardware import THREADS, threads_each
 from tests.conftest import ROOT
