@@ -44,7 +44,7 @@ def folds(
     Estimates how far the residuals of persistence correlate and the block that
     asks for, and counts the blocks and pixels of each role.
     """
-    from hmx.files.writable import require_writable
+    from hmx.files.paths import require_writable
     from hmx.products.fold_maps import draw_folds
     from hmx.workflow import plan_folds  # loads xarray's and GDAL's machinery
 

@@ -6,8 +6,7 @@ from importlib.resources import files
 
 import click
 
-from hmx.cli.failing import Command
-from hmx.cli.streams import out
+from hmx.cli.failing import Command, out
 from hmx.errors import did_you_mean
 
 

@@ -11,7 +11,7 @@ import click
 from hmx.cli.compare import compare
 from hmx.cli.evaluate import evaluate
 from hmx.cli.export import export
-from hmx.cli.failing import CommandFailure, Group
+from hmx.cli.failing import CommandFailure, Group, discard_stdout, open_closed_streams
 from hmx.cli.folds import folds
 from hmx.cli.forecast import forecast
 from hmx.cli.guide import guide
@@ -24,7 +24,6 @@ from hmx.cli.predict import predict
 from hmx.cli.report import report
 from hmx.cli.select import select
 from hmx.cli.stock import stock
-from hmx.cli.streams import discard_stdout, open_closed_streams
 from hmx.cli.train import train
 from hmx.cli.verify import verify
 from hmx.cli.zonal import zonal

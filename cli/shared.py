@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmx.cli.failing import Command, CommandFailure, Group
-from hmx.cli.streams import ignoring_full_disk, out
+from hmx.cli.failing import Command, CommandFailure, Group, ignoring_full_disk, out
 from hmx.errors import BadArgument
 from hmx.files.jsontext import as_json
 from hmx.progress import Progress

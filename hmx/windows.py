@@ -71,6 +71,10 @@ class Window:
         """Index of this window in a ``(..., y, x)`` array."""
         return self.y.slice, self.x.slice
 
+    def grow(self, pixels: int) -> Window:
+        """Return this window with a border of pixels, also beyond the raster."""
+        return Window(self.y.grow(pixels), self.x.grow(pixels))
+
     def within(self, outer: Window) -> Window:
         """Return this window in the pixel coordinates of ``outer``."""
         return Window(self.y.shift(-outer.y.start), self.x.shift(-outer.x.start))

@@ -18,8 +18,7 @@ from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.points.table import read_points
 from hmx.scores.cell import Cell
 from hmx.scores.tally import Tally
-from hmx.splits.block_folds import Folds
-from hmx.splits.blocks import CALIBRATION
+from hmx.splits.blocks import CALIBRATION, Folds
 from tests.make.soilworlds import UTM, make_points
 
 CELLS = {

@@ -22,8 +22,7 @@ from hmx.cube.store import swap
 from hmx.errors import BundleError, OutputExists, did_you_mean
 from hmx.files.jsontext import as_json
 from hmx.files.lock import building
-from hmx.files.paths import absolute
-from hmx.files.regular import regular
+from hmx.files.paths import absolute, regular
 from hmx.files.shown import facts_html
 from hmx.redact import redact_all
 

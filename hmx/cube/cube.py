@@ -23,7 +23,7 @@ from hmx.cube.dates import time_label
 from hmx.cube.geozarr import portable, without_location
 from hmx.cube.grid import Grid
 from hmx.cube.integrity.reading import open_checked
-from hmx.cube.observed import KNOWN_UNTIL, OBSERVED_UNTIL, require_observed, steps_until
+from hmx.cube.steps import KNOWN_UNTIL, OBSERVED_UNTIL, require_observed, steps_until
 from hmx.cube.values import Rules, warn_of_default_fill
 from hmx.errors import CubeError, NotEnoughData, SourceError, missing_variable
 from hmx.files.paths import absolute

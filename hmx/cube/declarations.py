@@ -3,6 +3,9 @@
 Numbers come as numbers, lists, arrays, texts or bytes, and under the names that CF,
 rioxarray, odc-stac and GDAL have for them. What they mean together is decided in
 :mod:`hmx.cube.values`.
+
+The CF conventions list codes and names in ``flag_values`` and ``flag_meanings``; a catalog that
+gives no names leaves only the mark that the numbers are codes.
 """
 
 from __future__ import annotations
@@ -15,6 +18,19 @@ import numpy as np
 import xarray as xr
 
 from hmx.errors import CubeError
+
+# no quantity is larger; voids of float rasters are -3.4e38, netCDF's default fill is 9.97e36
+HUGE = 9e36
+_OPEN = 1e30  # end of a range that is not given; not infinite, which JSON cannot write
+_MISSING = ("_FillValue", "missing_value", "fill_value", "nodata", "nodatavals")
+_PACKING = {"scale_factor": 1.0, "scales": 1.0, "add_offset": 0.0, "offsets": 0.0}
+_RANGE = ("valid_range", "valid_min", "valid_max")
+# attributes that speak of numbers as they are stored, wrong on what is computed from them
+DECLARATIONS = frozenset({*_MISSING, *_PACKING, *_RANGE, "_Unsigned"})
+_NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[a-zA-Z]{0,2}")
+_NO_NUMBER = {"nan", "none", "null"}
+_MARK = "hmx_categories"
+_DECLARED = ("flag_values", "flag_meanings", _MARK)
 
 
 class Declared(Protocol):
@@ -35,19 +51,6 @@ class Declared(Protocol):
     @property
     def valid_range(self) -> tuple[float, float] | None:
         """Smallest and largest valid value."""
-
-
-# no quantity is larger; voids of float rasters are -3.4e38, netCDF's default fill is 9.97e36
-HUGE = 9e36
-_OPEN = 1e30  # end of a range that is not given; not infinite, which JSON cannot write
-_MISSING = ("_FillValue", "missing_value", "fill_value", "nodata", "nodatavals")
-_PACKING = {"scale_factor": 1.0, "scales": 1.0, "add_offset": 0.0, "offsets": 0.0}
-_RANGE = ("valid_range", "valid_min", "valid_max")
-# attributes that speak of numbers as they are stored, wrong on what is computed from them
-DECLARATIONS = frozenset({*_MISSING, *_PACKING, *_RANGE, "_Unsigned"})
-
-_NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[a-zA-Z]{0,2}")
-_NO_NUMBER = {"nan", "none", "null"}
 
 
 def has_default_fill(variable: xr.DataArray, metadata: Mapping[Any, Any]) -> bool:
@@ -170,3 +173,23 @@ def _is_unpacked(limit: np.dtype[Any], stored: np.dtype[Any]) -> bool:
     if limit.kind != "f":
         return False
     return stored.kind != "f" or limit.itemsize > stored.itemsize
+
+
+def flag_attributes(categories: bool | Mapping[int, str] | None) -> dict[str, Any]:
+    """Return the attributes of a variable whose catalog declares its classes."""
+    if not categories:
+        return {}
+    if categories is True:
+        return {_MARK: "true"}
+    # names of CF flags are single words
+    names = (re.sub(r"\W+", "_", str(name)).strip("_") or "class" for name in categories.values())
+    return {
+        "flag_values": [int(code) for code in categories],
+        "flag_meanings": " ".join(names),
+        _MARK: "true",
+    }
+
+
+def has_classes(attrs: Mapping[Any, Any]) -> bool:
+    """Return True if the attributes of a variable declare its numbers to be codes of classes."""
+    return any(name in attrs for name in _DECLARED)

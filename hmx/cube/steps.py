@@ -1,7 +1,12 @@
-"""LearnUntil: the steps that training may use, and those reserved for scores.
+"""Steps: those that training may use, those reserved for scores, and those that are observed.
 
 A label names the last step whose target may enter anything that learns: weights, scaler,
 context, calibration, correlation lengths.
+
+A time axis may continue after the last map of the target, for covariates that are known
+ahead: population or GDP of a scenario. Two attributes name the end, each a label of the axis
+(a year, or an ISO date): ``observed_until`` on the target, and ``known_until`` on a covariate
+that ends before the axis does.
 """
 
 from __future__ import annotations
@@ -14,7 +19,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hmx.errors import BadArgument, NotEnoughData
+from hmx.cube.dates import time_label
+from hmx.errors import BadArgument, CubeError, NotEnoughData
 from hmx.windows import Span
 
 Label = int | str | datetime.date | np.datetime64 | Any  # Any: a cftime date
@@ -24,6 +30,9 @@ _ISO = re.compile(
     r"(?P<year>\d{4})(-\d{2}(-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d{1,9})?)?)?)?)?)?$", re.ASCII
 )
 _NEAR = 3  # steps named in an error
+
+OBSERVED_UNTIL = "observed_until"
+KNOWN_UNTIL = "known_until"
 
 
 @dataclass(frozen=True)
@@ -132,3 +141,42 @@ def _absent(until: Label, labels: list[str], earlier: list[str]) -> str:
     if not earlier:
         return f"{known}, but before it. Pass a step of the axis, e.g. until={labels[-1]!r}."
     return f"{known}. Pass a step of it: until={earlier[-1]!r} is the last before."
+
+
+def steps_until(variable: xr.DataArray, mark: str, time: xr.DataArray) -> int:
+    """Count the steps up to the one that an attribute of a variable names."""
+    until = variable.attrs.get(mark)
+    if until is None or _is_after(until, time.values[-1]):
+        return int(time.size)
+    try:
+        return until_index(time, until, history=0) + 1
+    except BadArgument:
+        first, last = (time_label(value) for value in time.values[[0, -1]])
+        raise CubeError(
+            f"{variable.name!r} has {mark}={until!r}, which is not a step of the time axis "
+            f"({first} to {last}). Write the last step that holds it: ds[{str(variable.name)!r}]"
+            f".attrs[{mark!r}] = {last!r}."
+        ) from None
+
+
+def require_observed(data: xr.Dataset, target: str) -> None:
+    """Raise :class:`CubeError` if the target has lost its attribute ``observed_until``."""
+    marked = [
+        str(name) for name, variable in data.data_vars.items() if KNOWN_UNTIL in variable.attrs
+    ]
+    if marked:
+        last = time_label(data["time"].values[-1])
+        raise CubeError(
+            f"{marked[0]!r} has {KNOWN_UNTIL}, and {target!r} has no {OBSERVED_UNTIL}: "
+            "some operation has dropped its attributes. Write the step "
+            f"of its last map: ds[{target!r}].attrs[{OBSERVED_UNTIL!r}] = {last!r}."
+        )
+
+
+def _is_after(label: Any, last: Any) -> bool:
+    """Return True if a label lies after a value of the axis."""
+    text, end = str(label).strip().replace(" ", "T"), str(last).replace(" ", "T")
+    if isinstance(last, np.integer):
+        return bool(text[:4].isdigit() and int(text if text.isdigit() else text[:4]) > last)
+    # ISO texts sort like their dates; both are compared to the precision of the label
+    return text[:4].isdigit() and text > end[: len(text)]

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import zarr
 
-from hmx.cube.field import CubeView
 from hmx.cube.integrity.reading import guard_of
+from hmx.cube.read import CubeView
 from hmx.cube.values import Rules
 from hmx.files.durable import Folder
 from hmx.windows import Span, Window, pieces

@@ -23,8 +23,8 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 from hmx.cube.cube import Cubelike
-from hmx.cube.field import CubeView
 from hmx.cube.grid import Grid
+from hmx.cube.read import CubeView
 from hmx.engine.order import Request, Run, WindowRunner
 from hmx.windows import Index, Span, TileGrid, Window, pieces
 

@@ -30,8 +30,7 @@ from hmx.errors import VerifyFailed
 from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json
 from hmx.files.lock import building, followed
-from hmx.files.paths import is_url
-from hmx.files.regular import require_plain_tree
+from hmx.files.paths import is_url, require_plain_tree
 from hmx.settings import Options, parse
 from hmx.windows import Index, Span, Window
 

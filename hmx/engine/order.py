@@ -27,9 +27,8 @@ import xarray as xr
 
 from hmx.bundles.folder import Model
 from hmx.cube.cube import CHUNK, Cubelike
-from hmx.cube.field import CubeView
 from hmx.cube.grid import Grid
-from hmx.cube.read import cut
+from hmx.cube.read import CubeView, cut
 from hmx.engine.inventory import Inventory
 from hmx.engine.region import Region
 from hmx.engine.result import variable_of

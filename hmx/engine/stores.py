@@ -15,8 +15,8 @@ import xarray as xr
 
 from hmx.bundles.folder import Model
 from hmx.cube.cube import Cubelike, as_dataset, open_cube
-from hmx.cube.field import CubeView
-from hmx.cube.observed import OBSERVED_UNTIL
+from hmx.cube.read import CubeView
+from hmx.cube.steps import OBSERVED_UNTIL
 from hmx.engine.inventory import array_of
 from hmx.engine.job import Job, run
 from hmx.engine.ledger import adopt

@@ -16,7 +16,7 @@ import xarray as xr
 import zarr
 
 from hmx.cube.cube import Cube, as_cube, open_cube
-from hmx.cube.field import CubeView
+from hmx.cube.read import CubeView
 from hmx.engine.ledger import Ledger, Record
 from hmx.engine.order import Openable, Request, WindowRunner
 from hmx.engine.output import write_tile, writing

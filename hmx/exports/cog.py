@@ -26,9 +26,8 @@ from hmx.cube.store import claim, discard
 from hmx.errors import BadArgument, CubeError, OutputExists
 from hmx.exports import stac as catalogue
 from hmx.exports.choice import chosen
-from hmx.exports.layers import MARK, ExportLayer, Written, layers_of
+from hmx.exports.layers import MARK, ExportLayer, Statistics, Written, layers_of
 from hmx.exports.options import Exporting, ExportOptions
-from hmx.exports.statistics import Statistics
 from hmx.exports.style import MARK as STYLE
 from hmx.exports.style import limits_of, style_of
 from hmx.files.durable import Folder, flush

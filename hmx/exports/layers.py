@@ -1,11 +1,12 @@
-"""Layers: the planes of a product, with what their files say of them."""
+"""Layers: the planes of a product, the kind of each, and its statistics, tags and label."""
 
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from hmx.cube.dates import short, time_label
-from hmx.exports.kinds import Kind, family_of, flags_of, kind_of
-from hmx.exports.statistics import Statistics
+from hmx.exports.choice import LAYER
+from hmx.files.qml import AMOUNTS, Colours
 
+_SAMPLE = 100_000  # pixels of a layer that its colours are chosen by
+_MOST_VALUES = 256  # that flags may have
+
+# In the middle of changes stands a grey: no change must not look like no data, which is
+# transparent over the white of most canvases.
+_CHANGES = ("#5e3c99", "#b2abd2", "#d9d9d9", "#fdb863", "#e66101")
+_WIDTHS = ("#000004", "#51127c", "#b73779", "#fc8961", "#fec98d")  # magma without its white end
+_CHANCES = ("#00224e", "#434e6c", "#7d7c78", "#bcaf6f", "#fee838")  # cividis
+# Okabe & Ito (2008), after a grey for "nothing of this"
+_FLAGS = ("#d9d9d9", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442")
+_PART = re.compile(r"_(?:lo_[0-9.]+|hi_[0-9.]+|quantile|width_[0-9.]+)$")
 MARK = "HMX"  # tag of every exported file
 _LEVEL = re.compile(r"_(?:lo|hi|width)_([0-9.]+)$")
 _NAMED = {
@@ -27,6 +40,141 @@ _NAMED = {
     "threshold": "threshold",
     "forecast_reference_time": "forecast_reference_time",
 }
+
+
+@dataclass
+class Statistics:
+    """Minimum, maximum, mean and spread of a layer, and a sample of its pixels."""
+
+    shape: tuple[int, int]  # of the whole layer
+    nodata: float | None = None
+    count: int = 0
+    total: int = 0
+    mean: float = 0.0
+    squares: float = 0.0  # sum of squared distances from the mean
+    low: float = math.inf
+    high: float = -math.inf
+    values: set[int] = field(default_factory=set)  # of flags
+    _sample: list[NDArray[np.float64]] = field(default_factory=list)
+
+    @property
+    def stride(self) -> int:
+        """Every n-th row and column of the layer is in the sample, whatever the squares."""
+        return max(1, math.ceil(math.sqrt(self.shape[0] * self.shape[1] / _SAMPLE)))
+
+    def add(self, square: NDArray[np.generic], row: int, column: int) -> None:
+        """Add a square, whose first pixel is at this row and column."""
+        self.total += square.size
+        real = square.dtype.kind == "f"
+        valid = np.isfinite(square) if real else np.ones(square.shape, bool)
+        if self.nodata is not None and not math.isnan(self.nodata):
+            valid &= square != self.nodata
+        known = square[valid].astype("float64")
+        if not known.size:
+            return
+        if not real and len(self.values) <= _MOST_VALUES:
+            self.values |= set(np.unique(square[valid]).astype(int).tolist())
+        self._merge(known)
+        thin = tuple(slice(-first % self.stride, None, self.stride) for first in (row, column))
+        self._sample.append(square[thin][valid[thin]].astype("float64"))
+
+    def _merge(self, known: NDArray[np.float64]) -> None:
+        """Add up moments as Chan, Golub & LeVeque (1983, doi:10.2307/2683386) do."""
+        count, mean = known.size, float(known.mean())
+        away, both = mean - self.mean, self.count + known.size
+        self.squares += float(((known - mean) ** 2).sum()) + away**2 * self.count * count / both
+        self.mean += away * count / both
+        self.count = both
+        self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
+
+    @property
+    def sample(self) -> NDArray[np.float64]:
+        """Pixels with data, on a regular grid over the layer."""
+        return np.concatenate(self._sample) if self._sample else np.empty(0)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation over all pixels with data, as GDAL has it."""
+        return math.sqrt(self.squares / self.count) if self.count else 0.0
+
+    @property
+    def valid_percent(self) -> float:
+        """Share of pixels with data."""
+        return 100 * self.count / max(1, self.total)
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags by which GDAL knows statistics of a band."""
+        if not self.count:
+            return {"STATISTICS_VALID_PERCENT": "0"}
+        return {
+            "STATISTICS_MINIMUM": repr(self.low),
+            "STATISTICS_MAXIMUM": repr(self.high),
+            "STATISTICS_MEAN": repr(self.mean),
+            "STATISTICS_STDDEV": repr(self.deviation),
+            "STATISTICS_VALID_PERCENT": f"{self.valid_percent:.4g}",
+        }
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of layers."""
+
+    name: str
+    colours: Colours
+    overviews: str  # how GDAL resamples it
+    predictor: str = "YES"  # of the compression: neighbouring flags are no ramp to predict
+    limits: tuple[float, float] | None = None  # of the colours, if they do not follow the values
+    about_zero: bool = False  # whether 0 has the middle colour
+    flags: bool = False  # whether values are names, not amounts
+
+
+# A mean of flags would be another flag: masks of bits keep one pixel's, classes the most frequent
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("state", AMOUNTS, "AVERAGE"),
+        Kind("change", _CHANGES, "AVERAGE", about_zero=True),
+        Kind("width", _WIDTHS, "AVERAGE"),
+        Kind("probability", _CHANCES, "AVERAGE", limits=(0.0, 1.0)),
+        Kind("mask", _FLAGS, "NEAREST", predictor="NO", flags=True),
+        Kind("classes", _FLAGS, "MODE", predictor="NO", flags=True),
+    )
+}
+
+
+def kind_of(layer: xr.DataArray) -> Kind:
+    """Return the kind of a layer."""
+    if "flag_values" in layer.attrs:
+        return KINDS["classes"]
+    if "flag_masks" in layer.attrs or layer.dtype.kind == "b":
+        return KINDS["mask"]
+    if LAYER in layer.attrs:
+        return KINDS[str(layer.attrs[LAYER])]
+    if "threshold" in layer.coords or str(layer.name).endswith("_exceedance"):
+        return KINDS["probability"]
+    return KINDS["state"]
+
+
+def family_of(layer: xr.DataArray) -> tuple[str, str]:
+    """Return what layers share a colour scale: a mean and its bounds and quantiles, all steps."""
+    return kind_of(layer).name, _PART.sub("", str(layer.name))
+
+
+def flags_of(attrs: Mapping[Any, Any]) -> dict[str, int]:
+    """Return the values (or bits) of flags by their names."""
+    meanings = str(attrs.get("flag_meanings", "")).split()
+    values = np.atleast_1d(attrs.get("flag_values", attrs.get("flag_masks", ())))
+    return dict(zip(meanings, map(int, values), strict=False))
+
+
+def label_of_flag(value: int, attrs: Mapping[Any, Any]) -> str:
+    """Name a value of flags: its class, or its bits."""
+    named = flags_of(attrs)
+    if "flag_values" in attrs:
+        words = [word for word, number in named.items() if number == value]
+    else:
+        words = [word for word, bit in named.items() if value & bit] or ["none of these"]
+    return " + ".join(words).replace("_", " ") or str(value)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from hmx.exports.kinds import Kind, label_of_flag
-from hmx.exports.layers import ExportLayer
-from hmx.exports.statistics import Statistics
+from hmx.exports.layers import ExportLayer, Kind, Statistics, label_of_flag
 from hmx.files.qml import add_mark, new_style, round_step, text_of
 
 MARK = "hmx:layer"  # custom property of every style of ours

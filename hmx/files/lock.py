@@ -23,8 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hmx.errors import OutputBusy, OutputFailed
-from hmx.files.paths import absolute, is_url
-from hmx.files.regular import require_plain_tree
+from hmx.files.paths import absolute, is_url, require_plain_tree
 from hmx.progress import Progress
 
 _PAUSE = (0.05, 0.5)  # seconds between looks at a lock that another one holds: first, longest

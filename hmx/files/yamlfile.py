@@ -20,7 +20,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from hmx.errors import CatalogError
-from hmx.files.regular import kind, regular
+from hmx.files.paths import kind, regular
 
 LARGEST = 1_000_000  # bytes of a catalog; ten thousand years listed one by one are 60,000
 DEEPEST = 32  # mappings and lists inside each other; a catalog has six

@@ -10,7 +10,7 @@ import xarray as xr
 from hmx.cube.axes import find_axes
 from hmx.cube.cube import Cubelike, as_cube
 from hmx.cube.dates import time_label
-from hmx.cube.observed import OBSERVED_UNTIL, steps_until
+from hmx.cube.steps import OBSERVED_UNTIL, steps_until
 from hmx.cube.values import cleaned
 from hmx.errors import CubeError, GridMismatch
 from hmx.independent import independent

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hmx.cube.bands import Bands
-from hmx.cube.categories import has_classes
+from hmx.cube.declarations import has_classes
 from hmx.errors import BadArgument, NotEnoughData, did_you_mean
 
 MOST = 100  # classes of a band; more are too few samples each, or no classes

@@ -18,8 +18,7 @@ from hmx.features.boxes import box_means
 from hmx.features.scaling import Moments, apply_transforms
 from hmx.mapping.classes import indicators
 from hmx.mapping.spec import DEPTH, BandScaler, MapSpec
-from hmx.points.samples import Samples
-from hmx.points.windows import _grown, around, require_fits, squares
+from hmx.points.samples import Samples, around, require_fits, squares
 from hmx.windows import Window
 
 
@@ -275,10 +274,10 @@ def gather(bands: Bands, samples: Samples, spec: MapSpec) -> RawWindows:
     dynamic = np.empty((len(samples), spec.steps, counts[0], side, side), "float32")
     static = np.empty((len(samples), counts[1], side, side), "float32")
     for rows, core, steps in squares(bands, samples, history):
-        arrays = bands.read(_grown(core, spec.halo), steps)
+        arrays = bands.read(core.grow(spec.halo), steps)
         # the halo also holds the neighbours of coarse means; the windows end at the margin
         wider = spec.halo - margin
-        inner = Window.of(_grown(core, margin).shape)
+        inner = Window.of(core.grow(margin).shape)
         inner = Window(inner.y.shift(wider), inner.x.shift(wider))
         series, planes = channels(arrays, spec, inner)
         y, x = samples.row[rows] - core.y.start, samples.column[rows] - core.x.start

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from hmx.errors import BadArgument, did_you_mean
 from hmx.networks.names import NETWORK_NAMES, renamed
 from hmx.networks.options import MapperOptions
-from hmx.points.depths import as_interval
+from hmx.points.units import as_interval
 from hmx.settings import (
     Count,
     Epochs,

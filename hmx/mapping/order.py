@@ -28,7 +28,7 @@ from hmx.mapping.spec import MapSpec
 from hmx.mapping.target import inverse
 from hmx.mapping.window import MapEngine, MapRequest, MapTileGeometry, map_window
 from hmx.networks.dense import block_of
-from hmx.points.depths import label_of
+from hmx.points.units import label_of
 from hmx.settings import Options, as_options
 from hmx.windows import TileGrid, Window, with_halo
 

@@ -81,10 +81,10 @@ class MapTileGeometry:
     @classmethod
     def of(cls, core: Window, read: Window, grid: Grid, spec: MapSpec) -> MapTileGeometry:
         """Locate a core, both windows in pixels of the cube."""
-        whole = Window(core.y.grow(spec.halo), core.x.grow(spec.halo))
+        whole = core.grow(spec.halo)
         spans = ((whole.y, read.y), (whole.x, read.x))
         rows, columns = ((part.start - all_.start, all_.stop - part.stop) for all_, part in spans)
-        window = Window(core.y.grow(spec.margin), core.x.grow(spec.margin))
+        window = core.grow(spec.margin)
         return cls((rows, columns), window.within(whole))
 
     @property

@@ -14,9 +14,9 @@ import numpy as np
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter
 
-from hmx.pictures.figure import Figure
 from hmx.pictures.style import (
     REFERENCE,
+    Figure,
     finish_axes,
     finite_or,
     legend_below,

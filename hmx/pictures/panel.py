@@ -24,8 +24,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from hmx.errors import BadArgument
-from hmx.pictures.figure import Figure
-from hmx.pictures.style import scale_bar, with_units
+from hmx.pictures.style import Figure, scale_bar, with_units
 from hmx.scores import Score
 
 Map = NDArray[np.floating[Any]]

@@ -2,22 +2,36 @@
 
 Colours are those of Okabe and Ito (2008), which colour-blind readers can distinguish; line
 styles and markers repeat the distinction for prints in grey.
+
+Figures of hmx are known to no backend, so that drawing thousands of them leaks nothing and no
+window opens. The price was that a notebook printed ``<Figure size 640x480 with 4 Axes>``.
 """
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib import figure
 from matplotlib.axes import Axes
 
-from hmx.pictures.figure import Figure
+_DPI = 96  # of a screen
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 REFERENCE = "0.35"  # grey of the line that series are compared with
+
+
+class Figure(figure.Figure):
+    """A figure that is the last value of a cell is drawn below it."""
+
+    def _repr_png_(self) -> bytes:
+        target = io.BytesIO()
+        self.savefig(target, format="png", dpi=_DPI)
+        return target.getvalue()
 
 
 def series_style(number: int) -> dict[str, Any]:

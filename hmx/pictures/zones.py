@@ -17,8 +17,7 @@ from matplotlib.patches import Patch
 from hmx.cube.dates import short, time_label
 from hmx.errors import BadArgument, MissingVariable, did_you_mean
 from hmx.independent import independent
-from hmx.pictures.figure import Figure
-from hmx.pictures.style import COLOURS, REFERENCE, finish_axes, with_units
+from hmx.pictures.style import COLOURS, REFERENCE, Figure, finish_axes, with_units
 from hmx.zones.frames import require_table, target_of
 
 MOST = 12  # fans drawn when no zones are named

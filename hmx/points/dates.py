@@ -11,8 +11,7 @@ import pandas as pd
 
 from hmx.cube.bands import Bands
 from hmx.errors import BadArgument
-from hmx.points.naming import RowNames
-from hmx.points.tabular import Table
+from hmx.points.tabular import RowNames, Table
 from hmx.points.values import codes_of, column_of, texts_of
 
 # Years 1000 to 2999: a number such as 150 in a column of dates is a value in the wrong column.

@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from hmx.errors import BadArgument
-from hmx.points.naming import RowNames
 from hmx.points.options import PointsOptions
-from hmx.points.tabular import Table
+from hmx.points.tabular import RowNames, Table
 from hmx.points.values import column_of, numbers_of, texts_of
 
 _FILTER = re.compile(

@@ -16,10 +16,8 @@ from hmx.cube.bands import Bands
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.points.dates import steps_at
 from hmx.points.extent import require_overlap
-from hmx.points.samples import Samples
+from hmx.points.samples import Samples, around, inside_counts, require_fits, squares
 from hmx.points.table import Points
-from hmx.points.windows import around, inside_counts, require_fits, squares
-from hmx.windows import Window
 
 
 def join(
@@ -229,7 +227,7 @@ def _valid(
         if most is not None and read > most:
             valid[rows], unread = True, unread + len(rows)
             continue
-        arrays = bands.read(Window(core.y.grow(margin), core.x.grow(margin)), steps)
+        arrays = bands.read(core.grow(margin), steps)
         shape = (len(steps), len(core.y) + 2 * margin, len(core.x) + 2 * margin)
         series, plane = np.zeros(shape, "int32"), np.zeros(shape[1:], "int32")
         for name, values in arrays.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hmx.errors import BadArgument
-from hmx.points.naming import RowNames
+from hmx.points.tabular import RowNames
 
 # Usual codes: of soil databases (WoSIS, LUCAS), of GIS, of NetCDF's and ESRI's fill values.
 CODES = (

@@ -13,15 +13,13 @@ from hmx.cube.grid import crs_name
 from hmx.errors import BadArgument, MissingCRS, MissingVariable, NotEnoughData, missing_variable
 from hmx.files.shown import Shown
 from hmx.points.dates import dates_of
-from hmx.points.depths import depths_of
 from hmx.points.extent import PAIRS, pairs_in, require_on_globe
 from hmx.points.files import open_table
 from hmx.points.filters import passed
-from hmx.points.naming import RowNames, row_names
 from hmx.points.options import PointsOptions
 from hmx.points.suspects import negatives, null_island, require_no_codes
-from hmx.points.tabular import Table
-from hmx.points.units import in_one_unit
+from hmx.points.tabular import RowNames, Table, row_names
+from hmx.points.units import depths_of, in_one_unit
 from hmx.points.values import column_of, numbers_of, require_numbers
 from hmx.settings import parse
 

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hmx.errors import BadArgument, missing_variable
-from hmx.points.naming import RowNames
-from hmx.points.tabular import Table
+from hmx.points.tabular import RowNames, Table
 from hmx.points.text import as_point
 
 _COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")

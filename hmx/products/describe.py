@@ -16,7 +16,7 @@ from hmx.cube.grid import Grid, crs_name
 from hmx.cube.integrity.examine import audit_of
 from hmx.cube.integrity.reading import damage_of
 from hmx.cube.integrity.seal import read_seal
-from hmx.cube.observed import KNOWN_UNTIL
+from hmx.cube.steps import KNOWN_UNTIL
 from hmx.engine.ledger import Ledger
 from hmx.files.paths import absolute
 from hmx.forecast.beyond import EXTRAPOLATED, learnt_leads, listed

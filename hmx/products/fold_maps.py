@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 
 from hmx.cube.grid import Grid
 from hmx.forecast.folds import MOST, thin
-from hmx.pictures.figure import Figure
+from hmx.pictures.style import Figure
 from hmx.products.mapframe import MISSING, stretch, style_axes
 from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION, Split
 

@@ -14,8 +14,7 @@ from hmx.forecast.beyond import extrapolated_leads
 from hmx.forecast.order import ForecastRun
 from hmx.mapping.order import MapRun
 from hmx.pictures.zones import moments
-from hmx.report.encode import Array
-from hmx.report.layers import TILE, Flags, Packed, share_unchanged
+from hmx.report.layers import TILE, Array, Flags, Packed, share_unchanged
 
 INTERVALS = (50, 80, 95)  # percent
 _EXTREMES = 0.995  # a few pixels beyond it must not wash out the colours of all others

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmx.cube.field import CubeView
 from hmx.cube.grid import Grid
-from hmx.cube.read import cut
+from hmx.cube.read import CubeView, cut
 from hmx.cube.values import Rules
 from hmx.engine.options import DaskSection
 from hmx.engine.order import Openable, Request, Run, WindowRunner

@@ -5,8 +5,21 @@ of each of them and of each pixel; :func:`deal` makes one, and :class:`Folds`
 as many as it takes to test on every block once.
 """
 
-from hmx.splits.block_folds import BLOCK, Folds, block_side, choose_block, deal
-from hmx.splits.blocks import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION, Split, interior
+from hmx.splits.blocks import (
+    BLOCK,
+    CALIBRATION,
+    ROLES,
+    TEST,
+    TRAIN,
+    UNUSED,
+    VALIDATION,
+    Folds,
+    Split,
+    block_side,
+    choose_block,
+    deal,
+    interior,
+)
 
 __all__ = [
     "BLOCK",

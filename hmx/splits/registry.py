@@ -114,8 +114,7 @@ def split_method(
 def method_of(name: str) -> SplitMethod:
     """Find a split method by name."""
     # by name and late: the methods import this module, and scipy
-    for home in ("methods", "knndm"):
-        import_module(f"hmx.splits.{home}")
+    import_module("hmx.splits.methods")
     if name not in _METHODS:
         raise BadArgument(
             f"{name!r} is not a way of splitting (has: {', '.join(_METHODS)})."

@@ -10,7 +10,7 @@ import numpy as np
 
 from hmx.splits import UNUSED
 from hmx.splits.distances import Array
-from hmx.splits.knndm import MappingDistances, mapping_distances
+from hmx.splits.methods import MappingDistances, mapping_distances
 from hmx.splits.registry import method_of
 from hmx.splits.site_folds import SiteFolds
 

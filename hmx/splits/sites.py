@@ -12,7 +12,7 @@ import scipy
 
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.points.samples import Samples
-from hmx.splits.block_folds import deal_evenly
+from hmx.splits.blocks import deal_evenly
 from hmx.splits.distances import Array, earth_centred, nearest
 
 _DECIMALS = 7  # of degrees kept: 1 cm

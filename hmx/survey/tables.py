@@ -17,10 +17,9 @@ from hmx.errors import HmxError
 from hmx.points.dates import dates_of
 from hmx.points.extent import on_globe, pairs_in
 from hmx.points.files import open_table
-from hmx.points.naming import RowNames
 from hmx.points.options import RESERVED
 from hmx.points.suspects import coded
-from hmx.points.tabular import Table
+from hmx.points.tabular import RowNames, Table
 from hmx.points.values import numbers_of
 
 ENDINGS = (

@@ -14,9 +14,9 @@ from hmx.workflow.ensure import (
     ensure_result,
     ensure_zones,
     evaluate,
+    select_covariates,
 )
 from hmx.workflow.planning import plan_folds, plan_result, plan_zones
-from hmx.workflow.selecting import select_covariates
 from hmx.workflow.stock import ensure_stock
 
 __all__ = [

@@ -19,8 +19,7 @@ from hmx.cube.integrity.reading import damage_of
 from hmx.cube.store import attributes, sweep
 from hmx.errors import BadArgument
 from hmx.files.lock import building
-from hmx.files.paths import is_url
-from hmx.files.writable import require_writable
+from hmx.files.paths import is_url, require_writable
 from hmx.forecast.bundle import Bundle
 from hmx.ingest.ingest import ingest
 from hmx.ingest.manifest import is_current, note_of
@@ -29,6 +28,7 @@ from hmx.mapping.target import require_target
 from hmx.points.joining import join
 from hmx.progress import Progress
 from hmx.settings import own_fields
+from hmx.workflow.steps import AnyBundle, JobSteps, MapSteps, steps_of
 from hmx.zones.options import ZonalOptions
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from hmx.engine.region import Region
     from hmx.forecast.backtest.scorecard import Scorecard
     from hmx.mapping.evaluate.scorecard import MapScorecard
-
-from hmx.workflow.steps import AnyBundle, JobSteps, MapSteps, steps_of
+    from hmx.mapping.select.selection import Selection
 
 
 def preflight(catalog: AnyCatalog, outputs: dict[str, str] | None = None) -> None:
@@ -344,3 +343,18 @@ def evaluate(
     ensure_cube(catalog, progress)
     cube = open_cube(catalog.cube.path)
     return catalog.scorecard_path, steps.score(cube, given, overwrite=overwrite, progress=progress)
+
+
+def select_covariates(
+    catalog: MapCatalog, progress: Progress = Progress(), *, overwrite: bool = False
+) -> tuple[str, Selection]:
+    """Select among the sources of a catalog; ingest first if need be.
+
+    Returns the folder of the selection and the selection. The catalog and its model stay as they
+    are.
+    """
+    preflight(catalog, {"select.output": catalog.selection_path})
+    steps = MapSteps(catalog)
+    steps.check_inputs()
+    ensure_cube(catalog, progress)
+    return steps.select(open_cube(catalog.cube.path), overwrite=overwrite, progress=progress)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from dask.system import CPU_COUNT
 
-from hmx.cube.field import CubeView
+from hmx.cube.read import CubeView
 from hmx.engine.inventory import Inventory
 from hmx.engine.options import DaskSection
 from hmx.engine.order import Openable, Request, Run, WindowRunner

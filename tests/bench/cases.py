@@ -16,9 +16,8 @@ from scipy.ndimage import distance_transform_edt
 
 from hmx.cube.grid import Grid
 from hmx.features.linear import RADII, NormalEquations, count_features, features
-from hmx.forecast.backtest.baselines.persistence import persistence
 from hmx.forecast.backtest.baselines.ridge import Ridge
-from hmx.forecast.backtest.baselines.trends import damped_trend, linear_trend
+from hmx.forecast.backtest.baselines.trends import damped_trend, linear_trend, persistence
 from hmx.scores import Prediction, Scene
 from tests.bench.gbm import fit_boosted
 

@@ -35,8 +35,7 @@ from sklearn.ensemble import RandomForestRegressor
 from hmx.cube.grid import Grid
 from hmx.points.samples import Samples
 from hmx.splits.distances import Array, domain
-from hmx.splits.knndm import knndm_folds
-from hmx.splits.methods import block_folds, distance_folds, random_folds
+from hmx.splits.methods import block_folds, distance_folds, knndm_folds, random_folds
 from hmx.splits.report import FoldReport, describe_folds
 from hmx.splits.site_folds import SiteFolds
 

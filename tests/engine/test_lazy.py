@@ -336,18 +336,18 @@ def test_auto_precision_is_float32_without_native_hardware(
 ) -> None:
     import json
 
-    from hmx.forecast import precision
+    from hmx.forecast import order
 
     def chosen() -> str:
         fc = cube.hm.forecast(h=2, model=trained, precision="auto")
         return str(json.loads(fc.attrs["hmx_provenance"])["precision"])
 
-    monkeypatch.setattr(precision, "native_bfloat16", lambda device: False)
+    monkeypatch.setattr(order, "native_bfloat16", lambda device: False)
     assert chosen() == "float32"
-    monkeypatch.setattr(precision, "native_bfloat16", lambda device: True)
-    monkeypatch.setattr(precision, "LARGEST_ERROR", 1.0)
+    monkeypatch.setattr(order, "native_bfloat16", lambda device: True)
+    monkeypatch.setattr(order, "LARGEST_ERROR", 1.0)
     assert chosen() == "bfloat16"
-    monkeypatch.setattr(precision, "LARGEST_ERROR", 0.0)
+    monkeypatch.setattr(order, "LARGEST_ERROR", 0.0)
     assert chosen() == "float32"
 
 

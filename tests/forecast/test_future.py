@@ -20,7 +20,7 @@ from hmx.engine.verify import verify
 from hmx.errors import BadArgument, CubeError, IrregularTime
 from hmx.forecast.inputs import scan
 from hmx.forecast.options import TrainOptions
-from hmx.forecast.precision import audit
+from hmx.forecast.order import audit
 from hmx.forecast.train.fields import ChipCache
 from hmx.forecast.train.recipe import TrainSetup, plan
 from hmx.networks.cost import footprint

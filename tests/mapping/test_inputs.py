@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import hmx.points.windows
+import hmx.points.samples
 from hmx.cube.bands import as_bands
 from hmx.errors import BadArgument, MissingVariable, NotEnoughData
 from hmx.features.boxes import box_means
@@ -42,7 +42,7 @@ def stack_of(bands, spec, scaler, core, step):
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_window_of_a_point_equals_the_stack_of_any_tile_around_it(kind, network, monkeypatch):
-    monkeypatch.setattr(hmx.points.windows, "CHUNK", 16)
+    monkeypatch.setattr(hmx.points.samples, "CHUNK", 16)
     bands, spec = world(kind, network)
     scaler, samples = make_scaler(bands, spec), make_samples(bands)
     windows = scaled(gather(bands, samples, spec), spec, scaler)
@@ -252,7 +252,7 @@ def test_a_sample_without_its_history_is_refused():
 
 
 def test_only_squares_with_samples_are_read_and_each_once(monkeypatch):
-    monkeypatch.setattr(hmx.points.windows, "CHUNK", 16)
+    monkeypatch.setattr(hmx.points.samples, "CHUNK", 16)
     bands = as_bands(make_covariates((64, 64)))
     samples = make_samples(bands)
     two = samples.at(np.flatnonzero((samples.row < 16) & (samples.column < 32)))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmx.networks import gates as module
-from hmx.networks.gates import gated
+from hmx.networks import convlstm as module
+from hmx.networks.convlstm import gated
 
 LAST = torch.channels_last
 

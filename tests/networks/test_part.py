@@ -9,7 +9,7 @@ from torch import Tensor
 from hmx.networks.forecaster import Forecaster, reach
 from hmx.networks.inputs import NetworkInputs
 from hmx.networks.options import ModelOptions
-from hmx.networks.pixels import forecast_pixels
+from hmx.networks.part import forecast_pixels
 from tests.make.networks import KINDS, network_of, options_of, window
 
 DIRECT = {kind: options_of(kind) for kind in KINDS if options_of(kind).strategy == "direct"}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hmx.catalog import MapCatalog
-from hmx.cube.categories import has_classes
+from hmx.cube.declarations import has_classes
 from hmx.points.options import PointsOptions
 from tests.conftest import ROOT
 

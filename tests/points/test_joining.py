@@ -7,7 +7,7 @@ import pandas as pd
 import pyproj
 import pytest
 
-import hmx.points.windows
+import hmx.points.samples
 from hmx.cube.bands import as_bands
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.mapping.inputs import gather
@@ -71,7 +71,7 @@ def test_longitudes_are_brought_to_the_side_of_the_cube():
 
 
 def test_each_row_is_a_sample_or_counted_once(monkeypatch):
-    monkeypatch.setattr(hmx.points.windows, "CHUNK", 8)
+    monkeypatch.setattr(hmx.points.samples, "CHUNK", 8)
     ds = make_covariates((20, 30), gaps=False, time="year", steps=8)  # 1990 ... 2025
     ds["elevation"][3, 5] = np.nan
     lost = ds[["lst", "ndvi"]].isel(y=slice(12, None), x=slice(20, None)) * np.nan

@@ -10,8 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmx.report.encode import MISSING, Scale, pack
-from hmx.report.layers import FINE_NUMBERS, NUMBERS, Layers, Sampling, fit, pack_layers, stride_for
+from hmx.report.layers import (
+    FINE_NUMBERS,
+    MISSING,
+    NUMBERS,
+    Layers,
+    Sampling,
+    Scale,
+    fit,
+    pack,
+    pack_layers,
+    stride_for,
+)
 from hmx.uncertainty.joint.dependence import LEVELS
 
 

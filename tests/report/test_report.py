@@ -15,7 +15,7 @@ import hmx
 from hmx.errors import BadArgument, OutputExists, SourceError
 from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.products.report import report
-from hmx.report.encode import Scale
+from hmx.report.layers import Scale
 from hmx.scores import Cell, Tally
 from hmx.uncertainty.distribution import exceedance
 from hmx.uncertainty.joint.dependence import LEVELS

@@ -8,10 +8,16 @@ from scipy.spatial import Delaunay
 from scipy.stats import wasserstein_distance
 
 from hmx.errors import BadArgument, NotEnoughData
-from hmx.splits import knndm
+from hmx.splits import methods
 from hmx.splits.distances import domain, nearest
-from hmx.splits.knndm import knndm_folds, mapping_distances
-from hmx.splits.methods import block_folds, distance_folds, random_folds, region_folds
+from hmx.splits.methods import (
+    block_folds,
+    distance_folds,
+    knndm_folds,
+    mapping_distances,
+    random_folds,
+    region_folds,
+)
 from hmx.splits.report import describe_folds
 from tests.bench import splits as bench
 from tests.make.sites import clustered, make_samples, scattered
@@ -46,7 +52,7 @@ def test_what_is_kept_is_the_best_of_all_numbers_of_clusters() -> None:
     samples = clustered()
     sites, target = samples.lonlat, nearest(AROUND, samples.lonlat)
     kept = knndm_folds(samples, AROUND, k=4)
-    candidates = knndm._candidates(knndm.earth_centred(sites), 4, np.random.default_rng(0))
+    candidates = methods._candidates(methods.earth_centred(sites), 4, np.random.default_rng(0))
     scores = {}
     for cluster, fold in candidates:
         test = np.empty(len(sites))
@@ -78,7 +84,7 @@ def test_no_fold_holds_more_than_half_or_fewer_than_five() -> None:
 def test_large_clusters_stay_alone_and_neighbours_on_the_line_part() -> None:
     sizes = [40, 10, 10, 10, 10, 10]
     cluster, along = np.repeat(np.arange(6), sizes), np.repeat([50.0, 1, 3, 5, 2, 4], sizes)
-    by_cluster = knndm._merge(cluster, along, 3)[np.searchsorted(cluster, np.arange(6))]
+    by_cluster = methods._merge(cluster, along, 3)[np.searchsorted(cluster, np.arange(6))]
     assert by_cluster[0] not in by_cluster[1:]
     on_the_line = by_cluster[[1, 4, 2, 5, 3]]
     assert all(np.diff(on_the_line) != 0)
@@ -88,9 +94,9 @@ def test_large_clusters_stay_alone_and_neighbours_on_the_line_part() -> None:
 def test_sites_deep_in_their_fold_are_measured_as_well() -> None:
     sites = scattered(300).lonlat
     fold = (sites[:, 0] > 21.5).astype(int) + (sites[:, 1] > 41.5)
-    tree = knndm.scipy.spatial.cKDTree(knndm.earth_centred(sites))
-    known = tree.query(knndm.earth_centred(sites), k=4)[1]
-    found = knndm._test_distances(sites, fold, known)
+    tree = methods.scipy.spatial.cKDTree(methods.earth_centred(sites))
+    known = tree.query(methods.earth_centred(sites), k=4)[1]
+    found = methods._test_distances(sites, fold, known)
     for number in range(3):
         here = fold == number
         np.testing.assert_array_equal(found[here], nearest(sites[here], sites[~here]))
@@ -101,7 +107,7 @@ def test_more_sites_than_can_be_clustered_join_the_nearest_that_is(
 ) -> None:
     samples = clustered(20, 30)
     whole = knndm_folds(samples, AROUND, k=5).parameters["w_m"]
-    monkeypatch.setattr(knndm, "_LINKED", 200)
+    monkeypatch.setattr(methods, "_LINKED", 200)
     part = knndm_folds(samples, AROUND, k=5)
     assert part.digest == knndm_folds(samples, AROUND, k=5).digest
     assert part.parameters["w_m"] < 2 * whole

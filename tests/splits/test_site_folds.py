@@ -18,8 +18,7 @@ from hmx.errors import BadArgument, NotEnoughData
 from hmx.points.samples import Samples
 from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION
 from hmx.splits.distances import nearest
-from hmx.splits.knndm import knndm_folds
-from hmx.splits.methods import block_folds, distance_folds, random_folds, region_folds
+from hmx.splits.methods import block_folds, distance_folds, knndm_folds, random_folds, region_folds
 from hmx.splits.site_folds import SiteFolds, SiteSplit
 from hmx.splits.sites import Sites, balance
 from tests.make.sites import clustered, make_samples, scattered

@@ -27,8 +27,7 @@ from hmx.files.jsontext import as_json
 from hmx.files.lock import building
 from hmx.files.paths import absolute, is_url
 from hmx.forecast.backtest.baselines.fitting import fit_baselines
-from hmx.forecast.backtest.case import BacktestSetup, described
-from hmx.forecast.backtest.handover import SavedBaselines, let_go
+from hmx.forecast.backtest.case import BacktestSetup, SavedBaselines, described, let_go
 from hmx.forecast.backtest.held_out import (
     PreparedRound,
     RoundScores,

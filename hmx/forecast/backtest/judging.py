@@ -21,7 +21,7 @@ from hmx.cube.grid import Grid
 from hmx.cube.read import read
 from hmx.engine.tile import StoredCube
 from hmx.forecast.backtest.baselines.registry import HISTORY, PERSISTENCE
-from hmx.forecast.backtest.handover import InProcessCube, SavedBaselines, opened
+from hmx.forecast.backtest.case import InProcessCube, SavedBaselines, opened
 from hmx.forecast.backtest.skillmap import SkillMap
 from hmx.forecast.backtest.strata import CAP, by_change, by_distance, cut
 from hmx.forecast.backtest.zones import Zones

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hmx.cube.cube import Cube
 from hmx.cube.read import read
 from hmx.engine.tile import StoredCube
-from hmx.forecast.backtest.handover import InProcessCube, opened
+from hmx.forecast.backtest.case import InProcessCube, opened
 from hmx.forecast.backtest.judging import window_knots
 from hmx.forecast.backtest.partition import CELLS, Partition, alone, cells, squares
 from hmx.forecast.backtest.zones import Zones

@@ -21,7 +21,7 @@ from hmx.forecast.train.data import Batch
 from hmx.hardware import with_threads
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.options import ModelOptions
-from hmx.networks.pixels import forecast_pixels
+from hmx.networks.part import forecast_pixels
 from hmx.networks.quantile import crps, mean
 from hmx.scores.structure import HALO
 

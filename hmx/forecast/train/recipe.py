@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from hmx.cube.cube import Cube
-from hmx.cube.observed import KNOWN_UNTIL, OBSERVED_UNTIL
 from hmx.cube.read import in_memory
-from hmx.cube.steps import LearnUntil
+from hmx.cube.steps import KNOWN_UNTIL, OBSERVED_UNTIL, LearnUntil
 from hmx.cube.values import Rules
 from hmx.errors import BadArgument
 from hmx.features.context import Context

@@ -17,8 +17,8 @@ from hmx.files.paths import absolute
 from hmx.files.shown import Shown, facts_html, grid_html
 from hmx.mapping.select.forward import Array, Names, Trial, choose
 from hmx.mapping.train.importance import Importance
-from hmx.pictures.figure import Figure
-from hmx.pictures.selection import draw_selection
+from hmx.pictures.mapping import draw_selection
+from hmx.pictures.style import Figure
 from hmx.scores.card import TEXT_WIDTH, csv_of, text_table
 
 FILE = "selection.json"

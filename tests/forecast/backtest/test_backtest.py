@@ -20,7 +20,7 @@ from hmx.forecast.backtest.baselines import boosting
 from hmx.forecast.backtest.baselines.boosting import Sampler
 from hmx.forecast.backtest.baselines.fitting import fit_baselines
 from hmx.forecast.backtest.baselines.registry import choose, names
-from hmx.forecast.backtest.handover import SavedBaselines
+from hmx.forecast.backtest.case import SavedBaselines
 from hmx.forecast.backtest.judging import calibrated_knots, levels_of
 from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.forecast.backtest.scoring import InOrder

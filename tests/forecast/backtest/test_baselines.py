@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.features.linear import NormalEquations, box_mean, count_features, features
-from hmx.forecast.backtest.baselines.persistence import persistence
 from hmx.forecast.backtest.baselines.ridge import Ridge
 from hmx.forecast.backtest.baselines.trends import (
     damped_trend,
     damping_sums,
     linear_trend,
+    persistence,
     solve_damping,
 )
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from hmx.errors import BadArgument
 from hmx.forecast.backtest.baselines.registry import (
+    PERSISTENCE,
     Array,
     Baseline,
     BaselineSetup,
@@ -158,3 +159,22 @@ def require_ahead(leads: Sequence[int]) -> tuple[int, ...]:
             f"leads={ahead}: leads count steps ahead of the origin, from 1. Try (1, 2)."
         )
     return ahead
+
+
+@baseline(PERSISTENCE, large=True, rank=0)
+class Persistence(Baseline):
+    """The origin at every lead."""
+
+    def predict(self, history: Floats, static: Floats | None) -> Prediction:
+        """Repeat the origin."""
+        leads = self.past.leads
+        mean = persistence(history, leads, valid_range=self.past.valid_range)
+        return Prediction(mean, leads=leads)
+
+
+def persistence(
+    history: Floats, leads: Sequence[int], *, valid_range: Range | None = None
+) -> Floats:
+    """Repeat the last step of a history (time, y, x) at every lead, (lead, y, x)."""
+    # a line through one step has no slope
+    return linear_trend(history, leads, steps=1, valid_range=valid_range)
