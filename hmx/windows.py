@@ -75,6 +75,10 @@ class Window:
         """Return this window with a border of pixels, also beyond the raster."""
         return Window(self.y.grow(pixels), self.x.grow(pixels))
 
+    def clip(self, outer: Window) -> Window:
+        """Return the part of this window that lies in another; empty where they do not meet."""
+        return Window(self.y.clip(outer.y), self.x.clip(outer.x))
+
     def within(self, outer: Window) -> Window:
         """Return this window in the pixel coordinates of ``outer``."""
         return Window(self.y.shift(-outer.y.start), self.x.shift(-outer.x.start))

@@ -31,7 +31,7 @@ def bands(rows: int) -> Iterator[slice]:
 def cut(values: np.ndarray, crop: Window, halo: int) -> tuple[np.ndarray, Window]:
     """Return a crop of (..., y, x) with as much halo as exists, and the crop's window in it."""
     whole = Window.of((values.shape[-2], values.shape[-1]))
-    wanted = Window(crop.y.grow(halo).clip(whole.y), crop.x.grow(halo).clip(whole.x))
+    wanted = crop.grow(halo).clip(whole)
     return values[(..., *wanted.slices)], crop.within(wanted)
 
 

@@ -146,7 +146,7 @@ def derive(
             raise missing_variable(name, arrays, where="the window")
     shape = arrays[target].shape[1:]
     whole = Window.of((shape[0], shape[1]))
-    if Window(crop.y.clip(whole.y), crop.x.clip(whole.x)) != crop:
+    if crop.clip(whole) != crop:
         raise BadArgument(
             f"crop rows {crop.y.start}-{crop.y.stop}, columns {crop.x.start}-{crop.x.stop} leave "
             f"a window of {shape[0]} x {shape[1]} px: only pixels that were read have channels. "

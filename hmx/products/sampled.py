@@ -88,7 +88,7 @@ class SampleWork:
 
     def inside(self, tile: Tile) -> Window:
         """Return the part of a tile that the result covers."""
-        return Window(tile.core.y.clip(self.window.y), tile.core.x.clip(self.window.x))
+        return tile.core.clip(self.window)
 
     def needs(self, tile: Tile, grid: Grid) -> Window:
         """Return the part of the cube without which a tile has no data."""

@@ -150,7 +150,7 @@ class ZonalWork:
         """Compute the counts of one tile; ``check`` gets its means and their window."""
         runner = self.runner.with_threads(threads)
         found = runner.task(tile.core, tile.read, cube.grid)(*runner.read(tile.read, cube))
-        inside = Window(tile.core.y.clip(self.window.y), tile.core.x.clip(self.window.x))
+        inside = tile.core.clip(self.window)
         crop = inside.within(tile.core).slices
         mean, quantiles = found["mean"], found["quantile"]
         if mean.ndim == 2:  # a map has no leads

@@ -241,7 +241,7 @@ class RasterPart:
         covered = np.zeros(window.shape, bool)
         for tile in self.tiles:
             area = within(self.grid, tile)
-            part = Window(window.y.clip(area.y), window.x.clip(area.x))
+            part = window.clip(area)
             if not len(part.y) or not len(part.x):
                 continue
             values, here = tile.read(part.within(area), census), part.within(window).slices

@@ -37,8 +37,6 @@ from hmx.networks.stream.graph import (
     Graph,
     Layer,
     Node,
-    clip,
-    grow,
     lay_out,
     unroll,
 )
@@ -70,7 +68,7 @@ class Band:
 
         ``channel`` is the first channel to write, ``low`` the first row that must stay.
         """
-        both = clip(window, self.window)
+        both = window.clip(self.window)
         if len(both.y):
             self.reserve(both.y.stop, low=low)
             into = self.at(both)[..., channel : channel + source.shape[-1]]
@@ -246,7 +244,7 @@ class _Stream:
 
     def _input(self, i: int, strip: Window) -> Tensor:
         """Return the input of a strip, (1, c, y, x), channels-last, with its border."""
-        band, window = self.inputs[i], grow(strip, self.graph.nodes[i].layer.radius)
+        band, window = self.inputs[i], strip.grow(self.graph.nodes[i].layer.radius)
         band.reserve(window.y.stop, low=window.y.start)
         if window.y.stop > (bottom := self.graph.read.y.stop):
             beyond = Span(max(bottom, window.y.start), window.y.stop)
@@ -289,7 +287,7 @@ class _Stream:
     def _look(self, step: int, strip: Window, features: Tensor) -> None:
         """Forecast a strip: knots for the result, and means for the next step."""
         seen, network = _cropped(self.seen, strip), self.network
-        wanted = clip(strip, self.graph.core)
+        wanted = strip.clip(self.graph.core)
         into = wanted.within(self.graph.core).slices
         if network.options.strategy == "direct":
             found = network.direct(features, seen, h=self.h, origin=self.origin)

@@ -164,7 +164,7 @@ class Graph:
     @cached_property
     def regions(self) -> dict[int, Window]:
         """The pixels of each node that the core depends on."""
-        return {i: clip(grow(self.core, m), self.read) for i, m in self.margins.items()}
+        return {i: self.core.grow(m).clip(self.read) for i, m in self.margins.items()}
 
     def inputs(self, i: int) -> int:
         """Count the channels that a node reads."""
@@ -227,7 +227,7 @@ class Graph:
         """Return the field that sources are copied to, with the zeros around it."""
         node = self.nodes[i]
         trail = self.delays[i] - min(self.delays[source] for source in self.copied(i))
-        window = grow(self.regions[i], node.layer.radius)
+        window = self.regions[i].grow(node.layer.radius)
         return self._kept(window, trail + node.layer.radius)
 
     @cached_property
@@ -255,13 +255,3 @@ class Graph:
 def lay_out(nodes: tuple[Node, ...], read: Window, core: Window, budget: int, width: int) -> Graph:
     """Return the graph of windows of one shape."""
     return Graph(nodes, read, core, budget, width)
-
-
-def grow(window: Window, pixels: int) -> Window:
-    """Return a window with ``pixels`` more on all four sides."""
-    return Window(window.y.grow(pixels), window.x.grow(pixels))
-
-
-def clip(window: Window, outer: Window) -> Window:
-    """Return the part of a window inside ``outer``."""
-    return Window(window.y.clip(outer.y), window.x.clip(outer.x))
