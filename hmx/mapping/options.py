@@ -82,7 +82,7 @@ class MapTrainOptions(Options):
     ----------
     loss : str
         ``l1``, ``mse``, ``composite_l1``, ``composite_l2``, ``huber`` or ``quantile``;
-        see :mod:`hmx.mapping.train.losses`. Default: ``huber``, or ``quantile`` of a
+        see :mod:`hmx.mapping.train.module`. Default: ``huber``, or ``quantile`` of a
         network with knots.
     alpha : float
         Share of the plain loss in a composite loss; the rest is chi-squared.

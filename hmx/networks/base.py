@@ -36,15 +36,21 @@ A network is one file::
 A network of convolutions of stride 1, LSTM gates and residual sums alone can describe itself as
 its layers (:meth:`Body.layers`) in place of ``reach`` and ``cost``, which then follow, and
 inference streams its rows through all layers.
+
+A network can start from the weights of another model. The scaler is then fitted to the new data, in both jobs. A network works
+on z-scores and on usual changes, so what it has learnt carries over to data of another level
+and spread only if these are measured anew (Li et al. 2016, arXiv:1603.04779, re-estimate the
+statistics of a new domain for the same reason).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import getattr_static
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from hmx.errors import BadArgument
@@ -53,6 +59,8 @@ from hmx.networks.options import MapperOptions, ModelOptions
 from hmx.networks.registry import MAPPERS, NETWORKS
 from hmx.networks.stream.graph import Architecture, Graph, unroll
 from hmx.windows import Window
+
+MapperT = TypeVar("MapperT", bound=type[nn.Module])
 
 
 class BodyCost(NamedTuple):
@@ -174,7 +182,6 @@ class Body(nn.Module):
 
 
 BodyT = TypeVar("BodyT", bound=type[Body])
-MapperT = TypeVar("MapperT", bound=type[nn.Module])
 
 
 def network(name: str) -> Callable[[BodyT], BodyT]:
@@ -311,3 +318,22 @@ class MapperModel(Protocol):
 
     def member(self, index: int) -> Mapping[str, np.ndarray]:
         """Return the weights of one network, by parameter name."""
+
+
+def copy_weights(
+    network: nn.Module, weights: Mapping[str, np.ndarray], names: Iterable[str]
+) -> None:
+    """Copy named weights of another network into a network, in place."""
+    taken = {name: torch.from_numpy(weights[name].copy()) for name in names}
+    network.load_state_dict({**network.state_dict(), **taken})
+
+
+def require_units(
+    path: object, target: str, *, had: str | None, has: str | None, data: str
+) -> None:
+    """Refuse a start whose target is in other units than the ``data``, if both are known."""
+    if None not in (had, has) and had != has:
+        raise BadArgument(
+            f"init_from={str(path)!r} was trained on {target!r} in {had!r}, "
+            f"and the {data} are in {has!r}. Convert the {data}, or correct units=."
+        )

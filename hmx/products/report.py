@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -27,15 +27,13 @@ from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.order import MapRun
 from hmx.mapping.result import require_one_depth
 from hmx.pictures.zones import plot_zones
-from hmx.products.belonging import Belonging, belonging
 from hmx.products.describe import describe_held_out, describe_skill
 from hmx.products.reportfacts import Subject, facts_of, headlines
 from hmx.products.sampled import past_steps, sample
 from hmx.progress import Progress
-from hmx.provenance import code_version, fingerprint
+from hmx.provenance import code_version, fingerprint, recipe_of
 from hmx.report.layers import Packed, fit
-from hmx.report.page import Page, require_ours
-from hmx.report.sections import Section, TextTable
+from hmx.report.page import Page, Section, TextTable, require_ours
 from hmx.scores.card import CARD, Card
 from hmx.settings import parse
 from hmx.zones.frames import require_table, target_of
@@ -44,6 +42,8 @@ from hmx.zones.report import parts_of, remarks
 
 BUDGET = 25.0  # MB of a report
 _MB = 1_000_000
+
+_DIGITS = 12  # of digests in scorecards
 
 
 @independent
@@ -279,3 +279,53 @@ def provenance_section(run: ForecastRun | MapRun) -> Section:
     facts[kind] = getattr(run.bundle.spec.network, "arch", kind)
     facts |= {k: v for k, v in run.facts().items() if v not in (None, [], "")}
     return Section("provenance", "Provenance", facts=facts)
+
+
+@dataclass(frozen=True)
+class Belonging:
+    """How a scorecard relates to a result: ``foreign`` if it scores something else."""
+
+    foreign: bool
+    text: str  # one sentence
+
+
+def belonging(card: Card, run: ForecastRun | MapRun) -> Belonging:
+    """Compare a scorecard with a result; raise if it scores another job or another variable."""
+    facts, bundle = card.facts, run.bundle
+    job = "forecast" if isinstance(card, Scorecard) else "map"
+    if job != run.job:
+        raise BadArgument(
+            f"card= scores a {job}, and this is a {run.job}. Pass the scorecard of this {run.job}, "
+            "or leave it out."
+        )
+    target = facts.get("target", bundle.spec.target)
+    if target != bundle.spec.target:
+        raise BadArgument(
+            f"card= scores {target!r}, and this {run.job} is of {bundle.spec.target!r}. Pass a "
+            "scorecard of the same variable, or leave it out."
+        )
+    cube, data = facts.get("cube"), run.facts().get("data")
+    if None not in (cube, data) and cube != data:
+        return Belonging(
+            True,
+            f"This scorecard is of another cube than this {run.job}, or of the cube before it "
+            "changed.",
+        )
+    if bundle.digest[:_DIGITS] in str(facts.get("models", "")).split(", "):
+        return Belonging(False, f"The scorecard is of the very model of this {run.job}.")
+    scored, own = facts.get("recipe"), recipe_of(bundle.training)
+    if scored is None or own is None:
+        return Belonging(
+            False,
+            "The scorecard does not record how its models were made, so whether they are like "
+            f"that of this {run.job} is not known.",
+        )
+    if scored != own:
+        return Belonging(
+            True, f"This scorecard is of models with other settings than that of this {run.job}."
+        )
+    held_out = "earlier maps" if job == "forecast" else "fewer samples"
+    return Belonging(
+        False,
+        f"The scorecard is of models that were fitted as that of this {run.job}, to {held_out}.",
+    )

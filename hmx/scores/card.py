@@ -25,8 +25,7 @@ from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json, finite
 from hmx.files.paths import absolute
 from hmx.files.shown import facts_html, grid_html
-from hmx.report.page import Page
-from hmx.report.sections import Section, TextTable
+from hmx.report.page import Page, Section, TextTable
 from hmx.scores.regression import Difference
 from hmx.scores.tally import Tally
 from hmx.scores.zones import ZoneTally

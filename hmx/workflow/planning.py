@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hmx.engine.plan import Plan
     from hmx.engine.region import Region
     from hmx.forecast.folds import FoldPlan
-    from hmx.zones.plan import ZonePlan
+    from hmx.zones.product import ZonePlan
 
 _SIDE = 96  # px of the part of a tile that is timed
 
@@ -173,7 +173,7 @@ def plan_zones(
         progress.note("plan: zones need the trained model; plan again once it is there")
         return None
     from hmx.engine.recall import Recalled  # loads torch
-    from hmx.zones import plan
+    from hmx.zones import product
 
     steps = steps_of(catalog)
     job = job_of(steps, ensure_model(catalog), region)
@@ -182,7 +182,7 @@ def plan_zones(
         Recalled(job.run, source=job.source), section.zones, options, progress=progress
     )
     progress.note("plan: timing draws of one tile")
-    return plan.plan_zones(zonal, job.inventory, workers=made.workers, threads=made.threads)
+    return product.plan_zones(zonal, job.inventory, workers=made.workers, threads=made.threads)
 
 
 def plan_folds(

@@ -156,7 +156,7 @@ def _opened(given: Any, cube: Any) -> Any:
 def _table(catalog: MapCatalog, path: str, progress: Progress) -> str:
     """Write the table of the samples with their stocks."""
     from hmx.mapping.predictions import require_free, write_predictions
-    from hmx.products.stock_tables import stock_table
+    from hmx.products.stock import stock_table
 
     section = catalog.stock
     parts = {name: getattr(section, name) for name in _PARTS}

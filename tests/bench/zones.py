@@ -44,7 +44,7 @@ from pyproj import CRS
 from hmx.cube.grid import Grid
 from hmx.forecast.api import forecast
 from hmx.forecast.backtest.backtest import evaluate
-from hmx.forecast.backtest.partition import CELLS
+from hmx.forecast.backtest.zonal import CELLS
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import BacktestOptions
 from hmx.scores.zones import BOUNDS, DRAWS, EFFECTIVE, PIXELS, REGION, ZoneCell

@@ -12,7 +12,7 @@ import hmx
 from hmx.errors import BadArgument
 from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.forecast.order import ForecastRun
-from hmx.products.belonging import belonging
+from hmx.products.report import belonging
 from hmx.provenance import recipe_of
 from tests.report.test_report import toy_card
 

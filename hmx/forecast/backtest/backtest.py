@@ -39,9 +39,8 @@ from hmx.forecast.backtest.held_out import (
 from hmx.forecast.backtest.judging import TileScores
 from hmx.forecast.backtest.rounds import Round, lead_names, when
 from hmx.forecast.backtest.scorecard import Scorecard
-from hmx.forecast.backtest.scoring import score_round
+from hmx.forecast.backtest.scoring import score_round, score_zones
 from hmx.forecast.backtest.skillmap import SkillMap, finish_maps, make_maps, remains
-from hmx.forecast.backtest.zone_scores import score_zones
 from hmx.forecast.beyond import describe_extrapolated
 from hmx.forecast.bundle import Bundle, describe_means, fits_means
 from hmx.forecast.options import Backtesting, BacktestOptions, split_fitting

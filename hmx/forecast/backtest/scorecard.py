@@ -18,10 +18,9 @@ import numpy as np
 from hmx.errors import BadArgument, missing_variable
 from hmx.files.jsontext import finite
 from hmx.forecast.backtest.strata import MEANINGS
-from hmx.forecast.backtest.text import as_text, tables
-from hmx.forecast.backtest.verdict import median_sentence, verdict, zone_verdict
+from hmx.forecast.backtest.text import as_text, median_sentence, tables, verdict, zone_verdict
 from hmx.pictures.backtest import draw_reliability, draw_skill, draw_strata
-from hmx.report.sections import TextTable
+from hmx.report.page import TextTable
 from hmx.scores import Tally, pooled, skill
 from hmx.scores.card import Card, Figures, Picture, csv_of
 from hmx.scores.score import Measure

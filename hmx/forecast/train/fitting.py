@@ -23,8 +23,8 @@ from hmx.forecast.train.freedom import Freedom, freedom_of
 from hmx.forecast.train.judge import ValidationScores
 from hmx.forecast.train.module import Fit, chooses, validation_windows
 from hmx.hardware import in_threads, native_bfloat16
+from hmx.networks.base import copy_weights
 from hmx.networks.forecaster import Forecaster
-from hmx.networks.start import copy_weights
 from hmx.progress import Progress
 from hmx.training.checkpoints import LAST, Row, Whole, best_of, checkpoints, rows_of
 from hmx.training.loop import hardware, interruptible

@@ -2,32 +2,83 @@
 
 A distribution is scored by its CRPS. One number is scored by its squared error as a z-score,
 alone or with the structural dissimilarity of its surroundings.
+
+A batch whose chips are computed one after another needs the memory of one, which stays in the
+cache, and each chip can be computed by a thread of its own (:func:`hmx.hardware.in_threads`).
+The gradients are added in the order of the parts, so weights do not depend on the threads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from hmx.errors import BadArgument
 from hmx.forecast.options import TrainOptions
-from hmx.forecast.train.apart import summed
 from hmx.forecast.train.data import Batch
-from hmx.hardware import with_threads
+from hmx.hardware import in_threads, with_threads
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.options import ModelOptions
 from hmx.networks.part import forecast_pixels
 from hmx.networks.quantile import crps, mean
 from hmx.scores.structure import HALO
 
+PartT = TypeVar("PartT")
+
 HISTORY_LOSS_WEIGHT = 1.0  # weight of one-step forecasts inside the history; a lead has 1
 _SIDE = 2 * HALO["uniform"] + 1  # px: the window of the SSIM that scorecards have
 _C1, _C2 = 0.01**2, 0.03**2  # of Wang et al. 2004, for values whose range is 1
+
+
+def summed(
+    loss: Callable[[PartT], Tensor], parts: Sequence[PartT], parameters: Sequence[Tensor]
+) -> Tensor:
+    """Sum the losses of parts, with the gradients of some parameters."""
+    # as the thread of the caller has it: others have settings of their own
+    half = torch.is_autocast_enabled("cpu")
+    how: dict[str, Any] = {"dtype": torch.get_autocast_dtype("cpu"), "cache_enabled": False}
+
+    def one(part: PartT) -> tuple[Tensor, Sequence[Tensor | None]]:
+        with torch.autocast("cpu", enabled=half, **how):
+            value = loss(part)
+        if not value.requires_grad:
+            return value, ()
+        return value.detach(), torch.autograd.grad(value, parameters, allow_unused=True)
+
+    if not torch.is_grad_enabled():
+        return torch.stack(in_threads(loss, parts)).sum()
+    total: Tensor = _Summed.apply(one, parts, *parameters)
+    return total
+
+
+class _Summed(Function):
+    """Runs the parts forward and backward, and keeps the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, one: Callable[[Any], Any], parts: Sequence[Any], *of: Tensor) -> Tensor:
+        total, gradients = torch.zeros(()), [torch.zeros_like(parameter) for parameter in of]
+        with torch.enable_grad():
+            found = in_threads(one, parts)
+        for value, own in found:
+            total = total + value
+            for kept, more in zip(gradients, own, strict=False):
+                if more is not None:
+                    kept += more
+        ctx.save_for_backward(*gradients)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *(gradient * above for gradient in ctx.saved_tensors)
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import MapSpec, TargetScaler
 from hmx.mapping.target import error_of, forward
 from hmx.mapping.train.module import MapperFit, TrainingTensors, training_tensors
+from hmx.networks.base import copy_weights
 from hmx.networks.cnn_lstm import Mapper, build
 from hmx.networks.options import MapperOptions
-from hmx.networks.start import copy_weights
 from hmx.progress import Progress
 from hmx.training.loop import hardware, interruptible, quiet
 

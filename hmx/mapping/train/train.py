@@ -37,13 +37,14 @@ from hmx.mapping.train.course import Course
 from hmx.mapping.train.fitting import trunk_of
 from hmx.mapping.train.learning import Learnt, learn, out_of_fold
 from hmx.mapping.train.recipe import MapTrainSetup, Prepared, decisive, prepare
-from hmx.mapping.train.runs import RUNS, lines_of_runs, table_of_runs
-from hmx.networks.start import require_units
+from hmx.networks.base import require_units
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version
 from hmx.scores import regression_scores
+from hmx.scores.card import number, text_table
 from hmx.splits.site_folds import SiteFolds
 from hmx.training.loop import alone, follows, leads_processes, wait
+from hmx.training.metrics import spread
 from hmx.training.tracking import (
     LOG,
     close,
@@ -62,7 +63,40 @@ from hmx.uncertainty.conformal import Conformal
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
+RUNS = "runs.csv"
+_CONSOLE = ("seed", "epochs", "train_loss", "val_loss", "val_r2", "val_rmse", "val_native_rmse")
+
+
+Row = dict[str, Any]
+
 __all__ = ["MapTrainSetup", "train"]
+
+
+def table_of_runs(figures: Sequence[Mapping[str, float]], seed: int) -> list[Row]:
+    """Return a row for each of several runs, then the rows ``mean`` and ``sd``; none of one run."""
+    if len(figures) < 2:
+        return []
+    found = spread(figures)
+    rows: list[Row] = [
+        {"run": str(run), "seed": seed + run, **{name: one.get(name) for name in found}}
+        for run, one in enumerate(figures)
+    ]
+    means, spreads = ({n: one[which] for n, one in found.items()} for which in ("mean", "sd"))
+    return [*rows, {"run": "mean", "seed": None, **means}, {"run": "sd", "seed": None, **spreads}]
+
+
+def lines_of_runs(rows: Sequence[Row]) -> list[str]:
+    """Lay the main figures out for a console."""
+    names = [name for name in _CONSOLE if rows and name in rows[0]]
+
+    def cell(value: float | None) -> str:
+        if value is None:
+            return ""
+        return str(value) if isinstance(value, int) else number(value)
+
+    body = [[row["run"], *(cell(row[name]) for name in names)] for row in rows]
+    return text_table("training runs:", ["run", *names], body)
 
 
 @independent

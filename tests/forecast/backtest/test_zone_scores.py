@@ -13,10 +13,9 @@ import xarray as xr
 import hmx
 from hmx.errors import BadArgument
 from hmx.forecast.backtest.backtest import backtest, evaluate
-from hmx.forecast.backtest.partition import SIDE, cells, regular, squares, tiles_of
 from hmx.forecast.backtest.scorecard import Scorecard
-from hmx.forecast.backtest.verdict import zone_verdict
-from hmx.forecast.backtest.zonal import past_origins
+from hmx.forecast.backtest.text import zone_verdict
+from hmx.forecast.backtest.zonal import SIDE, cells, past_origins, regular, squares, tiles_of
 from hmx.forecast.options import BacktestOptions
 from hmx.scores.zones import ZoneTally
 from hmx.settings import parse

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmx.forecast.train.apart import summed
+from hmx.forecast.train.losses import summed
 from hmx.hardware import in_threads
 
 

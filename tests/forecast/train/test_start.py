@@ -18,8 +18,7 @@ from hmx.catalog import load_catalog
 from hmx.cube.cube import as_cube
 from hmx.errors import BadArgument, BundleError, CatalogError
 from hmx.forecast.options import split_fitting
-from hmx.forecast.train.recipe import TrainSetup, plan
-from hmx.forecast.train.start import Start
+from hmx.forecast.train.recipe import Start, TrainSetup, plan
 from hmx.forecast.train.train import facts
 from hmx.networks.forecaster import Forecaster
 from hmx.workflow.steps import ForecastSteps

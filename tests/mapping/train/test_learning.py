@@ -21,8 +21,7 @@ from hmx.mapping.target import central, error_of, fit_target, forward, inverse
 from hmx.mapping.train.course import Course, Session
 from hmx.mapping.train.fitting import copy_trunk, fit_network, trunk_of
 from hmx.mapping.train.learning import cross_fit, learn
-from hmx.mapping.train.losses import score, scorer
-from hmx.mapping.train.module import TrainingTensors, predict, training_tensors
+from hmx.mapping.train.module import TrainingTensors, predict, score, scorer, training_tensors
 from hmx.networks.cnn_lstm import build
 from hmx.progress import Progress
 from hmx.scores import regression_scores

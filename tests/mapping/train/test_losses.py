@@ -11,8 +11,7 @@ from torch import Tensor
 
 from hmx.errors import BadArgument
 from hmx.mapping.options import MapTrainOptions, loss_of, split_mapping
-from hmx.mapping.train.losses import chi_squared, scorer
-from hmx.mapping.train.module import draw_epoch, draw_probabilities
+from hmx.mapping.train.module import chi_squared, draw_epoch, draw_probabilities, scorer
 from hmx.networks.options import MapperOptions
 from hmx.settings import parse
 
