@@ -50,16 +50,14 @@ def redact(text: str) -> str:
     """
     if "://" in text or "/vsi" in text:
         text = _USER.sub(rf"\1{HIDDEN}@", text)
-        text = _QUERY.sub(lambda m: m[1] + _hide(m[2]), text)
+        # of a query that has no names, such as a bare token, all is hidden
+        text = _QUERY.sub(
+            lambda m: m[1] + (_PAIR.sub(rf"\1{HIDDEN}", m[2]) if "=" in m[2] else HIDDEN), text
+        )
     for value, name in _environment():
         if value in text:
             text = text.replace(value, f"${{{name}}}")
     return text
-
-
-def _hide(query: str) -> str:
-    """Hide the values of a query; all of one that has no names, as a bare token."""
-    return _PAIR.sub(rf"\1{HIDDEN}", query) if "=" in query else HIDDEN
 
 
 def _environment() -> list[tuple[str, str]]:

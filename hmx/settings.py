@@ -30,11 +30,7 @@ from hmx.errors import BadArgument, HmxError, did_you_mean
 from hmx.files.paths import absolute
 
 LONGEST = 4096  # characters of a text: longer than any path that a file system takes
-
-
 MOST_ENTRIES = 100_000  # of a list: every day of 270 years
-
-
 YEARS = (1, 9999)  # that ISO dates can write
 
 
@@ -42,22 +38,15 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def _percentages(levels: tuple[float, ...]) -> tuple[float, ...]:
-    if any(not 0 < level < 100 for level in levels):
-        raise ValueError("a level is a percentage between 0 and 100. Try 80.")
-    return tuple(sorted(set(levels)))
+def _sorted(fits: Callable[[float], bool], rule: str) -> AfterValidator:
+    """Check that each number fits, and sort them."""
 
+    def check(numbers: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(map(fits, numbers)):
+            raise ValueError(rule)
+        return tuple(sorted(set(numbers)))
 
-def _growths(growths: tuple[float, ...]) -> tuple[float, ...]:
-    if any(not -100 <= growth <= 100 for growth in growths):
-        raise ValueError("a growth is a percentage of the zone, from -100 to 100. Try 1.")
-    return tuple(sorted(set(growths)))
-
-
-def _probabilities(quantiles: tuple[float, ...]) -> tuple[float, ...]:
-    if any(not 0 < quantile < 1 for quantile in quantiles):
-        raise ValueError("a quantile lies between 0 and 1. Try 0.5.")
-    return tuple(sorted(set(quantiles)))
+    return AfterValidator(check)
 
 
 def _not_zero(value: float) -> float:
@@ -67,35 +56,15 @@ def _not_zero(value: float) -> float:
 
 
 Count = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
-
-
 Leads = Annotated[int, Field(ge=1, le=1000, strict=True)]  # also steps of a history
-
-
 Side = Annotated[int, Field(ge=1, le=65_536, strict=True)]  # px of a tile, chunk, chip or block
-
-
 Radius = Annotated[int, Field(ge=1, le=4096, strict=True)]  # px
-
-
 Channels = Annotated[int, Field(ge=1, le=4096, strict=True)]
-
-
 Depth = Annotated[int, Field(ge=1, le=64, strict=True)]
-
-
 Epochs = Annotated[int, Field(ge=1, le=100_000, strict=True)]
-
-
 Folds = Annotated[int, Field(ge=2, le=1000, strict=True)]
-
-
 Members = Annotated[int, Field(ge=1, le=1000, strict=True)]
-
-
 Processes = Annotated[int, Field(ge=1, le=10_000, strict=True)]
-
-
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]  # as NumPy takes it
 
 
@@ -108,38 +77,36 @@ Numbers = Annotated[
 
 
 # central prediction intervals, percent, ascending
-Levels = Annotated[Numbers, AfterValidator(_percentages)]
+Levels = Annotated[
+    Numbers,
+    _sorted(lambda level: 0 < level < 100, "a level is a percentage between 0 and 100. Try 80."),
+]
 
 
 # changes of an area in percent of the whole, ascending
-Growths = Annotated[Numbers, AfterValidator(_growths)]
+Growths = Annotated[
+    Numbers,
+    _sorted(
+        lambda growth: -100 <= growth <= 100,
+        "a growth is a percentage of the zone, from -100 to 100. Try 1.",
+    ),
+]
 
 
 # quantiles of a distribution, ascending
-Probabilities = Annotated[Numbers, AfterValidator(_probabilities)]
+Probabilities = Annotated[
+    Numbers,
+    _sorted(lambda quantile: 0 < quantile < 1, "a quantile lies between 0 and 1. Try 0.5."),
+]
 
 
 Finite = Annotated[float, Field(ge=-1e30, le=1e30)]
-
-
 Thresholds = Annotated[tuple[Finite, ...], BeforeValidator(_as_list), Field(max_length=1000)]
-
-
 Share = Annotated[float, Field(ge=0, lt=0.5)]
-
-
 Rate = Annotated[float, Field(gt=0, le=1e3)]
-
-
 Weight = Annotated[float, Field(ge=0, le=1e6)]
-
-
 Factor = Annotated[float, Field(ge=-1e30, le=1e30), AfterValidator(_not_zero)]
-
-
 Shift = Annotated[float, Field(ge=-1e30, le=1e30)]
-
-
 Length = Annotated[float, Field(gt=0, le=50_000)]  # km: more is around the Earth
 
 
@@ -150,7 +117,6 @@ def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
 
 
 ValidRange = Annotated[tuple[float, float], AfterValidator(_ascending)]
-
 Nodata = Annotated[float, Field(allow_inf_nan=True)]  # NaN and infinities are what files have
 
 
@@ -270,7 +236,6 @@ def _annotation(kind: type[BaseModel], name: str) -> Any:
 __all__ = ["HARDWARE", "Count", "Numbers", "Options", "Share", "as_options", "own_fields", "parse"]
 
 HARDWARE = frozenset({"device", "parallel", "devices", "num_nodes"})  # they decide no model
-
 Chosen = TypeVar("Chosen", bound=BaseModel)
 
 

@@ -118,9 +118,7 @@ def _left_out(data: xr.Dataset, cube: Cube) -> str:
 
 def _origin(obj: Cubelike) -> dict[str, object]:
     """Return where an object was opened, which an array can keep in its encoding alone."""
-    marks = {"source": obj.encoding.get("source"), "hmx_fingerprint": _fingerprint(obj)}
+    name = "hmx_fingerprint"
+    fingerprint = obj.attrs.get(name, obj.encoding.get(name))
+    marks = {"source": obj.encoding.get("source"), name: fingerprint}
     return {key: value for key, value in marks.items() if value is not None}
-
-
-def _fingerprint(obj: Cubelike) -> object:
-    return obj.attrs.get("hmx_fingerprint", obj.encoding.get("hmx_fingerprint"))

@@ -12,7 +12,6 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -254,16 +253,13 @@ def _channels(name: str, variable: xr.DataArray, *, strict: bool) -> dict[str, x
     others = [dim for dim in variable.dims if dim not in inner]
     bands = {}
     for at in itertools.product(*(range(variable.sizes[dim]) for dim in others)):
-        labels = [_channel_label(variable, dim, i) for dim, i in zip(others, at, strict=True)]
+        labels = []
+        for dim, i in zip(others, at, strict=True):
+            value = variable[dim].values[i] if dim in variable.coords else i
+            labels.append(f"{dim}={value if isinstance(value, str) else time_label(value)}")
         band = variable.isel(dict(zip(others, at, strict=True)), drop=True).transpose(*inner)
         bands[f"{name}[{','.join(labels)}]" if labels else name] = band
     return bands
-
-
-def _channel_label(variable: xr.DataArray, dim: Any, index: int) -> str:
-    """Label a channel of a dim, such as ``month=3``."""
-    value = variable[dim].values[index] if dim in variable.coords else index
-    return f"{dim}={value if isinstance(value, str) else time_label(value)}"
 
 
 def _chosen(wanted: Sequence[str], variables: dict[str, dict[str, xr.DataArray]]) -> list[str]:

@@ -143,7 +143,9 @@ def valid_range_of(
         return None, 0.0
     dtype = np.result_type(*(end for end in (low, high) if len(end)))
     ends = (float(low[0]) if len(low) else -_OPEN, float(high[0]) if len(high) else _OPEN)
-    if packing == (1.0, 0.0) or _is_unpacked(dtype, stored):
+    # the rule of netCDF: a limit of another, wider or floating type is in unpacked numbers
+    wider = dtype.kind == "f" and (stored.kind != "f" or dtype.itemsize > stored.itemsize)
+    if packing == (1.0, 0.0) or wider:
         return ends, 0.0
     if stored.kind == "u":  # as netCDF writes what its signed types stand for
         ends = (ends[0], ends[1] + 2.0 ** (8 * stored.itemsize) if ends[1] < 0 else ends[1])
@@ -166,13 +168,6 @@ def unpacked(low: float, high: float, scale: float, offset: float) -> tuple[floa
         for end in (low, high)
     )
     return float(ends[0]), float(ends[1])
-
-
-def _is_unpacked(limit: np.dtype[Any], stored: np.dtype[Any]) -> bool:
-    """Return True if a limit has the type of unpacked numbers, by the rule of netCDF."""
-    if limit.kind != "f":
-        return False
-    return stored.kind != "f" or limit.itemsize > stored.itemsize
 
 
 def flag_attributes(categories: bool | Mapping[int, str] | None) -> dict[str, Any]:

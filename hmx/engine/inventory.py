@@ -137,12 +137,7 @@ def _list(array: Any, found: Mapping[str, str] | None, rules: Rules, *, rows: st
         if stamp is not None:
             key = (at[-2], at[-1])
             stamps[key] = f"{stamps.get(key, '')} {stamp}".strip()
-    return Stored((sides[-2], sides[-1]), stamps, _fills_with_missing(array, rules))
-
-
-def _fills_with_missing(array: Any, rules: Rules) -> bool:
-    """Return True if pixels that are not stored read as missing; when in doubt, no."""
-    if array.fill_value is None or {"scale_factor", "add_offset"} & array.attrs.keys():
-        return False
-    fill = np.asarray([array.fill_value], array.dtype)
-    return bool(rules.missing(fill)[0])
+    # whether pixels that are not stored read as missing; when in doubt, no
+    plain = array.fill_value is not None and not {"scale_factor", "add_offset"} & array.attrs.keys()
+    empty = plain and bool(rules.missing(np.asarray([array.fill_value], array.dtype))[0])
+    return Stored((sides[-2], sides[-1]), stamps, empty)

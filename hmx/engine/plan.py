@@ -137,6 +137,8 @@ def plan(
 
     Raises :class:`BadArgument` if what a worker needs does not fit into its memory.
     """
+    from distributed.system import MEMORY_LIMIT  # bytes of the machine, or of a control group
+
     runner, grid, cube = run.runner, run.output_tiles, run.cube.grid
     section = section or DaskSection()
     workers, threads = _workers(section)
@@ -163,7 +165,7 @@ def plan(
         precision=run.request.precision,
         # of a worker: itself, its tiles, and its network unless a GPU holds that
         ram=_PROCESS + IN_FLIGHT * _tile_bytes(run) + (0 if gpu else run.working_bytes()),
-        ram_available=_memory() // workers if here else 0,  # unknown of other machines
+        ram_available=MEMORY_LIMIT // workers if here else 0,  # unknown of other machines
         device_memory=run.working_bytes() if gpu else 0,
     )
     require_memory(made, run.job)
@@ -255,13 +257,6 @@ def _bytes_out(run: Run[Request]) -> int:
     return sum(
         math.prod(lead) * run.dtype(output).itemsize for output, lead in run.outputs().items()
     )
-
-
-def _memory() -> int:
-    """Bytes that this process may use: of the machine, or of its control group."""
-    from distributed.system import MEMORY_LIMIT
-
-    return int(MEMORY_LIMIT)
 
 
 def _area(window: Window) -> int:

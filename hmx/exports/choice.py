@@ -140,7 +140,11 @@ def _with_computed(
         high = found and f"{found[1]}_hi_{found[2]}"
         width = found and f"{found[1]}_width_{found[2]}"
         if found and high in data and (every or width in wanted) and width not in data:
-            more[str(width)] = _width(data[high], low, found[2])
+            units = {k: v for k, v in low.attrs.items() if k == "units"}
+            about = {"long_name": f"width of the central {found[2]} % interval"}
+            made = data[high] - low.variable
+            made.attrs = {**about, **units, LAYER: "width"}
+            more[str(width)] = made
     target = target_of(data)
     change = f"{target}_change"
     if target is not None and "lead" in data.coords and change not in data:
@@ -150,13 +154,6 @@ def _with_computed(
         if origin is not None:
             more[change] = _change(data[target], origin)
     return data.assign(more)
-
-
-def _width(high: xr.DataArray, low: xr.DataArray, level: str) -> xr.DataArray:
-    width = high - low.variable
-    units = {"units": low.attrs["units"]} if "units" in low.attrs else {}
-    width.attrs = {"long_name": f"width of the central {level} % interval", **units, LAYER: "width"}
-    return width
 
 
 def _change(ahead: xr.DataArray, origin: xr.Variable) -> xr.DataArray:

@@ -118,7 +118,9 @@ def _template(data: xr.Dataset, kind: StoreFormat, format: str) -> xr.Dataset:
         named = fresh.attrs.keys() & {"long_name", "standard_name"}
         given = {} if named or name in located_by else {"long_name": str(name)}
         fresh.attrs = located_by.get(str(name), {}) | given | fresh.attrs
-        fresh.encoding = _of_time(fresh)
+        # how times are counted stays, and codecs do not
+        fresh.encoding = {k: v for k, v in fresh.encoding.items() if k in ("units", "calendar")}
+        fresh.encoding |= {"dtype": "int64"} if fresh.dtype.kind == "M" else {}
         # CF: a coordinate is complete, and has no value for what is missing
         fresh.encoding |= {"_FillValue": None} if fresh.dtype.kind == "f" else {}
         if "crs_wkt" in fresh.attrs or "spatial_ref" in fresh.attrs:
@@ -191,12 +193,6 @@ def _described(name: str, variable: xr.DataArray) -> dict[str, Any]:
         if isinstance(value, bool):  # no type of NetCDF
             attrs[key] = int(value)
     return attrs
-
-
-def _of_time(coord: xr.Variable) -> dict[str, Any]:
-    """Keep how times are counted, without codecs."""
-    kept = {k: v for k, v in coord.encoding.items() if k in ("units", "calendar")}
-    return kept | ({"dtype": "int64"} if coord.dtype.kind == "M" else {})
 
 
 def _encoding(variable: xr.Variable, chunks: tuple[int, ...], kind: StoreFormat) -> dict[str, Any]:

@@ -72,10 +72,6 @@ def _branch(value: Any) -> str:
     return "[run]" if isinstance(value, dict | Steps | BandRun) else "[list]"
 
 
-def _band_branch(value: Any) -> str:
-    return "[word]" if isinstance(value, str) else _branch(value)
-
-
 def _iso(text: str) -> str:
     """Require an ISO date; return the text unchanged."""
     try:
@@ -99,7 +95,7 @@ Banded = Annotated[
     Annotated[BandRun, Tag("[run]")]
     | Annotated[list[int | str], Field(min_length=1), Tag("[list]")]
     | Annotated[Literal["description"], Tag("[word]")],
-    Discriminator(_band_branch),
+    Discriminator(lambda given: "[word]" if isinstance(given, str) else _branch(given)),
 ]
 
 

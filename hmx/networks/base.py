@@ -37,10 +37,10 @@ A network of convolutions of stride 1, LSTM gates and residual sums alone can de
 its layers (:meth:`Body.layers`) in place of ``reach`` and ``cost``, which then follow, and
 inference streams its rows through all layers.
 
-A network can start from the weights of another model. The scaler is then fitted to the new data, in both jobs. A network works
-on z-scores and on usual changes, so what it has learnt carries over to data of another level
-and spread only if these are measured anew (Li et al. 2016, arXiv:1603.04779, re-estimate the
-statistics of a new domain for the same reason).
+A network can start from the weights of another model. The scaler is then fitted to the new
+data, in both jobs. A network works on z-scores and on usual changes, so what it has learnt
+carries over to data of another level and spread only if these are measured anew (Li et al.
+2016, arXiv:1603.04779, re-estimate the statistics of a new domain for the same reason).
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ def gated(gates: Tensor, cell: Tensor | None, dtype: torch.dtype) -> tuple[Tenso
     ``gates`` (b, 4 * hidden, y, x) are those of input, forgetting, output and the candidate. A
     ``cell`` (b, hidden, y, x) of ``None`` is zero. Both results are of ``dtype``.
     """
-    if _fast(gates):
+    beside = gates.is_contiguous(memory_format=torch.channels_last)  # channels lie side by side
+    if gates.device.type == "cpu" and beside:
         last = None if cell is None else cell.contiguous(memory_format=torch.channels_last)
         found: tuple[Tensor, Tensor] = _Gated.apply(gates, last, dtype)
         return found
@@ -53,11 +54,6 @@ def gated(gates: Tensor, cell: Tensor | None, dtype: torch.dtype) -> tuple[Tenso
     if cell is not None:
         now = torch.sigmoid(f) * cell + now
     return torch.sigmoid(o) * torch.tanh(now), now
-
-
-def _fast(tensor: Tensor) -> bool:
-    """Return True for a tensor in main memory whose channels lie side by side."""
-    return tensor.device.type == "cpu" and tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def _pixels(tensor: Tensor) -> Tensor:
@@ -78,11 +74,6 @@ def _split(pixels: Tensor, channels: int) -> Sequence[Tensor]:
     count = max(1, round(len(pixels) * channels / _BLOCK))
     found: Sequence[Tensor] = pixels.split(max(1, -(-len(pixels) // count)))
     return found
-
-
-def _tanh(x: Tensor) -> Tensor:
-    """Return the hyperbolic tangent: from a sigmoid, which costs a third of torch's own."""
-    return x.mul(2).sigmoid_().mul_(2).sub_(1)
 
 
 class _Gated(Function):
@@ -110,7 +101,8 @@ class _Gated(Function):
             torch.mul(i, g, out=value)
             if last is not None:
                 value.addcmul_(f, last)
-            tangent = _tanh(value)
+            # from a sigmoid, which costs a third of torch's own hyperbolic tangent
+            tangent = value.mul(2).sigmoid_().mul_(2).sub_(1)
             torch.mul(o, tangent, out=into)
             if kept:
                 active += [part, tangent]

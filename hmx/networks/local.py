@@ -128,7 +128,9 @@ def require_local_results(kind: type[Body], options: ModelOptions) -> None:
             "its convolutions with zeros, so that features lie on the pixels of the input."
         )
     for gradient in seen:
-        rim = 0 if gradient is None else _rim(gradient, middle)
+        touched = None if gradient is None else gradient.abs().flatten(0, -3).sum(dim=0).nonzero()
+        # the largest distance from the middle pixel at which a gradient is not zero, px
+        rim = int((touched - middle).abs().max()) if touched is not None and len(touched) else 0
         if rim > far:
             raise BadArgument(
                 f"network {options.arch!r} sees {rim} px or more, and {kind.__name__}.reach() "
@@ -152,9 +154,3 @@ def _run(body: Body, frames: Tensor, constant: Tensor) -> Tensor:
     for frame in frames:
         state = body.push(frame, constant, state)
     return body.features(state, constant)
-
-
-def _rim(gradient: Tensor, middle: int) -> int:
-    """Return the largest distance from the middle pixel at which a gradient is not zero, px."""
-    touched = gradient.abs().flatten(0, -3).sum(dim=0).nonzero()
-    return int((touched - middle).abs().max()) if len(touched) else 0

@@ -78,15 +78,12 @@ def require_new(target: str, bands: Iterable[str]) -> None:
     # soc and SOC are one quantity
     same = [n for n in (name.partition("[")[0] for name in bands) if n.lower() == target.lower()]
     if same:
+        named = "" if same[0] == target else f" ({same[0]!r})"
         raise BadArgument(
-            f"target {target!r} is a band of the cube too{_called(same[0], target)}, so a model "
-            f"would read the answer from it. Leave the band out, e.g. ds.drop_vars({same[0]!r}), "
-            "or name another target."
+            f"target {target!r} is a band of the cube too{named}, so a model would read the "
+            f"answer from it. Leave the band out, e.g. ds.drop_vars({same[0]!r}), or name another "
+            "target."
         )
-
-
-def _called(name: str, target: str) -> str:
-    return "" if name == target else f" ({name!r})"
 
 
 def _samples(

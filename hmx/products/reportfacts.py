@@ -105,7 +105,7 @@ def facts_of(packed: Packed, subject: Subject) -> dict[str, Any]:
         "ranges": {
             "value": [low, high],
             "change": [-change, change],
-            "width": [0.0, _widest(packed) or scale.quantum],
+            "width": [0.0, (_ends(_widths(packed)[-1]) if layers.levels else 0.0) or scale.quantum],
             "probability": [0.0, 1.0],
         },
         "threshold": float(f"{max(threshold, scale.quantum):.{max(0, scale.digits)}f}"),
@@ -237,10 +237,6 @@ def _widths(packed: Packed, level: int = INTERVALS[-1]) -> Array:
     layers, tail = packed.layers, round(0.5 - level / 200, 6)
     low, high = (layers.levels.index(round(p, 6)) for p in (tail, 1 - tail))
     return np.asarray(layers.quantiles[:, high] - layers.quantiles[:, low])
-
-
-def _widest(packed: Packed) -> float:
-    return _ends(_widths(packed)[-1]) if packed.layers.levels else 0.0
 
 
 def _ends(values: Array, share: float = _EXTREMES, *, low: bool = False) -> float:

@@ -244,7 +244,8 @@ def _read(pixels: Pixels, block_info: Any = None) -> np.ndarray:
 
 def _multiplied(obj: xr.Dataset, name: str, factor: Any) -> xr.Dataset:
     """Multiply estimate, bounds and quantiles of a map."""
-    scaled = [n for n in map(str, obj.data_vars) if n == name or _belongs(n, name)]
+    parts = (name, f"{name}_quantile", f"{name}_lo_", f"{name}_hi_")
+    scaled = [n for n in map(str, obj.data_vars) if n in parts[:2] or n.startswith(parts[2:])]
     made: dict[str, xr.DataArray] = {}
     for n in scaled:
         title = str(obj[n].attrs.get("long_name", n)).removeprefix(f"{name}, ")
@@ -285,8 +286,3 @@ def _described(part: Any) -> Any:
     if isinstance(part, xr.DataArray):
         return part.values.tolist() if part.ndim < 2 else f"array {part.name or ''}".strip()
     return part
-
-
-def _belongs(other: str, name: str) -> bool:
-    rest = other.removeprefix(f"{name}_")
-    return rest != other and (rest == "quantile" or rest.startswith(("lo_", "hi_")))

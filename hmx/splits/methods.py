@@ -344,20 +344,15 @@ def _candidates(
         1
     ]  # others go with the nearest that is clustered
     tree = scipy.cluster.hierarchy.linkage(at[kept], method="ward")
-    along = _first_component(at)
+    centred = at - at.mean(axis=0)
+    # the line along which they spread most, and where each lies on it, (n,)
+    along = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
     for number in np.unique(np.geomspace(k, max(k, len(kept) - 2), _TRIED).round().astype(int)):
         cluster = scipy.cluster.hierarchy.fcluster(tree, number, criterion="maxclust")[joined] - 1
         fold = _merge(cluster, along, k)
         sizes = np.bincount(fold, minlength=k)
         if sizes.min() >= FEWEST and sizes.max() <= _LARGEST * len(at):
             yield cluster, fold
-
-
-def _first_component(at: Array) -> Array:
-    """Project locations on the line along which they spread most, (n,)."""
-    centred = at - at.mean(axis=0)
-    line = np.linalg.svd(centred, full_matrices=False)[2][0]
-    return np.asarray(centred @ line)
 
 
 def _merge(cluster: np.ndarray, along: Array, k: int) -> np.ndarray:

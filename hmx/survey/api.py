@@ -160,7 +160,8 @@ def _written(root: Path, path: Path, found: Sequence[Found], target: str | None)
         about += [f"not used: {each.path}, {best.path} has more rows" for each in usable
                   if each is not best]  # fmt: skip
         text = map_text(name, best, chosen, base=base, folder=root, zones=zones, also=also)
-        return Survey(path, "map", text, (*_points_notes(best), *_notes(chosen), *about))
+        notes = (f"{best.path}: {best.rows:,} rows of samples", *map(_said, best.remarks))
+        return Survey(path, "map", text, (*notes, *_notes(chosen), *about))
     forecast = for_forecast(found, target)
     if forecast is not None:
         others = [series for series in able if series != forecast.target]
@@ -196,11 +197,6 @@ def _zones(root: Path, tables: Sequence[FoundPoints]) -> list[str]:
         if len(kinds) == 1 and "Polygon" in kinds[0]:
             found.append(each.path)
     return found
-
-
-def _points_notes(points: FoundPoints) -> list[str]:
-    lines = [f"{points.path}: {points.rows:,} rows of samples"]
-    return [*lines, *(_said(text) for text in points.remarks)]
 
 
 def _notes(chosen: Chosen) -> list[str]:

@@ -100,7 +100,8 @@ def for_map(found: Sequence[Found], quantity: str = "") -> Chosen:
     kept: list[Found] = []
     if timed:
         lead = max(timed, key=lambda each: len(each.steps))
-        common = [step for step in _labels(lead) if all(_has(each, step) for each in timed)]
+        labels = [_labels(each) for each in timed]
+        common = [step for step in _labels(lead) if all(matched([step], own) for own in labels)]
         shared = [each for each in timed if len(common) < 2 and each.name != lead.name]
         if len(common) >= 2 and len(common) < max(len(each.steps) for each in timed):
             timed = [_cut_to(each, common) for each in timed]
@@ -119,14 +120,15 @@ def for_map(found: Sequence[Found], quantity: str = "") -> Chosen:
         if each not in kept
     ]
     finest = sorted(static, key=lambda each: _pixel(each.grid)) if not kept else static
-    ready = [_as_classes(each) if each.classes else each for each in (*kept, *finest)]
+    ready = [
+        replace(each, options={**each.options, "categories": True}).saying(
+            "categories: its numbers look like classes"
+        )
+        if each.classes
+        else each
+        for each in (*kept, *finest)
+    ]
     return _settled(None, "", _on_grid(ready), left)
-
-
-def _as_classes(found: Found) -> Found:
-    """Have a band of classes learnt class by class."""
-    options = {**found.options, "categories": True}
-    return replace(found, options=options).saying("categories: its numbers look like classes")
 
 
 def _unless_answer(found: Found, quantity: str) -> Found:
@@ -201,10 +203,6 @@ def _labels(found: Found) -> list[str]:
         else str(read_date(str(step)).isoformat())
         for step in found.steps
     ]  # fmt: skip
-
-
-def _has(found: Found, step: str) -> bool:
-    return step in matched([step], _labels(found))
 
 
 def _cut_to(found: Found, labels: Sequence[str]) -> Found:

@@ -275,7 +275,7 @@ def _looked(folder: Path, found: Found, column: Sequence[SourceBand], group: Nam
             f"check: {few} has values up to about {sizes[few]:.3g} and {most} up to about "
             f"{sizes[most]:.3g}, so their units may differ"
         )
-    nodata = {_spelled(header.nodata) for header in column}
+    nodata = {"none" if h.nodata is None else f"{h.nodata:g}" for h in column}
     if len(nodata) > 1:
         made = made.saying(
             f"its files declare different nodata ({', '.join(sorted(nodata))}), each read by its "
@@ -288,10 +288,6 @@ def _looked(folder: Path, found: Found, column: Sequence[SourceBand], group: Nam
         made = made.saying("check: its files lie on different grids, and the first gives the grid")
         made = replace(made, options={**made.options, "align": ""})
     return made
-
-
-def _spelled(nodata: float | None) -> str:
-    return "none" if nodata is None else f"{nodata:g}"
 
 
 def _strays(found: Sequence[Found]) -> list[Found]:

@@ -30,6 +30,7 @@ def forecast_text(
     lead = chosen.sources[0]
     count = len(lead.steps)
     h = max(1, min(count - 3, max(_LEADS, math.floor(_SHARE * count))))
+    middle = f"{(lead.values.low + lead.values.high) / 2:.2g}" if lead.values else "0.5"
     return "\n".join(
         [
             *_head(name, folder, ("forecast", "evaluate", "report", "export"), also),
@@ -46,7 +47,7 @@ def forecast_text(
             "forecast:",
             f"  h: {h}",
             "  level: [50, 80, 95] # central intervals, percent",
-            f"  # exceed: [{_threshold(lead)}] # the probability of more than this, as a layer",
+            f"  # exceed: [{middle}] # the probability of more than this, as a layer",
             f"  output: build/{name}_forecast.zarr",
             *_zonal(zones, base, folder),
             *_workers(lead),
@@ -295,11 +296,6 @@ def _ahead(lead: Found, h: int) -> str:
         return f"{h} steps after {str(lead.steps[-1])[:10]}"
     step = numbers[1] - numbers[0]
     return f"{numbers[-1] + step} to {numbers[-1] + h * step}" if h > 1 else str(numbers[-1] + step)
-
-
-def _threshold(lead: Found) -> str:
-    values = lead.values
-    return "0.5" if values is None else f"{(values.low + values.high) / 2:.2g}"
 
 
 def _split(lead: Found) -> list[str]:

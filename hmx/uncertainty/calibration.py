@@ -319,7 +319,9 @@ def _fit_lead(
     counts = np.array([float(weight.sum()) for weight in weights])
     pooled = np.ones(ranks.shape)
     used = [w if count >= FEWEST else pooled for w, count in zip(weights, counts, strict=True)]
-    table = [_weighted(ranks, weight) for weight in used]
+    upto = [np.cumsum(weight, dtype="float64") for weight in used]
+    # weighted quantiles of sorted ranks, with the correction of n to n + 1
+    table = [np.interp(PROBABILITIES * (each[-1] + 1), each, ranks) for each in upto]
     if blocks is not None:
         steps = None if origins is None else origins[order]
         table = [
@@ -375,9 +377,3 @@ def _off_deciles(
             off.append((weight[at][:, None] * hits).sum(0) / size - deciles)
             sizes.append(size)
     return np.array(off), np.array(sizes)
-
-
-def _weighted(ranks: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Read weighted quantiles of sorted ranks, with the correction of n to n + 1."""
-    upto = np.cumsum(weight, dtype="float64")
-    return np.asarray(np.interp(PROBABILITIES * (upto[-1] + 1), upto, ranks))

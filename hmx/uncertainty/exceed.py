@@ -40,7 +40,10 @@ def exceedance(
     known = min(lead, calibration.leads) - 1
     key = ("curves", known, tuple(knots), np.dtype(values.dtype).str)
     if key not in calibration.derived:
-        own = _bends(calibration.ranks[known], knots)
+        corners = [0.0, *knots, 1.0]
+        reached = [np.interp(corners, ranks, PROBABILITIES) for ranks in calibration.ranks[known]]
+        # probabilities between which the quantiles of all strata are linear
+        own = np.unique(np.concatenate([PROBABILITIES, *reached]))
         calibration.derived[key] = _Curves.of(calibration, known, own, knots, values.dtype)
     curves: _Curves = calibration.derived[key]
     bends = curves.bends
@@ -58,13 +61,6 @@ def exceedance(
             np.ascontiguousarray(values[:, *at].T), part, values.dtype.type(threshold)
         )
     return np.where(np.isnan(low), low, found)
-
-
-def _bends(tables: np.ndarray, knots: Sequence[float]) -> NDArray[np.float64]:
-    """List the probabilities between which the quantiles of all strata are linear."""
-    corners = [0.0, *knots, 1.0]
-    reached = [np.interp(corners, ranks, PROBABILITIES) for ranks in tables]
-    return np.unique(np.concatenate([PROBABILITIES, *reached]))
 
 
 @dataclass(frozen=True)

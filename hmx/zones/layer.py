@@ -259,9 +259,13 @@ def _from_polygons(given: Any, grid: Grid, id: str | None, folder: str | None) -
             "area, and check the CRS of the layer."
         )
     inside, left = [names[number] for number in kept], set(names) - {names[n] for n in kept}
+    most = f"{100 * max(outside):.4g} %"
     notes = [
         *_note([n for n in names if n in left], "outside the cube and left out"),
-        *_note([n for n, out in zip(inside, outside, strict=True) if out], _partly(outside)),
+        *_note(
+            [n for n, out in zip(inside, outside, strict=True) if out],
+            f"partly outside the cube (up to {most}); the part inside counts",
+        ),
         *_note(mended, "repaired: their borders crossed or overlapped"),
     ]
     shapes = Polygons.of(zones)
@@ -287,10 +291,6 @@ def _inside(edges: np.ndarray, grid: Grid, name: str) -> float:
     if whole <= 0:
         return 0.0
     return covered_area(edges, Window.of(grid.shape), name) / float(whole)
-
-
-def _partly(outside: list[float]) -> str:
-    return f"partly outside the cube (up to {100 * max(outside):.4g} %); the part inside counts"
 
 
 def _note(names: list[str], what: str) -> list[str]:

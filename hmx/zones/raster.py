@@ -186,9 +186,11 @@ def survey(raster: ZoneRaster, grid: Grid) -> tuple[Ints, bool, str]:
         known = data[~outside]
         gaps |= bool(outside.any())
         if data.dtype.kind not in "iufb" or (known != np.trunc(known)).any():
+            broken = known[known != np.trunc(known)] if known.dtype.kind == "f" else known[:0]
+            other = f"{broken[0]:g}" if len(broken) else "other values"
             raise BadArgument(
                 "zones: a raster of zones has whole numbers, one for each zone, and this has "
-                f"{data.dtype} with {_fraction(known)}. Pass a classified raster, or polygons."
+                f"{data.dtype} with {other}. Pass a classified raster, or polygons."
             )
         known = known.astype(np.int64)
         found.update(_unique(known).tolist())
@@ -200,11 +202,6 @@ def survey(raster: ZoneRaster, grid: Grid) -> tuple[Ints, bool, str]:
         digest.update(np.packbits(outside).tobytes())
         digest.update(known.tobytes())
     return np.array(sorted(found), np.int64), gaps, digest.hexdigest()[:16]
-
-
-def _fraction(known: NDArray[Any]) -> str:
-    broken = known[known != np.trunc(known)] if known.dtype.kind == "f" else known[:0]
-    return f"{broken[0]:g}" if len(broken) else "other values"
 
 
 def _unique(known: Ints) -> Ints:

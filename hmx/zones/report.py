@@ -26,7 +26,9 @@ def markdown(table: xr.Dataset, target: str) -> str:
             f"| {' | '.join(titles)} |",
             "|---|" + "---:|" * len(titles[1:]),
         ]
-        lines += [f"| {' | '.join([_cell(row[0]), *row[1:]])} |" for row in rows]
+        # a bar or a new line within a name would end its cell
+        names = [" ".join(row[0].replace("|", "\\|").split()) for row in rows]
+        lines += [f"| {' | '.join([n, *row[1:]])} |" for n, row in zip(names, rows, strict=True)]
         lines.append("")
     return "\n".join([*lines, *remarks(table)]) + "\n"
 
@@ -139,8 +141,3 @@ def _digits(width: float) -> int:
 def _number(value: float, digits: int) -> str:
     text = f"{value:,.{digits}f}"
     return text.removeprefix("-") if not float(text.replace(",", "")) else text  # no -0.00
-
-
-def _cell(text: str) -> str:
-    """Write a name within a cell: a bar would end it, and so would a new line."""
-    return " ".join(text.replace("|", "\\|").split())

@@ -131,7 +131,11 @@ def tile_sums(
     parts = _Parts.of(cover, known, tile.area / units.area)
     h = len(tile.mean)
     sums = ZoneSums.empty(np.append(parts.zones, ALL), h, len(numbers), measures)
-    _add_map(sums, parts, tile, units)
+    sums.area[:], sums.missing[:] = parts.counts(), parts.missing
+    if tile.unlike is not None:
+        sums.unlike[:] = parts.counts(parts.pick(tile.unlike))
+    for lead, mean in enumerate(tile.mean):
+        sums.expected[:, lead] = parts.values(parts.pick(mean), units)
     was = None if tile.origin is None else parts.pick(tile.origin)
     if was is not None:
         _add_origin(sums, parts, was, measures, units)
@@ -157,15 +161,6 @@ def _share_out(work: Callable[[range], None], numbers: range, threads: int) -> N
         chunks = (numbers[start::threads] for start in range(threads))
         for done in [pool.submit(work, chunk) for chunk in chunks if chunk]:
             done.result()
-
-
-def _add_map(sums: ZoneSums, parts: _Parts, tile: TileValues, units: Units) -> None:
-    """Add up areas and means."""
-    sums.area[:], sums.missing[:] = parts.counts(), parts.missing
-    if tile.unlike is not None:
-        sums.unlike[:] = parts.counts(parts.pick(tile.unlike))
-    for lead, mean in enumerate(tile.mean):
-        sums.expected[:, lead] = parts.values(parts.pick(mean), units)
 
 
 def _add_origin(

@@ -69,7 +69,9 @@ class TileScores:
         request = self.request
         run = engine(request.bundle, request.digest, request.precision, request.device)
         forecasts = self._forecast(cube, site, run, threads)
-        tally, maps = Tally(), self._blank(site)
+        shape = (self.request.h, *site.core.shape)
+        names = () if self.maps is None else ("abs_error", "crps", "abs_error_persistence")
+        tally, maps = Tally(), {name: np.full(shape, np.nan, "float32") for name in names}
         pieces = TileGrid(site.core.shape, (_PIECE, _PIECE), halo=0)
         for piece in pieces:
             for number, lead in enumerate(self.leads):
@@ -162,11 +164,6 @@ class TileScores:
         if self.maps is None:
             return tally, {}
         return tally, _errors(scene, ahead, knots, levels)
-
-    def _blank(self, site: Site) -> dict[str, Floats]:
-        shape = (self.request.h, *site.core.shape)
-        names = () if self.maps is None else ("abs_error", "crps", "abs_error_persistence")
-        return {name: np.full(shape, np.nan, "float32") for name in names}
 
     def _cast(self, arrays: Mapping[str, Floats]) -> dict[str, Floats]:
         kind = "float64" if self.request.precision == "float64" else "float32"

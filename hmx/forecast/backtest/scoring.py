@@ -140,14 +140,22 @@ def score_zones(
         return ZoneTally()
     tiles = zone_tiles(case, work)
     label = work.round.label
-    found = regular(list(_with_data(case, tiles)))
+    found = regular(
+        [
+            tile.index
+            for tile in tiles.tiles
+            if case.inventory.may_hold(tile.core)
+            and (tiles.split is None or (tiles.split.roles(tile.core) == TEST).any())
+        ]
+    )
     progress.note(
         f"evaluate: scoring zones {label}, {counted(len(found), 'tile')}, {counted(draws, 'draw')}"
     )
     if note := dependence_of(work.bundle, case.cube)[1]:
         progress.note(f"evaluate: {note}")
     past: list[Past] = []
-    for origin, leads in past_origins(tiles.origin, tiles.leads, _first(work)):
+    first = int(work.bundle.spec.network.past_steps) - 1  # step with the whole history behind it
+    for origin, leads in past_origins(tiles.origin, tiles.leads, first):
         # targets up to the origin were learnt from, so all pixels count and not the blocks left out
         earlier = replace(tiles, origin=origin, leads=leads, draws=0, split=None)
         found_past = add_up(pool, earlier, found, TileZones(), f"{label}, past errors", progress)
@@ -173,16 +181,3 @@ def zone_tiles(case: BacktestSetup, work: PreparedRound) -> ZoneTiles:
         draws=options.zone_draws,
         zones=case.marks,
     )
-
-
-def _first(work: PreparedRound) -> int:
-    """Return the first step from which a model has the history it looks at."""
-    return int(work.bundle.spec.network.past_steps) - 1
-
-
-def _with_data(case: BacktestSetup, work: ZoneTiles) -> Iterator[Index]:
-    for tile in work.tiles:
-        if case.inventory.may_hold(tile.core) and (
-            work.split is None or (work.split.roles(tile.core) == TEST).any()
-        ):
-            yield tile.index

@@ -6,9 +6,9 @@ user's zones and the whole region are added up over tiles first. Before it, fore
 origins, without draws, measure the errors that zones had in the past, for the cross-check by an
 effective number of pixels (:mod:`hmx.scores.zones`).
 
-Zones are squares of 10, 30 and 60 px and irregular cells of about 900 px: the cells of Voronoi around one
-random point in each square of 30 px. Zones end at the edges of tiles, which are a whole number
-of each square, so every zone is scored inside one task.
+Zones are squares of 10, 30 and 60 px and irregular cells of about 900 px: the cells of Voronoi
+around one random point in each square of 30 px. Zones end at the edges of tiles, which are a
+whole number of each square, so every zone is scored inside one task.
 """
 
 from __future__ import annotations

@@ -170,7 +170,10 @@ def cross_validate(
         for name in calibrate:
             known, group = own[name], folds.group[train]
             conformal = Conformal.fit(known.center, known.spread_or_zero, truth[train], group)
-            _put_bounds(bounds[name], conformal, estimates[name].at(test), test)
+            tested = estimates[name].at(test)
+            for level, (lower, upper) in bounds[name].items():
+                interval = conformal.interval(tested.center, tested.spread_or_zero, level)
+                lower[test], upper[test] = interval
     how = f"{inner} inner folds of each training part" if inner else "the other outer folds"
     if corrects:
         estimates[PLAIN] = plain[BLEND]
@@ -181,14 +184,6 @@ def _require_known(names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise missing_variable(name, known, where="the forecasters")
-
-
-def _put_bounds(
-    bounds: Mapping[float, Bounds], conformal: Conformal, tested: Estimates, rows: Rows
-) -> None:
-    """Write the intervals of tested samples into their rows."""
-    for level, (lower, upper) in bounds.items():
-        lower[rows], upper[rows] = conformal.interval(tested.center, tested.spread_or_zero, level)
 
 
 def krige_round(

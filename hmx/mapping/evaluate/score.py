@@ -30,7 +30,6 @@ from hmx.mapping.evaluate.rounds import (
     PLAIN,
     Array,
     Blend,
-    CrossValidated,
     Estimates,
     FitPredict,
     Rows,
@@ -241,7 +240,10 @@ def score_folds(
     facts: dict[str, Any] = {"target": spec.target, "units": spec.units, "seed": fit.seed}
     facts["valid_range"] = None if spec.valid_range is None else list(spec.valid_range)
     if blend and fit.krige is not False:
-        facts["blend kriged in"] = _kriged_in(splits)
+        facts["blend kriged in"] = ", ".join(
+            f"in {found.kriged} of {len(found.folds)} rounds of {name}"
+            for name, found in splits.items()
+        )
     facts |= {f"digest of {name_folds(folds)}": folds.digest for folds in several}
     return MapScorecard(
         splits,
@@ -249,14 +251,6 @@ def score_folds(
         scaler=scaler,
         facts={name: value for name, value in facts.items() if value is not None},
         distances=None if domain is None else describe_folds(several, domain),
-    )
-
-
-def _kriged_in(splits: Mapping[str, CrossValidated]) -> str:
-    """Count the rounds whose blend was corrected, by way of folding."""
-    return ", ".join(
-        f"in {found.kriged} of {len(found.folds)} rounds of {name}"
-        for name, found in splits.items()
     )
 
 

@@ -23,7 +23,7 @@ from hmx.mapping.inputs import centre, fit_band_scaler, scaled
 from hmx.mapping.options import MapScoreOptions
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.target import fit_target, forward
-from hmx.mapping.train.fitting import FittedMapper, fit_network
+from hmx.mapping.train.fitting import fit_network
 from hmx.mapping.train.importance import REPEATS
 from hmx.mapping.train.learning import Learnt
 from hmx.mapping.train.recipe import MapTrainSetup, Prepared, joined, with_windows
@@ -205,7 +205,7 @@ class _Timed:
             walk=walking / (len(some) * _TREES),
             area=measuring,
             model=model,
-            network_bytes=_bytes_of(network),
+            network_bytes=sum(array.nbytes for array in network.weights().values()),
             forest_bytes=sum(a.nbytes for a in forest.arrays().values()) * TREES // _TREES,
         )
 
@@ -270,10 +270,6 @@ def _window_bytes(spec: MapSpec, count: int) -> int:
     """Bytes of the windows of so many samples."""
     dynamic, static = spec.channels
     return 4 * count * spec.network.window**2 * (spec.steps * dynamic + static)
-
-
-def _bytes_of(network: FittedMapper) -> int:
-    return sum(array.nbytes for array in network.weights().values())
 
 
 def _clock(work: Callable[[], Any]) -> tuple[Any, float]:

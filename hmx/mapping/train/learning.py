@@ -9,14 +9,14 @@ and the area of applicability come from them, and from nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from hmx.mapping.forest import Forest
-from hmx.mapping.inputs import RawWindows, ScaledWindows, fit_band_scaler, scaled
+from hmx.mapping.inputs import RawWindows, fit_band_scaler, scaled
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
 from hmx.mapping.target import fit_target, forward, inverse
@@ -60,21 +60,15 @@ class Learnt:
     def predict(self, raw: RawWindows) -> np.ndarray:
         """Predict with each network, in the network's units, (members, n, q)."""
         windows = scaled(raw, self.spec, self.scaler)
-        return np.stack([_predict(one, windows) for one in self.kept.values()])
+        dynamic, static = torch.from_numpy(windows.dynamic), torch.from_numpy(windows.static)
+        found = [predict(one.network, dynamic, static) for one in self.kept.values()]
+        return np.stack([each.numpy().astype("float64") for each in found])
 
     def centre(self, predicted: np.ndarray) -> np.ndarray:
         """Average members, and quantiles if there are any: (members, n, q) to (n,)."""
-        return _centre(predicted, self.spec.network.knots)
-
-
-def _predict(one: FittedMapper, windows: ScaledWindows) -> np.ndarray:
-    dynamic, static = torch.from_numpy(windows.dynamic), torch.from_numpy(windows.static)
-    return predict(one.network, dynamic, static).numpy().astype("float64")
-
-
-def _centre(predicted: np.ndarray, knots: Sequence[float]) -> np.ndarray:
-    weights = np.asarray(shares(knots)) if knots else np.ones(1)
-    return np.asarray(predicted.mean(axis=0) @ weights)
+        knots = self.spec.network.knots
+        weights = np.asarray(shares(knots)) if knots else np.ones(1)
+        return np.asarray(predicted.mean(axis=0) @ weights)
 
 
 def learn(
