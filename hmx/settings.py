@@ -95,8 +95,7 @@ Growths = Annotated[
 
 # quantiles of a distribution, ascending
 Probabilities = Annotated[
-    Numbers,
-    _sorted(lambda quantile: 0 < quantile < 1, "a quantile lies between 0 and 1. Try 0.5."),
+    Numbers, _sorted(lambda quantile: 0 < quantile < 1, "a quantile lies between 0 and 1. Try 0.5.")
 ]
 
 

@@ -29,10 +29,7 @@ def is_catalog(path: str | Path) -> bool:
 
 
 def raw_catalog(
-    path: str | Path,
-    overrides: Sequence[str],
-    flags: Mapping[str, object],
-    keys: Iterable[str],
+    path: str | Path, overrides: Sequence[str], flags: Mapping[str, object], keys: Iterable[str]
 ) -> dict[str, Any]:
     """Read a catalog, whose sections are called `keys`, and write overrides and flags into it."""
     raw = _read(Path(absolute(path)), keys)

@@ -155,10 +155,7 @@ class Bands:
 
 
 def as_bands(
-    obj: Cubelike,
-    *,
-    dynamic: Sequence[str] | None = None,
-    static: Sequence[str] | None = None,
+    obj: Cubelike, *, dynamic: Sequence[str] | None = None, static: Sequence[str] | None = None
 ) -> Bands:
     """Bring a user's covariates into the inner form, lazily; by default all numeric variables.
 

@@ -125,10 +125,7 @@ def irregular(time: xr.DataArray, gaps: list[int], more: str = "") -> IrregularT
 def wandering(time: xr.DataArray, months: Sequence[int]) -> str:
     """Write what to type if each month (from year 0) or year has one map, on varying days."""
     name = _name(time)
-    for unit, numbers in (
-        ("year", [month // 12 for month in months]),
-        ("month", months),
-    ):
+    for unit, numbers in (("year", [month // 12 for month in months]), ("month", months)):
         steps = set(np.diff(numbers).tolist())
         if len(steps) > 1 or min(steps) < 1:
             continue

@@ -29,14 +29,7 @@ from hmx.features.terrain import (
 )
 from hmx.windows import Window
 
-__all__ = [
-    "Context",
-    "Past",
-    "derive",
-    "past_change",
-    "row_sizes",
-    "turn",
-]
+__all__ = ["Context", "Past", "derive", "past_change", "row_sizes", "turn"]
 
 
 @dataclass(frozen=True)

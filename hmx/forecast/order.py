@@ -314,10 +314,7 @@ def _best_tile(spec: Spec, h: int, device: str) -> int:
 def _tiles(cube: Cube, bundle: Bundle, options: ForecastOptions) -> TileGrid:
     side = options.tile or CHUNK
     return TileGrid(
-        cube.grid.shape,
-        (side, side),
-        halo=halo(bundle.spec, options.h),
-        wraps=cube.grid.wraps,
+        cube.grid.shape, (side, side), halo=halo(bundle.spec, options.h), wraps=cube.grid.wraps
     )
 
 

@@ -244,10 +244,7 @@ def distribution(
 
 
 def calibrated(
-    bundle: Bundle,
-    knots: Floats,
-    distance: Floats | Strata | None,
-    probabilities: Sequence[float],
+    bundle: Bundle, knots: Floats, distance: Floats | Strata | None, probabilities: Sequence[float]
 ) -> Floats:
     """Compute calibrated quantiles at every lead, within the valid range, (n, h, y, x).
 

@@ -87,10 +87,7 @@ _LEADING = {"static": (), "monthly": ("month",)}  # dims before (y, x), by role
 
 @independent
 def ingest(
-    catalog: CubeCatalog,
-    *,
-    overwrite: bool = False,
-    progress: Progress | OnStep | None = None,
+    catalog: CubeCatalog, *, overwrite: bool = False, progress: Progress | OnStep | None = None
 ) -> Path | str:
     """Build the cube of a catalog, or bring it up to date.
 

@@ -315,10 +315,7 @@ def _unknown(
 
 
 def _cropped(
-    arrays: Mapping[str, np.ndarray],
-    names: Sequence[str],
-    spec: MapSpec,
-    geometry: MapTileGeometry,
+    arrays: Mapping[str, np.ndarray], names: Sequence[str], spec: MapSpec, geometry: MapTileGeometry
 ) -> dict[str, np.ndarray]:
     """Return some bands of the core alone, (..., y, x)."""
     whole, margin = geometry.inner, spec.margin

@@ -266,11 +266,7 @@ class Forecaster(nn.Module):
         self.paces = torch.from_numpy(np.stack(coefficients)).to(self.anchor_bias)
 
     def anchor(
-        self,
-        seen: NetworkInputs,
-        constant: Tensor,
-        wanted: Slices,
-        origin: Tensor | None = None,
+        self, seen: NetworkInputs, constant: Tensor, wanted: Slices, origin: Tensor | None = None
     ) -> Tensor:
         """Forecast the change of one step linearly, in usual changes, (b, y, x)."""
         linear = self.linear(seen, constant)[(..., *wanted)]

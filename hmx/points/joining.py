@@ -207,12 +207,7 @@ def _with_sites(samples: Samples, points: Points, kept: np.ndarray) -> Samples:
 
 
 def _valid(
-    bands: Bands,
-    samples: Samples,
-    window: int,
-    history: int,
-    min_valid: float,
-    most: int | None,
+    bands: Bands, samples: Samples, window: int, history: int, min_valid: float, most: int | None
 ) -> tuple[np.ndarray, int]:
     """Return True for each sample of whose window enough is known, and the number not read."""
     margin = window // 2

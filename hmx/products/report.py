@@ -223,11 +223,7 @@ def relation(card: Card, found: Recalled) -> Belonging:
 
 
 def report_state(
-    found: Recalled,
-    card: Card | None,
-    zones: str | None,
-    zonal: Mapping[str, Any],
-    budget: float,
+    found: Recalled, card: Card | None, zones: str | None, zonal: Mapping[str, Any], budget: float
 ) -> str | None:
     """Hash what decides a report; ``None`` if zones lie where changes cannot be seen."""
     if zones is not None and is_url(zones):

@@ -85,11 +85,7 @@ def carbon_stock(
     if units is None:
         units = str(getattr(soc, "attrs", {}).get("units", "g/kg"))
     mass = mass_of_fine_earth(
-        bulk_density,
-        bottom - top,
-        coarse,
-        density_units=density_units,
-        coarse_units=coarse_units,
+        bulk_density, bottom - top, coarse, density_units=density_units, coarse_units=coarse_units
     )
     stock = to_tonnes(units) * soc * mass
     if isinstance(stock, xr.DataArray):

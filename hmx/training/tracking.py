@@ -176,11 +176,7 @@ def _send_table(run: Any, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def log_bundle(
-    found: Sequence[Logger],
-    bundle: Path,
-    *,
-    name: str,
-    metadata: Mapping[str, Any] | None = None,
+    found: Sequence[Logger], bundle: Path, *, name: str, metadata: Mapping[str, Any] | None = None
 ) -> None:
     """Send a bundle to Weights & Biases, as an artifact of type ``model``.
 

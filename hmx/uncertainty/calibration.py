@@ -141,11 +141,7 @@ class Calibration:
         return len(self.ranks)
 
     def adjust(
-        self,
-        values: Floats,
-        knots: Sequence[float],
-        origin: Floats,
-        distance: Floats | None,
+        self, values: Floats, knots: Sequence[float], origin: Floats, distance: Floats | None
     ) -> Floats:
         """Shift the distributions of each lead, and damp those far from past change.
 

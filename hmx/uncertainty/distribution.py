@@ -195,12 +195,7 @@ def shift(values: Floats, knots: Sequence[float], by: float) -> Floats:
 
 
 def rank(
-    values: Floats,
-    knots: Sequence[float],
-    truth: Floats,
-    draw: Floats,
-    *,
-    stretch: float = 0.0,
+    values: Floats, knots: Sequence[float], truth: Floats, draw: Floats, *, stretch: float = 0.0
 ) -> Floats:
     """Find the probability at which quantile functions (q, ...) reach the truth (...).
 

@@ -70,10 +70,7 @@ def ensure_stock(
     cube, soil = open_cube(catalog.cube.path), open_cube(store)
     parts = {name: _opened(part, cube) for name, part in parts.items()}
     made = stock(
-        soil,
-        **parts,
-        density_units=section.density_units,
-        coarse_units=section.coarse_units,
+        soil, **parts, density_units=section.density_units, coarse_units=section.coarse_units
     )
     if catalog.map.estimate != "mean":
         progress.note(

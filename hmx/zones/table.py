@@ -289,10 +289,7 @@ def difference_table(
             "area_above_difference",
             more,
             dims=("threshold",),
-            attrs={
-                "long_name": f"area with {target} above the threshold, a minus b",
-                "units": KM2,
-            },
+            attrs={"long_name": f"area with {target} above the threshold, a minus b", "units": KM2},
         )
         title = f"probability that the area with {target} above the threshold is greater in a"
         found["p_greater_above"] = (

@@ -164,9 +164,7 @@ class CheckedStore(WrapperStore[Store]):
         return found
 
     async def get_partial_values(
-        self,
-        prototype: BufferPrototype,
-        key_ranges: Iterable[tuple[str, ByteRequest | None]],
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
         """Read files one after another."""
         return [await self.get(key, prototype, part) for key, part in key_ranges]

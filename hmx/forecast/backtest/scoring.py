@@ -77,12 +77,7 @@ def score_round(
 
 
 def add_up(
-    pool: Pool,
-    work: Callable[..., S],
-    tiles: list[Index],
-    zero: S,
-    label: str,
-    progress: Progress,
+    pool: Pool, work: Callable[..., S], tiles: list[Index], zero: S, label: str, progress: Progress
 ) -> S:
     """Run tiles on workers and add up what they return; refuse if any fails."""
     sums = InOrder(tiles, zero)

@@ -38,12 +38,7 @@ _MOST_IN_ALL = 6_000_000  # px over all origins: some 10 s each million, on one 
 
 
 def with_dependence(
-    bundle: Bundle,
-    networks: Sequence[Forecaster],
-    reader: Reader,
-    *,
-    seed: int,
-    progress: Progress,
+    bundle: Bundle, networks: Sequence[Forecaster], reader: Reader, *, seed: int, progress: Progress
 ) -> Bundle:
     """Return a bundle with the dependence of its errors, if that can be fitted.
 

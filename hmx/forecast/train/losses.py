@@ -136,10 +136,7 @@ def require_criterion(fit: TrainOptions, network: ModelOptions) -> None:
 
 
 def loss(
-    network: Forecaster,
-    batch: Batch,
-    change: tuple[float, ...],
-    criterion: Criterion = Criterion(),
+    network: Forecaster, batch: Batch, change: tuple[float, ...], criterion: Criterion = Criterion()
 ) -> Tensor:
     """Sum the errors of all leads, weighted by area; ``change`` is the usual one of each lead.
 

@@ -30,13 +30,7 @@ class Fit(pl.LightningModule):
     """Train a network on chips, and score it on the validation blocks after each epoch."""
 
     def __init__(
-        self,
-        network: Forecaster,
-        reader: Reader,
-        options: TrainOptions,
-        draw: Draw,
-        *,
-        steps: int,
+        self, network: Forecaster, reader: Reader, options: TrainOptions, draw: Draw, *, steps: int
     ):
         super().__init__()
         self.steps = steps  # of an epoch
@@ -123,10 +117,7 @@ class Fit(pl.LightningModule):
             schedule = torch.optim.lr_scheduler.OneCycleLR(
                 optimizer, options.lr, total_steps=steps, pct_start=0.2
             )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def train_dataloader(self) -> Any:
         """Draw this epoch's chips."""

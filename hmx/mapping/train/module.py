@@ -241,10 +241,7 @@ class MapperFit(pl.LightningModule):
         )
         steps = fit.epochs * len(Batches(self.samples, fit, key=()))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, fit.lr, total_steps=steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def train_dataloader(self) -> Any:
         """Draw this epoch's batches."""

@@ -171,12 +171,7 @@ class _Stream:
     """One window on its way through all nodes."""
 
     def __init__(
-        self,
-        executor: Executor,
-        graph: Graph,
-        seen: NetworkInputs,
-        h: int,
-        origin: Tensor | None,
+        self, executor: Executor, graph: Graph, seen: NetworkInputs, h: int, origin: Tensor | None
     ):
         self.executor, self.network, self.graph = executor, executor.network, graph
         self.seen, self.h, self.origin = seen, h, origin

@@ -188,12 +188,7 @@ class DependenceFit:
     sums: dict[int, dict[int, OriginSums]] = field(default_factory=dict)  # by lead and origin
 
     def add(
-        self,
-        lead: int,
-        origin: int,
-        quantiles: Floats,
-        truth: Floats,
-        valid: NDArray[np.bool_],
+        self, lead: int, origin: int, quantiles: Floats, truth: Floats, valid: NDArray[np.bool_]
     ) -> None:
         """Add a window of an origin at a lead, which counts from 1; see :meth:`OriginSums.add`.
 
