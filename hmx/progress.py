@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -194,6 +195,28 @@ class _Lines:
             print(f"{text} ({done}/{total})", file=sys.stderr, flush=True)
         if done >= total:
             del self._last[what]
+
+
+class Meter:
+    """Reports how many steps of a piece of work are done, and the remaining time."""
+
+    def __init__(self, progress: Progress, total: int, label: str, *, start: str = ""):
+        self._progress, self._total, self._label = progress, total, label
+        self._start, self._done, self._lock = time.monotonic(), 0, threading.Lock()
+        if start:
+            progress.step(0, total, f"{label}{start}")
+
+    def __call__(
+        self, done: int | None = None, *, rate: Callable[[float], str] | None = None
+    ) -> None:
+        """Report one more step, or so many in all; ``rate`` has a text for the seconds so far."""
+        with self._lock:  # threads may share steps
+            before, self._done = self._done, self._done + 1 if done is None else done
+            if self._done > before:
+                seconds = time.monotonic() - self._start
+                left = (self._total - self._done) * seconds / self._done
+                text = f"{self._label}{'' if rate is None else rate(seconds)}{duration(left)} left"
+                self._progress.step(self._done, self._total, text)
 
 
 def counted(number: int, thing: str) -> str:

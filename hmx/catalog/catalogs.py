@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -34,8 +34,24 @@ from hmx.settings import Options, parse
 from hmx.training.options import TrackSection
 
 
+class ProductPath:
+    """Path of a product: what its section has, or a name next to the cube."""
+
+    def __init__(self, section: str, suffix: str, *, key: str = "output"):
+        self._section, self._suffix, self._key = section, suffix, key
+
+    def __get__(self, catalog: BaseCatalog, kind: type[BaseCatalog]) -> str:
+        given: str | None = getattr(getattr(catalog, self._section), self._key)
+        return given or _sibling(catalog.cube.path, self._suffix)
+
+
 class BaseCatalog(Options):
     """What catalogs of both jobs have; every path is absolute or a URL."""
+
+    model_path: ClassVar = ProductPath("model", ".model", key="path")
+    scorecard_path: ClassVar = ProductPath("evaluate", "_scorecard")
+    zones_path: ClassVar = ProductPath("zonal", "_zones.csv")
+    report_path: ClassVar = ProductPath("report", "_report.html")
 
     # Version of the format: a later hmx can refuse or translate catalogs of an older one.
     hmx: Literal[1] = 1
@@ -83,16 +99,6 @@ class BaseCatalog(Options):
         return parse(cls, raw, file=str(path), error=CatalogError, context=context)
 
     @property
-    def zones_path(self) -> str:
-        """Table of zones; default: next to the cube."""
-        return self.zonal.output or _sibling(self.cube.path, "_zones.csv")
-
-    @property
-    def report_path(self) -> str:
-        """File of the report; default: next to the cube."""
-        return self.report.output or _sibling(self.cube.path, "_report.html")
-
-    @property
     def static(self) -> tuple[str, ...]:
         """Sources without time, or with months next to a calendar."""
         sources, monthly = self.cube.sources, self.cube.monthly
@@ -121,6 +127,8 @@ class BaseCatalog(Options):
 class Catalog(BaseCatalog):
     """A validated catalog of a forecast."""
 
+    forecast_path: ClassVar = ProductPath("forecast", "_forecast.zarr")
+
     model: ModelSection = ModelSection()
     train: TrainSection = TrainSection()
     forecast: ForecastSection = ForecastSection()
@@ -143,24 +151,13 @@ class Catalog(BaseCatalog):
         _require_another_start(self)
         return self
 
-    @property
-    def model_path(self) -> str:
-        """Folder of the bundle; default: next to the cube."""
-        return self.model.path or _sibling(self.cube.path, ".model")
-
-    @property
-    def forecast_path(self) -> str:
-        """Store of the forecast; default: next to the cube."""
-        return self.forecast.output or _sibling(self.cube.path, "_forecast.zarr")
-
-    @property
-    def scorecard_path(self) -> str:
-        """Folder of the scorecard; default: next to the cube."""
-        return self.evaluate.output or _sibling(self.cube.path, "_scorecard")
-
 
 class MapCatalog(BaseCatalog):
     """A validated catalog that learns from points and maps."""
+
+    selection_path: ClassVar = ProductPath("select", "_selection")
+    predictions_path: ClassVar = ProductPath("predict", "_predictions.csv")
+    map_path: ClassVar = ProductPath("map", "_map.zarr")
 
     points: PointsSection
     model: MapModelSection = MapModelSection()
@@ -216,35 +213,10 @@ class MapCatalog(BaseCatalog):
         }
 
     @property
-    def selection_path(self) -> str:
-        """Folder of the selection of covariates; default: next to the cube."""
-        return self.select.output or _sibling(self.cube.path, "_selection")
-
-    @property
-    def model_path(self) -> str:
-        """Folder of the bundle; default: next to the cube."""
-        return self.model.path or _sibling(self.cube.path, ".model")
-
-    @property
-    def predictions_path(self) -> str:
-        """Table of predictions at points; default: next to the cube."""
-        return self.predict.output or _sibling(self.cube.path, "_predictions.csv")
-
-    @property
     def stock_path(self) -> str:
         """Store or table of stocks; default: next to the cube."""
         ending = ".csv" if self.stock.of == "points" else ".zarr"
         return self.stock.output or _sibling(self.cube.path, f"_stock{ending}")
-
-    @property
-    def map_path(self) -> str:
-        """Store of the map; default: next to the cube."""
-        return self.map.output or _sibling(self.cube.path, "_map.zarr")
-
-    @property
-    def scorecard_path(self) -> str:
-        """Folder of the scorecard; default: next to the cube."""
-        return self.evaluate.output or _sibling(self.cube.path, "_scorecard")
 
 
 AnyCatalog = Catalog | MapCatalog

@@ -8,8 +8,6 @@ last tile is on disk, the store has ``hmx_status: incomplete``.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -45,7 +43,7 @@ from hmx.files.durable import Folder
 from hmx.files.heap import release_memory, reuse_memory
 from hmx.files.paths import is_url
 from hmx.independent import independent
-from hmx.progress import Progress, duration
+from hmx.progress import Meter, Progress
 from hmx.provenance import fingerprint
 from hmx.redact import redact
 from hmx.settings import parse
@@ -297,7 +295,15 @@ def _work_off(
             f"{job.run.options.tile} px, halo {job.run.halo} px, by {pool.described}, into "
             f"{job.store}"
         )
-        on_done = _meter(job, len(calls), progress)
+        meter = Meter(progress, len(calls), f"{job.run.job}: ", start="starting")
+        pixels = 0
+
+        def on_done(index: Index, _: Any) -> None:
+            nonlocal pixels
+            rows, columns = job.work.tiles[index].core.shape
+            pixels += rows * columns
+            meter(rate=lambda seconds: f"{pixels / seconds / 1e6:.2f} Mpx/s, ")
+
         return run_windows(pool, job.work, calls, on_done=on_done)
 
 
@@ -311,24 +317,6 @@ def _require_same_input(job: Job, calls: list[Task]) -> None:
             f"tiles, so {job.store} stays incomplete. Run the same command again: it computes "
             "them anew."
         )
-
-
-def _meter(job: Job, total: int, progress: Progress) -> Callable[[Index, Any], None]:
-    """Return a callback that reports tiles done, speed and remaining time."""
-    start, done, pixels = time.monotonic(), 0, 0
-    word = job.run.job
-    progress.step(0, total, f"{word}: starting")
-
-    def report(index: Index, _: Any) -> None:
-        nonlocal done, pixels
-        rows, columns = job.work.tiles[index].core.shape
-        done, pixels = done + 1, pixels + rows * columns
-        seconds = time.monotonic() - start
-        left = (total - done) * seconds / done
-        rate = f"{pixels / seconds / 1e6:.2f} Mpx/s"
-        progress.step(done, total, f"{word}: {rate}, {duration(left)} left")
-
-    return report
 
 
 def _report(job: Job, failures: list[FailedTask]) -> str:

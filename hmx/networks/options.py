@@ -32,6 +32,20 @@ POINT = (0.5,)  # the knots of a network of one number: its median is all that i
 _HISTORY, _SHORT_HISTORY = 3, 2
 
 
+def _odd(what: str) -> AfterValidator:
+    """Refuse an even number of pixels: ``what`` has none in its middle."""
+
+    def check(side: int) -> int:
+        if side % 2 == 0:
+            raise ValueError(f"{what} is odd. Try {side + 1}.")
+        return side
+
+    return AfterValidator(check)
+
+
+_Side = Annotated[int, Field(ge=1, le=255, strict=True)]
+
+
 class ModelOptions(Options):
     """The network.
 
@@ -93,20 +107,13 @@ class ModelOptions(Options):
     trunk: Dilations = (1, 2, 4, 8)
     hidden: Channels = 16
     layers: Depth = 1
-    kernel: Annotated[int, Field(ge=1, le=255, strict=True)] = 3
+    kernel: Annotated[_Side, _odd("a kernel has a centre, so its size")] = 3
     dilation: Dilations | None = None
     context: Annotated[tuple[Radius, ...], Field(max_length=32)] | None = None
     maxima: bool = False
     terrain: tuple[str, ...] | None = None
     predict: Literal["change", "state"] = "change"
     knots: Numbers = KNOTS
-
-    @field_validator("kernel")
-    @classmethod
-    def _odd(cls, kernel: int) -> int:
-        if kernel % 2 == 0:
-            raise ValueError(f"a kernel has a centre, so its size is odd. Try {kernel + 1}.")
-        return kernel
 
     @field_validator("knots")
     @classmethod
@@ -217,7 +224,7 @@ class MapperOptions(Options):
     """
 
     arch: Annotated[str, AfterValidator(MAPPERS.require)] = "cnn_lstm"
-    window: Annotated[int, Field(ge=1, le=255, strict=True)] = 5
+    window: Annotated[_Side, _odd("a window has a centre, so its side")] = 5
     history: Leads | None = None
     widths: Annotated[tuple[Channels, ...], Field(max_length=64)] = (24, 48, 48)
     hidden: Channels = 48
@@ -244,13 +251,6 @@ class MapperOptions(Options):
         if isinstance(name, str) and name in _FIXED:
             return {**_FIXED[name], **_DEFAULTS[name], **values}
         return values
-
-    @field_validator("window")
-    @classmethod
-    def _odd(cls, window: int) -> int:
-        if window % 2 == 0:
-            raise ValueError(f"a window has a centre, so its side is odd. Try {window + 1}.")
-        return window
 
     @field_validator("widths")
     @classmethod

@@ -8,7 +8,6 @@ memory depends neither on the size of the raster nor on the number of workers.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,7 +26,7 @@ from hmx.engine.recall import Check, Recalled
 from hmx.engine.result import NO_DATA
 from hmx.errors import BadArgument, JobFailed
 from hmx.forecast.order import ForecastRun
-from hmx.progress import Progress, duration
+from hmx.progress import Meter, Progress
 from hmx.provenance import fingerprint
 from hmx.report.layers import Fine, Flags, Layers, Sampling
 from hmx.uncertainty.joint.dependence import LEVELS
@@ -146,7 +145,10 @@ def sample(
         inventory = run.inventory(found.source)
         tiles = [tile for tile in tiles if inventory.may_hold(work.needs(tile, run.cube.grid))]
     flags = [name for name in _FLAGGED if name in run.outputs()]
-    whole, report = _Whole(work, flags), _meter(len(tiles), progress)
+    whole, report = (
+        _Whole(work, flags),
+        Meter(progress, len(tiles), "report: ", start="computing percentiles"),
+    )
 
     def add(index: Index, parts: Parts) -> None:
         whole.add(index, parts)
@@ -271,20 +273,6 @@ class _Whole:
             arrays["history"], arrays["mean"], arrays["quantiles"], sampling.levels, flags,
             sampling.stride,
         ), fine  # fmt: skip
-
-
-def _meter(total: int, progress: Progress) -> Callable[[], None]:
-    """Return a callback that reports one more tile and the remaining time."""
-    start, done = time.monotonic(), 0
-    progress.step(0, total, "report: computing percentiles")
-
-    def report() -> None:
-        nonlocal done
-        done += 1
-        left = duration((total - done) * (time.monotonic() - start) / done)
-        progress.step(done, total, f"report: {left} left")
-
-    return report
 
 
 def _entries(attrs: Mapping[Any, Any]) -> tuple[tuple[str, int, bool], ...]:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -32,7 +30,7 @@ from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json
 from hmx.files.lock import building
 from hmx.independent import independent
-from hmx.progress import Progress, duration
+from hmx.progress import Meter, Progress
 from hmx.provenance import fingerprint
 from hmx.uncertainty.joint.dependence import LEVELS, Dependence
 from hmx.uncertainty.joint.draws import Draws
@@ -232,7 +230,7 @@ def add_up(
 ) -> ZoneTotals:
     """Compute zone totals in this process, tile after tile, with threads over draws."""
     sums, total = zonal.empty(), len(zonal.tiles) * zonal.draws
-    report = _meter(total, progress)
+    report = Meter(progress, total, "zonal: ", start="starting")
     for number, tile in enumerate(zonal.tiles, start=1):
         work = zonal.work.sums(tile, zonal.run.cube, check=check, on_draw=report)
         sums.add(work)
@@ -304,7 +302,7 @@ def _work_off(
             f"zonal: {len(zonal.layer)} zones, {zonal.draws} draws, {len(calls)} {tiles} of "
             f"{zonal.run.tiles.tile[0]} px, by {pool.described}"
         )
-        report = _meter(len(calls), progress)
+        report = Meter(progress, len(calls), "zonal: ", start="starting")
         failures = run_windows(pool, work, calls, on_done=lambda index, result: report())
     if failures:
         first = failures[0]
@@ -323,19 +321,3 @@ def _require_same(zonal: ZonalRun, source: str, calls: list[Task]) -> None:
             f"{source} was written to while it was read. Run the same command again: the tiles "
             "that it changed are computed anew."
         )
-
-
-def _meter(total: int, progress: Progress) -> Callable[..., None]:
-    """Return a callback that reports one more step, or so many in all, and the remaining time."""
-    start, done, lock = time.monotonic(), 0, threading.Lock()
-    progress.step(0, total, "zonal: starting")
-
-    def report(so_far: int | None = None) -> None:
-        nonlocal done
-        with lock:  # threads share the draws of a tile
-            before, done = done, done + 1 if so_far is None else so_far
-            if done > before:
-                left = (total - done) * (time.monotonic() - start) / done
-                progress.step(done, total, f"zonal: {duration(left)} left")
-
-    return report

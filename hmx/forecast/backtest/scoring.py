@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
@@ -22,7 +21,7 @@ from hmx.forecast.backtest.zonal import (
     tiles_of,
 )
 from hmx.forecast.joint import dependence_of
-from hmx.progress import Progress, counted, duration
+from hmx.progress import Meter, Progress, counted
 from hmx.scores import Tally
 from hmx.scores.zones import Past, ZoneTally, joined
 from hmx.splits import TEST
@@ -81,7 +80,7 @@ def add_up(
 ) -> S:
     """Run tiles on workers and add up what they return; refuse if any fails."""
     sums = InOrder(tiles, zero)
-    tile_done = _meter(len(tiles), label, progress)
+    tile_done = Meter(progress, len(tiles), f"evaluate {label}: ")
 
     def landed(index: Index, found: S) -> None:
         sums.add(index, found)
@@ -102,18 +101,6 @@ def tiles_to_score(case: BacktestSetup, work: TileScores) -> Iterator[Index]:
             work.split is None or (work.split.roles(core) == TEST).any()
         ):
             yield tile.index
-
-
-def _meter(total: int, label: str, progress: Progress) -> Callable[[], None]:
-    start, done = time.monotonic(), 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        left = (total - done) * (time.monotonic() - start) / done
-        progress.step(done, total, f"evaluate {label}: {duration(left)} left")
-
-    return count
 
 
 def _report(label: str, failures: list[FailedTask]) -> str:
