@@ -54,6 +54,7 @@ def evaluate(
     if not call.quiet:
         sentences = [*reversed(card.sentences)]  # the verdict last: a terminal shows the end
         out("\n\n".join([as_text(card, verdict=False), *sentences]) + "\n")
+    call.then(report="with this scorecard")
     out(path)
 
 
@@ -77,4 +78,5 @@ def _of_map(call: CommandCall, output: str | None, *, overwrite: bool, **wanted:
     path, card = evaluate(catalog, call.progress, overwrite=overwrite)
     if not call.quiet:
         out(f"{card}\n")
+    call.then(report="with this scorecard")
     out(path)

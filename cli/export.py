@@ -70,5 +70,6 @@ def export(call: CommandCall, output: str | None, region: str | None, **flags: A
         stac=options.stac,
     )
     made = f"{len(files)} GeoTIFFs" if options.format == "cog" else options.format
-    call.progress.note(f"export: {made}")
+    styles = "; QGIS uses the style beside each (hmx guide gis)" if options.format == "cog" else ""
+    call.progress.note(f"export: {made}{styles}")
     out(where)

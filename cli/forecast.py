@@ -31,4 +31,6 @@ def forecast(call: CommandCall, output: str | None, resume: bool, **wanted: obje
     from hmx.workflow import ensure_result  # loads xarray's and GDAL's machinery
 
     catalog, region = call.forecast(output=output, **wanted)
-    out(ensure_result(catalog, call.progress, region=region, overwrite=not resume))
+    made = ensure_result(catalog, call.progress, region=region, overwrite=not resume)
+    call.then(report="maps and fans, to look at", evaluate="is it better than the last map?")
+    out(made)

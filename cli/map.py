@@ -70,4 +70,6 @@ def map_(
         map__output=here(output),
         map__cog=here(cog, "--cog"),
     )
-    out(ensure_result(catalog, call.progress, region=box(region), overwrite=not resume))
+    made = ensure_result(catalog, call.progress, region=box(region), overwrite=not resume)
+    call.then(report="maps and intervals, to look at", evaluate="how good is it?")
+    out(made)

@@ -53,4 +53,7 @@ def report(
     }
     catalog = call.load_any(**given)
     folder = here(card, "--card")
-    out(ensure_report(catalog, call.progress, card=folder, overwrite=overwrite))
+    made = ensure_report(catalog, call.progress, card=folder, overwrite=overwrite)
+    call.then(export="GeoTIFFs, for QGIS and R")
+    call.progress.note("open this file in a browser:")
+    out(made)

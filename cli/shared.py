@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from hmx.cli.failing import Command, CommandFailure, Group, ignoring_full_disk, out
 from hmx.errors import BadArgument
@@ -34,6 +35,9 @@ __all__ = [
 
 if TYPE_CHECKING:
     from hmx.catalog import AnyCatalog, Catalog, MapCatalog
+
+
+_SPEED = ("device", "workers", "scheduler", "resume", "overwrite")  # change no product
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,21 @@ class CommandCall:
             forecast__output=here(output),
         )
         return catalog, box(region)
+
+    def then(self, **steps: str) -> None:
+        """Name the commands that go on from here, and why; nothing if flags made another product.
+
+        With flags, the same catalog without them would make another product first.
+        """
+        context = click.get_current_context()
+        typed = {
+            name
+            for name in context.params
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        }
+        if typed <= {"catalog", "quiet", "debug", *_SPEED} and self.store is None:
+            for command, why in steps.items():
+                self.progress.note(f"next: hmx {command} {self.catalog}  ({why})")
 
     @property
     def progress(self) -> Progress:

@@ -174,21 +174,20 @@ def describe_means(bundle: Bundle) -> str | None:
         held = ": WORSE THAN PERSISTENCE, so means are held at the last map"
         return text if anchor["fitted"] else text + held
     gains = anchor["gains"].values()
-    votes = "one past step, and nothing to check it"
+    votes = "there is one past step, and none to check it"
     if gains:
-        against = sum(gain <= 0 for gain in gains)
-        share = f"{against} took back" if against else "none took back"
-        votes = f"of {len(gains)} past steps, {share} what the others promised"
+        agree = sum(gain > 0 for gain in gains)
+        votes = f"the fit to all other past steps gained at {agree} of {len(gains)}"
     if not anchor["fitted"]:
         return f"HELD AT THE LAST MAP: {votes}"
     rungs = {"a regression": anchor["regression"], "a damped trend": anchor["trend"]}
     shares = [f"{100 * w:.0f} % of {rung}" for rung, w in rungs.items() if round(100 * w)]
-    text = f"changes follow {' and '.join(shares)}: {votes}"
+    text = f"expected changes are {' and '.join(shares)}: {votes}"
     if own := anchor.get("own_gains", {}).values():
         gained = sum(gain > 0 for gain in own)
-        text += f"; what the network adds gained at {gained} of {len(own)} past steps"
+        text += f"; what the network adds gained at {gained} of {len(own)}"
         if anchor["own_trust"] < ENOUGH:
-            text += ", so means stay closer to these"
+            text += ", so it counts less"
     return text
 
 

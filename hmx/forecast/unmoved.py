@@ -30,8 +30,8 @@ def sentence(share: float, pixels: int) -> str:
     """Write the sentence."""
     return (
         f"the median equals the last map on {100 * share:.0f} % of pixels (of {pixels:,} that were "
-        "looked at, over all steps); that is what this history supports. Look at P(> t): "
-        "--set forecast.exceed=[0.1, 0.4]"
+        "looked at, over all steps); that is what this history supports. Look at P(> t), in the "
+        "report, or as a layer with --exceed 0.1 (hmx guide judging)"
     )
 
 

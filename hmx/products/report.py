@@ -161,7 +161,8 @@ def write_report(
     lead = [*headlines(packed, subject), *notes]
     page = Page(title or subject.title, lead, packed, facts, sections, state)
     written = page.write(path, overwrite=overwrite)
-    progress.note(f"report: {written.stat().st_size / _MB:.1f} MB; {facts['sampled']}")
+    sampled = facts["sampled"][0].lower() + facts["sampled"][1:]
+    progress.note(f"report: {written.stat().st_size / _MB:.1f} MB; {sampled}")
     return written
 
 

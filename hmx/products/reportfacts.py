@@ -264,10 +264,15 @@ def _bounds(packed: Packed) -> list[float]:
 
 
 def _first(packed: Packed) -> int | None:
-    """Return the pixel that a page begins with: the largest expected rise, or value."""
+    """Return the pixel that a page begins with: a large expected rise, or value.
+
+    The largest of all is often noise of the inputs.
+    """
     layers = packed.layers
     score = _change(packed) if len(layers.history) else layers.mean[-1]
-    return int(np.nanargmax(score)) if np.isfinite(score).any() else None
+    if not np.isfinite(score).any():
+        return None
+    return int(np.nanargmin(np.abs(score - _ends(score))))
 
 
 def _flag_facts(packed: Packed, flag: Flags) -> list[dict[str, Any]]:

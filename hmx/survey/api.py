@@ -14,6 +14,7 @@ from hmx.files.paths import absolute, is_url
 from hmx.ingest.ingest import require_readable
 from hmx.progress import OnStep, Progress, counted
 from hmx.survey.choice import LEAST, Chosen, for_forecast, for_map, series_of
+from hmx.survey.limits import undeclared
 from hmx.survey.sources import Found, sources_in
 from hmx.survey.tables import FoundPoints, points_in
 from hmx.survey.text import forecast_text, map_text, open_text
@@ -145,6 +146,9 @@ def _written(root: Path, path: Path, found: Sequence[Found], target: str | None)
     usable = [] if target in able else [each for each in tables if not each.trouble]
     if target is not None and target not in able and not usable:
         columns = [name for table in tables for name in table.columns]
+        for table in tables:
+            if target in table.columns:
+                raise BadArgument(f"{table.path} cannot be mapped: {table.trouble}")
         raise BadArgument(
             f"target {target!r} is neither a series of dated rasters "
             f"({', '.join(able) or 'none'}) nor a column of numbers of a table "
@@ -168,11 +172,12 @@ def _written(root: Path, path: Path, found: Sequence[Found], target: str | None)
         also = f"To forecast another series: --target {others[0]}." if others else ""
         text = forecast_text(name, forecast, base=base, folder=root, zones=zones, also=also)
         return Survey(path, "forecast", text, (*_notes(forecast), *about))
+    lame = [each for each in tables if each.path not in zones]
     why = (
-        f"no series of {LEAST} dated maps and no table of samples was found, and one of them is "
-        "needed"
+        f"no series of {LEAST} dated maps and no "
+        f"{'usable ' * bool(lame)}table of samples was found, and one of them is needed"
     )
-    text = open_text(name, found, base=base, folder=root, why=why)
+    text = open_text(name, found, lame, base=base, folder=root, why=why)
     listed = [f"{each.name}: {each.path}{f', {each.trouble}' if each.trouble else ''}"
               for each in found]  # fmt: skip
     return Survey(path, "open", text, (*listed, *about, f"fill in: {why}; see the catalog"))
@@ -206,6 +211,7 @@ def _notes(chosen: Chosen) -> list[str]:
         role = ", the target" if each.name == chosen.target else ""
         lines.append(f"{each.name}: {what} ({each.path}){role}")
         lines += [_said(text, each.name) for text in each.remarks]
+        lines += [_said(f"nodata: {text}", each.name) for text in undeclared(each)]
     if chosen.target:
         lines.insert(0, f"guess: {chosen.target} is forecast, {chosen.why}")
     lines += [f"left out: {each.name} ({each.path}), {each.trouble}" for each in chosen.left]

@@ -125,7 +125,7 @@ def for_map(found: Sequence[Found], quantity: str = "") -> Chosen:
             "categories: its numbers look like classes"
         )
         if each.classes
-        else each
+        else each.saying(each.doubt)
         for each in (*kept, *finest)
     ]
     return _settled(None, "", _on_grid(ready), left)

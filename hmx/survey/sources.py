@@ -85,6 +85,21 @@ class Found:
         gaps = known.classes < _DENSE * (known.high - known.low + 1)
         return palette or gaps or _CLASS.search(self.name) is not None
 
+    @property
+    def doubt(self) -> str:
+        """A sentence if the numbers may be codes of classes, and nothing decides it."""
+        known = self.values
+        if known is None or self.classes or not known.whole or known.low < 0 or known.high < 3:
+            return ""
+        named = _CLASS.search(self.name) is not None
+        if not named and (self.kind or known.classes is None):  # such as months of temperatures
+            return ""
+        listed = "many" if known.classes is None else f"{known.classes}"
+        return (
+            f"check: it has {listed} whole numbers from {known.low:g} to {known.high:g}, read as a "
+            "quantity; if they are classes, write categories: true"
+        )
+
 
 def raster_files(folder: Path) -> list[str]:
     """List the rasters of a folder and those in it, relative to it; sidecars are left out."""
@@ -284,8 +299,15 @@ def _looked(folder: Path, found: Found, column: Sequence[SourceBand], group: Nam
     if any(header.packed != (1.0, 0.0) for header in column):
         made = made.saying("scale and offset tags of the files are applied")
     base = column[0].grid
-    if base is not None and any(h.grid is not None and base.difference(h.grid) for h in column):
-        made = made.saying("check: its files lie on different grids, and the first gives the grid")
+    grids = [(h.file, h.grid) for h in column if base is not None and h.grid is not None]
+    other = [(file, why) for file, grid in grids if base and (why := base.difference(grid))]
+    if other:
+        first = os.path.relpath(other[0][0], folder)
+        more = f" and {len(other) - 1} more are" if other[1:] else " is"
+        made = made.saying(
+            f"check: {first}{more} on another grid than the first file "
+            f"({other[0][1]}) and resampled to it, whose blur looks like change"
+        )
         made = replace(made, options={**made.options, "align": ""})
     return made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from hmx.points.files import open_table
 from hmx.points.options import RESERVED
 from hmx.points.suspects import coded
 from hmx.points.tabular import RowNames, Table
-from hmx.points.values import numbers_of
+from hmx.points.values import numbers_of, require_numbers
+from hmx.progress import counted
 
 ENDINGS = (
     ".csv", ".tsv", ".tab", ".csv.gz", ".parquet", ".geoparquet", ".xlsx", ".gpkg", ".shp",
@@ -35,6 +36,8 @@ _SITES = r"^(site|plot|profile|location|station)(_?(id|name|code))?$"
 _NOT = r"(^|_)(id|fid|oid|lat|lon|lng|depth|top|bottom|upper|lower|year|month|day|date|elev|alt)"
 _EARLY = 0.05  # of the samples may lack maps before them
 _FEWEST = 10  # samples of a table worth a map
+_LISTED = 6  # columns that a remark names
+_SURE = 0.5  # of the points on the rasters, from which exchanged columns are certain
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,16 @@ def _looked(folder: Path, path: str, grid: Grid | None, target: str | None) -> F
     quantity = _target(table, names, target)
     if quantity is None:
         return FoundPoints(path, columns=names, rows=len(table.columns),
-                           trouble="no column of numbers that could be mapped")  # fmt: skip
+                           trouble=_lacking(table, names, target))  # fmt: skip
     numbers, why = quantity[1], quantity[2]
     options: dict[str, Any] = {"target": quantity[0]}
     remarks = [f"target: {quantity[0]}, {why}"]
+    remarks += [
+        f"check: {name} is left out, for it holds text in {counted(int(odd.sum()), 'row')}, such "
+        f"as {str(table.columns[name][odd].iloc[0])!r}"
+        for name, others, odd in _columns(table, names, target)
+        if odd.any() and np.isfinite(others).sum() >= _FEWEST
+    ]
     place, said = _place(table, names, grid)
     if place is None:
         return FoundPoints(path, columns=names, rows=len(table.columns), trouble=said)
@@ -117,19 +126,58 @@ def _target(
     for pattern in _TARGETS:
         for name in found:
             if re.search(pattern, name, re.IGNORECASE):
-                return name, found[name], "by its name"
+                return name, found[name], f"by its name{_others(found, name)}"
     if not found:
         return None
-    (name, numbers), *others = found.items()
-    if not others:
+    name, numbers = next(iter(found.items()))
+    if len(found) == 1:
         return name, numbers, "the only other column of numbers"
-    listed = ", ".join(other for other, _ in others)
-    return name, numbers, f"the first of several columns of numbers ({listed})"
+    return name, numbers, f"the first of several columns of numbers{_others(found, name)}"
+
+
+def _others(found: Mapping[str, np.ndarray], chosen: str) -> str:
+    """Name the other quantities of a table, and how one of them is chosen."""
+    others = [name for name in found if name != chosen]
+    if not others:
+        return ""
+    listed = ", ".join(others[:_LISTED]) + (", ..." if others[_LISTED:] else "")
+    return f"; other columns: {listed} (--target {others[0]})"
+
+
+def _lacking(table: Table, names: Sequence[str], wanted: str | None) -> str:
+    """Return why a table has no quantity: too few rows, or text among its numbers."""
+    count = len(table.columns)
+    if count < _FEWEST:
+        return f"it has {counted(count, 'row')}, and a map needs {_FEWEST} at least"
+    texts = ""
+    for name, numbers, odd in _columns(table, names, wanted):
+        if odd.any() and np.isfinite(numbers).sum() >= _FEWEST:
+            rows = np.stack([np.ones(count, bool), odd], axis=1)
+            try:
+                require_numbers(table, name, rows, RowNames(), role="target")
+            except HmxError as error:
+                return str(error)
+        elif odd.any():
+            first = table.columns[name].iloc[int(np.argmax(odd))]
+            texts = texts or f"; {name} holds text such as {str(first)!r}"
+    return f"no column of numbers that could be mapped{texts}"
 
 
 def _quantities(table: Table, names: Sequence[str], wanted: str | None) -> dict[str, np.ndarray]:
     """Find the columns of numbers that are neither place, date, depth nor name of a row."""
-    found: dict[str, np.ndarray] = {}
+    return {
+        name: numbers
+        for name, numbers, odd in _columns(table, names, wanted)
+        if not odd.any()
+        and np.isfinite(numbers).sum() >= _FEWEST
+        and np.ptp(numbers[np.isfinite(numbers)]) > 0
+    }
+
+
+def _columns(
+    table: Table, names: Sequence[str], wanted: str | None
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield columns that may be a quantity: name, numbers, and where they hold other text."""
     pairs = {name for pair in pairs_in(table.columns) for name in pair}
     for name in names:
         column = table.columns[name]
@@ -137,11 +185,7 @@ def _quantities(table: Table, names: Sequence[str], wanted: str | None) -> dict[
             continue
         if name.lower() in RESERVED or (re.search(_NOT, name, re.IGNORECASE) and name != wanted):
             continue
-        numbers, odd = numbers_of(column, decimal=table.decimal)
-        known = numbers[np.isfinite(numbers)]
-        if len(known) >= _FEWEST and not odd.any() and np.ptp(known) > 0:
-            found[name] = numbers
-    return found
+        yield name, *numbers_of(column, decimal=table.decimal)
 
 
 def _place(
@@ -151,6 +195,7 @@ def _place(
     if table.xy is not None and table.crs is not None:
         return {}, ""
     options: dict[str, Any] = {}
+    x = y = ""
     xy = table.xy
     if xy is None:
         pairs = pairs_in(table.columns) or _odd_pairs(names)
@@ -166,18 +211,27 @@ def _place(
         return None, "its coordinates are not numbers"
     candidates = ["EPSG:4326"] if on_globe(xy).mean() > 0.9 else []
     candidates += [] if grid is None else [crs_name(grid.crs)]
+    candidates = list(dict.fromkeys(candidates))
     shares = {crs: _inside(xy, crs, grid) for crs in candidates}
     if not shares:
         return None, "the CRS of its coordinates is not known"
-    best = max(shares, key=shares.__getitem__)
+    best, note = max(shares, key=shares.__getitem__), ""
     if shares[best] == 0:
-        return None, (
-            f"none of its points lies on the rasters, whether read as {' or as '.join(candidates)}"
-        )
+        shares = {crs: _inside(xy[:, ::-1], crs, grid) for crs in candidates}
+        best = max(shares, key=shares.__getitem__)
+        if table.xy is not None or shares[best] < _SURE:
+            return None, (
+                f"none of its points lies on the rasters, read as {' or as '.join(candidates)}"
+            )
+        note = f"check: {x} and {y} are exchanged, for so named no point lies on the rasters; "
+        options = {"x": y, "y": x}
     count = round(shares[best] * len(xy))
     if "crs" not in options and table.crs is None:
         options["crs"] = best
-    return options, f"crs: {best}, in which {count:,} of {len(xy):,} points lie on the rasters"
+    return (
+        options,
+        f"{note}crs: {best}, in which {count:,} of {len(xy):,} points lie on the rasters",
+    )
 
 
 def _odd_pairs(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -12,11 +12,13 @@ from typing import Any
 
 from hmx.cube.bands import HISTORY
 from hmx.survey.choice import Chosen, describe_grid
+from hmx.survey.limits import limits_of
 from hmx.survey.sources import Found
 from hmx.survey.tables import FoundPoints
 
 _PLAIN = re.compile(r"[\w./][\w./{}%-]*")  # of a text that YAML reads without quotes
 _HEIGHT, _HIGHEST = re.compile(r"^(elev|dem(_|$)|dtm|srtm|altitude)"), 9000  # m
+_LONG_NAMES = {"hm": "human modification", "hfp": "human footprint"}
 _LARGE = 2**22  # pixels of a map from which workers help
 _LEADS = 4  # forecast where a series can teach them
 _SHARE = 0.2  # of a long series, as leads
@@ -108,18 +110,34 @@ def map_text(
     )
 
 
-def open_text(name: str, found: Sequence[Found], *, base: Path, folder: Path, why: str) -> str:
+def open_text(
+    name: str,
+    found: Sequence[Found],
+    tables: Sequence[FoundPoints],
+    *,
+    base: Path,
+    folder: Path,
+    why: str,
+) -> str:
     """Write a catalog that lacks what only the user can know, as comments to fill in."""
-    lines = [
-        *_head(name, folder, ("forecast",), ""),
-        f"# fill in: {why}",
-        "cube:",
-        f"  path: build/{name}.zarr",
-        "  target: hm # fill in: the name of the series below that is forecast",
-        "  sources:",
-        "    # fill in the steps of a series, and take its # away:",
-        f"    # hm: {{path: {_path('HM_{year}.tif', base, folder)}, years: [1990, 1995, 2000]}}",
-    ]
+    lines = [*_head(name, folder, ("map" if tables else "forecast",), ""), f"# fill in: {why}"]
+    if tables:
+        lines += [
+            "points:",
+            *(f"  # fill in: {each.path}: {_line(each.trouble)}" for each in tables),
+        ]
+        lines += [f"  path: {_path(tables[0].path, base, folder)}"]
+        lines += ["  target: soc # fill in: the column that is mapped"]
+    lines += ["cube:", f"  path: build/{name}.zarr"]
+    if not tables:
+        lines += ["  target: hm # fill in: the name of the series below that is forecast"]
+    lines += ["  sources:"]
+    if not tables:
+        example = _path("HM_{year}.tif", base, folder)
+        lines += [
+            "    # fill in the steps of a series, and take its # away:",
+            f"    # hm: {{path: {example}, years: [1990, 1995, 2000]}}",
+        ]
     stacks: dict[str, int] = {}
     for each in found:
         if each.headers and each.headers[0].bands > 2:
@@ -175,7 +193,7 @@ def _source(found: Found, base: Path, folder: Path, *, target: bool) -> list[str
     if found.kind in ("year", "month", "time") and not _declared(found):
         options.append((f"{found.kind}s", _steps(found), ""))
     options += [(key, _value(value), "") for key, value in found.options.items()]
-    options += _limits(found, target=target)
+    options += [(key, _value(value), why) for key, value, why in limits_of(found, target=target)]
     remarks = list(found.remarks)
     if found.headers and found.headers[0].bands > 2 and not found.kind:
         remarks.append(
@@ -204,59 +222,18 @@ def _source(found: Found, base: Path, folder: Path, *, target: bool) -> list[str
             else f"      # units: '1' # fill in; here {known}"
         )
     if target:
-        lines.append("      # long_name: human modification # fill in: the name on pictures")
+        title = _LONG_NAMES.get(found.name)
+        lines.append(
+            f"      long_name: {title} # guess: by the name; it stands on pictures"
+            if title
+            else "      # long_name: human modification # fill in: the name on pictures"
+        )
     return lines
 
 
 def _declared(found: Found) -> bool:
     """Return True if the options list the steps already."""
     return "bands" in found.options or "months" in found.options
-
-
-def _limits(found: Found, *, target: bool) -> list[tuple[str, Any, str]]:
-    """Guess which numbers are valid, and which mean missing."""
-    values = found.values
-    if values is None:
-        return []
-    codes = values.codes
-    if target or len(codes) > 1:
-        limits, why = _range(found)
-    else:
-        limits, why = None, ""
-    lines: list[tuple[str, Any, str]] = []
-    if codes:
-        listed = " and ".join(
-            f"{code:g} ({'under 1' if share < 0.01 else f'{100 * share:.0f}'} %)"
-            for code, share in codes.items()
-        )
-        note = f"guess: undeclared {listed}, far from all other values"
-        if len(codes) == 1:
-            lines.append(("nodata", _number(next(iter(codes))), note))
-        else:
-            why = f"{note}; {why.removeprefix('guess: ')}"
-    if limits is not None:
-        lines.append(("valid_range", _value(list(limits)), why))
-    return lines
-
-
-def _range(found: Found) -> tuple[tuple[float, float] | None, str]:
-    """Guess the smallest and largest possible value."""
-    values = found.values
-    assert values is not None
-    low, high = values.low, values.high
-    here = f"values are {low:.4g} to {high:.4g}"
-    if low >= 0 and high <= 1:
-        return (0, 1), f"guess: {here}; forecasts stay within"
-    percent = found.headers and found.headers[0].units in ("%", "percent")
-    if low >= 0 and high <= 100 and (percent or high > 90):
-        return (0, 100), f"guess: {here}, as percent are; forecasts stay within"
-    if low >= 0:
-        top = 10.0 ** math.ceil(math.log10(2 * high))
-        return (0, top), f"guess: {here}, none negative; write the true upper limit"
-    if values.codes:
-        wide = high - low
-        return (math.floor(low - wide), math.ceil(high + wide)), f"guess: {here}"
-    return None, ""
 
 
 def _summary(found: Found) -> str:

@@ -80,6 +80,7 @@ def test_run_again_all_is_done_and_nothing_is_written(folder: Path) -> None:
     result = run("forecast", folder / "toy.yaml")
     assert result.exit_code == 0, result.output
     assert result.stderr.count("exists and is current") == 3
+    assert f"next: hmx report {folder / 'toy.yaml'}  (" in result.stderr
     assert stamps() == before
 
 
@@ -99,6 +100,7 @@ def test_flags_stand_above_the_catalog(folder: Path) -> None:
     result = run(
         "forecast", folder / "toy.yaml", "--h", 1, "--level", 50, "--level", 90, "--output", out
     )
+    assert "next: " not in result.stderr  # the catalog alone would make another forecast
     assert result.exit_code == 0, result.output
     fc = library.open_cube(out)
     assert fc.sizes["time"] == 1

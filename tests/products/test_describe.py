@@ -51,21 +51,21 @@ def test_without_calibration_intervals_say_so(trained: hmx.Bundle, tmp_path) -> 
 TAUGHT = {
     "followed": (
         {"fitted": True, "trend": 0.2, "regression": 0.482, "gains": {"2000": 0.1, "2005": 0.2}},
-        "changes follow 48 % of a regression and 20 % of a damped trend: of 2 past steps, none "
-        "took back what the others promised",
+        "expected changes are 48 % of a regression and 20 % of a damped trend: the fit to all "
+        "other past steps gained at 2 of 2",
     ),
     "one rung": (
         {"fitted": True, "trend": 0.0, "regression": 0.9, "gains": {"a": 0.1, "b": -0.2, "c": 1}},
-        "changes follow 90 % of a regression: of 3 past steps, 1 took back what the others "
-        "promised",
+        "expected changes are 90 % of a regression: the fit to all other past steps gained at 2 "
+        "of 3",
     ),
     "one origin": (
         {"fitted": True, "trend": 0.5, "regression": 0.0, "gains": {}},
-        "changes follow 50 % of a damped trend: one past step, and nothing to check it",
+        "expected changes are 50 % of a damped trend: there is one past step, and none to check it",
     ),
     "held": (
         {"fitted": False, "trend": 0.0, "regression": 0.0, "gains": {"a": 0.1, "b": -0.2}},
-        "HELD AT THE LAST MAP: of 2 past steps, 1 took back what the others promised",
+        "HELD AT THE LAST MAP: the fit to all other past steps gained at 1 of 2",
     ),
     "older": (
         {"left_out_skill": 0.031, "fitted": True},

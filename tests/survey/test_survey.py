@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ def test_mixed_nodata_is_missing_however_it_is_declared(tmp_path: Path) -> None:
     assert float(ds["elevation"].min()) >= 0
     assert catalog.cube.sources["hm"].units == "1"  # all values lie between 0 and 1
     assert "undeclared -9999" in made.text
+    assert any(note.startswith("guess: hm: nodata: undeclared -9999") for note in made.notes)
     assert "declare different nodata" in made.text
 
 
@@ -156,6 +158,66 @@ def test_samples_make_it_a_map_whose_training_inputs_join(tmp_path: Path, dated:
     assert "76 samples of soc" in describe_points(catalog)
     _, other = look(tmp_path / "soil", target="ndvi")
     assert isinstance(other, hmx.Catalog)
+
+
+def rewritten(folder: Path, lines: Callable[[list[str]], list[str]]) -> Path:
+    path = folders.samples(folder, dated=False) / "soil.csv"
+    path.write_text("\n".join(lines(path.read_text("utf-8").splitlines())) + "\n", "utf-8")
+    return folder
+
+
+def test_exchanged_columns_are_read_as_the_points_lie(tmp_path: Path) -> None:
+    def exchanged(lines: list[str]) -> list[str]:
+        return [lines[0].replace("easting;northing", "northing;easting"), *lines[1:]]
+
+    made, catalog = look(rewritten(tmp_path / "soil", exchanged))
+    assert isinstance(catalog, hmx.MapCatalog)
+    assert (catalog.points.x, catalog.points.y) == ("northing", "easting")
+    assert any(note.startswith("check: easting and northing are exchanged") for note in made.notes)
+
+
+def test_text_among_the_numbers_of_a_column_is_named_and_refused_as_a_target(
+    tmp_path: Path,
+) -> None:
+    def limited(lines: list[str]) -> list[str]:
+        return [lines[0], *(row.rpartition(";")[0] + ";<0.5" for row in lines[1:4]), *lines[4:]]
+
+    folder = rewritten(tmp_path / "soil", limited)
+    made, catalog = look(folder)
+    assert isinstance(catalog, hmx.MapCatalog)
+    assert catalog.points.target == "clay"
+    assert "check: soc is left out, for it holds text in 3 rows, such as '<0.5'" in made.notes
+    with pytest.raises(BadArgument, match=r"soil.csv cannot be mapped: target column 'soc' of"):
+        look(folder, target="soc")
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (lambda rows: rows[:5], "it has 4 rows, and a map needs 10 at least"),
+        (lambda rows: [row.replace(";5", ";9") for row in rows], "none of its points lies on the"),
+    ],
+)
+def test_a_table_that_cannot_be_mapped_names_the_reason(
+    tmp_path: Path, lines: Callable[[list[str]], list[str]], why: str
+) -> None:
+    folder = rewritten(tmp_path / "soil", lines)
+    for path in [*folder.glob("ndvi_*"), *folder.glob("lst_*")]:
+        path.unlink()
+    made = survey(folder, tmp_path / "mine.yaml")
+    assert made.job == "open"
+    assert f"  # fill in: soil.csv: {why}" in made.text
+    assert any(note.startswith("not used: soil.csv") and why in note for note in made.notes)
+
+
+def test_whole_numbers_that_may_be_classes_are_to_be_checked_in_a_map(tmp_path: Path) -> None:
+    folder = folders.samples(tmp_path / "soil", dated=False)
+    write_tif(folder / "units.tif", (7 * field(folders.SHAPE, seed=1)).astype("uint8"))
+    made, catalog = look(folder)
+    assert not catalog.cube.sources["units"].categories
+    assert any(
+        note.startswith("check: units: it has 7 whole numbers from 0") for note in made.notes
+    )
 
 
 def test_what_only_the_user_knows_stands_as_a_comment_to_fill_in(tmp_path: Path) -> None:

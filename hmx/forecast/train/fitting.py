@@ -163,6 +163,14 @@ class _Reporter(Callback):
             done, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
             self.progress.step(done, epochs, f"{self.what}: {text}")
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        early = trainer.early_stopping_callback
+        if trainer.is_global_zero and isinstance(early, EarlyStopping) and early.stopped_epoch:
+            self.progress.note(
+                f"{self.what}: ended after epoch {early.stopped_epoch + 1}, as {early.patience} "
+                "epochs gained nothing more"
+            )
+
 
 def figures_of(folder: Path) -> list[Row]:
     """Return the figures of each epoch of a finished fit."""

@@ -501,12 +501,12 @@ def test_what_past_steps_taught_is_reported(
 ) -> None:
     ds = make_cube((96, 96), steps=6)
     card = ds.hm.backtest(h=1, origins=[2010], out=tmp_path / "scores", **QUICK)
-    assert card.facts["means"].startswith("from 2010: changes follow ")
+    assert card.facts["means"].startswith("from 2010: expected changes are ")
     assert card.facts["means held at the last map"] == "never"
     monkeypatch.setattr(Origins, "mixture", lambda origins: Mixture(0.0, 0.0, (0.1, -0.2), 0.0))
     card = ds.hm.backtest(h=1, origins=[2010], out=tmp_path / "held", **QUICK)
     assert card.facts["means held at the last map"] == "from 2010"
-    want = "from 2010: HELD AT THE LAST MAP: of 2 past steps, 1 took back what the others promised"
+    want = "from 2010: HELD AT THE LAST MAP: the fit to all other past steps gained at 1 of 2"
     assert card.facts["means"] == want
     text = str(card)
     assert "Total change from the last map" in text
