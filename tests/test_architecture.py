@@ -27,6 +27,16 @@ HOMES = {
 }
 
 
+# Calls of users, whose keywords are their documentation: up to 12
+FACE = {
+    ("hmx.forecast.api", "train"),
+    ("hmx.forecast.api", "forecast"),
+    ("hmx.forecast.backtest.backtest", "backtest"),
+    ("hmx.mapping.api", "evaluate"),
+    ("hmx.mapping.predict", "predict"),
+    ("hmx.points.table", "read_points"),
+}
+
 SOURCES = house.sources()
 
 
@@ -73,15 +83,17 @@ def test_heavy_libraries_stay_at_home(source: Source) -> None:
 
 @every_file
 def test_functions_and_files_stay_small(source: Source) -> None:
-    """A function is one thought of at most 60 lines; whoever calls it passes 12 things at most."""
+    """A function is one thought of at most 60 lines; whoever calls it passes 9 things at most."""
     assert source.lines.total <= 400, f"{source.path} is long"
     for node in ast.walk(source.tree):
         if isinstance(node, ast.FunctionDef):
             doc = ast.get_docstring(node, clean=False) or ""
             lines = (node.end_lineno or 0) - node.lineno + 1 - len(doc.splitlines())
             assert lines <= 60, f"{source.name}.{node.name} has {lines} lines"
-            arguments = len(node.args.args) + len(node.args.kwonlyargs)
-            assert arguments <= 12, f"{source.name}.{node.name} has {arguments} arguments"
+            named = {each.arg for each in (*node.args.args, *node.args.kwonlyargs)}
+            most = 12 if (source.name, node.name) in FACE else 9
+            few = len(named - {"self", "cls"}) <= most
+            assert few, f"{source.name}.{node.name} has {len(named)} arguments"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import xarray as xr
 
@@ -38,6 +38,29 @@ class DaskClient(Protocol):
         """Make it the client of this thread."""
 
 
+class Workers(NamedTuple):
+    """Where the tiles of a job are computed: so many processes, or a scheduler."""
+
+    processes: int | None = None
+    scheduler: str | DaskClient | None = None
+
+    def section(self) -> DaskSection:
+        """Return the choice as a catalog has it; refuse two places."""
+        client = isinstance(self.scheduler, DaskClient)
+        if client and self.processes is not None:
+            raise BadArgument(
+                f"workers={self.processes} and scheduler={type(self.scheduler).__name__} name two "
+                "places. Give one."
+            )
+        given = {"workers": self.processes, "scheduler": None if client else self.scheduler}
+        return parse(DaskSection, {k: value for k, value in given.items() if value is not None})
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Make a client that was given the one of this thread."""
+        client = self.scheduler
+        return client.as_current() if isinstance(client, DaskClient) else nullcontext()
+
+
 def to_zarr(
     kind: type[Run[Request]],
     obj: Cubelike,
@@ -46,8 +69,7 @@ def to_zarr(
     options: Mapping[str, Any],
     *,
     region: Region = None,
-    workers: int | None = None,
-    scheduler: str | DaskClient | None = None,
+    workers: Workers = Workers(),
     overwrite: bool = False,
     progress: Progress | OnStep | None = None,
 ) -> xr.Dataset:
@@ -68,14 +90,9 @@ def to_zarr(
             "was edited, cropped, or never stored. Write it first: ds.to_zarr('cube.zarr'); "
             "ds = hmx.open_cube('cube.zarr')."
         )
-    client = scheduler if isinstance(scheduler, DaskClient) else None
-    section = _dask_section(workers=workers, scheduler=None if client else scheduler)
-    if client is not None and workers is not None:
-        raise BadArgument(
-            f"workers={workers} and scheduler={type(client).__name__} name two places. Give one."
-        )
+    section = workers.section()
     job = Job(checked, source, store)
-    with client.as_current() if client else nullcontext():
+    with workers.current():
         done = run(job, section, overwrite=overwrite, progress=Progress.of(progress))
     return open_cube(done)
 
@@ -92,11 +109,7 @@ def plan_of(
     """Plan a result of any cube; empty tiles are known beforehand only if it is a store."""
     checked = kind.check(obj, model, options, region=region)
     inventory = checked.inventory(store_of(obj, checked.cube))
-    return plan(checked, inventory, _dask_section(workers=workers))
-
-
-def _dask_section(**given: Any) -> DaskSection:
-    return parse(DaskSection, {key: value for key, value in given.items() if value is not None})
+    return plan(checked, inventory, Workers(workers).section())
 
 
 def store_of(obj: Cubelike, cube: CubeView) -> str | None:

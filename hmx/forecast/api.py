@@ -18,7 +18,7 @@ from hmx.engine.lazy import lay
 from hmx.engine.plan import Plan
 from hmx.engine.recall import remember
 from hmx.engine.region import Region
-from hmx.engine.stores import DaskClient, plan_of, to_zarr
+from hmx.engine.stores import DaskClient, Workers, plan_of, to_zarr
 from hmx.errors import NotTrained
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import Fitting, Forecasting, split_fitting
@@ -241,7 +241,7 @@ def forecast_to_zarr(
     """
     return to_zarr(
         ForecastRun, obj, path, _given(model), {"h": h, **options},
-        region=region, workers=workers, scheduler=scheduler, overwrite=overwrite, progress=progress,
+        region=region, workers=Workers(workers, scheduler), overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from hmx.engine.lazy import lay
 from hmx.engine.plan import Plan
 from hmx.engine.recall import remember
 from hmx.engine.region import Region
-from hmx.engine.stores import DaskClient, plan_of, to_zarr
+from hmx.engine.stores import DaskClient, Workers, plan_of, to_zarr
 from hmx.errors import NotTrained
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
@@ -272,7 +272,7 @@ def map_to_zarr(
     """
     return to_zarr(
         MapRun, obj, path, _given(model), options,
-        region=region, workers=workers, scheduler=scheduler, overwrite=overwrite, progress=progress,
+        region=region, workers=Workers(workers, scheduler), overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
 

@@ -6,8 +6,9 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,15 @@ from pytorch_lightning.utilities import rank_zero_only
 from hmx.files.lock import building
 from hmx.hardware import choose_device
 from hmx.progress import Progress
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What follows a fit: its progress, its loggers, and its name in texts."""
+
+    progress: Progress = Progress()
+    logs: Sequence[Any] = ()
+    what: str = "training"
 
 
 class FitOptions(Protocol):

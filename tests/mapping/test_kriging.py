@@ -132,7 +132,7 @@ def judged(folds: SiteFolds, truth: np.ndarray, centre: np.ndarray, krige: Any) 
         return Estimates(centre[test][None])
 
     fits = {"network": fit_predict, "forest": fit_predict}
-    return cross_validate(fits, folds, truth, blend=Blend(), krige=krige, calibrate=[BLEND])
+    return cross_validate(fits, folds, truth, blend=Blend(krige=krige), calibrate=[BLEND])
 
 
 def test_rounds_krige_the_blend_and_nothing_of_the_tested_fold() -> None:

@@ -27,7 +27,7 @@ from hmx.independent import independent
 from hmx.networks.forecaster import reach
 from hmx.progress import Progress, roughly
 from hmx.splits import CALIBRATION, VALIDATION
-from hmx.training.loop import quiet
+from hmx.training.loop import Watch, quiet
 
 _SIDE = 384  # px of the part of the map that steps are timed on, at least three chips wide
 _STEPS = (1, 3)  # of two timed epochs: their difference is two steps
@@ -154,8 +154,7 @@ def _epoch(
         options.model_copy(update={"epochs": 2}),
         folder,
         steps=steps,
-        logs=[],
-        progress=Progress(on_step=lambda *_: marks.append(time.perf_counter())),
+        watch=Watch(Progress(on_step=lambda *_: marks.append(time.perf_counter()))),
         start=planned.start.weights,
     )
     return fitted, marks[-1] - marks[0]

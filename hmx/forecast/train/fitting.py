@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from hmx.networks.base import copy_weights
 from hmx.networks.forecaster import Forecaster
 from hmx.progress import Progress
 from hmx.training.checkpoints import LAST, Row, Whole, best_of, checkpoints, rows_of
-from hmx.training.loop import hardware, interruptible
+from hmx.training.loop import Watch, hardware, interruptible
 
 _DONE = "done.json"
 _GAIN = 0.01  # of the loss of persistence: what epochs have to gain for the fit to go on
@@ -62,17 +62,15 @@ def fit(
     folder: Path,
     *,
     steps: int,
-    logs: list[Any],
-    progress: Progress,
-    what: str = "training",
+    watch: Watch = Watch(),
     start: Mapping[str, np.ndarray] | None = None,
     freedom: Freedom | None = None,
 ) -> FittedForecaster:
     """Fit one network, from the last checkpoint of ``folder`` if there is one.
 
-    An epoch has ``steps``. With fewer than four validation blocks all epochs are run. ``what``
-    names the run in progress texts. ``start`` has the weights to begin with; by default they are
-    random. ``freedom`` is that of an earlier fit; by default the validation blocks decide.
+    An epoch has ``steps``. With fewer than four validation blocks all epochs are run. ``start`` has
+    the weights to begin with; by default they are random. ``freedom`` is that of an earlier fit; by
+    default the validation blocks decide.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(options.seed, verbose=False)
@@ -88,8 +86,12 @@ def fit(
     if not (folder / _DONE).is_file():
         early = EarlyStopping("val_loss", patience=options.patience, min_delta=_GAIN)
         stop = [early] if choosing else []
-        callbacks = [*stop, _Reporter(progress, what), *checkpoints(folder, judged=choosing)]
-        trainer = _trainer(options, folder, callbacks, logs, validated=bool(len(windows)))
+        callbacks = [
+            *stop,
+            _Reporter(watch.progress, watch.what),
+            *checkpoints(folder, judged=choosing),
+        ]
+        trainer = _trainer(options, folder, callbacks, watch.logs, validated=bool(len(windows)))
         with interruptible():
             trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=True)
         if trainer.is_global_zero:
@@ -117,7 +119,7 @@ def _trainer(
     options: TrainOptions,
     folder: Path,
     callbacks: list[Callback],
-    logs: list[Any],
+    logs: Sequence[Any],
     *,
     validated: bool,
 ) -> pl.Trainer:
@@ -128,7 +130,7 @@ def _trainer(
         max_epochs=options.epochs,
         gradient_clip_val=options.clip,
         callbacks=callbacks,
-        logger=logs,
+        logger=list(logs),
         limit_val_batches=None if validated else 0,
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,  # each epoch has chips of its own

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -43,7 +42,7 @@ from hmx.pictures.panel import draw_panel
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version
 from hmx.splits import CALIBRATION, ROLES, TEST, VALIDATION
-from hmx.training.loop import alone, follows, leads_processes, quiet, wait
+from hmx.training.loop import Watch, alone, follows, leads_processes, quiet, wait
 from hmx.training.metrics import spread
 from hmx.training.tracking import (
     LOG,
@@ -139,7 +138,6 @@ class _Training:
     def __post_init__(self) -> None:
         self.logs: list[Any] = []
         self.networks: list[Forecaster] = []
-        self.fit = partial(fit, progress=self.progress)
 
     def run(self, started: float) -> Bundle:
         """Fit every seed, keep the best network or all, calibrate, and fit on all blocks."""
@@ -154,9 +152,8 @@ class _Training:
             draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
             steps = self._steps(reader, draw)
             start = self.plan.start.weights
-            one = self.fit(
-                reader, draw, seeded, folder, steps=steps, logs=self.logs, what=what, start=start
-            )
+            watch = Watch(self.progress, self.logs, what)
+            one = fit(reader, draw, seeded, folder, steps=steps, watch=watch, start=start)
             fitted.append(one)
         best = min(range(len(fitted)), key=lambda index: fitted[index].loss)
         kept = list(range(options.runs)) if options.ensemble else [best]
@@ -264,14 +261,13 @@ class _Training:
             start = {name: value.numpy() for name, value in first.network.state_dict().items()}
             epochs = -(-first.epochs // 2)
         update = {"seed": options.seed + index, "epochs": epochs}
-        return self.fit(
+        return fit(
             reader,
             draw,
             options.model_copy(update=update),
             folder,
             steps=self._steps(reader, draw),
-            logs=[],
-            what="training on all blocks",
+            watch=Watch(self.progress, what="training on all blocks"),
             start=start,
             freedom=first.freedom,
         )

@@ -61,11 +61,12 @@ FitPredict = Callable[[Rows, Rows, int], Estimates]  # rows to train on, rows to
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted mean of two predictors, with the spread of the second."""
+    """A weighted mean of two predictors, with the spread of the second, corrected by kriging."""
 
     first: str = "network"
     second: str = "forest"
     weight: float = 0.5  # of the second
+    krige: Krige = False  # whether held-out errors correct it
 
     def of(self, estimates: Mapping[str, Estimates]) -> Estimates:
         """Blend the estimates of the two."""
@@ -117,7 +118,6 @@ def cross_validate(
     truth: Array,
     *,
     blend: Blend | None = None,
-    krige: Krige = False,
     calibrate: Sequence[str] = (),
     inner: int = 0,
     levels: Sequence[float] = LEVELS,
@@ -131,7 +131,7 @@ def cross_validate(
     """
     pair = (blend.first, blend.second) if blend else ()
     _require_known([*calibrate, *pair], [*forecasters, *([BLEND] if blend else [])])
-    corrects = blend is not None and krige is not False
+    corrects = blend is not None and blend.krige is not False
     # predictors that are also fitted on inner folds; a blend needs the residuals of its two
     names = {*calibrate} | ({*pair} if corrects or BLEND in calibrate else set())
     needed = [name for name in forecasters if name in names]
@@ -161,9 +161,9 @@ def cross_validate(
 
     for number, (train, test) in enumerate(folds.rounds() if calibrate or corrects else ()):
         within, own = of_training(number, train)
-        if corrects:
+        if blend and corrects:
             center = own[BLEND].center
-            error, trial = krige_round(within, truth[train], center, folds, test, krige)
+            error, trial = krige_round(within, truth[train], center, folds, test, blend.krige)
             own[BLEND] = own[BLEND].corrected(trial.correction)
             estimates[BLEND] = estimates[BLEND].corrected(error)
             kriged += trial.used
@@ -172,8 +172,8 @@ def cross_validate(
             conformal = Conformal.fit(known.center, known.spread_or_zero, truth[train], group)
             tested = estimates[name].at(test)
             for level, (lower, upper) in bounds[name].items():
-                interval = conformal.interval(tested.center, tested.spread_or_zero, level)
-                lower[test], upper[test] = interval
+                ends = conformal.interval(tested.center, tested.spread_or_zero, level)
+                lower[test], upper[test] = ends
     how = f"{inner} inner folds of each training part" if inner else "the other outer folds"
     if corrects:
         estimates[PLAIN] = plain[BLEND]

@@ -214,7 +214,8 @@ def score_folds(
     everyone = own | {n: f for n, f in null_rows(raw, truth, spec).items() if n not in own}
     first = next(iter(everyone))
     # a forest blended with itself is the forest
-    blend = Blend(first, "forest", fit.blend) if fit.blend and first != "forest" else None
+    mixed = bool(fit.blend) and first != "forest"
+    blend = Blend(first, "forest", fit.blend, fit.krige) if mixed else None
     calibrate = tuple(dict.fromkeys([*([BLEND] if blend else []), first, "forest"]))
     fits.expect(several, len(everyone) - 1, options.inner, 1)
     everyone = fits.keep(everyone)
@@ -224,7 +225,6 @@ def score_folds(
             folds,
             truth,
             blend=blend,
-            krige=fit.krige,
             calibrate=() if number else calibrate,
             inner=options.inner,
             levels=options.level,
@@ -233,17 +233,14 @@ def score_folds(
         )
         for number, folds in enumerate(several)
     }
-    kriged = {name: found.kriged for name, found in splits.items()}
-    if not any(kriged.values()):  # the same as the blend
+    if not any(found.kriged for found in splits.values()):  # the same as the blend
         for found in splits.values():
             found.estimates.pop(PLAIN, None)
     facts: dict[str, Any] = {"target": spec.target, "units": spec.units, "seed": fit.seed}
     facts["valid_range"] = None if spec.valid_range is None else list(spec.valid_range)
     if blend and fit.krige is not False:
-        facts["blend kriged in"] = ", ".join(
-            f"in {found.kriged} of {len(found.folds)} rounds of {name}"
-            for name, found in splits.items()
-        )
+        counts = {name: f"{each.kriged} of {len(each.folds)}" for name, each in splits.items()}
+        facts["blend kriged in"] = ", ".join(f"in {n} rounds of {k}" for k, n in counts.items())
     facts |= {f"digest of {name_folds(folds)}": folds.digest for folds in several}
     return MapScorecard(
         splits,

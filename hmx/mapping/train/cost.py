@@ -31,6 +31,7 @@ from hmx.mapping.train.train import training_folds
 from hmx.progress import Progress, roughly
 from hmx.splits.report import name_folds
 from hmx.splits.site_folds import SiteFolds
+from hmx.training.loop import Watch
 from hmx.uncertainty.applicability import Applicability
 from hmx.uncertainty.conformal import Conformal
 
@@ -176,7 +177,7 @@ class _Timed:
             options=few.spec.network,
             fit=fit.model_copy(update=update),
             target=target,
-            progress=Progress(on_step=lambda *_: marks.append(time.perf_counter())),
+            watch=Watch(Progress(on_step=lambda *_: marks.append(time.perf_counter()))),
         )
         x, y = _like(centre(windows), forward(few.values, target), count)
         fit_forest(x[:50], y[:50], 0, trees=1)  # loads scikit-learn

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from hmx.networks.base import copy_weights
 from hmx.networks.cnn_lstm import Mapper, build
 from hmx.networks.options import MapperOptions
 from hmx.progress import Progress
-from hmx.training.loop import hardware, interruptible, quiet
+from hmx.training.loop import Watch, hardware, interruptible, quiet
 
 # head and skip turn features into the quantity: the new region learns its own
 _OUTPUT_LAYERS = ("head.", "skip.")
@@ -100,8 +100,7 @@ def fit_network(
     target: TargetScaler,
     valid_rows: np.ndarray | None = None,
     init_from: Mapping[str, np.ndarray] | None = None,
-    logs: Sequence[Any] = (),
-    progress: Progress = Progress(),
+    watch: Watch = Watch(),
 ) -> FittedMapper:
     """Fit one network to samples; the same seed gives the same weights.
 
@@ -122,14 +121,14 @@ def fit_network(
 
     validation = tensors(valid_rows) if valid_rows is not None and len(valid_rows) else None
     module = MapperFit(network, tensors(train_rows), fit, target=target, validation=validation)
-    best = _BestWeights(progress, fit.patience)
+    best = _BestWeights(watch.progress, fit.patience)
     with quiet(), interruptible():
         pl.Trainer(
             **hardware(fit),
             max_epochs=fit.epochs,
             gradient_clip_val=fit.clip,
             callbacks=[best],
-            logger=list(logs) or False,
+            logger=list(watch.logs) or False,
             enable_checkpointing=False,
             limit_val_batches=0,  # the callback measures validation itself, in one pass
             num_sanity_val_steps=0,

@@ -28,7 +28,7 @@ from hmx.mapping.train.recipe import Prepared
 from hmx.mapping.window import Estimate, mixed
 from hmx.splits.site_folds import SiteFolds
 from hmx.splits.sites import hold_out, linked
-from hmx.training.loop import leads_processes
+from hmx.training.loop import Watch, leads_processes
 from hmx.training.metrics import Spread, spread
 from hmx.uncertainty.distribution import shares
 
@@ -111,8 +111,7 @@ def learn(
             target=target,
             valid_rows=np.flatnonzero(valid),
             init_from=init_from,
-            logs=session.logs(run),
-            progress=session.progress(run),
+            watch=Watch(session.progress(run), session.logs(run)),
         )
         if leads_processes():
             session.finished.write(name, one.weights(), one.facts())
