@@ -142,8 +142,7 @@ def cross_validate(
         progress.step(next(done), total, name)
 
     plain = held_out(forecasters, folds, seed=seed, on_fit=fitted)
-    if blend:
-        plain[BLEND] = blend.of(plain)
+    plain |= {BLEND: blend.of(plain)} if blend else {}
     estimates, kriged = dict(plain), 0
     bounds: dict[str, dict[float, Bounds]] = {
         name: {level: (np.empty(len(truth)), np.empty(len(truth))) for level in levels}
