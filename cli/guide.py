@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 
 import click
 
+from hmx import errors
 from hmx.cli.failing import Command, out
 from hmx.errors import did_you_mean
 
@@ -21,7 +22,8 @@ def guide(topic: str | None) -> None:
     """
     pages = {
         page.name.removesuffix(".md"): page
-        for page in (files("hmx") / "guide").iterdir()
+        # beside a module: in the folder of a clone, "hmx" is the clone
+        for page in Path(errors.__file__).with_name("guide").iterdir()
         if page.name.endswith(".md")
     }
     name = (topic or "index").lower().removesuffix(".md")

@@ -17,6 +17,7 @@ from hmx.pictures.zones import moments
 from hmx.report.layers import TILE, Array, Flags, Packed, share_unchanged
 
 INTERVALS = (50, 80, 95)  # percent
+_OUTSIDE = "outside the area of applicability"
 _EXTREMES = 0.995  # a few pixels beyond it must not wash out the colours of all others
 
 
@@ -138,6 +139,13 @@ def headlines(packed: Packed, subject: Subject) -> list[str]:
                 f"At half of the pixels the 95 % interval is wider than "
                 f"{_ends(_widths(packed)[-1], 0.5):.3g}{units}."
             )
+        lines += [
+            f"{found['share']} of the map is outside the area of applicability (hatched): the land "
+            "there is unlike the samples, and the intervals need not hold."
+            for flag in layers.flags
+            for found in _flag_facts(packed, flag)
+            if found["text"] == _OUTSIDE
+        ]
         return lines
     before, (start, end) = average(layers.history[-1]), (
         subject.times[subject.observed - 1], subject.times[-1],
@@ -283,7 +291,7 @@ def _flag_facts(packed: Packed, flag: Flags) -> list[dict[str, Any]]:
         if hit.any():
             share = 100 * hit.sum() / known.sum()
             words = text.replace("_", " ")
-            label = "outside the area of applicability" if text == "outside" else words
+            label = _OUTSIDE if text == "outside" else words
             found.append({
                 "id": f"flag-{flag.name}-{value}", "name": flag.name, "value": value, "mask": mask,
                 "text": label, "share": f"{share:.0f} %" if share >= 1 else "< 1 %",

@@ -12,15 +12,18 @@ import pytest
 import xarray as xr
 
 import hmx
+from hmx.cube.grid import Grid
 from hmx.errors import BadArgument, OutputExists, SourceError
 from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.products.report import report
-from hmx.report.layers import Scale
+from hmx.products.reportfacts import Subject, headlines
+from hmx.report.layers import Flags, Layers, Packed, Scale
 from hmx.scores import Cell, Tally
 from hmx.uncertainty.distribution import exceedance
 from hmx.uncertainty.joint.dependence import LEVELS
 from tests.conftest import ROOT
 from tests.make.browser import ReportPage, browsing
+from tests.make.cubes import make_cube
 from tests.zones.test_history import halves
 
 HALF = 0.5001e-4  # of the last digit that the page shows
@@ -264,6 +267,20 @@ def test_a_map_shows_its_distribution_and_where_it_applies(
             value = north_up(soil[f"soc_{name}_80"])[row, column]
             assert abs(end - value) <= 0.5001 * quantum
         assert page.errors == []
+
+
+def test_a_map_states_how_much_of_it_is_unlike_the_samples() -> None:
+    plane = np.ones((4, 5), np.uint8)
+    plane[0, :3] = 0  # 3 of 20 pixels, one of them without data
+    mean = np.full((1, 4, 5), 7.0)
+    mean[0, 0, 0] = np.nan
+    flags = Flags("applicable", "area of applicability", plane, (("outside", 0, False),))
+    layers = Layers(np.empty((0, 4, 5)), mean, np.empty((1, 0, 4, 5)), (), (flags,))
+    grid = Grid.from_xarray(make_cube((4, 5)))
+    subject = Subject("soc", "g/kg", grid, ("all years",), (0.0,), 0)
+    lines = headlines(Packed(layers, layers.scale()), subject)
+    assert lines[0] == "The average of the map is 7 g/kg."
+    assert lines[-1].startswith("11 % of the map is outside the area of applicability (hatched)")
 
 
 def test_the_example_of_the_guide_runs(
