@@ -39,7 +39,7 @@ def ignoring_full_disk(write: Callable[..., None]) -> Callable[..., None]:
 
 
 def out(text: object) -> None:
-    """Write a line to standard output, for whoever reads it.
+    """Write a line to standard output.
 
     A reader that has closed the pipe, such as ``head``, ends the command silently.
     """

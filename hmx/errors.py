@@ -15,9 +15,9 @@
     |   `-- DamagedStore                   ... a store of hmx that is not as it was written
     |-- BundleError     (ValueError)       a model that does not fit, or is damaged
     |-- NotTrained      (LookupError)      a forecast asked for without a model
-    |-- OutputExists    (FileExistsError)  a place that holds something else
-    |-- OutputBusy      (BlockingIOError)  a place that another job is writing
-    |-- OutputFailed    (OSError)          a place that cannot be written: disk full, no rights
+    |-- OutputExists    (FileExistsError)  a path that holds something else
+    |-- OutputBusy      (BlockingIOError)  a path that another job writes to
+    |-- OutputFailed    (OSError)          a path that cannot be written: disk full, no rights
     |-- JobFailed       (RuntimeError)     tiles that failed, or workers that went away
     |-- VerifyFailed    (RuntimeError)     a store that differs from its ledger
     `-- TrainingFailed  (RuntimeError)     a fit that went wrong on good input

@@ -114,7 +114,7 @@ class Outlook:
         return Progress(progress.on_note, on_step)
 
     def reach(self, stage: str, done: float) -> None:
-        """Record the parts of a stage that are done; the time since the last record is theirs."""
+        """Record the parts of a stage that are done; they took the time since the last record."""
         now = time.monotonic()
         self._seconds[stage] += now - self._last
         self._last, self._done[stage] = now, max(self._done[stage], done)

@@ -1,4 +1,4 @@
-"""Provenance: how a product came about, as JSON that travels in its attributes."""
+"""Provenance: how a product was made, as JSON that travels in its attributes."""
 
 from __future__ import annotations
 

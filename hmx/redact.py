@@ -2,7 +2,7 @@
 
 Secrets come in URLs: as ``user:password@``, and as values of the query (``?sig=``,
 ``?token=``, signed parts of every cloud). All values of a query are left out of what is
-shown, because nobody knows which of them opens a door. Secrets also come from the
+shown, because it is unknown which of them gives access. Secrets also come from the
 environment: the value of a variable whose name calls it one (``TOKEN``, ``KEY``, ...) is
 replaced by ``${NAME}`` wherever it turns up.
 

@@ -71,7 +71,7 @@ class VariablesForm(Options):
 # Nothing here decides a result (digest_of leaves the section out), so an unknown key is not an
 # error, unlike in the rest of the file.
 class TrainingForm(Options, extra="allow"):
-    """What is read of how a model came about; the rest is for readers."""
+    """The facts of a training that are read again; the others are for people."""
 
     fit: dict[str, Any] = Field(default_factory=dict)
     network: dict[str, Any] = Field(default_factory=dict)

@@ -203,7 +203,7 @@ def check_weights(have: Mapping[str, Sequence[int]], want: Mapping[str, Sequence
 
 
 class Members(Protocol):
-    """A spec, as far as its ensemble is concerned."""
+    """What a spec records of its ensemble."""
 
     @property
     def members(self) -> int:

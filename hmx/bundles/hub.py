@@ -117,7 +117,7 @@ def _download(artifact: Any, reference: Reference, kept: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=kept.parent) as folder:
         draft = Path(folder, "model")
         artifact.download(root=str(draft), skip_cache=True)
-        artifact.verify(str(draft))  # checksums: what is kept is believed from then on
+        artifact.verify(str(draft))  # checksums: files in the cache are not checked again
         if not (draft / _DESCRIPTION).is_file():
             raise BundleError(
                 f"{reference} is an artifact of type {artifact.type!r} without {_DESCRIPTION}, so "

@@ -1,7 +1,7 @@
 """Steps: those that training may use, those reserved for scores, and those that are observed.
 
-A label names the last step whose target may enter anything that learns: weights, scaler,
-context, calibration, correlation lengths.
+A label names the last step whose target is used in training: by weights, scaler, context,
+calibration and correlation lengths.
 
 A time axis may continue after the last map of the target, for covariates that are known
 ahead: population or GDP of a scenario. Two attributes name the end, each a label of the axis

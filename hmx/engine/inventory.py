@@ -3,7 +3,7 @@
 The seal of the store, or else one listing of it, answers two questions without reading a
 pixel: which tiles can hold nothing (a chunk that is not stored is missing data
 throughout), and whether the input of a finished tile has changed since. A chunk that is
-sealed and not there counts as stored: whoever reads it is stopped.
+sealed and not there counts as stored, and reading it raises an error.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def array_of(name: str) -> str:
 
 
 def _listed(store: str, array: str) -> Mapping[str, str] | None:
-    """Stamp the files of an array; ``None`` where a place cannot be listed."""
+    """Stamp the files of an array; ``None`` where its folder cannot be listed."""
     try:
         found = Folder(f"{store.rstrip('/')}/{array}").stamps("")
     except OSError:

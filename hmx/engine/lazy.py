@@ -85,7 +85,7 @@ class _Shared:
 
 
 def _compute(shared: _Shared, row: int, column: int, *parts: np.ndarray) -> dict[str, np.ndarray]:
-    """Compute one tile: read what no part is given of, then run the window's task."""
+    """Compute one tile: read the variables that are not given, then run the window's task."""
     tile, given = shared.tiles[row, column], iter(parts)
     raw = [
         next(given) if store is None else shared.read(variable, tile.read)
@@ -128,7 +128,7 @@ class _Made(Layer):  # type: ignore[misc]
 
     @property
     def has_legacy_tasks(self) -> bool:
-        """Tasks are of the present kind; dask would make them all to see that."""
+        """Return False: tasks are of the present kind. Dask would make them all to see that."""
         return False
 
     def is_materialized(self) -> bool:
@@ -202,7 +202,7 @@ def _as_opened(source: da.Array) -> Any:
 
 
 def _dask_array(cube: CubeView, name: str) -> da.Array:
-    """Return a variable as dask, all its steps: a slice of it is no longer as it was opened."""
+    """Return a variable as dask with all its steps, because a slice is not as it was opened."""
     variable = cube.stored(name)
     if variable.chunks is None:
         variable = variable.chunk(dict.fromkeys(variable.dims, "auto"))

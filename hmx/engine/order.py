@@ -254,7 +254,7 @@ class Run(ABC, Generic[RequestT]):
 
     @abstractmethod
     def facts(self) -> dict[str, object]:
-        """Return how the result comes about, in JSON values."""
+        """Return how the result is made, in JSON values."""
 
     @abstractmethod
     def settings(self) -> dict[str, object]:

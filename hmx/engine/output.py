@@ -91,7 +91,7 @@ def lay_out(template: xr.Dataset, path: str, *, grid: Grid, chunk: int) -> None:
 
 @contextmanager
 def _replaced(path: str) -> Iterator[str]:
-    """Lend a place for a new store: a draft, or where there are none the store's own."""
+    """Yield the path to write a new store to: a draft, or without drafts the store itself."""
     if Folder(path).is_local:
         with swap(path) as draft:
             yield str(draft)
@@ -153,7 +153,7 @@ def _whole_chunks(array: zarr.Array[Any], window: Window) -> list[str]:
 def set_status(
     path: str, *, complete: bool, known: Mapping[str, Mapping[str, int]] | None = None
 ) -> None:
-    """Write into the store whether every tile is there; a change takes old audits away."""
+    """Write into the store whether every tile is there; a change removes earlier audits."""
     if complete:
         Folder(path).flush_folders()
         seal_store(path, known)
@@ -164,13 +164,13 @@ def set_status(
 def is_ours(attrs: Mapping[str, Any]) -> bool:
     """Return True if attributes are those of a store that a job of hmx made.
 
-    A forecast that its owner saved with ``to_zarr`` has no status: it is theirs.
+    A forecast that its owner saved with ``to_zarr`` has no status, and is left alone.
     """
     return {"hmx_provenance", "hmx_status"} <= attrs.keys()
 
 
 def require_free(path: str, *, what: str) -> None:
-    """Raise unless a place is free or holds a product of hmx."""
+    """Raise if a path holds something that is not a product of hmx."""
     files, inner = fsspec.core.url_to_fs(path)
     if not files.exists(inner) or (files.isdir(inner) and not files.ls(inner)):
         return
@@ -232,7 +232,7 @@ def drop_chunks(store: str, arrays: Collection[str], keep: Collection[str]) -> N
     """Remove the chunks of arrays that no tile has written."""
     folder = Folder(store)
     for name in arrays:
-        with suppress(OSError):  # where files cannot be listed, none is lost in a list
+        with suppress(OSError):  # files that cannot be listed are not compared with a list
             found: Mapping[str, str] = folder.stamps(f"{name}/c")
             for key in found:
                 if f"{name}/c/{key}" not in keep:

@@ -51,7 +51,7 @@ def flush(path: str | Path) -> None:
 
 @dataclass(frozen=True)
 class Folder:
-    """A place for files, named relative to it."""
+    """A folder, with its files named relative to it."""
 
     path: str  # directory, or URL
 

@@ -214,7 +214,7 @@ class ForecastRun(Run[ForecastRequest]):
         return describe(dict(arrays), self.cube, self.window, self.bundle, self.options)
 
     def facts(self) -> dict[str, object]:
-        """Return how the forecast comes about, in JSON values."""
+        """Return how the forecast is made, in JSON values."""
         return {
             "bundle": self.bundle.digest,
             "data": self.cube.data.attrs.get("hmx_fingerprint"),

@@ -29,7 +29,7 @@ LEVEL = 90.0  # percent, of the intervals that are checked
 LAGS = (0.0, 100.0, 200.0, 300.0, 400.0, 500.0)  # m, edges of the classes of distance
 TITLE = "Checks that rules for soil carbon ask for; hmx certifies nothing"
 _CHANCE = 0.05  # share of good maps that fail a test by chance
-_FEWEST_SAMPLES = 20  # fewer say nothing on a share of 90 %
+_FEWEST_SAMPLES = 20  # fewer cannot show a share of 90 %
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Masks: land that has no soil to map, by classes of a band or by polygons.
 
-Water, rock and built-up land get no value, whatever the covariates say there: a model learnt from
+Water, rock and built-up land get no value, whatever the covariates are there: a model learnt from
 soil samples has seen none of it. Means and totals of zones leave them out.
 """
 

@@ -193,7 +193,7 @@ class MapRun(Run[MapRequest]):
         )
 
     def facts(self) -> dict[str, object]:
-        """Return how the map comes about, in JSON values."""
+        """Return how the map is made, in JSON values."""
         request = self.request
         return {
             "bundle": self.bundle.digest,

@@ -1,6 +1,6 @@
 """Predict: the map's values at points of a table, row by row, without the map.
 
-A row gets what the map has at its pixel and date: estimate, intervals, and whether the place is
+A row gets what the map has at its pixel and date: estimate, intervals, and whether the location is
 like the samples. Every row of the table is in the result; a row without a prediction has its
 reason.
 """

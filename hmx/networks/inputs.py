@@ -28,7 +28,7 @@ class NetworkInputs(NamedTuple):
 
 
 class Direct(Protocol):
-    """A direct network, whoever computes it."""
+    """A direct network, in any way of computing it."""
 
     @property
     def leads(self) -> int:

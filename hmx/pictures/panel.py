@@ -59,7 +59,7 @@ class PanelRow:
     rmse: float | None = None
     persistence: float | None = None
     # whether the model has not seen the truth of a pixel (y, x); None: it has seen all of it, or
-    # the maps do not say
+    # the maps do not show it
     unseen: NDArray[np.bool_] | None = None
     note: str = ""  # further line of the label
 
@@ -75,7 +75,7 @@ class PanelRow:
 
     @property
     def text(self) -> str:
-        """Say the row's name, its count of valid pixels and its errors."""
+        """Write the row's name, its count of valid pixels and its errors."""
         lines = [self.label, f"{self.valid:,} valid pixel{'s' * (self.valid != 1)}"]
         ours, still = self.errors
         if self.valid and np.isfinite(ours):
@@ -271,7 +271,7 @@ def _bars(
 
 
 def _extend(values: Array, scale: Normalize) -> Any:
-    """Tell at which ends values lie beyond the scale."""
+    """Return at which ends values lie beyond the scale, as Matplotlib names them."""
     low, high = float(scale.vmin or 0.0), float(scale.vmax or 0.0)
     below, above = bool((values < low).any()), bool((values > high).any())
     return {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]

@@ -219,7 +219,7 @@ def read_points(
 
 
 def places_of(table: Table, options: PointsOptions) -> Points:
-    """Take from a table the rows that have a place, of whatever was or was not measured there."""
+    """Take the rows that have a location from a table, measured or not."""
     return _points(table, options, options.crs, measured=False)
 
 

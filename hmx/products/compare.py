@@ -147,7 +147,7 @@ class _Comparison:
 
     @property
     def described(self) -> str:
-        """Say where baselines start, and what a CRPS is made of."""
+        """State where baselines start, and from which quantiles a CRPS is computed."""
         start = (
             "no baselines, as the truth has no map before"
             if self.origin is None

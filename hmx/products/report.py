@@ -259,7 +259,7 @@ def load_card(folder: str | Path) -> Card:
 
 
 def provenance_section(run: ForecastRun | MapRun) -> Section:
-    """Return how the result came about."""
+    """Return how the result was made."""
     from hmx.cube.grid import crs_name
 
     grid = run.cube.grid.crop(run.window)

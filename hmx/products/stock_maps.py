@@ -271,7 +271,7 @@ def _multiplied(obj: xr.Dataset, name: str, factor: Any) -> xr.Dataset:
 
 
 def _provenance(obj: xr.Dataset, parts: Mapping[str, Any]) -> str:
-    """Return how a stock comes about: the parts of the formula, and the map's own provenance."""
+    """Return how a stock is made: the parts of the formula, and the map's own provenance."""
     before = obj.attrs.get("hmx_provenance")
     facts = {name: _described(part) for name, part in parts.items()}
     return provenance(product="stock", **facts, map=None if before is None else json.loads(before))

@@ -89,7 +89,7 @@ class ZoneMeans:
     def intervals(
         self, levels: Sequence[float], ratio: Array | None = None, region: float = 0.0
     ) -> Ends:
-        """Compute intervals of the means, by method and level; no draws, none of theirs.
+        """Compute intervals of the means, by method and level; without draws, none from draws.
 
         `ratio` is that of past squared errors and independent variance, (z,); ``None`` is unknown.
         """

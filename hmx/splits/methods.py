@@ -3,7 +3,7 @@
 Which way is right depends on the question (Wadoux et al. 2021,
 doi:10.1016/j.ecolmodel.2021.109692; Linnenbrink et al. 2024,
 doi:10.5194/gmd-17-5897-2024): how well a model does between its samples, in land without
-samples, in another region, or over the map that it is used for (:mod:`hmx.splits.methods`).
+samples, in another region, or over the map that it is used for.
 The same samples and seed give the same folds in every process.
 
 Cross-validation judges a map if a tested site is as far from the sites trained on as a
@@ -309,7 +309,7 @@ def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) 
 
 
 def _with_match(folds: SiteFolds, group: np.ndarray, clusters: int, w: float) -> SiteFolds:
-    """Say by which clusters folds came about, and how well they match."""
+    """Record the clusters that folds were made from, and how well they match."""
     options = {"clusters": clusters, "w_m": round(w, 3)}
     return SiteFolds(folds.sites, folds.fold, group, "knndm", folds.seed, parameters=options)
 

@@ -38,7 +38,7 @@ class FoldReport:
 
     @property
     def sentence(self) -> str:
-        """Say in one sentence which folds answer which question."""
+        """State in one sentence which question each way of folding answers."""
         first, *others = self.rows
         question = {row.method: method_of(row.method).question for row in self.rows}
         answers = [

@@ -24,7 +24,7 @@ RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".asc", ".hgt", ".nc", ".nc4
 _SAMPLED = 12  # files of one series whose pixels are looked at
 _MOST_BANDS = 24  # of a file that are written as sources of their own
 _APART = 20.0  # times: sizes of two steps that differ so much are in different units
-_DENSE = 0.2  # of the whole numbers of a range, that a quantity has at least
+_DENSE = 0.2  # share of the whole numbers of its range that a quantity has at least
 _CLASS = re.compile(r"class|lulc|land_?use|cover_?type|soil_?type|geolog|litholog|biome|ecoregion")
 _KEYS = {"year": "years", "month": "months", "time": "times"}
 
@@ -102,7 +102,7 @@ class Found:
 
 
 def raster_files(folder: Path) -> list[str]:
-    """List the rasters of a folder and those in it, relative to it; sidecars are left out."""
+    """List the rasters of a folder and of its subfolders, relative to it, without sidecars."""
     found = []
     for at, folders, names in os.walk(folder, followlinks=False):
         stores = [name for name in folders if name.lower().endswith(".zarr")]
@@ -139,7 +139,7 @@ def sources_in(folder: Path, on_file: Callable[[int, int], None]) -> list[Found]
 
 
 def _joined(folder: Path, given: Sequence[NameGroup]) -> list[NameGroup]:
-    """Join what is spelled differently, where the pattern matches these files and no others."""
+    """Join files that are spelled differently, if one pattern matches them and no others."""
     found: list[NameGroup] = []
     for group in joined(given):
         exact = all(
@@ -313,7 +313,7 @@ def _looked(folder: Path, found: Found, column: Sequence[SourceBand], group: Nam
 
 
 def _strays(found: Sequence[Found]) -> list[Found]:
-    """Leave out single dated files that are called like a series: an odd name of one step."""
+    """Leave out single dated files whose name starts like a series: a step with an odd name."""
     series = {each.name: os.path.basename(each.headers[0].file)
               for each in found if each.kind and each.headers}  # fmt: skip
     return [
@@ -339,7 +339,7 @@ def _distinct(found: Sequence[Found]) -> list[Found]:
     """Give every variable a name of its own: that of its folder in front, then a number."""
     taken: dict[str, int] = {}
     named = {}
-    # what is left out needs no name, and takes none from what is read
+    # sources that are left out need no name of their own
     for at, each in sorted(enumerate(found), key=lambda item: bool(item[1].trouble)):
         name = each.name
         if name in taken and "/" in each.path:

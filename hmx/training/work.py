@@ -25,7 +25,7 @@ from hmx.provenance import fingerprint
 
 _RECIPE = "recipe.json"
 _WORK = (".safetensors", ".ckpt")  # files that spare the next run some work
-_HASHES = ("points", "data", "cube", "scaler", "start")  # facts whose values say nothing
+_HASHES = ("points", "data", "cube", "scaler", "start")  # facts whose values are not shown
 
 
 @contextmanager

@@ -32,7 +32,7 @@ _LOOKS = 5  # tiles that are tried for one with data
 class ZonesProduct:
     """A table of zones.
 
-    Beside it lies ``NAME.provenance.json``, which names how it came about and the hash of each
+    Beside it lies ``NAME.provenance.json``, which records how it was made and the hash of each
     file, and while it is made a folder ``NAME.work``.
     """
 
@@ -69,7 +69,7 @@ class ZonesProduct:
             )
 
     def is_current(self, facts: Mapping[str, object]) -> bool:
-        """Return True if the table came about in this way and its files are whole."""
+        """Return True if the table was made in this way and its files are whole."""
         recorded = self._recorded()
         files = recorded.get("files", {})
         return recorded.get("made") == provenance(**facts) and all(

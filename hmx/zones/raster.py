@@ -28,7 +28,7 @@ _DENSE = 1 << 26  # numbers between the least and the greatest that are counted 
 
 
 def save(values: NDArray[Any], path: str) -> str:
-    """Save an array whole; who has mapped a former one keeps it."""
+    """Save an array whole; a process that has mapped an earlier one keeps that."""
     whole = Path(path)
     whole.parent.mkdir(parents=True, exist_ok=True)
     draft = whole.with_name(f"{whole.stem}.{os.getpid()}.draft.npy")

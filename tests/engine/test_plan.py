@@ -109,7 +109,7 @@ def test_a_tile_that_does_not_fit_in_memory_is_refused_with_what_to_type(
     stored: Path, trained: hmx.Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     job = make_job(stored, trained, tmp_path / "fc.zarr", tile=64, chunk=32)
-    monkeypatch.setattr(module, "_memory", lambda: 500 << 20)
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 500 << 20)
     with pytest.raises(BadArgument, match=r"tile=64 may need .* in each of 2 workers.*tile=32"):
         plan(job.run, job.inventory, DaskSection(workers=2))
     with pytest.raises(BadArgument, match="tile=64 may need"):

@@ -13,7 +13,6 @@ import xarray as xr
 import zarr
 
 import hmx
-from hmx.engine import plan as planning
 from hmx.engine.job import Job, run
 from hmx.engine.ledger import adopt
 from hmx.engine.options import DaskSection
@@ -236,7 +235,7 @@ def test_a_plan_counts_tiles_pixels_and_bytes(stored: Path, mapper: MapBundle) -
 def test_a_tile_beyond_memory_is_refused_with_what_to_type(
     stored: Path, mapper: MapBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "_memory", lambda: 500 << 20)
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 500 << 20)
     job = make_job(stored, mapper, Path("nowhere.zarr"), tile=64, chunk=32)
     with pytest.raises(BadArgument, match=r"Pass --set map\.tile=32"):
         plan(job.run, job.inventory, DaskSection(workers=2), timed=False)

@@ -1,7 +1,7 @@
 """Where tile tasks run: in this process, in other processes of this machine, or on a cluster.
 
-:func:`connect` is the one door. What it opens closes on every way out, within
-seconds and without a word, also while workers are in the middle of a tile.
+:func:`connect` opens workers of every kind. They end within seconds and without messages,
+however the work ends, also in the middle of a tile.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _start(section: DaskSection, tasks: int, device: str, stack: ExitStack, loop
     threads = torch_threads() if inside else threads_each(count)
     # without an address the scheduler's HTTP server takes port 8787, or warns that it is taken
     options = {"dashboard": bool(section.dashboard), "dashboard_address": "127.0.0.1:0"}
-    # other users of this machine reach loopback, too: only who has these certificates is let in
+    # other users of this machine reach loopback, too: a connection needs these certificates
     secret = None if inside else Security.temporary()
     options |= {"protocol": "inproc://"} if inside else _ALONE | {"port": 0, "security": secret}
     scheduler = {"cls": Scheduler, "options": options}

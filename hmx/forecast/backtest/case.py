@@ -197,7 +197,7 @@ class BacktestSetup:
 
     @cached_property
     def settings(self) -> Settings:
-        """What is measured: an event is a change above a hundredth of the range."""
+        """Settings of the scores: an event is a change above a hundredth of the range."""
         span = self._span()
         return Settings(self.options.level, threshold=_EVENT * span, data_range=span)
 

@@ -26,8 +26,8 @@ Choice = Literal["model", "reference", "intervals", "centre"]
 MARGIN = 0.005  # skill within half a percent of 0 is not a gain, unless its spread decides
 MEASURES = ("rmse", "crps")
 _SPEAKING = ("zones", "30 px", "10 px", "cells")  # sizes of zones, the most telling first
-_ENOUGH = 10  # zones: a share of fewer is no share
-_MOSTLY = 0.5  # share of the area from which on medians say nothing about change
+_ENOUGH = 10  # zones: a share of fewer means little
+_MOSTLY = 0.5  # share of the area from which on medians show no change
 _SLACK = 5  # percent by which a share may fall short: zones are few and alike
 
 

@@ -134,7 +134,7 @@ def taught(planned: TrainPlan, recipe: TrainSetup) -> str:
     """Describe in a line the leads that a series can teach, and what becomes of the others."""
     maps, asked = planned.reader.cube.data.sizes["time"], recipe.fit.h
     history = planned.reader.spec.network.past_steps
-    usual = recipe.network.past_steps  # of an open history; a given one is what it is
+    usual = recipe.network.past_steps  # of a history that the user leaves open
     text = f"{maps} maps with a history of {history} can teach {counted(maps - history, 'lead')}"
     if history != usual:
         text += f" (a history of {usual}: {maps - usual or 'none'})"
@@ -210,7 +210,7 @@ def context_of(cube: Cube, network: ModelOptions) -> Context:
 
 
 def narrowed(cube: Cube, network: ModelOptions, context: Context) -> str | None:
-    """Return a line on the radii that a small raster leaves out; None if it has them all."""
+    """Return a line that lists the radii left out on a small raster; None if all are kept."""
     if network.context is not None or context.radii == _RADII:
         return None
     kept = ", ".join(map(str, context.radii)) or "no"

@@ -233,7 +233,7 @@ class _Stream:
         return total.copy_(values) if first else total.add_(values)
 
     def _oldest(self, i: int) -> int:
-        """Return the first row of a node that it, or who reads from it, still has to see."""
+        """Return the first row of a node that it, or a reader of it, still needs."""
         nodes = (i, *self.graph.readers[i])
         return min(self.graph.strip(node, self.turn).y.start for node in nodes)
 

@@ -203,7 +203,7 @@ class Field:
     def draws(self, numbers: range, h: int) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield number, lead (from 1) and field, float32 (y, x) without the region's part.
 
-        Its variance is 1, at each pixel and lead. A field may be changed by whoever gets it.
+        Its variance is 1, at each pixel and lead. The caller may change the array.
         """
         phi = self.dependence.phi
         keep, fresh = np.float32(phi), np.float32(math.sqrt(1 - phi**2))
