@@ -24,14 +24,6 @@ CASES: dict[str, dict[str, Any]] = {
         "target": "hm",
         "range": [0, 1],
     },
-    "annual": {
-        "folder": "amapa",
-        "file": "HM_{year}.tif",
-        "years": list(range(2009, 2016)),
-        "ahead": ["2016", "2017", "2018", "2019"],
-        "target": "hm",
-        "range": [0, 1],
-    },
     "north_carolina": {
         "folder": "north_carolina",
         "file": "HFP_{year}.tif",

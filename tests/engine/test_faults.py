@@ -32,8 +32,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, byte
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("victim", KILLS)
+@pytest.mark.parametrize(("seed", "victim"), list(enumerate(KILLS)))
 def test_whoever_is_killed_the_bytes_are_those_of_an_uninterrupted_job(
     work: tuple[Path, dict[str, bytes]], tmp_path: Path, victim: str, seed: int
 ) -> None:

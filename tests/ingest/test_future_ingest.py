@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -299,9 +300,33 @@ def write_scenario(folder: Path, years: list[int], until: int) -> Path:
     return path
 
 
-def test_a_catalog_forecasts_with_what_is_known_ahead(tmp_path: Path) -> None:
-    catalog = write_scenario(tmp_path, [1990, 1995, 2000, 2005, 2010], 2020)
-    run("forecast", catalog)
+MAPS = [1990, 1995, 2000, 2005, 2010]
+
+
+@pytest.fixture(scope="module")
+def forecast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with rasters, catalog, model and forecast."""
+    folder = tmp_path_factory.mktemp("scenario")
+    run("forecast", write_scenario(folder, MAPS, 2020))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def until_2010(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, trained until 2010."""
+    folder = tmp_path_factory.mktemp("until")
+    run("forecast", write_scenario(folder, MAPS, 2020), "--set", "train.until=2010")
+    return folder
+
+
+def copied(folder: Path, to: Path) -> Path:
+    """Copy a scenario, for a test that changes it; return its catalog."""
+    shutil.copytree(folder, to, dirs_exist_ok=True)
+    return to / "toy.yaml"
+
+
+def test_a_catalog_forecasts_with_what_is_known_ahead(forecast: Path) -> None:
+    tmp_path, catalog = forecast, forecast / "toy.yaml"
     assert library.load(tmp_path / "toy.model").spec.future == ("population",)
     fc = open_cube(tmp_path / "toy_forecast.zarr")
     assert steps(tmp_path / "toy_forecast.zarr") == ["2015", "2020"]
@@ -314,9 +339,8 @@ def test_a_catalog_forecasts_with_what_is_known_ahead(tmp_path: Path) -> None:
     assert "exists and is current" in run("forecast", catalog).output
 
 
-def test_another_scenario_gives_another_forecast(tmp_path: Path) -> None:
-    catalog = write_scenario(tmp_path, [1990, 1995, 2000, 2005, 2010], 2020)
-    run("forecast", catalog, "--set", "train.until=2010")
+def test_another_scenario_gives_another_forecast(until_2010: Path, tmp_path: Path) -> None:
+    catalog = copied(until_2010, tmp_path)
     before = open_cube(tmp_path / "toy_forecast.zarr")["hm"].values
     write_raster(tmp_path / "POP_2015.tif", np.full((48, 56), 9.0, "float32"))
     run("forecast", catalog, "--set", "train.until=2010", "--overwrite")
@@ -325,7 +349,7 @@ def test_another_scenario_gives_another_forecast(tmp_path: Path) -> None:
 
 
 def test_a_model_is_trained_anew_when_a_covariate_becomes_known_ahead(tmp_path: Path) -> None:
-    catalog = write_scenario(tmp_path, [1990, 1995, 2000, 2005, 2010], 2020)
+    catalog = write_scenario(tmp_path, MAPS, 2020)
     held = ("--set", "cube.sources.population.future=false", "--set", "train.until=2010")
     run("train", catalog, *held)
     assert library.load(tmp_path / "toy.model").spec.future == ()
@@ -334,10 +358,9 @@ def test_a_model_is_trained_anew_when_a_covariate_becomes_known_ahead(tmp_path: 
     assert library.load(tmp_path / "toy.model").spec.future == ("population",)
 
 
-def test_the_next_map_moves_the_forecast_on(tmp_path: Path) -> None:
-    years = [1990, 1995, 2000, 2005, 2010]
-    run("forecast", write_scenario(tmp_path, years, 2020))
-    catalog = write_scenario(tmp_path, [*years, 2015], 2020)
+def test_the_next_map_moves_the_forecast_on(forecast: Path, tmp_path: Path) -> None:
+    copied(forecast, tmp_path)
+    catalog = write_scenario(tmp_path, [*MAPS, 2015], 2020)
     run("forecast", catalog, "--overwrite")
     fc = open_cube(tmp_path / "toy_forecast.zarr")
     assert steps(tmp_path / "toy_forecast.zarr") == ["2020", "2025"]
