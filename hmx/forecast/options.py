@@ -51,18 +51,20 @@ class TrainOptions(Options):
     epochs : int
         Largest number of epochs.
     steps : int, optional
-        Optimizer steps in each epoch. Default: 25, or as few as 6 on a small raster, which is
-        learnt by heart otherwise: about 120 visits to each training pixel over all epochs.
+        Optimizer steps in each epoch. Default: 13, or as few as 3 on a small raster, which is
+        learnt by heart otherwise: about 60 visits to each training pixel over all epochs.
     batch : int
         Chips per step.
     chip : int, optional
-        Side of a chip, px; the rim that the border could reach is not scored. Default: 96,
+        Side of a chip, px; the rim that the border could reach is not scored. Default: 116,
         or the smallest side that scores the middle third at the last lead (of wide reaches
         64 px), and at most the raster. A recursive network of four leads and 70 px is
         trained on chips of 204 px: 66 % of their pixels are scored at the first lead, 10 %
         at the last.
     lr, weight_decay, clip : float
-        Peak learning rate and decay of AdamW, and the largest gradient norm.
+        Peak learning rate and decay, and the largest gradient norm. The head is moved by AdamW
+        at this rate, the layers before it by :class:`hmx.training.muon.Muon` at three times
+        this rate.
     loss : {"crps", "mse", "mse+ssim"}
         ``crps`` trains distributions. ``mse`` trains one number (``knots=[]``) on the
         squared error of its z-score, and ``mse+ssim`` adds the structural dissimilarity
@@ -119,7 +121,7 @@ class TrainOptions(Options):
     until: int | str | None = None
     epochs: Epochs = 20
     steps: Count | None = None
-    batch: Side = 4
+    batch: Side = 2
     chip: Annotated[int, Field(ge=8, le=8192)] | None = None
     lr: Rate = 2e-3
     weight_decay: Weight = 1e-2
@@ -127,10 +129,10 @@ class TrainOptions(Options):
     loss: Literal["crps", "mse", "mse+ssim"] = "crps"
     squared: Weight = 0.0
     ssim: Weight = 0.2
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.95
     jitter: Annotated[float, Field(ge=0, le=1e3)] = 2.0
     focus: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    patience: Count = 3
+    patience: Count = 6
     validation: Share = 0.1
     calibration: Share = 0.1
     test: Share = 0.0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hmx.scores import Score, skill
-from tests.bench import calibration, synthetic
+from tests.bench import calibration, optimizers, synthetic
 from tests.bench import skill as bench
 from tests.bench.cases import CASES, STILL
 from tests.bench.gbm import LEVELS, fit_boosted
@@ -102,3 +102,15 @@ def test_boosting_finds_a_rule_that_no_line_follows() -> None:
     assert made.knots is not None
     assert made.knots.shape == (1, len(LEVELS), 60, 60)
     assert (np.diff(made.knots, axis=1) >= 0).all()
+
+
+def test_the_benchmark_of_optimizers_prints_a_curve_of_each(
+    part: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(optimizers, "load", bench.load)
+    assert optimizers.main(["--data", "demo", "--epochs", "2", "--steps", "4"]) == 0
+    curves = [line.split(": ") for line in capsys.readouterr().out.splitlines()]
+    assert [head.split("  ")[0] for head, _ in curves] == ["Muon", "AdamW x 1"]
+    first, second = ([float(loss) for loss in curve.split()] for _, curve in curves)
+    assert len(first) == len(second) == 2
+    assert first != second

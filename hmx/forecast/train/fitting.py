@@ -65,12 +65,14 @@ def fit(
     watch: Watch = Watch(),
     start: Mapping[str, np.ndarray] | None = None,
     freedom: Freedom | None = None,
+    cooling: bool = False,
 ) -> FittedForecaster:
     """Fit one network, from the last checkpoint of ``folder`` if there is one.
 
     An epoch has ``steps``. With fewer than four validation blocks all epochs are run. ``start`` has
     the weights to begin with; by default they are random. ``freedom`` is that of an earlier fit; by
-    default the validation blocks decide.
+    default the validation blocks decide. With ``cooling`` the learning rate falls to nothing over
+    all epochs, which suits a fit that no score ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(options.seed, verbose=False)
@@ -81,7 +83,7 @@ def fit(
         # buffers are the anchor's, which is fitted to the new data in closed form
         copy_weights(network, start, dict(network.named_parameters()))
     anchor = fit_anchor(network, reader, seed=options.seed)
-    module = Fit(network, reader, options, draw, steps=steps)
+    module = Fit(network, reader, options, draw, steps=steps, cooling=cooling)
     last = folder / f"{LAST}.ckpt"
     if not (folder / _DONE).is_file():
         early = EarlyStopping("val_loss", patience=options.patience, min_delta=_GAIN)

@@ -20,20 +20,29 @@ from hmx.forecast.train.recipe import chip_of
 from hmx.hardware import in_threads
 from hmx.networks.forecaster import Forecaster, channels_last
 from hmx.splits import VALIDATION
+from hmx.training.muon import Muon
 
 _FEWEST_BLOCKS = 4  # of validation, for the choice of the best epoch
 _MAX_VALIDATION = 24  # windows scored after each epoch: a fifth of its work
-_WARM = 50  # steps in which the learning rate rises
+_WARM = 15  # steps in which the learning rate rises
+_FASTER = 3.0  # rate of the body's layers, in rates of the head
 
 
 class Fit(pl.LightningModule):
     """Train a network on chips, and score it on the validation blocks after each epoch."""
 
     def __init__(
-        self, network: Forecaster, reader: Reader, options: TrainOptions, draw: Draw, *, steps: int
+        self,
+        network: Forecaster,
+        reader: Reader,
+        options: TrainOptions,
+        draw: Draw,
+        *,
+        steps: int,
+        cooling: bool = False,
     ):
         super().__init__()
-        self.steps = steps  # of an epoch
+        self.steps, self.cooling = steps, cooling  # steps of an epoch
         self.network = channels_last(network)
         self.average = (
             AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
@@ -75,7 +84,7 @@ class Fit(pl.LightningModule):
         """Log the share of time spent waiting for data, and the learning rate."""
         if self.chips is not None:
             self.log("wait_share", self.chips.waited.share())
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("lr", self.trainer.optimizers[0].param_groups[-1]["lr"])
 
     def on_validation_epoch_start(self) -> None:
         """Start new sums of scores."""
@@ -92,30 +101,38 @@ class Fit(pl.LightningModule):
             self.log(name, value, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Return AdamW with a rate that rises and stays.
+        """Return Muon, with a rate that rises and stays, or then falls to nothing.
 
         Without a running average of the weights, which replaces a decay of the rate, a
         one-cycle schedule (Smith & Topin 2019, arXiv:1708.07120).
         """
         options = self.options
+        named = dict(self.network.named_parameters())
+        layers = {n: p for n, p in named.items() if n.startswith("body.") and p.ndim == 4}
         # Sizes are logarithms of the leads' scales: decay would pull all scales to one.
-        sizes = [p for n, p in self.network.named_parameters() if n.endswith("_size")]
-        others = [p for n, p in self.network.named_parameters() if not n.endswith("_size")]
-        groups = [
-            {"params": others, "weight_decay": options.weight_decay},
-            {"params": sizes, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=options.lr)
+        sizes = [p for n, p in named.items() if n.endswith("_size")]
+        others = [p for n, p in named.items() if n not in layers and not n.endswith("_size")]
+        optimizer = Muon(
+            layers.values(),
+            [{"params": others}, {"params": sizes, "weight_decay": 0.0}],
+            lr=options.lr,
+            faster=_FASTER,
+            weight_decay=options.weight_decay,
+        )
         steps = options.epochs * self.steps
         schedule: Any
         if self.average is not None:
             warm = min(_WARM, max(1, steps // 4))
+            falls = self.cooling / steps
             schedule = torch.optim.lr_scheduler.LambdaLR(
-                optimizer, lambda step: min(1.0, (step + 1) / warm)
+                optimizer, lambda step: min(1.0, (step + 1) / warm) * (1 - falls * step)
             )
         else:
             schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, options.lr, total_steps=steps, pct_start=0.2
+                optimizer,
+                [group["lr"] for group in optimizer.param_groups],
+                total_steps=steps,
+                pct_start=0.2,
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -41,7 +41,7 @@ from hmx.splits import (
 )  # fmt: skip
 
 _MIN_CORE = 8  # px of a chip that must be scored at the last lead
-_CHIP, _CORE = 96, 64  # px: the least side of a chip, and the most that a wide reach adds to it
+_CHIP, _CORE = 116, 64  # px: the least side of a chip, and the most that a wide reach adds to it
 _RADII = (1, 3, 10, 30)  # px: squares of the context
 _HEIGHTS = ("elevation", "dem", "dtm", "altitude")  # usual names of terrain models
 _SLOPE = 0.1  # rad: a usual slope

@@ -44,6 +44,7 @@ from hmx.provenance import code_version
 from hmx.splits import CALIBRATION, ROLES, TEST, VALIDATION
 from hmx.training.loop import Watch, alone, follows, leads_processes, quiet, wait
 from hmx.training.metrics import spread
+from hmx.training.muon import Muon
 from hmx.training.tracking import (
     LOG,
     PANEL,
@@ -251,13 +252,15 @@ class _Training:
 
         It weighs past steps anew: all blocks together are better witnesses of how far to follow
         them than those of the first fit. From the weights of the first fit it takes half as many
-        epochs. On a small raster it starts anew and takes as many: the visits of both fits
-        together would be too many (:mod:`hmx.forecast.train.visits`).
+        epochs, over which the learning rate falls. On a small raster it starts anew and takes as
+        many: the visits of both fits together would be too many
+        (:mod:`hmx.forecast.train.visits`).
         """
         options, start, epochs = self.recipe.fit, self.plan.start.weights, first.epochs
         reader, folder = self.plan.whole(), self.folder / f"final-{index}"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-        if wanted_steps(reader, draw, options, valid=self.plan.scanned.valid) >= MOST:
+        large = wanted_steps(reader, draw, options, valid=self.plan.scanned.valid) >= MOST
+        if large:
             start = {name: value.numpy() for name, value in first.network.state_dict().items()}
             epochs = -(-first.epochs // 2)
         update = {"seed": options.seed + index, "epochs": epochs}
@@ -270,6 +273,7 @@ class _Training:
             watch=Watch(self.progress, what="training on all blocks"),
             start=start,
             freedom=first.freedom,
+            cooling=large,
         )
 
     def _unseen_blocks(self) -> dict[str, Any]:
@@ -360,6 +364,11 @@ def _checkpoint_folder(
     if follows(recipe.fit):  # the leading process has made it
         yield work
         return
-    decided = {**facts(planned, recipe), "scaler": str(planned.reader.scaler)}
+    # checkpoints of another optimizer cannot be continued
+    decided = {
+        **facts(planned, recipe),
+        "scaler": str(planned.reader.scaler),
+        "optimizer": Muon.__name__,
+    }
     with work_folder(work, out, decided, progress=progress):
         yield work

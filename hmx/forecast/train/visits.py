@@ -15,8 +15,8 @@ from hmx.forecast.train.data import Chips, Draw, Reader
 from hmx.forecast.train.recipe import chip_of
 from hmx.splits import TRAIN
 
-_VISITS = 120  # to each training pixel, over all epochs
-_FEWEST, MOST = 6, 25  # steps per epoch
+_VISITS = 60  # to each training pixel, over all epochs
+_FEWEST, MOST = 3, 13  # steps per epoch
 _CHIPS = 16  # drawn to count the pixels that a chip scores
 
 
