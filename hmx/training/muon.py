@@ -64,14 +64,14 @@ class Muon(torch.optim.AdamW):
         for group in self.param_groups:
             for weight in group["params"] if group["turned"] else ():
                 if weight.grad is not None:
-                    self._move(weight, group)
+                    self._move(weight, weight.grad, group)
                     weight.grad = None  # AdamW leaves out parameters without a gradient
         super().step()
         return result
 
-    def _move(self, weight: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         """Move the weights of a layer."""
-        gradient, state = weight.grad, self.state[weight]
+        state = self.state[weight]
         if not state:  # AdamW looks for a count of steps when it loads a saved state
             state.update(step=torch.zeros(()), momentum=torch.zeros_like(weight))
         momentum = state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
