@@ -20,7 +20,7 @@ from hmx.errors import BundleError
 from hmx.features.scaling import Transform
 from hmx.mapping.classes import MOST
 from hmx.mapping.forest import Forest
-from hmx.mapping.options import TargetTransform
+from hmx.mapping.options import Regression, TargetTransform
 from hmx.mapping.spec import DEPTH, BandScaler, MapSpec, TargetScaler
 from hmx.networks.options import DROPPED, MapperOptions
 from hmx.settings import Leads, Options
@@ -32,6 +32,7 @@ from hmx.uncertainty.joint.dependence import Dependence
 _PARTS = (
     "weights",
     "forest",
+    "process",
     "applicability",
     "kriging",
 )  # fields of arrays, and prefixes in the file
@@ -53,9 +54,9 @@ class MapBundle(Model):
         Of the networks, by parameter name; of an ensemble, ``0.name``, ``1.name`` ...
     calibration : Conformal
         Quantiles of its held-out errors; if empty, there are no intervals.
-    forest, applicability : mapping of str to ndarray
-        Arrays of the forest that is blended in, and of the area of applicability; empty if the
-        model has none.
+    forest, process, applicability : mapping of str to ndarray
+        Arrays of the forest and of the Gaussian process of the blend, and of the area of
+        applicability; empty if the model has none.
     kriging : mapping of str to ndarray
         Arrays of the kriging of its held-out errors, which corrects the blend; empty if the folds
         showed no gain.
@@ -75,6 +76,7 @@ class MapBundle(Model):
     weights: Arrays = field(repr=False)
     calibration: Conformal = field(default=Conformal(), repr=False)
     forest: Arrays = field(default_factory=dict, repr=False)
+    process: Arrays = field(default_factory=dict, repr=False)
     applicability: Arrays = field(default_factory=dict, repr=False)
     kriging: Arrays = field(default_factory=dict, repr=False)
     training: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -116,6 +118,8 @@ class MapBundle(Model):
         for name in ("categories", "depth"):
             if not spec[name]:
                 del spec[name]
+        if spec["regression"] == "forest":  # as of all older models
+            del spec["regression"]
         target = asdict(self.target)
         if target["unit"] == 1:
             del target["unit"]
@@ -174,6 +178,15 @@ class MapBundle(Model):
                 f"the model blends in {bundle.spec.blend:g} of a forest, and it has none. Copy the "
                 "model anew, or train it again."
             )
+        if (bundle.spec.regression == "gaussian_process") != bool(bundle.process):
+            raise BundleError(
+                f"the model blends in a {bundle.spec.regression}, and its arrays are those of "
+                "another regression. Copy the model anew, or train it again."
+            )
+        if bundle.process:
+            from hmx.mapping.process import GaussianProcess  # loads scipy, as kriging does
+
+            GaussianProcess.from_arrays(bundle.process).require_features(features)
         if bundle.forest:
             Forest.from_arrays(bundle.forest).require_features(features)
         if bundle.applicability:
@@ -221,6 +234,7 @@ class _MapSpecForm(forms.VariablesForm):
     steps: Leads
     climatology: bool
     blend: Annotated[forms.Real, Field(ge=0, lt=1)] = 0.0
+    regression: Regression = "forest"
     min_valid: forms.Share = 0.5
     categories: dict[str, Annotated[tuple[int, ...], Field(min_length=1, max_length=MOST)]] = Field(
         default_factory=dict

@@ -69,6 +69,7 @@ Central = Literal["model", "median", "mean"]
 Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
 TargetTransform = Literal["none", "log", "log1p", "normalize"]
 Krige = Literal["auto"] | bool
+Regression = Literal["gaussian_process", "forest"]
 
 
 class MapTrainOptions(Options):
@@ -118,7 +119,11 @@ class MapTrainOptions(Options):
         Intervals, bias correction, importance and the area of applicability come from their
         predictions. The folds of a scorecard are ``split.folds``.
     blend : float
-        Weight of the random forest in the mean of networks and forest, 0 to 1; 0 for none.
+        Weight of a regression of the pixel's own values in the mean of networks and regression,
+        0 to 1; 0 for none.
+    regression : {"gaussian_process", "forest"}
+        This regression: a Gaussian process, or a random forest. The widths of intervals come from
+        a forest in both cases.
     krige : {"auto", True, False}
         Whether the blend is corrected by the kriged errors of nearby samples, those of held-out
         predictions. ``auto`` does so only if that improves held-out predictions for sure.
@@ -154,6 +159,7 @@ class MapTrainOptions(Options):
     patience: Count = 5
     inner: Folds = 5
     blend: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    regression: Regression = "gaussian_process"
     krige: Krige = "auto"
     runs: Members = 5
     ensemble: bool = True
@@ -187,8 +193,8 @@ class MapTrainOptions(Options):
             )
         if self.krige is True and not self.blend:
             raise ValueError(
-                "krige=True corrects the blend of networks and forest, and blend=0 is none. Try "
-                "blend=0.5, or leave out krige."
+                "krige=True corrects the blend of networks and regression, and blend=0 is none. "
+                "Try blend=0.5, or leave out krige."
             )
         return self
 
@@ -209,7 +215,7 @@ class MapOptions(Options):
         Land without soil, which gets no value: the path of polygons, or codes of classes by band
         of the cube, such as ``{"landcover": [80, 90]}``.
     estimate : {"model", "median", "mean"}
-        The estimate of each pixel: what networks and forest give, brought back from the
+        The estimate of each pixel: what networks and regression give, brought back from the
         transform (on a logarithm it lies near the median); or median or mean of the calibrated
         distribution. Sums and averages over land need the mean.
     time : int or str, optional

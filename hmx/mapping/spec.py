@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hmx.features.scaling import Transform
-from hmx.mapping.options import TargetTransform
+from hmx.mapping.options import Regression, TargetTransform
 from hmx.networks.options import MapperOptions
 
 DEPTH = ("depth[top]", "depth[bottom]")  # channels of the depth of a sample, cm
@@ -56,7 +56,9 @@ class MapSpec:
     units: str | None = None  # of the target
     valid_range: tuple[float, float] | None = None  # bounds of the target, native units
     members: int = 1  # networks of an ensemble
-    blend: float = 0.0  # weight of the forest in the mean of networks and forest
+    blend: float = 0.0  # weight of the regression in the mean of networks and regression
+    # Of the pixel's own values: what is blended in; a forest gives the spread in both cases
+    regression: Regression = "forest"
     # Transforms of bands before they are scaled
     transforms: Mapping[str, Transform] = field(default_factory=dict)
     # Smallest share of a window, over bands, steps and pixels, with data, for a sample to be

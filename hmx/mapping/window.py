@@ -22,11 +22,11 @@ from hmx.errors import BundleError
 from hmx.hardware import choose_device, computing
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.classes import unknown_classes
-from hmx.mapping.forest import Forest
 from hmx.mapping.inputs import ScaledWindows, Stack, assemble_bands, centre
 from hmx.mapping.kriging import Kriging
 from hmx.mapping.masks import Mask
 from hmx.mapping.options import Central
+from hmx.mapping.process import Regressions
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.target import central, inverse, limits_of
 from hmx.networks.cnn_lstm import Mapper
@@ -100,11 +100,11 @@ class MapTileGeometry:
 
 @dataclass(frozen=True)
 class MapEngine:
-    """The networks of a bundle, its forest, area of applicability and kriging, in memory."""
+    """The networks of a bundle, its regressions, area of applicability and kriging, in memory."""
 
     bundle: MapBundle
     networks: tuple[Mapper, ...]  # one, or the members of an ensemble, on the device
-    forest: Forest | None
+    regressions: Regressions | None
     applicability: Applicability | None
     kriging: Kriging | None
     device: torch.device
@@ -117,7 +117,7 @@ class MapEngine:
         return cls(
             bundle,
             tuple(network.to(chosen) for network in networks),
-            Forest.from_arrays(bundle.forest) if bundle.forest else None,
+            Regressions.from_arrays(bundle.forest, bundle.process) if bundle.forest else None,
             Applicability.from_arrays(area) if area else None,
             Kriging.from_arrays(bundle.kriging) if bundle.kriging else None,
             chosen,
@@ -129,7 +129,7 @@ class MapEngine:
             dynamic, static = (torch.from_numpy(a).to(self.device) for a in vars(stack).values())
             estimates = [dense(n, dynamic, static).cpu().numpy() for n in self.networks]
         members = np.stack(estimates)  # (members, q, y, x)
-        return mixed(members, self.bundle.spec, self.forest, self.features(stack))
+        return mixed(members, self.bundle.spec, self.regressions, self.features(stack))
 
     def estimate_windows(self, windows: ScaledWindows) -> Estimate:
         """Estimate the target at the centre of windows, (n,)."""
@@ -143,7 +143,7 @@ class MapEngine:
                 torch.cat([network(*chunk) for chunk in chunks]).T.cpu().numpy()
                 for network in self.networks
             ]
-        return mixed(np.stack(members), self.bundle.spec, self.forest, centre(windows).T)
+        return mixed(np.stack(members), self.bundle.spec, self.regressions, centre(windows).T)
 
     def features(self, stack: Stack) -> np.ndarray:
         """Return the values of the core's own pixels, (f, y, x)."""
@@ -365,9 +365,9 @@ class Estimate:
 
 
 def mixed(
-    members: np.ndarray, spec: MapSpec, forest: Forest | None, features: np.ndarray
+    members: np.ndarray, spec: MapSpec, regressions: Regressions | None, features: np.ndarray
 ) -> Estimate:
-    """Mix the networks of an ensemble, (members, q, ...), and the forest, of features (f, ...).
+    """Mix the networks of an ensemble, (members, q, ...), and regressions of features (f, ...).
 
     Pixels have any shape: (n,) or (y, x). The forest's spread is used if there is a forest: it
     measures where the target varies among similar pixels, which members of a network do not.
@@ -376,9 +376,9 @@ def mixed(
     values = members.mean(axis=0, dtype="float64").reshape(members.shape[1], 1, -1)
     center = mean(values, knots) if knots else values[0]
     spread = np.ones_like(center)
-    if forest is not None:
-        forest_mean, spread = forest.moments(features.reshape(len(features), -1).T)
-        center = (1 - spec.blend) * center + spec.blend * forest_mean
+    if regressions is not None:
+        own, spread = regressions.moments(features.reshape(len(features), -1).T)
+        center = (1 - spec.blend) * center + spec.blend * own
     elif knots:
         low, high = (quantile(values, knots, p) for p in _SIGMA)
         spread = (high - low) / 2

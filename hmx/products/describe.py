@@ -239,7 +239,12 @@ def mapper_lines(bundle: MapBundle) -> dict[str, str]:
         "network": network_line(spec),
         "sees": f"windows of {side} x {side} px of {width:.0f} x {height:.0f} m"
         + (f", means of squares of half-width {coarse}" if coarse else ""),
-        "members": members + (f" and a forest of weight {spec.blend:g}" if spec.blend else ""),
+        "members": members
+        + (
+            f" and a {spec.regression.replace('_', ' ')} of weight {spec.blend:g}"
+            if spec.blend
+            else ""
+        ),
         "weights": f"{sum(w.size for w in bundle.weights.values()):,}",
         "trained on": samples_line(training),
         "held out": describe_held_out(bundle),

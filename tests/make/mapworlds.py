@@ -12,6 +12,7 @@ import xarray as xr
 from hmx.cube.bands import Bands, as_bands
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.forest import fit_forest
+from hmx.mapping.process import GaussianProcess
 from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
 from hmx.networks.cnn_lstm import build
 from hmx.networks.options import MapperOptions
@@ -69,6 +70,7 @@ def make_mapper(
     *,
     members: int = 1,
     forest: bool = False,
+    process: bool = False,
     calibrated: bool = False,
     near: bool = False,
     spec: Any = None,
@@ -92,6 +94,7 @@ def make_mapper(
             "valid_range": (0.0, 200.0),
             "members": members,
             "blend": 0.5 if forest else 0.0,
+            "regression": "gaussian_process" if process else "forest",
             **(spec or {}),
         }
     )
@@ -102,6 +105,7 @@ def make_mapper(
         weights=_weights(made),
         calibration=_calibration() if calibrated else Conformal(),
         forest=_forest(made) if forest else {},
+        process=_process(made) if process else {},
         applicability=_applicability(made) if near else {},
     )
 
@@ -135,6 +139,12 @@ def _forest(spec: MapSpec) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(80, len(spec.features)))
     return fit_forest(x, x[:, 0] + rng.normal(size=80), 0, trees=5).arrays()
+
+
+def _process(spec: MapSpec) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(60, len(spec.features)))
+    return GaussianProcess.fit(x, x[:, 0] + rng.normal(size=60), 0).arrays()
 
 
 def _applicability(spec: MapSpec) -> dict[str, np.ndarray]:

@@ -19,8 +19,8 @@ from hmx.cube.bands import as_bands
 from hmx.errors import BadArgument, BundleError, MissingVariable, NotEnoughData
 from hmx.mapping.api import soc_map
 from hmx.mapping.bundle import MapBundle
-from hmx.mapping.forest import Forest
 from hmx.mapping.inputs import gather, scaled
+from hmx.mapping.process import Regressions
 from hmx.mapping.spec import TargetScaler
 from hmx.mapping.target import central
 from hmx.mapping.window import mixed
@@ -41,7 +41,9 @@ def covariates() -> xr.Dataset:
 @pytest.fixture(scope="module")
 def mapper(covariates: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> MapBundle:
     """Everything a mapper can have: an ensemble, a forest, intervals."""
-    made = make_mapper(covariates, members=2, forest=True, calibrated=True, coarse=(3,))
+    made = make_mapper(
+        covariates, members=2, forest=True, process=True, calibrated=True, coarse=(3,)
+    )
     return made.save(tmp_path_factory.mktemp("models") / "mapper")
 
 
@@ -251,18 +253,19 @@ def test_the_forest_is_blended_by_its_weight(covariates: xr.Dataset, tmp_path: P
 
 
 @pytest.mark.parametrize("knots", [(), (0.1, 0.5, 0.9)], ids=["one", "knots"])
-@pytest.mark.parametrize("grown", [False, True], ids=["networks", "forest"])
+@pytest.mark.parametrize("regression", ["none", "forest", "process"])
 def test_samples_are_mixed_as_pixels_are(
-    covariates: xr.Dataset, knots: tuple[float, ...], grown: bool
+    covariates: xr.Dataset, knots: tuple[float, ...], regression: str
 ) -> None:
-    mapper = make_mapper(covariates, members=2, forest=grown, knots=knots)
+    parts = {"forest": regression != "none", "process": regression == "process"}
+    mapper = make_mapper(covariates, members=2, knots=knots, **parts)
     rng, spec = np.random.default_rng(0), mapper.spec
     members = np.sort(rng.normal(size=(2, len(knots) or 1, 4, 5)), axis=1).astype("float32")
     features = rng.normal(size=(len(spec.features), 4, 5)).astype("float32")
-    forest = Forest.from_arrays(mapper.forest) if grown else None
-    pixels = mixed(members, spec, forest, features)
+    own = Regressions.from_arrays(mapper.forest, mapper.process) if parts["forest"] else None
+    pixels = mixed(members, spec, own, features)
     flat = members.reshape(*members.shape[:2], 20), features.reshape(-1, 20)
-    samples = mixed(flat[0], spec, forest, flat[1])
+    samples = mixed(flat[0], spec, own, flat[1])
     np.testing.assert_array_equal(pixels.center.ravel(), samples.center)
     np.testing.assert_array_equal(pixels.spread.ravel(), samples.spread)
     assert pixels.center.shape == pixels.spread.shape == (4, 5)

@@ -24,7 +24,8 @@ from tests.make.mapworlds import make_covariates, make_mapper
 
 @pytest.fixture
 def made() -> MapBundle:
-    bundle = make_mapper(make_covariates(), members=2, forest=True, calibrated=True, coarse=(2,))
+    parts = {"forest": True, "process": True}
+    bundle = make_mapper(make_covariates(), members=2, calibrated=True, coarse=(2,), **parts)
     return replace(bundle, training={"seed": 3})
 
 
@@ -36,7 +37,7 @@ def test_a_mapper_comes_back_as_it_was(made: MapBundle, tmp_path: Path) -> None:
     assert back.calibration.as_dict() == made.calibration.as_dict()
     assert back.training == {"seed": 3}
     assert back.path == saved.path == (tmp_path / "m").resolve()
-    for part in ("weights", "forest"):
+    for part in ("weights", "forest", "process"):
         ours, theirs = getattr(made, part), getattr(back, part)
         assert list(ours) == sorted(theirs, key=list(ours).index)
         assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
@@ -67,10 +68,11 @@ def test_the_digest_follows_what_decides_a_map_and_nothing_else(made: MapBundle)
         {"spec": replace(made.spec, blend=0.1)},
         {"weights": {name: w * 2 for name, w in made.weights.items()}},
         {"forest": {**made.forest, "value": made.forest["value"] * 2}},
+        {"process": {**made.process, "weights": made.process["weights"] * 2}},
         {"applicability": {"samples": np.zeros((2, 3), "float32")}},
     ]
     digests = [replace(made, **change).digest for change in changes]
-    assert len({made.digest, *digests}) == 6
+    assert len({made.digest, *digests}) == 7
 
 
 def test_a_model_of_the_other_job_is_told_which_call_takes_it(
@@ -161,3 +163,20 @@ def test_an_impossible_dependence_is_refused(made: MapBundle, tmp_path: Path) ->
         file.write_text(json.dumps(spoilt))
         with pytest.raises(BundleError, match=key):
             MapBundle.load(tmp_path / "m")
+
+
+def test_the_regression_of_a_model_is_the_one_whose_arrays_it_has(
+    made: MapBundle, tmp_path: Path
+) -> None:
+    older = replace(made, process={}, spec=replace(made.spec, regression="forest"))
+    assert "regression" not in older.describe()["spec"]  # so that older models keep their digest
+    older.save(tmp_path / "older")
+    assert hmx.load(tmp_path / "older").spec == older.spec
+    for at, odd in enumerate((replace(made, process={}), replace(older, process=made.process))):
+        odd.save(tmp_path / str(at))
+        with pytest.raises(BundleError, match=r"blends in a .* those of another regression"):
+            hmx.load(tmp_path / str(at))
+    narrow = {**made.process, "centres": made.process["centres"][:, 1:]}
+    replace(made, process=narrow).save(tmp_path / "narrow")
+    with pytest.raises(BundleError, match=r"Gaussian process of this model has .* bands make"):
+        hmx.load(tmp_path / "narrow")

@@ -17,6 +17,7 @@ from sklearn.linear_model import RidgeCV
 from hmx.mapping.evaluate.rounds import Array, Estimates, FitPredict, Rows
 from hmx.mapping.forest import TREES, fit_forest
 from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
+from hmx.mapping.process import GaussianProcess
 from hmx.mapping.spec import MapSpec
 
 Features = NDArray[np.float32]
@@ -32,7 +33,9 @@ _BOOSTING = {
 def null_rows(
     raw: RawWindows, truth: Array, spec: MapSpec, *, trees: int = TREES, threads: int = 1
 ) -> dict[str, FitPredict]:
-    """Build the baselines of a scorecard: ``forest``, ``boosting``, ``linear``, ``mean``.
+    """Build the baselines of a scorecard.
+
+    ``forest``, ``boosting``, ``linear``, ``mean``, and ``gaussian_process`` if the map blends it.
 
     Each fits its scales and itself on the training rows alone. `truth` is in transformed units.
     """
@@ -41,6 +44,9 @@ def null_rows(
     def forest(x: Features, y: Array, new: Features, seed: int) -> Estimates:
         mean, spread = fit_forest(x, y, seed, trees=trees, threads=threads).moments(new)
         return Estimates(mean[None], spread)
+
+    def process(x: Features, y: Array, new: Features, seed: int) -> Estimates:
+        return Estimates(GaussianProcess.fit(x, y, seed).predict(new)[None])
 
     def boosting(x: Features, y: Array, new: Features, seed: int) -> Estimates:
         model = HistGradientBoostingRegressor(random_state=seed, **_BOOSTING).fit(x, y)
@@ -62,6 +68,8 @@ def null_rows(
         return fit_predict
 
     fits = {"forest": forest, "boosting": boosting, "linear": linear, "mean": mean}
+    if spec.regression == "gaussian_process":
+        fits["gaussian_process"] = process
     return {name: of_rows(predict) for name, predict in fits.items()}
 
 

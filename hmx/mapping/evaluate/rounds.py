@@ -61,18 +61,24 @@ FitPredict = Callable[[Rows, Rows, int], Estimates]  # rows to train on, rows to
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted mean of two predictors, with the spread of the second, corrected by kriging."""
+    """A weighted mean of two predictors, with the spread of a third, corrected by kriging."""
 
     first: str = "network"
     second: str = "forest"
     weight: float = 0.5  # of the second
+    spread: str = "forest"  # whose spread the blend has
     krige: Krige = False  # whether held-out errors correct it
 
     def of(self, estimates: Mapping[str, Estimates]) -> Estimates:
         """Blend the estimates of the two."""
         first, second = (estimates[name] for name in (self.first, self.second))
         center = (1 - self.weight) * first.center + self.weight * second.center
-        return Estimates(center[None], second.spread_or_zero)
+        return Estimates(center[None], estimates[self.spread].spread_or_zero)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the predictors that it takes."""
+        return tuple(dict.fromkeys((self.first, self.second, self.spread)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +135,10 @@ def cross_validate(
     The residuals of the training part that give the intervals also correct the blend by kriging,
     if it improves them. Shapes: ``truth`` (n,).
     """
-    pair = (blend.first, blend.second) if blend else ()
+    pair = blend.parts if blend else ()
     _require_known([*calibrate, *pair], [*forecasters, *([BLEND] if blend else [])])
     corrects = blend is not None and blend.krige is not False
-    # predictors that are also fitted on inner folds; a blend needs the residuals of its two
+    # predictors that are also fitted on inner folds; a blend needs the residuals of its parts
     names = {*calibrate} | ({*pair} if corrects or BLEND in calibrate else set())
     needed = [name for name in forecasters if name in names]
     inner = inner if calibrate else 0

@@ -215,9 +215,10 @@ def score_folds(
     first = next(iter(everyone))
     # a forest blended with itself is the forest
     mixed = bool(fit.blend) and first != "forest"
-    blend = Blend(first, "forest", fit.blend, fit.krige) if mixed else None
+    blend = Blend(first, spec.regression, fit.blend, krige=fit.krige) if mixed else None
     calibrate = tuple(dict.fromkeys([*([BLEND] if blend else []), first, "forest"]))
-    fits.expect(several, len(everyone) - 1, options.inner, 1)
+    inner = {*calibrate, *(blend.parts if blend else ())} - {BLEND, first}
+    fits.expect(several, len(everyone) - 1, options.inner, len(inner))
     everyone = fits.keep(everyone)
     splits = {
         name_folds(folds): cross_validate(

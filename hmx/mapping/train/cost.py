@@ -21,6 +21,7 @@ from hmx.mapping.bundle import MapBundle
 from hmx.mapping.forest import TREES, fit_forest
 from hmx.mapping.inputs import centre, fit_band_scaler, scaled
 from hmx.mapping.options import MapScoreOptions
+from hmx.mapping.process import GaussianProcess
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.target import fit_target, forward
 from hmx.mapping.train.fitting import fit_network
@@ -152,7 +153,7 @@ class _Timed:
     """Measured seconds, and the model that they were measured with."""
 
     step: float  # of a training step
-    forest: float  # of a forest on all samples
+    forest: float  # of the regressions on all samples
     walk: float  # of one row through one tree
     area: float  # of an area of applicability
     model: MapBundle
@@ -182,6 +183,10 @@ class _Timed:
         x, y = _like(centre(windows), forward(few.values, target), count)
         fit_forest(x[:50], y[:50], 0, trees=1)  # loads scikit-learn
         forest, growing = _clock(lambda: fit_forest(x, y, 0, trees=_TREES))
+        process = None
+        if few.spec.regression == "gaussian_process":
+            process, fitting = _clock(lambda: GaussianProcess.fit(x, y, 0))
+            growing += fitting * _TREES / TREES  # growing is that of few trees
         some = x[: 2 * _SAMPLES]
         forest.moments(some[:1])  # builds the trees
         _, walking = _clock(lambda: forest.moments(some))
@@ -197,6 +202,7 @@ class _Timed:
             weights=learnt.weights(),
             calibration=calibration,
             forest=forest.arrays() if spec.blend else {},
+            process={} if process is None else process.arrays(),
             applicability=area.arrays(),
             training={},
         )
@@ -207,7 +213,8 @@ class _Timed:
             area=measuring,
             model=model,
             network_bytes=sum(array.nbytes for array in network.weights().values()),
-            forest_bytes=sum(a.nbytes for a in forest.arrays().values()) * TREES // _TREES,
+            forest_bytes=sum(a.nbytes for a in forest.arrays().values()) * TREES // _TREES
+            + (0 if process is None else sum(a.nbytes for a in process.arrays().values())),
         )
 
 

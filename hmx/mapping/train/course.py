@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from hmx.mapping.forest import Forest, fit_forest
+from hmx.bundles.folder import beneath
+from hmx.mapping.forest import fit_forest
 from hmx.mapping.options import MapTrainOptions
+from hmx.mapping.process import GaussianProcess, Regressions
 from hmx.progress import Outlook, Progress
 from hmx.provenance import fingerprint
 from hmx.splits.site_folds import SiteFolds
@@ -68,6 +70,7 @@ class Course:
     runs: int = 1
     folds: int = 2
     blend: bool = True  # whether there is a forest of all samples
+    process: bool = False  # whether a Gaussian process stands beside each forest
     progress: Progress = Progress()
     finished: Finished = Finished()
     started: float = field(default_factory=time.monotonic)
@@ -97,6 +100,7 @@ class Course:
             fit.runs,
             len(folds),
             blend=bool(fit.blend),
+            process=bool(fit.blend) and fit.regression == "gaussian_process",
             progress=progress,
             finished=finished,
             started=started,
@@ -151,21 +155,26 @@ class Course:
         spare = self.outlook.spare
         return Session(_no_logs, progress, lambda run: spare("fold", part), self.finished)
 
-    def forest(self, name: str, x: np.ndarray, y: np.ndarray, seed: int) -> Forest:
-        """Return a forest that is finished, or grow it and keep it."""
+    def regressions(self, name: str, x: np.ndarray, y: np.ndarray, seed: int) -> Regressions:
+        """Return regressions that are finished, or fit and keep them."""
         if (found := self.finished.read(name)) is not None:
             if name != "forest":
                 self.outlook.spare("fold", 1 - self._share)
-            return Forest.from_arrays(found[0])
-        grown = fit_forest(x, y, seed)
+            return Regressions.from_arrays(
+                *(beneath(f"{part}/", found[0]) for part in ("forest", "process"))
+            )
+        process = GaussianProcess.fit(x, y, seed) if self.process else None
+        grown = Regressions(fit_forest(x, y, seed), process)
         if leads_processes():
-            self.finished.write(name, grown.arrays())
+            parts = {"forest": grown.forest, **({} if process is None else {"process": process})}
+            arrays = {f"{at}/{n}": a for at, one in parts.items() for n, a in one.arrays().items()}
+            self.finished.write(name, arrays)
         return grown
 
-    def whole_forest(self, x: np.ndarray, y: np.ndarray, seed: int) -> Forest:
-        """Return the forest of all samples."""
+    def whole_regressions(self, x: np.ndarray, y: np.ndarray, seed: int) -> Regressions:
+        """Return the regressions of all samples."""
         with self.step("forest"):
-            return self.forest("forest", x, y, seed)
+            return self.regressions("forest", x, y, seed)
 
     def end_fold(self, number: int) -> None:
         """Report that a fold is finished."""

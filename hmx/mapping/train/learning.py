@@ -2,7 +2,7 @@
 
 :func:`learn` fits scalers and networks to training samples. :func:`cross_fit` repeats that on
 folds, and gives each sample the prediction of networks that did not train on it.
-:func:`out_of_fold` mixes these predictions with a forest's, as the map does. They show how
+:func:`out_of_fold` mixes these predictions with a regression's, as the map does. They show how
 wrong a map is where nobody sampled: prediction intervals, scores, the importance of the bands
 and the area of applicability come from them, and from nothing else.
 """
@@ -175,10 +175,10 @@ def out_of_fold(
         session_of=course.fold,
     )  # fmt: skip
     for number, (train, test, predicted) in enumerate(parts):
-        forest = course.forest(fold_name(number), features[train], truth[train], fit.seed)
-        forests[fit.seed + 1000 * number] = forest
+        own = course.regressions(fold_name(number), features[train], truth[train], fit.seed)
+        forests[fit.seed + 1000 * number] = own.forest
         members = predicted.transpose(0, 2, 1)  # (members, q, n), the axes of pixels
-        estimate = mixed(members, spec, forest if spec.blend else None, features[test].T)
+        estimate = mixed(members, spec, own if spec.blend else None, features[test].T)
         center[test], spreads[test] = estimate.center, estimate.spread
         course.end_fold(number)
 

@@ -210,6 +210,7 @@ def joined(
         units=points.units,
         valid_range=points.valid_range or range_of(points.units, samples.value),
         blend=recipe.fit.blend,
+        regression=recipe.fit.regression if recipe.fit.blend else "forest",
         # a channel of an array is called "array[channel]": it has the transform of the array
         transforms={
             name: transforms[name.partition("[")[0]]

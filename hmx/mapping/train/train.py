@@ -1,6 +1,6 @@
 """Train a mapper: prepare -> learn -> predict out of fold -> calibrate -> write.
 
-Networks and forest learn from all samples. Prediction intervals and the area of applicability
+Networks and regressions learn from all samples. Prediction intervals and the area of applicability
 come from folds of the samples that are held out in turn. What is finished is kept beside the
 bundle until that is there: a run that was stopped goes on.
 """
@@ -207,7 +207,7 @@ def draw_pictures(prepared: Prepared, predicted: np.ndarray) -> Mapping[str, Fig
 def make_bundle(
     prepared: Prepared, recipe: MapTrainSetup, learnt: Learnt, folds: SiteFolds, course: Course
 ) -> tuple[MapBundle, np.ndarray]:
-    """Build the bundle: networks, forest, intervals, area of applicability.
+    """Build the bundle: networks, regressions, intervals, area of applicability.
 
     Its held-out predictions are returned beside it, native units, (n,).
     """
@@ -215,7 +215,7 @@ def make_bundle(
     features = centre(scaled(prepared.raw, spec, learnt.scaler))
     truth = forward(prepared.values, target)
     held_out = out_of_fold(prepared, features, target, fit, folds, course=course)
-    forest = course.whole_forest(features, truth, fit.seed) if spec.blend else None
+    own = course.whole_regressions(features, truth, fit.seed) if spec.blend else None
     weights, estimate = held_out.importance.weights(spec.features), held_out.estimate
     trial = KrigingTrial.of(folds, truth, estimate.center, fit.krige if spec.blend else False)
     kriging: Kriging | None = None
@@ -244,7 +244,8 @@ def make_bundle(
         weights=learnt.weights(),
         calibration=calibration,
         dependence=correlogram.fit(phi),
-        forest={} if forest is None else forest.arrays(),
+        forest={} if own is None else own.forest.arrays(),
+        process={} if own is None or own.process is None else own.process.arrays(),
         applicability=area.arrays(),
         kriging={} if kriging is None else kriging.arrays(),
         training={

@@ -16,9 +16,9 @@ from safetensors.numpy import load_file
 
 import hmx
 from hmx.errors import BadArgument, BundleError, OutputExists
-from hmx.mapping.forest import Forest
 from hmx.mapping.inputs import centre, scaled
 from hmx.mapping.options import MapTrainOptions
+from hmx.mapping.process import Regressions
 from hmx.mapping.target import central
 from hmx.mapping.train import train as training
 from hmx.mapping.train.recipe import MapTrainSetup, prepare
@@ -131,7 +131,7 @@ def test_a_training_in_the_words_of_the_study_is_the_same_training(land: xr.Data
     assert made[0].training["runs"].keys() >= {"val_r2", "val_native_r2", "val_native_rpiq"}
 
 
-def test_the_map_at_a_sample_is_what_networks_and_forest_say_of_its_window(
+def test_the_map_at_a_sample_is_what_networks_and_regressions_give_its_window(
     land: xr.Dataset, trained_mapper: hmx.MapBundle
 ) -> None:
     spec = trained_mapper.spec
@@ -141,8 +141,9 @@ def test_the_map_at_a_sample_is_what_networks_and_forest_say_of_its_window(
     with torch.no_grad():
         networks = [load_network(trained_mapper, member)(dynamic, static) for member in range(2)]
     members = np.stack([said.numpy().T for said in networks])
-    forest = Forest.from_arrays(trained_mapper.forest)
-    estimate = mixed(members, spec, forest, centre(windows).T)
+    own = Regressions.from_arrays(trained_mapper.forest, trained_mapper.process)
+    assert own.process is not None
+    estimate = mixed(members, spec, own, centre(windows).T)
     expected = central(estimate.center, trained_mapper.target)
     plain = replace(trained_mapper, kriging={}, path=None)  # without the errors of neighbours
     made = land.soc.map(model=plain)["soc"].values

@@ -1,0 +1,173 @@
+"""A Gaussian process on the values of a pixel: kriging in the space of covariates.
+
+Pixels with alike covariates have alike soils (Rasmussen and Williams 2006, *Gaussian Processes for
+Machine Learning*, algorithm 2.1). The covariance is exponential, as natural soils are rough: with
+smoother ones (Matern 3/2 and the Gaussian) the same samples were predicted worse. Its length and
+the noise are those of the largest marginal likelihood, which needs no folds (section 5.4).
+
+Beyond some thousand samples, as many of them are centres, and the weights of the centres are those
+of the subset of regressors (section 8.3.1): cost grows with the samples, not with their cube.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.spatial.distance import cdist
+
+from hmx.errors import BadArgument, BundleError
+from hmx.mapping.forest import Forest
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
+
+CENTRES = 4096  # the system of so many takes 128 MiB and some seconds
+_TRIED = 600  # samples of the marginal likelihood: seven eigendecompositions take a second
+_LENGTHS = np.geomspace(0.5, 4.0, 7)  # of the covariance, in typical distances of z-scores
+_NOISES = np.geomspace(0.1, 3.0, 9)  # variance of the noise, in variances of the process
+_JITTER = 1e-8  # equal samples make the covariance of centres singular
+_ROWS = 1024  # predicted at a time: their distances to the centres take 32 MiB
+_ARRAYS = ("centres", "weights", "numbers")
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianProcess:
+    """Weights of a Gaussian process, and its covariance."""
+
+    centres: Array  # features of training samples, (m, f)
+    weights: Array  # (m,), units of the target
+    mean: float  # far from all samples
+    scale: float  # distance at which the covariance falls to 1 / e
+    noise: float  # variance of the noise, in variances of the process
+
+    @classmethod
+    def fit(cls, x: Floats, y: Floats, seed: int) -> GaussianProcess:
+        """Fit to features (n, f), about z-scores, and a target (n,); `seed` draws samples."""
+        x, mean = np.asarray(x, np.float64), float(np.mean(y))
+        order = np.random.default_rng(seed).permutation(len(x))
+        some = order[:_TRIED]
+        scale, noise = _likeliest(x[some], y[some] - mean)
+        centres, off = x[np.sort(order[:CENTRES])], y - mean
+        within = _covariance(centres, centres, scale)
+        ridge = np.arange(len(centres))
+        if len(centres) == len(x):
+            system, right = within, off
+            system[ridge, ridge] += noise
+        else:
+            system, right = noise * within, np.zeros(len(centres))
+            for at in range(0, len(x), _ROWS):
+                rows = slice(at, at + _ROWS)
+                part = _covariance(x[rows], centres, scale)
+                system += part.T @ part
+                right += part.T @ off[rows]
+            system[ridge, ridge] += _JITTER * len(x)
+        weights = cho_solve(cho_factor(system, lower=True, overwrite_a=True), right)
+        return cls(centres, weights, mean, scale, noise)
+
+    def predict(self, x: Floats) -> Array:
+        """Predict the target from features (n, f), finite: (n,).
+
+        Raises :class:`BadArgument` if the number of features differs.
+        """
+        if x.ndim != 2 or x.shape[1] != self.centres.shape[1]:
+            raise BadArgument(
+                f"features {x.shape} do not fit this Gaussian process of {self.centres.shape[1]} "
+                "features. Pass (n, features), the centre pixel's values in the order of training."
+            )
+        found = np.empty(len(x))
+        size = np.einsum("ij,ij->i", self.centres, self.centres)
+        for at in range(0, len(x), _ROWS):
+            # float64: the covariance has a tip at distance 0, where float32 would lose 3 digits
+            rows = np.asarray(x[at : at + _ROWS], np.float64)
+            apart = rows @ self.centres.T  # a matrix product is ten times as fast as cdist
+            apart *= -2
+            apart += np.einsum("ij,ij->i", rows, rows)[:, None]
+            apart += size
+            np.maximum(apart, 0, out=apart)
+            np.sqrt(apart, out=apart)
+            apart *= -1 / self.scale
+            found[at : at + _ROWS] = np.exp(apart, out=apart) @ self.weights
+        return found + self.mean
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all arrays by name."""
+        numbers = np.array([self.mean, self.scale, self.noise])
+        return {"centres": self.centres, "weights": self.weights, "numbers": numbers}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> GaussianProcess:
+        """Build from :meth:`arrays`; raise :class:`BundleError` if they are damaged."""
+        try:
+            centres, weights, numbers = (arrays[name] for name in _ARRAYS)
+            every = (centres, weights, numbers)
+            sound = all(a.dtype == np.float64 and np.isfinite(a).all() for a in every)
+            sound = sound and centres.ndim == 2 and weights.shape == (len(centres),)
+            sound = sound and numbers.shape == (3,) and bool((numbers[1:] > 0).all())
+        except (KeyError, TypeError, ValueError):
+            sound = False
+        if not sound:
+            raise BundleError(
+                "the Gaussian process of this model is damaged: its arrays do not fit together. "
+                "Copy the bundle anew, or train again."
+            )
+        return cls(centres, weights, *(float(number) for number in numbers))
+
+    def require_features(self, count: int) -> None:
+        """Raise :class:`BundleError` unless the process has `count` features."""
+        if self.centres.shape[1] != count:
+            raise BundleError(
+                f"the Gaussian process of this model has {self.centres.shape[1]} features, and its "
+                f"bands make {count}. Copy the bundle anew, or train again."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Regressions:
+    """The regressions of a pixel's own values: a forest, and a Gaussian process if there is one."""
+
+    forest: Forest
+    process: GaussianProcess | None = None
+
+    @classmethod
+    def from_arrays(
+        cls, forest: Mapping[str, np.ndarray], process: Mapping[str, np.ndarray]
+    ) -> Regressions:
+        """Build from the arrays of both; those of the process are empty if there is none."""
+        own = GaussianProcess.from_arrays(process) if process else None
+        return cls(Forest.from_arrays(forest), own)
+
+    def moments(self, x: Floats) -> tuple[Array, Array]:
+        """Predict the target from features (n, f): mean and spread, (n,) each.
+
+        The spread is that of the forest: a Gaussian process measures the distance to samples, not
+        how much the target varies among similar pixels.
+        """
+        mean, spread = self.forest.moments(x)
+        return (mean if self.process is None else self.process.predict(x)), spread
+
+
+def _covariance(x: Array, other: Array, scale: float) -> Array:
+    """Compute the exponential covariance of features, (n, f) and (m, f): (n, m)."""
+    return np.asarray(np.exp(cdist(x, other) / -scale))
+
+
+def _likeliest(x: Array, y: Array) -> tuple[float, float]:
+    """Return scale and noise of the largest marginal likelihood; y has a mean of 0.
+
+    The variance of the process is that of the largest likelihood for each of them.
+    """
+    apart, best = cdist(x, x), (np.inf, 1.0, 1.0)
+    for scale in _LENGTHS * np.sqrt(max(1, x.shape[1])):
+        values, vectors = eigh(np.exp(apart / -scale))
+        power = (vectors.T @ y) ** 2
+        for noise in _NOISES:
+            total = np.maximum(values, 0) + noise
+            variance = max(float((power / total).mean()), 1e-300)
+            loss = len(y) * np.log(variance) + np.log(total).sum()
+            best = min(best, (float(loss), float(scale), float(noise)))
+    return best[1:]
