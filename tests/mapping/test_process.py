@@ -104,9 +104,8 @@ def test_saved_arrays_give_the_same_process() -> None:
 
 @pytest.mark.parametrize("name", ["centres", "weights", "numbers", "gone"])
 def test_damaged_arrays_are_refused(name: str) -> None:
-    arrays = {
-        key: array.copy() for key, array in GaussianProcess.fit(*world(50), 0).arrays().items()
-    }
+    made = GaussianProcess.fit(*world(50), 0).arrays()
+    arrays = {key: array.copy() for key, array in made.items()}
     if name == "gone":
         del arrays["numbers"]
     elif name == "numbers":
