@@ -48,24 +48,24 @@ class GaussianProcess:
     @classmethod
     def fit(cls, x: Floats, y: Floats, seed: int) -> GaussianProcess:
         """Fit to features (n, f), about z-scores, and a target (n,); `seed` draws samples."""
-        x, mean = np.asarray(x, np.float64), float(np.mean(y))
-        order = np.random.default_rng(seed).permutation(len(x))
+        rows, mean = np.asarray(x, np.float64), float(np.mean(y))
+        off: Array = np.asarray(y, np.float64) - mean
+        order = np.random.default_rng(seed).permutation(len(rows))
         some = order[:_TRIED]
-        scale, noise = _likeliest(x[some], y[some] - mean)
-        centres, off = x[np.sort(order[:CENTRES])], y - mean
+        scale, noise = _likeliest(rows[some], off[some])
+        centres = rows[np.sort(order[:CENTRES])]
         within = _covariance(centres, centres, scale)
         ridge = np.arange(len(centres))
-        if len(centres) == len(x):
+        if len(centres) == len(rows):
             system, right = within, off
             system[ridge, ridge] += noise
         else:
             system, right = noise * within, np.zeros(len(centres))
-            for at in range(0, len(x), _ROWS):
-                rows = slice(at, at + _ROWS)
-                part = _covariance(x[rows], centres, scale)
+            for at in range(0, len(rows), _ROWS):
+                part = _covariance(rows[at : at + _ROWS], centres, scale)
                 system += part.T @ part
-                right += part.T @ off[rows]
-            system[ridge, ridge] += _JITTER * len(x)
+                right += part.T @ off[at : at + _ROWS]
+            system[ridge, ridge] += _JITTER * len(rows)
         weights = cho_solve(cho_factor(system, lower=True, overwrite_a=True), right)
         return cls(centres, weights, mean, scale, noise)
 

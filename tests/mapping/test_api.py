@@ -361,7 +361,8 @@ def test_a_model_that_changed_on_disk_is_noticed(covariates: xr.Dataset, tmp_pat
 def test_a_model_that_was_never_saved_maps_too(covariates: xr.Dataset, mapper: MapBundle) -> None:
     loaded = hmx.load(mapper.path)
     found = soc_map(covariates, model=loaded)["soc"]
-    unsaved = make_mapper(covariates, members=2, forest=True, calibrated=True, coarse=(3,))
+    parts = {"forest": True, "process": True, "calibrated": True}
+    unsaved = make_mapper(covariates, members=2, coarse=(3,), **parts)
     np.testing.assert_array_equal(soc_map(covariates, model=unsaved)["soc"], found)
 
 

@@ -67,7 +67,7 @@ def test_beyond_some_thousand_samples_a_part_of_them_are_centres(
     assert found.centres.shape == (120, 4)
 
     def covariance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return np.exp(-cdist(one, other) / found.scale)
+        return np.asarray(np.exp(-cdist(one, other) / found.scale))
 
     cross, within = covariance(x, found.centres), covariance(found.centres, found.centres)
     system = cross.T @ cross + found.noise * within  # Rasmussen and Williams 2006, eq. 8.14

@@ -166,8 +166,9 @@ class Course:
         process = GaussianProcess.fit(x, y, seed) if self.process else None
         grown = Regressions(fit_forest(x, y, seed), process)
         if leads_processes():
-            parts = {"forest": grown.forest, **({} if process is None else {"process": process})}
-            arrays = {f"{at}/{n}": a for at, one in parts.items() for n, a in one.arrays().items()}
+            parts = {"forest": grown.forest.arrays()}
+            parts |= {} if process is None else {"process": process.arrays()}
+            arrays = {f"{part}/{n}": a for part, own in parts.items() for n, a in own.items()}
             self.finished.write(name, arrays)
         return grown
 
