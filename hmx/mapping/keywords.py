@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from hmx.mapping.options import Central, Krige, Loss, TargetTransform
+from hmx.mapping.options import Central, Krige, Loss, Regression, TargetTransform
 from hmx.mapping.select.options import Learner
 
 
@@ -65,6 +65,7 @@ class MapFitting(Places, total=False):
     patience: int
     inner: int
     blend: float
+    regression: Regression
     krige: Krige
     runs: int
     ensemble: bool
