@@ -35,5 +35,5 @@ def init(
     made = survey(folder, here(output), target=target, overwrite=overwrite, progress=call.progress)
     path = os.path.relpath(made.path)
     if made.job != "open":
-        call.progress.note(f"next: hmx {made.job} {path}")
+        call.progress.note(f"next: hmx {made.job} {path}  (all guesses stand in it as comments)")
     out(Path(path) if not path.startswith("..") else made.path)
