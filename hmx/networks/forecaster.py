@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import log
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,9 +126,10 @@ class Forecaster(nn.Module):
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
         if self.shared:
-            ahead = torch.arange(1, self.leads + 1).log()
             self.location_size = nn.Parameter(torch.zeros(self.leads))
-            self.gap_size = nn.Parameter(_GROWTH * ahead)
+            # plain numbers: sums on the device "meta" would import torch's compiler, a second
+            growth = [_GROWTH * log(lead) for lead in range(1, self.leads + 1)]
+            self.gap_size = nn.Parameter(torch.tensor(growth))
 
     @classmethod
     def of(cls, spec: ForecastSpec, scaler: Scaler) -> Forecaster:
