@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +89,37 @@ def test_a_stopped_training_goes_on_and_ends_with_the_same_bytes(
     assert again.about(said), again.notes
     for name in ("weights.safetensors", "training.csv"):
         assert (out / name).read_bytes() == (trained_mapper.path / name).read_bytes(), name
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def _train_until_killed(land: xr.Dataset, out: Path) -> None:
+    """Train a mapper in a process that dies after an epoch of the fourth of six networks."""
+
+    def step(done: int, total: int, text: str) -> None:
+        if text.startswith("holding out: fold 1 of 2, network 2"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(land, make_points(land), recipe_of(), out=out, progress=Progress(on_step=step))
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(
+    land: xr.Dataset, trained_mapper: hmx.MapBundle, tmp_path: Path, fits: list[int]
+) -> None:
+    out = tmp_path / "m"
+    process = multiprocessing.get_context("spawn").Process(
+        target=_train_until_killed, args=(land, out)
+    )
+    process.start()
+    process.join(timeout=300)
+    assert process.exitcode == -signal.SIGKILL
+    assert not out.exists()
+    heard = Heard()
+    again = train(land, make_points(land), recipe_of(), out=out, progress=heard.progress)
+    assert len(fits) == 3  # the fourth anew, and the two of the other fold
+    assert heard.about("2 of 2 networks were trained before"), heard.notes
+    for name in ("weights.safetensors", "training.csv"):
+        assert (out / name).read_bytes() == (trained_mapper.path / name).read_bytes(), name
+    assert again.digest == trained_mapper.digest
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
