@@ -3,7 +3,7 @@
 A small raster is learnt by heart: its intervals get short and its means follow the accidents of one
 map. What fits rasters of every size is a number of visits to each training pixel over the whole
 fit, whatever the number of origins. It was chosen on a raster of 11,000 pixels; from
-some 70,000 on the largest number of steps is reached anyway.
+some 50,000 on the largest number of steps is reached anyway.
 """
 
 from __future__ import annotations
