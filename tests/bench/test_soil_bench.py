@@ -26,7 +26,9 @@ def test_the_soil_benchmark_scores_all_rows_on_the_same_samples(
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     rows = {row["name"]: row for row in found["rows"]}
-    assert list(rows) == ["mean", "linear", "forest", "network", "ensemble", "blend", "kriged"]
+    single = ["mean", "linear", "forest", "process", "network"]
+    assert list(rows) == [*single, "ensemble", "blend", "with forest", "kriged"]
+    assert rows["blend"]["r2"] != rows["with forest"]["r2"]
     assert 80 < found["samples"] < 120
     assert rows["mean"]["r2"] < min(0.0, rows["forest"]["r2"])
     assert rows["blend"]["r2"] != rows["forest"]["r2"]
