@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from safetensors.numpy import save
 
 from hmx.errors import BadArgument, MissingVariable, SourceError
-from hmx.mapping.evaluate.rounds import PLAIN, Blend, Estimates, cross_validate
+from hmx.mapping.evaluate.rounds import Blend, Estimates, cross_validate
 from hmx.mapping.evaluate.score import score_folds
 from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.options import MapTrainOptions
@@ -50,7 +50,7 @@ def card() -> MapScorecard:
 
 def test_all_forecasters_are_scored_on_the_same_samples(card: MapScorecard) -> None:
     assert card.forecasters == (
-        "network", "network ensemble", "forest", "boosting", "linear", "mean", "blend", PLAIN,
+        "network", "network ensemble", "forest", "boosting", "linear", "mean", "blend",
     )  # fmt: skip
     assert card.model == "blend"
     assert list(card.splits) == ["blocks of 20 km", "random folds"]
@@ -278,7 +278,7 @@ def test_names_that_are_not_there_and_no_folds_are_refused(card: MapScorecard) -
 
 def test_differences_compare_the_model_with_every_other(card: MapScorecard) -> None:
     others = {other for _, other in card.differences}
-    assert others == {"network ensemble", "forest", "boosting", "linear", "mean", PLAIN}
+    assert others == {"network ensemble", "forest", "boosting", "linear", "mean"}
     found = card.differences["blocks of 20 km", "mean"]
     assert found.value == pytest.approx(card.value("r2") - card.value("r2", "mean"))
     assert found.sure
