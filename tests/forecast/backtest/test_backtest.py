@@ -306,7 +306,7 @@ def test_maps_hold_the_errors_that_are_scored(
         moved = at["abs_error_persistence"] > 0
         np.testing.assert_array_equal(np.isfinite(at["skill"]), moved)
         expected = at["gain"] / at["abs_error_persistence"].where(moved)
-        np.testing.assert_allclose(at["skill"].where(moved), expected, rtol=1e-4)
+        np.testing.assert_allclose(at["skill"].where(moved), expected, rtol=1e-4, atol=1e-7)
     truth = np.abs(world["hm"].isel(time=5) - world["hm"].isel(time=4))
     still = maps["abs_error_persistence"].sel(lead=1).isel(time=0)
     np.testing.assert_allclose(still.values, truth.values, atol=1e-7)
