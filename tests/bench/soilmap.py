@@ -8,8 +8,9 @@ Run from the root of the project::
 Pixels are those of a real country (``HMX_REAL_DATA``), 75 features each, or synthetic bands with
 ``--quick``; samples are drawn from them, with a tenth of a standard deviation of noise. Seconds
 are those of this process's CPU for a million pixels: the job as ``hmx map`` runs it (read,
-scale, network, forest, intervals, area of applicability, write), the forest and the area alone,
-and the area by all distances at once, which is the baseline. Differences are of dissimilarity.
+scale, network, Gaussian process, forest, intervals, area of applicability, write), the process,
+the forest and the area alone, and the area by all distances at once, which is the baseline.
+Differences are of dissimilarity.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import xarray as xr
 
 from hmx.mapping.api import map_to_zarr
 from hmx.mapping.forest import TREES, Forest, fit_forest
+from hmx.mapping.process import GaussianProcess
 from hmx.networks.options import MapperOptions
 from hmx.uncertainty.applicability import Applicability
 from tests.bench.densemap import country
@@ -59,11 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps({"rows": rows}, indent=2))
         return 0
-    print(f"{'samples':>8}{'job':>9}{'forest':>9}{'area':>9}{'at once':>10}{'times':>7}{'off':>10}"
-          "   CPU s/Mpx")  # fmt: skip
+    print(f"{'samples':>8}{'job':>9}{'process':>9}{'forest':>9}{'area':>9}{'at once':>10}"
+          f"{'times':>7}{'off':>10}   CPU s/Mpx")  # fmt: skip
     for row in rows:
-        print(f"{row['samples']:>8,}{row['job']:>9.1f}{row['forest']:>9.1f}{row['area']:>9.2f}"
-              f"{row['at_once']:>10.2f}{row['times']:>7.1f}{row['off']:>10.1e}")  # fmt: skip
+        print(f"{row['samples']:>8,}{row['job']:>9.1f}{row['process']:>9.1f}{row['forest']:>9.1f}"
+              f"{row['area']:>9.2f}{row['at_once']:>10.2f}{row['times']:>7.1f}"
+              f"{row['off']:>10.1e}")  # fmt: skip
     return 0
 
 
@@ -72,10 +75,11 @@ def measure(ds: xr.Dataset, count: int, args: argparse.Namespace) -> dict[str, A
     plain = MapperOptions()
     model = make_mapper(ds, widths=plain.widths, hidden=plain.hidden, calibrated=True)
     pixels = features_of(ds, model)
-    forest, area = learnt(pixels, count, args.trees)
+    process, forest, area = learnt(pixels, count, args.trees)
     model = replace(
         model,
-        spec=replace(model.spec, blend=0.5),
+        spec=replace(model.spec, blend=0.5, regression="gaussian_process"),
+        process=process.arrays(),
         forest=forest.arrays(),
         applicability=area.arrays(),
     )
@@ -91,6 +95,7 @@ def measure(ds: xr.Dataset, count: int, args: argparse.Namespace) -> dict[str, A
     share = len(pixels) / 1e6
     seconds = {
         "job": job / mpx,
+        "process": clock(lambda: process.predict(pixels)) / share,
         "forest": clock(lambda: forest.moments(pixels)) / share,
         "area": clock(lambda: area(pixels)) / share,
         "at_once": clock(lambda: at_once(some, area)) / len(some) * 1e6,
@@ -116,14 +121,17 @@ def features_of(ds: xr.Dataset, model: Any) -> np.ndarray:
     return ((values - values.mean(axis=0)) / values.std(axis=0)).astype("float32")
 
 
-def learnt(pixels: np.ndarray, count: int, trees: int) -> tuple[Forest, Applicability]:
-    """Learn a forest and an area from pixels with noise, and a target of two of their features."""
+def learnt(
+    pixels: np.ndarray, count: int, trees: int
+) -> tuple[GaussianProcess, Forest, Applicability]:
+    """Learn regressions and an area from pixels with noise; two features make the target."""
     draw = np.random.default_rng(0)
     at = draw.choice(len(pixels), count, replace=count > len(pixels))
     x = pixels[at] + 0.1 * draw.normal(size=(count, pixels.shape[1])).astype("float32")
     y = np.tanh(x[:, 0] + 0.3 * x[:, -1]) + 0.5 * draw.normal(size=count)
     weights = draw.exponential(size=x.shape[1])  # few features matter much, as in real models
-    return fit_forest(x, y, 0, trees=trees), Applicability.fit(x, np.arange(count) % 5, weights)
+    area = Applicability.fit(x, np.arange(count) % 5, weights)
+    return GaussianProcess.fit(x, y, 0), fit_forest(x, y, 0, trees=trees), area
 
 
 def at_once(features: np.ndarray, area: Applicability) -> np.ndarray:

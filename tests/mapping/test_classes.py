@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import xarray as xr
 import yaml
 
 from hmx.catalog import MapCatalog
+from hmx.cube.bands import as_bands
 from hmx.cube.cube import open_cube
-from hmx.errors import CatalogError, HmxError
+from hmx.errors import CatalogError, CubeError, HmxError
 from hmx.ingest.ingest import ingest
 from hmx.ingest.options import CubeSection
 from hmx.mapping.api import soc_map as hmx_map
@@ -109,6 +111,27 @@ def test_what_cannot_be_classes_is_refused(
 ) -> None:
     with pytest.raises(HmxError, match=words):
         prepared(land, values, categories=categories)
+
+
+@pytest.mark.parametrize("made", [str, object], ids=["text", "objects with a gap"])
+def test_classes_in_words_are_refused_with_the_way_to_make_numbers(
+    land: xr.Dataset, made: type
+) -> None:
+    words = np.where(patches([0, 1]), "chalk", "granite").astype(made)
+    if made is object:
+        words[0, 0] = None
+    ds, points = land.assign(geology=(("y", "x"), words)), make_points(land)
+    for categories in ([], ["geology"]):
+        with pytest.raises(CubeError) as refusal:
+            ds.soc.train(points, crs=UTM, categories=categories, **TINY)
+        text = str(refusal.value)
+        assert text.startswith("'geology' holds text")  # what was given
+        assert "a band holds numbers" in text  # the rule
+        assert "ds.drop_vars('geology')" in text  # what to type
+    (typed,) = re.findall(r"ds\['geology_granite'\] = .*\)", text)
+    exec(typed, {"ds": ds})
+    np.testing.assert_array_equal(ds["geology_granite"], words == "granite")
+    assert "geology_granite" in as_bands(ds.drop_vars("geology")).static
 
 
 def classed(land: xr.Dataset) -> tuple[xr.Dataset, pd.DataFrame]:

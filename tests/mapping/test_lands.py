@@ -45,11 +45,13 @@ def test_a_land_of_classes_is_learnt_and_lost_as_numbers_or_without_them() -> No
     assert r2(land.without("cover", "categories")) < 0.1
 
 
-def test_a_land_of_depths_is_learnt_and_lost_without_depth() -> None:
+def test_a_land_of_depths_is_learnt_and_lost_without_depth_or_elevation() -> None:
     land = land_of_depths()
     assert land.achievable > 0.9
     assert r2(land.without()) >= SHARE * land.achievable
     assert r2(land.without("top", "bottom")) < 0.5 * land.achievable
+    # kriging off: the errors of neighbours, which share the elevation, would make up for it
+    assert r2(land.without("elevation", krige=False)) < SHARE * land.achievable
 
 
 def test_a_land_of_statics_is_learnt_from_points_without_dates_and_lost_without_them(
@@ -59,9 +61,9 @@ def test_a_land_of_statics_is_learnt_from_points_without_dates_and_lost_without_
     assert "date" not in statics.points
     own = mapper.training["held_out"]["transformed"]["r2"]
     assert own >= SHARE * statics.achievable
-    # the years alone: the samples see all of them, as they have no date
-    alone = {"dynamic": None, "history": 6}
-    assert r2(statics.without("elevation", "twi", **alone)) < 0.25 * statics.achievable
+    # the years alone, all of them, as samples have no date; without the errors of neighbours
+    alone = {"dynamic": None, "history": 6, "krige": False}
+    assert r2(statics.without("elevation", "twi", **alone)) < 0.1
     assert r2(statics.without("twi")) < SHARE * statics.achievable
 
 

@@ -77,7 +77,10 @@ def test_beyond_some_thousand_samples_a_part_of_them_are_centres(
     assert np.corrcoef(found.predict(fresh), exact.predict(fresh))[0, 1] > 0.95
 
 
-def test_a_pixel_does_not_depend_on_its_neighbours_and_a_seed_decides_all() -> None:
+def test_a_pixel_does_not_depend_on_its_neighbours_and_a_seed_decides_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CENTRES", 120)  # with all samples no draw decides anything
     x, y = world()
     one, again = (GaussianProcess.fit(x, y, 0) for _ in range(2))
     rows = np.concatenate([world(1500, 1)[0], x]).astype("float32")
@@ -88,7 +91,11 @@ def test_a_pixel_does_not_depend_on_its_neighbours_and_a_seed_decides_all() -> N
     assert whole.dtype == np.float64
 
 
-def test_equal_samples_with_unlike_values_are_learnt_by_their_mean() -> None:
+@pytest.mark.parametrize("centres", [4096, 150])
+def test_equal_samples_with_unlike_values_are_learnt_by_their_mean(
+    monkeypatch: pytest.MonkeyPatch, centres: int
+) -> None:
+    monkeypatch.setattr(module, "CENTRES", centres)
     x = np.repeat(world(100)[0], 2, axis=0)
     y = np.tile([1.0, 3.0], 100)
     np.testing.assert_allclose(GaussianProcess.fit(x, y, 0).predict(x), 2.0, atol=1e-6)

@@ -8,6 +8,8 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,9 @@ from hmx.mapping.train.train import train
 from hmx.progress import Outlook, Progress
 from hmx.training.work import Finished, work_folder
 from tests.make.soilworlds import make_points
+from tests.make.wandb_files import records
 from tests.mapping.train.test_train import recipe_of
+from tests.training.test_tracking import items
 
 
 class Heard:
@@ -121,6 +125,23 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(
         assert (out / name).read_bytes() == (trained_mapper.path / name).read_bytes(), name
     assert again.digest == trained_mapper.digest
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_training_that_went_on_after_its_last_network_sends_all_of_them(
+    land: xr.Dataset, tmp_path: Path
+) -> None:
+    recipe = replace(recipe_of(epochs=1), track={"wandb": "offline", "project": "soils"})
+    out, sent = tmp_path / "m", []
+    for heard in (Heard("holding out"), Heard()):
+        with suppress(KeyboardInterrupt):
+            train(land, make_points(land), recipe, out=out, progress=heard.progress)
+        names: set[str] = set()
+        for folder in (tmp_path / "wandb").glob("offline-run-*"):
+            for record in records(folder):
+                names |= set(items(record.history)) if record.HasField("history") else set()
+                names |= {record.artifact.name} if record.HasField("artifact") else set()
+        sent.append(names & {"scatter/path", "residuals/path", "runs/path", "m"})
+    assert sent == [set(), {"scatter/path", "residuals/path", "runs/path", "m"}]
 
 
 @pytest.mark.parametrize(
