@@ -122,8 +122,8 @@ class MapTrainOptions(Options):
         Weight of a regression of the pixel's own values in the mean of networks and regression,
         0 to 1; 0 for none.
     regression : {"gaussian_process", "forest"}
-        This regression: a Gaussian process, or a random forest. The widths of intervals come from
-        a forest in both cases.
+        This regression: the mean of a Gaussian process and a random forest, or the forest alone.
+        The widths of intervals come from the forest in both cases.
     krige : {"auto", True, False}
         Whether the blend is corrected by the kriged errors of nearby samples, those of held-out
         predictions. ``auto`` does so only if that improves held-out predictions for sure.

@@ -144,11 +144,15 @@ class Regressions:
     def moments(self, x: Floats) -> tuple[Array, Array]:
         """Predict the target from features (n, f): mean and spread, (n,) each.
 
-        The spread is that of the forest: a Gaussian process measures the distance to samples, not
-        how much the target varies among similar pixels.
+        The mean is that of forest and process, which err on different land: the process is the
+        better one on smooth relations of many bands, the forest on thresholds. The spread is that
+        of the forest: a Gaussian process measures the distance to samples, not how much the target
+        varies among similar pixels.
         """
         mean, spread = self.forest.moments(x)
-        return (mean if self.process is None else self.process.predict(x)), spread
+        if self.process is not None:
+            mean = (mean + self.process.predict(x)) / 2
+        return mean, spread
 
 
 def _covariance(x: Array, other: Array, scale: float) -> Array:

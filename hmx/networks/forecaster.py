@@ -46,7 +46,7 @@ from hmx.uncertainty.agreement import ENOUGH
 
 _UNBOUNDED = 1e4  # a tilt large enough to move any mean to the anchor's
 _LEAST_TRUST = 0.1  # in a network's own means: less has the same effect
-_MOST_FREE = 32.0  # brings means all but to the anchor's; more would amplify rounding
+_MOST_FREE = 16.0  # brings means all but to the anchor's; more would amplify rounding to 1e-6
 CHANGE = 1  # number of the change among the channels of a frame, see :meth:`Forecaster._frame`
 _GROWTH = 0.7  # before training, a spread grows by this power of the lead
 State = Any  # the state of a body, which only its class knows

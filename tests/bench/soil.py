@@ -14,9 +14,9 @@ on the logarithm of 1 + soil carbon. All that a row learns, scales too, it learn
 the other folds. Options of the network are the product's own defaults.
 
 ``network`` is the mean of the scores of single networks, ``ensemble`` the mean of their
-predictions, ``process`` the Gaussian process, ``blend`` half of the ensemble and half of the
-process, ``with forest`` half of the forest instead, ``kriged`` the blend corrected by kriged
-residuals of the other folds, in rounds whose own folds gain by it.
+predictions, ``process`` the Gaussian process, ``blend`` half of the ensemble and a quarter
+each of process and forest, ``with forest`` half of the forest instead, ``kriged`` the blend
+corrected by kriged residuals of the other folds, in rounds whose own folds gain by it.
 ``R2 map`` is R2 of predictions weighted to be as far from samples as pixels of the map.
 Below the table: by how much R2 differs from that of the forest, and of the kriged from that
 of the plain blend, with a 95 % interval from drawing whole blocks; and the 90 % intervals
@@ -257,7 +257,7 @@ def predictions(
         np.savez(args.keep, split=folds.digest, **guess, **spent)
     guess["forest"], guess["spread"] = guess["forest"][:1], guess["forest"][1:]
     guess["ensemble"] = guess["network"].mean(axis=0, keepdims=True)
-    guess["blend"] = (guess["ensemble"] + guess["process"]) / 2
+    guess["blend"] = (2 * guess["ensemble"] + guess["forest"] + guess["process"]) / 4
     guess["with forest"] = (guess["ensemble"] + guess["forest"]) / 2
     return guess, seconds
 

@@ -135,10 +135,10 @@ def test_the_estimate_is_of_the_distribution_that_was_asked_for(
         which: land.soc.map(model=trained_mapper, estimate=which).compute()["soc"]
         for which in ("model", "median", "mean")
     }
-    np.testing.assert_allclose(found["mean"], drawn, rtol=3e-3)
+    np.testing.assert_allclose(found["mean"], drawn, rtol=1.5e-3)
     np.testing.assert_array_equal(found["median"], wide["soc_quantile"].sel(quantile=0.5))
     np.testing.assert_array_equal(found["model"], wide["soc"])
-    assert not np.allclose(found["mean"], found["median"], rtol=1e-2, equal_nan=True)
+    assert not np.allclose(found["mean"], found["median"], rtol=4e-3, equal_nan=True)
     for which in ("median", "mean"):
         assert found[which].attrs["long_name"] == f"soc, {which} of the predictive distribution"
     table = places(land)

@@ -46,7 +46,7 @@ def test_less_trust_brings_means_closer_to_the_anchor() -> None:
         Forecaster.free_means(network, trust)  # type: ignore[arg-type]
         tilted = tilt(values, origin, target, knots, network.most_tilt)
         off.append(float((mean(tilted, knots) - target).abs()))
-    assert float(network.most_tilt) == 32
+    assert float(network.most_tilt) == 16
     assert off == sorted(off, reverse=True)
     assert off[0] > 0.04
     assert off[-1] < 1e-3
@@ -104,6 +104,6 @@ def test_both_fits_have_the_freedom_of_the_first(
     trust = model.training["anchor"]["own_trust"]
     assert 0 < trust < 0.5
     assert float(model.weights["most_tilt"][0]) == pytest.approx(
-        min(MOST_TILT ** (0.5 / trust) ** 2, 32)
+        min(MOST_TILT ** (0.5 / trust) ** 2, 16)
     )
-    assert "gained at 1 of 2 past steps" in str(describe_means(model))
+    assert "what the network adds gained at 1 of 2" in str(describe_means(model))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import hmx
@@ -96,8 +97,9 @@ def test_a_stopped_training_goes_on_and_ends_with_the_same_bytes(
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def _train_until_killed(land: xr.Dataset, out: Path) -> None:
+def _train_until_killed(land: xr.Dataset, out: Path, threads: int) -> None:
     """Train a mapper in a process that dies after an epoch of the fourth of six networks."""
+    torch.set_num_threads(threads)  # sums of a network depend on them
 
     def step(done: int, total: int, text: str) -> None:
         if text.startswith("holding out: fold 1 of 2, network 2"):
@@ -111,7 +113,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(
 ) -> None:
     out = tmp_path / "m"
     process = multiprocessing.get_context("spawn").Process(
-        target=_train_until_killed, args=(land, out)
+        target=_train_until_killed, args=(land, out, torch.get_num_threads())
     )
     process.start()
     process.join(timeout=300)
