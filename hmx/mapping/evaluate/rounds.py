@@ -61,18 +61,19 @@ FitPredict = Callable[[Rows, Rows, int], Estimates]  # rows to train on, rows to
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted mean of two predictors, with the spread of a third, corrected by kriging."""
+    """A weighted mean of a predictor and of one or two regressions, corrected by kriging."""
 
     first: str = "network"
     second: str = "forest"
-    weight: float = 0.5  # of the second
-    spread: str = "forest"  # whose spread the blend has
+    weight: float = 0.5  # of the regressions
+    spread: str = "forest"  # the other regression, whose spread the blend has
     krige: Krige = False  # whether held-out errors correct it
 
     def of(self, estimates: Mapping[str, Estimates]) -> Estimates:
-        """Blend the estimates of the two."""
-        first, second = (estimates[name] for name in (self.first, self.second))
-        center = (1 - self.weight) * first.center + self.weight * second.center
+        """Blend the estimates; two regressions count alike, as on the map."""
+        first = estimates[self.first].center
+        both = [estimates[name].center for name in dict.fromkeys((self.second, self.spread))]
+        center = (1 - self.weight) * first + self.weight * np.mean(both, axis=0)
         return Estimates(center[None], estimates[self.spread].spread_or_zero)
 
     @property
