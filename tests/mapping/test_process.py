@@ -54,6 +54,8 @@ def test_length_and_noise_are_the_likeliest(monkeypatch: pytest.MonkeyPatch) -> 
         for noise in noises:
             other = GaussianProcess(x, y, 0.0, length * 2, noise)  # 4 features: sqrt(4)
             assert likelihood(x, y - y.mean(), other) <= best + 1e-6
+    other_unit = GaussianProcess.fit(x, 100 * y, 0)
+    assert (other_unit.scale, other_unit.noise) == (found.scale, found.noise)
 
 
 def test_beyond_some_thousand_samples_a_part_of_them_are_centres(

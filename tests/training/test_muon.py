@@ -51,6 +51,21 @@ def test_an_update_has_the_size_of_adamw_whatever_that_of_the_gradient(size: flo
     assert 0.15 < moved / 0.01 < 0.25
 
 
+def test_an_update_follows_the_gradients_of_the_steps_before() -> None:
+    layer = layer_of()
+    optimizer = muon_of(with_gradients(layer, 1))
+    first = layer.weight.grad
+    assert first is not None
+    for _ in range(8):
+        layer.weight.grad, layer.bias.grad = first.clone(), torch.zeros_like(layer.bias)
+        optimizer.step()
+    before = layer.weight.detach().clone()
+    layer.weight.grad = -first  # one against eight
+    optimizer.step()
+    moved = (layer.weight.detach() - before).flatten()
+    assert float(moved @ first.flatten()) < 0  # still downhill of the eight
+
+
 def test_other_parameters_move_as_with_adamw() -> None:
     one, two = layer_of(), layer_of()
     ours, theirs = muon_of(one, decay=0.1), torch.optim.AdamW([two.bias], lr=0.01, weight_decay=0.1)

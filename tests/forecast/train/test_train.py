@@ -190,6 +190,29 @@ def test_a_running_average_is_what_is_judged_and_kept() -> None:
     assert module.best is module.average.module  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("cooling", [False, True])
+def test_the_rate_rises_stays_and_falls_in_a_last_fit(*, cooling: bool) -> None:
+    recipe = recipe_of(epochs=10, lr=1e-2)
+    reader = reader_of(make_cube((64, 64)), recipe)
+    draw = Draw.of(reader, np.ones_like(reader.split.table), 0.0)
+    network = Forecaster.of(reader.spec, reader.scaler)
+    module = Fit(network, reader, recipe.fit, draw, steps=10, cooling=cooling)
+    made = module.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(100):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    body, head, sizes = np.array(rates).T
+    np.testing.assert_allclose(body, 3 * head)  # the layers of the body
+    np.testing.assert_array_equal(head, sizes)
+    assert len(optimizer.param_groups[0]["params"]) > 1
+    assert (np.diff(head[:15]) > 0).all()
+    expected = 1e-2 * (1 - np.arange(100) / 100 if cooling else np.ones(100))
+    np.testing.assert_allclose(head[15:], expected[15:])
+
+
 NONE = Calibration()
 SPLITS = {
     "held out": {},
@@ -286,10 +309,11 @@ def test_a_final_fit_sees_all_blocks_and_keeps_the_calibration() -> None:
 def test_a_final_fit_goes_on_from_the_first_but_on_a_small_raster(
     monkeypatch: pytest.MonkeyPatch, *, small: bool
 ) -> None:
-    cube, seen, starts = make_cube((64, 64)), [], []
+    cube, seen, starts, cools = make_cube((64, 64)), [], [], []
 
     def spied(*given: Any, start: Any = None, **named: Any) -> Any:
         starts.append(start is not None)
+        cools.append(named.get("cooling", False))
         return fit(*given, start=start, **named)
 
     def tell(done: int, total: int, text: str) -> None:
@@ -303,6 +327,7 @@ def test_a_final_fit_goes_on_from_the_first_but_on_a_small_raster(
     model = train(cube, recipe_of(epochs=3, final=True), progress=tell)
     assert model.training["epochs_run"] == 2
     assert starts == [False, not small]  # the others start from random weights
+    assert cools == starts  # a rate that falls would leave random weights half learnt
     lasts = 2 if small else 1  # the best number, or half of it
     what = "training on all blocks"
     assert seen[3 : 3 + lasts] == [(1 + epoch, lasts, what) for epoch in range(lasts)]
