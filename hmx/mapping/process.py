@@ -151,8 +151,13 @@ class Regressions:
         """
         mean, spread = self.forest.moments(x)
         if self.process is not None:
-            mean = (mean + self.process.predict(x)) / 2
+            mean = together(mean, self.process.predict(x))
         return mean, spread
+
+
+def together(*means: Array) -> Array:
+    """Return the mean of regressions, (n,) each: they count alike, on maps and in scorecards."""
+    return np.asarray(np.mean(means, axis=0))
 
 
 def _covariance(x: Array, other: Array, scale: float) -> Array:

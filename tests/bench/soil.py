@@ -47,7 +47,7 @@ from hmx.mapping.evaluate.weighting import TaskWeights
 from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, gather, scaled
 from hmx.mapping.options import Krige, MapTrainOptions
-from hmx.mapping.process import GaussianProcess
+from hmx.mapping.process import GaussianProcess, together
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.train.learning import learn
 from hmx.networks.options import MapperOptions
@@ -257,7 +257,7 @@ def predictions(
         np.savez(args.keep, split=folds.digest, **guess, **spent)
     guess["forest"], guess["spread"] = guess["forest"][:1], guess["forest"][1:]
     guess["ensemble"] = guess["network"].mean(axis=0, keepdims=True)
-    guess["blend"] = (2 * guess["ensemble"] + guess["forest"] + guess["process"]) / 4
+    guess["blend"] = (guess["ensemble"] + together(guess["forest"], guess["process"])) / 2
     guess["with forest"] = (guess["ensemble"] + guess["forest"]) / 2
     return guess, seconds
 

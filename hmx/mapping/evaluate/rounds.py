@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hmx.errors import missing_variable
 from hmx.mapping.kriging import KrigingTrial
 from hmx.mapping.options import Krige
+from hmx.mapping.process import together
 from hmx.progress import Progress
 from hmx.splits.site_folds import SiteFolds
 from hmx.uncertainty.conformal import Conformal
@@ -70,10 +71,10 @@ class Blend:
     krige: Krige = False  # whether held-out errors correct it
 
     def of(self, estimates: Mapping[str, Estimates]) -> Estimates:
-        """Blend the estimates; two regressions count alike, as on the map."""
+        """Blend the estimates."""
         first = estimates[self.first].center
         both = [estimates[name].center for name in dict.fromkeys((self.second, self.spread))]
-        center = (1 - self.weight) * first + self.weight * np.mean(both, axis=0)
+        center = (1 - self.weight) * first + self.weight * together(*both)
         return Estimates(center[None], estimates[self.spread].spread_or_zero)
 
     @property
