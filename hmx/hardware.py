@@ -51,8 +51,8 @@ def with_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def in_threads(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
-    """Work on items at the same time, and return the results in their order.
+def in_threads(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> Iterator[ResultT]:
+    """Work on items at the same time, and yield the results in their order.
 
     The items share torch's threads, so each is computed with one thread while there are no more
     threads than items: results then do not depend on the number of threads. Threads that share
@@ -62,14 +62,14 @@ def in_threads(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list
     threads = torch.get_num_threads()
     count = min(threads, len(items))
     if count < 2:
-        return [work(item) for item in items]
+        return map(work, items)
 
     def alone(item: ItemT) -> ResultT:
         with torch.set_grad_enabled(grad), with_threads(threads // count):
             return work(item)
 
     grad = torch.is_grad_enabled()
-    return list(_pool(count).map(alone, items))
+    return _pool(count).map(alone, items)
 
 
 @cache

@@ -39,21 +39,24 @@ def hmx_frames() -> list[str]:
 
 
 @contextmanager
-def first_forward() -> Iterator[list[str]]:
-    """Record the chain to the first torch module, or convolution of the executor, that is run."""
+def first_forward(within: str = "") -> Iterator[list[str]]:
+    """Record the chain to the first torch module, or convolution of a part, that is run.
+
+    ``within`` is a part of a function's name that the chain has to have.
+    """
     chain: list[str] = []
     conv2d = functional.conv2d
 
-    def recorded(*args: Any, **kwargs: Any) -> Any:
+    def record() -> None:
         frames = hmx_frames()
-        # the executor of forecasts runs no module: its convolutions are functions
-        if not chain and frames and frames[-1].startswith("hmx.networks.stream.executor."):
+        if not chain and any(within in name for name in frames):
             chain.extend(frames)
+
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        record()  # forecasts and training run no module: their convolutions are functions
         return conv2d(*args, **kwargs)
 
-    handle = register_module_forward_pre_hook(
-        lambda *_: chain.extend([] if chain else hmx_frames())
-    )
+    handle = register_module_forward_pre_hook(lambda *_: record())
     functional.conv2d = recorded
     try:
         yield chain
@@ -100,8 +103,9 @@ def test_a_task_of_a_map_reaches_torch_in_seven_hops(
     require(chain, 7)
 
 
-def test_training_reaches_torch_in_eight_hops(cube: xr.Dataset) -> None:
-    with first_forward() as chain:
+@pytest.mark.parametrize("part", ["Fit.training_step", "Fit.validation_step"])
+def test_training_reaches_the_network_in_eight_hops(cube: xr.Dataset, part: str) -> None:
+    with first_forward(within=part) as chain:
         cube.hm.train(
             static=["elevation"], history=2, width=8, trunk=(1,), context=(1,), epochs=1, steps=1,
             chip=48, final=False,

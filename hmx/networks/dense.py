@@ -36,19 +36,19 @@ def dense(network: Mapper, dynamic: Tensor, static: Tensor) -> Tensor:
         for left in range(0, columns, side):
             y, x = slice(top, min(top + side, rows)), slice(left, min(left + side, columns))
             read = (..., slice(y.start, y.stop + window - 1), slice(x.start, x.stop + window - 1))
+            steps, planes = dynamic[read], static[read]
             if isinstance(network, CnnLstm):
-                values = _convolved(network, dynamic[read], static[read])
+                features = network.features(steps[None], planes[None], dense=True)[0]
+                values = _read(network, features, network.centre(steps[None], planes[None])[0])
             else:
-                values = _by_window(network, dynamic[read], static[read])
+                values = _by_window(network, steps, planes)
             part = result[:, y, x]
             part.copy_(values.T.reshape(part.shape))
     return result
 
 
-def _convolved(network: CnnLstm, dynamic: Tensor, static: Tensor) -> Tensor:
-    """Run the CNN over a square and the LSTM over its pixels, (pixels, q)."""
-    features = network.features(dynamic[None], static[None], dense=True)[0]
-    centre = network.centre(dynamic[None], static[None])[0]
+def _read(network: CnnLstm, features: Tensor, centre: Tensor) -> Tensor:
+    """Run the LSTM over the pixels of a square, (pixels, q)."""
     rows, columns = centre.shape[-2:]
     features = features[..., :rows, :columns]  # a pool may drop the last pixels of a window
     series = features.flatten(2).permute(2, 0, 1)  # (pixels, t, f)

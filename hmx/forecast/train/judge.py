@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class ValidationScores:
         self.ours = [Cell() for _ in range(reader.spec.h)]
         self.persistence = [Cell() for _ in range(reader.spec.h)]
 
-    def add(self, scored: list[Scored]) -> None:
+    def add(self, scored: Iterable[Scored]) -> None:
         """Add the scores of some windows, in their order."""
         for found in scored:
             for lead, ours, persistence in found:

@@ -10,10 +10,11 @@ The gradients are added in the order of the parts, so weights do not depend on t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,47 +32,23 @@ from hmx.networks.part import forecast_pixels
 from hmx.networks.quantile import crps, mean
 from hmx.scores.structure import HALO
 
-PartT = TypeVar("PartT")
-
 HISTORY_LOSS_WEIGHT = 1.0  # weight of one-step forecasts inside the history; a lead has 1
 _SIDE = 2 * HALO["uniform"] + 1  # px: the window of the SSIM that scorecards have
 _C1, _C2 = 0.01**2, 0.03**2  # of Wang et al. 2004, for values whose range is 1
 
 
-def summed(
-    loss: Callable[[PartT], Tensor], parts: Sequence[PartT], parameters: Sequence[Tensor]
-) -> Tensor:
-    """Sum the losses of parts, with the gradients of some parameters."""
-    # as the thread of the caller has it: others have settings of their own
-    half = torch.is_autocast_enabled("cpu")
-    how: dict[str, Any] = {"dtype": torch.get_autocast_dtype("cpu"), "cache_enabled": False}
+class Share(NamedTuple):
+    """What some windows add to the loss of a batch, and to the gradients of parameters."""
 
-    def one(part: PartT) -> tuple[Tensor, Sequence[Tensor | None]]:
-        with torch.autocast("cpu", enabled=half, **how):
-            value = loss(part)
-        if not value.requires_grad:
-            return value, ()
-        return value.detach(), torch.autograd.grad(value, parameters, allow_unused=True)
-
-    if not torch.is_grad_enabled():
-        return torch.stack(in_threads(loss, parts)).sum()
-    total: Tensor = _Summed.apply(one, parts, *parameters)
-    return total
+    loss: Tensor
+    gradients: Sequence[Tensor | None] = ()
 
 
 class _Summed(Function):
-    """Runs the parts forward and backward, and keeps the gradients."""
+    """A sum whose gradients have been computed with it."""
 
     @staticmethod
-    def forward(ctx: Any, one: Callable[[Any], Any], parts: Sequence[Any], *of: Tensor) -> Tensor:
-        total, gradients = torch.zeros(()), [torch.zeros_like(parameter) for parameter in of]
-        with torch.enable_grad():
-            found = in_threads(one, parts)
-        for value, own in found:
-            total = total + value
-            for kept, more in zip(gradients, own, strict=False):
-                if more is not None:
-                    kept += more
+    def forward(ctx: Any, total: Tensor, gradients: Sequence[Tensor], *of: Tensor) -> Tensor:
         ctx.save_for_backward(*gradients)
         return total
 
@@ -79,6 +56,18 @@ class _Summed(Function):
     @once_differentiable
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, ...]:
         return None, None, *(gradient * above for gradient in ctx.saved_tensors)
+
+
+def summed(shares: Iterable[Share], parameters: Sequence[Tensor]) -> Tensor:
+    """Add up losses and their gradients, in the order of the shares."""
+    total, gradients = torch.zeros(()), [torch.zeros_like(each) for each in parameters]
+    for share in shares:
+        total = total + share.loss
+        for kept, more in zip(gradients, share.gradients, strict=False):
+            if more is not None:
+                kept += more
+    found: Tensor = _Summed.apply(total, gradients, *parameters)
+    return found
 
 
 @dataclass(frozen=True)
@@ -148,16 +137,22 @@ def loss(
         return whole(network, batch, change, criterion)
     # on a CPU one by one, and as many at the same time as there are threads
     with with_threads(1):
-        share = partial(_share, network, change, criterion, Counts.of(batch))
+        counts = Counts.of(batch)
+    parameters = [each for each in network.parameters() if each.requires_grad]
+    # precision as the thread of the caller has it: others have settings of their own
+    half, kind = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+    precision = partial(torch.autocast, "cpu", enabled=half, dtype=kind, cache_enabled=False)
+    share = partial(_share, network, change, criterion, counts, parameters, precision)
     chips = [batch.window(index) for index in range(len(batch.truth))]
-    return summed(share, chips, [p for p in network.parameters() if p.requires_grad])
+    shares = list(in_threads(share, chips))
+    return summed(shares, parameters)
 
 
 def whole(
     network: Forecaster, batch: Batch, change: tuple[float, ...], criterion: Criterion
 ) -> Tensor:
     """Return the loss of a batch that is computed at once, as a GPU does."""
-    return _share(network, change, criterion, Counts.of(batch), batch)
+    return _share(network, change, criterion, Counts.of(batch), (), nullcontext, batch).loss
 
 
 class Counts(NamedTuple):
@@ -184,32 +179,37 @@ def _share(
     change: tuple[float, ...],
     criterion: Criterion,
     counts: Counts,
+    parameters: Sequence[Tensor],
+    precision: Callable[[], AbstractContextManager[Any]],
     batch: Batch,
-) -> Tensor:
+) -> Share:
     """Return what some windows of a batch, whose pixels are counted, add to its loss."""
     known = (batch.weight > 0).any(dim=-1).any(dim=-1).any(dim=0)
     h = int(known.nonzero().max()) + 1 if known.any() else 1  # leads with truth
     size = batch.truth.new_tensor(change[:h])[:, None, None]
-    if network.options.strategy == "direct" and not criterion.ssim and len(batch.truth) == 1:
-        at = (batch.weight[0] > 0).any(dim=0).flatten().nonzero()[:, 0]
-        if not len(at):
-            return batch.truth.new_zeros(())
-        leads = forecast_pixels(network, batch.seen, at, h=h, origin=batch.origin)
-        truth, weight = (
-            part[:, :h].flatten(-2)[..., None, at] for part in (batch.truth, batch.weight)
-        )
-        return (criterion.errors(network, leads, truth, weight, size) * weight).sum() / counts.lead
-    crop = batch.scored_area()
-    leads, rehearsed = network.one_step_forecasts(batch.seen, h=h, crop=crop, origin=batch.origin)
-    truth, weight = (part[:, :h, crop[0], crop[1]] for part in (batch.truth, batch.weight))
-    total = (criterion.errors(network, leads, truth, weight, size) * weight).sum() / counts.lead
-    # one-step forecasts of a recursive network inside the history
-    past, valid = batch.seen.past, batch.seen.valid
-    for step, ahead in enumerate(rehearsed):
-        weight = batch.inner * valid[:, step] * valid[:, step + 1]
-        error = criterion.errors(network, ahead, past[:, step + 1], weight, size[0]) * weight
-        total = total + HISTORY_LOSS_WEIGHT * error.sum() / counts.history[step]
-    return total
+    few = network.options.strategy == "direct" and not criterion.ssim and len(batch.truth) == 1
+    inside: list[Tensor] = []  # one-step forecasts of a recursive network inside the history
+    truth, weight = batch.truth[:, :h], batch.weight[:, :h]
+    with precision():
+        if few:
+            at = (batch.weight[0] > 0).any(dim=0).flatten().nonzero()[:, 0]
+            if not len(at):
+                return Share(batch.truth.new_zeros(()))
+            leads = forecast_pixels(network, batch.seen, at, h=h, origin=batch.origin)
+            truth, weight = (part.flatten(-2)[..., None, at] for part in (truth, weight))
+        else:
+            crop, origin = batch.scored_area(), batch.origin
+            leads, inside = network.one_step_forecasts(batch.seen, h=h, crop=crop, origin=origin)
+            truth, weight = truth[(..., *crop)], weight[(..., *crop)]
+        total = (criterion.errors(network, leads, truth, weight, size) * weight).sum() / counts.lead
+        past, valid = batch.seen.past, batch.seen.valid
+        for step, ahead in enumerate(inside):
+            weight = batch.inner * valid[:, step] * valid[:, step + 1]
+            error = criterion.errors(network, ahead, past[:, step + 1], weight, size[0]) * weight
+            total = total + HISTORY_LOSS_WEIGHT * error.sum() / counts.history[step]
+    if not parameters or not total.requires_grad:
+        return Share(total)
+    return Share(total.detach(), torch.autograd.grad(total, parameters, allow_unused=True))
 
 
 def similarity(

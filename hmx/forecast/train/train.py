@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -116,7 +117,11 @@ def train(
         quiet(),
     ):
         training = _Training(planned, recipe, folder, progress)
-        bundle = training.run(started)
+        fitted = []
+        for index in range(recipe.fit.runs):
+            first = training.first(index)
+            fitted.append(first())
+        bundle = training.bundle(fitted, started)
         require_unreplaced(obj)
         if leads_processes():
             bundle = training.save(bundle, out)
@@ -139,23 +144,25 @@ class _Training:
     def __post_init__(self) -> None:
         self.logs: list[Any] = []
         self.networks: list[Forecaster] = []
+        self.steps = 0  # of an epoch
 
-    def run(self, started: float) -> Bundle:
-        """Fit every seed, keep the best network or all, calibrate, and fit on all blocks."""
+    def first(self, index: int) -> Callable[[], FittedForecaster]:
+        """Prepare the first fit with a seed, and open its logs."""
         options, reader = self.recipe.fit, self.plan.reader
-        fitted = []
-        for index in range(options.runs):
-            seeded = options.model_copy(update={"seed": options.seed + index})
-            folder = self.folder / f"run-{index}"
-            self._open_logs(folder, seeded.seed)
-            several = options.runs > 1
-            what = f"training {index + 1} of {options.runs}" if several else "training"
-            draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-            steps = self._steps(reader, draw)
-            start = self.plan.start.weights
-            watch = Watch(self.progress, self.logs, what)
-            one = fit(reader, draw, seeded, folder, steps=steps, watch=watch, start=start)
-            fitted.append(one)
+        seeded = options.model_copy(update={"seed": options.seed + index})
+        folder = self.folder / f"run-{index}"
+        self._open_logs(folder, seeded.seed)
+        what = f"training {index + 1} of {options.runs}" if options.runs > 1 else "training"
+        draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
+        watch = Watch(self.progress, self.logs, what)
+        start, self.steps = self.plan.start.weights, self._steps(reader, draw)
+        return partial(
+            fit, reader, draw, seeded, folder, steps=self.steps, watch=watch, start=start
+        )
+
+    def bundle(self, fitted: Sequence[FittedForecaster], started: float) -> Bundle:
+        """Keep the best network or all, calibrate, and fit on all blocks."""
+        options, reader = self.recipe.fit, self.plan.reader
         best = min(range(len(fitted)), key=lambda index: fitted[index].loss)
         kept = list(range(options.runs)) if options.ensemble else [best]
         self.networks = [fitted[index].network for index in kept]
@@ -183,7 +190,7 @@ class _Training:
                 "hmx": code_version(),
                 "seed": options.seed,
                 "epochs_run": fitted[kept[0]].epochs,
-                "steps_per_epoch": steps,
+                "steps_per_epoch": self.steps,
                 "kept": kept,
                 "seconds": round(time.monotonic() - started, 1),
                 "validation": validation,

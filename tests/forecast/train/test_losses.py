@@ -213,6 +213,37 @@ def test_gradients_do_not_depend_on_the_threads(cube: xr.Dataset, strategy: str)
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_chips_share_the_precision_of_the_caller(
+    cube: xr.Dataset, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    reader, batch = first_batch(cube)
+    network, seen = Forecaster.of(reader.spec, reader.scaler), []
+    forecast = network.one_step_forecasts
+
+    def looked(*args: Any, **kwargs: Any) -> Any:
+        kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+        seen.append((kind, torch.is_autocast_cache_enabled()))
+        return forecast(*args, **kwargs)
+
+    monkeypatch.setattr(network, "one_step_forecasts", looked)
+    monkeypatch.setattr(losses, "forecast_pixels", lambda _, *args, **kw: looked(*args, **kw))
+    structure = Criterion("mse+ssim", ssim=0.5)  # computes whole windows
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss(network, batch, reader.scaler.change, structure)
+        loss(network, batch, reader.scaler.change, structure)
+        with torch.no_grad():
+            plain = loss(network, batch, reader.scaler.change, structure)
+    finally:
+        torch.set_num_threads(before)
+    chips = len(batch.truth)
+    assert seen == [(torch.bfloat16, False)] * chips + [(None, False)] * 2 * chips
+    assert not plain.requires_grad
+
+
 def test_the_thread_that_trains_starts_no_threads_besides_those_of_the_chips(
     cube: xr.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
