@@ -10,8 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hmx.errors import BadArgument
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Index = tuple[int, int]  # row and column of a tile
 
@@ -171,6 +175,19 @@ def with_halo(core: Window, shape: tuple[int, int], *, halo: int, wraps: bool) -
     """Grow a window by true pixels: up to the raster's edges, or round a globe in x."""
     rows, cols = core.y.grow(halo).clip(Span(0, shape[0])), core.x.grow(halo)
     return Window(rows, cols if wraps else cols.clip(Span(0, shape[1])))
+
+
+def bounding(mask: np.ndarray, *, step: int = 1) -> Window:
+    """Bound the True pixels of a mask (y, x), which has one at least.
+
+    The window starts and ends at multiples of ``step``, or at the border of the mask.
+    """
+    spans = []
+    for axis in (1, 0):
+        (found,) = mask.any(axis=axis).nonzero()
+        stop = -(-(int(found[-1]) + 1) // step) * step
+        spans.append(Span(int(found[0]) // step * step, min(stop, mask.shape[1 - axis])))
+    return Window(*spans)
 
 
 def pieces(columns: Span, nx: int) -> list[slice]:

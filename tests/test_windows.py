@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmx.errors import BadArgument
-from hmx.windows import Span, TileGrid, Window, pieces
+from hmx.windows import Span, TileGrid, Window, bounding, pieces
 
 PLACE = st.integers(-30, 60)
 SIDE = st.integers(1, 25)
@@ -123,6 +123,26 @@ def test_a_window_within_another_selects_the_same_pixels(y, x, outer_y, outer_x)
     inner = Window(y, x).within(outer)
     assert inner.shape == Window(y, x).shape
     assert (inner.y.start + outer.y.start, inner.x.start + outer.x.start) == (y.start, x.start)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 19), st.integers(0, 12)), min_size=1, max_size=5),
+    st.sampled_from([1, 4, 32]),
+)
+def test_bounds_hold_all_pixels_of_a_mask_and_no_step_more(places, step):
+    mask = np.zeros((20, 13), bool)
+    mask[tuple(zip(*places, strict=True))] = True
+    bounds = bounding(mask, step=step)
+    outside = mask.copy()
+    outside[bounds.slices] = False
+    assert not outside.any()
+    assert bounds.clip(Window.of(mask.shape)) == bounds
+    for axis, span in enumerate((bounds.y, bounds.x)):
+        places_along = mask.any(axis=1 - axis).nonzero()[0]
+        assert places_along[0] - span.start < step
+        assert span.stop - places_along[-1] <= step
+        assert span.start % step == 0
+        assert span.stop % step == 0 or span.stop == mask.shape[axis]
 
 
 def test_the_window_of_a_raster_is_all_of_it():

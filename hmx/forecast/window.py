@@ -34,9 +34,10 @@ from hmx.uncertainty.calibration import Strata
 from hmx.uncertainty.distribution import Floats, alike, mean, namespace, settle
 from hmx.uncertainty.exceed import exceedance
 from hmx.uncertainty.mixing import mixture
-from hmx.windows import Window, with_halo
+from hmx.windows import Window, bounding, with_halo
 
 # bfloat16 is a type of the convolutions alone (autocast): inputs and sums stay in float32
+_STEP = 32  # px of the bounds of data: with bounds of any size, each tile needs kernels of its own
 _BAND = 8192  # pixels: 13 knots of a lead are 0.4 MiB
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
@@ -173,17 +174,21 @@ def forecast_window(
         name: np.full((*lead, *origin.shape), np.nan, dtype)
         for name, lead in request.outputs().items()
     }
-    if np.isfinite(origin).any():  # a core of sea or nodata is not computed
+    known = np.isfinite(origin)
+    if known.any():  # a core of sea or nodata is not computed
+        at = bounding(known, step=_STEP)  # nor are rows and columns of sea around a coast
+        geometry = geometry.narrowed(at, reach(spec.network, request.h, spec.h))
         inputs = assemble(
             arrays, spec, run.bundle.scaler, inner=geometry.inner, pixel_size=geometry.pixel_size
         )
         members = run.members(inputs, request.h, geometry.core, threads=request.threads)
         inner = inputs.at(geometry.core.slices)
+        part = {name: values[(..., *at.slices)] for name, values in floats.items()}  # views
         for rows in bands(members[0]):
             for name, block in _read(run, members, inner, rows, request).items():
-                floats[name][..., rows, :] = on_host(block)
+                part[name][..., rows, :] = on_host(block)
         for values in floats.values():
-            values[..., ~np.isfinite(origin)] = np.nan
+            values[..., ~known] = np.nan
     return {"quality": quality(core, spec.target), **floats}
 
 
@@ -323,6 +328,14 @@ class TileGeometry:
         inner = with_halo(core, grid.shape, halo=far, wraps=grid.wraps)
         size = row_sizes(grid, read) if spec.context.terrain else (1.0, 1.0)
         return cls(inner.within(read), core.within(inner), size)
+
+    def narrowed(self, part: Window, far: int) -> TileGeometry:
+        """Nest a part of the core, in pixels of the core, which depends on pixels ``far`` away."""
+        core = Window(part.y.shift(self.core.y.start), part.x.shift(self.core.x.start))
+        inner = with_halo(core, self.inner.shape, halo=far, wraps=False)
+        rows, cols = self.inner.y.start, self.inner.x.start
+        whole = Window(inner.y.shift(rows), inner.x.shift(cols))
+        return replace(self, inner=whole, core=core.within(inner))
 
 
 def halo(spec: Spec, h: int) -> int:

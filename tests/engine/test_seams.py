@@ -110,6 +110,45 @@ def test_a_halo_one_pixel_short_leaves_a_seam(
     assert largest(forecast(coast, bundle, tile), whole)[-1] > 1e-11
 
 
+@pytest.fixture(scope="module")
+def island(coast: xr.Dataset) -> xr.Dataset:
+    """The same series, but the last map has an island alone: the maps before show what it was."""
+    rows, cols = np.mgrid[0 : SHAPE[0], 0 : SHAPE[1]]
+    last = coast["hm"].isel(time=-1).where(np.hypot(rows - 60, cols - 50) < 9)
+    return coast.assign(hm=xr.concat([coast["hm"].isel(time=slice(-1)), last], "time"))
+
+
+def test_rows_and_columns_of_sea_around_a_coast_are_not_computed(
+    island: xr.Dataset, exact: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[tuple[int, int]] = []
+    run = module.Engine.run
+
+    def watched(self, network, seen, h, crop):
+        computed.append(crop.shape)
+        return run(self, network, seen, h, crop)
+
+    monkeypatch.setattr(module.Engine, "run", watched)
+    found = forecast(island, exact[1], WHOLE).load()
+    assert computed == [(64, 32)], "from multiples of 32 px to multiples of 32 px"
+    monkeypatch.setattr(module, "_STEP", WHOLE)
+    whole = forecast(island, exact[1], WHOLE).load()
+    assert computed[1:] == [SHAPE]
+    assert (largest(found, whole) <= 1e-13).all()
+    for name in whole.data_vars:
+        np.testing.assert_array_equal(np.isnan(found[name]), np.isnan(whole[name]), err_msg=name)
+    monkeypatch.undo()
+    if exact[0].strategy == "recursive":
+        return  # what it forecasts at sea is no input of the next step
+    full = module.TileGeometry.narrowed
+    monkeypatch.setattr(
+        module.TileGeometry, "narrowed", lambda self, part, far: full(self, part, far - 1)
+    )
+    monkeypatch.setattr(module, "_STEP", 1)  # the bounds touch the island
+    short = forecast(island, exact[1], WHOLE)
+    assert largest(short, whole)[-1] > 1e-12, "the halo around the bounds must be needed"
+
+
 def test_extrapolated_leads_do_not_depend_on_tile_size(
     coast: xr.Dataset, again: tuple[hmx.Bundle, xr.Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
