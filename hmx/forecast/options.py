@@ -49,7 +49,8 @@ class TrainOptions(Options):
         Last step of the training data; default: all. Later steps are not read, and can
         be used for scores.
     epochs : int
-        Largest number of epochs.
+        Largest number of epochs. Validation blocks end most fits earlier (``patience``), and a
+        small raster has fewer.
     steps : int, optional
         Optimizer steps in each epoch. Default: 13, or as few as 3 on a small raster, which is
         learnt by heart otherwise: about 60 visits to each training pixel over all epochs.
@@ -119,7 +120,7 @@ class TrainOptions(Options):
 
     h: Leads = 4
     until: int | str | None = None
-    epochs: Epochs = 20
+    epochs: Epochs = 40
     steps: Count | None = None
     batch: Side = 2
     chip: Annotated[int, Field(ge=8, le=8192)] | None = None

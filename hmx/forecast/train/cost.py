@@ -21,7 +21,7 @@ from hmx.forecast.train.calibrate import calibrate
 from hmx.forecast.train.data import Draw
 from hmx.forecast.train.fitting import FittedForecaster, fit
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, chip_of, describe, plan
-from hmx.forecast.train.visits import MOST, bounded, wanted_steps
+from hmx.forecast.train.visits import course_of, wanted_steps
 from hmx.hardware import for_training
 from hmx.independent import independent
 from hmx.networks.forecaster import reach
@@ -106,20 +106,20 @@ def plan_training(obj: Cubelike, recipe: TrainSetup) -> tuple[ForecasterPlan, Bu
     rest = max(0.0, spans[0] - _STEPS[0] * step)  # of an epoch: validation, checkpoints
     share = math.prod(cube.grid.shape) / math.prod(part.grid.shape)
     found = wanted_steps(planned.reader, draw, fit_options, valid=planned.scanned.valid)
-    steps = recipe.fit.steps or bounded(found * share)
-    last = 0.5 if found * share >= MOST else 1.0  # epochs of a fit on all blocks, by those before
+    length = course_of(found * share, recipe.fit)
+    last = 0.5 if length.large else 1.0  # epochs of a fit on all blocks, by those before
     model = _model(planned, fitted, spec, recipe.fit)
     kept = recipe.fit.runs if recipe.fit.ensemble else 1
     networks = recipe.fit.runs + (kept if recipe.fit.final else 0)
     fits = recipe.fit.runs + last * (networks - recipe.fit.runs)
     made = ForecasterPlan(
         networks=networks,
-        epochs=recipe.fit.epochs,
-        steps=steps,
+        epochs=length.epochs,
+        steps=length.steps,
         chip=chip,
         reach=reach(spec.network, spec.h),
         seconds_per_step=step,
-        seconds=fits * recipe.fit.epochs * (steps * step + rest),
+        seconds=fits * length.epochs * (length.steps * step + rest),
         memory=_PROCESS + min(2 << 30, 2 * int(cube.data.nbytes)),
         model_bytes=sum(array.nbytes for array in model.weights.values()),
     )

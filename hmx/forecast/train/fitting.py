@@ -169,10 +169,18 @@ class _Reporter(Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         early = trainer.early_stopping_callback
-        if trainer.is_global_zero and isinstance(early, EarlyStopping) and early.stopped_epoch:
+        if not (trainer.is_global_zero and isinstance(early, EarlyStopping)):
+            return
+        if early.stopped_epoch:
             self.progress.note(
                 f"{self.what}: ended after epoch {early.stopped_epoch + 1}, as {early.patience} "
                 "epochs gained nothing more"
+            )
+        elif 2 * early.wait_count < early.patience:
+            epochs = trainer.max_epochs or 0
+            self.progress.note(
+                f"{self.what}: still gained when its {epochs} epochs were over; more of them may "
+                f"gain more (train.epochs: {2 * epochs})"
             )
 
 

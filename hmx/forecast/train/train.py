@@ -28,13 +28,13 @@ from hmx.files.lock import followed
 from hmx.files.paths import absolute
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.train.calibrate import calibrate, fit_shift
-from hmx.forecast.train.data import Draw, Reader
+from hmx.forecast.train.data import Draw
 from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit, precision_of
 from hmx.forecast.train.joint import with_dependence
 from hmx.forecast.train.module import chooses
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
 from hmx.forecast.train.show import LEVEL, long_name, panel_rows, panel_title, shown_window
-from hmx.forecast.train.visits import MOST, steps_per_epoch, wanted_steps
+from hmx.forecast.train.visits import course
 from hmx.hardware import for_training, release_memory, reuse_memory
 from hmx.independent import independent
 from hmx.networks.cost import per_pixel
@@ -149,15 +149,21 @@ class _Training:
     def first(self, index: int) -> Callable[[], FittedForecaster]:
         """Prepare the first fit with a seed, and open its logs."""
         options, reader = self.recipe.fit, self.plan.reader
-        seeded = options.model_copy(update={"seed": options.seed + index})
         folder = self.folder / f"run-{index}"
-        self._open_logs(folder, seeded.seed)
+        self._open_logs(folder, options.seed + index)
         what = f"training {index + 1} of {options.runs}" if options.runs > 1 else "training"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-        watch = Watch(self.progress, self.logs, what)
-        start, self.steps = self.plan.start.weights, self._steps(reader, draw)
+        watch, start = Watch(self.progress, self.logs, what), self.plan.start.weights
+        length = course(reader, draw, options, valid=self.plan.scanned.valid)
+        self.steps = length.steps
+        if length.epochs < options.epochs and leads_processes():
+            self.progress.note(
+                f"{what}: {length.epochs} epochs of {length.steps} steps; more would learn so "
+                "small a raster by heart (train.steps chooses others)"
+            )
+        seeded = options.model_copy(update={"seed": options.seed + index, "epochs": length.epochs})
         return partial(
-            fit, reader, draw, seeded, folder, steps=self.steps, watch=watch, start=start
+            fit, reader, draw, seeded, folder, steps=length.steps, watch=watch, start=start
         )
 
     def bundle(self, fitted: Sequence[FittedForecaster], started: float) -> Bundle:
@@ -250,10 +256,6 @@ class _Training:
         }
         log_summary(self.logs, costs)
 
-    def _steps(self, reader: Reader, draw: Draw) -> int:
-        """Return the steps of an epoch."""
-        return steps_per_epoch(reader, draw, self.recipe.fit, valid=self.plan.scanned.valid)
-
     def _refit(self, index: int, first: FittedForecaster) -> FittedForecaster:
         """Fit a network once more, on all blocks.
 
@@ -266,8 +268,8 @@ class _Training:
         options, start, epochs = self.recipe.fit, self.plan.start.weights, first.epochs
         reader, folder = self.plan.whole(), self.folder / f"final-{index}"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-        large = wanted_steps(reader, draw, options, valid=self.plan.scanned.valid) >= MOST
-        if large:
+        length = course(reader, draw, options, valid=self.plan.scanned.valid)
+        if length.large:
             start = {name: value.numpy() for name, value in first.network.state_dict().items()}
             epochs = -(-first.epochs // 2)
         update = {"seed": options.seed + index, "epochs": epochs}
@@ -276,11 +278,11 @@ class _Training:
             draw,
             options.model_copy(update=update),
             folder,
-            steps=self._steps(reader, draw),
+            steps=length.steps,
             watch=Watch(self.progress, what="training on all blocks"),
             start=start,
             freedom=first.freedom,
-            cooling=large,
+            cooling=length.large,
         )
 
     def _unseen_blocks(self) -> dict[str, Any]:

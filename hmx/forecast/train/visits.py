@@ -1,12 +1,14 @@
-"""Visits: how often a fit may look at each pixel, which decides its steps per epoch.
+"""Visits: how often a fit may look at each pixel, which decides its steps and epochs.
 
 A small raster is learnt by heart: its intervals get short and its means follow the accidents of one
 map. What fits rasters of every size is a number of visits to each training pixel over the whole
-fit, whatever the number of origins. It was chosen on a raster of 11,000 pixels; from
-some 50,000 on the largest number of steps is reached anyway.
+fit, whatever the number of origins. It was chosen on a raster of 11,000 pixels; on large ones the
+validation blocks end a fit.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,27 +18,40 @@ from hmx.forecast.train.recipe import chip_of
 from hmx.splits import TRAIN
 
 _VISITS = 60  # to each training pixel, over all epochs
-_FEWEST, MOST = 3, 13  # steps per epoch
+_FEWEST, _MOST = 3, 13  # steps per epoch
+_AT_LEAST = 60  # steps of a fit: fewer do not teach a network anything
+_LARGE = 260  # steps of a fit from which on a second one may go on from its weights
 _CHIPS = 16  # drawn to count the pixels that a chip scores
 
 
-def steps_per_epoch(reader: Reader, draw: Draw, options: TrainOptions, *, valid: np.ndarray) -> int:
-    """Return the steps of an epoch: those asked for, or those that give the usual visits.
+class Course(NamedTuple):
+    """The length of a fit."""
+
+    steps: int  # of an epoch
+    epochs: int  # at most
+    large: bool = False  # a raster so large that a second fit does not learn it by heart
+
+
+def course(reader: Reader, draw: Draw, options: TrainOptions, *, valid: np.ndarray) -> Course:
+    """Return the length of a fit: steps that were asked for, or those that give the usual visits.
 
     ``valid`` counts the pixels with data of each block, (block rows, block columns).
     """
+    return course_of(wanted_steps(reader, draw, options, valid=valid), options)
+
+
+def course_of(wanted: float, options: TrainOptions) -> Course:
+    """Share the steps of a fit out to epochs; a small raster gets fewer epochs than asked for."""
+    large = wanted >= _LARGE
     if options.steps is not None:
-        return options.steps
-    return bounded(wanted_steps(reader, draw, options, valid=valid))
-
-
-def bounded(steps: float) -> int:
-    """Round a number of steps to one that an epoch may have."""
-    return int(np.clip(round(steps), _FEWEST, MOST))
+        return Course(options.steps, options.epochs, large)
+    steps = int(np.clip(round(wanted / options.epochs), _FEWEST, _MOST))
+    epochs = round(max(wanted, _AT_LEAST) / steps)
+    return Course(steps, min(max(1, epochs), options.epochs), large)
 
 
 def wanted_steps(reader: Reader, draw: Draw, options: TrainOptions, *, valid: np.ndarray) -> float:
-    """Return the steps of an epoch that give the usual visits; it grows with the raster."""
+    """Return the steps of a fit that give the usual visits; they grow with the raster."""
     split = reader.split
     ours = split.table == TRAIN
     # a buffer takes pixels from training blocks, and with and without data alike
@@ -46,4 +61,4 @@ def wanted_steps(reader: Reader, draw: Draw, options: TrainOptions, *, valid: np
     chips = Chips(reader, draw, side, batch=1, steps=1, key=(options.seed, 0))
     drawn = [chips.chip(step, 0) for step in range(_CHIPS)]
     scored = options.batch * float(np.mean([(chip.weight[0] > 0).sum() for chip in drawn]))
-    return _VISITS * places / max(scored, 1) / options.epochs
+    return _VISITS * places / max(scored, 1)

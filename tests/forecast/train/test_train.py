@@ -35,6 +35,7 @@ from hmx.forecast.train.recipe import TrainPlan, TrainSetup, plan
 from hmx.forecast.train.train import train
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.quantile import MOST_TILT
+from hmx.progress import Progress
 from hmx.splits import CALIBRATION, TEST, TRAIN, UNUSED, VALIDATION
 from hmx.uncertainty.calibration import Calibration
 from hmx.windows import Window
@@ -338,8 +339,27 @@ def test_a_fit_ends_when_epochs_gain_little(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("hmx.forecast.train.module._FEWEST_BLOCKS", 1)
     told = iter([0.5, 0.495, 0.492, 0.3, *[0.2] * 9])
     monkeypatch.setattr(ValidationScores, "loss", lambda judge: next(told))
-    ended = train(make_cube((64, 64)), recipe_of(epochs=6, patience=2, final=False))
+    lines: list[str] = []
+    cube, progress = make_cube((64, 64)), Progress(on_note=lines.append)
+    ended = train(cube, recipe_of(epochs=6, patience=2, final=False), progress=progress)
     assert ended.training["epochs_run"] == 3  # of the three that were run, the last was best
+    assert "training: ended after epoch 3, as 2 epochs gained nothing more" in lines
+
+
+@pytest.mark.parametrize(("last", "gains"), [(0.3, True), (0.399, False)])
+def test_a_fit_that_still_gains_in_its_last_epochs_names_more_of_them(
+    last: float, gains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmx.forecast.train.module._FEWEST_BLOCKS", 1)
+    told = iter([0.5, 0.4, 0.399, last, *[0.2] * 9])
+    monkeypatch.setattr(ValidationScores, "loss", lambda judge: next(told))
+    lines: list[str] = []
+    cube, progress = make_cube((64, 64)), Progress(on_note=lines.append)
+    train(cube, recipe_of(epochs=4, patience=3, final=False), progress=progress)
+    assert [line for line in lines if "still gained" in line] == [
+        "training: still gained when its 4 epochs were over; more of them may gain more "
+        "(train.epochs: 8)"
+    ] * gains
 
 
 def test_few_validation_blocks_choose_no_epoch_and_serve_the_calibration(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from hmx.cube.cube import as_cube
-from hmx.forecast.options import split_fitting
+from hmx.forecast.options import TrainOptions, split_fitting
 from hmx.forecast.train.data import Chips, Draw
 from hmx.forecast.train.recipe import TrainSetup, chip_of, plan
-from hmx.forecast.train.visits import steps_per_epoch
+from hmx.forecast.train.visits import course, course_of
 from hmx.splits import TRAIN
 from hmx.windows import Window
 from tests.make.cubes import make_cube
@@ -27,36 +26,42 @@ SMALL: dict[str, Any] = {
 }
 
 
-def steps_of(side: int, **options: Any) -> tuple[int, float]:
-    """Return the steps of an epoch on a raster of a side, and the visits to a training pixel."""
+def course_on(side: int, **options: Any) -> tuple[int, int, float]:
+    """Return steps and epochs of a fit on a raster of a side, and visits to a training pixel."""
     setup = TrainSetup(None, (), (), *split_fitting({**SMALL, **options}))
     planned = plan(as_cube(make_cube((side, side), steps=4, holes=False)), setup)
     reader, fit = planned.reader, setup.fit
     draw = Draw.of(reader, planned.scanned.changed, 0.0)
-    steps = steps_per_epoch(reader, draw, fit, valid=planned.scanned.valid)
+    steps, epochs, _ = course(reader, draw, fit, valid=planned.scanned.valid)
     side = chip_of(fit, reader.spec, reader.cube.grid.shape)
     chips = Chips(reader, draw, side, batch=fit.batch, steps=steps, key=(5, 5))
     seen = sum(int((batch.weight[:, 0] > 0).sum()) for batch in chips)
     ours = (reader.split.roles(Window.of(reader.cube.grid.shape)) == TRAIN).sum()
-    return steps, seen * fit.epochs / float(ours)
+    return steps, epochs, seen * epochs / float(ours)
 
 
-def test_a_training_pixel_is_seen_about_60_times() -> None:
-    steps, visits = steps_of(104)
-    assert 3 < steps < 13
+@pytest.mark.parametrize("epochs", [20, 40])
+def test_a_training_pixel_is_seen_about_60_times(epochs: int) -> None:
+    steps, run, visits = course_on(104, epochs=epochs)
+    assert 3 <= steps < 13
+    assert run <= epochs
     assert visits == pytest.approx(60, rel=0.25)
 
 
-def test_epochs_share_the_visits() -> None:
-    few, many = (steps_of(104, epochs=epochs)[0] for epochs in (20, 40))
-    assert few == pytest.approx(2 * many, abs=1)
+@pytest.mark.parametrize("wanted", [0.0, 45.0, 61.0, 100.0, 259.0, 300.0, 519.0, 1e6])
+@pytest.mark.parametrize("most", [1, 5, 20, 40, 200])
+def test_steps_and_epochs_share_the_steps_of_a_fit(wanted: float, most: int) -> None:
+    steps, epochs, large = course_of(wanted, TrainOptions(epochs=most))
+    assert 3 <= steps <= 13
+    assert 1 <= epochs <= most
+    assert large == (wanted >= 260)
+    if most >= 20:
+        goal = min(max(wanted, 60), 13 * most)
+        assert abs(steps * epochs - goal) <= max(steps, epochs) / 2, "to rounding"
+    elif most * 13 < wanted:
+        assert (steps, epochs) == (13, most)
 
 
-def test_an_epoch_has_3_steps_at_least_and_13_at_most() -> None:
-    assert steps_of(48, epochs=40)[0] == 3
-    assert steps_of(64, epochs=1)[0] == 13
-
-
-def test_steps_that_are_given_are_kept() -> None:
-    assert steps_of(64, steps=3)[0] == 3
-    assert np.isfinite(steps_of(64, steps=3)[1])
+def test_steps_that_are_given_are_kept_and_so_are_their_epochs() -> None:
+    assert course_on(64, steps=3, epochs=40)[:2] == (3, 40)
+    assert course_of(1e6, TrainOptions(steps=3, epochs=7)) == (3, 7, True)
