@@ -19,7 +19,7 @@ import numpy as np
 from hmx.bundles.described import read_shapes
 from hmx.bundles.hub import cache_folder, local_folder
 from hmx.cube.store import swap
-from hmx.errors import BundleError, OutputExists, did_you_mean
+from hmx.errors import BundleError, NotTrained, OutputExists, did_you_mean
 from hmx.files.jsontext import as_json
 from hmx.files.lock import building
 from hmx.files.paths import absolute, regular
@@ -301,3 +301,21 @@ def as_model(kind: type[AnyModel], model: AnyModel | Model | str | Path) -> AnyM
     if isinstance(model, str | Path):
         return kind.load(model)
     raise wrong_job(getattr(model, "job", None), kind.job, str(model))
+
+
+def trained_model(model: AnyModel | str | Path | None, how: str) -> AnyModel | str | Path:
+    """Return the model, or refuse if the object neither trained nor was given one."""
+    if model is None:
+        raise NotTrained(f"this object has not trained a {how}")
+    return model
+
+
+def load_unchanged(kind: type[AnyModel], path: str, digest: str, call: str) -> AnyModel:
+    """Load the model of a result, if it still is the one with which the result was set up."""
+    model = kind.load(path)
+    if model.digest != digest:
+        raise BundleError(
+            f"the model at {path!r} has changed since this {kind.job} was set up. "
+            f"Call {call}() again to use the new one."
+        )
+    return model

@@ -59,12 +59,21 @@ def runs_against(data: xr.Dataset, dim: str) -> bool:
     return second > first if dim == "y" else second < first
 
 
+def turned(data: xr.Dataset) -> tuple[xr.Dataset, tuple[str, ...]]:
+    """Turn rows ``y`` north-up and columns ``x`` west to east, lazily; return also what turned."""
+    flips = tuple(dim for dim in ("y", "x") if runs_against(data, dim))
+    return data.isel({dim: slice(None, None, -1) for dim in flips}), flips
+
+
+def named(data: xr.Dataset, wanted: Collection[str] = ("time", "y", "x")) -> xr.Dataset:
+    """Name dims ``time``, ``y`` and ``x``."""
+    names = find_axes(data, wanted)
+    return data.rename({outer: name for name, outer in names.items() if outer != name})
+
+
 def north_up(data: xr.Dataset) -> xr.Dataset:
     """Name rows and columns ``y`` and ``x``, and turn them north-up; lazy."""
-    names = find_axes(data, ("y", "x"))
-    inner = data.rename({outer: name for name, outer in names.items() if outer != name})
-    flips = [dim for dim in ("y", "x") if runs_against(inner, dim)]
-    return inner.isel({dim: slice(None, None, -1) for dim in flips})
+    return turned(named(data, ("y", "x")))[0]
 
 
 def crs_as_coordinate(data: xr.Dataset) -> xr.Dataset:

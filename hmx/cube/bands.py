@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from hmx.cube.axes import crs_as_coordinate, find_axes, runs_against
+from hmx.cube.axes import crs_as_coordinate, find_axes, turned
 from hmx.cube.cadence import Cadence
 from hmx.cube.coordinates import flipped
 from hmx.cube.cube import Cubelike, OuterForm
@@ -181,8 +181,7 @@ def as_bands(
     if (np.diff(order) < 0).any():  # else arrays keep their Dask names, which identify the store
         bands = bands.isel(time=order)
     require_order(bands["time"].rename(names["time"]))
-    flips = tuple(dim for dim in ("y", "x") if runs_against(bands, dim))
-    bands = bands.isel({dim: slice(None, None, -1) for dim in flips})
+    bands, flips = turned(bands)
     outer = OuterForm({name: outer for name, outer in names.items() if outer != name}, flips)
     return Bands(
         data=bands.drop_dims([d for d in bands.dims if d not in ("time", "y", "x")]),

@@ -16,7 +16,7 @@ from typing import Any
 
 import xarray as xr
 
-from hmx.cube.axes import AXES, crs_as_coordinate, find_axes, runs_against
+from hmx.cube.axes import AXES, crs_as_coordinate, find_axes, turned
 from hmx.cube.cadence import Cadence
 from hmx.cube.coordinates import flipped
 from hmx.cube.dates import time_label
@@ -185,8 +185,7 @@ def as_cube(
     warn_of_default_fill(inner)
     inner = inner.rename({outer: name for name, outer in names.items() if outer != name})
     inner = _order(inner, target, tuple(dynamic), tuple(static))
-    flips = tuple(dim for dim in ("y", "x") if runs_against(inner, dim))
-    inner = inner.isel({dim: slice(None, None, -1) for dim in flips})
+    inner, flips = turned(inner)
     back = {name: outer for name, outer in names.items() if outer != name}
     data, whole = _observed(inner, target)
     outer = OuterForm(back, flips, is_array)

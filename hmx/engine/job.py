@@ -134,8 +134,7 @@ def run(
     """Compute all tiles of a store that are not proven, and complete it."""
     word = job.run.job
     require_free(job.store, what=f"{word}: --output PATH")
-    for line in job.run.notes():
-        progress.note(f"{word}: {line}")
+    job.run.report(word, progress)
     found = {} if overwrite else _found(job)
     if found.get("hmx_status") == "complete" and _is_current(job, progress):
         progress.note(f"{word}: {job.store} exists and is current")

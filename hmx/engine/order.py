@@ -32,6 +32,7 @@ from hmx.cube.read import CubeView, cut
 from hmx.engine.inventory import Inventory
 from hmx.engine.region import Region
 from hmx.engine.result import variable_of
+from hmx.progress import Progress
 from hmx.provenance import provenance
 from hmx.settings import Options
 from hmx.windows import Span, TileGrid, Window, with_halo
@@ -267,6 +268,11 @@ class Run(ABC, Generic[RequestT]):
     def notes(self) -> tuple[str, ...]:
         """Return lines that a user should read before the result is computed."""
         return ()
+
+    def report(self, what: str, progress: Progress, more: str | None = None) -> None:
+        """Report the notes before a task, and one more if there is one."""
+        for line in (*self.notes(), *([] if more is None else [more])):
+            progress.note(f"{what}: {line}")
 
     @abstractmethod
     def tolerance(self, name: str = "") -> float:

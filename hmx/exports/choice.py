@@ -14,7 +14,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from hmx.cube.axes import find_axes, north_up, runs_against
+from hmx.cube.axes import find_axes, named, turned
 from hmx.cube.cube import OuterForm, open_cube
 from hmx.cube.dates import short, time_label
 from hmx.cube.grid import Grid
@@ -44,10 +44,8 @@ class _View:
 
 def view_of(data: xr.Dataset) -> _View:
     """Look at a product as a cube, whatever its names and orientation."""
-    names = find_axes(data, ("y", "x"))
-    inner = data.rename({outer: name for name, outer in names.items() if outer != name})
-    flips = tuple(dim for dim in ("y", "x") if runs_against(inner, dim))
-    return _View(north_up(data), OuterForm(names, flips))
+    inner, flips = turned(named(data, ("y", "x")))
+    return _View(inner, OuterForm(find_axes(data, ("y", "x")), flips))
 
 
 def chosen(

@@ -13,19 +13,24 @@ from typing import Unpack
 
 import xarray as xr
 
+from hmx.bundles.folder import trained_model
 from hmx.cube.cube import Cubelike
 from hmx.engine.lazy import lay
 from hmx.engine.plan import Plan
 from hmx.engine.recall import remember
 from hmx.engine.region import Region
 from hmx.engine.stores import DaskClient, Workers, plan_of, to_zarr
-from hmx.errors import NotTrained
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import Fitting, Forecasting, split_fitting
 from hmx.forecast.order import ForecastRun
 from hmx.independent import independent
 from hmx.networks.options import Precision
 from hmx.progress import Progress
+
+_UNTRAINED = (
+    "model. Pass one: forecast(h=4, model='models/demo'), or call train() on this very object "
+    "first (ds['hm'] is a new object each time)."
+)
 
 
 def train(
@@ -179,9 +184,8 @@ def forecast(
         "h": h, "level": level, "quantiles": quantiles, "exceed": exceed, "tile": tile,
         "precision": precision, "device": device,
     }  # fmt: skip
-    run = ForecastRun.check(obj, _given(model), options, region=region)
-    for line in run.notes():
-        progress.note(f"forecast: {line}")
+    run = ForecastRun.check(obj, trained_model(model, _UNTRAINED), options, region=region)
+    run.report("forecast", progress)
     result = lay(run)
     remember(result, run)  # for its zone totals and draws
     return result
@@ -240,7 +244,7 @@ def forecast_to_zarr(
     >>> fc = ds.hm.forecast_to_zarr("fc.zarr", h=4, level=80)  # doctest: +SKIP
     """
     return to_zarr(
-        ForecastRun, obj, path, _given(model), {"h": h, **options},
+        ForecastRun, obj, path, trained_model(model, _UNTRAINED), {"h": h, **options},
         region=region, workers=Workers(workers, scheduler), overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
@@ -284,16 +288,5 @@ def plan_forecast(
     --------
     >>> print(ds.hm.plan(h=4, model="models/demo"))  # doctest: +SKIP
     """
-    wanted = _given(model)
+    wanted = trained_model(model, _UNTRAINED)
     return plan_of(ForecastRun, obj, wanted, {"h": h, **options}, region=region, workers=workers)
-
-
-def _given(model: Bundle | str | Path | None) -> Bundle | str | Path:
-    """Return the model, or refuse if the object neither trained nor was given one."""
-    if model is None:
-        raise NotTrained(
-            "this object has not trained a model. Pass one: forecast(h=4, "
-            "model='models/demo'), or call train() on this very object first "
-            "(ds['hm'] is a new object each time)."
-        )
-    return model

@@ -12,12 +12,13 @@ import xarray as xr
 from dask.base import tokenize
 from pydantic import Field as Limits
 
+from hmx.bundles.folder import trained_model
 from hmx.cube.cube import Cubelike
 from hmx.cube.grid import Grid
 from hmx.engine.lazy import lay
 from hmx.engine.region import Region
 from hmx.engine.result import variable_of
-from hmx.errors import BadArgument, NotTrained
+from hmx.errors import BadArgument
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.joint import dependence_of
 from hmx.forecast.order import ForecastRun
@@ -97,14 +98,10 @@ def draws(
         raise BadArgument(
             "draws are made from a Dataset: ds = da.to_dataset(name='hm'); ds.hm.draws(...)."
         )
-    if model is None:
-        raise NotTrained(
-            "this object has not trained a model. Pass one: draws(n=200, model='models/demo')."
-        )
+    model = trained_model(model, "model. Pass one: draws(n=200, model='models/demo').")
     run = ForecastRun.check(obj, model, {"h": h, "device": device}, region=region)
     dependence, note = dependence_of(run.bundle, run.cube)
-    for line in (*run.notes(), *([note] if note else [])):
-        progress.note(f"draws: {line}")
+    run.report("draws", progress, note)
     return lay_draws(run, dependence, chosen.draws, chosen.seed)
 
 

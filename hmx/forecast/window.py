@@ -15,10 +15,10 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 
+from hmx.bundles.folder import load_unchanged
 from hmx.cube.grid import Grid
 from hmx.cube.values import Rules
 from hmx.engine.result import QUALITY
-from hmx.errors import BundleError
 from hmx.features.terrain import row_sizes
 from hmx.forecast.beyond import keep_width, learnt_leads, outward
 from hmx.forecast.bundle import Bundle
@@ -146,12 +146,7 @@ class Engine:
 @lru_cache(maxsize=4)  # few: each entry takes memory of the device
 def engine(path: str, digest: str, precision: Precision, device: str) -> Engine:
     """Load a bundle once per process, precision and device, if it still has this digest."""
-    bundle = Bundle.load(path)
-    if bundle.digest != digest:
-        raise BundleError(
-            f"the model at {path!r} has changed since this forecast was set up. "
-            "Call forecast() again to use the new one."
-        )
+    bundle = load_unchanged(Bundle, path, digest, "forecast")
     return Engine.of(bundle, precision=precision, device=device)
 
 

@@ -103,8 +103,7 @@ def checked_zonal(
     run = found.run
     assert isinstance(run, ForecastRun)
     dependence, note = dependence_of(run.bundle, run.cube)
-    for line in (*run.notes(), *([note] if note else [])):
-        progress.note(f"zonal: {line}")
+    run.report("zonal", progress, note)
     checked = zonal_run(run, dependence, zones, options, folder=folder, progress=progress)
     return checked, origin_of(run)
 

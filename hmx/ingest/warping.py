@@ -35,12 +35,11 @@ _KERNEL_PX = 3  # of the source, and of the target where the source is finer
 
 
 @dataclass(frozen=True)
-class Turned:
-    """A part whose longitudes are counted from elsewhere; pixels stay as they are."""
+class Regridded:
+    """A part on another grid."""
 
     part: Part  # as opened
-    grid: Grid  # of the same pixels, in the target's longitudes
-    columns: int  # column of the part that is the first here
+    grid: Grid  # the other one
 
     @property
     def name(self) -> str:
@@ -51,6 +50,18 @@ class Turned:
     def steps(self) -> int:
         """Number of time steps."""
         return self.part.steps
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for the user on how the file is read."""
+        return self.part.notes
+
+
+@dataclass(frozen=True)
+class Turned(Regridded):
+    """A part whose longitudes are counted from elsewhere; pixels stay as they are."""
+
+    columns: int  # column of the part that is the first here
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -67,27 +78,10 @@ class Turned:
 
 
 @dataclass(frozen=True)
-class Warped:
+class Warped(Regridded):
     """A part as it is on another grid."""
 
-    part: Part  # as opened
-    grid: Grid  # the cube's
     align: str  # resampling
-
-    @property
-    def name(self) -> str:
-        """File, URL or glob, as messages call it."""
-        return self.part.name
-
-    @property
-    def steps(self) -> int:
-        """Number of time steps."""
-        return self.part.steps
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for the user on how the file is read."""
-        return self.part.notes
 
     def read(self, window: Window, census: Census | None = None) -> np.ndarray:
         """Read a window: float32, NaN = missing, shape (steps, rows, columns)."""
@@ -201,28 +195,11 @@ class Warped:
 
 
 @dataclass(frozen=True)
-class Cropped:
+class Cropped(Regridded):
     """A window of a part, on the lattice of the part: its pixels, and no others, are read."""
 
-    part: Part  # as opened
-    grid: Grid  # the cube's
     row: int  # of the part, that is the first here
     column: int
-
-    @property
-    def name(self) -> str:
-        """File, URL or glob, as messages call it."""
-        return self.part.name
-
-    @property
-    def steps(self) -> int:
-        """Number of time steps."""
-        return self.part.steps
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for the user on how the file is read."""
-        return self.part.notes
 
     def read(self, window: Window, census: Census | None = None) -> np.ndarray:
         """Read a window: float32, NaN = missing, shape (steps, rows, columns)."""

@@ -12,13 +12,13 @@ from typing import Any, Unpack
 
 import xarray as xr
 
+from hmx.bundles.folder import trained_model
 from hmx.cube.cube import Cubelike
 from hmx.engine.lazy import lay
 from hmx.engine.plan import Plan
 from hmx.engine.recall import remember
 from hmx.engine.region import Region
 from hmx.engine.stores import DaskClient, Workers, plan_of, to_zarr
-from hmx.errors import NotTrained
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.evaluate.scorecard import MapScorecard
@@ -30,6 +30,8 @@ from hmx.points.options import PointsOptions
 from hmx.progress import Progress
 from hmx.settings import parse
 from hmx.splits.options import SplitOptions
+
+_UNTRAINED = "mapper. Pass one: map(model='models/soc'), or call train() on this very object first."
 
 
 def train(
@@ -214,7 +216,7 @@ def soc_map(
         **options,
         **({} if time is None else {"time": time}),
     }
-    run = MapRun.check(obj, _given(model), given, region=region)
+    run = MapRun.check(obj, trained_model(model, _UNTRAINED), given, region=region)
     result = lay(run)
     assert isinstance(result, xr.Dataset)
     remember(result, run)  # for its zone totals
@@ -271,7 +273,7 @@ def map_to_zarr(
     >>> soil = ds.soc.map_to_zarr("soc.zarr", model="models/soc")  # doctest: +SKIP
     """
     return to_zarr(
-        MapRun, obj, path, _given(model), options,
+        MapRun, obj, path, trained_model(model, _UNTRAINED), options,
         region=region, workers=Workers(workers, scheduler), overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
@@ -311,18 +313,8 @@ def plan_map(
     BadArgument, BundleError, CubeError
         If options, model and cube do not fit, or a tile does not fit into memory.
     """
-    wanted = _given(model)
+    wanted = trained_model(model, _UNTRAINED)
     return plan_of(MapRun, obj, wanted, options, region=region, workers=workers)
-
-
-def _given(model: MapBundle | str | Path | None) -> MapBundle | str | Path:
-    """Return the model, or refuse if the object neither trained nor was given one."""
-    if model is None:
-        raise NotTrained(
-            "this object has not trained a mapper. Pass one: map(model='models/soc'), or call "
-            "train() on this very object first."
-        )
-    return model
 
 
 def setup_of(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -40,36 +41,29 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class RawWindows:
+class SampleWindows:
+    """Windows around samples."""
+
+    dynamic: np.ndarray  # float32, (n, t, c, w, w)
+    static: np.ndarray  # float32, (n, s, w, w)
+
+    def __len__(self) -> int:
+        return len(self.dynamic)
+
+    def at(self, rows: np.ndarray) -> Self:
+        """Return some of the windows, by position or by mask."""
+        return replace(self, dynamic=self.dynamic[rows], static=self.static[rows])
+
+
+class RawWindows(SampleWindows):
     """Windows around samples as read: native units, NaN where missing.
 
     Bands come first, then their means in squares of each coarse radius.
     """
 
-    dynamic: np.ndarray  # float32, (n, t, c, w, w)
-    static: np.ndarray  # float32, (n, s, w, w)
 
-    def __len__(self) -> int:
-        return len(self.dynamic)
-
-    def at(self, rows: np.ndarray) -> RawWindows:
-        """Return some of the windows, by position or by mask."""
-        return RawWindows(self.dynamic[rows], self.static[rows])
-
-
-@dataclass(frozen=True)
-class ScaledWindows:
+class ScaledWindows(SampleWindows):
     """Network inputs of samples, as in :class:`Stack`; never NaN."""
-
-    dynamic: np.ndarray  # float32, (n, t, c, w, w)
-    static: np.ndarray  # float32, (n, s, w, w)
-
-    def __len__(self) -> int:
-        return len(self.dynamic)
-
-    def at(self, rows: np.ndarray) -> ScaledWindows:
-        """Return some of the windows, by position or by mask."""
-        return ScaledWindows(self.dynamic[rows], self.static[rows])
 
 
 def assemble_bands(

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
+from hmx.bundles.folder import load_unchanged
 from hmx.cube.grid import Grid
 from hmx.cube.values import Rules
 from hmx.engine.result import NO_DATA, QUALITY
-from hmx.errors import BundleError
 from hmx.hardware import choose_device, computing
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.classes import unknown_classes
@@ -155,12 +155,7 @@ class MapEngine:
 @lru_cache(maxsize=4)  # a worker serves few models; each holds its device memory
 def map_engine(path: str, digest: str, device: str) -> MapEngine:
     """Load a bundle once per process and device; raise :class:`BundleError` if it has changed."""
-    bundle = MapBundle.load(path)
-    if bundle.digest != digest:
-        raise BundleError(
-            f"the model at {path!r} has changed since this map was set up. "
-            "Call map() again to use the new one."
-        )
+    bundle = load_unchanged(MapBundle, path, digest, "map")
     return MapEngine.of(bundle, device=device)
 
 

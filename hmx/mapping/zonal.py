@@ -173,8 +173,7 @@ def checked_zonal(
             "are means and no totals"
         )
     dependence, note = dependence_of(run.bundle)
-    for line in (*run.notes(), *([note] if note else [])):
-        progress.note(f"zonal: {line}")
+    run.report("zonal", progress, note)
     checked = zonal_run(run, dependence, zones, options, folder=folder, progress=progress)
     return checked, origin_of(run)
 

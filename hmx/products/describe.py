@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from hmx.cube.axes import find_axes
+from hmx.cube.axes import north_up
 from hmx.cube.cube import as_cube, open_cube
 from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid, crs_name
@@ -88,12 +88,9 @@ def _grid_and_dates(data: xr.Dataset) -> tuple[Grid, dict[str, str]]:
     with_time = [str(name) for name, v in data.data_vars.items() if v.ndim == 3]
     roles = [name for name in with_time if data[name].attrs.get("hmx_role") == "target"]
     if not with_time:  # a map, which is not a series: as_cube would refuse it
-        names = find_axes(data, ("y", "x"))
-        inner = data.rename({outer: name for name, outer in names.items() if outer != name})
-        north_up = inner.sortby("y", ascending=False).sortby("x")
         single = [v for name, v in data.coords.items() if not v.ndim and name != "spatial_ref"]
         date = {"date": time_label(single[0].values[()])} if single else {}
-        return Grid.from_xarray(north_up), date
+        return Grid.from_xarray(north_up(data)), date
     cube = as_cube(data, target=next(iter((*roles, *with_time))), dynamic=(), static=())
     times = cube.data["time"].values
     lines = {"time": f"{time_label(times[0])} to {time_label(times[-1])}, {len(times)} steps"}

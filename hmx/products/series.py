@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hmx.cube.axes import find_axes
+from hmx.cube.axes import named, north_up
 from hmx.cube.cube import open_cube
 from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid
@@ -75,13 +75,8 @@ class MapSeries:
     @classmethod
     def _of_array(cls, given: xr.DataArray) -> MapSeries:
         """Read an array by window, north-up and from west to east."""
-        axes = {outer: inner for inner, outer in _axes(given).items()}
-        plain = given.rename({k: v for k, v in axes.items() if k != v}).transpose("time", "y", "x")
-        flips = {
-            "y": slice(None, None, -1 if plain["y"][0] < plain["y"][-1] else 1),
-            "x": slice(None, None, -1 if plain["x"][0] > plain["x"][-1] else 1),
-        }
-        plain = plain.isel(flips)
+        plain = north_up(named(given.to_dataset(name="values")))["values"]
+        plain = plain.transpose("time", "y", "x")
         rules = Rules.of(plain)
         labels = [time_label(value) for value in plain["time"].values]
 
@@ -124,8 +119,3 @@ def _levels_of(given: xr.Dataset, variable: str) -> Iterator[tuple[float, xr.Dat
         for at, p in enumerate(given[stored]["quantile"].values):
             found[round(float(p), 9)] = given[stored].isel(quantile=at, drop=True)
     yield from ((p, part) for p, part in found.items() if 0 < p < 1)
-
-
-def _axes(array: xr.DataArray) -> dict[str, str]:
-    outer = find_axes(array)
-    return {inner: str(name) for inner, name in outer.items()}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hmx.cube.axes import find_axes, north_up, runs_against
+from hmx.cube.axes import find_axes, named, turned
 from hmx.cube.cube import CHUNK
 from hmx.cube.grid import Grid
 from hmx.errors import BadArgument, GridMismatch, SourceError, missing_variable
@@ -156,9 +156,8 @@ class _Plane:
     def __init__(self, obj: xr.Dataset, name: str):
         self.obj, self.like = obj, obj[name]
         self.names = find_axes(obj, ("y", "x"))
-        inner = obj.rename({outer: n for n, outer in self.names.items() if outer != n})
-        self.flips = [dim for dim in ("y", "x") if runs_against(inner, dim)]
-        self.grid = Grid.from_xarray(north_up(obj))
+        inner, self.flips = turned(named(obj, ("y", "x")))
+        self.grid = Grid.from_xarray(inner)
         self.depths = obj.sizes.get("depth", 0)
 
     def part(self, given: Any, what: str) -> Any:

@@ -120,8 +120,7 @@ def plan_fresh(
             model = untrained.save(f"{folder}/model")  # where nobody looks for one
         run = steps.run(cube, model, region)
         stored = steps.catalog.cube.path if ingest is None else None
-        for line in run.notes():
-            progress.note(f"plan: {line}")
+        run.report("plan", progress)
         progress.note("plan: timing a part of a tile")
         section = steps.catalog.dask
         result = plan(run, run.inventory(stored), section, side=_SIDE, beside=beside)
@@ -149,8 +148,7 @@ def plan_result(
             progress.note(f"plan: {catalog.model_path} would be trained ({why})")
         return plan_fresh(steps, cube, ingest, bundle, progress=progress, region=region)
     job = job_of(steps, bundle, region)
-    for line in job.run.notes():
-        progress.note(f"plan: {line}")
+    job.run.report("plan", progress)
     progress.note("plan: timing one tile")
     return plan(job.run, job.inventory, catalog.dask)
 

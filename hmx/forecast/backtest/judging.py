@@ -93,10 +93,7 @@ class TileScores:
             scored = self.split.roles(window) == TEST
         if not scored[inner.slices].any():
             return None
-        target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.outer)
-        times = Span(self.origin, self.origin + max(self.leads) + 1)
-        series = self._cast(read(target, window, times, cube.rules))[cube.target]
-        origin, truth = series[0], series[list(self.leads)]
+        origin, truth = map(self._cast, truth_of(cube, window, self.origin, self.leads))
         scored &= np.isfinite(origin) & np.isfinite(truth).any(axis=0)
         if not scored[inner.slices].any():
             return None
@@ -109,7 +106,8 @@ class TileScores:
         far = max(halo(spec, self.request.h), baselines.halo, CAP)
         around = with_halo(site.window, grid.shape, halo=far, wraps=grid.wraps)
         first = self.origin + 1 - max(spec.network.past_steps, min(HISTORY, self.origin + 1))
-        arrays = self._cast(read(cube, around, Span(first, self.origin + 1), cube.rules))
+        found = read(cube, around, Span(first, self.origin + 1), cube.rules)
+        arrays = {name: self._cast(array) for name, array in found.items()}
         history, inner = arrays[cube.target][-HISTORY:], site.window.within(around).slices
         static = [arrays[name] for name in cube.static]
         others = baselines.predict(history, np.stack(static) if static else None)
@@ -165,9 +163,19 @@ class TileScores:
             return tally, {}
         return tally, _errors(scene, ahead, knots, levels)
 
-    def _cast(self, arrays: Mapping[str, Floats]) -> dict[str, Floats]:
+    def _cast(self, array: Floats) -> Floats:
         kind = "float64" if self.request.precision == "float64" else "float32"
-        return {name: array.astype(kind, copy=False) for name, array in arrays.items()}
+        return array.astype(kind, copy=False)
+
+
+def truth_of(
+    cube: Cube, window: Window, origin: int, leads: Sequence[int]
+) -> tuple[Floats, Floats]:
+    """Read the last map before a forecast, (y, x), and the truth of its leads, (lead, y, x)."""
+    target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.outer)
+    times = Span(origin, origin + max(leads) + 1)
+    series = read(target, window, times, cube.rules)[cube.target]
+    return series[0], series[list(leads)]
 
 
 def window_knots(

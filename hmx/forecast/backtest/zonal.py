@@ -26,7 +26,7 @@ from hmx.cube.cube import Cube
 from hmx.cube.read import read
 from hmx.engine.tile import StoredCube
 from hmx.forecast.backtest.case import InProcessCube, opened
-from hmx.forecast.backtest.judging import window_knots
+from hmx.forecast.backtest.judging import truth_of, window_knots
 from hmx.forecast.backtest.zones import Zones
 from hmx.forecast.beyond import learnt_leads, outward
 from hmx.forecast.window import ForecastRequest, calibrated, engine, halo
@@ -221,10 +221,10 @@ class ZoneTiles:
         scored = np.ones(core.shape, bool)
         if self.split is not None:
             scored = self.split.roles(core) == TEST
-        target = Cube(cube.data[[cube.target]], cube.target, (), (), cube.outer)
-        times = Span(self.origin, self.origin + max(self.leads) + 1)
-        series = read(target, core, times, cube.rules)[cube.target].astype("float32", copy=False)
-        origin, truth = series[0], series[list(self.leads)]
+        origin, truth = (
+            array.astype("float32", copy=False)
+            for array in truth_of(cube, core, self.origin, self.leads)
+        )
         known = scored & np.isfinite(origin) & np.isfinite(truth)
         if not known.any():
             return None
