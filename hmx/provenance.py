@@ -20,12 +20,12 @@ def code_version() -> str:
         return "unknown"
 
 
-def provenance(**facts: Any) -> str:
+def provenance(**facts: object) -> str:
     """Write facts and the code's version as JSON, keys sorted, secrets left out."""
     return as_json(redact_all({"hmx": code_version(), **facts}), sort_keys=True)
 
 
-def fingerprint(facts: Any) -> str:
+def fingerprint(facts: object) -> str:
     """Hash JSON values, the same on every machine, 16 hex digits."""
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -204,7 +204,10 @@ def _require_text(text: str) -> None:
         raise ValueError("a text has one line of characters that can be written")
 
 
-def unique(steps: Any, what: str) -> Any:
+ListT = TypeVar("ListT", bound=Iterable[Any])
+
+
+def unique(steps: ListT, what: str) -> ListT:
     """Refuse a list in which a year, month or time stands twice."""
     seen: set[Any] = set()
     for step in steps:

@@ -1,8 +1,8 @@
 """Figures of the house: files, floors, circles, and what lines are made of.
 
-``python -m tests.house`` prints them for all rooms, ``python -m tests.house engine`` also
-lists, for a room, the private functions that are used once. Everything is read from the
-source text; nothing of hmx is imported.
+``python -m tests.house`` prints them for all rooms and ends with a table of figures and their
+bars; ``python -m tests.house engine`` also lists, for a room, the private functions that are
+used once. Everything is read from the source text; nothing of hmx is imported.
 """
 
 from __future__ import annotations
@@ -52,10 +52,8 @@ class Lines:
     docstrings: int = 0
     imports: int = 0
 
-    def __iadd__(self, other: Lines) -> Lines:
-        for name in vars(other):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        return self
+    def __add__(self, other: Lines) -> Lines:
+        return Lines(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
     def per_hundred(self, count: int) -> float:
         return 100 * count / max(1, self.code)
@@ -199,6 +197,48 @@ def twice(found: list[Source]) -> dict[str, list[str]]:
     return {name: where for name, where in homes.items() if len(where) > 1}
 
 
+@dataclass(frozen=True)
+class Bar:
+    """A figure of the house, and what it should be."""
+
+    name: str
+    value: float
+    sign: str  # "<=", ">=" or "=="
+    limit: float
+
+    def holds(self) -> str:
+        within = {
+            "<=": self.value <= self.limit,
+            ">=": self.value >= self.limit,
+            "==": self.value == self.limit,
+        }
+        return "" if within[self.sign] else "missed"
+
+
+def bars(found: list[Source]) -> list[Bar]:
+    """Compute every figure that has a bar."""
+    graph, lines = arrows(found), sum((source.lines for source in found), Lines())
+    count = len(list(functions(found)))
+    once = 100 * len(used_once(found, anywhere=True)) / count
+    machines = {"forecast", "mapping", "catalog"}
+    return [
+        Bar("files at the top of hmx", len(list((ROOT / "hmx").glob("*.py"))), "<=", 14),
+        Bar("floors", floors(graph), "<=", 9),
+        Bar("circles of files, type-only imports counted", len(circles(files(found))), "==", 0),
+        Bar("circles of rooms", len(circles(graph)), "==", 0),
+        Bar("forecast imports mapping", "mapping" in graph["forecast"], "==", 0),
+        Bar("mapping imports forecast", "forecast" in graph["mapping"], "==", 0),
+        Bar("engine imports a job or the catalog", len(graph["engine"] & machines), "==", 0),
+        Bar("cube imports a job or the catalog", len(graph["cube"] & machines), "==", 0),
+        Bar("class names in two files", len(twice(found)), "==", 0),
+        Bar("lines of hmx and cli", lines.total, "<=", 28_500),
+        Bar("comments per 100 lines of code", lines.per_hundred(lines.comments), ">=", 6),
+        Bar("docstring lines per 100", lines.per_hundred(lines.docstrings), "<=", 38),
+        Bar("import lines per 100", lines.per_hundred(lines.imports), "<=", 9),
+        Bar("private functions used once in the package, %", once, "<=", 10),
+    ]
+
+
 def main(rooms: list[str]) -> None:
     """Print the figures; of the rooms that are named, also what is used once."""
     found = sources()
@@ -208,10 +248,7 @@ def main(rooms: list[str]) -> None:
     print("                                     --- per 100 lines of code ---   of functions")
     for room in [*ROOMS, "all"]:
         mine = [source for source in found if room in (source.room, "all")]
-        lines = Lines()
-        for source in mine:
-            lines += source.lines
-        total = lines
+        total = lines = sum((source.lines for source in mine), Lines())
         once = sum(source.room == room or room == "all" for source, _ in all_once)
         of = sum(count.values()) if room == "all" else count[room]
         print(
@@ -220,13 +257,10 @@ def main(rooms: list[str]) -> None:
             f"{lines.per_hundred(lines.docstrings):11.1f} {lines.per_hundred(lines.imports):8.1f} "
             f"{100 * once / max(1, of):9.1f} %"
         )
-    top = len(list((ROOT / "hmx").glob("*.py")))
-    print(f"files at the top of hmx: {top}; floors: {floors(graph)}; lines of code: {total.code}")
-    share = 100 * len(used_once(found, anywhere=True)) / sum(count.values())
-    print(f"private functions whose name is used once in the package: {share:.1f} %")
-    print(f"arrows between rooms: {sum(map(len, graph.values()))}")
-    print(f"circles of files: {circles(files(found)) or 0}; of rooms: {circles(graph) or 0}")
-    print(f"class names in two files: {twice(found) or 0}")
+    print(f"lines of code: {total.code}; arrows between rooms: {sum(map(len, graph.values()))}")
+    print("\nfigure                                                        is    bar")
+    for bar in bars(found):
+        print(f"{bar.name:55} {bar.value:8.1f} {bar.sign} {bar.limit:5} {bar.holds()}")
     for room in rooms:
         print(f"\n{room}: private functions that are used once")
         for source, name in all_once:

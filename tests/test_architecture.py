@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hmx.plugins import declared
 from tests import house
 from tests.house import ROOMS, Source
 
@@ -24,7 +25,21 @@ HOMES = {
     "wandb": {"training", "bundles"},
     "click": {"cli"},
     "matplotlib": {"products", "pictures", "report"},
+    "distributed": {"engine"},
 }
+
+# Where the names of a registry are declared: by which decorator, in which package
+REGISTRIES = {
+    "network": "hmx.networks",
+    "mapper": "hmx.networks",
+    "baseline": "hmx.forecast.backtest.baselines",
+    "reader": "hmx.ingest.readers",
+    "split_method": "hmx.splits",
+    "metric": "hmx.scores",
+}
+# Lists of file endings that are no lists of readers: rasters that GDAL needs no sidecars of, what
+# `hmx export` writes, and hints for a user who gives a raster as a catalog.
+OTHER_LISTS = {"hmx.files.remote", "hmx.products.series", "hmx.files.yamlfile"}
 
 
 # Calls of users, whose keywords are their documentation: up to 12
@@ -94,6 +109,32 @@ def test_functions_and_files_stay_small(source: Source) -> None:
             most = 12 if (source.name, node.name) in FACE else 9
             few = len(named - {"self", "cls"}) <= most
             assert few, f"{source.name}.{node.name} has {len(named)} arguments"
+
+
+@every_file
+def test_no_list_repeats_a_registry(source: Source) -> None:
+    """What is registered is listed by its registry alone, or a new file would be forgotten."""
+    for node in ast.walk(source.tree):
+        parts = (
+            node.elts
+            if isinstance(node, ast.List | ast.Tuple | ast.Set)
+            else node.keys
+            if isinstance(node, ast.Dict)
+            else []
+        )
+        words = {part.value for part in parts if isinstance(part, ast.Constant)}
+        for decorator, package in REGISTRIES.items() if source.name not in OTHER_LISTS else ():
+            known = words & set(declared(package, decorator))
+            assert len(known) < 2, f"{source.name}:{node.lineno} lists {known}, as {package} does"
+
+
+def test_options_stand_in_the_rooms_that_use_them() -> None:
+    """The catalog collects sections: all but those of its own products extend options of rooms."""
+    own = {"ReportSection", "StockSection", "BaseCatalog"}
+    for source in SOURCES:
+        for node in source.tree.body if source.room == "catalog" else ():
+            if isinstance(node, ast.ClassDef) and node.name not in own:
+                assert "Options" not in map(ast.unparse, node.bases), f"{source.name}.{node.name}"
 
 
 def test_import_hmx_loads_nothing_heavy() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +48,7 @@ def first_date(text: str) -> str | None:
     return "-".join(part for part in (year, month, day) if part)
 
 
-def time_label(value: Any) -> str:
+def time_label(value: object) -> str:
     """Write a value of a time axis as short as it is clear: 1990, 1990-01-31, 1990-01-31T06."""
     if isinstance(value, np.datetime64):
         text = str(np.datetime_as_string(value))

@@ -24,7 +24,7 @@ VECTORS = (".geojson", ".json", ".gpkg", ".shp", ".fgb", ".parquet")
 _LONLAT = "OGC:CRS84"
 
 
-def is_shapes(given: Any) -> bool:
+def is_shapes(given: object) -> bool:
     """Return True for GeoJSON as an object or a text, for frames, and for paths of vectors."""
     if isinstance(given, str | Path):
         text = str(given).strip()

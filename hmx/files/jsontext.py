@@ -25,6 +25,6 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def as_json(value: Any, **layout: Any) -> str:
+def as_json(value: object, **layout: Any) -> str:
     """Write JSON values as text."""
     return json.dumps(finite(value), allow_nan=False, **layout)

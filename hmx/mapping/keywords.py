@@ -37,7 +37,7 @@ class MapFitting(Places, total=False):
     table_units: str
     valid_range: tuple[float, float]
     min_valid: float
-    arch: Literal["cnn_lstm", "refitted_covlstm"]
+    arch: str
     history: int
     widths: Sequence[int]
     hidden: int

@@ -56,7 +56,7 @@ class MapSeries:
             text = str(given)
             if "{year}" in text:
                 return cls._of_rasters(text, name, years)
-            if text.lower().endswith((".nc", ".nc4")):
+            if text.lower().endswith((".nc", ".nc4")):  # what hmx export writes, not a source
                 given = xr.open_dataset(text, decode_coords="all", mask_and_scale=False)
             else:
                 given = open_cube(text)

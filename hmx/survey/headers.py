@@ -14,9 +14,9 @@ from hmx.cube.grid import Grid
 from hmx.errors import HmxError
 from hmx.ingest.manifest import label
 from hmx.ingest.options import Source
-from hmx.ingest.readers.arrays import open_stored
-from hmx.ingest.readers.rasters import opened, reading
-from hmx.ingest.sources import open_part
+from hmx.ingest.readers.arrays import open_arrays, open_stored
+from hmx.ingest.readers.rasters import open_rasters, opened, reading
+from hmx.ingest.sources import Part, open_part, reader_of
 from hmx.points.suspects import coded
 from hmx.settings import parse
 from hmx.windows import Span, Window
@@ -24,7 +24,6 @@ from hmx.windows import Span, Window
 _WHOLE = 2**21  # pixels of a raster that is read whole; of a larger one, windows are
 _WINDOWS, _SIDE = 4, 256  # along each side of a raster, and px of each
 _CLASSES = 64  # whole numbers in a map of classes, at most
-ARRAYS = (".nc", ".nc4", ".cdf", ".zarr")
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,8 @@ class SourceBand:
 
 def headers_of(file: str) -> list[SourceBand]:
     """Read the header of each band or variable of a file."""
-    return _arrays(file) if file.lower().endswith(ARRAYS) else _bands(file)
+    look = {open_rasters: _bands, open_arrays: _arrays}
+    return look.get(reader_of(file).open, _whole)(file)
 
 
 def _bands(file: str) -> list[SourceBand]:
@@ -102,7 +102,7 @@ def _bands(file: str) -> list[SourceBand]:
     return found
 
 
-def _opened(file: str, variable: str | None) -> tuple[Grid | None, str, Any]:
+def _opened(file: str, variable: str | None) -> tuple[Grid | None, str, Part | None]:
     """Open one variable as ingest does; return its grid, or why it cannot be read."""
     try:
         source = parse(Source, {"path": file, "variable": variable})
@@ -130,14 +130,25 @@ def _arrays(file: str) -> list[SourceBand]:
             except HmxError:
                 continue
             grid, trouble, part = _opened(file, str(name))
-            time = None if part is None else part.time
-            steps = () if time is None else tuple(label(value) for value in time.values)
+            steps = _steps(part)
             units, title = (variable.attrs.get(key) for key in ("units", "long_name"))
             found.append(
                 SourceBand(file, str(name), str(name), grid, trouble, units=units, long_name=title,
                        steps=steps)
             )  # fmt: skip
     return found or [SourceBand(file, None, "", None, "no variable of it is a map")]
+
+
+def _whole(file: str) -> list[SourceBand]:
+    """Read the header of a file whose reader alone knows the format: one variable."""
+    grid, trouble, part = _opened(file, None)
+    return [SourceBand(file, None, "", grid, trouble, steps=_steps(part))]
+
+
+def _steps(part: Part | None) -> tuple[str, ...]:
+    """Label the time axis that a file itself has."""
+    time = None if part is None else part.time
+    return () if time is None else tuple(label(value) for value in time.values)
 
 
 def sampled(header: SourceBand) -> Values | None:
@@ -189,8 +200,9 @@ def _raw(header: SourceBand) -> tuple[np.ma.MaskedArray[Any, Any], tuple[float, 
     """Read stored numbers of a sample, masked where declared missing, and their scale."""
     assert header.grid is not None
     blocks: list[np.ndarray] = []
-    if header.file.lower().endswith(ARRAYS):
+    if reader_of(header.file).open is not open_rasters:
         _, _, part = _opened(header.file, header.variable)
+        assert part is not None  # it has a grid
         part = part.at([part.steps - 1]) if part.time is not None else part
         with reading(header.file):
             for y, x in _spread(header.grid.shape):

@@ -15,12 +15,11 @@ from hmx.errors import HmxError
 from hmx.ingest.manifest import find_files
 from hmx.ingest.mosaic import require_apart
 from hmx.ingest.options import Source
-from hmx.ingest.sources import open_part
+from hmx.ingest.sources import endings, open_part
 from hmx.settings import parse
 from hmx.survey.headers import SourceBand, Values, headers_of, sampled
 from hmx.survey.names import NameGroup, groups, joined, tile_pattern, variable_name
 
-RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".asc", ".hgt", ".nc", ".nc4", ".cdf", ".zarr")
 _SAMPLED = 12  # files of one series whose pixels are looked at
 _MOST_BANDS = 24  # of a file that are written as sources of their own
 _APART = 20.0  # times: sizes of two steps that differ so much are in different units
@@ -103,14 +102,14 @@ class Found:
 
 def raster_files(folder: Path) -> list[str]:
     """List the rasters of a folder and of its subfolders, relative to it, without sidecars."""
-    found = []
+    found, known = [], endings()
     for at, folders, names in os.walk(folder, followlinks=False):
         stores = [name for name in folders if name.lower().endswith(".zarr")]
         folders[:] = sorted(
             n for n in folders if n not in stores and n[0] not in "._" and n != "build"
         )
         for name in (*names, *stores):
-            if name.lower().endswith(RASTERS) and not name.startswith("."):
+            if name.lower().endswith(known) and not name.startswith("."):
                 path = os.path.relpath(os.path.join(at, name), folder)
                 found.append(path.replace(os.sep, "/"))
     return sorted(found)

@@ -117,7 +117,7 @@ class Finished:
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None
 
-    def write(self, name: str, arrays: Mapping[str, np.ndarray], facts: Any = None) -> None:
+    def write(self, name: str, arrays: Mapping[str, np.ndarray], facts: object = None) -> None:
         """Keep a part: on disk when this returns."""
         if self.folder is None:
             return

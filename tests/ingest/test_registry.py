@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 
 import hmx.plugins
+from hmx import load_catalog, open_cube
 from hmx.catalog import Catalog
 from hmx.errors import BadArgument, CatalogError, SourceError
 from hmx.ingest import sources
@@ -24,6 +25,7 @@ from hmx.ingest.readers.arrays import ArrayPart, part_of
 from hmx.ingest.readers.rasters import open_rasters, reading
 from hmx.ingest.sources import Part, SourceOptions, built_in, endings, open_part, reader, reader_of
 from hmx.plugins import offered
+from hmx.survey.api import survey
 from hmx.windows import Span, Window
 from tests.make.rasters import CORNER, UTM, field, make_catalog, write_tif, write_years
 
@@ -219,3 +221,15 @@ def test_a_catalog_knows_endings_without_importing_rasterio(tmp_path: Path) -> N
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "rasterio" not in done.stdout, done.stdout
+
+
+def test_a_survey_finds_files_of_a_new_format(tmp_path: Path) -> None:
+    """A folder of them becomes a catalog, without a word about the format."""
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    values = np.stack([field(seed=step) for step in range(3)])
+    write_toy(folder / "hm.toy", values, years=YEARS)
+    catalog = load_catalog(survey(folder, tmp_path / "mine.yaml").path)
+    cube = open_cube(ingest(catalog))
+    np.testing.assert_array_equal(cube["hm"], values)
+    assert [int(year) for year in cube["time"].dt.year] == YEARS

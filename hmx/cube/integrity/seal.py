@@ -161,12 +161,12 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def canonical(document: Any) -> str:
+def canonical(document: object) -> str:
     """Write JSON in a canonical form that can be compared."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
 
-def digest_of(document: Any) -> str:
+def digest_of(document: object) -> str:
     """Hash JSON values."""
     return hashlib.blake2b(canonical(document).encode(), digest_size=16).hexdigest()
 

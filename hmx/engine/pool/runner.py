@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hmx.errors import DamagedStore, HmxError, JobFailed
 from hmx.windows import Index
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from distributed import Future
 
     from hmx.engine.pool.cluster import Pool
+
+ResultT = TypeVar("ResultT")
 
 _TRIES = 3
 _AHEAD = 2  # calls in flight per worker thread: one computes, one waits for it
@@ -54,10 +56,10 @@ class FailedTask:
 
 def run_windows(
     pool: Pool,
-    work: Callable[..., Any],
+    work: Callable[..., ResultT],
     calls: Iterable[Task],
     *,
-    on_done: Callable[[Index, Any], None] = lambda index, result: None,
+    on_done: Callable[[Index, ResultT], None] = lambda index, result: None,
 ) -> list[FailedTask]:
     """Run every call once, as ``work(index, *arguments, threads=...)`` in a worker.
 
@@ -141,7 +143,7 @@ class _Flight:
                     raise _lost() from None
 
 
-def _run_on_worker(work: Callable[..., Any], threads: int | None, call: Task) -> Any:
+def _run_on_worker(work: Callable[..., ResultT], threads: int | None, call: Task) -> ResultT:
     """Run a call in a worker; a worker that hmx did not start uses its own thread count."""
     from distributed import get_worker
 
