@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,9 @@ import torch
 import xarray as xr
 
 import hmx
+from hmx.forecast.backtest.baselines import boosting
 from tests.make.cubes import make_cube
-from tests.make.forks import Server, server
+from tests.make.forks import Server, ready_server
 from tests.make.mapworlds import make_covariates
 from tests.make.soilworlds import TINY, UTM, make_points
 
@@ -45,6 +45,11 @@ def _hears_ctrl_c() -> None:
     """What a shell starts in the background ignores Ctrl-C, and so do the processes of tests."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_trees() -> None:
+    boosting._TREES = {**boosting._TREES, "max_iter": 10}  # each takes as long as a small fit
 
 
 @pytest.fixture(scope="session")
@@ -95,10 +100,9 @@ def trained_mapper(land: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def ready() -> Iterator[Server]:
+def ready() -> Server:
     """A server that forks commands; it loads everything once, which takes ten seconds."""
-    with server() as started:
-        yield started
+    return ready_server()
 
 
 def rms(values: np.ndarray) -> float:

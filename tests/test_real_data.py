@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.windows
 import xarray as xr
 import yaml
 
@@ -23,6 +24,7 @@ CASES: dict[str, dict[str, Any]] = {
         "ahead": ["2020", "2025", "2030", "2035"],
         "target": "hm",
         "range": [0, 1],
+        "part": ((40, 240), (365, 605)),
     },
     "north_carolina": {
         "folder": "north_carolina",
@@ -31,8 +33,20 @@ CASES: dict[str, dict[str, Any]] = {
         "ahead": ["2016", "2017", "2018", "2019"],
         "target": "hfp",
         "range": [0, 50],
+        "part": ((0, 180), (180, 420)),  # a coast, and the largest value
     },
 }
+
+
+def cut(source: Path, target: Path, part: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    """Copy rows and columns of a raster with all that the file declares."""
+    window = rasterio.windows.Window.from_slices(*part)
+    with rasterio.open(source) as file:
+        size = {"height": window.height, "width": window.width}
+        profile = {**file.profile, **size, "transform": file.window_transform(window)}
+        with rasterio.open(target, "w", **profile) as copy:
+            copy.write(file.read(window=window))
+            copy.update_tags(**file.tags())
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -41,7 +55,11 @@ def case(
 ) -> tuple[dict[str, Any], Path, Path]:
     """Ingest, train for two steps, forecast, all through a catalog."""
     facts, out = CASES[request.param], tmp_path_factory.mktemp(request.param)
-    folder = real_data / facts["folder"]
+    folder = out / "rasters"
+    folder.mkdir()
+    names = [facts["file"].format(year=year) for year in facts["years"]]
+    for name in (*names, "elevation.tif"):
+        cut(real_data / facts["folder"] / name, folder / name, facts["part"])
     sources = {
         facts["target"]: {
             "path": str(folder / facts["file"]),

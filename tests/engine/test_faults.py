@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.make.faults import (
     KILLS,
+    LIMIT,
     TILES,
     cluster,
     finish,
@@ -74,7 +73,7 @@ def test_a_second_job_refuses_while_the_first_lives_and_takes_over_when_it_is_de
     assert code == 1
     assert f"is being written by another job (process {first.pid} on" in err
     first.kill()
-    first.communicate()
+    assert first.end(LIMIT)[0] == -signal.SIGKILL
     assert finish(start(catalog, store))[0] == 0
     assert tree(store) == bytes_wanted
 
@@ -88,11 +87,7 @@ def test_a_full_disk_is_a_clear_error_and_room_lets_it_go_on(
     largest = max(len(data) for name, data in bytes_wanted.items() if "/c/" in name)
     first = len(bytes_wanted["hm/c/0/0/0"])
     assert first < largest - 200, "the test needs a tile that fits and one that does not"
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 100, largest - 100))
-
-    code, err = finish(start(catalog, store, "--quiet", preexec_fn=limit))
+    code, err = finish(start(catalog, store, "--quiet", largest=largest - 100))
     assert code == 1
     assert "cannot be written: File too large. Make room or give access" in err
     assert 0 < records(store) < 49
@@ -118,8 +113,7 @@ def test_a_job_that_never_started_leaves_nothing_behind(
     work: tuple[Path, dict[str, bytes]], tmp_path: Path
 ) -> None:
     catalog, _ = work
-    wrong = start(catalog, tmp_path / "fc.zarr", "--scheduler", "tcp://127.0.0.1:9")
-    code, err = finish(wrong)
+    code, err = finish(start(catalog, tmp_path / "fc.zarr", "--scheduler", "tcp://127.0.0.1:9"))
     assert code == 2
     assert "no Dask scheduler answers" in err
-    assert isinstance(wrong, subprocess.Popen)
+    assert not [*tmp_path.iterdir()]

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from hmx.workflow import ensure_model, ensure_result
 from tests.make.cubes import make_cube, write_catalog
+from tests.make.forks import Started, ready_server
 
 TILES = 49
 LIMIT = 90.0  # seconds that nothing here should take
@@ -52,34 +49,25 @@ def tree(store: str | Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in files}
 
 
-def start(catalog: Path, store: Path, *words: str, **popen: Any) -> subprocess.Popen[str]:
+def start(catalog: Path, store: Path, *words: str, largest: int | None = None) -> Started:
     """Start ``hmx forecast`` in a process group of its own."""
-    command = [str(Path(sys.executable).with_name("hmx")), "forecast", str(catalog)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [*command, "--output", str(store), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=env,
-        **popen,
-    )
+    command = ["forecast", str(catalog), "--output", str(store), *words]
+    return ready_server().start("hmx", *command, largest=largest)
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+def finish(process: Started) -> tuple[int, str]:
     """Wait for a process; return its exit code and what it said on standard error."""
-    _, err = process.communicate(timeout=LIMIT)
+    code, err = process.end(LIMIT)
     assert "Traceback" not in err, err
-    return process.returncode, err
+    return code, err
 
 
-def wait_until(true: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+def wait_until(true: Callable[[], object], process: Started | None = None) -> None:
     """Wait until something is so; fail if the process ends first."""
     deadline = time.monotonic() + LIMIT
     while not true():
         if process is not None and process.poll() is not None:
-            raise AssertionError(f"ended too early: {process.communicate()[1]}")
+            raise AssertionError(f"ended too early: {process.end(LIMIT)[1]}")
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.01)
 
@@ -92,7 +80,7 @@ def records(store: Path) -> int:
     return 0
 
 
-def at_a_random_moment(store: Path, process: subprocess.Popen[str], seed: int) -> None:
+def at_a_random_moment(store: Path, process: Started, seed: int) -> None:
     """Let a job come to a random tile, and then on for an instant."""
     draw = random.Random(seed)
     wanted = draw.randrange(0, TILES - 8)
@@ -128,7 +116,7 @@ def kill_the_client(catalog: Path, store: Path, seed: int) -> None:
     at_a_random_moment(store, process, seed)
     orphans = workers(process.pid)
     process.kill()
-    process.communicate()
+    process.end(LIMIT)
     code, err = finish(start(catalog, store, "--workers", "2"))  # while they may still be dying
     assert code == 0, err
     wait_until(lambda: not any(orphan.is_running() for orphan in orphans))
@@ -157,24 +145,19 @@ KILLS: Mapping[str, Callable[[Path, Path, int], None]] = {
 
 
 @contextmanager
-def cluster(count: int = 1) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A ``dask scheduler`` and ``dask worker`` processes on the loopback."""
+def cluster(count: int = 1) -> Iterator[tuple[str, Started]]:
+    """A scheduler and workers of Dask on the loopback, started elsewhere."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    address = f"tcp://127.0.0.1:{port}"
-    dask = [sys.executable, "-m", "dask"]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    quiet |= {"start_new_session": True, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    address, begin = f"tcp://127.0.0.1:{port}", ready_server().start
     words = ["--host", "127.0.0.1", "--port", str(port), "--dashboard-address", ":0"]
-    processes = [subprocess.Popen([*dask, "scheduler", *words], **quiet)]
-    words = ["--nthreads", "1", "--no-dashboard", "--death-timeout", "20"]
-    for _ in range(count):
-        processes.append(subprocess.Popen([*dask, "worker", address, *words], **quiet))
+    processes = [begin("dask-scheduler", *words)]
+    words = ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--death-timeout", "20"]
+    processes += [begin("dask-worker", address, *words) for _ in range(count)]
     try:
         yield address, processes[0]
     finally:
         for process in processes:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.kill()
+            process.end(LIMIT)

@@ -11,14 +11,19 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +35,11 @@ HEAVY = (
     "hmx.exports.cog", "hmx.workflow",
 )  # fmt: skip
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+PROGRAMS = {
+    "hmx": "hmx.cli.main",
+    "dask-scheduler": "distributed.cli.dask_scheduler",
+    "dask-worker": "distributed.cli.dask_worker",
+}
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 
 
@@ -129,7 +139,7 @@ class Points:
 
 
 def serve() -> None:
-    """Answer lines of JSON, each a list of runs that go on at once."""
+    """Answer lines of JSON: a list of runs that go on at once, a start, or the end of a start."""
     for name in HEAVY:
         __import__(name)
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
@@ -138,8 +148,49 @@ def serve() -> None:
     assert not others, f"a fork would lose the threads {others}"
     print("ready", flush=True)
     for line in sys.stdin:
-        runs = [Run(**run) for run in json.loads(line)]
-        print(json.dumps([asdict(end) for end in _together(runs)]), flush=True)
+        asked = json.loads(line)
+        if isinstance(asked, dict):
+            answer: Any = _start(**asked)
+        elif isinstance(asked, int):
+            pid, status = os.waitpid(asked, os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            answer = [asdict(end) for end in _together([Run(**run) for run in asked])]
+        print(json.dumps(answer), flush=True)
+
+
+def _start(program: str, words: Sequence[str], err: str, largest: int | None) -> int:
+    """Fork a command into a process group of its own; return its process."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code: Any = 70
+    try:
+        os.setsid()
+        null, file = os.open(os.devnull, os.O_RDWR), os.open(err, os.O_WRONLY | os.O_CREAT)
+        for number, to in enumerate((null, null, file)):
+            os.dup2(to, number)
+        if largest is not None:  # of a file, in bytes
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+        sys.argv = [program, *words]
+        code = _ended(import_module(PROGRAMS[program]).main)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def _ended(main: Callable[[], object]) -> Any:
+    """Run a program to its exit code, and all that Python does at its end."""
+    code: Any = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code or 0
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
 
 
 def _together(runs: Sequence[Run]) -> list[End]:
@@ -177,19 +228,9 @@ def _child(run: Run, tells: int, said: int) -> None:
         points.watch_gdal()
         sys.argv = ["hmx", *run.words]
         sys.addaudithook(points)
-        from hmx.cli.main import main
-
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        code = _ended(import_module(PROGRAMS["hmx"]).main)
         os.write(tells, json.dumps(points.made).encode())
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     finally:
         os._exit(code if isinstance(code, int) else 1)
@@ -201,18 +242,66 @@ class Server:
     def __init__(self, process: subprocess.Popen[str]):
         self.process = process
 
-    def together(self, runs: Sequence[Run]) -> list[End]:
-        """Run commands at once; wait for all."""
+    def ask(self, question: Any) -> Any:
+        """Ask what :func:`serve` answers."""
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
-        stdin.write(json.dumps([asdict(run) for run in runs]) + "\n")
+        stdin.write(json.dumps(question) + "\n")
         stdin.flush()
-        return [End(**end) for end in json.loads(stdout.readline())]
+        return json.loads(stdout.readline())
+
+    def together(self, runs: Sequence[Run]) -> list[End]:
+        """Run commands at once; wait for all."""
+        return [End(**end) for end in self.ask([asdict(run) for run in runs])]
+
+    def start(self, program: str, *words: str, largest: int | None = None) -> Started:
+        """Start a program that goes on; no file of it may have more than ``largest`` bytes."""
+        file, err = tempfile.mkstemp()
+        os.close(file)
+        asked = {"program": program, "words": words, "err": err, "largest": largest}
+        return Started(self, self.ask(asked), Path(err))
 
     def run(self, folder: Path, *words: str, **how: Any) -> End:
         """Run one command."""
         return self.together([Run(words, str(folder), **how)])[0]
+
+
+@dataclass
+class Started:
+    """A process that a server has forked, with the face of ``subprocess.Popen``."""
+
+    server: Server
+    pid: int
+    err: Path
+    returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal, or ``None`` while it runs."""
+        if self.returncode is None:
+            self.returncode = self.server.ask(self.pid)
+        return self.returncode
+
+    def kill(self) -> None:
+        """Kill it, and nothing that it has started."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def end(self, timeout: float) -> tuple[int, str]:
+        """Wait; return the exit code and what it wrote on standard error."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            assert time.monotonic() < deadline, "waited too long"
+            time.sleep(0.02)
+        return code, self.err.read_text(errors="replace")
+
+
+@cache
+def ready_server() -> Server:
+    """Return the server of this process, which ends with it."""
+    started = ExitStack()
+    atexit.register(started.close)
+    return started.enter_context(server())
 
 
 @contextmanager

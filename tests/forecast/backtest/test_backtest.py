@@ -16,7 +16,6 @@ from hmx.cube.cube import as_cube
 from hmx.errors import BadArgument, CubeError, GridMismatch, NotEnoughData, OutputExists
 from hmx.forecast.backtest import backtest as backtests
 from hmx.forecast.backtest.backtest import backtest, evaluate
-from hmx.forecast.backtest.baselines import boosting
 from hmx.forecast.backtest.baselines.boosting import Sampler
 from hmx.forecast.backtest.baselines.fitting import fit_baselines
 from hmx.forecast.backtest.baselines.registry import choose, names
@@ -442,8 +441,7 @@ def test_a_sample_of_pixels_is_unbiased_and_bounded() -> None:
     assert weight.sum() == pytest.approx(6 * 2000)
 
 
-def test_boosting_forecasts_a_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boosting, "_TREES", {"max_iter": 10, "early_stopping": False})
+def test_boosting_forecasts_a_distribution() -> None:
     from hmx.cube.cube import as_cube
 
     cube = as_cube(make_cube((40, 50), steps=5))
@@ -500,11 +498,12 @@ def test_what_past_steps_taught_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ds = make_cube((96, 96), steps=6)
-    card = ds.hm.backtest(h=1, origins=[2010], out=tmp_path / "scores", **QUICK)
+    how: dict[str, Any] = {"h": 1, "origins": [2010], "baselines": RIDGE, **QUICK}
+    card = ds.hm.backtest(out=tmp_path / "scores", **how)
     assert card.facts["means"].startswith("from 2010: expected changes are ")
     assert card.facts["means held at the last map"] == "never"
     monkeypatch.setattr(Origins, "mixture", lambda origins: Mixture(0.0, 0.0, (0.1, -0.2), 0.0))
-    card = ds.hm.backtest(h=1, origins=[2010], out=tmp_path / "held", **QUICK)
+    card = ds.hm.backtest(out=tmp_path / "held", **how)
     assert card.facts["means held at the last map"] == "from 2010"
     want = "from 2010: HELD AT THE LAST MAP: the fit to all other past steps gained at 1 of 2"
     assert card.facts["means"] == want
