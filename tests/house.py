@@ -12,7 +12,8 @@ import sys
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,23 +66,27 @@ class Source:
 
     path: Path
     name: str  # dotted, such as hmx.cube.grid
-    tree: ast.Module
-    lines: Lines = field(default_factory=Lines)
 
     @property
     def room(self) -> str:
         return [*self.name.split("."), ""][1]
 
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(encoding="utf-8"))
+
+    @cached_property
+    def lines(self) -> Lines:
+        return _lines(self.path, self.tree)
+
 
 def sources() -> list[Source]:
-    """Read every file of hmx and of the command line."""
+    """List every file of hmx and of the command line; each is read when it is asked for more."""
     found = []
     for path in sorted([*(ROOT / "hmx").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]):
         parts = path.relative_to(ROOT).with_suffix("").parts
         parts = parts if parts[0] == "hmx" else ("hmx", *parts)
-        text = path.read_text(encoding="utf-8")
-        name = ".".join(parts).removesuffix(".__init__")
-        found.append(Source(path, name, ast.parse(text), _lines(path, ast.parse(text))))
+        found.append(Source(path, ".".join(parts).removesuffix(".__init__")))
     return found
 
 

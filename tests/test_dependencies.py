@@ -7,10 +7,9 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-
-import pytest
 
 from tests.conftest import ROOT
 
@@ -41,55 +40,56 @@ EXTRAS = {
 }
 
 
-def imports(top: str) -> Iterator[tuple[str, Path, bool]]:
-    """Yield each imported package of others, the file, and whether importing that file needs it."""
-    for path in sorted((ROOT / top).rglob("*.py")):
-        tree = ast.parse(path.read_text())
-        lazy = {
-            id(inner)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.If | ast.Try)
-            for inner in ast.walk(node)
-        }
-        for node in ast.walk(tree):
-            names: list[str] = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-                names = [node.module]
-            for name in names:
-                package = name.partition(".")[0]
-                if package not in sys.stdlib_module_names and package not in ("hmx", "__future__"):
-                    yield package, path, id(node) not in lazy
+@cache
+def found() -> list[tuple[str, Path, bool]]:
+    """List each imported package of others, the file, and whether importing that file needs it."""
+    listed = []
+    for path in sorted(path for top in ("hmx", "cli") for path in (ROOT / top).rglob("*.py")):
+        for name, at_once in imports(ast.parse(path.read_text())):
+            package = name.partition(".")[0]
+            if package not in sys.stdlib_module_names and package not in ("hmx", "__future__"):
+                listed.append((package, path, at_once))
+    return listed
 
 
-FOUND = [*imports("hmx"), *imports("cli")]
-DISTRIBUTIONS = metadata.packages_distributions()
+def imports(node: ast.AST, *, at_once: bool = True) -> Iterator[tuple[str, bool]]:
+    """Yield each imported module below a node, and whether loading the file imports it."""
+    if isinstance(node, ast.Import):
+        yield from ((alias.name, at_once) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+        yield node.module, at_once
+    later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.If | ast.Try)
+    for child in ast.iter_child_nodes(node):
+        yield from imports(child, at_once=at_once and not later)
+
+
+packages = cache(metadata.packages_distributions)
 
 
 def distributions(package: str) -> set[str]:
-    return {name.lower().replace("_", "-") for name in DISTRIBUTIONS.get(package, [package])}
+    return {name.lower().replace("_", "-") for name in packages().get(package, [package])}
 
 
-@pytest.mark.parametrize("package", sorted({package for package, _, _ in FOUND}))
-def test_what_is_imported_is_declared(package: str) -> None:
+def test_what_is_imported_is_declared() -> None:
     known = BASE.union(*EXTRAS.values())
-    where = [path.relative_to(ROOT) for found, path, _ in FOUND if found == package]
-    assert distributions(package) & known, f"{package} of {where[0]} is not in pyproject.toml"
+    where = {package: path.relative_to(ROOT) for package, path, _ in found()}
+    assert len(where) > 20
+    missing = {package for package in where if not distributions(package) & known}
+    assert not {f"{package} of {where[package]} is not in pyproject.toml" for package in missing}
 
 
 def test_what_an_extra_brings_is_imported_where_it_is_used() -> None:
     extra = set().union(*EXTRAS.values()) - BASE
     early = {
         f"{package} in {path.relative_to(ROOT)}"
-        for package, path, at_once in FOUND
+        for package, path, at_once in found()
         if at_once and distributions(package) <= extra
     }
     assert early == set()
 
 
 def test_what_is_declared_is_needed() -> None:
-    used = set().union(*(distributions(package) for package, _, _ in FOUND))
+    used = set().union(*(distributions(package) for package, _, _ in found()))
     declared = BASE.union(*EXTRAS.values())
     assert declared - used - UNSEEN.keys() == set()
 
