@@ -21,16 +21,22 @@ BOOSTED = ["--boosted", "2000", "--trees", "5"]
 @pytest.fixture
 def part(monkeypatch: pytest.MonkeyPatch) -> None:
     """A part of the demo is read: scores and baselines take as long as there are pixels."""
+    cut(monkeypatch, slice(120, 240), slice(90, 210))  # where 9 % of the pixels change
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, y: slice, x: slice) -> None:
     load = bench.load
-    cut = {"y": slice(120, 240), "x": slice(90, 210)}  # where 9 % of the pixels change
-    monkeypatch.setattr(bench, "load", lambda case: load(case).isel(cut))
+    monkeypatch.setattr(bench, "load", lambda case: load(case).isel(y=y, x=x))
 
 
 def rows_of(out: str) -> dict[str, dict[str, object]]:
     return {row["name"]: row for row in json.loads(out)["rows"]}
 
 
-def test_the_skill_benchmark_puts_costs_beside_skill(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_skill_benchmark_puts_costs_beside_skill(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut(monkeypatch, slice(72, 312), slice(42, 282))  # with blocks enough to calibrate on
     words = ["--data", "demo", "--seeds", "1", "--models", "default,dilated", "--raw"]
     words += [*QUICK, *BOOSTED]
     assert bench.main([*words, "--json"]) == 0

@@ -32,7 +32,7 @@ def model_of(tally: Tally) -> Scorecard:
 
 
 def test_the_rule_of_neighbourhood_terrain_and_population_is_recovered() -> None:
-    tally, _ = reached(worlds.relational((96, 96), steps=8), epochs=10, steps=16)
+    tally, _ = reached(worlds.relational((96, 96), steps=8), epochs=6, steps=16)
     for lead in LEADS:
         assert worlds.recovered(tally, MODEL, lead) > 0.8
         assert worlds.recovered(tally, MODEL, lead, "crps") > 0.8

@@ -70,8 +70,8 @@ def test_a_recursive_network_is_trained_on_a_small_raster(
     rasters: dict[int, xr.Dataset], arch: str
 ) -> None:
     model = rasters[96].hm.train(
-        static=["elevation"], arch=arch, strategy="recursive", epochs=1, steps=1, batch=1,
-        final=False, validation=0.05, calibration=0,
+        static=["elevation"], arch=arch, strategy="recursive", width=4, hidden=4, epochs=1,
+        steps=1, batch=1, final=False, validation=0.05, calibration=0,
     )  # fmt: skip
     assert model.training["chip"] == 96
     assert model.training["fit"]["chip"] is None

@@ -495,11 +495,20 @@ def test_the_log_of_a_killed_run_has_each_epoch_once(tmp_path: Path) -> None:
     assert rows[0] == rows[1]
 
 
-@pytest.mark.parametrize("moment", [1, 3, 5])
-def test_a_run_killed_in_any_stage_ends_with_the_same_bytes(tmp_path: Path, moment: int) -> None:
+STAGES = {"epochs": 2, "runs": 2, "final": True, "patience": 9}
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> hmx.Bundle:
     """First run, second run, final fit: two epochs each."""
-    cube, out = make_cube((64, 64)), tmp_path / "m"
-    recipe = recipe_of(epochs=2, runs=2, final=True, patience=9)
+    return train(make_cube((64, 64)), recipe_of(**STAGES))
+
+
+@pytest.mark.parametrize("moment", [1, 3, 5])
+def test_a_run_killed_in_any_stage_ends_with_the_same_bytes(
+    undisturbed: hmx.Bundle, tmp_path: Path, moment: int
+) -> None:
+    cube, out, recipe = make_cube((64, 64)), tmp_path / "m", recipe_of(**STAGES)
     calls = [0]
 
     def kill(done: int, total: int, text: str) -> None:
@@ -507,12 +516,11 @@ def test_a_run_killed_in_any_stage_ends_with_the_same_bytes(tmp_path: Path, mome
         if calls[0] == moment + 1:
             raise Killed
 
-    whole = train(cube, recipe, out=tmp_path / "whole")
     with pytest.raises(Killed):
         train(cube, recipe, out=out, progress=kill)
     resumed = train(cube, recipe, out=out)
-    assert same_weights(resumed, whole)
-    assert text_of(resumed) == text_of(whole)
+    assert same_weights(resumed, undisturbed)
+    assert text_of(resumed) == text_of(undisturbed)
 
 
 def test_ctrl_c_stays_ctrl_c_and_the_run_can_go_on(tmp_path: Path) -> None:
