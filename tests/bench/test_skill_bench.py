@@ -36,9 +36,9 @@ def rows_of(out: str) -> dict[str, dict[str, object]]:
 def test_the_skill_benchmark_puts_costs_beside_skill(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cut(monkeypatch, slice(72, 312), slice(42, 282))  # with blocks enough to calibrate on
+    cut(monkeypatch, slice(100, 260), slice(70, 230))
     words = ["--data", "demo", "--seeds", "1", "--models", "default,dilated", "--raw"]
-    words += [*QUICK, *BOOSTED]
+    words += ["--train", "block=16", "--train", "calibration=0.3", *QUICK, *BOOSTED]
     assert bench.main([*words, "--json"]) == 0
     captured = capsys.readouterr()
     rows = rows_of(captured.out)
