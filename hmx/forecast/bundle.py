@@ -42,6 +42,9 @@ from hmx.uncertainty.calibration import PROBABILITIES, Calibration
 from hmx.uncertainty.joint.dependence import Dependence
 
 
+_ADDED = {"predict"}  # options of networks that bundles of format 2 did not have at first
+
+
 @dataclass(frozen=True)
 class Bundle(Model):
     """A trained model.
@@ -97,9 +100,12 @@ class Bundle(Model):
 
     def describe(self) -> dict[str, Any]:
         """Return everything but the arrays in JSON values; the digest hashes them in this order."""
+        network = self.spec.network
         spec = {
             **asdict(self.spec),
-            "network": self.spec.network.model_dump(),
+            # without what a file of an older release lacks, so that the digest of its model, and
+            # with it the ledger of an unfinished forecast, stays
+            "network": network.model_dump(exclude=_ADDED - network.model_fields_set),
             "context": self.spec.context.as_dict(),
             "transforms": dict(self.spec.transforms),
         }
