@@ -41,7 +41,6 @@ from hmx.uncertainty.agreement import ENOUGH
 from hmx.uncertainty.calibration import PROBABILITIES, Calibration
 from hmx.uncertainty.joint.dependence import Dependence
 
-
 _ADDED = {"predict"}  # options of networks that bundles of format 2 did not have at first
 
 
