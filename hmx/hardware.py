@@ -16,8 +16,7 @@ import torch
 from dask.system import CPU_COUNT
 
 from hmx.errors import BadArgument
-from hmx.files.heap import release_memory as release_memory
-from hmx.files.heap import reuse_memory as reuse_memory
+from hmx.files.heap import reuse_memory
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")

@@ -184,7 +184,7 @@ def bounding(mask: np.ndarray, *, step: int = 1) -> Window:
     """
     spans = []
     for axis in (1, 0):
-        (found,) = mask.any(axis=axis).nonzero()
+        (found,) = mask.max(axis=axis).nonzero()
         stop = -(-(int(found[-1]) + 1) // step) * step
         spans.append(Span(int(found[0]) // step * step, min(stop, mask.shape[1 - axis])))
     return Window(*spans)

@@ -21,7 +21,6 @@ from hmx.cube.integrity.examine import examine
 from hmx.cube.store import attributes, recover, sweep
 from hmx.engine.inventory import Inventory
 from hmx.engine.ledger import LAYOUT, Header, Ledger, Record
-from hmx.engine.ledger import adopt as adopt
 from hmx.engine.options import DaskSection
 from hmx.engine.order import Request, Run
 from hmx.engine.output import (

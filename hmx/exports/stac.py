@@ -143,7 +143,7 @@ def _item(name: str, members: Sequence[Written], grid: Grid, data: xr.Dataset) -
         datetime=_when(begin),
         start_datetime=_when(begin),
         end_datetime=_when(end),
-        properties={**_location(grid), **_forecast(first, data)},
+        properties={**_location(grid), **_forecast(first)},
         stac_extensions=_extensions(data, members),
     )
     for each in members:
@@ -153,7 +153,7 @@ def _item(name: str, members: Sequence[Written], grid: Grid, data: xr.Dataset) -
 
 def _extensions(data: xr.Dataset, members: Sequence[Written]) -> list[str]:
     names = ["projection", "raster"]
-    if any(_forecast(each.layer, data) for each in members):
+    if any(_forecast(each.layer) for each in members):
         names.append("forecast")
     return [_EXTENSIONS[name] for name in names]
 
@@ -204,7 +204,7 @@ def _location(grid: Grid) -> dict[str, Any]:
     }
 
 
-def _forecast(layer: ExportLayer, data: xr.Dataset) -> dict[str, Any]:
+def _forecast(layer: ExportLayer) -> dict[str, Any]:
     """Return the members of the extension ``forecast``: reference time and horizon."""
     plane = layer.plane
     if not {"forecast_reference_time", "time"} <= set(plane.coords):

@@ -356,7 +356,7 @@ def _template(plan: _Plan) -> xr.Dataset:
         dims = (*_LEADING.get(variable.role, ("time",)), "y", "x")
         shape = tuple(data.sizes[dim] for dim in dims)
         array = dask.array.zeros(shape, chunks=plan.chunks(variable), dtype="float32")
-        data[variable.name] = (dims, array, {**_attrs(variable, grid), **plan.marks(variable)})
+        data[variable.name] = (dims, array, {**_attrs(variable), **plan.marks(variable)})
     data = data.rio.write_crs(grid.crs.to_wkt()).rio.write_transform(grid.transform)
     data = data.rio.write_coordinate_system()
     for name in data.coords:
@@ -381,7 +381,7 @@ def _encoding(chunks: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-def _attrs(variable: _Variable, grid: Grid) -> dict[str, Any]:
+def _attrs(variable: _Variable) -> dict[str, Any]:
     source = variable.source
     attrs: dict[str, Any] = {"hmx_role": variable.role}
     if source.valid_range is not None:

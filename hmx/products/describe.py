@@ -28,22 +28,6 @@ from hmx.mapping.spec import MapSpec
 _BANDS = 8  # most important bands that a line lists
 
 
-def describe_store(path: str | Path) -> str:
-    """Describe a cube, a forecast or a map.
-
-    Parameters
-    ----------
-    path : str or Path
-        A Zarr store.
-
-    Returns
-    -------
-    str
-        Lines of ``name  value``.
-    """
-    return as_table(store_lines(path))
-
-
 def store_lines(path: str | Path) -> dict[str, str]:
     """Return what `hmx info` prints of a cube, a forecast or a map, by name."""
     path = absolute(path)
@@ -99,22 +83,6 @@ def _grid_and_dates(data: xr.Dataset) -> tuple[Grid, dict[str, str]]:
     if ahead:
         lines["known ahead"] = ", ".join(ahead)
     return cube.grid, lines | {"cadence": str(cube.cadence) if len(times) > 1 else "one step"}
-
-
-def describe_bundle(bundle: Bundle | MapBundle) -> str:
-    """Describe a trained model.
-
-    Parameters
-    ----------
-    bundle : Bundle or MapBundle
-        From :func:`hmx.load`.
-
-    Returns
-    -------
-    str
-        Lines of ``name  value``.
-    """
-    return as_table(bundle_lines(bundle))
 
 
 def bundle_lines(bundle: Bundle | MapBundle) -> dict[str, str]:

@@ -212,11 +212,11 @@ def _variables(folder: Path, group: NameGroup, headers: dict[str, list[SourceBan
     if not group.kind and len(first) > 1 and first[0].title != first[0].variable:
         series = _in_bands(plain, first)
         if series is not None:
-            return [_looked(folder, series, first, group)]
+            return [_looked(folder, series, first)]
     found = []
     for at in range(min(len(first), _MOST_BANDS)):
         column = [h[at] for h in good.values()]
-        found.append(_looked(folder, _of_band(plain, column), column, group))
+        found.append(_looked(folder, _of_band(plain, column), column))
     if len(first) > _MOST_BANDS:
         found[-1] = found[-1].saying(
             f"{group.pattern} has {len(first)} bands, and only the first {_MOST_BANDS} are listed"
@@ -268,7 +268,7 @@ def _in_bands(plain: Found, bands: Sequence[SourceBand]) -> Found | None:
     return None
 
 
-def _looked(folder: Path, found: Found, column: Sequence[SourceBand], group: NameGroup) -> Found:
+def _looked(folder: Path, found: Found, column: Sequence[SourceBand]) -> Found:
     """Sample the pixels of a variable, and note what differs among its files."""
     stride = max(1, -(-len(column) // _SAMPLED))
     sizes: dict[str, float] = {}

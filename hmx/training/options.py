@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from hmx.settings import Options
-from hmx.training.metrics import METRICS as METRICS
-from hmx.training.metrics import metric_table as metric_table
-from hmx.training.metrics import spread as spread
 
 
 class TrackSection(Options):

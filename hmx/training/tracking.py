@@ -22,9 +22,6 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from hmx.redact import redact_all
-from hmx.training.metrics import METRICS as METRICS
-from hmx.training.metrics import metric_table as metric_table
-from hmx.training.metrics import spread as spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

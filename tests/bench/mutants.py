@@ -32,7 +32,7 @@ import hmx
 from hmx.catalog import Catalog, MapCatalog, load_catalog
 from hmx.errors import BundleError, HmxError
 from hmx.mapping.api import soc_map
-from hmx.products.describe import describe_bundle
+from hmx.products.describe import bundle_lines
 from tests.make.cubes import make_bundle, make_cube, streamed_options, write_catalog
 from tests.make.mapworlds import make_covariates, make_mapper
 from tests.make.mutants import bundle_mutant, catalog_mutants
@@ -107,7 +107,7 @@ def try_bundles(count: int, seed: int, folder: Path) -> dict[str, Any]:
 
         def act(out: Path = out, digest: str = digest, use: Any = use) -> str:
             bundle = hmx.load(out)
-            describe_bundle(hmx.load(out))
+            bundle_lines(hmx.load(out))
             if bundle.digest == digest:
                 return "as it was"
             try:

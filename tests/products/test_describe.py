@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import hmx
-from hmx.products.describe import describe_bundle, describe_skill, describe_store
+from hmx.products.describe import bundle_lines, describe_skill, store_lines
 from hmx.uncertainty.calibration import Calibration
 from tests.make.mapworlds import make_covariates, make_mapper
 
@@ -22,13 +22,8 @@ RUNS = {
 }
 
 
-def facts(text: str) -> dict[str, str]:
-    pairs = (line.strip().split("  ", 1) for line in text.splitlines())
-    return {name: value.strip() for name, value in pairs}
-
-
 def test_a_model_is_described_by_form_sight_skill_and_calibration(trained: hmx.Bundle) -> None:
-    found = facts(describe_bundle(hmx.load(trained.path)))
+    found = bundle_lines(hmx.load(trained.path))
     assert found["network"].startswith(f"convlstm, direct, {trained.spec.h} leads; 8 wide")
     assert found["sees"].startswith("9 px around a pixel: 6 by the network")
     assert found["sees"].endswith("half-width 1, 3")
@@ -43,7 +38,7 @@ def test_a_model_is_described_by_form_sight_skill_and_calibration(trained: hmx.B
 def test_without_calibration_intervals_say_so(trained: hmx.Bundle, tmp_path) -> None:
     path = tmp_path / "plain"
     replace(trained, calibration=Calibration(), dependence=None).save(path)
-    found = facts(describe_bundle(hmx.load(path)))
+    found = bundle_lines(hmx.load(path))
     assert "nothing was kept to calibrate on" in found["intervals"]
     assert found["zones"].startswith("from the prior: the model is not calibrated")
 
@@ -86,13 +81,13 @@ def test_what_past_steps_taught_is_one_line(
     trained: hmx.Bundle, tmp_path, anchor: dict[str, Any], line: str | None
 ) -> None:
     replace(trained, training={**trained.training, "anchor": anchor}).save(tmp_path / "model")
-    assert facts(describe_bundle(hmx.load(tmp_path / "model"))).get("means") == line
+    assert bundle_lines(hmx.load(tmp_path / "model")).get("means") == line
 
 
 def test_persistence_far_from_change_is_told(trained: hmx.Bundle, tmp_path) -> None:
     damped = replace(trained.calibration, far=0.0, nodes=(0.0, 3.0))
     replace(trained, calibration=damped).save(tmp_path / "model")
-    told = facts(describe_bundle(hmx.load(tmp_path / "model")))["intervals"]
+    told = bundle_lines(hmx.load(tmp_path / "model"))["intervals"]
     assert told.endswith("persistence from 3 px on")
 
 
@@ -124,7 +119,7 @@ def test_a_model_that_was_not_scored_says_so(validation: dict[str, object]) -> N
 def test_a_mapper_is_described_by_target_bands_members_scores_and_intervals(
     trained_mapper: hmx.MapBundle,
 ) -> None:
-    found = facts(describe_bundle(hmx.load(trained_mapper.path)))
+    found = bundle_lines(hmx.load(trained_mapper.path))
     assert found["maps"] == "soc in g/kg, 0 to 200, learnt as log1p(soc)"
     assert found["from"].startswith("lst, rain x 4 steps of every year")
     assert found["from"].endswith("; elevation, twi")
@@ -144,7 +139,7 @@ def test_a_mapper_is_described_by_target_bands_members_scores_and_intervals(
 def test_a_mapper_that_knows_little_of_itself_says_so(tmp_path) -> None:
     ds = make_covariates((20, 24), years=4)
     plain = make_mapper(ds, history=2, coarse=(3,), knots=(0.1, 0.5, 0.9), spec={"units": None})
-    found = facts(describe_bundle(hmx.load(plain.save(tmp_path / "m").path)))
+    found = bundle_lines(hmx.load(plain.save(tmp_path / "m").path))
     assert found["maps"] == "soc, 0 to 200, learnt as log1p(soc)"
     assert found["from"].startswith("lst, rain x 2 steps up to the date")
     assert found["network"].endswith("skip, 3 quantiles")
@@ -161,7 +156,7 @@ def test_a_map_is_described_in_its_owners_names_and_with_its_date(tmp_path) -> N
     ds["when"].attrs["axis"] = "T"
     made = ds.isel(northing=slice(None, None, -1)).soc.map(model=make_mapper(ds, history=2))
     made.to_zarr(tmp_path / "soc.zarr", zarr_format=3, consolidated=False)
-    found = facts(describe_store(tmp_path / "soc.zarr"))
+    found = store_lines(tmp_path / "soc.zarr")
     assert found["grid"] == "20 rows x 24 columns of 250 x 250 m"
     assert found["bounds"] == "500000, 5995000, 506000, 6000000"
     assert found["date"] == "2013-01-01"

@@ -24,6 +24,7 @@ from hmx.cube.cube import Cubelike, as_cube
 from hmx.cube.dates import time_label
 from hmx.cube.store import mark_done, require_unreplaced
 from hmx.errors import BadArgument
+from hmx.files.heap import release_memory, reuse_memory
 from hmx.files.lock import followed
 from hmx.files.paths import absolute
 from hmx.forecast.bundle import Bundle
@@ -35,7 +36,7 @@ from hmx.forecast.train.module import chooses
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
 from hmx.forecast.train.show import LEVEL, long_name, panel_rows, panel_title, shown_window
 from hmx.forecast.train.visits import course
-from hmx.hardware import for_training, release_memory, reuse_memory
+from hmx.hardware import for_training
 from hmx.independent import independent
 from hmx.networks.cost import per_pixel
 from hmx.networks.forecaster import Forecaster, described, reach

@@ -24,7 +24,7 @@ _LARGE = 260  # steps of a fit from which on a second one may go on from its wei
 _CHIPS = 16  # drawn to count the pixels that a chip scores
 
 
-class Course(NamedTuple):
+class FitLength(NamedTuple):
     """The length of a fit."""
 
     steps: int  # of an epoch
@@ -32,7 +32,7 @@ class Course(NamedTuple):
     large: bool = False  # a raster so large that a second fit does not learn it by heart
 
 
-def course(reader: Reader, draw: Draw, options: TrainOptions, *, valid: np.ndarray) -> Course:
+def course(reader: Reader, draw: Draw, options: TrainOptions, *, valid: np.ndarray) -> FitLength:
     """Return the length of a fit: steps that were asked for, or those that give the usual visits.
 
     ``valid`` counts the pixels with data of each block, (block rows, block columns).
@@ -40,14 +40,14 @@ def course(reader: Reader, draw: Draw, options: TrainOptions, *, valid: np.ndarr
     return course_of(wanted_steps(reader, draw, options, valid=valid), options)
 
 
-def course_of(wanted: float, options: TrainOptions) -> Course:
+def course_of(wanted: float, options: TrainOptions) -> FitLength:
     """Share the steps of a fit out to epochs; a small raster gets fewer epochs than asked for."""
     large = wanted >= _LARGE
     if options.steps is not None:
-        return Course(options.steps, options.epochs, large)
+        return FitLength(options.steps, options.epochs, large)
     steps = int(np.clip(round(wanted / options.epochs), _FEWEST, _MOST))
     epochs = round(max(wanted, _AT_LEAST) / steps)
-    return Course(steps, min(max(1, epochs), options.epochs), large)
+    return FitLength(steps, min(max(1, epochs), options.epochs), large)
 
 
 def wanted_steps(reader: Reader, draw: Draw, options: TrainOptions, *, valid: np.ndarray) -> float:
