@@ -40,7 +40,7 @@ def stock(
     """Turn the map of CATALOG, or its samples, into stocks of carbon, t/ha; map first if need be.
 
     A VALUE is a number, a source of the cube, a column of the points, or a raster. Intervals of
-    the map become intervals of the stock; bulk density, coarse fragments and depth count as exact.
+    the map become intervals of the stock; density, fragments and depth are taken as exact.
     """
     from hmx.workflow import ensure_stock  # loads xarray's and GDAL's machinery
 

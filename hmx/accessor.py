@@ -35,8 +35,8 @@ Series = TypeVar("Series", xr.Dataset, xr.DataArray)
 class LateModule:
     """A module that is imported when one of its functions is used first.
 
-    Type checkers see the module itself (``if TYPE_CHECKING``), so that they know each
-    method's parameters.
+    Type checkers read the module itself (``if TYPE_CHECKING``), and so the parameters of each
+    method.
     """
 
     def __init__(self, name: str):
@@ -127,16 +127,21 @@ class AccessorBase(NDArrayOperatorsMixin):
     @property
     def grid(self) -> Grid:
         """CRS, transform and shape of the cube, north-up."""
-        from hmx.cube.cube import as_cube
+        from hmx.cube.axes import crs_as_coordinate, north_up
+        from hmx.cube.cube import as_dataset
+        from hmx.cube.grid import Grid
 
-        return as_cube(self._obj, dynamic=(), static=()).grid
+        obj = self._obj
+        data = as_dataset(obj) if isinstance(obj, xr.DataArray) else obj
+        return Grid.from_xarray(north_up(crs_as_coordinate(data)))
 
     @property
     def cadence(self) -> Cadence:
         """The calendar step between two maps, as ``5 years``."""
-        from hmx.cube.cube import as_cube
+        from hmx.cube.axes import find_axes
+        from hmx.cube.cadence import Cadence
 
-        return as_cube(self._obj, dynamic=(), static=()).cadence
+        return Cadence.infer(self._obj[find_axes(self._obj, ["time"])["time"]])
 
     def _hidden(self) -> xr.DataArray | None:
         """Return the variable that the accessor hides, if the Dataset has it."""

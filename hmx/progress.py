@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +46,9 @@ class Progress:
     tiles: 1 of 4
     """
 
-    on_note: Callable[[str], object] = lambda text: None
-    on_step: OnStep = lambda done, total, text: None
+    # not in the repr: a signature shows ``Progress()`` as its default
+    on_note: Callable[[str], object] = field(default=lambda text: None, repr=False)
+    on_step: OnStep = field(default=lambda done, total, text: None, repr=False)
 
     @classmethod
     def of(cls, progress: Progress | OnStep | None) -> Progress:

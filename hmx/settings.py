@@ -1,7 +1,7 @@
 """Parsing: options from whatever a user gave, or words on why not.
 
 One definition of an option serves the Python call, the catalog and the command
-line, so a wrong value gets the same words everywhere; :func:`parse` speaks them.
+line, so a wrong value gets the same words everywhere; :func:`parse` writes them.
 """
 
 from __future__ import annotations
@@ -351,7 +351,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def own_fields(section: BaseModel, kind: type[BaseModel]) -> dict[str, Any]:
-    """Take from a section of a catalog what the options it extends know."""
+    """Take from a section of a catalog the fields of the options that it extends."""
     return {name: getattr(section, name) for name in kind.model_fields}
 
 

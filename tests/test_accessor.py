@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 
 import hmx
+from hmx.cube.cube import as_cube
 from hmx.forecast import api as forecasts
 from hmx.forecast.backtest.backtest import backtest
 from hmx.mapping import api as maps
@@ -74,8 +75,20 @@ def test_a_method_has_no_untyped_options(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["hm", "soc"])
 def test_both_have_grid_and_cadence(name: str) -> None:
-    accessor = getattr(make_cube(), name)
-    assert (str(accessor.cadence), accessor.grid.wraps) == ("5 years", False)
+    """Of any number of variables with time, north-up or not, and of one DataArray."""
+    cube = make_cube()
+    several = cube.rename(hm="lst").assign(rain=cube["hm"]).isel(y=slice(None, None, -1))
+    want = as_cube(cube).grid
+    arrays = (cube["hm"], several["rain"]) if name == "hm" else ()  # .soc is of a Dataset alone
+    for obj in (cube, several, *arrays):
+        accessor = getattr(obj, name)
+        assert (str(accessor.cadence), accessor.grid) == ("5 years", want)
+
+
+def test_signatures_and_help_show_plain_defaults() -> None:
+    for name in ("hm", "soc"):
+        for function in BEHIND[name].values():
+            assert " at 0x" not in str(inspect.signature(function)), function.__name__
 
 
 def test_looking_at_an_accessor_loads_no_torch() -> None:

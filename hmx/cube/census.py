@@ -31,7 +31,7 @@ class Census:
     """Counts of one file; the windows of the file add up."""
 
     name: str = ""  # file, URL or glob
-    notes: tuple[str, ...] = ()  # what the user should know of how it is read
+    notes: tuple[str, ...] = ()  # for the user, on how it is read
     pixels: int = 0  # all that were read, of all steps
     # by rule, in the order in which they apply; a pixel counts for the first
     taken: dict[str, int] = field(default_factory=dict)

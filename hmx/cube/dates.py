@@ -1,4 +1,4 @@
-"""Dates: how texts and values of time are read and written, once for all.
+"""Dates: texts and time axes are read and written here, by one rule.
 
 A text is a date only in ISO 8601: 2000, 2000-02, 2000-02-01, 2000-02-01T06:30, also
 without separators (20000201), or as year and day of the year (2000-049, 2000049).

@@ -25,7 +25,7 @@ _OPEN = 1e30  # end of a range that is not given; not infinite, which JSON canno
 _MISSING = ("_FillValue", "missing_value", "fill_value", "nodata", "nodatavals")
 _PACKING = {"scale_factor": 1.0, "scales": 1.0, "add_offset": 0.0, "offsets": 0.0}
 _RANGE = ("valid_range", "valid_min", "valid_max")
-# attributes that speak of numbers as they are stored, wrong on what is computed from them
+# attributes of stored numbers, which are wrong for numbers computed from them
 DECLARATIONS = frozenset({*_MISSING, *_PACKING, *_RANGE, "_Unsigned"})
 _NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[a-zA-Z]{0,2}")
 _NO_NUMBER = {"nan", "none", "null"}

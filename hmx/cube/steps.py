@@ -25,7 +25,7 @@ from hmx.windows import Span
 
 Label = int | str | datetime.date | np.datetime64 | Any  # Any: a cftime date
 
-# A year, or as much of a date and time as one cares to write.
+# A year, or a date and time of any precision.
 _ISO = re.compile(
     r"(?P<year>\d{4})(-\d{2}(-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d{1,9})?)?)?)?)?)?$", re.ASCII
 )
@@ -57,7 +57,7 @@ class LearnUntil:
         return Span(0, until_index(time, self.until, history=history) + 1)
 
     def held_out(self, time: xr.DataArray | np.ndarray) -> Span:
-        """Return the steps whose targets nothing that learns may see."""
+        """Return the steps whose targets are held out from training."""
         return Span(self.seen(time, history=0).stop, len(time))
 
 

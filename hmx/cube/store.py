@@ -118,7 +118,7 @@ def discard(folder: Path) -> None:
 def swap(path: str | Path) -> Iterator[Path]:
     """Yield a path for new content, and swap it in for ``path`` when it is complete.
 
-    The caller has the lock of ``path``, and knows that what is there may be replaced.
+    The caller has the lock of ``path``, and has checked that the content may be replaced.
     What fails leaves nothing.
     """
     target, private = followed(path), hidden_sibling(Path(path), "draft")

@@ -48,7 +48,7 @@ class Inventory:
     """All stored chunks that a forecast may read; empty where nothing can be listed."""
 
     shape: tuple[int, int]  # rows and columns of the cube, px
-    flips: tuple[str, ...]  # dims that the store holds the other way round than the cube here
+    flips: tuple[str, ...]  # dims that run in the other direction in the store
     # Variables of which at least one must have data; elsewhere the result is empty
     required: tuple[str, ...]
     variables: Mapping[str, Stored]  # by name
@@ -80,7 +80,7 @@ class Inventory:
         return cls(cube.grid.shape, cube.outer.flips, names, variables)
 
     def may_hold(self, window: Window) -> bool:
-        """Return True if a window of the cube can have data that decides."""
+        """Return True unless every required variable is surely missing in a window."""
         for name in self.required:
             stored = self.variables.get(name)
             if stored is None or not stored.empty_is_missing:
@@ -123,7 +123,7 @@ def _listed(store: str, array: str) -> Mapping[str, str] | None:
 
 
 def _list(array: Any, found: Mapping[str, str] | None, rules: Rules, *, rows: str) -> Stored | None:
-    """Take the chunks of one array; None if unknown, or if ``rows`` is not the last dim but one."""
+    """Take the chunks of one array; None if unknown, or if ``rows`` is not the second last dim."""
     dims = getattr(array.metadata, "dimension_names", None)
     if dims is not None and dims[-2:-1] != (rows,):
         return None  # chunks are counted by the last two dims

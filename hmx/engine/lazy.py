@@ -202,7 +202,7 @@ def _as_opened(source: da.Array) -> Any:
 
 
 def _dask_array(cube: CubeView, name: str) -> da.Array:
-    """Return a variable as dask with all its steps, because a slice is not as it was opened."""
+    """Return a variable as dask with all its steps: a slice would hide its store."""
     variable = cube.stored(name)
     if variable.chunks is None:
         variable = variable.chunk(dict.fromkeys(variable.dims, "auto"))

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, ValidationError, model_validator
 
 from hmx.settings import FilePath, Options, Processes
 
-PLACES = ("workers", "scheduler", "cluster")  # to compute, one of which a catalog names
+PLACES = ("workers", "scheduler", "cluster")  # of the computation; a catalog names one
 
 
 class TlsSection(Options):
@@ -36,8 +36,8 @@ class DaskSection(Options):
     jobs : int, optional
         Jobs to submit to it; default: 1.
     dashboard : bool, optional
-        Whether workers of this machine come with Dask's dashboard, a page on the progress of tasks
-        whose address is printed.
+        Start Dask's dashboard, a page with the progress of tasks, for workers of this machine, and
+        print its address.
     """
 
     model_config = ConfigDict(extra="allow")  # the fields of Options stay frozen

@@ -39,7 +39,7 @@ from hmx.windows import Span, TileGrid, Window, with_halo
 
 
 class Request(Protocol):
-    """What a job asks of each window, as the engine needs to know it; a frozen dataclass.
+    """What a job asks of each window, as far as the engine reads it; a frozen dataclass.
 
     Attributes
     ----------

@@ -103,7 +103,7 @@ class Statistics:
         return 100 * self.count / max(1, self.total)
 
     def tags(self) -> dict[str, str]:
-        """Return the tags by which GDAL knows statistics of a band."""
+        """Return the tags that GDAL reads as the statistics of a band."""
         if not self.count:
             return {"STATISTICS_VALID_PERCENT": "0"}
         return {
@@ -122,7 +122,7 @@ class Kind:
     name: str
     colours: Colours
     overviews: str  # how GDAL resamples it
-    predictor: str = "YES"  # of the compression: neighbouring flags are no ramp to predict
+    predictor: str = "YES"  # of the compression: neighbouring flags do not predict each other
     limits: tuple[float, float] | None = None  # of the colours, if they do not follow the values
     about_zero: bool = False  # whether 0 has the middle colour
     flags: bool = False  # whether values are names, not amounts

@@ -146,7 +146,7 @@ def _template(data: xr.Dataset, kind: StoreFormat, format: str) -> xr.Dataset:
             listed = [c for c in listed if set(coords[c].dims) <= set(fresh.dims)]
             # written as an attribute of each variable, so that any reader finds the CRS
             fresh.encoding["coordinates"] = " ".join([*listed, located])
-        if kind.own_crs:  # GDAL before 3.10 knows no other
+        if kind.own_crs:  # GDAL before 3.10 reads no other
             fresh.attrs["_CRS"] = {"wkt": Grid.from_xarray(view_of(data).data).crs.to_wkt()}
         template[str(name)] = fresh
     return template

@@ -1,6 +1,6 @@
 """JSON text: as its standard has it, so that every reader reads what hmx writes.
 
-JSON knows no NaN and no infinity, and Python writes them all the same. Here they become
+JSON has neither NaN nor infinity, and Python writes them all the same. Here they become
 ``null``: there is no number.
 """
 

@@ -1,7 +1,7 @@
 """Unmoved medians: the share of pixels whose median forecast is the last map, in one sentence.
 
 Where change is rarer than every second pixel the most likely future is none, so a map of medians
-repeats the last one. That is not a failure, and not what to look at.
+repeats the last one. That is right, and the probability of change is the layer to look at.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hmx.errors import HmxError
 from hmx.forecast.order import ForecastRun
 from hmx.windows import Span, Window
 
-_SIDE = 128  # px of a window that is looked at
+_SIDE = 128  # of a window that is computed, px
 _WINDOWS = 4  # of the raster, spread over it: a share needs no more
 _MOST = 0.5  # the sentence is for rasters where most medians stay
 
@@ -27,7 +27,7 @@ def describe_unmoved(run: ForecastRun) -> str | None:
 
 
 def sentence(share: float, pixels: int) -> str:
-    """Write the sentence."""
+    """State the share of unmoved medians, and what to look at instead."""
     return (
         f"the median equals the last map on {100 * share:.0f} % of pixels (of {pixels:,} that were "
         "looked at, over all steps); that is what this history supports. Look at P(> t), in the "

@@ -55,7 +55,7 @@ def stamp(file: str, known: Sequence[Any] = ()) -> Stamp:
     state = hashlib.blake2b(json.dumps(states).encode(), digest_size=16).hexdigest()
     before = list(known)
     if before == plain or (before[:3] == plain and before[4:] == [state]):
-        return before  # the first is of a cube that knew no more
+        return before  # the first is of a cube that recorded no more
     contents = _contents(members, size)
     whole = contents.startswith("whole")
     if len(before) == 5 and before[3] == contents and (whole or before[:3] == plain):

@@ -1,6 +1,6 @@
 """Unwritten: the cube of a catalog before it is ingested, read from its sources by window.
 
-A plan needs to know what ingest will write, and looks at few pixels of it. They are the pixels of
+A plan looks at a few pixels of what ingest will write. They are the pixels of
 the cube: the same readers, rules and warps give them.
 """
 

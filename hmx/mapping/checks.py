@@ -3,8 +3,8 @@
 Rules such as Verra's VT0014 (Estimating organic carbon stocks using digital soil mapping, v1.0,
 2025) ask that 90 % intervals contain 90 % of the measured values, that the map explains something,
 that it is unbiased, and that there are enough pairs of near samples to know how errors depend on
-each other over short distances. These are checks of numbers. They are no audit, and a rule may ask
-for more: sampling designs, laboratories, documents.
+each other over short distances. These checks compare numbers. They do not replace an audit, and a
+rule may ask for more: sampling designs, laboratories, documents.
 """
 
 from __future__ import annotations

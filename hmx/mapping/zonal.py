@@ -204,7 +204,7 @@ def origin_of(run: MapRun) -> Origin:
 def make_table(
     zonal: ZonalRun, totals: ZoneTotals, options: ZonalOptions, origin: Origin
 ) -> xr.Dataset:
-    """Return means of zones, totals of stocks, and how much of each zone the model knows."""
+    """Return means of zones, totals of stocks, and the share of each zone like the samples."""
     run = zonal.run
     assert isinstance(run, MapRun)
     drawn = by_draws(totals)
@@ -248,7 +248,7 @@ def add_stocks(
     if factor is None:
         return table
     known = (a.area > 0) & (b.area > 0)
-    # of the area with data at both dates, so that a cloud is no loss of carbon
+    # of the area with data at both dates, so that a cloud does not count as a loss of carbon
     area = np.where(known, np.minimum(a.area, b.area), np.nan)[:, None, None]
     rise = (a.value / area_of(a) - b.value / area_of(b)) * area * factor
     title = f"total of {target} over the zone's area with data in both, a minus b"

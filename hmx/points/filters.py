@@ -55,7 +55,7 @@ class _Filter:
         self.text, self.sign, self.value = text, sign, value
 
     def compare(self, left: Any, right: Any) -> np.ndarray:
-        """Compare a column with the value; what is missing is equal to nothing."""
+        """Compare a column with the value; a missing cell equals no value."""
         return np.asarray(_SIGNS[self.sign](left, right), bool)
 
     @property

@@ -254,7 +254,7 @@ def _signed(values: Sequence[str], sign: str, number: re.Pattern[str]) -> list[s
 
 
 def _typed(values: Sequence[str], decimal: str) -> pd.Series:
-    """Make numbers of a column that holds nothing else; what is empty is missing."""
+    """Read a column of numbers alone; empty cells are missing."""
     column = pd.Series([value.strip() for value in values], dtype=object)
     column = column.mask(column.isin(_EMPTY), None)
     known = column.dropna()

@@ -1,9 +1,9 @@
 """Compare: two forecasts, or a forecast and maps of another program, on the same truth.
 
 Both are scored on the pixels and times that all have, weighted with true areas, beside two
-baselines that know the truth up to the origin. A forecast with intervals or quantiles also has
+baselines fitted to the truth up to the origin. A forecast with intervals or quantiles also has
 the CRPS of its distribution; the CRPS of a map is its absolute error. Errors of neighbouring
-pixels are alike, so pixels are no independent witnesses: the interval of a difference comes from
+pixels are alike, so errors of pixels are not independent: the interval of a difference comes from
 whole blocks of land, drawn anew with replacement, the same blocks for all (a paired block
 bootstrap, Künsch 1989, doi:10.1214/aos/1176347265).
 """

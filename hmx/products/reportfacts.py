@@ -1,4 +1,4 @@
-"""Report facts: what the scripts of a report know about its maps, and its first sentences."""
+"""Report facts: what the scripts of a report read about its maps, and its first sentences."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Subject:
 
 
 def facts_of(packed: Packed, subject: Subject) -> dict[str, Any]:
-    """Return what the scripts need to know."""
+    """Return what the scripts read."""
     layers, scale, stride = packed.layers, packed.scale, packed.layers.stride
     grid = subject.grid
     change = _ends(np.abs(_change(packed))) or scale.quantum
@@ -209,7 +209,7 @@ def _spacing(step: int, grid: Grid) -> str:
 
 
 def _fine_facts(packed: Packed) -> dict[str, Any] | None:
-    """Return what the scripts need to know about the finer level."""
+    """Return what the scripts read about the finer level."""
     fine = packed.fine
     if fine is None:
         return None

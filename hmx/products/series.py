@@ -35,7 +35,7 @@ class MapSeries:
         self.grid, self.labels, self._read = grid, labels, read
         self.valid_range = None if rules is None else rules.valid_range
         self.percentiles: list[tuple[float, MapSeries]] = []
-        self.origin: str | None = None  # the last map that a forecast knew
+        self.origin: str | None = None  # the last map before a forecast
 
     def read(self, label: str, window: Window) -> Floats:
         """Read a window of one time: float64, NaN = missing."""

@@ -191,7 +191,7 @@ def stock_table(
 def _columns(
     points: Points, parts: Mapping[str, float | str | None], missing: Sequence[float | str]
 ) -> dict[str, np.ndarray]:
-    """Return each part of the formula for all rows, NaN in rows that are no samples."""
+    """Return each part of the formula for all rows, NaN in rows without a sample."""
     table = points.table
     assert table is not None
     used = np.isin(np.arange(points.rows), points.row)

@@ -139,7 +139,7 @@ class Page:
     maps : Packed, optional
         Compressed maps; a scorecard has none.
     facts : mapping of str to JSON values
-        What ``app.js`` needs to know about the maps.
+        What ``app.js`` reads about the maps.
     sections : sequence of Section
         Below the maps.
     state : str, optional

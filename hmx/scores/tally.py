@@ -1,7 +1,7 @@
 """Tally: cells of all forecasters, leads and strata, which add up across tiles.
 
 A scene is a window of truth; forecasts of it are predictions. All forecasters of a lead are
-scored on the same pixels: those that truth, origin and each of them know.
+scored on the same pixels: those with a truth, an origin and a value of each of them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Scene:
     """A window of truth, which forecasts are scored on."""
 
     truth: Floats  # naN is missing, also a whole lead without truth (lead, y, x)
-    origin: Floats  # the last map the forecasters knew (y, x)
+    origin: Floats  # the last map before the forecast (y, x)
     leads: tuple[int, ...]  # steps ahead of the origin, one for each plane of `truth`
     # The core that is scored, in pixels of the arrays; the rest is the halo that SSIM looks at
     # (:data:`hmx.scores.structure.HALO`). All by default
@@ -115,7 +115,7 @@ class Tally:
     ) -> Tally:
         """Score forecasters over a scene, lead by lead, also where a cell stays empty.
 
-        A pixel that one of them does not know at a lead is left out of all at that lead.
+        A pixel where one of them has no value at a lead is left out of all at that lead.
         """
         wanted = settings or Settings()
         cells: dict[Key, Cell] = {}

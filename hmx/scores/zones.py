@@ -303,7 +303,7 @@ class ZoneTally:
 
 @dataclass(frozen=True, slots=True)
 class PastErrors(Sums):
-    """Sums over the zones of one size in forecasts of the past: what the effective check knows."""
+    """Sums over the zones of one size in forecasts of the past, for the effective check."""
 
     zones: int = 0
     pixels: float = 0.0

@@ -274,7 +274,7 @@ def mapping_distances(folds: SiteFolds, domain: Array) -> MappingDistances:
 def knndm_folds(samples: Samples, domain: Array, *, k: int = 10, seed: int = 0) -> SiteFolds:
     """Deal sites into folds that match the map's distances to its samples.
 
-    Where samples are no nearer to each other than the map is to them, folds are random.
+    If samples are as far from each other as the map is from them, folds are random.
 
     Shapes: ``domain`` (p, 2).
     """

@@ -140,7 +140,7 @@ def _arrays(file: str) -> list[SourceBand]:
 
 
 def _whole(file: str) -> list[SourceBand]:
-    """Read the header of a file whose reader alone knows the format: one variable."""
+    """Read the header of a file of any other format by its reader: one variable."""
     grid, trouble, part = _opened(file, None)
     return [SourceBand(file, None, "", grid, trouble, steps=_steps(part))]
 

@@ -90,11 +90,11 @@ def _looked(folder: Path, path: str, grid: Grid | None, target: str | None) -> F
         for name, others, odd in _columns(table, names, target)
         if odd.any() and np.isfinite(others).sum() >= _FEWEST
     ]
-    place, said = _place(table, names, grid)
+    place, trouble = _place(table, names, grid)
     if place is None:
-        return FoundPoints(path, columns=names, rows=len(table.columns), trouble=said)
+        return FoundPoints(path, columns=names, rows=len(table.columns), trouble=trouble)
     options |= place
-    remarks += [said] if said else []
+    remarks += [trouble] if trouble else []
     codes = sorted(coded(numbers[np.isfinite(numbers)]))
     if codes:
         options["missing"] = [float(f"{code:.12g}") for code in codes]

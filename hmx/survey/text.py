@@ -306,7 +306,7 @@ def _workers(lead: Found) -> list[str]:
 
 
 def _path(path: str, base: Path, folder: Path) -> str:
-    """Write a path relative to the catalog, or whole where they share no folder but the root."""
+    """Write a path relative to the catalog, or whole if only the root is common to both."""
     whole = folder / path
     common = os.path.commonpath([base, folder])
     text = str(whole) if common == os.sep else os.path.relpath(whole, base)

@@ -340,7 +340,7 @@ def _trusted(
     part that chance alone explains. Few blocks estimate their own variance badly: its inverse is on
     average n / (n - 2) times too large, n being the equivalent number of equal blocks, less one.
     Three or fewer blocks are never trusted. All blocks of an origin share its step, so
-    what the origins say together is believed as far as they agree, too.
+    the sum over origins counts as far as they agree, too.
     """
     off, sizes = _off_deciles(ranks, weight, blocks)
     share = sizes / sizes.sum()

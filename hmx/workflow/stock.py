@@ -96,7 +96,7 @@ def _plain(part: Any) -> Any:
 
 
 def _parts(catalog: MapCatalog) -> dict[str, Any]:
-    """Return the parts of the formula for a map; refuse a name that is no source."""
+    """Return the parts of the formula for a map; refuse a name without a source."""
     parts = {name: getattr(catalog.stock, name) for name in _PARTS}
     known = catalog.cube.sources
     for name, given in parts.items():

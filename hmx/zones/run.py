@@ -108,7 +108,7 @@ class ZonalRun:
             sums, self.units, self.layer.names, self.measures,
             groups=self.groups, origin=has_origin,
         )  # fmt: skip
-        # without an area of applicability, nobody knows what is unlike the training
+        # without an area of applicability, what is unlike the training is unknown
         return found if "applicable" in self.run.outputs() else replace(found, unlike=None)
 
 

@@ -14,7 +14,7 @@ four years; `europe-4` and `europe-3` have steps of four and three years, and tw
 `north_carolina` is learned up to 2013 or 2014, with a history of two; `demo` up to 2010. Real data
 is found through HMX_REAL_DATA, by default ``../shared/data`` from the root.
 
-RMSE and CRPS are weighted by area and told against persistence; CRPS, coverage and width
+RMSE and CRPS are weighted by area and relative to persistence; CRPS, coverage and width
 are of the calibrated quantiles that users get, coverage randomised for ties. The stratum
 `far` lies farther from past change than ``--far`` px. With ``--blocks K`` the models and
 baselines learn from K - 1 of K folds of spatial blocks, with buffers, and only blocks

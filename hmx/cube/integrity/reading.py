@@ -1,4 +1,4 @@
-"""Reading: the chunks of a sealed store are checked as they are read.
+"""Reading: each chunk of a sealed store is checked when it is read.
 
 :class:`CheckedStore` stands between Zarr and the files. It compares each chunk that is
 read with the seal, so a chunk that is lost, torn, flipped or from another position raises an
@@ -50,7 +50,7 @@ class Guard:
     labels: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def check(self, key: str, data: np.ndarray | None) -> None:
-        """Raise `DamagedStore` unless a file is as it was sealed."""
+        """Raise `DamagedStore` if a file differs from its seal."""
         if (chunk := self.seal.split(key)) is not None:
             name, at = chunk
             fault = self.seal.chunks[name].fault(at, data)

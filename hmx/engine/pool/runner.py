@@ -1,6 +1,6 @@
 """Runner: a bounded number of tasks in flight on a Dask client.
 
-The runner does not know which job it serves. It gets a callable and the arguments of each
+The runner is the same for all jobs. It gets a callable and the arguments of each
 call, keeps a few calls per worker thread in flight, retries calls that fail, and continues
 with the others when one fails for good.
 """

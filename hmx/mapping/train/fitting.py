@@ -39,7 +39,7 @@ _BAND_LAYERS = ("convs.0.weight",)  # one column per band, so other bands make i
 
 @dataclass(frozen=True)
 class Transferred:
-    """Names of the trunk's weights that a network copied, and of those that it did not."""
+    """Names of the trunk's weights, copied and not copied."""
 
     names: tuple[str, ...]
     skipped: tuple[str, ...]  # missing in the other network, or of another shape

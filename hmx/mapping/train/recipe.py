@@ -277,7 +277,7 @@ def _classes(
 
 
 def _quantities(raw: RawWindows, spec: MapSpec) -> dict[str, np.ndarray]:
-    """Return the windows of each band that is no band of classes, (n, w, w), of the last step."""
+    """Return the windows of each band without classes, (n, w, w), of the last step."""
     series = enumerate(spec.planes(spec.dynamic))
     found = {n: raw.dynamic[:, -1, at] for at, n in series if n not in spec.categories}
     planes = enumerate(spec.planes(spec.static))

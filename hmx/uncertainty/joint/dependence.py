@@ -1,6 +1,6 @@
 """Dependence: how the errors of pixels vary together, as numbers that travel in a bundle.
 
-A forecast describes each pixel alone. The sum over a zone also needs to know how often
+A forecast describes each pixel alone. The sum over a zone also depends on how often
 neighbouring pixels are wrong in the same direction. This is described on the scale of a standard
 normal field ``z``, whose value at a pixel chooses a quantile of that pixel's own distribution, so
 no pixel's distribution changes:
