@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
-import xarray as xr
 
-import hmx
-from hmx.forecast.backtest.baselines import boosting
-from tests.make.cubes import make_cube
-from tests.make.forks import Server, ready_server
-from tests.make.mapworlds import make_covariates
-from tests.make.soilworlds import TINY, UTM, make_points
+if TYPE_CHECKING:
+    import xarray as xr
 
+    import hmx
+    from tests.make.forks import Server
+
+# Libraries are loaded by fixtures: the process that deals tests to others needs none of them.
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -37,6 +36,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
+    import torch
+
     torch.set_num_threads(1)  # xdist runs one test per core
 
 
@@ -49,6 +50,8 @@ def _hears_ctrl_c() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_trees() -> None:
+    from hmx.forecast.backtest.baselines import boosting
+
     boosting._TREES = {**boosting._TREES, "max_iter": 10}  # each takes as long as a small fit
 
 
@@ -62,6 +65,8 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def cube() -> xr.Dataset:
+    from tests.make.cubes import make_cube
+
     return make_cube((96, 112), steps=6)
 
 
@@ -86,12 +91,16 @@ def trained(cube: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> hmx.B
 @pytest.fixture(scope="session")
 def land() -> xr.Dataset:
     """Covariates of the map job: months of every year, a lake, lost pixels."""
+    from tests.make.mapworlds import make_covariates
+
     return make_covariates((32, 36))
 
 
 @pytest.fixture(scope="session")
 def trained_mapper(land: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> hmx.MapBundle:
     """A small mapper, really trained, calibrated, on disk, tracked offline."""
+    from tests.make.soilworlds import TINY, UTM, make_points
+
     out = tmp_path_factory.mktemp("mappers") / "soc.model"
     track = {"wandb": "offline", "project": "soils"}
     return land.soc.train(
@@ -102,6 +111,8 @@ def trained_mapper(land: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def ready() -> Server:
     """A server that forks commands; it loads everything once, which takes ten seconds."""
+    from tests.make.forks import ready_server
+
     return ready_server()
 
 

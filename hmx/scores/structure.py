@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter, uniform_filter
 
 from hmx.errors import BadArgument
 from hmx.scores.sums import (
@@ -115,6 +114,9 @@ class Structure(CellMetric):
 
 
 def _blur(layer: Array, kind: Kind) -> NDArray[Any]:
+    # loaded here, because every command loads the scores and few of them compare structure
+    from scipy.ndimage import gaussian_filter, uniform_filter
+
     if kind == "uniform":
         return np.asarray(uniform_filter(layer, 2 * HALO[kind] + 1, mode="constant"))
     return np.asarray(gaussian_filter(layer, _SIGMA, mode="constant", radius=HALO[kind]))

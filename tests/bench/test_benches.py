@@ -11,9 +11,10 @@ import pytest
 
 from hmx.catalog import Catalog
 from hmx.engine.options import DaskSection
-from hmx.workflow import ensure_result
+from hmx.workflow import ensure_model, ensure_result
 from tests.bench import __main__ as benches
 from tests.bench import crashes, damage, faults, gpu, ingest, job, jobmemory, memory, together
+from tests.make.cubes import write_catalog
 from tests.make.forks import Server
 
 
@@ -67,6 +68,13 @@ def test_the_fault_benchmark_runs(
     def undisturbed(catalog: Path, store: Path, seed: int) -> None:
         ensure_result(Catalog.load(catalog, [f"forecast.output={store}"]))
 
+    def small(folder: Path) -> Path:
+        folder.mkdir()
+        catalog = write_catalog(folder)
+        ensure_model(Catalog.load(catalog))
+        return catalog
+
+    monkeypatch.setattr(faults, "make_work", small)
     monkeypatch.setattr(faults, "KILLS", {"worker": undisturbed})
     assert faults.main(["--seeds", "1", "--victims", "worker", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["worker"]["same_bytes"] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from hmx.engine.output import require_free
 from hmx.errors import HmxError, JobFailed, SourceError
 from hmx.workflow import ensure_cube, ensure_result
 from tests.make.cubes import make_cube, write_catalog
+from tests.make.damage import KINDS, Subject, inflict, subjects
 from tests.make.faults import tree
 
 TRAIN: dict[str, Any] = {
@@ -560,14 +562,16 @@ def test_maps_are_made_of_whole_chunks_alone(tmp_path: Path) -> None:
             use(hmx.open_cube(path))
 
 
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
+    """Stores that are damaged one after the other, and put right again."""
+    return subjects(tmp_path_factory.mktemp("damaged"))
+
+
 @pytest.mark.parametrize("name", ["cube", "bands", "forecast", "map"])
-def test_random_damage_is_found_and_never_used(name: str, tmp_path: Path) -> None:
+def test_random_damage_is_found_and_never_used(name: str, damaged: dict[str, Subject]) -> None:
     """The small version of ``python -m tests.bench.damage``."""
-    import random
-
-    from tests.make.damage import KINDS, inflict, subjects
-
-    subject, draw = subjects(tmp_path)[name], random.Random(name)
+    subject, draw = damaged[name], random.Random(name)
     uses = [use for use in subject.uses if use != "train"]
     right = {use: subject.uses[use]() for use in uses}
     for kind, times in zip(KINDS, (12, 4, 6), strict=True):

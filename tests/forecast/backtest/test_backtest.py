@@ -244,7 +244,7 @@ def test_a_stopped_backtest_goes_on_and_a_finished_one_is_reused(
         return score(pool, case, work, round_, progress)
 
     monkeypatch.setattr(backtests, "score_round", stops)
-    how: dict[str, Any] = {"baselines": RIDGE, "out": tmp_path / "scores", **QUICK}
+    how: dict[str, Any] = {"baselines": RIDGE, "out": tmp_path / "scores", "final": False, **QUICK}
     stop = True
     with pytest.raises(KeyboardInterrupt):
         backtest(world, 2, **how)
@@ -275,7 +275,7 @@ def test_a_place_that_holds_something_else_is_left_alone(
 
 def test_folds_score_every_pixel_once(world: xr.Dataset) -> None:
     found = backtest(world, 1, origins=2015, folds=2, baselines=["persistence"], block=24,
-                     buffer=4, **QUICK)  # fmt: skip
+                     buffer=4, final=False, **QUICK)  # fmt: skip
     assert list(found.tallies) == ["fold 1, from 2015", "fold 2, from 2015"]
     counts = [t["model", 1, "all"].score.count for t in found.tallies.values()]
     assert sum(counts) == int(np.isfinite(world["hm"][-2:]).all("time").sum())
