@@ -114,7 +114,7 @@ def test_the_benchmark_of_optimizers_prints_a_curve_of_each(
     part: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(optimizers, "load", bench.load)
-    assert optimizers.main(["--data", "demo", "--epochs", "2", "--steps", "2"]) == 0
+    assert optimizers.main(["--data", "demo", "--epochs", "2", "--steps", "4"]) == 0
     curves = [line.split(": ") for line in capsys.readouterr().out.splitlines()]
     assert [head.split("  ")[0] for head, _ in curves] == ["Muon", "AdamW x 1"]
     first, second = ([float(loss) for loss in curve.split()] for _, curve in curves)
