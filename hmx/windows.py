@@ -1,4 +1,4 @@
-"""Where tiles lie: integers only, no pixels and no xarray.
+"""Where tiles lie: integers only, and no xarray.
 
 A tile *writes* its core and *reads* its core plus a halo. Reads stop at the
 true edge of the raster, except in x on a globe, where they go round: there
@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from hmx.errors import BadArgument
-
-if TYPE_CHECKING:
-    import numpy as np
 
 Index = tuple[int, int]  # row and column of a tile
 
@@ -184,7 +182,7 @@ def bounding(mask: np.ndarray, *, step: int = 1) -> Window:
     """
     spans = []
     for axis in (1, 0):
-        (found,) = mask.max(axis=axis).nonzero()
+        found = np.flatnonzero(mask.any(axis=axis))
         stop = -(-(int(found[-1]) + 1) // step) * step
         spans.append(Span(int(found[0]) // step * step, min(stop, mask.shape[1 - axis])))
     return Window(*spans)

@@ -15,7 +15,7 @@ from hmx.cube.bands import as_bands
 from hmx.cube.cube import as_cube
 from hmx.forecast.train.data import Draw
 from hmx.forecast.train.recipe import plan as plan_forecaster
-from hmx.forecast.train.visits import course
+from hmx.forecast.train.visits import fit_length
 from hmx.ingest.unwritten import open_unwritten
 from hmx.mapping.train import train as training
 from hmx.points.joining import join
@@ -132,7 +132,7 @@ def test_a_plan_of_a_fresh_forecast_trains_nothing_and_counts_its_steps(tmp_path
     setup = ForecastSteps(catalog).setup(cube)
     planned = plan_forecaster(as_cube(cube, target="hm", dynamic=(), static=("elevation",)), setup)
     draw = Draw.of(planned.reader, planned.scanned.changed, setup.fit.focus)
-    wanted = course(planned.reader, draw, setup.fit, valid=planned.scanned.valid)
+    wanted = fit_length(planned.reader, draw, setup.fit, valid=planned.scanned.valid)
     cost = made.training
     assert (cost.steps, cost.epochs, cost.networks) == (wanted.steps, wanted.epochs, 2)
     assert 3 < wanted.steps < 13  # between the bounds, or the test could not fail

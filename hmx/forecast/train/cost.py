@@ -21,7 +21,7 @@ from hmx.forecast.train.calibrate import calibrate
 from hmx.forecast.train.data import Draw
 from hmx.forecast.train.fitting import FittedForecaster, fit
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, chip_of, describe, plan
-from hmx.forecast.train.visits import course_of, wanted_steps
+from hmx.forecast.train.visits import length_of, wanted_steps
 from hmx.hardware import for_training
 from hmx.independent import independent
 from hmx.networks.forecaster import reach
@@ -106,7 +106,7 @@ def plan_training(obj: Cubelike, recipe: TrainSetup) -> tuple[ForecasterPlan, Bu
     rest = max(0.0, spans[0] - _STEPS[0] * step)  # of an epoch: validation, checkpoints
     share = math.prod(cube.grid.shape) / math.prod(part.grid.shape)
     found = wanted_steps(planned.reader, draw, fit_options, valid=planned.scanned.valid)
-    length = course_of(found * share, recipe.fit)
+    length = length_of(found * share, recipe.fit)
     last = 0.5 if length.large else 1.0  # epochs of a fit on all blocks, by those before
     model = _model(planned, fitted, spec, recipe.fit)
     kept = recipe.fit.runs if recipe.fit.ensemble else 1

@@ -35,7 +35,7 @@ from hmx.forecast.train.joint import with_dependence
 from hmx.forecast.train.module import chooses
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
 from hmx.forecast.train.show import LEVEL, long_name, panel_rows, panel_title, shown_window
-from hmx.forecast.train.visits import course
+from hmx.forecast.train.visits import fit_length
 from hmx.hardware import for_training
 from hmx.independent import independent
 from hmx.networks.cost import per_pixel
@@ -155,7 +155,7 @@ class _Training:
         what = f"training {index + 1} of {options.runs}" if options.runs > 1 else "training"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
         watch, start = Watch(self.progress, self.logs, what), self.plan.start.weights
-        length = course(reader, draw, options, valid=self.plan.scanned.valid)
+        length = fit_length(reader, draw, options, valid=self.plan.scanned.valid)
         self.steps = length.steps
         if length.epochs < options.epochs and leads_processes():
             self.progress.note(
@@ -269,7 +269,7 @@ class _Training:
         options, start, epochs = self.recipe.fit, self.plan.start.weights, first.epochs
         reader, folder = self.plan.whole(), self.folder / f"final-{index}"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-        length = course(reader, draw, options, valid=self.plan.scanned.valid)
+        length = fit_length(reader, draw, options, valid=self.plan.scanned.valid)
         if length.large:
             start = {name: value.numpy() for name, value in first.network.state_dict().items()}
             epochs = -(-first.epochs // 2)

@@ -32,15 +32,17 @@ class FitLength(NamedTuple):
     large: bool = False  # a raster so large that a second fit does not learn it by heart
 
 
-def course(reader: Reader, draw: Draw, options: TrainOptions, *, valid: np.ndarray) -> FitLength:
+def fit_length(
+    reader: Reader, draw: Draw, options: TrainOptions, *, valid: np.ndarray
+) -> FitLength:
     """Return the length of a fit: steps that were asked for, or those that give the usual visits.
 
     ``valid`` counts the pixels with data of each block, (block rows, block columns).
     """
-    return course_of(wanted_steps(reader, draw, options, valid=valid), options)
+    return length_of(wanted_steps(reader, draw, options, valid=valid), options)
 
 
-def course_of(wanted: float, options: TrainOptions) -> FitLength:
+def length_of(wanted: float, options: TrainOptions) -> FitLength:
     """Share the steps of a fit out to epochs; a small raster gets fewer epochs than asked for."""
     large = wanted >= _LARGE
     if options.steps is not None:

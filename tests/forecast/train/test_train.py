@@ -322,7 +322,7 @@ def test_a_final_fit_goes_on_from_the_first_but_on_a_small_raster(
 
     monkeypatch.setattr("hmx.forecast.train.train.fit", spied)
     monkeypatch.setattr("hmx.forecast.train.module._FEWEST_BLOCKS", 1)
-    monkeypatch.setattr("hmx.forecast.train.train.MOST", 1e9 if small else 0)
+    monkeypatch.setattr("hmx.forecast.train.visits._LARGE", 1e9 if small else 0)
     told = iter([0.3, 0.1, 0.2, 0.5, *[1.0] * 9])
     monkeypatch.setattr(ValidationScores, "loss", lambda judge: next(told))
     model = train(cube, recipe_of(epochs=3, final=True), progress=tell)

@@ -10,7 +10,7 @@ from hmx.cube.cube import as_cube
 from hmx.forecast.options import TrainOptions, split_fitting
 from hmx.forecast.train.data import Chips, Draw
 from hmx.forecast.train.recipe import TrainSetup, chip_of, plan
-from hmx.forecast.train.visits import course, course_of
+from hmx.forecast.train.visits import fit_length, length_of
 from hmx.splits import TRAIN
 from hmx.windows import Window
 from tests.make.cubes import make_cube
@@ -26,13 +26,13 @@ SMALL: dict[str, Any] = {
 }
 
 
-def course_on(side: int, **options: Any) -> tuple[int, int, float]:
+def length_on(side: int, **options: Any) -> tuple[int, int, float]:
     """Return steps and epochs of a fit on a raster of a side, and visits to a training pixel."""
     setup = TrainSetup(None, (), (), *split_fitting({**SMALL, **options}))
     planned = plan(as_cube(make_cube((side, side), steps=4, holes=False)), setup)
     reader, fit = planned.reader, setup.fit
     draw = Draw.of(reader, planned.scanned.changed, 0.0)
-    steps, epochs, _ = course(reader, draw, fit, valid=planned.scanned.valid)
+    steps, epochs, _ = fit_length(reader, draw, fit, valid=planned.scanned.valid)
     side = chip_of(fit, reader.spec, reader.cube.grid.shape)
     chips = Chips(reader, draw, side, batch=fit.batch, steps=steps, key=(5, 5))
     seen = sum(int((batch.weight[:, 0] > 0).sum()) for batch in chips)
@@ -42,7 +42,7 @@ def course_on(side: int, **options: Any) -> tuple[int, int, float]:
 
 @pytest.mark.parametrize("epochs", [20, 40])
 def test_a_training_pixel_is_seen_about_60_times(epochs: int) -> None:
-    steps, run, visits = course_on(104, epochs=epochs)
+    steps, run, visits = length_on(104, epochs=epochs)
     assert 3 <= steps < 13
     assert run <= epochs
     assert visits == pytest.approx(60, rel=0.25)
@@ -51,7 +51,7 @@ def test_a_training_pixel_is_seen_about_60_times(epochs: int) -> None:
 @pytest.mark.parametrize("wanted", [0.0, 45.0, 61.0, 100.0, 259.0, 300.0, 519.0, 1e6])
 @pytest.mark.parametrize("most", [1, 5, 20, 40, 200])
 def test_steps_and_epochs_share_the_steps_of_a_fit(wanted: float, most: int) -> None:
-    steps, epochs, large = course_of(wanted, TrainOptions(epochs=most))
+    steps, epochs, large = length_of(wanted, TrainOptions(epochs=most))
     assert 3 <= steps <= 13
     assert 1 <= epochs <= most
     assert large == (wanted >= 260)
@@ -63,5 +63,5 @@ def test_steps_and_epochs_share_the_steps_of_a_fit(wanted: float, most: int) -> 
 
 
 def test_steps_that_are_given_are_kept_and_so_are_their_epochs() -> None:
-    assert course_on(64, steps=3, epochs=40)[:2] == (3, 40)
-    assert course_of(1e6, TrainOptions(steps=3, epochs=7)) == (3, 7, True)
+    assert length_on(64, steps=3, epochs=40)[:2] == (3, 40)
+    assert length_of(1e6, TrainOptions(steps=3, epochs=7)) == (3, 7, True)
