@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_a_plan_of_a_fresh_map_trains_nothing_and_is_that_of_the_training(
     assert (cost.left["outside"], cost.left["no value"]) == (7, 2)
     assert (cost.scored, cost.held_out, cost.networks, cost.epochs) == (3, 2, 2, 2)
     assert cost.steps == cost.samples // 32
-    assert set(cost.seconds) == {"networks", "folds", "forest", "calibration"}
+    assert set(cost.seconds) == {"networks", "folds", "regressions", "calibration"}
     assert all(0 < seconds < 600 for seconds in cost.seconds.values())
     assert made.result.tiles == 6
     assert 0 < made.result.seconds < 600
@@ -81,7 +82,9 @@ def test_more_networks_and_epochs_cost_as_much_more(soils: MapCatalog) -> None:
     setup = MapSteps(soils).setup
     cube, _ = open_unwritten(soils)
     found = cost.joined(cube, soils.points.path, setup)
-    timed = cost._Timed(0.1, 1.0, 1e-8, 0.0, make_mapper(LAND), 100, 50)
+    both = {"forest": 50, "gaussian_process": 20}
+    seconds_of = {"forest": 3.0, "gaussian_process": 5.0}
+    timed = cost._Timed(0.1, seconds_of, 1e-8, 0.0, make_mapper(LAND), 100, both)
     few = cost._few(found, setup)
     folds = training.training_folds(found, setup)
 
@@ -94,6 +97,11 @@ def test_more_networks_and_epochs_cost_as_much_more(soils: MapCatalog) -> None:
     assert twice["networks"] == pytest.approx(2 * once["networks"])
     assert seconds(runs=2, epochs=6)["networks"] == pytest.approx(3 * once["networks"])
     assert once["networks"] == pytest.approx(2 * 2 * (len(found.samples) // 32) * 0.1)
+    for name, whole, size in (("both", 8, 70), ("gaussian_process", 5, 20), ("none", 0, 0)):
+        spec = replace(few.spec, regression=name)
+        made = cost._planned(found, replace(few, spec=spec), setup, folds, folds, 4, timed)
+        assert made.seconds["regressions"] == whole
+        assert made.model_bytes == 100 + size
 
 
 def test_an_unwritten_cube_is_the_cube_that_ingest_writes(soils: MapCatalog) -> None:

@@ -1,7 +1,7 @@
 """MapBundle: a trained mapper in a folder, without pickle.
 
 As :mod:`hmx.forecast.bundle`, of the other job: ``weights.safetensors`` also has the arrays of
-the forest and of the area of applicability. The forms at the end check ``bundle.json``.
+the regressions and of the area of applicability. The forms at the end check ``bundle.json``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -19,8 +19,7 @@ from hmx.bundles.folder import FORMAT, Arrays, Model, beneath, read_folder, requ
 from hmx.errors import BundleError
 from hmx.features.scaling import Transform
 from hmx.mapping.classes import MOST
-from hmx.mapping.forest import Forest
-from hmx.mapping.options import Regression, TargetTransform
+from hmx.mapping.options import Regression, TargetTransform, words_of
 from hmx.mapping.spec import DEPTH, BandScaler, MapSpec, TargetScaler
 from hmx.networks.options import DROPPED, MapperOptions
 from hmx.settings import Leads, Options
@@ -28,6 +27,9 @@ from hmx.uncertainty.applicability import Applicability
 from hmx.uncertainty.calibration import PROBABILITIES
 from hmx.uncertainty.conformal import Conformal
 from hmx.uncertainty.joint.dependence import Dependence
+
+if TYPE_CHECKING:
+    from hmx.mapping.process import Regressions
 
 _PARTS = (
     "weights",
@@ -118,7 +120,10 @@ class MapBundle(Model):
         for name in ("categories", "depth"):
             if not spec[name]:
                 del spec[name]
-        if spec["regression"] == "forest":  # as of all older models
+        # the arrays tell both from the Gaussian process alone: older models keep their digest
+        if spec["regression"] == "both":
+            spec["regression"] = "gaussian_process"
+        elif spec["regression"] in ("forest", "none"):
             del spec["regression"]
         target = asdict(self.target)
         if target["unit"] == 1:
@@ -155,14 +160,17 @@ class MapBundle(Model):
             If there is no bundle, or it is damaged, of another version or of the forecast
             job, or cannot be fetched.
         """
+        from hmx.mapping.process import Regressions  # loads scipy, which a forecast does not need
+
         raw, arrays, folder = read_folder(path, "map")
         arrays_of: dict[str, Any] = {part: beneath(f"{part}/", arrays) for part in _PARTS}
         require_floats(arrays_of["weights"])
         form = forms.read_form(_BundleForm, raw, folder)
         calibration = dict(form.calibration)
         calibration["table"] = np.array(calibration["table"] or np.empty((0, 0)))
+        regressions = Regressions.from_arrays(arrays_of["forest"], arrays_of["process"])
         bundle = cls(
-            spec=MapSpec(**dict(form.spec)),
+            spec=MapSpec(**{**dict(form.spec), "regression": _regression(form.spec, regressions)}),
             scaler=BandScaler(**dict(form.scaler)),
             target=TargetScaler(**dict(form.target)),
             calibration=Conformal(**calibration),
@@ -173,22 +181,9 @@ class MapBundle(Model):
         )
         # a forest or an area of applicability of other bands would read past its features
         features = len(bundle.spec.features)
-        if bundle.spec.blend and not bundle.forest:
-            raise BundleError(
-                f"the model blends in {bundle.spec.blend:g} of a forest, and it has none. Copy the "
-                "model anew, or train it again."
-            )
-        if (bundle.spec.regression == "gaussian_process") != bool(bundle.process):
-            raise BundleError(
-                f"the model blends in a {bundle.spec.regression}, and its arrays are those of "
-                "another regression. Copy the model anew, or train it again."
-            )
-        if bundle.process:
-            from hmx.mapping.process import GaussianProcess  # loads scipy, as kriging does
-
-            GaussianProcess.from_arrays(bundle.process).require_features(features)
-        if bundle.forest:
-            Forest.from_arrays(bundle.forest).require_features(features)
+        for one in (regressions.process, regressions.forest):
+            if one is not None:
+                one.require_features(features)
         if bundle.applicability:
             Applicability.from_arrays(bundle.applicability).require_features(features)
         if bundle.kriging:
@@ -196,6 +191,19 @@ class MapBundle(Model):
 
             Kriging.from_arrays(bundle.kriging)
         return bundle
+
+
+def _regression(spec: _MapSpecForm, found: Regressions) -> Regression:
+    """Return the regression of a model, whose arrays are `found`; refuse those of another."""
+    wanted = spec.regression
+    # one word stands for both and for the process alone
+    known = ("both", wanted) if wanted == "gaussian_process" else (wanted,)
+    if spec.blend and found.name not in known:
+        raise BundleError(
+            f"the model blends in {words_of(wanted)} of weight {spec.blend:g}, and its arrays are "
+            f"those of {words_of(found.name)}. Copy the model anew, or train it again."
+        )
+    return found.name
 
 
 class _BandScalerForm(Options):

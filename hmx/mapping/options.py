@@ -69,7 +69,8 @@ Central = Literal["model", "median", "mean"]
 Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
 TargetTransform = Literal["none", "log", "log1p", "normalize"]
 Krige = Literal["auto"] | bool
-Regression = Literal["gaussian_process", "forest"]
+Regression = Literal["both", "gaussian_process", "forest", "none"]
+_REGRESSIONS = {"gaussian_process": "Gaussian process", "forest": "forest"}
 
 
 class MapTrainOptions(Options):
@@ -121,9 +122,10 @@ class MapTrainOptions(Options):
     blend : float
         Weight of a regression of the pixel's own values in the mean of networks and regression,
         0 to 1; 0 for none.
-    regression : {"gaussian_process", "forest"}
-        This regression: the mean of a Gaussian process and a random forest, or the forest alone.
-        The widths of intervals come from the forest in both cases.
+    regression : {"both", "gaussian_process", "forest", "none"}
+        This regression: the mean of a Gaussian process and a random forest, or one of the two;
+        ``none`` is ``blend=0``. With the forest, intervals are wider where the target varies
+        among similar pixels; without it they have one width in units of the transform.
     krige : {"auto", True, False}
         Whether the blend is corrected by the kriged errors of nearby samples, those of held-out
         predictions. ``auto`` does so only if that improves held-out predictions for sure.
@@ -159,7 +161,7 @@ class MapTrainOptions(Options):
     patience: Count = 5
     inner: Folds = 5
     blend: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    regression: Regression = "gaussian_process"
+    regression: Regression = "both"
     krige: Krige = "auto"
     runs: Members = 5
     ensemble: bool = True
@@ -180,6 +182,12 @@ class MapTrainOptions(Options):
             if not isinstance(use, bool):
                 raise ValueError(f"use_validation={use!r} is not true or false. Write true")
             found["validation"] = found.get("validation", _USED) if use else 0.0
+        none = isinstance(found, dict) and found.get("regression") == "none"
+        if none and found.setdefault("blend", 0) != 0:
+            raise ValueError(
+                f"regression='none' is blend=0, and blend={found['blend']!r}. Leave out one of "
+                "both, or choose regression='both'"
+            )
         return found
 
     @model_validator(mode="after")
@@ -197,6 +205,11 @@ class MapTrainOptions(Options):
                 "Try blend=0.5, or leave out krige."
             )
         return self
+
+    @property
+    def blended(self) -> Regression:
+        """The regression that has a weight in the blend."""
+        return self.regression if self.blend else "none"
 
 
 class MapOptions(Options):
@@ -250,6 +263,17 @@ class MapOptions(Options):
     def _whole_chunks(self) -> MapOptions:
         require_whole_chunks(self.tile, self.chunk)
         return self
+
+
+def parts_of(regression: Regression) -> tuple[str, ...]:
+    """Name the single regressions of a blend; they count alike."""
+    return {"both": tuple(_REGRESSIONS), "none": ()}.get(regression, (regression,))
+
+
+def words_of(regression: Regression, article: str = "a ") -> str:
+    """Name the regressions of a blend in words, such as ``a Gaussian process and a forest``."""
+    named = (f"{article}{_REGRESSIONS[part]}" for part in parts_of(regression))
+    return " and ".join(named) or "no regression"
 
 
 class PredictOptions(Options):

@@ -22,6 +22,7 @@ from scipy.spatial.distance import cdist
 
 from hmx.errors import BadArgument, BundleError
 from hmx.mapping.forest import Forest
+from hmx.mapping.options import Regression, parts_of
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
@@ -128,31 +129,56 @@ class GaussianProcess:
 
 @dataclass(frozen=True, eq=False)
 class Regressions:
-    """The regressions of a pixel's own values: a forest, and a Gaussian process if there is one."""
+    """The regressions of a pixel's own values that are blended in: one, two or none."""
 
-    forest: Forest
+    forest: Forest | None = None
     process: GaussianProcess | None = None
 
     @classmethod
     def from_arrays(
         cls, forest: Mapping[str, np.ndarray], process: Mapping[str, np.ndarray]
     ) -> Regressions:
-        """Build from the arrays of both; those of the process are empty if there is none."""
-        own = GaussianProcess.from_arrays(process) if process else None
-        return cls(Forest.from_arrays(forest), own)
+        """Build from the arrays of both; those of a regression that there is not are empty."""
+        return cls(
+            Forest.from_arrays(forest) if forest else None,
+            GaussianProcess.from_arrays(process) if process else None,
+        )
 
-    def moments(self, x: Floats) -> tuple[Array, Array]:
+    def arrays(self) -> dict[str, dict[str, np.ndarray]]:
+        """Return the arrays of both, ``forest`` and ``process``; empty if there is none."""
+        parts = {"forest": self.forest, "process": self.process}
+        return {name: {} if part is None else part.arrays() for name, part in parts.items()}
+
+    @property
+    def name(self) -> Regression:
+        """The regression, as ``train.regression`` names it."""
+        if self.forest is not None:
+            return "forest" if self.process is None else "both"
+        return "none" if self.process is None else "gaussian_process"
+
+    def of(self, regression: Regression) -> Regressions:
+        """Return those of both that a blend of this name takes."""
+        parts = parts_of(regression)
+        return Regressions(
+            self.forest if "forest" in parts else None,
+            self.process if "gaussian_process" in parts else None,
+        )
+
+    def moments(self, x: Floats) -> tuple[Array, Array | None]:
         """Predict the target from features (n, f): mean and spread, (n,) each.
 
         The mean is that of forest and process, which err on different land: the process is the
         better one on smooth relations of many bands, the forest on thresholds. The spread is that
-        of the forest: a Gaussian process measures the distance to samples, not how much the target
-        varies among similar pixels.
+        of the forest, or none: a Gaussian process measures the distance to samples, not how much
+        the target varies among similar pixels.
         """
-        mean, spread = self.forest.moments(x)
+        means, spread = [], None
+        if self.forest is not None:
+            mean, spread = self.forest.moments(x)
+            means.append(mean)
         if self.process is not None:
-            mean = together(mean, self.process.predict(x))
-        return mean, spread
+            means.append(self.process.predict(x))
+        return together(*means), spread
 
 
 def together(*means: Array) -> Array:

@@ -57,8 +57,7 @@ class MapSpec:
     valid_range: tuple[float, float] | None = None  # bounds of the target, native units
     members: int = 1  # networks of an ensemble
     blend: float = 0.0  # weight of the regression in the mean of networks and regression
-    # Of the pixel's own values: what is blended in; a forest gives the spread in both cases
-    regression: Regression = "forest"
+    regression: Regression = "none"  # of the pixel's own values: what is blended in
     # Transforms of bands before they are scaled
     transforms: Mapping[str, Transform] = field(default_factory=dict)
     # Smallest share of a window, over bands, steps and pixels, with data, for a sample to be

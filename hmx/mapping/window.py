@@ -1,7 +1,7 @@
 """One window of a map: numpy in, numpy out.
 
-Other modules decide which windows, and where the result goes. The networks and the forest are
-loaded once per process and device.
+Other modules decide which windows, and where the result goes. The networks and the
+regressions are loaded once per process and device.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class MapEngine:
 
     bundle: MapBundle
     networks: tuple[Mapper, ...]  # one, or the members of an ensemble, on the device
-    regressions: Regressions | None
+    regressions: Regressions
     applicability: Applicability | None
     kriging: Kriging | None
     device: torch.device
@@ -117,7 +117,7 @@ class MapEngine:
         return cls(
             bundle,
             tuple(network.to(chosen) for network in networks),
-            Regressions.from_arrays(bundle.forest, bundle.process) if bundle.forest else None,
+            Regressions.from_arrays(bundle.forest, bundle.process),
             Applicability.from_arrays(area) if area else None,
             Kriging.from_arrays(bundle.kriging) if bundle.kriging else None,
             chosen,
@@ -360,21 +360,24 @@ class Estimate:
 
 
 def mixed(
-    members: np.ndarray, spec: MapSpec, regressions: Regressions | None, features: np.ndarray
+    members: np.ndarray, spec: MapSpec, regressions: Regressions, features: np.ndarray
 ) -> Estimate:
     """Mix the networks of an ensemble, (members, q, ...), and regressions of features (f, ...).
 
-    Pixels have any shape: (n,) or (y, x). The forest's spread is used if there is a forest: it
-    measures where the target varies among similar pixels, which members of a network do not.
+    Pixels have any shape: (n,) or (y, x). The spread is that of the forest, if it is blended in:
+    it measures where the target varies among similar pixels, which members of a network do not.
+    Without a forest, quantiles of a network have a spread, too; else it is the same everywhere.
     """
     knots, shape = spec.network.knots, members.shape[2:]
     values = members.mean(axis=0, dtype="float64").reshape(members.shape[1], 1, -1)
     center = mean(values, knots) if knots else values[0]
-    spread = np.ones_like(center)
-    if regressions is not None:
+    spread: np.ndarray | None = None
+    if regressions.name != "none":
         own, spread = regressions.moments(features.reshape(len(features), -1).T)
         center = (1 - spec.blend) * center + spec.blend * own
-    elif knots:
+    if spread is None and knots:
         low, high = (quantile(values, knots, p) for p in _SIGMA)
         spread = (high - low) / 2
+    elif spread is None:
+        spread = np.ones_like(center)
     return Estimate(center.reshape(shape), spread.reshape(shape))

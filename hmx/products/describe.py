@@ -23,6 +23,7 @@ from hmx.forecast.beyond import EXTRAPOLATED, learnt_leads, listed
 from hmx.forecast.bundle import Bundle, describe_means
 from hmx.forecast.joint import describe_dependence
 from hmx.mapping.bundle import MapBundle
+from hmx.mapping.options import words_of
 from hmx.mapping.spec import MapSpec
 
 _BANDS = 8  # most important bands that a line lists
@@ -205,11 +206,7 @@ def mapper_lines(bundle: MapBundle) -> dict[str, str]:
         "sees": f"windows of {side} x {side} px of {width:.0f} x {height:.0f} m"
         + (f", means of squares of half-width {coarse}" if coarse else ""),
         "members": members
-        + (
-            f" and a {spec.regression.replace('_', ' ')} of weight {spec.blend:g}"
-            if spec.blend
-            else ""
-        ),
+        + (f" and {words_of(spec.regression)} of weight {spec.blend:g}" if spec.blend else ""),
         "weights": f"{sum(w.size for w in bundle.weights.values()):,}",
         "trained on": samples_line(training),
         "held out": describe_held_out(bundle),

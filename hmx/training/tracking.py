@@ -70,6 +70,8 @@ def _start(parent: Path, about: Mapping[str, Any], config: Mapping[str, Any]) ->
         console="off",
         symlink=False,
         disable_git=True,
+        host="",  # else the name of the machine is sent
+        program="",  # else the path of the script is sent
         disable_job_creation=True,
         save_code=False,
         init_timeout=30,

@@ -78,7 +78,7 @@ def measure(ds: xr.Dataset, count: int, args: argparse.Namespace) -> dict[str, A
     process, forest, area = learnt(pixels, count, args.trees)
     model = replace(
         model,
-        spec=replace(model.spec, blend=0.5, regression="gaussian_process"),
+        spec=replace(model.spec, blend=0.5, regression="both"),
         process=process.arrays(),
         forest=forest.arrays(),
         applicability=area.arrays(),

@@ -65,6 +65,14 @@ def make_covariates(
     return ds.rio.write_crs(crs)
 
 
+_REGRESSIONS = {
+    (True, True): "both",
+    (True, False): "forest",
+    (False, True): "gaussian_process",
+    (False, False): "none",
+}
+
+
 def make_mapper(
     ds: xr.Dataset,
     *,
@@ -93,8 +101,8 @@ def make_mapper(
             "units": "g/kg",
             "valid_range": (0.0, 200.0),
             "members": members,
-            "blend": 0.5 if forest else 0.0,
-            "regression": "gaussian_process" if process else "forest",
+            "blend": 0.5 if forest or process else 0.0,
+            "regression": _REGRESSIONS[forest, process],
             **(spec or {}),
         }
     )

@@ -49,8 +49,9 @@ def make_soils(n: int = 400, *, seed: int = 0, missing: float = 0.0) -> Soils:
     samples = Samples(order, order, values, order // 2, 0 * order, lonlat, lonlat, order)
     samples.lonlat[1::2] = samples.lonlat[::2]  # two of each site
     spec = MapSpec(
-        "soc", BANDS, STATIC, MapperOptions(window=3), STEPS, True, "1 month", (1000.0, 1000.0)
-    )
+        "soc", BANDS, STATIC, MapperOptions(window=3), STEPS, True, "1 month", (1000.0, 1000.0),
+        regression="forest",
+    )  # fmt: skip
     return Soils(RawWindows(dynamic, static), values, spec, samples)
 
 

@@ -253,16 +253,18 @@ def test_the_forest_is_blended_by_its_weight(covariates: xr.Dataset, tmp_path: P
 
 
 @pytest.mark.parametrize("knots", [(), (0.1, 0.5, 0.9)], ids=["one", "knots"])
-@pytest.mark.parametrize("regression", ["none", "forest", "process"])
+@pytest.mark.parametrize("regression", ["none", "forest", "gaussian_process", "both"])
 def test_samples_are_mixed_as_pixels_are(
     covariates: xr.Dataset, knots: tuple[float, ...], regression: str
 ) -> None:
-    parts = {"forest": regression != "none", "process": regression == "process"}
+    parts = {"forest": regression in ("forest", "both")}
+    parts["process"] = regression in ("gaussian_process", "both")
     mapper = make_mapper(covariates, members=2, knots=knots, **parts)
     rng, spec = np.random.default_rng(0), mapper.spec
     members = np.sort(rng.normal(size=(2, len(knots) or 1, 4, 5)), axis=1).astype("float32")
     features = rng.normal(size=(len(spec.features), 4, 5)).astype("float32")
-    own = Regressions.from_arrays(mapper.forest, mapper.process) if parts["forest"] else None
+    own = Regressions.from_arrays(mapper.forest, mapper.process)
+    assert own.name == spec.regression == regression
     pixels = mixed(members, spec, own, features)
     flat = members.reshape(*members.shape[:2], 20), features.reshape(-1, 20)
     samples = mixed(flat[0], spec, own, flat[1])

@@ -172,9 +172,18 @@ def test_the_regression_of_a_model_is_the_one_whose_arrays_it_has(
     assert "regression" not in older.describe()["spec"]  # so that older models keep their digest
     older.save(tmp_path / "older")
     assert hmx.load(tmp_path / "older").spec == older.spec
-    for at, odd in enumerate((replace(made, process={}), replace(older, process=made.process))):
+    alone = replace(made, forest={}, spec=replace(made.spec, regression="gaussian_process"))
+    alone.save(tmp_path / "alone")
+    assert hmx.load(tmp_path / "alone").spec.regression == "gaussian_process"
+    for at, (odd, wanted, found) in enumerate((
+        (replace(made, process={}), "a Gaussian process", "a forest"),
+        (replace(older, process=made.process), "a forest", "a Gaussian process and a forest"),
+        (replace(made, process={}, forest={}), "a Gaussian process", "no regression"),
+        (replace(older, forest={}), "a forest", "no regression"),
+    )):  # fmt: skip
         odd.save(tmp_path / str(at))
-        with pytest.raises(BundleError, match=r"blends in a .* those of another regression"):
+        words = rf"blends in {wanted} of weight 0.5, and its arrays are those of {found}\. Copy"
+        with pytest.raises(BundleError, match=words):
             hmx.load(tmp_path / str(at))
     narrow = {**made.process, "centres": made.process["centres"][:, 1:]}
     replace(made, process=narrow).save(tmp_path / "narrow")

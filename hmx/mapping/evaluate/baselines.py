@@ -17,6 +17,7 @@ from sklearn.linear_model import RidgeCV
 from hmx.mapping.evaluate.rounds import Array, Estimates, FitPredict, Rows
 from hmx.mapping.forest import TREES, fit_forest
 from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
+from hmx.mapping.options import parts_of
 from hmx.mapping.process import GaussianProcess
 from hmx.mapping.spec import MapSpec
 
@@ -39,7 +40,7 @@ def null_rows(
 
     Each fits its scales and itself on the training rows alone. `truth` is in transformed units.
     """
-    middle = centre_of(raw)
+    known: dict[bytes, Features] = {}  # by training rows: all baselines of a fold share them
 
     def forest(x: Features, y: Array, new: Features, seed: int) -> Estimates:
         mean, spread = fit_forest(x, y, seed, trees=trees, threads=threads).moments(new)
@@ -62,13 +63,15 @@ def null_rows(
 
     def of_rows(predict: Callable[[Features, Array, Features, int], Estimates]) -> FitPredict:
         def fit_predict(train: Rows, test: Rows, seed: int) -> Estimates:
-            x = features(middle, train, spec)
+            x = known.get(train.tobytes())
+            if x is None:
+                x = known[train.tobytes()] = features(raw, train, spec)
             return predict(x[train], truth[train], x[test], seed)
 
         return fit_predict
 
     fits = {"forest": forest, "boosting": boosting, "linear": linear, "mean": mean}
-    if spec.regression == "gaussian_process":
+    if "gaussian_process" in parts_of(spec.regression):
         fits["gaussian_process"] = process
     return {name: of_rows(predict) for name, predict in fits.items()}
 
@@ -80,9 +83,9 @@ def centre_of(raw: RawWindows) -> RawWindows:
     return RawWindows(raw.dynamic[one], raw.static[one])
 
 
-def features(middle: RawWindows, train: Rows, spec: MapSpec) -> Features:
-    """Scale the centre values of :func:`centre_of` by the training rows: (n, f), float32.
+def features(raw: RawWindows, train: Rows, spec: MapSpec) -> Features:
+    """Scale the centre values by the windows of the training rows, as a map does: (n, f), float32.
 
     The order is that of ``MapSpec.features``; missing values are 0, the mean.
     """
-    return centre(scaled(middle, spec, fit_band_scaler(middle, train, spec)))
+    return centre(scaled(centre_of(raw), spec, fit_band_scaler(raw, train, spec)))

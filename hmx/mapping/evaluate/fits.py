@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hmx.mapping.evaluate.rounds import Estimates, FitPredict, Rows
-from hmx.mapping.train.course import FOREST, Session, rows_name
+from hmx.mapping.train.course import COSTS, Session, rows_name
 from hmx.progress import Outlook, Progress
 from hmx.splits.site_folds import SiteFolds
 from hmx.training.work import Finished
@@ -48,7 +48,10 @@ class Fits:
             _OTHER: folds * baselines + first * inner * others,
         }
         self._total = sum(counts.values())
-        costs = {_NETWORK: float(self._runs), _OTHER: FOREST / 2}  # a forest is half of them
+        costs = {
+            _NETWORK: float(self._runs),
+            _OTHER: COSTS["forest"] / 2,
+        }  # the forest costs most of them
         self._outlook = Outlook({stage: (counts[stage], costs[stage]) for stage in counts})
         if self.finished.folder is not None:
             kept = len(list(self.finished.folder.glob(f"{_KEPT}*")))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hmx.errors import missing_variable
 from hmx.mapping.kriging import KrigingTrial
-from hmx.mapping.options import Krige
+from hmx.mapping.options import Krige, Regression, parts_of
 from hmx.mapping.process import together
 from hmx.progress import Progress
 from hmx.splits.site_folds import SiteFolds
@@ -62,25 +62,25 @@ FitPredict = Callable[[Rows, Rows, int], Estimates]  # rows to train on, rows to
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted mean of a predictor and of one or two regressions, corrected by kriging."""
+    """A weighted mean of a predictor and of the regressions of a map, corrected by kriging."""
 
     first: str = "network"
-    second: str = "forest"
+    regression: Regression = "forest"
     weight: float = 0.5  # of the regressions
-    spread: str = "forest"  # the other regression, whose spread the blend has
     krige: Krige = False  # whether held-out errors correct it
 
     def of(self, estimates: Mapping[str, Estimates]) -> Estimates:
-        """Blend the estimates."""
-        first = estimates[self.first].center
-        both = [estimates[name].center for name in dict.fromkeys((self.second, self.spread))]
-        center = (1 - self.weight) * first + self.weight * together(*both)
-        return Estimates(center[None], estimates[self.spread].spread_or_zero)
+        """Blend the estimates; the spread is that of the forest, or else of the predictor."""
+        first, *own = (estimates[name] for name in self.parts)
+        center = (1 - self.weight) * first.center
+        center += self.weight * together(*(one.center for one in own))
+        spread = estimates["forest"].spread_or_zero if "forest" in self.parts else first.spread
+        return Estimates(center[None], spread)
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The names of the predictors that it takes."""
-        return tuple(dict.fromkeys((self.first, self.second, self.spread)))
+        return (self.first, *parts_of(self.regression))
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,12 +40,14 @@ from hmx.mapping.evaluate.weighting import weigh
 from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
 from hmx.mapping.options import MapScoreOptions, MapTrainOptions
+from hmx.mapping.process import Regressions
 from hmx.mapping.spec import MapSpec, TargetScaler
 from hmx.mapping.target import fit_target, forward, inverse, plain_target
 from hmx.mapping.train.course import Session
 from hmx.mapping.train.importance import Predict, permuted_importance, with_features
 from hmx.mapping.train.learning import learn
 from hmx.mapping.train.recipe import MapTrainSetup, Prepared, decisive, prepare
+from hmx.mapping.window import mixed
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version, fingerprint, recipe_of
 from hmx.scores.card import CARD
@@ -214,8 +216,8 @@ def score_folds(
     everyone = own | {n: f for n, f in null_rows(raw, truth, spec).items() if n not in own}
     first = next(iter(everyone))
     # a forest blended with itself is the forest
-    mixed = bool(fit.blend) and first != "forest"
-    blend = Blend(first, spec.regression, fit.blend, krige=fit.krige) if mixed else None
+    several_parts = bool(fit.blend) and spec.regression != "none" and first != "forest"
+    blend = Blend(first, spec.regression, fit.blend, fit.krige) if several_parts else None
     calibrate = tuple(dict.fromkeys([*([BLEND] if blend else []), first, "forest"]))
     inner = {*calibrate, *(blend.parts if blend else ())} - {BLEND, first}
     fits.expect(several, len(everyone) - 1, options.inner, len(inner))
@@ -267,8 +269,8 @@ def networks(
 ) -> FitPredict:
     """Build the predictor that trains networks on the rows of a fold.
 
-    The runs of the fit are its members, in units of the transform; the spread is the standard
-    deviation over members, if there are several. `groups` has the site or block of each sample.
+    The runs of the fit are its members, in units of the transform; the spread is that of the map:
+    of the quantiles of the networks, or none. `groups` has the site or block of each sample.
     """
     common = scoring_scale(values, fit)
 
@@ -280,6 +282,10 @@ def networks(
         scaled_members = np.stack([learnt.centre(one[None]) for one in predicted])
         # the samples of a fold may have another order of magnitude
         members = forward(inverse(scaled_members, learnt.target), common)
-        return Estimates(members, members.std(axis=0, ddof=1) if len(members) > 1 else None)
+        if not learnt.spec.network.knots:
+            return Estimates(members)
+        none = np.empty((0, len(test)))
+        own = mixed(predicted.transpose(0, 2, 1), learnt.spec, Regressions(), none)
+        return Estimates(members, own.spread * learnt.target.std)
 
     return fit_predict

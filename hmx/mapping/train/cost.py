@@ -1,13 +1,13 @@
 """Cost: what a mapper will learn from, and what its training and its scorecard will take.
 
 Points and folds are those of the training itself. The times come from a few real steps on a few
-samples and from two real trees on as many samples as there are, scaled.
+samples, and from two real trees and a real Gaussian process on as many as there are, scaled.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,8 +20,8 @@ from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.forest import TREES, fit_forest
 from hmx.mapping.inputs import centre, fit_band_scaler, scaled
-from hmx.mapping.options import MapScoreOptions
-from hmx.mapping.process import GaussianProcess
+from hmx.mapping.options import MapScoreOptions, parts_of, words_of
+from hmx.mapping.process import GaussianProcess, Regressions
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.target import fit_target, forward
 from hmx.mapping.train.fitting import fit_network
@@ -41,7 +41,7 @@ _SAMPLES = 256  # whose windows are read
 _STEPS, _TREES = 4, 2  # steps of a timed epoch, and trees that are grown
 _PROCESS = 700 << 20  # bytes of a process that trains: Python, torch, Lightning, scikit-learn
 _COPIES = 8  # windows as read, scaled, as tensors, of a fold, and as they are drawn and turned
-_BASELINES = 2.0  # cost of the baselines of a fold, in forests
+_BASELINES = 2.0  # cost of the baselines of a fold but for the Gaussian process, in forests
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,7 +65,9 @@ class MapperPlan(Shown):
     seconds_per_step : float
         Measured.
     seconds : dict of str to float
-        Of the networks, the folds, the forest of all samples, and the calibration.
+        Of the networks, the folds, the regressions of all samples, and the calibration.
+    regression : str
+        The regressions that are blended in, in words.
     evaluate_seconds : float
         Of the scorecard.
     memory, model_bytes, work_bytes : int
@@ -83,6 +85,7 @@ class MapperPlan(Shown):
     steps: int
     seconds_per_step: float
     seconds: dict[str, float]
+    regression: str
     evaluate_seconds: float
     memory: int
     model_bytes: int
@@ -106,9 +109,10 @@ class MapperPlan(Shown):
             f"{self.scored} in hmx evaluate (train.split.folds)",
             "networks": f"{self.networks} x {self.epochs} epochs x {self.steps:,} steps: about "
             f"{spent['networks']}, one step took {self.seconds_per_step:.3f} s",
-            "folds": f"{self.held_out} x {self.networks} networks and a forest: about "
+            "folds": f"{self.held_out} x {self.networks} networks and regressions: about "
             f"{spent['folds']}",
-            "forest": f"about {spent['forest']}; calibration about {spent['calibration']}",
+            "regressions": f"{self.regression}: about {spent['regressions']}; calibration about "
+            f"{spent['calibration']}",
             "training": f"about {roughly(self.total)} in all, {self.memory / mib:,.0f} MiB of "
             f"memory; model of {self.model_bytes / mib:,.1f} MiB, and up to "
             f"{self.work_bytes / mib:,.0f} MiB beside it until it is finished",
@@ -134,7 +138,7 @@ def plan_training(
     rounds = sum(map(len, several)) + len(beside) * recipe.split.folds
     made = _planned(whole, few, recipe, folds, several[0], rounds + scored.inner * len(several[0]),
                     timed)  # fmt: skip
-    return made, timed.model, timed.walk * (TREES - _TREES) * bool(few.spec.blend)
+    return made, timed.model, timed.walk * (TREES - _TREES) * bool(timed.model.forest)
 
 
 def _few(whole: Prepared, recipe: MapTrainSetup) -> Prepared:
@@ -153,12 +157,12 @@ class _Timed:
     """Measured seconds, and the model that they were measured with."""
 
     step: float  # of a training step
-    forest: float  # of the regressions on all samples
+    regressions: Mapping[str, float]  # each on all samples; a forest is always there
     walk: float  # of one row through one tree
     area: float  # of an area of applicability
     model: MapBundle
     network_bytes: int
-    forest_bytes: int
+    regression_bytes: Mapping[str, int]
 
     @classmethod
     def of(cls, few: Prepared, count: int, recipe: MapTrainSetup) -> _Timed:
@@ -183,10 +187,10 @@ class _Timed:
         x, y = _like(centre(windows), forward(few.values, target), count)
         fit_forest(x[:50], y[:50], 0, trees=1)  # loads scikit-learn
         forest, growing = _clock(lambda: fit_forest(x, y, 0, trees=_TREES))
-        process = None
-        if few.spec.regression == "gaussian_process":
-            process, fitting = _clock(lambda: GaussianProcess.fit(x, y, 0))
-            growing += fitting * _TREES / TREES  # growing is that of few trees
+        seconds, process = {"forest": growing * TREES / _TREES}, None
+        if "gaussian_process" in parts_of(few.spec.regression):
+            process, seconds["gaussian_process"] = _clock(lambda: GaussianProcess.fit(x, y, 0))
+        made = Regressions(forest, process)
         some = x[: 2 * _SAMPLES]
         forest.moments(some[:1])  # builds the trees
         _, walking = _clock(lambda: forest.moments(some))
@@ -201,21 +205,28 @@ class _Timed:
             target=target,
             weights=learnt.weights(),
             calibration=calibration,
-            forest=forest.arrays() if spec.blend else {},
-            process={} if process is None else process.arrays(),
+            **made.of(spec.regression).arrays(),
             applicability=area.arrays(),
             training={},
         )
         return cls(
             step=(marks[2] - marks[0]) / (2 * _STEPS),
-            forest=growing * TREES / _TREES,
+            regressions=seconds,
             walk=walking / (len(some) * _TREES),
             area=measuring,
             model=model,
             network_bytes=sum(array.nbytes for array in network.weights().values()),
-            forest_bytes=sum(a.nbytes for a in forest.arrays().values()) * TREES // _TREES
-            + (0 if process is None else sum(a.nbytes for a in process.arrays().values())),
+            regression_bytes={"forest": _bytes(forest.arrays()) * TREES // _TREES}
+            | ({} if process is None else {"gaussian_process": _bytes(process.arrays())}),
         )
+
+    def blended(self, figures: Mapping[str, float], spec: MapSpec) -> float:
+        """Sum the seconds or bytes of the regressions that a model blends in."""
+        return sum(figures[part] for part in parts_of(spec.regression))
+
+
+def _bytes(arrays: Mapping[str, np.ndarray]) -> int:
+    return sum(array.nbytes for array in arrays.values())
 
 
 def _like(x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -242,11 +253,13 @@ def _planned(
         return fit.epochs * max(1, samples // fit.batch) * timed.step
 
     parts = [len(train) for train, _ in folds.rounds()]
-    fold = sum(fit.runs * network(part) + timed.forest * part / count for part in parts)
+    each, size = sum(timed.regressions.values()), sum(timed.regression_bytes.values())
+    fold = sum(fit.runs * network(part) + each * part / count for part in parts)
     bands = len(dict.fromkeys(few.spec.features))
     walks = bands * REPEATS * count * TREES * timed.walk
     share = 1 - 1 / len(outer)
-    tested = fit.runs * network(share * count) + _BASELINES * share * timed.forest
+    forest = timed.regressions["forest"]
+    tested = fit.runs * network(share * count) + share * (each + (_BASELINES - 1) * forest)
     trained = round(count * (1 - fit.validation))
     models = len(parts) + 1
     return MapperPlan(
@@ -263,14 +276,15 @@ def _planned(
         seconds={
             "networks": fit.runs * network(trained),
             "folds": fold,
-            "forest": timed.forest if few.spec.blend else 0.0,
+            "regressions": timed.blended(timed.regressions, few.spec),
             "calibration": walks + timed.area,
         },
-        evaluate_seconds=rounds * tested + walks + len(outer) * share * timed.forest,
-        memory=_PROCESS + _COPIES * _window_bytes(few.spec, count) + models * timed.forest_bytes,
+        regression=words_of(few.spec.regression),
+        evaluate_seconds=rounds * tested + walks + len(outer) * share * forest,
+        memory=_PROCESS + _COPIES * _window_bytes(few.spec, count) + models * size,
         model_bytes=timed.model.spec.members * timed.network_bytes
-        + bool(few.spec.blend) * timed.forest_bytes,
-        work_bytes=models * (fit.runs * timed.network_bytes + timed.forest_bytes),
+        + int(timed.blended(timed.regression_bytes, few.spec)),
+        work_bytes=models * (fit.runs * timed.network_bytes + size),
     )
 
 

@@ -1,15 +1,15 @@
 """Course: the stages of a mapper's training, what of them is finished, and what is still to come.
 
-Networks and forests are kept in a work folder as soon as they are there (:mod:`hmx.training.work`),
-by the samples and the seed that decide them. A run that was stopped trains only the others, so
-the model is the same to the byte.
+Networks and regressions are kept in a work folder as soon as they are there
+(:mod:`hmx.training.work`), by the samples and the seed that decide them. A run that was stopped
+trains only the others, so the model is the same to the byte.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from hmx.bundles.folder import beneath
 from hmx.mapping.forest import fit_forest
-from hmx.mapping.options import MapTrainOptions
+from hmx.mapping.options import MapTrainOptions, Regression, parts_of, words_of
 from hmx.mapping.process import GaussianProcess, Regressions
 from hmx.progress import Outlook, Progress
 from hmx.provenance import fingerprint
@@ -26,7 +26,8 @@ from hmx.splits.site_folds import SiteFolds
 from hmx.training.loop import leads_processes
 from hmx.training.work import Finished
 
-FOREST = 0.4  # cost of a forest, in networks on as many samples
+# cost in networks on as many samples; the process is that of some thousand samples
+COSTS: Mapping[str, float] = {"forest": 0.8, "gaussian_process": 0.3}
 _AFTER = 0.3  # cost of the importance, and of the calibration
 
 Logs = Callable[[int], Sequence[Any]]  # from the number of a run to its loggers
@@ -59,18 +60,17 @@ def rows_name(*rows: np.ndarray) -> str:
 
 
 def fold_name(number: int) -> str:
-    """Name the forest of a fold, with which the fold is finished."""
+    """Name the regressions of a fold, with which the fold is finished."""
     return f"fold-{number}"
 
 
 @dataclass(frozen=True)
 class Course:
-    """The course of a training: networks, folds, forest, calibration."""
+    """The course of a training: networks, folds, regressions, calibration."""
 
     runs: int = 1
     folds: int = 2
-    blend: bool = True  # whether there is a forest of all samples
-    process: bool = False  # whether a Gaussian process stands beside each forest
+    regression: Regression = "forest"  # what is blended in
     progress: Progress = Progress()
     finished: Finished = Finished()
     started: float = field(default_factory=time.monotonic)
@@ -79,9 +79,9 @@ class Course:
     def __post_init__(self) -> None:
         stages: dict[str, tuple[int, float]] = {
             "network": (self.runs, 1.0),
-            "fold": (self.folds, self._fitting + FOREST),
+            "fold": (self.folds, self._fitting + self._regressing),
             "importance": (1, _AFTER),
-            **({"forest": (1, FOREST)} if self.blend else {}),
+            **self._whole,
             "calibration": (1, _AFTER),
         }
         object.__setattr__(self, "outlook", Outlook(stages))  # the dataclass is frozen
@@ -99,8 +99,7 @@ class Course:
         made = cls(
             fit.runs,
             len(folds),
-            blend=bool(fit.blend),
-            process=bool(fit.blend) and fit.regression == "gaussian_process",
+            regression=fit.blended,
             progress=progress,
             finished=finished,
             started=started,
@@ -114,9 +113,20 @@ class Course:
         return self.runs * (1 - 1 / self.folds)
 
     @property
+    def _regressing(self) -> float:
+        """Cost of the regressions of a fold; a forest of each measures the importance of bands."""
+        return sum(COSTS[part] for part in {*parts_of(self.regression), "forest"})
+
+    @property
+    def _whole(self) -> dict[str, tuple[int, float]]:
+        """The stage of the regressions of all samples, if there are any, by its name."""
+        cost = sum(COSTS[part] for part in parts_of(self.regression))
+        return {words_of(self.regression, ""): (1, cost)} if cost else {}
+
+    @property
     def _share(self) -> float:
         """Share of the networks in the time of a fold."""
-        return self._fitting / (self._fitting + FOREST)
+        return self._fitting / (self._fitting + self._regressing)
 
     def _resume(self, rows: np.ndarray, seed: int) -> None:
         names = [network_name(rows, seed, run) for run in range(self.runs)]
@@ -155,27 +165,37 @@ class Course:
         spare = self.outlook.spare
         return Session(_no_logs, progress, lambda run: spare("fold", part), self.finished)
 
-    def regressions(self, name: str, x: np.ndarray, y: np.ndarray, seed: int) -> Regressions:
+    def fold_regressions(self, number: int, x: np.ndarray, y: np.ndarray, seed: int) -> Regressions:
+        """Return the regressions of a fold; there is always a forest, for the importance."""
+        name, parts = fold_name(number), {*parts_of(self.regression), "forest"}
+        if self.finished.read(name) is not None:
+            self.outlook.spare("fold", 1 - self._share)
+        return self._regressions(name, parts, x, y, seed)
+
+    def whole_regressions(self, x: np.ndarray, y: np.ndarray, seed: int) -> Regressions:
+        """Return the regressions of all samples that are blended in."""
+        for stage in self._whole:
+            with self.step(stage):
+                return self._regressions("regressions", {*parts_of(self.regression)}, x, y, seed)
+        return Regressions()
+
+    def _regressions(
+        self, name: str, parts: Container[str], x: np.ndarray, y: np.ndarray, seed: int
+    ) -> Regressions:
         """Return regressions that are finished, or fit and keep them."""
         if (found := self.finished.read(name)) is not None:
-            if name != "forest":
-                self.outlook.spare("fold", 1 - self._share)
             return Regressions.from_arrays(
                 *(beneath(f"{part}/", found[0]) for part in ("forest", "process"))
             )
-        process = GaussianProcess.fit(x, y, seed) if self.process else None
-        grown = Regressions(fit_forest(x, y, seed), process)
+        made = Regressions(
+            fit_forest(x, y, seed) if "forest" in parts else None,
+            GaussianProcess.fit(x, y, seed) if "gaussian_process" in parts else None,
+        )
         if leads_processes():
-            parts = {"forest": grown.forest.arrays()}
-            parts |= {} if process is None else {"process": process.arrays()}
-            arrays = {f"{part}/{n}": a for part, own in parts.items() for n, a in own.items()}
+            both = made.arrays()
+            arrays = {f"{part}/{n}": a for part, own in both.items() for n, a in own.items()}
             self.finished.write(name, arrays)
-        return grown
-
-    def whole_regressions(self, x: np.ndarray, y: np.ndarray, seed: int) -> Regressions:
-        """Return the regressions of all samples."""
-        with self.step("forest"):
-            return self.regressions("forest", x, y, seed)
+        return made
 
     def end_fold(self, number: int) -> None:
         """Report that a fold is finished."""

@@ -20,7 +20,7 @@ from hmx.mapping.inputs import RawWindows, fit_band_scaler, scaled
 from hmx.mapping.options import MapTrainOptions
 from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
 from hmx.mapping.target import fit_target, forward, inverse
-from hmx.mapping.train.course import Course, Session, fold_name, network_name
+from hmx.mapping.train.course import Course, Session, network_name
 from hmx.mapping.train.fitting import FittedMapper, fit_network, network_for
 from hmx.mapping.train.importance import Importance, Predict, permuted_importance, with_features
 from hmx.mapping.train.module import predict
@@ -175,10 +175,11 @@ def out_of_fold(
         session_of=course.fold,
     )  # fmt: skip
     for number, (train, test, predicted) in enumerate(parts):
-        own = course.regressions(fold_name(number), features[train], truth[train], fit.seed)
+        own = course.fold_regressions(number, features[train], truth[train], fit.seed)
+        assert own.forest is not None
         forests[fit.seed + 1000 * number] = own.forest
         members = predicted.transpose(0, 2, 1)  # (members, q, n), the axes of pixels
-        estimate = mixed(members, spec, own if spec.blend else None, features[test].T)
+        estimate = mixed(members, spec, own.of(spec.regression), features[test].T)
         center[test], spreads[test] = estimate.center, estimate.spread
         course.end_fold(number)
 

@@ -210,7 +210,7 @@ def joined(
         units=points.units,
         valid_range=points.valid_range or range_of(points.units, samples.value),
         blend=recipe.fit.blend,
-        regression=recipe.fit.regression if recipe.fit.blend else "forest",
+        regression=recipe.fit.blended,
         # a channel of an array is called "array[channel]": it has the transform of the array
         transforms={
             name: transforms[name.partition("[")[0]]
@@ -236,7 +236,7 @@ def with_windows(found: Prepared, recipe: MapTrainSetup) -> Prepared:
 
 
 def decisive(prepared: Prepared, recipe: MapTrainSetup) -> dict[str, Any]:
-    """Return all that decides the weights of networks and forests, in JSON values."""
+    """Return all that decides networks and regressions, in JSON values."""
     settings = recipe.settings()
     del settings["stamp"]  # of the table's file; what was read of it decides
     return {

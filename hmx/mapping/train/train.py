@@ -215,7 +215,7 @@ def make_bundle(
     features = centre(scaled(prepared.raw, spec, learnt.scaler))
     truth = forward(prepared.values, target)
     held_out = out_of_fold(prepared, features, target, fit, folds, course=course)
-    own = course.whole_regressions(features, truth, fit.seed) if spec.blend else None
+    own = course.whole_regressions(features, truth, fit.seed)
     weights, estimate = held_out.importance.weights(spec.features), held_out.estimate
     trial = KrigingTrial.of(folds, truth, estimate.center, fit.krige if spec.blend else False)
     kriging: Kriging | None = None
@@ -244,8 +244,7 @@ def make_bundle(
         weights=learnt.weights(),
         calibration=calibration,
         dependence=correlogram.fit(phi),
-        forest={} if own is None else own.forest.arrays(),
-        process={} if own is None or own.process is None else own.process.arrays(),
+        **own.arrays(),
         applicability=area.arrays(),
         kriging={} if kriging is None else kriging.arrays(),
         training={

@@ -112,7 +112,7 @@ def test_a_blend_is_the_weighted_mean_and_takes_the_spread_of_its_second() -> No
     np.testing.assert_allclose(mixed.center, [2.0, 4.0])
     np.testing.assert_array_equal(mixed.spread_or_zero, [0.1, 0.2])
     ones["gaussian_process"] = Estimates(np.array([[1.0, 3.0]]))  # counts as much as the forest
-    both = Blend(second="gaussian_process", weight=0.25).of(ones)
+    both = Blend(regression="both", weight=0.25).of(ones)
     np.testing.assert_allclose(both.center, [1.5, 3.5])
     np.testing.assert_array_equal(both.spread_or_zero, [0.1, 0.2])
 
