@@ -36,8 +36,8 @@ def evaluate(
     forecasts with the maps that followed; with --model, scores an existing model on the steps
     and blocks that were kept from it. Ends with a sentence on whether to use it.
 
-    With points in CATALOG, scores its mapper and a forest, boosting, a linear
-    regression and the mean, on samples held out in folds; --h, --origin, --folds and
+    With points in CATALOG, scores its mapper and a Gaussian process, a forest, boosting, a
+    linear regression and the mean, on samples held out in folds; --h, --origin, --folds and
     --model do not apply.
     """
     if call.maps:

@@ -1,26 +1,24 @@
-"""Measure the skill of the map job on real samples of soil carbon, against a forest.
+"""Measure the skill of the map job on real samples of soil carbon: the scorecard of the product.
 
 Run from the root of the project::
 
     python -m tests.bench.soil
-    python -m tests.bench.soil --folds 3 --fit runs=2 --network window=3
-    python -m tests.bench.soil --method random --json
+    python -m tests.bench.soil --seed 1 --out build/soil_scorecard
+    python -m tests.bench.soil --card build/soil_scorecard
 
 Samples and covariates of North Macedonia (found through HMX_REAL_DATA, by default
 ``../shared/data`` from the root): twelve months of surface temperature by day and night,
 near and middle infrared, precipitation and cloud; elevation, slope and wetness index.
-Every row is predicted out of fold, on the same folds, and scored over all folds at once
-on the logarithm of 1 + soil carbon. All that a row learns, scales too, it learns from
-the other folds. Options of the network are the product's own defaults.
+Every row is predicted out of fold by ``ds.soc.evaluate``, which ``hmx evaluate`` calls too, with
+the options of the product: blocks of 20 km and folds by site, scored over all folds at once on the
+logarithm of 1 + soil carbon. ``--out`` keeps all fits and the scorecard, so a run that was stopped
+goes on; ``--card`` reads a scorecard that was made before, also one of ``hmx evaluate``.
 
-``network`` is the mean of the scores of single networks, ``ensemble`` the mean of their
-predictions, ``process`` the Gaussian process, ``blend`` half of the ensemble and a quarter
-each of process and forest, ``with forest`` half of the forest instead, ``kriged`` the blend
-corrected by kriged residuals of the other folds, in rounds whose own folds gain by it.
-``R2 map`` is R2 of predictions weighted to be as far from samples as pixels of the map.
-Below the table: by how much R2 differs from that of the forest, and of the kriged from that
-of the plain blend, with a 95 % interval from drawing whole blocks; and the 90 % intervals
-of blend and kriged, learnt from the other folds.
+``network`` is the mean of the scores of single networks, ``blend`` the product's estimate.
+``with forest`` and ``with process`` are half networks and half of one regression, from the same
+fits and without kriging. ``R2 map`` pools both foldings, weighted to the distances and landscapes
+of the map. Below each table: by how much R2 differs between rows, with a 95 % interval from drawing
+whole blocks; and the 90 % interval of the blend, learnt from the other folds.
 """
 
 from __future__ import annotations
@@ -31,64 +29,52 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import Ridge
+import pandas as pd
 
 from hmx.catalog import MapCatalog
 from hmx.cube.bands import Bands, as_bands
 from hmx.cube.cube import open_cube
 from hmx.ingest.ingest import ingest
-from hmx.mapping.evaluate.rounds import krige_round
-from hmx.mapping.evaluate.weighting import TaskWeights
-from hmx.mapping.forest import fit_forest
-from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, gather, scaled
-from hmx.mapping.options import Krige, MapTrainOptions
-from hmx.mapping.process import GaussianProcess, together
+from hmx.mapping.api import setup_of
+from hmx.mapping.evaluate.rounds import BLEND, PLAIN, Blend
+from hmx.mapping.evaluate.score import score
+from hmx.mapping.evaluate.scorecard import ENSEMBLE, MapScorecard
+from hmx.mapping.evaluate.weighting import WEIGHTED
+from hmx.mapping.options import MapScoreOptions, Regression
 from hmx.mapping.spec import MapSpec
-from hmx.mapping.train.learning import learn
 from hmx.networks.options import MapperOptions
 from hmx.points.joining import join
 from hmx.points.samples import Samples
 from hmx.points.table import read_points
-from hmx.scores import interval_scores, paired_bootstrap, regression_scores
+from hmx.progress import Progress
+from hmx.scores import paired_bootstrap, regression_scores
 from hmx.settings import parse
-from hmx.splits.distances import domain, nearest
-from hmx.splits.methods import fold_samples
-from hmx.splits.options import SplitOptions
-from hmx.splits.site_folds import SiteFolds
-from hmx.uncertainty.conformal import Conformal
-from hmx.windows import Span, Window
 from tests.bench.settings import setting
 
 ROOT = Path(__file__).resolve().parents[2]
 BANDS = ("LST_DAY", "LST_NIGHT", "NIR", "MIR", "PRECIP", "CLOUD")
 STATIC = ("elevation", "slope", "twi")
-PAIRS = (
-    ("ensemble", "forest"), ("blend", "forest"), ("blend", "with forest"), ("kriged", "forest"),
-    ("kriged", "blend"),
-)  # fmt: skip
+BLENDS: dict[str, Regression] = {"with forest": "forest", "with process": "gaussian_process"}
 FIGURES = ("r2", "rmse", "ccc", "rpiq", "bias")
-RIDGE = 100.0  # of features with a spread of 1
+LEVEL = 90
 Facts = dict[str, Any]
-Fold = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Score all rows and print the table; with --json also JSON."""
+    """Score all rows and print the tables; with --json also JSON."""
     args = arguments(argv)
     clock = time.process_time()
-    with tempfile.TemporaryDirectory(prefix="hmx-soil-") as folder:
-        bands = macedonia(real_data(), Path(folder))
-        samples = samples_of(bands, real_data())
-        samples = samples.at(np.arange(0, len(samples), args.every))
-        raw = gather(bands, samples, spec_of(bands, args.network))
-        pixels = land(bands)
-        found = study(samples, raw, spec_of(bands, args.network), args, pixels)
-    found["cpu_seconds"] = time.process_time() - clock
+    if args.card is not None:
+        card = MapScorecard.load(str(args.card))
+    else:
+        with tempfile.TemporaryDirectory(prefix="hmx-soil-") as folder:
+            card = scored(args, Path(folder))
+    found = study(card) | {"cpu_seconds": time.process_time() - clock}
     print(text(found), file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(found))
@@ -98,22 +84,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--method", default="blocks", help="of the folds: blocks, random")
     parser.add_argument("--seed", type=int, default=0, help="of folds and fits")
-    parser.add_argument("--folds", type=int, help="stop after so many of the ten")
-    parser.add_argument("--every", type=int, default=1, help="keep every n-th sample")
-    parser.add_argument("--trees", type=int, default=100)
-    parser.add_argument("--network", type=setting, action="append", default=[], metavar="K=V")
-    parser.add_argument("--fit", type=setting, action="append", default=[], metavar="K=V")
-    parser.add_argument(
-        "--keep", type=Path, help="file of held-out predictions; rows in it are not fitted again"
-    )
+    parser.add_argument("--every", type=int, default=1, help="keep every n-th row of the table")
+    parser.add_argument("--beside", nargs="*", default=["random"], help="foldings beside blocks")
+    parser.add_argument("--split", type=setting, action="append", default=[], metavar="K=V")
+    parser.add_argument("--option", type=setting, action="append", default=[], metavar="K=V",
+                        help="of network and fit")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="folder of fits and scorecard, kept")
+    parser.add_argument("--card", type=Path, help="a scorecard that was made before")
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args(argv)
-    args.network = parse(MapperOptions, dict(args.network))
-    plain = {"device": "cpu", "seed": args.seed}
-    args.fit = parse(MapTrainOptions, {**plain, **dict(args.fit)})
-    return args
+    return parser.parse_args(argv)
+
+
+def scored(args: argparse.Namespace, folder: Path) -> MapScorecard:
+    """Score as ``ds.soc.evaluate`` and ``hmx evaluate`` do."""
+    macedonia(real_data(), folder)
+    table = pd.read_csv(real_data() / "points.csv").iloc[:: args.every]
+    plain = {"target": "soc", "crs": "EPSG:4326", "units": "%", "device": "cpu"}
+    options = {**plain, "seed": args.seed, "split": dict(args.split), **dict(args.option)}
+    return score(
+        open_cube(str(folder / "soil.zarr")),
+        table,
+        setup_of(options, dynamic=None, static=None),
+        parse(MapScoreOptions, {"beside": args.beside}),
+        out=args.out,
+        progress=Progress(on_note=lambda line: print(line, file=sys.stderr, flush=True)),
+    )
 
 
 def real_data() -> Path:
@@ -122,7 +118,7 @@ def real_data() -> Path:
 
 
 def macedonia(data: Path, folder: Path) -> Bands:
-    """Make a cube of the covariates."""
+    """Make a cube of the covariates, ``soil.zarr``."""
     months = {"start": 1, "stop": 12, "step": 1}
     sources: Facts = {
         name: {"path": f"{data}/{name}_{{month}}.tif", "months": months} for name in BANDS
@@ -137,17 +133,11 @@ def macedonia(data: Path, folder: Path) -> Bands:
 
 
 def samples_of(bands: Bands, data: Path) -> Samples:
-    """Join the points to the cube, and tell what did not become a sample."""
+    """Join the points to the cube, and print what did not become a sample."""
     points = read_points(data / "points.csv", target="soc", crs="EPSG:4326", units="%")
     samples, report = join(points, bands)
     print(report, file=sys.stderr)
     return samples
-
-
-def land(bands: Bands) -> np.ndarray:
-    """Return longitude and latitude of pixels with an elevation, (p, 2)."""
-    whole = bands.only((), ("elevation",)).read(Window.of(bands.grid.shape), Span(0, 1))
-    return domain(bands.grid, np.isfinite(whole["elevation"]))
 
 
 def spec_of(bands: Bands, network: MapperOptions) -> MapSpec:
@@ -161,171 +151,67 @@ def spec_of(bands: Bands, network: MapperOptions) -> MapSpec:
         climatology=bands.climatology,
         cadence=str(bands.cadence),
         pixel_size_m=bands.grid.pixel_size_m,
+        regression="both",
     )
 
 
-def study(
-    samples: Samples,
-    raw: RawWindows,
-    spec: MapSpec,
-    args: argparse.Namespace,
-    pixels: np.ndarray,
-) -> Facts:
-    """Predict every sample out of fold with every row, and score them."""
-    folds = fold_samples(samples, SplitOptions(method=args.method), seed=args.seed)
-    truth = np.log1p(samples.value)
-    guess, seconds = predictions(folds, raw, samples.value, spec, args)
-    spread = guess.pop("spread")[0]
-    tested = np.flatnonzero(np.isfinite(spread))
-    part, known, blocks = folds.at(tested), truth[tested], folds.group[tested]
-    clock = time.process_time()
-    intervals = {}
-    for name, krige in (("blend", False), ("kriged", "auto")):
-        corrected = correct(part, known, guess["blend"][0, tested], spread[tested], krige)
-        intervals[name] = corrected["interval"] | {"rounds": corrected["rounds"]}
-        guess[name] = guess["blend"].copy()
-        guess[name][0, tested] = corrected["center"]
-    seconds["kriged"] = time.process_time() - clock
-    scored = {name: mean_scores(known, some[:, tested]) for name, some in guess.items()}
-    weights = map_weights(folds, tested, pixels)
-    for name, one in scored.items():
-        each = [regression_scores(known, some[tested], weights.weights) for some in guess[name]]
-        one["r2_map"] = float(np.mean([found["r2"] for found in each]))
-    rows = [{"name": n, **s, "cpu_seconds": seconds.get(n, 0.0)} for n, s in scored.items()]
-    mean_of = {name: some.mean(axis=0)[tested] for name, some in guess.items()}
+def study(card: MapScorecard) -> Facts:
+    """Return the figures of a scorecard, and of the blends of one regression, by folding."""
+    splits = {split: of_split(card, split) for split in card.splits}
+    for rows in splits.values():
+        for row in rows["rows"]:
+            row["r2_map"] = card.value("r2", row["name"], split=WEIGHTED)
+    known = {name: card.value(f"{name}_{LEVEL}", BLEND) for name in ("picp", "width", "score")}
+    effective = card.value("n_effective", split=WEIGHTED)
+    digest = {name: one.folds.digest for name, one in card.splits.items()}
+    return {"samples": len(card.truth), "splits": splits, "interval": known,
+            "kriged": card.facts.get("blend kriged in"), "effective": effective,
+            "digest": digest}  # fmt: skip
+
+
+def of_split(card: MapScorecard, split: str) -> Facts:
+    """Score the rows of one folding, and pairs of them."""
+    own, names = card.splits[split], ("r2_sd", *FIGURES)
+    rows = [
+        {"name": name, **{key: card.value(key, name, split=split) for key in names}}
+        for name in card.forecasters
+    ]
+    centers = {name: card.center(name, split) for name in card.forecasters}
+    for name, regression in BLENDS.items():
+        centers[name] = Blend(regression=regression).of(own.estimates).center
+        rows.append({"name": name, **regression_scores(own.truth, centers[name])})
+    plain = PLAIN if PLAIN in centers else BLEND
+    pairs = [(BLEND, name) for name in ("forest", "gaussian_process", f"network{ENSEMBLE}")]
+    pairs += [(plain, name) for name in BLENDS] + [(BLEND, PLAIN)] * (PLAIN in centers)
     gains = {
-        f"{name} - {other}": vars(paired_bootstrap(known, mean_of[name], mean_of[other], blocks))
-        for name, other in PAIRS
-    }
-    return {
-        "samples": len(tested), "rows": rows, "gains": gains, "intervals": intervals,
-        "effective": weights.effective, "split": folds.digest,
-    }  # fmt: skip
-
-
-def correct(
-    folds: SiteFolds, truth: np.ndarray, center: np.ndarray, spread: np.ndarray, krige: Krige
-) -> Facts:
-    """Krige residuals of the other folds, and learn intervals from them: center, interval."""
-    found, ends, rounds = center.copy(), np.empty((2, len(truth))), 0
-    for train, test in folds.rounds():
-        within = folds.at(train)
-        error, trial = krige_round(within, truth[train], center[train], folds, test, krige)
-        found, rounds = found + error, rounds + trial.used
-        learnt = Conformal.fit(
-            center[train] + trial.correction, spread[train], truth[train], folds.group[train]
+        f"{one} - {other}": vars(
+            paired_bootstrap(own.truth, centers[one], centers[other], own.folds.group)
         )
-        ends[:, test] = learnt.interval((center + error)[test], spread[test], 90)
-    return {
-        "center": found, "rounds": rounds, "interval": interval_scores(truth, *ends, level=90),
-    }  # fmt: skip
-
-
-def map_weights(folds: SiteFolds, tested: np.ndarray, pixels: np.ndarray) -> TaskWeights:
-    """Weigh samples to be as far from those trained on as pixels, degrees, are from samples."""
-    sites = folds.sites
-    tasks = {"distance": folds.test_distances()[sites.back][tested]}
-    wanted = {"distance": nearest(pixels, sites.lonlat)}
-    return TaskWeights.of(tasks, wanted, np.arange(len(tested)))
-
-
-def predictions(
-    folds: SiteFolds, raw: RawWindows, values: np.ndarray, spec: MapSpec, args: argparse.Namespace
-) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Predict out of fold, log(1 + soil carbon), (predictors of a row, n); with CPU seconds.
-
-    ``spread`` is that of the forest.
-    """
-    rows = forecasters(raw, values, spec, args, groups=folds.group)
-    kept = {} if args.keep is None or not args.keep.exists() else dict(np.load(args.keep))
-    if kept and str(kept.pop("split")) != folds.digest:
-        raise SystemExit(f"{args.keep} has predictions on other folds. Pass another --keep.")
-    seconds = {name: float(kept.pop(f"seconds {name}", 0.0)) for name in rows}
-    guess: dict[str, np.ndarray] = {name: kept[name] for name in rows if name in kept}
-    todo = {name: row for name, row in rows.items() if name not in kept}
-    for train, test in list(folds.rounds())[: args.folds]:
-        for name, fold in todo.items():
-            clock = time.process_time()
-            some = np.atleast_2d(fold(train, test))
-            out = guess.setdefault(name, np.full((len(some), len(values)), np.nan))
-            out[:, test] = some
-            seconds[name] += time.process_time() - clock
-        print(f"{len(test):,} samples predicted", file=sys.stderr, flush=True)
-    guess = {name: guess[name] for name in rows}
-    if args.keep is not None:
-        spent = {f"seconds {name}": value for name, value in seconds.items()}
-        np.savez(args.keep, split=folds.digest, **guess, **spent)
-    guess["forest"], guess["spread"] = guess["forest"][:1], guess["forest"][1:]
-    guess["ensemble"] = guess["network"].mean(axis=0, keepdims=True)
-    guess["blend"] = (guess["ensemble"] + together(guess["forest"], guess["process"])) / 2
-    guess["with forest"] = (guess["ensemble"] + guess["forest"]) / 2
-    return guess, seconds
-
-
-def forecasters(
-    raw: RawWindows,
-    values: np.ndarray,
-    spec: MapSpec,
-    args: argparse.Namespace,
-    *,
-    groups: np.ndarray,
-) -> dict[str, Fold]:
-    """Name the rows: each learns from some samples and predicts others."""
-    truth = np.log1p(values)
-
-    def features(train: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        scaler = fit_band_scaler(raw, train, spec)
-        return centre(scaled(raw.at(rows), spec, scaler))
-
-    def mean(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        return np.full(len(test), truth[train].mean())
-
-    def linear(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        fitted = Ridge(RIDGE).fit(features(train, train), truth[train])
-        return fitted.predict(features(train, test))
-
-    def forest(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        grown = fit_forest(features(train, train), truth[train], args.seed, trees=args.trees)
-        return np.stack(grown.moments(features(train, test)))
-
-    def process(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        fitted = GaussianProcess.fit(features(train, train), truth[train], args.seed)
-        return fitted.predict(features(train, test))
-
-    def network(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        found = learn(raw, values, train, spec=spec, fit=args.fit, groups=groups)
-        z = [found.centre(one[None]) for one in found.predict(raw.at(test))]
-        return np.stack(z) * found.target.std + found.target.mean
-
-    rows = {"mean": mean, "linear": linear, "forest": forest, "process": process}
-    return {**rows, "network": network}
-
-
-def mean_scores(truth: np.ndarray, several: np.ndarray) -> dict[str, float]:
-    """Average the scores of several predictors."""
-    scored = [regression_scores(truth, one) for one in several]
-    return {name: float(np.mean([one[name] for one in scored])) for name in FIGURES}
+        for one, other in pairs
+    }
+    return {"rows": rows, "gains": gains}
 
 
 def text(found: Mapping[str, Any]) -> str:
-    """Write the table."""
-    head = f"{'':12}{'R2':>8}{'RMSE':>8}{'CCC':>8}{'RPIQ':>8}{'bias':>9}{'R2 map':>8}{'CPU s':>8}"
-    lines = [f"{found['samples']:,} samples, log(1 + soil carbon), out of fold", "", head]
-    for row in found["rows"]:
-        figures = "".join(f"{row[name]:8.3f}" for name in FIGURES[:-1])
-        others = f"{row['bias']:+9.4f}{row['r2_map']:8.3f}{row['cpu_seconds']:8.0f}"
-        lines.append(f"{row['name']:12}{figures}{others}")
-    lines.append("")
-    for name, gain in found["gains"].items():
-        low, high = gain["low"], gain["high"]
-        lines.append(f"R2 of {name}: {gain['value']:+.4f} ({low:+.4f} ... {high:+.4f})")
-    for name, one in found["intervals"].items():
-        lines.append(
-            f"90 % interval of {name}: {100 * one['picp']:.1f} % inside, width "
-            f"{one['width']:.3f}, score {one['score']:.3f}; kriged in {one['rounds']} rounds"
-        )
-    lines.append(f"R2 map: predictions worth {found['effective']:.0f} samples of equal weight")
-    lines.append(f"{found['cpu_seconds']:.0f} CPU seconds in all; split {found['split'][:12]}")
+    """Write the tables."""
+    lines = [f"{found['samples']:,} samples, log(1 + soil carbon), out of fold"]
+    for split, one in found["splits"].items():
+        lines += ["", f"{split:23}" + "".join(f"{n:>8}" for n in ("R2", "RMSE", "CCC", "RPIQ"))
+                  + f"{'bias':>9}{'R2 map':>8}"]  # fmt: skip
+        for row in one["rows"]:
+            figures = "".join(f"{row[name]:8.3f}" for name in FIGURES[:-1])
+            weighted = f"{row['r2_map']:8.3f}" if np.isfinite(row["r2_map"]) else ""
+            lines.append(f"{row['name']:23}{figures}{row['bias']:+9.4f}{weighted}")
+        for name, gain in one["gains"].items():
+            low, high = gain["low"], gain["high"]
+            lines.append(f"R2 of {name}: {gain['value']:+.4f} ({low:+.4f} ... {high:+.4f})")
+        lines.append(f"folds {found['digest'][split][:12]}")
+    inside, width, score_of = (found["interval"][name] for name in ("picp", "width", "score"))
+    lines += ["", f"90 % interval of the blend on {next(iter(found['splits']))}: "
+              f"{100 * inside:.1f} % inside, width {width:.3f}, score {score_of:.3f}",
+              f"kriged {found['kriged']}",
+              f"R2 map: predictions worth {found['effective']:.0f} samples of equal weight",
+              f"{found['cpu_seconds']:.0f} CPU seconds in all"]  # fmt: skip
     return "\n".join(lines)
 
 

@@ -82,8 +82,10 @@ def run(inner: int, members: int, folds: int, rows: int | None) -> dict[str, Any
     if members:
         fit = MapTrainOptions(runs=members)
         fits["network"] = networks(raw, samples.value, spec, fit, samples.site)
-    fits["forest"] = null_rows(raw, truth, spec)["forest"]
-    blend = Blend() if members else None
+    own = null_rows(raw, truth, spec)
+    fits["forest"] = own["forest"]
+    fits |= {"gaussian_process": own["gaussian_process"]} if members else {}
+    blend = Blend(regression=spec.regression) if members else None
     names = [*fits, *(["blend"] if blend else [])]
     played = cross_validate(fits, dealt, truth, blend=blend, calibrate=names, inner=inner)
     found = []

@@ -5,41 +5,57 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from hmx.cli.main import hmx
+from hmx.mapping.evaluate.scorecard import MapScorecard
 from tests.bench import soil, soilcli, soiloptions
 
-SMALL = ["--folds", "2", "--every", "8", "--trees", "5", "--fit", "runs=2", "--fit", "epochs=1"]
+TINY = {"runs": 2, "epochs": 1, "window": 1}
+EVERY = 8
 
 
-def test_the_soil_benchmark_scores_all_rows_on_the_same_samples(
+def test_the_soil_benchmark_is_the_scorecard_of_the_command_line(
     real_data: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("HMX_REAL_DATA", str(real_data))
-    words = [*SMALL, "--network", "window=1", "--json", "--keep", str(tmp_path / "kept.npz")]
-    assert soil.main(words) == 0
+    options = [word for name, value in TINY.items() for word in ("--option", f"{name}={value}")]
+    words = [*options, "--split", "folds=2", "--every", str(EVERY), "--json"]
+    assert soil.main([*words, "--out", str(tmp_path / "card")]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
-    rows = {row["name"]: row for row in found["rows"]}
-    single = ["mean", "linear", "forest", "process", "network"]
-    assert list(rows) == [*single, "ensemble", "blend", "with forest", "kriged"]
-    assert rows["blend"]["r2"] != rows["with forest"]["r2"]
-    assert 80 < found["samples"] < 120
+    blocks, random = found["splits"].values()
+    rows = {row["name"]: row for row in blocks["rows"]}
+    assert 400 < found["samples"] < 500
     assert rows["mean"]["r2"] < min(0.0, rows["forest"]["r2"])
-    assert rows["blend"]["r2"] != rows["forest"]["r2"]
-    gain = found["gains"]["blend - forest"]
+    mixed = {rows[name]["r2"] for name in ("blend", "with forest", "with process")}
+    assert len(mixed) == len(blocks["rows"]) - len(random["rows"]) + 3 == 3
+    gain = blocks["gains"]["blend - forest"]
     assert gain["low"] < gain["high"]
-    assert 0.5 < found["intervals"]["kriged"]["picp"] <= 1
-    assert 0 < found["effective"] <= found["samples"]
+    assert 0.5 < found["interval"]["picp"] <= 1
     assert "CPU seconds in all" in captured.err
-    monkeypatch.setattr(soil, "learn", None)  # what was kept is not fitted again
-    assert soil.main(words) == 0
-    assert json.loads(capsys.readouterr().out)["rows"][-1]["r2"] == rows["kriged"]["r2"]
+    (tmp_path / "land").mkdir()
+    table = pd.read_csv(real_data / "macedonia" / "points.csv").iloc[::EVERY]
+    table.to_csv(tmp_path / "land" / "points.csv", index=False)
+    raw = soilcli.monthly(real_data / "macedonia", tmp_path / "land", tmp_path)
+    raw["points"]["units"] = "%"
+    raw["model"] = {"window": TINY["window"]}
+    fit = {"runs": TINY["runs"], "epochs": TINY["epochs"], "device": "cpu"}
+    raw["train"] = {**fit, "split": {"folds": 2}}
+    raw["evaluate"] = {"output": str(tmp_path / "typed")}
+    catalog = tmp_path / "soil.yaml"
+    catalog.write_text(yaml.safe_dump(raw))
+    done = CliRunner().invoke(hmx, ["evaluate", str(catalog)])
+    assert done.exit_code == 0, done.output
+    ours, theirs = (MapScorecard.load(str(tmp_path / name)) for name in ("card", "typed"))
+    assert ours.scores() == theirs.scores()
+    assert ours.verdict == theirs.verdict
 
 
 def test_the_benchmark_of_options_pairs_each_row_with_the_first_and_learns_none_twice(

@@ -1,8 +1,9 @@
 """Baselines of the map job: predictors that a network must beat on the same folds.
 
-All of them see the values of the centre pixel at every step. The mean of the training
-samples, ridge regression (Hoerl and Kennard 1970), gradient boosting (histogram-based,
-Ke et al. 2017) and a random forest (:mod:`hmx.mapping.forest`), through scikit-learn.
+All of them see the values of the centre pixel at every step: the mean of the training samples,
+ridge regression (Hoerl and Kennard 1970) and gradient boosting (histogram-based, Ke et al. 2017)
+through scikit-learn, and the regressions of a map (:mod:`hmx.mapping.forest`,
+:mod:`hmx.mapping.process`).
 """
 
 from __future__ import annotations

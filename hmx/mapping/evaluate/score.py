@@ -285,7 +285,7 @@ def networks(
         if not learnt.spec.network.knots:
             return Estimates(members)
         none = np.empty((0, len(test)))
-        own = mixed(predicted.transpose(0, 2, 1), learnt.spec, Regressions(), none)
-        return Estimates(members, own.spread * learnt.target.std)
+        found = mixed(predicted.transpose(0, 2, 1), learnt.spec, Regressions(), none)
+        return Estimates(members, found.spread * learnt.target.std)
 
     return fit_predict

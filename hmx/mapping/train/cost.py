@@ -205,7 +205,8 @@ class _Timed:
             target=target,
             weights=learnt.weights(),
             calibration=calibration,
-            **made.of(spec.regression).arrays(),
+            forest=made.of(spec.regression).arrays()["forest"],
+            process=made.of(spec.regression).arrays()["process"],
             applicability=area.arrays(),
             training={},
         )

@@ -244,7 +244,8 @@ def make_bundle(
         weights=learnt.weights(),
         calibration=calibration,
         dependence=correlogram.fit(phi),
-        **own.arrays(),
+        forest=own.arrays()["forest"],
+        process=own.arrays()["process"],
         applicability=area.arrays(),
         kriging={} if kriging is None else kriging.arrays(),
         training={
