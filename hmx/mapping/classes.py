@@ -1,8 +1,8 @@
 """Classes: bands of codes (land cover, soil types, geology) as one input for each class.
 
 A code is a name and no quantity: 512 is not more than 311. A band is one of classes if its
-attributes list CF flags (``flag_values`` or ``flag_meanings``), or if ``categories`` names it. The
-network and the forest get a plane of 0 and 1 for each class that the samples' windows contain,
+attributes list CF flags (``flag_values`` or ``flag_meanings``), or if ``categories`` names it.
+Networks and regressions get a plane of 0 and 1 for each class that the samples' windows contain,
 and means of such planes are shares of the classes. A class that no sample has seen is 0 in all of
 them: the map flags such pixels.
 """

@@ -4,13 +4,13 @@ Regression kriging adds to a prediction the kriged residual of the samples (Odeh
 doi:10.1016/0016-7061(95)00007-B; Hengl et al. 2007, doi:10.1016/j.cageo.2007.05.001). Residuals
 are those of models that did not train on their sample: those of the training are too small.
 
-It is simple kriging with mean 0, far from all samples nothing is added, in its dual form: the
-system of all sites is solved once, in training, and a pixel sums over the sites within the range
-(Chiles and Delfiner 2012, Geostatistics, section 3.3). The covariance is spherical. It is valid in
-three dimensions, so chords through the earth are its distances, and 0 beyond its range, so the
-system is sparse. A pixel's sum does not depend on the tile, and no neighbourhood changes from
-pixel to pixel, which draws contours where libraries of kriging search the nearest samples; these
-also solve a system for each pixel, or a dense one of all samples.
+It is simple kriging with mean 0: far from all samples it adds nothing. In its dual form (Chiles and
+Delfiner 2012, Geostatistics, section 3.3) training solves the system of all sites once, and a pixel
+is a sum over the sites within the range. The covariance is spherical. This covariance is valid in
+three dimensions, so distances are chords through the earth, and it is 0 beyond its range, so the
+system is sparse. Libraries of kriging search the samples nearest to each pixel: they solve many
+systems, and their maps have contours where the nearest samples change. Here all pixels share one
+system, so a map has no such contours and does not depend on its tiles.
 """
 
 from __future__ import annotations

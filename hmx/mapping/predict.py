@@ -26,6 +26,7 @@ from hmx.mapping.keywords import Places
 from hmx.mapping.options import Central, PredictOptions
 from hmx.mapping.order import require_depths, require_fits
 from hmx.mapping.predictions import NOTE
+from hmx.mapping.result import ESTIMATES
 from hmx.mapping.spec import MapSpec
 from hmx.mapping.window import MapEngine, native
 from hmx.points.files import open_table
@@ -91,7 +92,8 @@ def predict(
         A row for each row of the table, in its order and under its index. The columns of its
         ids, coordinates and dates, then ``soc`` in the units of the training, the ends of
         intervals, quantiles, ``dissimilarity``, ``applicable`` (whether the place is like the
-        samples) and ``note``: why a row has no prediction, or what its pixel lacks.
+        samples), ``estimate``, which names that of all rows, and ``note``: why a row has no
+        prediction, or what its pixel lacks.
 
     Raises
     ------
@@ -202,6 +204,7 @@ class _Prediction:
             result[name] = np.float32(np.nan)
         if area:
             result["applicable"] = pd.array([pd.NA] * len(result), dtype="boolean")
+        result["estimate"] = ESTIMATES[asked.estimate]
         return result
 
     def _predicted(self, engine: MapEngine, raw: RawWindows, at: Samples) -> dict[str, Any]:

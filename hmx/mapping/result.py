@@ -19,7 +19,7 @@ from hmx.windows import Span, Window
 
 _FLAGS = ("covariate_missing", "no_data")  # bits of quality that a map can set
 
-_ESTIMATES = {
+ESTIMATES = {
     "model": "estimate of the model",
     "median": "median of the predictive distribution",
     "mean": "mean of the predictive distribution",
@@ -119,7 +119,7 @@ def _attrs(output: str, spec: MapSpec, estimate: Central, *, masked: bool) -> di
     if output == "dissimilarity":
         title = "dissimilarity from what was trained on (Meyer & Pebesma 2021)"
         return {"long_name": title, "units": "1"}
-    title = _ESTIMATES[estimate]
+    title = ESTIMATES[estimate]
     if output == "quantile":
         title = "quantile"
     elif output != "mean":

@@ -13,6 +13,7 @@ from hmx.cube.grid import Grid
 from hmx.forecast.beyond import extrapolated_leads
 from hmx.forecast.order import ForecastRun
 from hmx.mapping.order import MapRun
+from hmx.mapping.result import ESTIMATES
 from hmx.pictures.zones import moments
 from hmx.report.layers import TILE, Array, Flags, Packed, share_unchanged
 
@@ -33,6 +34,7 @@ class Subject:
     observed: int  # of the times
     beyond: tuple[int, ...] = ()  # leads that the model has not learnt
     thresholds: tuple[float, ...] = ()  # that the result has
+    estimate: str = ""  # of each pixel of a map, in words
 
     @classmethod
     def of(cls, run: ForecastRun | MapRun, past: range) -> Self:
@@ -44,7 +46,8 @@ class Subject:
         )
         if isinstance(run, MapRun):
             date, units = run.date(), run.bundle.spec.units
-            return cls(target, units or "", grid, (date or "all years",), (0.0,), 0)
+            named = ESTIMATES[run.request.estimate]
+            return cls(target, units or "", grid, (date or "all years",), (0.0,), 0, estimate=named)
         attrs, template = run.cube.data[target].attrs, run.template()
         units = str(attrs.get("units", run.bundle.spec.units or ""))
         time = run.cube.outer.names.get("time", "time")
@@ -134,6 +137,7 @@ def headlines(packed: Packed, subject: Subject) -> list[str]:
     ahead = average(layers.mean[-1])
     if not subject.observed:
         lines = [f"The average of the map is {ahead:.4g}{units}."]
+        lines += [f"Each pixel has the {subject.estimate}."] * bool(subject.estimate)
         if layers.levels:
             lines.append(
                 f"At half of the pixels the 95 % interval is wider than "

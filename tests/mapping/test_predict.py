@@ -66,7 +66,7 @@ def test_every_row_keeps_its_id_and_index_and_has_its_reason(
     assert found.index.equals(table.index)
     assert list(found["plot_id"]) == list(table["plot_id"])
     assert list(found.columns) == [
-        "plot_id", "x", "y", "soc", "dissimilarity", "applicable", "note",
+        "plot_id", "x", "y", "soc", "dissimilarity", "applicable", "estimate", "note",
     ]  # fmt: skip
     assert found["note"].iloc[3] == "outside the cube"
     assert found["note"].iloc[5] == "without coordinates"
@@ -142,7 +142,9 @@ def test_the_estimate_is_of_the_distribution_that_was_asked_for(
     for which in ("median", "mean"):
         assert found[which].attrs["long_name"] == f"soc, {which} of the predictive distribution"
     table = places(land)
-    at_points = land.soc.predict(table, model=trained_mapper, crs=UTM, estimate="mean")["soc"]
+    predicted = land.soc.predict(table, model=trained_mapper, crs=UTM, estimate="mean")
+    assert set(predicted["estimate"]) == {"mean of the predictive distribution"}
+    at_points = predicted["soc"]
     at = {name: xr.DataArray(table[name].fillna(0).values, dims="row") for name in ("x", "y")}
     pixel = found["mean"].sel(**at, method="nearest").values
     known = at_points.notna().values

@@ -277,9 +277,10 @@ def test_a_map_states_how_much_of_it_is_unlike_the_samples() -> None:
     flags = Flags("applicable", "area of applicability", plane, (("outside", 0, False),))
     layers = Layers(np.empty((0, 4, 5)), mean, np.empty((1, 0, 4, 5)), (), (flags,))
     grid = Grid.from_xarray(make_cube((4, 5)))
-    subject = Subject("soc", "g/kg", grid, ("all years",), (0.0,), 0)
+    named = "mean of the predictive distribution"
+    subject = Subject("soc", "g/kg", grid, ("all years",), (0.0,), 0, estimate=named)
     lines = headlines(Packed(layers, layers.scale()), subject)
-    assert lines[0] == "The average of the map is 7 g/kg."
+    assert lines[:2] == ["The average of the map is 7 g/kg.", f"Each pixel has the {named}."]
     assert lines[-1].startswith("11 % of the map is outside the area of applicability (hatched)")
 
 

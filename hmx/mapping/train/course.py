@@ -207,6 +207,7 @@ class Course:
     def step(self, stage: str) -> Iterator[None]:
         """Report a stage of one part, before and after its work."""
         watch = self.outlook.watch(self.progress, stage)
+        self.outlook.reach(stage, 1e-6)  # it is in work, and not still to come
         watch.step(0, 1, stage)
         yield
         watch.step(1, 1, stage)
