@@ -216,9 +216,12 @@ def test_progress_names_what_is_still_to_come_and_about_how_long(
     train(land, make_points(land), recipe_of(), progress=heard.progress)
     texts = [text for *_, text in heard.steps]
     first = next(text for text in texts if text.startswith("training network 1"))
-    assert "; then 1 network, 2 folds, importance, forest, calibration; about " in first
+    later = "importance, Gaussian process and forest, calibration; about "
+    assert f"; then 1 network, 2 folds, {later}" in first
     fold = next(text for text in texts if text.startswith("holding out: fold 1 of 2, network 2"))
-    assert "; then 1 fold, importance, forest, calibration; about " in fold
+    assert f"; then 1 fold, {later}" in fold
+    last = next(text for text in texts if text.startswith("importance"))
+    assert last.startswith("importance; then Gaussian process and forest, calibration; about ")
     assert texts[-1] == "calibration"
 
 
