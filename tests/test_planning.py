@@ -82,7 +82,7 @@ def test_more_networks_and_epochs_cost_as_much_more(soils: MapCatalog) -> None:
     setup = MapSteps(soils).setup
     cube, _ = open_unwritten(soils)
     found = cost.joined(cube, soils.points.path, setup)
-    both = {"forest": 50, "gaussian_process": 20}
+    both, memory = {"forest": 50, "gaussian_process": 20}, {}
     seconds_of = {"forest": 3.0, "gaussian_process": 5.0}
     timed = cost._Timed(0.1, seconds_of, 1e-8, 0.0, make_mapper(LAND), 100, both)
     few = cost._few(found, setup)
@@ -102,6 +102,9 @@ def test_more_networks_and_epochs_cost_as_much_more(soils: MapCatalog) -> None:
         made = cost._planned(found, replace(few, spec=spec), setup, folds, folds, 4, timed)
         assert made.seconds["regressions"] == whole
         assert made.model_bytes == 100 + size
+        assert made.seconds["folds"] > 4  # both, on half of the samples, twice
+        memory[name] = made.memory
+    assert memory["both"] - memory["none"] == 2 * 8 * len(found.samples) ** 2
 
 
 def test_an_unwritten_cube_is_the_cube_that_ingest_writes(soils: MapCatalog) -> None:

@@ -70,7 +70,6 @@ Loss = Literal["l1", "mse", "composite_l1", "composite_l2", "huber", "quantile"]
 TargetTransform = Literal["none", "log", "log1p", "normalize"]
 Krige = Literal["auto"] | bool
 Regression = Literal["both", "gaussian_process", "forest", "none"]
-_REGRESSIONS = {"gaussian_process": "Gaussian process", "forest": "forest"}
 
 
 class MapTrainOptions(Options):
@@ -263,17 +262,6 @@ class MapOptions(Options):
     def _whole_chunks(self) -> MapOptions:
         require_whole_chunks(self.tile, self.chunk)
         return self
-
-
-def parts_of(regression: Regression) -> tuple[str, ...]:
-    """Name the single regressions of a blend; they count alike."""
-    return {"both": tuple(_REGRESSIONS), "none": ()}.get(regression, (regression,))
-
-
-def words_of(regression: Regression, article: str = "a ") -> str:
-    """Name the regressions of a blend in words, such as ``a Gaussian process and a forest``."""
-    named = (f"{article}{_REGRESSIONS[part]}" for part in parts_of(regression))
-    return " and ".join(named) or "no regression"
 
 
 class PredictOptions(Options):

@@ -22,7 +22,8 @@ from scipy.spatial.distance import cdist
 
 from hmx.errors import BadArgument, BundleError
 from hmx.mapping.forest import Forest
-from hmx.mapping.options import Regression, parts_of
+from hmx.mapping.options import Regression
+from hmx.mapping.spec import parts_of
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]

@@ -9,6 +9,7 @@ from hmx.features.scaling import Transform
 from hmx.mapping.options import Regression, TargetTransform
 from hmx.networks.options import MapperOptions
 
+_REGRESSIONS = {"gaussian_process": "Gaussian process", "forest": "forest"}
 DEPTH = ("depth[top]", "depth[bottom]")  # channels of the depth of a sample, cm
 
 
@@ -99,3 +100,14 @@ class MapSpec:
         # both ends of a depth are one band, so that importance counts them together
         depth = ("depth",) * (len(DEPTH) * self.depth)
         return dynamic * (scales * self.steps) + static * scales + depth
+
+
+def parts_of(regression: Regression) -> tuple[str, ...]:
+    """Name the single regressions of a blend; they count alike."""
+    return {"both": tuple(_REGRESSIONS), "none": ()}.get(regression, (regression,))
+
+
+def words_of(regression: Regression, article: str = "a ") -> str:
+    """Name the regressions of a blend in words, such as ``a Gaussian process and a forest``."""
+    named = (f"{article}{_REGRESSIONS[part]}" for part in parts_of(regression))
+    return " and ".join(named) or "no regression"

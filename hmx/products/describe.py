@@ -23,8 +23,7 @@ from hmx.forecast.beyond import EXTRAPOLATED, learnt_leads, listed
 from hmx.forecast.bundle import Bundle, describe_means
 from hmx.forecast.joint import describe_dependence
 from hmx.mapping.bundle import MapBundle
-from hmx.mapping.options import words_of
-from hmx.mapping.spec import MapSpec
+from hmx.mapping.spec import MapSpec, words_of
 
 _BANDS = 8  # most important bands that a line lists
 

@@ -124,7 +124,7 @@ def test_a_mapper_is_described_by_target_bands_members_scores_and_intervals(
     assert found["from"].startswith("lst, rain x 4 steps of every year")
     assert found["from"].endswith("; elevation, twi")
     assert found["network"] == "cnn_lstm, convolutions of 4, 6, LSTM of 1 x 4, skip"
-    assert found["members"] == "2 networks and a gaussian process of weight 0.5"
+    assert found["members"] == "2 networks and a Gaussian process and a forest of weight 0.5"
     assert found["trained on"].startswith("81 samples at 77 sites of the table (9 rows left out)")
     assert found["matters"].startswith("lst 0.")
     assert found["intervals"].startswith("conformal")

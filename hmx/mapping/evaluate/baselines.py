@@ -18,9 +18,8 @@ from sklearn.linear_model import RidgeCV
 from hmx.mapping.evaluate.rounds import Array, Estimates, FitPredict, Rows
 from hmx.mapping.forest import TREES, fit_forest
 from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
-from hmx.mapping.options import parts_of
 from hmx.mapping.process import GaussianProcess
-from hmx.mapping.spec import MapSpec
+from hmx.mapping.spec import MapSpec, parts_of
 
 Features = NDArray[np.float32]
 

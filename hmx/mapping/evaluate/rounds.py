@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from hmx.errors import missing_variable
 from hmx.mapping.kriging import KrigingTrial
-from hmx.mapping.options import Krige, Regression, parts_of
+from hmx.mapping.options import Krige, Regression
 from hmx.mapping.process import together
+from hmx.mapping.spec import parts_of
 from hmx.progress import Progress
 from hmx.splits.site_folds import SiteFolds
 from hmx.uncertainty.conformal import Conformal

@@ -20,9 +20,9 @@ from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.forest import TREES, fit_forest
 from hmx.mapping.inputs import centre, fit_band_scaler, scaled
-from hmx.mapping.options import MapScoreOptions, parts_of, words_of
-from hmx.mapping.process import GaussianProcess, Regressions
-from hmx.mapping.spec import MapSpec
+from hmx.mapping.options import MapScoreOptions
+from hmx.mapping.process import CENTRES, GaussianProcess, Regressions
+from hmx.mapping.spec import MapSpec, parts_of, words_of
 from hmx.mapping.target import fit_target, forward
 from hmx.mapping.train.fitting import fit_network
 from hmx.mapping.train.importance import REPEATS
@@ -282,11 +282,22 @@ def _planned(
         },
         regression=words_of(few.spec.regression),
         evaluate_seconds=rounds * tested + walks + len(outer) * share * forest,
-        memory=_PROCESS + _COPIES * _window_bytes(few.spec, count) + models * size,
+        memory=_PROCESS
+        + _COPIES * _window_bytes(few.spec, count)
+        + models * size
+        + _system_bytes(few.spec, count),
         model_bytes=timed.model.spec.members * timed.network_bytes
         + int(timed.blended(timed.regression_bytes, few.spec)),
         work_bytes=models * (fit.runs * timed.network_bytes + size),
     )
+
+
+def _system_bytes(spec: MapSpec, count: int) -> int:
+    """Bytes of the covariances of a Gaussian process while it is fitted."""
+    if "gaussian_process" not in parts_of(spec.regression):
+        return 0
+    centres = min(count, CENTRES)
+    return 8 * centres**2 * (2 + (count > CENTRES))  # beyond, sums of the system stand beside
 
 
 def _window_bytes(spec: MapSpec, count: int) -> int:

@@ -18,8 +18,9 @@ import numpy as np
 
 from hmx.bundles.folder import beneath
 from hmx.mapping.forest import fit_forest
-from hmx.mapping.options import MapTrainOptions, Regression, parts_of, words_of
+from hmx.mapping.options import MapTrainOptions, Regression
 from hmx.mapping.process import GaussianProcess, Regressions
+from hmx.mapping.spec import parts_of, words_of
 from hmx.progress import Outlook, Progress
 from hmx.provenance import fingerprint
 from hmx.splits.site_folds import SiteFolds
