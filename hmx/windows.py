@@ -16,6 +16,7 @@ import numpy as np
 from hmx.errors import BadArgument
 
 Index = tuple[int, int]  # row and column of a tile
+STEP = 32  # px of the bounds of data: with bounds of any size, each tile needs kernels of its own
 
 
 @dataclass(frozen=True, order=True)

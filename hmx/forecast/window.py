@@ -34,10 +34,9 @@ from hmx.uncertainty.calibration import Strata
 from hmx.uncertainty.distribution import Floats, alike, mean, namespace, settle
 from hmx.uncertainty.exceed import exceedance
 from hmx.uncertainty.mixing import mixture
-from hmx.windows import Window, bounding, with_halo
+from hmx.windows import STEP, Window, bounding, with_halo
 
 # bfloat16 is a type of the convolutions alone (autocast): inputs and sums stay in float32
-_STEP = 32  # px of the bounds of data: with bounds of any size, each tile needs kernels of its own
 _BAND = 8192  # pixels: 13 knots of a lead are 0.4 MiB
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
@@ -171,7 +170,7 @@ def forecast_window(
     }
     known = np.isfinite(origin)
     if known.any():  # a core of sea or nodata is not computed
-        at = bounding(known, step=_STEP)  # nor are rows and columns of sea around a coast
+        at = bounding(known, step=STEP)  # nor are rows and columns of sea around a coast
         geometry = geometry.narrowed(at, reach(spec.network, request.h, spec.h))
         inputs = assemble(
             arrays, spec, run.bundle.scaler, inner=geometry.inner, pixel_size=geometry.pixel_size

@@ -35,7 +35,7 @@ from hmx.networks.dense import dense
 from hmx.splits.distances import lonlat_of
 from hmx.uncertainty.applicability import Applicability
 from hmx.uncertainty.distribution import mean, quantile
-from hmx.windows import Span, Window
+from hmx.windows import STEP, Span, Window, bounding
 
 OUTSIDE, INSIDE, UNKNOWN = 0, 1, NO_DATA["applicable"]  # of the area of applicability
 _NODES, _SHARES = np.polynomial.legendre.leggauss(32)  # of -1 to 1
@@ -191,9 +191,9 @@ def map_window(
         masked = request.mask.covers(geometry.place, own, known.shape)
         flags, known = np.where(masked, QUALITY["masked"], flags), known & ~masked
     results = {"quality": flags.astype("uint8")}
-    several = len(request.depths) > 1
+    several, found = len(request.depths) > 1, _empty(engine, request, known.shape)
     if not known.any():  # the sea costs no computing
-        return results | _empty(engine, request, known.shape)
+        return results | found
     error = np.zeros(known.shape)
     if engine.kriging is not None:
         assert geometry.place is not None
@@ -201,36 +201,40 @@ def map_window(
         at = np.nonzero(known)
         pixels = (at[0] + core.y.start, at[1] + core.x.start)
         error[at] = engine.kriging(lonlat_of(grid, *pixels))
-    parts = [
-        _mapped(engine, request, geometry, arrays, known, odd, error, depth)
-        for depth in request.depths or (None,)
-    ]
-    if not several:
-        return results | parts[0]
-    # of a quantile (q, depth, y, x), of all others (depth, y, x)
-    return results | {
-        name: np.stack([part[name] for part in parts], axis=int(name == "quantile"))
-        for name in parts[0]
-    }
+    at = bounding(known, step=STEP)  # nor do its rows and columns around a coast
+    first, margin = geometry.inner, spec.margin
+    inner = Window(
+        Span(first.y.start + at.y.start, first.y.start + at.y.stop + 2 * margin),
+        Span(first.x.start + at.x.start, first.x.start + at.x.stop + 2 * margin),
+    )
+    part = [plane[at.slices] for plane in (known, odd, error)]
+    for number, depth in enumerate(request.depths or (None,)):
+        layers = _mapped(engine, request, inner, arrays, *part, depth)
+        for name, values in layers.items():
+            # of a quantile (q, depth, y, x), of all others (depth, y, x)
+            whole = found[name][..., number, :, :] if several else found[name]
+            whole[(..., *at.slices)] = values
+    return results | found
 
 
 def _mapped(
     engine: MapEngine,
     request: MapRequest,
-    geometry: MapTileGeometry,
+    inner: Window,
     arrays: Mapping[str, np.ndarray],
     known: np.ndarray,
     odd: np.ndarray,
     error: np.ndarray,
     depth: tuple[float, float] | None,
 ) -> dict[str, np.ndarray]:
-    """Map a core at one depth, corrected by the kriged `error`.
+    """Map a part of a core at one depth, corrected by the kriged `error`.
 
-    Pixels that are not `known` are NaN, `odd` ones are outside.
+    `inner` has the pixels of the network's inputs, in pixels of the arrays. Pixels that are not
+    `known` are NaN, `odd` ones are outside.
     """
     results = {}
     scaler = engine.bundle.scaler
-    stack = assemble_bands(arrays, engine.bundle.spec, scaler, inner=geometry.inner, depth=depth)
+    stack = assemble_bands(arrays, engine.bundle.spec, scaler, inner=inner, depth=depth)
     estimate = engine.estimate(stack, threads=request.threads).corrected(error)
     for name, array in native(engine.bundle, estimate, request).items():
         results[name] = np.where(known, array, np.nan)
@@ -245,7 +249,7 @@ def _mapped(
 
 
 def _empty(engine: MapEngine, request: MapRequest, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Return the outputs of a core without data."""
+    """Return the outputs of a core without data; several depths come right before y and x."""
     depths = len(request.depths)
     shape = (depths, *shape) if depths > 1 else shape
     ends = [f"{end}_{level:g}" for level in request.level for end in ("lo", "hi")]

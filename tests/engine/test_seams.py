@@ -131,7 +131,7 @@ def test_rows_and_columns_of_sea_around_a_coast_are_not_computed(
     monkeypatch.setattr(module.Engine, "run", watched)
     found = forecast(island, exact[1], WHOLE).load()
     assert computed == [(64, 32)], "from multiples of 32 px to multiples of 32 px"
-    monkeypatch.setattr(module, "_STEP", WHOLE)
+    monkeypatch.setattr(module, "STEP", WHOLE)
     whole = forecast(island, exact[1], WHOLE).load()
     assert computed[1:] == [SHAPE]
     assert (largest(found, whole) <= 1e-13).all()
@@ -144,7 +144,7 @@ def test_rows_and_columns_of_sea_around_a_coast_are_not_computed(
     monkeypatch.setattr(
         module.TileGeometry, "narrowed", lambda self, part, far: full(self, part, far - 1)
     )
-    monkeypatch.setattr(module, "_STEP", 1)  # the bounds touch the island
+    monkeypatch.setattr(module, "STEP", 1)  # the bounds touch the island
     short = forecast(island, exact[1], WHOLE)
     assert largest(short, whole)[-1] > 1e-12, "the halo around the bounds must be needed"
 

@@ -17,6 +17,7 @@ import xarray as xr
 import hmx
 from hmx.cube.bands import as_bands
 from hmx.errors import BadArgument, BundleError, MissingVariable, NotEnoughData
+from hmx.mapping import window as module
 from hmx.mapping.api import soc_map
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.inputs import gather, scaled
@@ -88,6 +89,34 @@ def test_tiles_of_any_size_give_the_same_map(
     for name in whole.data_vars:
         np.testing.assert_allclose(tiled[name], whole[name], rtol=0, atol=1e-5 * RANGE)
     np.testing.assert_array_equal(tiled["quality"], whole["quality"])
+
+
+def test_rows_and_columns_without_data_are_not_computed(
+    covariates: xr.Dataset, mapper: MapBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, columns = np.mgrid[0:48, 0:61]
+    land = np.hypot(rows - 20, columns - 40) < 6
+    island = covariates.where(land).astype(covariates.dtypes)
+    computed: list[tuple[int, ...]] = []
+    real = module.MapEngine.estimate
+
+    def watched(self: Any, stack: Any, **how: Any) -> Any:
+        computed.append(stack.static.shape[-2:])
+        return real(self, stack, **how)
+
+    monkeypatch.setattr(module.MapEngine, "estimate", watched)
+    asked: dict[str, Any] = {"model": mapper, "level": 90, "quantiles": [0.3], "tile": 64}
+    monkeypatch.setattr(module, "STEP", 8)
+    part = soc_map(island, **asked).load()
+    monkeypatch.setattr(module, "STEP", 64)
+    full = soc_map(island, **asked).load()
+    margin = 2 * mapper.spec.margin
+    assert computed == [(24 + margin, 16 + margin), (48 + margin, 61 + margin)]
+    known = np.isfinite(full["soc"].values)
+    assert known.any()
+    assert not (known & ~land).any(), "only land is mapped"
+    for name in full.data_vars:
+        np.testing.assert_allclose(part[name], full[name], rtol=0, atol=1e-5 * RANGE, err_msg=name)
 
 
 @pytest.mark.parametrize("arch", ["cnn_lstm", "refitted_covlstm"])
