@@ -201,19 +201,19 @@ def map_window(
         at = np.nonzero(known)
         pixels = (at[0] + core.y.start, at[1] + core.x.start)
         error[at] = engine.kriging(lonlat_of(grid, *pixels))
-    at = bounding(known, step=STEP)  # nor do its rows and columns around a coast
+    bounds = bounding(known, step=STEP)  # nor do its rows and columns around a coast
     first, margin = geometry.inner, spec.margin
     inner = Window(
-        Span(first.y.start + at.y.start, first.y.start + at.y.stop + 2 * margin),
-        Span(first.x.start + at.x.start, first.x.start + at.x.stop + 2 * margin),
+        Span(first.y.start + bounds.y.start, first.y.start + bounds.y.stop + 2 * margin),
+        Span(first.x.start + bounds.x.start, first.x.start + bounds.x.stop + 2 * margin),
     )
-    part = [plane[at.slices] for plane in (known, odd, error)]
+    part = [plane[bounds.slices] for plane in (known, odd, error)]
     for number, depth in enumerate(request.depths or (None,)):
         layers = _mapped(engine, request, inner, arrays, *part, depth)
         for name, values in layers.items():
             # of a quantile (q, depth, y, x), of all others (depth, y, x)
             whole = found[name][..., number, :, :] if several else found[name]
-            whole[(..., *at.slices)] = values
+            whole[(..., *bounds.slices)] = values
     return results | found
 
 
