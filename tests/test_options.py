@@ -21,8 +21,12 @@ from hmx.mapping.options import STUDY_NAMES, MapOptions, MapTrainOptions
 from hmx.mapping.select.options import SelectOptions
 from hmx.networks.names import NETWORK_NAMES
 from hmx.networks.options import MapperOptions, ModelOptions
+from hmx.plugins import declared
 from hmx.points.options import PointsOptions
 from hmx.settings import parse
+
+*_FIRST, _LAST = map(repr, sorted(declared("hmx.networks", "network")))
+ARCHS = f"{', '.join(_FIRST)} or {_LAST}"  # of every registered network
 
 
 def refusal(kind, **values):
@@ -81,7 +85,7 @@ def refusal(kind, **values):
         ),
         (ModelOptions, {"trunk": [0]}, "trunk=0: must be at least 1."),
         (ModelOptions, {"context": [-1]}, "context=-1: must be at least 1."),
-        (ModelOptions, {"arch": "gpt"}, "arch='gpt': must be 'convlstm' or 'dilated'."),
+        (ModelOptions, {"arch": "gpt"}, f"arch='gpt': must be {ARCHS}."),
         (
             ModelOptions,
             {"knots": [0.1, 0.9]},

@@ -20,7 +20,7 @@ from hmx.points.options import PointsOptions
 from hmx.points.suspects import negatives, null_island, require_no_codes
 from hmx.points.tabular import RowNames, Table, row_names
 from hmx.points.units import depths_of, in_one_unit
-from hmx.points.values import column_of, numbers_of, require_numbers
+from hmx.points.values import checked_numbers, column_of
 from hmx.settings import parse
 
 __all__ = ["PAIRS", "Points", "read_points"]
@@ -281,8 +281,7 @@ def _points(table: Table, options: PointsOptions, crs: Any, *, measured: bool = 
 def _values(table: Table, options: PointsOptions, rows: np.ndarray, names: RowNames) -> np.ndarray:
     """Read the target of the rows that count, NaN elsewhere."""
     name = options.target
-    value, odd = numbers_of(column_of(table, name), decimal=table.decimal, missing=options.missing)
-    require_numbers(table, name, np.stack([rows, odd & rows], axis=1), names, role="target")
+    value = checked_numbers(table, name, rows, names, role="target", missing=options.missing)
     value = in_one_unit(table, options, value, rows, names)
     value = np.where(rows, value, np.nan)
     if rows.any() and not np.isfinite(value).any():
@@ -307,11 +306,9 @@ def _coordinates(
     x, y = _pair(table) if x is None or y is None else (x, y)
     parts = []
     for name in (x, y):
-        values, odd = numbers_of(
-            column_of(table, name), decimal=table.decimal, missing=options.missing
+        values = checked_numbers(
+            table, name, rows, names, role="coordinate", missing=options.missing
         )
-        counted = np.stack([rows, odd & rows], axis=1)
-        require_numbers(table, name, counted, names, role="coordinate")
         known = np.where(rows, values, np.nan)
         require_no_codes(known, name, table.name, names, coordinate=True)
         parts.append(values)

@@ -10,7 +10,7 @@ import numpy as np
 from hmx.errors import BadArgument, did_you_mean
 from hmx.points.options import PointsOptions
 from hmx.points.tabular import RowNames, Table
-from hmx.points.values import column_of, numbers_of, require_numbers, texts_of
+from hmx.points.values import checked_numbers, column_of, texts_of
 
 # g/kg in one of each unit; names are compared without blanks and case
 _SHARES = {
@@ -139,10 +139,8 @@ def depths_of(
         return None
     ends = []
     for name in (options.top, options.bottom):
-        column = column_of(table, name)
-        values, odd = numbers_of(column, decimal=table.decimal, missing=options.missing)
-        require_numbers(table, name, np.stack([rows, odd & rows], axis=1), names, role="depth")
-        ends.append(values)
+        missing = options.missing
+        ends.append(checked_numbers(table, name, rows, names, role="depth", missing=missing))
     depth = np.stack(ends, axis=1)
     possible = (depth[:, 0] >= 0) & (depth[:, 0] < depth[:, 1]) & (depth[:, 1] <= DEEPEST)
     return np.where(possible[:, None], depth, np.nan)

@@ -86,6 +86,21 @@ def require_numbers(
     )
 
 
+def checked_numbers(
+    table: Table,
+    name: str,
+    rows: np.ndarray,
+    names: RowNames,
+    *,
+    role: str,
+    missing: Sequence[float | str] = (),
+) -> np.ndarray:
+    """Return a column of numbers, float64; refuse text in the rows that count."""
+    values, odd = numbers_of(column_of(table, name), decimal=table.decimal, missing=missing)
+    require_numbers(table, name, np.stack([rows, odd & rows], axis=1), names, role=role)
+    return values
+
+
 def _remedy(texts: Sequence[str], decimal: str, role: str) -> str:
     """Return the likely cause for texts that are not numbers, and what to type."""
     other = f"name another column: {'target' if role == 'target' else 'x'}='...'"

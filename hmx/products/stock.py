@@ -14,7 +14,7 @@ from hmx.errors import BadArgument
 from hmx.points.joining import words_of
 from hmx.points.table import Points
 from hmx.points.units import factor_of
-from hmx.points.values import column_of, numbers_of, require_numbers
+from hmx.points.values import checked_numbers
 
 _PER_HA = 0.1  # t/ha in 1 g/kg of a layer of 1 cm and 1 g/cm3
 _DENSITIES = {
@@ -198,11 +198,7 @@ def _columns(
     found: dict[str, np.ndarray] = {}
     for what, given in parts.items():
         if isinstance(given, str):
-            values, odd = numbers_of(
-                column_of(table, given), decimal=table.decimal, missing=missing
-            )
-            rows = np.stack([used, odd & used], axis=1)
-            require_numbers(table, given, rows, points.names, role=what)
+            values = checked_numbers(table, given, used, points.names, role=what, missing=missing)
             found[what] = np.where(used, values, np.nan)
         elif given is not None:
             found[what] = np.where(used, float(given), np.nan)
