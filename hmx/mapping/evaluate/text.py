@@ -29,7 +29,12 @@ _LEGEND = (
 )
 
 _MEAN = "mean"
-_WORDS = {"linear": "linear regression", "boosting": "gradient boosting", "mean": "the mean"}
+_WORDS = {
+    "linear": "linear regression",
+    "boosting": "gradient boosting",
+    "mean": "the mean",
+    "gaussian_process": "the Gaussian process",
+}
 
 
 class ReportedCard(SampleCard, Protocol):

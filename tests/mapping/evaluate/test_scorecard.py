@@ -134,6 +134,10 @@ def test_the_verdict_names_the_best_of_all_forecasters() -> None:
     best = MapScorecard({"blocks": played}, scale="log1p(soc)", model="linear")
     assert best.verdict.startswith("Use linear: R2 0.9")
     assert "of gradient boosting, the best of the others" in best.verdict
+    own = replace(played, estimates=dict(played.estimates))
+    own.estimates["gaussian_process"] = own.estimates.pop("linear")
+    words = MapScorecard({"blocks": own}, scale="log1p(soc)").verdict
+    assert words.startswith("USE THE GAUSSIAN PROCESS, NOT THE MODEL: network has R2 0.")
 
 
 def test_the_forest_alone_can_be_judged() -> None:
