@@ -207,7 +207,7 @@ def map_window(
         Span(first.y.start + bounds.y.start, first.y.start + bounds.y.stop + 2 * margin),
         Span(first.x.start + bounds.x.start, first.x.start + bounds.x.stop + 2 * margin),
     )
-    part = [plane[bounds.slices] for plane in (known, odd, error)]
+    part = known[bounds.slices], odd[bounds.slices], error[bounds.slices]
     for number, depth in enumerate(request.depths or (None,)):
         layers = _mapped(engine, request, inner, arrays, *part, depth)
         for name, values in layers.items():
