@@ -158,7 +158,7 @@ def test_a_map_is_exported_verified_and_described(folder: Path) -> None:
         "maps        soc in g/kg, 0 to 1000, learnt as log1p(soc)",
         "lst, rain x 4 steps of every year",
         "windows of 3 x 3 px of 250 x 250 m",
-        "2 networks and a Gaussian process of weight 0.5",
+        "2 networks and a Gaussian process and a forest of weight 0.5",
         "81 samples at 77 sites of points.csv (9 rows left out), steps 1 to 4",
         "held out    R2 ",
         "matters     lst ",
