@@ -139,7 +139,7 @@ class Regressions:
     def from_arrays(
         cls, forest: Mapping[str, np.ndarray], process: Mapping[str, np.ndarray]
     ) -> Regressions:
-        """Build from the arrays of both; those of a regression that there is not are empty."""
+        """Build from the arrays of both; those of a regression that is not blended in are empty."""
         return cls(
             Forest.from_arrays(forest) if forest else None,
             GaussianProcess.from_arrays(process) if process else None,

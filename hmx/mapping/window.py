@@ -201,7 +201,7 @@ def map_window(
         at = np.nonzero(known)
         pixels = (at[0] + core.y.start, at[1] + core.x.start)
         error[at] = engine.kriging(lonlat_of(grid, *pixels))
-    bounds = bounding(known, step=STEP)  # nor do its rows and columns around a coast
+    bounds = bounding(known, step=STEP)  # rows and columns of sea around a coast cost none either
     first, margin = geometry.inner, spec.margin
     inner = Window(
         Span(first.y.start + bounds.y.start, first.y.start + bounds.y.stop + 2 * margin),

@@ -179,8 +179,8 @@ class _Reporter(Callback):
         elif 2 * early.wait_count < early.patience:
             epochs = trainer.max_epochs or 0
             self.progress.note(
-                f"{self.what}: still gained when its {epochs} epochs were over; more of them may "
-                f"gain more (train.epochs: {2 * epochs})"
+                f"{self.what}: the skill still rose in the last of {epochs} epochs; more epochs "
+                f"may raise it further (train.epochs: {2 * epochs})"
             )
 
 

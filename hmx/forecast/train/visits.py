@@ -20,7 +20,7 @@ from hmx.splits import TRAIN
 _VISITS = 60  # to each training pixel, over all epochs
 _FEWEST, _MOST = 3, 13  # steps per epoch
 _AT_LEAST = 60  # steps of a fit: fewer do not teach a network anything
-_LARGE = 260  # steps of a fit from which on a second one may go on from its weights
+_LARGE = 260  # steps of a fit, from which on the fit on all blocks continues from its weights
 _CHIPS = 16  # drawn to count the pixels that a chip scores
 
 
@@ -43,7 +43,7 @@ def fit_length(
 
 
 def length_of(wanted: float, options: TrainOptions) -> FitLength:
-    """Share the steps of a fit out to epochs; a small raster gets fewer epochs than asked for."""
+    """Divide the steps of a fit into epochs; a small raster has fewer epochs than asked for."""
     large = wanted >= _LARGE
     if options.steps is not None:
         return FitLength(options.steps, options.epochs, large)

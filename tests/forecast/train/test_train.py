@@ -33,6 +33,7 @@ from hmx.forecast.train.losses import loss
 from hmx.forecast.train.module import Fit, validation_windows
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, plan
 from hmx.forecast.train.train import train
+from hmx.forecast.train.visits import FitLength
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.quantile import MOST_TILT
 from hmx.progress import Progress
@@ -356,10 +357,27 @@ def test_a_fit_that_still_gains_in_its_last_epochs_names_more_of_them(
     lines: list[str] = []
     cube, progress = make_cube((64, 64)), Progress(on_note=lines.append)
     train(cube, recipe_of(epochs=4, patience=3, final=False), progress=progress)
-    assert [line for line in lines if "still gained" in line] == [
-        "training: still gained when its 4 epochs were over; more of them may gain more "
+    assert [line for line in lines if "still rose" in line] == [
+        "training: the skill still rose in the last of 4 epochs; more epochs may raise it further "
         "(train.epochs: 8)"
     ] * gains
+
+
+def test_a_small_raster_has_fewer_epochs_and_the_console_names_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines: list[str] = []
+    cube, progress = make_cube((64, 64)), Progress(on_note=lines.append)
+    monkeypatch.setattr("hmx.forecast.train.train.fit_length", lambda *_, **__: FitLength(1, 2))
+    model = train(cube, recipe_of(epochs=4, final=False), progress=progress)
+    assert model.training["epochs_run"] <= 2
+    assert [line for line in lines if "by heart" in line] == [
+        "training: 2 epochs of 1 steps; more would learn so small a raster by heart "
+        "(train.steps chooses others)"
+    ]
+    lines.clear()
+    train(cube, recipe_of(epochs=2, final=False), progress=progress)
+    assert not [line for line in lines if "by heart" in line]
 
 
 def test_few_validation_blocks_choose_no_epoch_and_serve_the_calibration(
