@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import (
-    Command,
-    CommandCall,
-    box,
-    catalog_command,
-    here,
-    moment,
-    out,
-    worker_flags,
-)
+from hmx.cli import shared
 
 
 # map_: map is a builtin.
 @click.command(
     name="map",
-    cls=Command,
+    cls=shared.Command,
     examples=(
         "hmx map catalogs/demo_soc.yaml",
         "hmx map catalogs/demo_soc.yaml --time 2020 --cog maps",
     ),
 )
-@catalog_command
-@worker_flags
+@shared.catalog_command
+@shared.worker_flags
 @click.option("--level", type=float, multiple=True, metavar="%", help="Interval; repeatable.")
 @click.option(
     "--quantiles", type=float, multiple=True, metavar="P", help="Quantile, 0 to 1; repeatable."
@@ -48,7 +39,7 @@ from hmx.cli.shared import (
     help="Go on with what is there, or replace it.  [default: resume]",
 )
 def map_(
-    call: CommandCall,
+    call: shared.CommandCall,
     mask: str | None,
     time: str | None,
     region: str | None,
@@ -65,11 +56,11 @@ def map_(
 
     catalog = call.load_map(
         **{f"map__{name}": value for name, value in wanted.items()},
-        map__mask=here(mask, "--mask"),
-        map__time=moment(time),
-        map__output=here(output),
-        map__cog=here(cog, "--cog"),
+        map__mask=shared.here(mask, "--mask"),
+        map__time=shared.moment(time),
+        map__output=shared.here(output),
+        map__cog=shared.here(cog, "--cog"),
     )
-    made = ensure_result(catalog, call.progress, region=box(region), overwrite=not resume)
+    made = ensure_result(catalog, call.progress, region=shared.box(region), overwrite=not resume)
     call.then(report="maps and intervals, to look at", evaluate="how good is it?")
-    out(made)
+    shared.out(made)

@@ -6,30 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hmx.cli.shared import (
-    Command,
-    CommandCall,
-    as_json,
-    box,
-    catalog_command,
-    forecast_flags,
-    out,
-    worker_flags,
-)  # fmt: skip
+from hmx.cli import shared
 
 if TYPE_CHECKING:
     from hmx.catalog import AnyCatalog, MapCatalog
 
 
 @click.command(
-    cls=Command,
+    cls=shared.Command,
     examples=("hmx plan catalogs/demo.yaml", "hmx plan catalogs/demo.yaml --workers 8 --json"),
 )
-@catalog_command
-@forecast_flags
-@worker_flags
+@shared.catalog_command
+@shared.forecast_flags
+@shared.worker_flags
 @click.option("--json", "for_machines", is_flag=True, help="For machines: bytes, seconds, pixels.")
-def plan(call: CommandCall, for_machines: bool, **wanted: Any) -> None:
+def plan(call: shared.CommandCall, for_machines: bool, **wanted: Any) -> None:
     """Estimate what a forecast of CATALOG will cost: tiles, halo, bytes, memory, time.
 
     Runs one tile to time it, and writes nothing. If the cube or the model is not there yet, also
@@ -48,12 +39,12 @@ def plan(call: CommandCall, for_machines: bool, **wanted: Any) -> None:
     zones = plan_zones(catalog, made, call.progress, region=region)
     if for_machines:
         facts = made.as_dict() | ({} if zones is None else {"zones": zones.as_dict()})
-        out(as_json(facts, indent=2))
+        shared.out(shared.as_json(facts, indent=2))
     else:
-        out(str(made) if zones is None else f"{made}\n{zones}")
+        shared.out(str(made) if zones is None else f"{made}\n{zones}")
 
 
-def _of_map(call: CommandCall, **wanted: Any) -> tuple[MapCatalog, tuple[float, ...] | None]:
+def _of_map(call: shared.CommandCall, **wanted: Any) -> tuple[MapCatalog, tuple[float, ...] | None]:
     from hmx.errors import BadArgument
 
     # The flags are shared with forecasts; a map has neither steps nor thresholds.
@@ -63,4 +54,4 @@ def _of_map(call: CommandCall, **wanted: Any) -> tuple[MapCatalog, tuple[float, 
                 f"--{name} belongs to forecasts, and {call.catalog} has points, so it maps. "
                 "Leave it out."
             )
-    return call.load_map(map__level=wanted["level"]), box(wanted["region"])
+    return call.load_map(map__level=wanted["level"]), shared.box(wanted["region"])

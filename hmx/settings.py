@@ -355,7 +355,7 @@ def own_fields(section: BaseModel, kind: type[BaseModel]) -> dict[str, Any]:
     return {name: getattr(section, name) for name in kind.model_fields}
 
 
-def _as_labels(value: Any) -> Any:
+def as_labels(value: Any) -> Any:
     """Take one label for a list of one; a date of YAML is its ISO text."""
     labels = value if isinstance(value, list | tuple) else [value]
     plain = isinstance(value, list | tuple | int | str) or hasattr(value, "isoformat")

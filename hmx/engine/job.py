@@ -19,21 +19,11 @@ import zarr
 from hmx.cube.cube import open_cube
 from hmx.cube.integrity.examine import examine
 from hmx.cube.store import attributes, recover, sweep
+from hmx.engine import output
 from hmx.engine.inventory import Inventory
 from hmx.engine.ledger import LAYOUT, Header, Ledger, Record
 from hmx.engine.options import DaskSection
 from hmx.engine.order import Request, Run
-from hmx.engine.output import (
-    STORE_FORMAT,
-    drop_chunks,
-    lay_out,
-    mend,
-    require_free,
-    root_is_damaged,
-    set_status,
-    tile_keys,
-    writing,
-)
 from hmx.engine.plan import plan
 from hmx.engine.pool.runner import FailedTask, Task, run_windows
 from hmx.engine.tile import TileWork
@@ -65,7 +55,7 @@ class Job:
     def facts(self) -> dict[str, object]:
         """Everything that decides the bytes of the store, as JSON values."""
         chunk = self.run.options.chunk
-        return {**self.run.facts(), "chunk": chunk, "format": STORE_FORMAT}
+        return {**self.run.facts(), "chunk": chunk, "format": output.STORE_FORMAT}
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -132,7 +122,7 @@ def run(
 ) -> str:
     """Compute all tiles of a store that are not proven, and complete it."""
     word = job.run.job
-    require_free(job.store, what=f"{word}: --output PATH")
+    output.require_free(job.store, what=f"{word}: --output PATH")
     job.run.report(word, progress)
     found = {} if overwrite else _found(job)
     if found.get("hmx_status") == "complete" and _is_current(job, progress):
@@ -142,7 +132,7 @@ def run(
     section = section or DaskSection()
     reuse_memory()
     plan(job.run, job.inventory, section, timed=False)  # refuses what does not fit in memory
-    with writing(job.store), job.ledger.owned():
+    with output.writing(job.store), job.ledger.owned():
         if not is_url(job.store):
             recover(job.store)
         # checked again under the lock: another job may have finished in the meantime
@@ -153,14 +143,14 @@ def run(
         _require_same_input(job, calls)
         for folder in (Folder(job.store), job.ledger.folder):
             folder.sweep()
-        set_status(job.store, complete=True, known=_written(job))
+        output.set_status(job.store, complete=True, known=_written(job))
     release_memory()
     return job.store
 
 
 def _found(job: Job) -> dict[str, Any]:
     """Return the attributes of an existing store; refuse a store of another run or layout."""
-    if root_is_damaged(job.store) and job.ledger.knows(job.work.run):
+    if output.root_is_damaged(job.store) and job.ledger.knows(job.work.run):
         return {"hmx_status": "damaged"}  # the root is written again later
     found = attributes(job.store)
     if not found:
@@ -203,9 +193,9 @@ def _start(job: Job, progress: Progress, *, fresh: bool) -> list[Task]:
     run = job.ledger.job().get("run")
     if not fresh and run in (None, job.work.run):
         job.ledger.begin(job.header(), keep=True)
-        mend(job.store, lambda place: _lay_out(job, place))
+        output.mend(job.store, lambda place: _lay_out(job, place))
         calls = _todo(job, progress)
-        set_status(job.store, complete=False)
+        output.set_status(job.store, complete=False)
         _drop_unproven(job, calls)
         return calls
     if not fresh:
@@ -221,7 +211,7 @@ def _lay_out(job: Job, store: str) -> None:
     """Write the empty store."""
     run = job.run
     grid, chunk = run.cube.grid.crop(run.window), run.options.chunk or 0
-    lay_out(run.template(), store, grid=grid, chunk=chunk)
+    output.lay_out(run.template(), store, grid=grid, chunk=chunk)
 
 
 def _todo(job: Job, progress: Progress, *, read: bool = True) -> list[Task]:
@@ -255,7 +245,7 @@ def proofs(job: Job) -> dict[Index, Record]:
         for record in job.ledger.records()
         if record.run == job.work.run
         and all(0 <= at < count for at, count in zip(record.index, tiles.counts, strict=True))
-        and record.chunks.keys() == set(tile_keys(group, names, tiles[record.index].core))
+        and record.chunks.keys() == set(output.tile_keys(group, names, tiles[record.index].core))
     }
 
 
@@ -264,8 +254,10 @@ def _drop_unproven(job: Job, calls: list[Task]) -> None:
     keep = [key for record in proofs(job).values() for key in record.chunks]
     group = zarr.open_group(job.store, mode="r", use_consolidated=False)
     names, tiles = job.arrays, job.work.tiles
-    keep += [key for call in calls for key in tile_keys(group, names, tiles[call.index].core)]
-    drop_chunks(job.store, names, set(keep))
+    keep += [
+        key for call in calls for key in output.tile_keys(group, names, tiles[call.index].core)
+    ]
+    output.drop_chunks(job.store, names, set(keep))
 
 
 def _written(job: Job) -> dict[str, dict[str, int]]:

@@ -27,14 +27,10 @@ from hmx.settings import (
     Side,
     Thresholds,
     Weight,
-    _as_labels,
+    as_labels,
     parse,
     require_whole_chunks,
 )  # fmt: skip
-
-__all__ = [ "Count", "Fitting", "ForecastOptions", "Forecasting", "Numbers",
-    "Options", "TrainOptions", "parse", "split_fitting",
-]  # fmt: skip
 
 
 class TrainOptions(Options):
@@ -329,10 +325,10 @@ class BacktestOptions(Options):
     """
 
     h: Leads = 3
-    origins: Annotated[tuple[int | str, ...], BeforeValidator(_as_labels)] | None = None
+    origins: Annotated[tuple[int | str, ...], BeforeValidator(as_labels)] | None = None
     folds: Folds | None = None
     level: Numbers = (50.0, 80.0, 95.0)
-    baselines: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] | None = None
+    baselines: Annotated[tuple[str, ...], BeforeValidator(as_labels)] | None = None
     tile: Side = 256
     precision: Literal["float32", "float64"] = "float32"
     zone_draws: Annotated[int, Field(ge=0, le=10_000)] = 100

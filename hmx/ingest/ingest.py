@@ -50,29 +50,10 @@ from hmx.files.jsontext import as_json, finite
 from hmx.files.lock import building
 from hmx.files.paths import is_url, require_writable
 from hmx.independent import independent
-from hmx.ingest.manifest import (
-    SourceManifest,
-    is_current,
-    kept_steps,
-    known_of,
-    label,
-    recipe_of,
-    require_files,
-    steps_of,
-)
+from hmx.ingest import manifest, timeline
 from hmx.ingest.options import CubeCatalog, Source
 from hmx.ingest.readers.arrays import ArrayPart
 from hmx.ingest.sources import Part, Pixels
-from hmx.ingest.timeline import (
-    axis_of,
-    extended,
-    in_kind,
-    labels_ahead,
-    later_steps,
-    open_step,
-    open_steps,
-    require_steps,
-)
 from hmx.ingest.warping import aligned
 from hmx.progress import OnStep, Progress
 from hmx.provenance import fingerprint
@@ -136,10 +117,10 @@ def ingest(
         if not remote:
             recover(path)
         old = require_ours(path)
-        if overwrite or not is_current(catalog):
+        if overwrite or not manifest.is_current(catalog):
             # nothing is taken over from a damaged cube
             fresh = overwrite or damage_of(catalog.cube.path) is not None
-            plan = _plan(catalog, {} if fresh else known_of(catalog, old))
+            plan = _plan(catalog, {} if fresh else manifest.known_of(catalog, old))
             new = swap_remote(catalog.cube.path, steps) if remote else swap(path)
             with new as partial:
                 _write(plan, partial, steps)
@@ -177,7 +158,7 @@ class _Plan:
         """The time axis, and an axis of months if covariates have their own."""
         time = {"time": self.time} if self.time.size else {}
         for variable in (v for v in self.variables if v.role == "monthly"):  # they agree
-            months = [int(key) for key in steps_of(variable.source)]
+            months = [int(key) for key in manifest.steps_of(variable.source)]
             attrs = {"long_name": "month of year"}
             time["month"] = xr.DataArray(months, dims="month", attrs=attrs)
         return time
@@ -200,21 +181,21 @@ class _Plan:
         if not ahead:
             return {}
         ends = {KNOWN_UNTIL: variable.source.future, OBSERVED_UNTIL: variable.role == "target"}
-        last = label(self.time.values[len(variable.files) - 1])
+        last = manifest.label(self.time.values[len(variable.files) - 1])
         if Cadence.infer(self.time).unit == "months":  # the day alone names a monthly step
             last = last.removesuffix("T00:00:00")
         return {mark: last for mark, applies in ends.items() if applies}
 
 
-def _plan(catalog: CubeCatalog, known: SourceManifest) -> _Plan:
+def _plan(catalog: CubeCatalog, known: manifest.SourceManifest) -> _Plan:
     """Check everything that headers show, and decide what is read from which file."""
     sources, lead = catalog.cube.sources, catalog.cube.lead
-    recipe = recipe_of(catalog, known)
-    kept = kept_steps(known, recipe)
+    recipe = manifest.recipe_of(catalog, known)
+    kept = manifest.kept_steps(known, recipe)
     # without the old cube a file that is gone is missing, and `require_files` names it
-    recipe = recipe if kept else recipe_of(catalog, {})
-    require_files(catalog, recipe)
-    time = axis_of(catalog.cube)
+    recipe = recipe if kept else manifest.recipe_of(catalog, {})
+    manifest.require_files(catalog, recipe)
+    time = timeline.axis_of(catalog.cube)
     observed = time.size
     # the lead comes first, because its first part gives the grid of the cube
     names = [lead, *(name for name in sources if name != lead)]
@@ -222,13 +203,16 @@ def _plan(catalog: CubeCatalog, known: SourceManifest) -> _Plan:
     store = open_checked(catalog.cube.path, chunks=None) if kept else None
     done = {n: _stored(store, n, lead) for n in names} if store is not None else {}
     future = [name for name in names if sources[name].future]
-    have = {n: labels_ahead(n, sources[n], done.get(n)) for n in future}
-    have = {name: in_kind(found, label(time.values[-1])) for name, found in have.items()}
-    ahead = {name: later_steps(name, found, time) for name, found in have.items()}
-    time = extended(time, max(ahead.values(), default=0))
-    keys = [label(value) for value in time.values]
+    have = {n: timeline.labels_ahead(n, sources[n], done.get(n)) for n in future}
+    have = {
+        name: timeline.in_kind(found, manifest.label(time.values[-1]))
+        for name, found in have.items()
+    }
+    ahead = {name: timeline.later_steps(name, found, time) for name, found in have.items()}
+    time = timeline.extended(time, max(ahead.values(), default=0))
+    keys = [manifest.label(value) for value in time.values]
     own = {name: keys[: observed + ahead.get(name, 0)] for name in names}
-    own |= {name: list(steps_of(sources[name])) for name in catalog.cube.monthly}
+    own |= {name: list(manifest.steps_of(sources[name])) for name in catalog.cube.monthly}
     roles = dict.fromkeys(catalog.cube.monthly, "monthly")
     roles |= {} if catalog.cube.target is None else {lead: "target"}
     variables = [_variable(n, sources[n], keys=own[n], done=done.get(n)) for n in names]
@@ -280,12 +264,12 @@ def _variable(
 def _open_all(name: str, source: Source, keys: Sequence[str]) -> tuple[str, tuple[Part, ...]]:
     """Open the parts of the steps; return the role, static or dynamic, and the parts."""
     if source.axis is not None:
-        return "dynamic", open_steps(name, source, keys)
-    part = open_step(source, "")
+        return "dynamic", timeline.open_steps(name, source, keys)
+    part = timeline.open_step(source, "")
     if part.time is None:
         return "static", (part,)
-    have = [label(value) for value in part.time.values]
-    found = require_steps(name, keys, have=have)
+    have = [manifest.label(value) for value in part.time.values]
+    found = timeline.require_steps(name, keys, have=have)
     return "dynamic", (part.at([have.index(found[key]) for key in keys]),)
 
 
@@ -339,7 +323,9 @@ def _require_pixels(variable: _Variable, valid: np.ndarray, time: xr.DataArray) 
     if len(empty) == len(valid):
         where = f"any file ({variable.files[0]}{', ...' * (len(valid) > 1)})"
     else:
-        where = ", ".join(f"{short(label(time.values[i]))} ({variable.files[i]})" for i in empty)
+        where = ", ".join(
+            f"{short(manifest.label(time.values[i]))} ({variable.files[i]})" for i in empty
+        )
     raise NotEnoughData(
         f"{variable.name} has no valid pixel in {where}: all is nodata or outside valid_range. "
         f"Check valid_range, nodata, scale and offset of sources.{variable.name} in the catalog."

@@ -15,15 +15,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
-from hmx.pictures.style import (
-    COLOURS,
-    MARKERS,
-    REFERENCE,
-    Figure,
-    finish_axes,
-    legend_below,
-    with_units,
-)
+from hmx.pictures import style
 from hmx.scores import regression_scores
 from hmx.scores.card import Array, SampleCard
 
@@ -38,7 +30,7 @@ class _Native:
     def __init__(self, card: SampleCard):
         self._card = card
         units = card.facts.get("units")
-        self.label = with_units(str(card.facts.get("target") or "values"), units)
+        self.label = style.with_units(str(card.facts.get("target") or "values"), units)
         scales = {key[2] for key in card.table}
         self._scale = "native" if "native" in scales else card.scale
         self.truth = card.native(card.truth)
@@ -54,7 +46,7 @@ class _Native:
         return self._card.value(metric, name, scale=self._scale, stratum=stratum)
 
 
-def draw_scatter(card: SampleCard) -> Figure:
+def draw_scatter(card: SampleCard) -> style.Figure:
     """Draw held-out predictions of model and reference against truths with the 1:1 line.
 
     Axes are on the scale of the transform, with native values at the ticks.
@@ -80,12 +72,12 @@ def scatter(
     scale: str,
     heading: str,
     native: Callable[[Array], Array] | None = None,
-) -> Figure:
+) -> style.Figure:
     """Draw predictions by title, (n,) each, against truths, (n,), with the 1:1 line.
 
     Ticks of transformed values have the labels of `native` ones.
     """
-    figure = Figure(figsize=(4.6 * len(centers) + 0.9, 4.9), layout="constrained")
+    figure = style.Figure(figsize=(4.6 * len(centers) + 0.9, 4.9), layout="constrained")
     axes = figure.subplots(1, len(centers), squeeze=False, sharex=True, sharey=True)[0]
     everything = np.concatenate([truth, *centers.values()])
     low, high = float(everything.min()), float(everything.max())
@@ -96,11 +88,11 @@ def scatter(
             center, truth, gridsize=45, extent=(low, high, low, high), mincnt=1, norm=LogNorm(),
             cmap="viridis",
         )  # fmt: skip
-        axis.plot([low, high], [low, high], color=REFERENCE, linewidth=1.2, label="1:1")
+        axis.plot([low, high], [low, high], color=style.REFERENCE, linewidth=1.2, label="1:1")
         bins = _tenths(center)
         means = [(center[bins == i].mean(), truth[bins == i].mean()) for i in np.unique(bins)]
         axis.plot(
-            *zip(*means, strict=True), color=COLOURS[1], marker="o", markersize=4,
+            *zip(*means, strict=True), color=style.COLOURS[1], marker="o", markersize=4,
             linewidth=1.4, label="mean truth by tenth of the predictions",
         )  # fmt: skip
         axis.set(title=title, xlabel=f"predicted {scale}", aspect="equal")
@@ -109,14 +101,14 @@ def scatter(
             axis.set_xticks(at, labels)
             axis.set_yticks(at, labels)
     axes[0].set(ylabel=f"measured {scale}")
-    finish_axes(*axes)
+    style.finish_axes(*axes)
     figure.colorbar(drawn, ax=list(axes), label="samples", shrink=0.8)
-    legend_below(figure, axes[0], columns=2)
+    style.legend_below(figure, axes[0], columns=2)
     figure.suptitle(heading)
     return figure
 
 
-def draw_residuals(card: SampleCard) -> Figure:
+def draw_residuals(card: SampleCard) -> style.Figure:
     """Draw the model's residuals as a map; colours end at the 95 % quantile of their size."""
     native = _Native(card)
     title = f"{card.model} - measured {native.label}, {card.main}"
@@ -124,14 +116,14 @@ def draw_residuals(card: SampleCard) -> Figure:
     return residual_map(card.lonlat, residual, scale=native.label, title=title)
 
 
-def residual_map(lonlat: Array, residual: Array, *, scale: str, title: str) -> Figure:
+def residual_map(lonlat: Array, residual: Array, *, scale: str, title: str) -> style.Figure:
     """Draw residuals, (n,), at longitude and latitude, degrees, (n, 2)."""
     lon, lat = lonlat.T
     span = float(np.quantile(np.abs(residual), 0.95)) or 1.0
     # a degree of longitude is shorter by the cosine of the latitude
     stretch = 1 / math.cos(math.radians(float(lat.mean())))
     shape = float(np.clip(np.ptp(lat) * stretch / (np.ptp(lon) or 1.0), 0.4, 1.4))
-    figure = Figure(figsize=(8.0, 6.2 * shape + 1.0), layout="constrained")
+    figure = style.Figure(figsize=(8.0, 6.2 * shape + 1.0), layout="constrained")
     axis = figure.subplots()
     order = np.argsort(np.abs(residual))  # the worst on top
     drawn = axis.scatter(
@@ -148,9 +140,9 @@ def residual_map(lonlat: Array, residual: Array, *, scale: str, title: str) -> F
 
 def draw_held_out(
     truth: Array, predicted: Array, lonlat: Array, *, name: str, units: str | None
-) -> dict[str, Figure]:
+) -> dict[str, style.Figure]:
     """Draw scatter and residuals of the samples that a training held out, native units."""
-    scale = with_units(name, units)
+    scale = style.with_units(name, units)
     heading = "Samples held out in the folds of the training"
     centers = {_titled("model", regression_scores(truth, predicted)): predicted}
     return {
@@ -164,10 +156,10 @@ def _titled(name: str, figures: Mapping[str, float]) -> str:
     return f"{name}\n{', '.join(f'{head} {figures[m]:.3f}' for m, head in _NAMED.items())}"
 
 
-def draw_bands(card: SampleCard) -> Figure:
+def draw_bands(card: SampleCard) -> style.Figure:
     """Draw bias and RMSE of each forecaster in bands of the truth."""
     native = _Native(card)
-    figure = Figure(figsize=(9.0, 4.4), layout="constrained")
+    figure = style.Figure(figsize=(9.0, 4.4), layout="constrained")
     axes = figure.subplots(1, 2)
     single = [n for n in card.forecasters if not math.isnan(card.value("r2_corr", n))]
     names = [card.model, *(n for n in single if n != card.model)][: 1 + _SHOWN]
@@ -178,29 +170,29 @@ def draw_bands(card: SampleCard) -> Figure:
         for number, name in enumerate(drawn):
             values = [native.value(metric, name, stratum) for stratum in strata]
             axis.plot(
-                range(len(strata)), values, label=name, color=COLOURS[number],
-                marker=MARKERS[number], linewidth=2.4 if name == card.model else 1.2,
+                range(len(strata)), values, label=name, color=style.COLOURS[number],
+                marker=style.MARKERS[number], linewidth=2.4 if name == card.model else 1.2,
             )  # fmt: skip
         labels = [stratum.removeprefix("truth ").removesuffix(" %") for stratum in strata]
         axis.set_xticks(range(len(strata)), labels)
         axis.set(xlabel="quantiles of the truth (%)", ylabel=native.label)
-    axes[0].axhline(0, color=REFERENCE, linewidth=1.2)
+    axes[0].axhline(0, color=style.REFERENCE, linewidth=1.2)
     axes[0].set_title("Bias: predicted - measured")
     axes[1].set_title("RMSE")
     axes[1].set_ylim(bottom=0)
-    finish_axes(*axes)
-    legend_below(figure, axes[0], columns=6)
+    style.finish_axes(*axes)
+    style.legend_below(figure, axes[0], columns=6)
     figure.suptitle(f"By band of the truth, {card.main}")
     return figure
 
 
-def draw_intervals(card: SampleCard) -> Figure:
+def draw_intervals(card: SampleCard) -> style.Figure:
     """Draw the coverage of prediction intervals: in all, by fold, in the highest tenths.
 
     The right panel shows mean bounds and coverage by tenth of the predictions, at the highest
     level. If the model has no intervals, the first forecaster that has some is drawn.
     """
-    figure = Figure(figsize=(9.0, 4.8), layout="constrained")
+    figure = style.Figure(figsize=(9.0, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     first, candidates = f"picp_{card.levels[0]:g}", (card.model, *card.forecasters)
     name = next(n for n in candidates if math.isfinite(card.value(first, n)))
@@ -214,22 +206,22 @@ def draw_intervals(card: SampleCard) -> Figure:
         [100 * card.value(f"picp_{n:g}_{end}_fold", name) for n in levels]
         for end in ("least", "most")
     ]
-    left.plot([0, 100], [0, 100], color=REFERENCE, linewidth=1.2, label="promised")
+    left.plot([0, 100], [0, 100], color=style.REFERENCE, linewidth=1.2, label="promised")
     left.errorbar(
-        levels, every, yerr=np.abs(np.array(ends) - every), color=COLOURS[0], marker="o",
+        levels, every, yerr=np.abs(np.array(ends) - every), color=style.COLOURS[0], marker="o",
         linestyle="none", capsize=4, label="all samples (bars: least and most of a fold)",
     )  # fmt: skip
     strata = (("top predicted", "highest tenth of predictions"), ("top", "highest tenth of truths"))
     for number, (stratum, label) in enumerate(strata, 1):
         left.plot(
-            levels, shares(stratum), color=COLOURS[number], marker=MARKERS[number],
+            levels, shares(stratum), color=style.COLOURS[number], marker=style.MARKERS[number],
             linestyle="none", label=label,
         )  # fmt: skip
     left.set(xlim=(0, 100), ylim=(0, 100), aspect="equal", title="Truths inside the interval")
     left.set(xlabel="level (%)", ylabel="inside (%)")
     _by_tenth(right, card, name, float(levels.max()))
-    finish_axes(left, right)
-    legend_below(figure, left, columns=2)
+    style.finish_axes(left, right)
+    style.legend_below(figure, left, columns=2)
     figure.suptitle(f"Prediction intervals of {name}, {card.main}")
     return figure
 
@@ -244,10 +236,10 @@ def _by_tenth(axis: Any, card: SampleCard, name: str, level: float) -> None:
     known = np.unique(tenth)  # ties in the predictions leave some tenths empty
     means = [[float(v[tenth == i].mean()) for i in known] for v in (lower, center, upper)]
     axis.fill_between(
-        known + 1, means[0], means[2], color=COLOURS[5], alpha=0.5, linewidth=0,
+        known + 1, means[0], means[2], color=style.COLOURS[5], alpha=0.5, linewidth=0,
         label=f"mean {level:g} % interval (above: % of truths inside)",
     )  # fmt: skip
-    axis.plot(known + 1, means[1], color=COLOURS[0], marker="o", label="mean prediction")
+    axis.plot(known + 1, means[1], color=style.COLOURS[0], marker="o", label="mean prediction")
     for number, top in zip(known, means[2], strict=True):
         share = f"{100 * inside[tenth == number].mean():.0f}"
         axis.annotate(share, (number + 1, top), xytext=(0, 3), textcoords="offset points",
@@ -292,19 +284,19 @@ def draw_selection(
     chosen: tuple[int, float],
     importance: Sequence[tuple[str, float, float]],
     title: str,
-) -> Figure:
+) -> style.Figure:
     """Draw R2 of sets (size, R2), the path (size, added, R2, standard error), and importances."""
     high = max(4.4, 0.26 * len(importance) + 1.6)
-    figure = Figure(figsize=(11.0, high), layout="constrained")
+    figure = style.Figure(figsize=(11.0, high), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     left.scatter(*zip(*tried, strict=True), color="0.75", s=12, label="sets that were tried")
     sizes, added, scores, errors = zip(*path, strict=True)
     left.errorbar(
-        sizes, scores, yerr=errors, color=COLOURS[0], marker="o", capsize=3,
+        sizes, scores, yerr=errors, color=style.COLOURS[0], marker="o", capsize=3,
         label="best set of each size (bars: standard error to the best)",
     )  # fmt: skip
-    left.axhline(everything, color=REFERENCE, linewidth=1.2, label="all covariates")
-    left.plot(*chosen, color=COLOURS[1], marker="o", markersize=11, fillstyle="none",
+    left.axhline(everything, color=style.REFERENCE, linewidth=1.2, label="all covariates")
+    left.plot(*chosen, color=style.COLOURS[1], marker="o", markersize=11, fillstyle="none",
               linestyle="none", markeredgewidth=2, label="chosen")  # fmt: skip
     plus = ["", *["+ "] * (len(path) - 1)]
     labels = [f"{size}\n{sign}{name}" for size, sign, name in zip(sizes, plus, added, strict=True)]
@@ -314,9 +306,11 @@ def draw_selection(
     low, top = min(scores), max(*scores, everything)
     left.set_ylim(low - 0.6 * max(top - low, 0.05), top + 0.25 * max(top - low, 0.05))
     names, losses, spreads = zip(*importance[::-1], strict=True)
-    right.barh(names, losses, xerr=spreads, color=COLOURS[5], ecolor=REFERENCE, capsize=2)
+    right.barh(
+        names, losses, xerr=spreads, color=style.COLOURS[5], ecolor=style.REFERENCE, capsize=2
+    )
     right.set(xlabel="loss of R2 when permuted (bars: sd of the folds)", title="Importance")
-    finish_axes(left, right)
-    legend_below(figure, left, columns=2)
+    style.finish_axes(left, right)
+    style.legend_below(figure, left, columns=2)
     figure.suptitle(title)
     return figure

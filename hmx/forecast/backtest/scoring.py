@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from hmx.engine.pool.runner import FailedTask, Task, run_windows
 from hmx.errors import JobFailed
+from hmx.forecast.backtest import zonal
 from hmx.forecast.backtest.case import BacktestSetup
 from hmx.forecast.backtest.held_out import PreparedRound
 from hmx.forecast.backtest.judging import TileScores
 from hmx.forecast.backtest.rounds import Round
-from hmx.forecast.backtest.zonal import (
-    TOLERANCE,
-    TileZones,
-    ZoneTiles,
-    past_origins,
-    regular,
-    tiles_of,
-)
 from hmx.forecast.joint import dependence_of
 from hmx.progress import Meter, Progress, counted
 from hmx.scores import Tally
@@ -122,7 +115,7 @@ def score_zones(
         return ZoneTally()
     tiles = zone_tiles(case, work)
     label = work.round.label
-    found = regular(
+    found = zonal.regular(
         [
             tile.index
             for tile in tiles.tiles
@@ -137,29 +130,31 @@ def score_zones(
         progress.note(f"evaluate: {note}")
     past: list[Past] = []
     first = int(work.bundle.spec.network.past_steps) - 1  # step with the whole history behind it
-    for origin, leads in past_origins(tiles.origin, tiles.leads, first):
+    for origin, leads in zonal.past_origins(tiles.origin, tiles.leads, first):
         # targets up to the origin were learnt from, so all pixels count and not the blocks left out
         earlier = replace(tiles, origin=origin, leads=leads, draws=0, split=None)
-        found_past = add_up(pool, earlier, found, TileZones(), f"{label}, past errors", progress)
+        found_past = add_up(
+            pool, earlier, found, zonal.TileZones(), f"{label}, past errors", progress
+        )
         past.append(found_past.past)
     tiles = replace(tiles, past=joined(past))
-    return tiles.finish(add_up(pool, tiles, found, TileZones(), f"{label}, zones", progress))
+    return tiles.finish(add_up(pool, tiles, found, zonal.TileZones(), f"{label}, zones", progress))
 
 
-def zone_tiles(case: BacktestSetup, work: PreparedRound) -> ZoneTiles:
+def zone_tiles(case: BacktestSetup, work: PreparedRound) -> zonal.ZoneTiles:
     """Describe the zones of a round, for its workers."""
     judging, options = work.judging, case.options
-    return ZoneTiles(
+    return zonal.ZoneTiles(
         source=judging.source,
         run=judging.run,
         request=judging.request,
         origin=judging.origin,
         leads=judging.leads,
         split=judging.split,
-        tiles=tiles_of(case.cube.grid.shape),
+        tiles=zonal.tiles_of(case.cube.grid.shape),
         dependence=dependence_of(work.bundle, case.cube)[0],
         levels=options.level,
-        tolerance=TOLERANCE * case.settings.data_range,
+        tolerance=zonal.TOLERANCE * case.settings.data_range,
         draws=options.zone_draws,
         zones=case.marks,
     )

@@ -23,18 +23,9 @@ from hmx.files.durable import Folder
 from hmx.files.lock import building, hidden_sibling
 from hmx.files.paths import absolute, is_url
 from hmx.independent import independent
+from hmx.mapping.evaluate import rounds
 from hmx.mapping.evaluate.baselines import null_rows
 from hmx.mapping.evaluate.fits import Fits
-from hmx.mapping.evaluate.rounds import (
-    BLEND,
-    PLAIN,
-    Array,
-    Blend,
-    Estimates,
-    FitPredict,
-    Rows,
-    cross_validate,
-)
 from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.evaluate.weighting import weigh
 from hmx.mapping.forest import fit_forest
@@ -190,14 +181,14 @@ def _stored_card(out: str, digest: str) -> MapScorecard | None:
 
 def score_folds(
     raw: RawWindows,
-    values: Array,
+    values: rounds.Array,
     spec: MapSpec,
     several: Sequence[SiteFolds],
     *,
     fit: MapTrainOptions | None = None,
     options: MapScoreOptions | None = None,
-    forecasters: Mapping[str, FitPredict] | None = None,
-    domain: Array | None = None,
+    forecasters: Mapping[str, rounds.FitPredict] | None = None,
+    domain: rounds.Array | None = None,
     fits: Fits | None = None,
 ) -> MapScorecard:
     """Score a mapper and the baselines on the same folds.
@@ -217,13 +208,13 @@ def score_folds(
     first = next(iter(everyone))
     # a forest blended with itself is the forest
     several_parts = bool(fit.blend) and spec.regression != "none" and first != "forest"
-    blend = Blend(first, spec.regression, fit.blend, fit.krige) if several_parts else None
-    calibrate = tuple(dict.fromkeys([*([BLEND] if blend else []), first, "forest"]))
-    inner = {*calibrate, *(blend.parts if blend else ())} - {BLEND, first}
+    blend = rounds.Blend(first, spec.regression, fit.blend, fit.krige) if several_parts else None
+    calibrate = tuple(dict.fromkeys([*([rounds.BLEND] if blend else []), first, "forest"]))
+    inner = {*calibrate, *(blend.parts if blend else ())} - {rounds.BLEND, first}
     fits.expect(several, len(everyone) - 1, options.inner, len(inner))
     everyone = fits.keep(everyone)
     splits = {
-        name_folds(folds): cross_validate(
+        name_folds(folds): rounds.cross_validate(
             everyone,
             folds,
             truth,
@@ -238,7 +229,7 @@ def score_folds(
     }
     if not any(found.kriged for found in splits.values()):  # the same as the blend
         for found in splits.values():
-            found.estimates.pop(PLAIN, None)
+            found.estimates.pop(rounds.PLAIN, None)
     facts: dict[str, Any] = {"target": spec.target, "units": spec.units, "seed": fit.seed}
     facts["valid_range"] = None if spec.valid_range is None else list(spec.valid_range)
     if blend and fit.krige is not False:
@@ -254,19 +245,19 @@ def score_folds(
     )
 
 
-def scoring_scale(values: Array, fit: MapTrainOptions) -> TargetScaler:
+def scoring_scale(values: rounds.Array, fit: MapTrainOptions) -> TargetScaler:
     """Return the transform that samples are scored in: logarithms or values, not z-scores."""
     return plain_target(values, fit.transform if fit.transform in ("log", "log1p") else "none")
 
 
 def networks(
     raw: RawWindows,
-    values: Array,
+    values: rounds.Array,
     spec: MapSpec,
     fit: MapTrainOptions,
     groups: NDArray[Any],
     session_of: Callable[[], Session] = Session,
-) -> FitPredict:
+) -> rounds.FitPredict:
     """Build the predictor that trains networks on the rows of a fold.
 
     The runs of the fit are its members, in units of the transform; the spread is that of the map:
@@ -274,7 +265,7 @@ def networks(
     """
     common = scoring_scale(values, fit)
 
-    def fit_predict(train: Rows, test: Rows, seed: int) -> Estimates:
+    def fit_predict(train: rounds.Rows, test: rounds.Rows, seed: int) -> rounds.Estimates:
         own = fit.model_copy(update={"seed": fit.seed + seed})
         session = session_of()
         learnt = learn(raw, values, train, spec=spec, fit=own, groups=groups, session=session)
@@ -283,9 +274,9 @@ def networks(
         # the samples of a fold may have another order of magnitude
         members = forward(inverse(scaled_members, learnt.target), common)
         if not learnt.spec.network.knots:
-            return Estimates(members)
+            return rounds.Estimates(members)
         none = np.empty((0, len(test)))
         found = mixed(predicted.transpose(0, 2, 1), learnt.spec, Regressions(), none)
-        return Estimates(members, found.spread * learnt.target.std)
+        return rounds.Estimates(members, found.spread * learnt.target.std)
 
     return fit_predict

@@ -43,19 +43,9 @@ from hmx.provenance import code_version
 from hmx.scores import regression_scores
 from hmx.scores.card import number, text_table
 from hmx.splits.site_folds import SiteFolds
+from hmx.training import tracking
 from hmx.training.loop import alone, follows, leads_processes, wait
 from hmx.training.metrics import spread
-from hmx.training.tracking import (
-    LOG,
-    close,
-    log_bundle,
-    log_pictures,
-    log_summary,
-    log_table,
-    logged_rows,
-    loggers,
-    table,
-)
 from hmx.training.work import Finished, work_folder
 from hmx.uncertainty.applicability import Applicability
 from hmx.uncertainty.conformal import Conformal
@@ -145,8 +135,8 @@ def train(
             made = dict(bundle.training) | {"init_digest": start.digest}
             bundle = replace(bundle, training=made)
         if leads_processes() and out is not None:
-            log = table(logged_rows(logs.folder_of(next(iter(learnt.kept)))))
-            files = {LOG: log} | ({RUNS: table(runs)} if runs else {})
+            log = tracking.table(tracking.logged_rows(logs.folder_of(next(iter(learnt.kept)))))
+            files = {tracking.LOG: log} | ({RUNS: tracking.table(runs)} if runs else {})
             mark_done(folder)
             bundle = bundle.save(out, files=files)
         logs.send(bundle, runs, partial(draw_pictures, prepared, held_out))
@@ -315,7 +305,7 @@ class _RunLogs:
         for path in (self.folder_of(run), self.root):
             path.mkdir(parents=True, exist_ok=True)
         several = self.recipe.fit.runs > 1
-        self.open = loggers(
+        self.open = tracking.loggers(
             self.folder_of(run),
             **track,
             config=self.facts,
@@ -336,15 +326,17 @@ class _RunLogs:
         if not self.open:  # an earlier run has trained the last network, and its tracker is gone
             self.open_run(self.recipe.fit.runs - 1)
         scores = bundle.training["held_out"]["transformed"]
-        log_summary(self.open, {f"held_out_{name}": value for name, value in scores.items()})
-        log_pictures(self.open, draw)
+        tracking.log_summary(
+            self.open, {f"held_out_{name}": value for name, value in scores.items()}
+        )
+        tracking.log_pictures(self.open, draw)
         if runs:
-            log_table(self.open, "runs", runs)
+            tracking.log_table(self.open, "runs", runs)
         if bundle.path is not None:
             about = {"folds": bundle.training["folds"]["digest"]}
-            log_bundle(self.open, bundle.path, name=bundle.path.name, metadata=about)
+            tracking.log_bundle(self.open, bundle.path, name=bundle.path.name, metadata=about)
 
     def close(self) -> None:
         """Close the loggers of the last run."""
-        close(self.open)
+        tracking.close(self.open)
         self.open = []

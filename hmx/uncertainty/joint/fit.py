@@ -47,19 +47,13 @@ from scipy.fft import irfft2, rfft2
 from scipy.optimize import brentq, minimize
 
 from hmx.uncertainty.distribution import Floats
+from hmx.uncertainty.joint import hermite
 from hmx.uncertainty.joint.dependence import (
     LEVELS,
     PRIOR_REGION,
     PRIOR_WEIGHTS,
     RANGES,
     LeadDependence,
-)
-from hmx.uncertainty.joint.hermite import (
-    ORDERS,
-    expansion,
-    products,
-    shifted_mean,
-    shifted_variance,
 )
 
 Array = NDArray[np.float64]
@@ -91,7 +85,7 @@ class BlockSums:
     @classmethod
     def zero(cls, side: int) -> BlockSums:
         """Return empty sums."""
-        return cls(np.zeros((ORDERS, len(_distances(side)[0]))))
+        return cls(np.zeros((hermite.ORDERS, len(_distances(side)[0]))))
 
     def add(self, side: int, known: Array, parts: tuple[Array, Array, Array]) -> None:
         """Add the blocks of a strip whose height is a multiple of the side.
@@ -112,7 +106,7 @@ class BlockSums:
         self.fourths += float((errors**4).sum())
         self.rest += float((rest[used].sum(axis=(-1, -2)) / number**2).sum())
         classes, of_lag = _distances(side)
-        for m in range(ORDERS):
+        for m in range(hermite.ORDERS):
             alone = a[m][used]
             open_ = alone.any(axis=(-1, -2))  # a block of pixels without spread adds nothing
             if open_.any():
@@ -155,11 +149,11 @@ class OriginSums:
             known = valid[rows]
             curves = np.where(known, quantiles[:, rows], 0.0).astype("float64")
             seen = np.where(known, truth[rows], 0.0).astype("float64")
-            mean, a, rest = expansion(curves)
+            mean, a, rest = hermite.expansion(curves)
             for side, sums in self.blocks.items():
                 sums.add(side, known.astype("float64"), (seen - mean, a, rest))
             self.quantiles += curves.sum(axis=(-1, -2))
-            self.pairs += products(curves)
+            self.pairs += hermite.products(curves)
             self.truth += float(seen.sum())
 
     @property
@@ -167,7 +161,7 @@ class OriginSums:
         """The shift of all normal numbers with which the expected total is the one that came."""
 
         def missing(by: float) -> float:
-            return shifted_mean(self.quantiles, by) - self.truth
+            return hermite.shifted_mean(self.quantiles, by) - self.truth
 
         if missing(_FAR) <= 0 or missing(-_FAR) >= 0:
             return float(np.copysign(_FAR, -missing(0.0))) if missing(0.0) else 0.0
@@ -176,9 +170,9 @@ class OriginSums:
     @property
     def activity(self) -> float:
         """The variance of all pixels after the origin's shift over that before it."""
-        before = shifted_variance(self.pairs, 0.0)
+        before = hermite.shifted_variance(self.pairs, 0.0)
         by = min(max(self.shift, -_MOST_SHIFT), _MOST_SHIFT)
-        return shifted_variance(self.pairs, by) / before if before > 0 else 1.0
+        return hermite.shifted_variance(self.pairs, by) / before if before > 0 else 1.0
 
 
 @dataclass
