@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -41,6 +41,7 @@ from hmx.independent import independent
 from hmx.networks.cost import per_pixel
 from hmx.networks.forecaster import Forecaster, described, reach
 from hmx.pictures.panel import draw_panel
+from hmx.pictures.style import Figure
 from hmx.progress import OnStep, Progress
 from hmx.provenance import code_version
 from hmx.splits import CALIBRATION, ROLES, TEST, VALIDATION
@@ -297,11 +298,26 @@ class _Training:
 
     def save(self, bundle: Bundle, out: str | None) -> Bundle:
         """Save a bundle with its panel and its log, and send all to the trackers."""
+        # drawing takes as long as an epoch of a small raster: once, and only where it is kept
+        panel = cache(partial(self._panel, bundle))
+        log_pictures(self.logs, lambda: {"panel": panel()})
+        if out is not None:
+            log = table(figures_of(self.folder / f"run-{bundle.training['kept'][0]}"))
+            mark_done(self.folder)
+            bundle = bundle.save(out, files={PANEL: png(panel()), LOG: log})
+            name, split = Path(out).name, self.plan.reader.split.digest
+            log_bundle(self.logs, Path(out), name=name, metadata={"split": split})
+        close(self.logs)
+        self.logs = []
+        return bundle
+
+    def _panel(self, bundle: Bundle) -> Figure:
+        """Draw the panel of a bundle."""
         # with the roles that blocks had in the fit of the weights that are saved
         reader = self.plan.whole() if self.recipe.fit.final else self.plan.reader
         changed = self.plan.scanned.changed
         window = shown_window(reader, changed)
-        figure = draw_panel(
+        return draw_panel(
             panel_rows(bundle, reader, changed),
             target=long_name(reader),
             units=reader.spec.units,
@@ -310,16 +326,6 @@ class _Training:
             level=LEVEL,
             ground=len(window.x) * reader.cube.grid.pixel_size_m[0],
         )
-        log_pictures(self.logs, lambda: {"panel": figure})
-        if out is not None:
-            log = table(figures_of(self.folder / f"run-{bundle.training['kept'][0]}"))
-            mark_done(self.folder)
-            bundle = bundle.save(out, files={PANEL: png(figure), LOG: log})
-            name, split = Path(out).name, self.plan.reader.split.digest
-            log_bundle(self.logs, Path(out), name=name, metadata={"split": split})
-        close(self.logs)
-        self.logs = []
-        return bundle
 
 
 def _trust(fitted: Sequence[FittedForecaster]) -> float:

@@ -36,8 +36,10 @@ from hmx.forecast.train.train import train
 from hmx.forecast.train.visits import FitLength
 from hmx.networks.forecaster import Forecaster
 from hmx.networks.quantile import MOST_TILT
+from hmx.pictures.panel import draw_panel
 from hmx.progress import Progress
 from hmx.splits import CALIBRATION, TEST, TRAIN, UNUSED, VALIDATION
+from hmx.training.tracking import PANEL
 from hmx.uncertainty.calibration import Calibration
 from hmx.windows import Window
 from tests.conftest import ROOT, rms
@@ -702,6 +704,25 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     alone = train(make_cube((64, 64)), recipe_of(final=True))
     for name, weight in alone.weights.items():  # the same chips, dealt to two
         np.testing.assert_allclose(together.weights[name], weight, atol=0.02)
+
+
+def test_no_panel_is_drawn_of_a_model_that_is_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    inner = draw_panel
+
+    def draw(*given: Any, **named: Any) -> Any:
+        drawn.append(named["title"])
+        return inner(*given, **named)
+
+    monkeypatch.setattr("hmx.forecast.train.train.draw_panel", draw)
+    cube, recipe = make_cube((64, 64)), recipe_of(epochs=1, steps=1, validation=0, calibration=0)
+    train(cube, recipe)
+    assert not drawn
+    train(cube, recipe, out=tmp_path / "m")
+    assert len(drawn) == 1
+    assert (tmp_path / "m" / PANEL).read_bytes().startswith(b"\x89PNG")
 
 
 def test_offline_tracking_leaves_a_run_to_sync(
