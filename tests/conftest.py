@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
 
     import hmx
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 # Libraries are loaded by fixtures: the process that deals tests to others needs none of them.
 ROOT = Path(__file__).resolve().parents[1]
+
+# NumPy and scikit-learn read these when they are loaded, here and in the processes of tests.
+# Their threads spin while they wait: on the cores of other tests, and for longer than small
+# products take.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -117,4 +123,6 @@ def ready() -> Server:
 
 
 def rms(values: np.ndarray) -> float:
+    import numpy as np
+
     return float(np.sqrt(np.nanmean(np.square(values))))

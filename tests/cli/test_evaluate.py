@@ -28,6 +28,7 @@ def run(*words: object) -> Result:
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sections: dict[str, Any] = {"model": MODEL, "train": TRAIN}
     sections["evaluate"] = {"h": 2, "baselines": ["damped trend"], "level": [80]}
+    sections["evaluate"]["zone_draws"] = 8  # each takes as long as the scores of a tile
     return write_catalog(
         tmp_path_factory.mktemp("evaluate"), make_cube((64, 72), steps=6), **sections
     )

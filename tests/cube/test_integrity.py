@@ -119,7 +119,7 @@ def train(folder: Path) -> None:
 
 
 def backtest(folder: Path) -> None:
-    hmx.open_cube(folder / "toy.zarr").hm.backtest(**{**TRAIN, "h": 1})
+    hmx.open_cube(folder / "toy.zarr").hm.backtest(**{**TRAIN, "h": 1, "zone_draws": 8})
 
 
 def look(folder: Path) -> None:

@@ -81,7 +81,7 @@ def test_nothing_is_read_before_a_forecast_of_an_array_is(model: hmx.Bundle) -> 
 
 def test_an_array_is_judged_as_its_dataset(store: Path, model: hmx.Bundle) -> None:
     cards = [
-        cube.hm.backtest(h=1, model=model, baselines=["persistence"])
+        cube.hm.backtest(h=1, model=model, baselines=["persistence"], zone_draws=8)
         for cube in (hmx.open_cube(store), hmx.open_cube(store, array=True))
     ]
     one, other = (card.as_dict() for card in cards)
@@ -90,6 +90,7 @@ def test_an_array_is_judged_as_its_dataset(store: Path, model: hmx.Bundle) -> No
 
 def test_a_refit_on_an_array_is_that_on_its_dataset(store: Path) -> None:
     options = {key: value for key, value in QUICK.items() if key not in ("h", "until")}
+    options |= {"zone_draws": 8}
     cards = [
         cube.hm.backtest(h=1, origins=2005, baselines=["persistence"], **options).as_dict()
         for cube in (hmx.open_cube(store), hmx.open_cube(store, array=True))

@@ -146,10 +146,16 @@ def test_the_client_is_not_dasks_default() -> None:
             Client.current()
 
 
+def six_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have six cores, all free to take; Dask's own choice is one, whatever there is."""
+    monkeypatch.setattr("hmx.hardware.CPU_COUNT", 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
 def test_workers_are_processes_that_start_with_their_share_of_threads(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hmx.hardware.CPU_COUNT", 6)  # Dask's own choice is 1, whatever there is
+    six_cores(monkeypatch)
     share = str(threads_each(2))
     assert share == "3"
     with connect(section(workers=3), tasks=2, device="cpu") as pool:  # never more than tasks
@@ -169,7 +175,7 @@ def test_workers_are_processes_that_start_with_their_share_of_threads(
 
 
 def test_a_worker_that_dies_is_replaced_by_one_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hmx.hardware.CPU_COUNT", 6)
+    six_cores(monkeypatch)
     with connect(section(workers=1), tasks=2, device="cpu") as pool:
         [pid] = pool.client.run(os.getpid).values()
         os.kill(pid, signal.SIGKILL)

@@ -15,7 +15,7 @@ import hmx
 from hmx.cube.cube import as_cube
 from hmx.errors import BadArgument, CubeError, GridMismatch, NotEnoughData, OutputExists
 from hmx.forecast.backtest import backtest as backtests
-from hmx.forecast.backtest.backtest import backtest, evaluate
+from hmx.forecast.backtest.backtest import evaluate
 from hmx.forecast.backtest.baselines.boosting import Sampler
 from hmx.forecast.backtest.baselines.fitting import fit_baselines
 from hmx.forecast.backtest.baselines.registry import choose, names
@@ -40,6 +40,11 @@ QUICK: dict[str, Any] = {
 }  # fmt: skip
 RIDGE = ["ridge"]
 NAMES = names()
+FEW = {"zone_draws": 8}  # each draw of zone totals takes as long as the scores of a tile
+
+
+def backtest(world: xr.Dataset, h: int = 2, **options: Any) -> Scorecard:
+    return backtests.backtest(world, h, **(FEW | options))
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +115,7 @@ def test_a_globe_is_scored_across_the_date_line(tmp_path: Path) -> None:
 def test_processes_give_the_scores_of_one(
     world: xr.Dataset, early: hmx.Bundle, card: Scorecard
 ) -> None:
-    wanted: dict[str, Any] = {"model": early, "baselines": RIDGE, "zone_draws": 8}
+    wanted: dict[str, Any] = {"model": early, "baselines": RIDGE}
     apart = backtest(world, 2, workers=2, **wanted)
     here = backtest(world, 2, **wanted)
     assert apart.facts["truth"] == card.facts["truth"]
@@ -390,7 +395,7 @@ def test_what_cannot_be_asked_is_told(world: xr.Dataset, early: hmx.Bundle) -> N
 
 def test_an_unsaved_cube_is_scored_in_this_process(world: xr.Dataset, early: hmx.Bundle) -> None:
     stored, found = (
-        ds.hm.backtest(2, model=early, baselines=RIDGE) for ds in (world, world.compute())
+        ds.hm.backtest(2, model=early, baselines=RIDGE, **FEW) for ds in (world, world.compute())
     )
     assert found.whole.as_dict() == stored.whole.as_dict()
 
@@ -498,7 +503,7 @@ def test_what_past_steps_taught_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ds = make_cube((96, 96), steps=6)
-    how: dict[str, Any] = {"h": 1, "origins": [2010], "baselines": RIDGE, **QUICK}
+    how: dict[str, Any] = {"h": 1, "origins": [2010], "baselines": RIDGE, **QUICK, **FEW}
     card = ds.hm.backtest(out=tmp_path / "scores", **how)
     assert card.facts["means"].startswith("from 2010: expected changes are ")
     assert card.facts["means held at the last map"] == "never"
