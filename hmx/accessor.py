@@ -216,7 +216,7 @@ if TYPE_CHECKING:
     from hmx.cube import array
     from hmx.exports import api as exports
     from hmx.exports import cog
-    from hmx.forecast import api, drawing
+    from hmx.forecast import api, joint
     from hmx.forecast import zonal as zone_totals
     from hmx.forecast.backtest import backtest as scoring
     from hmx.pictures import zones as fans
@@ -228,7 +228,7 @@ else:
     array = LateModule("hmx.cube.array")
     exports, cog = LateModule("hmx.exports.api"), LateModule("hmx.exports.cog")
     api = LateModule("hmx.forecast.api")
-    drawing = LateModule("hmx.forecast.drawing")
+    joint = LateModule("hmx.forecast.joint")
     zone_totals = LateModule("hmx.forecast.zonal")
     scoring = LateModule("hmx.forecast.backtest.backtest")
     fans = LateModule("hmx.pictures.zones")
@@ -262,7 +262,7 @@ class HMAccessor(AccessorBase):
     train = Method(api.train, remembers=True)
     forecast = Method(api.forecast, trained=True)
     forecast_to_zarr = Method(api.forecast_to_zarr, trained=True)
-    draws = Method(drawing.draws, trained=True)
+    draws = Method(joint.draws, trained=True)
     zonal = Method(zone_totals.zonal, trained=True)
     plan = Method(api.plan_forecast, trained=True)
     backtest = Method(scoring.backtest)

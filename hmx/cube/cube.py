@@ -31,6 +31,7 @@ from hmx.files.remote import explain
 from hmx.windows import Span
 
 Cubelike = xr.Dataset | xr.DataArray
+Region = Any  # a part of a cube: see hmx.engine.region
 
 # rows and columns of a chunk in storage, px: 1 MiB of float32 a step. Tiles and windows that are
 # written are whole chunks, so that no chunk is written twice
@@ -275,3 +276,18 @@ def _order(
                 f"Select one of the others, e.g. ds.isel(band=0), or give {name!r} its right role."
             )
     return inner.transpose("time", "y", "x", ...)
+
+
+@dataclass(frozen=True)
+class StoredCube:
+    """A stored cube."""
+
+    path: str  # of the Zarr store
+    target: str  # the variable to predict
+    dynamic: tuple[str, ...]  # covariates
+    static: tuple[str, ...]
+
+    def open(self) -> Cube:
+        """Open the cube without dask: a task reads its own window."""
+        opened: xr.Dataset = open_cube(self.path, chunks=None)
+        return as_cube(opened, target=self.target, dynamic=self.dynamic, static=self.static)

@@ -26,11 +26,10 @@ import numpy as np
 import xarray as xr
 
 from hmx.bundles.folder import Model
-from hmx.cube.cube import CHUNK, Cubelike
+from hmx.cube.cube import CHUNK, Cubelike, Region
 from hmx.cube.grid import Grid
 from hmx.cube.read import CubeView, cut
 from hmx.engine.inventory import Inventory
-from hmx.engine.region import Region
 from hmx.engine.result import variable_of
 from hmx.progress import Progress
 from hmx.provenance import provenance

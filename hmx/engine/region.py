@@ -12,13 +12,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from hmx.cube.cube import OuterForm
+from hmx.cube.cube import OuterForm, Region
 from hmx.cube.geojson import bounds_of, crs_of, is_shapes, layer_of
 from hmx.cube.grid import Grid, crs_name
 from hmx.errors import BadArgument
 from hmx.windows import Span, Window
-
-Region = Any
 
 
 class Located(Protocol):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import xarray as xr
 
 from hmx.bundles.folder import Model
-from hmx.cube.cube import Cubelike, as_dataset, open_cube
+from hmx.cube.cube import Cubelike, Region, as_dataset, open_cube
 from hmx.cube.read import CubeView
 from hmx.cube.steps import OBSERVED_UNTIL
 from hmx.engine.inventory import array_of
@@ -23,7 +23,6 @@ from hmx.engine.ledger import adopt
 from hmx.engine.options import DaskSection
 from hmx.engine.order import Request, Run
 from hmx.engine.plan import Plan, plan
-from hmx.engine.region import Region
 from hmx.errors import BadArgument, CubeError
 from hmx.files.paths import absolute
 from hmx.progress import OnStep, Progress

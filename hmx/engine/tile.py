@@ -12,31 +12,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import xarray as xr
 import zarr
 
-from hmx.cube.cube import Cube, as_cube, open_cube
 from hmx.cube.read import CubeView
 from hmx.engine.ledger import Ledger, Record
 from hmx.engine.order import Openable, Request, WindowRunner
 from hmx.engine.output import write_tile, writing
 from hmx.errors import JobFailed
 from hmx.windows import Index, TileGrid, Window
-
-
-@dataclass(frozen=True)
-class StoredCube:
-    """A stored cube."""
-
-    path: str  # of the Zarr store
-    target: str  # the variable to predict
-    dynamic: tuple[str, ...]  # covariates
-    static: tuple[str, ...]
-
-    def open(self) -> Cube:
-        """Open the cube without dask: a task reads its own window."""
-        opened: xr.Dataset = open_cube(self.path, chunks=None)
-        return as_cube(opened, target=self.target, dynamic=self.dynamic, static=self.static)
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from pathlib import Path
 import xarray as xr
 
 from hmx.cube.axes import find_axes, named, turned
-from hmx.cube.cube import OuterForm, open_cube
+from hmx.cube.cube import OuterForm, Region, open_cube
 from hmx.cube.dates import short, time_label
 from hmx.cube.grid import Grid
 from hmx.cube.store import attributes
 from hmx.engine.ledger import Ledger
 from hmx.engine.recall import recall
-from hmx.engine.region import Region, window_of
+from hmx.engine.region import window_of
 from hmx.errors import BadArgument, CubeError, SourceError, missing_variable
 from hmx.exports.options import ExportOptions
 

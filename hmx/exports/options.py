@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypedDict
 import xarray as xr
 from pydantic import BeforeValidator
 
-from hmx.engine.region import Region
+from hmx.cube.cube import Region
 from hmx.settings import Options
 
 Format = Literal["cog", "netcdf", "zarr2", "geozarr"]

@@ -14,11 +14,10 @@ from typing import Unpack
 import xarray as xr
 
 from hmx.bundles.folder import trained_model
-from hmx.cube.cube import Cubelike
+from hmx.cube.cube import Cubelike, Region
 from hmx.engine.lazy import lay
 from hmx.engine.plan import Plan
 from hmx.engine.recall import remember
-from hmx.engine.region import Region
 from hmx.engine.stores import DaskClient, Workers, plan_of, to_zarr
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.options import Fitting, Forecasting, split_fitting

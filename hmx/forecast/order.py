@@ -21,13 +21,12 @@ import numpy as np
 import xarray as xr
 
 from hmx.bundles.folder import Model, as_model, ensure_saved
-from hmx.cube.cube import CHUNK, Cube, Cubelike, as_cube
+from hmx.cube.cube import CHUNK, Cube, Cubelike, Region, StoredCube, as_cube
 from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid
 from hmx.cube.read import CubeView, cut, read
 from hmx.engine.order import Run, WindowRunner, WindowTask, tile_and_chunk
-from hmx.engine.region import Region, window_of
-from hmx.engine.tile import StoredCube
+from hmx.engine.region import window_of
 from hmx.errors import BadArgument
 from hmx.forecast.beyond import describe_extrapolated
 from hmx.forecast.bundle import Bundle

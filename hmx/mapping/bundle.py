@@ -20,7 +20,8 @@ from hmx.errors import BundleError
 from hmx.features.scaling import Transform
 from hmx.mapping.classes import MOST
 from hmx.mapping.options import Regression, TargetTransform
-from hmx.mapping.spec import DEPTH, BandScaler, MapSpec, TargetScaler, words_of
+from hmx.mapping.spec import DEPTH, BandScaler, MapSpec, words_of
+from hmx.mapping.target import TargetScaler
 from hmx.networks.options import DROPPED, MapperOptions
 from hmx.settings import Leads, Options
 from hmx.uncertainty.applicability import Applicability

@@ -15,10 +15,10 @@ import xarray as xr
 
 from hmx.bundles.folder import Model, as_model, ensure_saved
 from hmx.cube.bands import Bands, as_bands
-from hmx.cube.cube import Cubelike, open_cube
+from hmx.cube.cube import Cubelike, Region, open_cube
 from hmx.cube.grid import Grid
 from hmx.engine.order import Run, WindowRunner, WindowTask, tile_and_chunk
-from hmx.engine.region import Region, window_of
+from hmx.engine.region import window_of
 from hmx.errors import BadArgument, BundleError
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.masks import Mask

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hmx.features.scaling import Transform
-from hmx.mapping.options import Regression, TargetTransform
+from hmx.mapping.options import Regression
 from hmx.networks.options import MapperOptions
 
 _REGRESSIONS = {"gaussian_process": "Gaussian process", "forest": "forest"}
@@ -22,24 +22,6 @@ class BandScaler:
 
     mean: Mapping[str, tuple[float, ...]]
     std: Mapping[str, tuple[float, ...]]  # 1 where a band is constant
-
-
-@dataclass(frozen=True)
-class TargetScaler:
-    """Transform and scale of the target."""
-
-    transform: TargetTransform = "none"
-    mean: float = 0.0  # of the transformed training values
-    std: float = 1.0
-    # factor on back-transformed values: sum of truths over sum of predictions on inner folds
-    ratio: float = 1.0
-    unit: float = 1.0  # of log1p: log(1 + value / unit)
-
-    def named(self, target: str) -> str:
-        """Name the transformed target, such as ``log1p(soc / 10)``."""
-        if self.transform == "none":
-            return target
-        return f"{self.transform}({target}{'' if self.unit == 1 else f' / {self.unit:g}'})"
 
 
 @dataclass(frozen=True)

@@ -15,20 +15,37 @@ the same samples in another unit make the same map.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hmx.errors import BadArgument, NotEnoughData
 from hmx.mapping.options import TargetTransform
-from hmx.mapping.spec import TargetScaler
 from hmx.points.suspects import require_learnable
 
 if TYPE_CHECKING:
     from hmx.points.table import Points
 
 _STEP = 2.0**-40  # of a logarithm: far below what float32 resolves, far above errors of exp
+
+
+@dataclass(frozen=True)
+class TargetScaler:
+    """Transform and scale of the target."""
+
+    transform: TargetTransform = "none"
+    mean: float = 0.0  # of the transformed training values
+    std: float = 1.0
+    # factor on back-transformed values: sum of truths over sum of predictions on inner folds
+    ratio: float = 1.0
+    unit: float = 1.0  # of log1p: log(1 + value / unit)
+
+    def named(self, target: str) -> str:
+        """Name the transformed target, such as ``log1p(soc / 10)``."""
+        if self.transform == "none":
+            return target
+        return f"{self.transform}({target}{'' if self.unit == 1 else f' / {self.unit:g}'})"
 
 
 def fit_target(values: np.ndarray, transform: TargetTransform) -> TargetScaler:

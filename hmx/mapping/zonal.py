@@ -12,9 +12,8 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 import xarray as xr
 
-from hmx.cube.cube import Cubelike
+from hmx.cube.cube import Cubelike, Region
 from hmx.engine.recall import Recalled, recall
-from hmx.engine.region import Region
 from hmx.errors import BadArgument, NotTrained
 from hmx.independent import independent
 from hmx.mapping.bundle import MapBundle

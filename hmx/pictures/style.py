@@ -1,7 +1,8 @@
-"""Style: colours, markers and axes that all pictures share.
+"""Style: colours, markers, axes and scale bars that all pictures and maps share.
 
 Colours are those of Okabe and Ito (2008), which colour-blind readers can distinguish; line
-styles and markers repeat the distinction for prints in grey.
+styles and markers repeat the distinction for prints in grey. Missing data has a grey of its
+own that no value has.
 
 Figures of hmx are known to no backend, so that drawing thousands of them leaks nothing and no
 window opens. The price was that a notebook printed ``<Figure size 640x480 with 4 Axes>``.
@@ -14,8 +15,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import xarray as xr
 from matplotlib import figure
 from matplotlib.axes import Axes
+
+from hmx.cube.grid import Grid, crs_name
 
 _DPI = 96  # of a screen
 
@@ -23,6 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 REFERENCE = "0.35"  # grey of the line that series are compared with
+MISSING = "0.72"  # grey of pixels without data
 
 
 class Figure(figure.Figure):
@@ -87,3 +92,39 @@ def scale_bar(axis: Axes, ground: float) -> None:
     box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
     at = (left + share / 2, base + 0.02)
     axis.text(*at, text, ha="center", va="bottom", fontsize=7, bbox=box, **look)
+
+
+def label_of(values: xr.DataArray) -> str:
+    """Return the long name of a map, or its name, with its units."""
+    name = values.attrs.get("long_name") or values.name
+    return with_units(str(name), values.attrs.get("units"))
+
+
+def widest_level(result: xr.Dataset, target: str) -> str | None:
+    """Return the largest level, percent, with both interval ends of the target, if any."""
+    marks = [str(name).removeprefix(f"{target}_lo_") for name in result.data_vars]
+    levels = [mark for mark in marks if f"{target}_hi_{mark}" in result]
+    return max(levels, key=float, default=None)
+
+
+def stretch(grid: Grid) -> float:
+    """Return the height of a unit of y in units of x: true to scale at the middle."""
+    (width, height), (dx, dy) = grid.pixel_size_m, grid.resolution
+    return (height / dy) / (width / dx)
+
+
+def style_axes(axis: Axes, grid: Grid) -> None:
+    """Label the axes of a map of `grid` in units of its CRS, and draw a scale bar."""
+    across, up = ("longitude", "latitude") if grid.crs.is_geographic else ("easting", "northing")
+    unit = grid.crs.axis_info[0].unit_name if grid.crs.axis_info else "m"
+    axis.set_xlabel(f"{across} ({unit}), {crs_name(grid.crs)}", fontsize=8)
+    axis.set_ylabel(f"{up} ({unit})", fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.ticklabel_format(style="plain", useOffset=False)
+    axis.locator_params(nbins=5)
+    scale_bar(axis, width_m(grid))
+
+
+def width_m(grid: Grid) -> float:
+    """Return the width of a grid on the ground, metres, at its middle."""
+    return grid.shape[1] * grid.pixel_size_m[0]

@@ -17,8 +17,7 @@ from matplotlib.patches import Patch
 
 from hmx.cube.grid import Grid
 from hmx.forecast.folds import MOST, thin
-from hmx.pictures.style import Figure
-from hmx.products.mapframe import MISSING, stretch, style_axes
+from hmx.pictures.style import MISSING, Figure, stretch, style_axes
 from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION, Split
 
 COLOURS = {TRAIN: "#56B4E9", VALIDATION: "#F0E442", CALIBRATION: "#009E73", TEST: "#D55E00"}

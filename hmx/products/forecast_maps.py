@@ -18,8 +18,15 @@ from hmx.cube.cube import Cubelike, as_cube
 from hmx.cube.dates import time_label
 from hmx.cube.grid import Grid
 from hmx.errors import CubeError
-from hmx.pictures.style import Figure, scale_bar, with_units
-from hmx.products.mapframe import MISSING, stretch, widest_level, width_m
+from hmx.pictures.style import (
+    MISSING,
+    Figure,
+    scale_bar,
+    stretch,
+    widest_level,
+    width_m,
+    with_units,
+)
 
 _MAX_PIXELS = 700  # rows or columns drawn; larger maps are thinned, as a sheet shows no more
 

@@ -22,8 +22,7 @@ from hmx.cube.grid import Grid
 from hmx.errors import CubeError
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.result import require_one_depth
-from hmx.pictures.style import Figure
-from hmx.products.mapframe import MISSING, label_of, stretch, style_axes, widest_level
+from hmx.pictures.style import MISSING, Figure, label_of, stretch, style_axes, widest_level
 
 _MAX_PIXELS = 1000  # rows or columns drawn; larger maps are thinned, as a page shows no more
 _OUTSIDE = 0  # of ``applicable``

@@ -31,8 +31,7 @@ from hmx.splits import TEST, TRAIN
 from hmx.splits.distances import Array, earth_centred, metres, nearest
 from hmx.splits.options import SplitOptions
 from hmx.splits.registry import method_of, split_method
-from hmx.splits.site_folds import SiteFolds
-from hmx.splits.sites import Sites, balance
+from hmx.splits.site_folds import SiteFolds, Sites, balance
 
 FEWEST = 5  # sites that a round trains and tests on: scores of fewer sites are noise
 _REMEDIES = {  # what a caller passes where the options are not enough

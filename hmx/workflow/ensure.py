@@ -32,8 +32,8 @@ from hmx.workflow.steps import AnyBundle, JobSteps, MapSteps, steps_of
 from hmx.zones.options import ZonalOptions
 
 if TYPE_CHECKING:
+    from hmx.cube.cube import Region
     from hmx.engine.job import Job
-    from hmx.engine.region import Region
     from hmx.forecast.backtest.scorecard import Scorecard
     from hmx.mapping.evaluate.scorecard import MapScorecard
     from hmx.mapping.select.selection import Selection
@@ -236,7 +236,7 @@ def ensure_zones(
 
 def ensure_predictions(catalog: MapCatalog, progress: Progress = Progress()) -> str:
     """Predict at the points of ``predict.points``; return the path of the table."""
-    from hmx.mapping.predictions import columns_of, require_free, write_predictions
+    from hmx.mapping.predict import columns_of, require_free, write_predictions
 
     section, path = catalog.predict, catalog.predictions_path
     if section.points is None:

@@ -27,9 +27,9 @@ from hmx.workflow.steps import AnyBundle, JobSteps, steps_of
 from hmx.zones.options import ZonalOptions
 
 if TYPE_CHECKING:
+    from hmx.cube.cube import Region
     from hmx.cube.steps import Label
     from hmx.engine.plan import Plan
-    from hmx.engine.region import Region
     from hmx.forecast.folds import FoldPlan
     from hmx.zones.product import ZonePlan
 

@@ -32,9 +32,9 @@ from hmx.settings import own_fields
 from hmx.workflow.changes import NEWER, changed, other_start
 
 if TYPE_CHECKING:
+    from hmx.cube.cube import Region
     from hmx.engine.order import Run
     from hmx.engine.recall import Recalled
-    from hmx.engine.region import Region
     from hmx.forecast.backtest.scorecard import Scorecard
     from hmx.forecast.order import ForecastRun
     from hmx.forecast.train.cost import ForecasterPlan

@@ -20,7 +20,7 @@ from hmx.workflow.ensure import ensure_result, preflight
 from hmx.workflow.steps import MapSteps
 
 if TYPE_CHECKING:
-    from hmx.engine.region import Region
+    from hmx.cube.cube import Region
 
 _PARTS = ("bulk_density", "coarse", "top", "bottom")
 _STATE = "hmx_stock"  # attribute: what a store of stocks was made of
@@ -152,7 +152,7 @@ def _opened(given: Any, cube: Any) -> Any:
 
 def _table(catalog: MapCatalog, path: str, progress: Progress) -> str:
     """Write the table of the samples with their stocks."""
-    from hmx.mapping.predictions import require_free, write_predictions
+    from hmx.mapping.predict import require_free, write_predictions
     from hmx.products.stock import stock_table
 
     section = catalog.stock

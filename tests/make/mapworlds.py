@@ -13,7 +13,8 @@ from hmx.cube.bands import Bands, as_bands
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.forest import fit_forest
 from hmx.mapping.process import GaussianProcess
-from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
+from hmx.mapping.spec import BandScaler, MapSpec
+from hmx.mapping.target import TargetScaler
 from hmx.networks.cnn_lstm import build
 from hmx.networks.options import MapperOptions
 from hmx.uncertainty.applicability import Applicability

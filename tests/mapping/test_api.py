@@ -22,8 +22,7 @@ from hmx.mapping.api import soc_map
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.inputs import gather, scaled
 from hmx.mapping.process import Regressions
-from hmx.mapping.spec import TargetScaler
-from hmx.mapping.target import central
+from hmx.mapping.target import TargetScaler, central
 from hmx.mapping.window import mixed
 from hmx.networks.cnn_lstm import load as load_network
 from hmx.points.samples import Samples

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import hmx
 from hmx.cli.main import hmx as command
 from hmx.errors import BadArgument, NotTrained
-from hmx.mapping.predictions import columns_of
+from hmx.mapping.predict import columns_of
 from hmx.points.options import PointsOptions
 from tests.make.mapworlds import make_covariates
 from tests.make.soilworlds import TINY, UTM, make_points, write_map_catalog

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmx.errors import BadArgument, NotEnoughData
-from hmx.mapping.spec import TargetScaler
 from hmx.mapping.target import (
+    TargetScaler,
     bounded,
     central,
     error_of,

@@ -14,7 +14,7 @@ import hmx
 from hmx.errors import BadArgument, NotTrained
 from hmx.mapping.api import map_to_zarr, soc_map
 from hmx.mapping.bundle import MapBundle
-from hmx.mapping.spec import TargetScaler
+from hmx.mapping.target import TargetScaler
 from hmx.mapping.zonal import tonnes_per_km2, zonal
 from hmx.progress import Progress
 from hmx.uncertainty.conformal import Conformal

@@ -13,8 +13,8 @@ from affine import Affine
 from matplotlib.colors import to_rgb
 
 from hmx.cube.grid import Grid
+from hmx.pictures.style import MISSING
 from hmx.products.fold_maps import BUFFER, COLOURS, draw_folds
-from hmx.products.mapframe import MISSING
 from hmx.splits import CALIBRATION, TEST, TRAIN, VALIDATION, Folds, Split, deal
 
 GRID = Grid(pyproj.CRS("EPSG:32632"), Affine(300, 0, 500_000, 0, -300, 6_000_000), (60, 80))

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 
 import hmx
 from hmx.errors import CubeError
-from hmx.products.mapframe import MISSING
+from hmx.pictures.style import MISSING
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgba
 from hmx.errors import CubeError
 from hmx.mapping.api import soc_map
 from hmx.mapping.bundle import MapBundle
-from hmx.products.mapframe import MISSING
+from hmx.pictures.style import MISSING
 from hmx.products.soil_maps import plot_map
 from tests.make.mapworlds import make_covariates, make_mapper
 

@@ -27,8 +27,7 @@ from hmx.splits.methods import (
 from hmx.splits.options import SplitOptions
 from hmx.splits.registry import method_of, split_method
 from hmx.splits.report import describe_folds, name_folds
-from hmx.splits.site_folds import SiteFolds
-from hmx.splits.sites import Sites, linked
+from hmx.splits.site_folds import SiteFolds, Sites, linked
 from tests.make.sites import clustered, make_samples, scattered
 
 GEOD = pyproj.Geod(ellps="WGS84")

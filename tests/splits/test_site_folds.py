@@ -19,8 +19,7 @@ from hmx.points.samples import Samples
 from hmx.splits import CALIBRATION, ROLES, TEST, TRAIN, UNUSED, VALIDATION
 from hmx.splits.distances import nearest
 from hmx.splits.methods import block_folds, distance_folds, knndm_folds, random_folds, region_folds
-from hmx.splits.site_folds import SiteFolds, SiteSplit
-from hmx.splits.sites import Sites, balance
+from hmx.splits.site_folds import SiteFolds, Sites, SiteSplit, balance
 from tests.make.sites import clustered, make_samples, scattered
 
 SHARES = {VALIDATION: 0.1, CALIBRATION: 0.2}

@@ -9,8 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hmx.mapping.spec import TargetScaler
-from hmx.mapping.target import inverse
+from hmx.mapping.target import TargetScaler, inverse
 from hmx.networks.options import KNOTS
 from hmx.uncertainty.calibration import PROBABILITIES, Calibration, Strata, memberships
 from hmx.uncertainty.conformal import Conformal

@@ -28,18 +28,19 @@ from hmx.files.lock import building
 from hmx.files.paths import absolute, is_url
 from hmx.forecast.backtest.baselines.fitting import fit_baselines
 from hmx.forecast.backtest.case import BacktestSetup, SavedBaselines, described, let_go
-from hmx.forecast.backtest.held_out import (
+from hmx.forecast.backtest.judging import TileScores
+from hmx.forecast.backtest.rounds import Round, lead_names, when
+from hmx.forecast.backtest.scorecard import Scorecard
+from hmx.forecast.backtest.scoring import (
     PreparedRound,
     RoundScores,
     held_out_from,
     how,
     later_of,
+    score_round,
+    score_zones,
     truth_of,
 )
-from hmx.forecast.backtest.judging import TileScores
-from hmx.forecast.backtest.rounds import Round, lead_names, when
-from hmx.forecast.backtest.scorecard import Scorecard
-from hmx.forecast.backtest.scoring import score_round, score_zones
 from hmx.forecast.backtest.skillmap import SkillMap, finish_maps, make_maps, remains
 from hmx.forecast.beyond import describe_extrapolated
 from hmx.forecast.bundle import Bundle, describe_means, fits_means

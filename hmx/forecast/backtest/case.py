@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from hmx.cube.cube import CHUNK, Cube, Cubelike, as_cube
+from hmx.cube.cube import CHUNK, Cube, Cubelike, StoredCube, as_cube
 from hmx.cube.read import in_memory
 from hmx.engine.inventory import Inventory
 from hmx.engine.options import DaskSection
 from hmx.engine.stores import store_of
-from hmx.engine.tile import StoredCube
 from hmx.errors import BadArgument, CubeError, JobFailed
 from hmx.forecast.backtest.baselines.fitting import Baselines
 from hmx.forecast.backtest.baselines.registry import choose

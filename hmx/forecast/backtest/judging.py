@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmx.cube.cube import Cube
+from hmx.cube.cube import Cube, StoredCube
 from hmx.cube.grid import Grid
 from hmx.cube.read import read
-from hmx.engine.tile import StoredCube
 from hmx.forecast.backtest.baselines.registry import HISTORY, PERSISTENCE
 from hmx.forecast.backtest.case import InProcessCube, SavedBaselines, opened
 from hmx.forecast.backtest.skillmap import SkillMap

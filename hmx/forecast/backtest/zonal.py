@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from hmx.cube.cube import Cube
+from hmx.cube.cube import Cube, StoredCube
 from hmx.cube.read import read
-from hmx.engine.tile import StoredCube
 from hmx.forecast.backtest.case import InProcessCube, opened
 from hmx.forecast.backtest.judging import truth_of, window_knots
 from hmx.forecast.backtest.zones import Zones

@@ -32,8 +32,8 @@ from hmx.mapping.forest import fit_forest
 from hmx.mapping.inputs import RawWindows, centre, fit_band_scaler, scaled
 from hmx.mapping.options import MapScoreOptions, MapTrainOptions
 from hmx.mapping.process import Regressions
-from hmx.mapping.spec import MapSpec, TargetScaler
-from hmx.mapping.target import fit_target, forward, inverse, plain_target
+from hmx.mapping.spec import MapSpec
+from hmx.mapping.target import TargetScaler, fit_target, forward, inverse, plain_target
 from hmx.mapping.train.course import Session
 from hmx.mapping.train.importance import Predict, permuted_importance, with_features
 from hmx.mapping.train.learning import learn

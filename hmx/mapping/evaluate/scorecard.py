@@ -24,8 +24,7 @@ from hmx.mapping.evaluate.rounds import BLEND, CrossValidated
 from hmx.mapping.evaluate.stored import describe, pack, predictions_csv, read_part, unpack
 from hmx.mapping.evaluate.text import as_text, tables, verdict
 from hmx.mapping.evaluate.weighting import WEIGHTED, TaskWeights
-from hmx.mapping.spec import TargetScaler
-from hmx.mapping.target import bounded
+from hmx.mapping.target import TargetScaler, bounded
 from hmx.mapping.train.importance import Importance
 from hmx.pictures.mapping import draw_bands, draw_intervals, draw_residuals, draw_scatter
 from hmx.report.page import TextTable

@@ -30,7 +30,7 @@ from hmx.mapping.inputs import restricted, variable_of
 from hmx.mapping.select.forward import Names, Trial, at_most, choose, forward
 from hmx.mapping.select.options import SelectOptions
 from hmx.mapping.select.selection import FILE, FORMAT, Nested, Selection, variance_of
-from hmx.mapping.spec import TargetScaler
+from hmx.mapping.target import TargetScaler
 from hmx.mapping.target import forward as transformed
 from hmx.mapping.train.importance import (
     REPEATS,

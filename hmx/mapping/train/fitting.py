@@ -22,8 +22,8 @@ from torch import Tensor
 from hmx.errors import BadArgument
 from hmx.mapping.inputs import ScaledWindows
 from hmx.mapping.options import MapTrainOptions
-from hmx.mapping.spec import MapSpec, TargetScaler
-from hmx.mapping.target import error_of, forward
+from hmx.mapping.spec import MapSpec
+from hmx.mapping.target import TargetScaler, error_of, forward
 from hmx.mapping.train.module import MapperFit, TrainingTensors, training_tensors
 from hmx.networks.base import copy_weights
 from hmx.networks.cnn_lstm import Mapper, build

@@ -18,16 +18,15 @@ import torch
 from hmx.mapping.forest import Forest
 from hmx.mapping.inputs import RawWindows, fit_band_scaler, scaled
 from hmx.mapping.options import MapTrainOptions
-from hmx.mapping.spec import BandScaler, MapSpec, TargetScaler
-from hmx.mapping.target import fit_target, forward, inverse
+from hmx.mapping.spec import BandScaler, MapSpec
+from hmx.mapping.target import TargetScaler, fit_target, forward, inverse
 from hmx.mapping.train.course import Course, Session, network_name
 from hmx.mapping.train.fitting import FittedMapper, fit_network, network_for
 from hmx.mapping.train.importance import Importance, Predict, permuted_importance, with_features
 from hmx.mapping.train.module import predict
 from hmx.mapping.train.recipe import Prepared
 from hmx.mapping.window import Estimate, mixed
-from hmx.splits.site_folds import SiteFolds
-from hmx.splits.sites import hold_out, linked
+from hmx.splits.site_folds import SiteFolds, hold_out, linked
 from hmx.training.loop import Watch, leads_processes
 from hmx.training.metrics import Spread, spread
 from hmx.uncertainty.distribution import shares

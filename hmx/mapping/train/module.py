@@ -39,8 +39,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from hmx.errors import TrainingFailed
 from hmx.mapping.inputs import ScaledWindows
 from hmx.mapping.options import MapTrainOptions, loss_of
-from hmx.mapping.spec import TargetScaler
-from hmx.mapping.target import central
+from hmx.mapping.target import TargetScaler, central
 from hmx.networks.cnn_lstm import Mapper
 from hmx.networks.options import MapperOptions
 from hmx.networks.quantile import crps

@@ -34,8 +34,7 @@ from hmx.provenance import code_version
 from hmx.splits.distances import drawn_pixels, lonlat_of
 from hmx.splits.methods import fold_samples
 from hmx.splits.options import SplitOptions
-from hmx.splits.site_folds import SiteFolds
-from hmx.splits.sites import linked
+from hmx.splits.site_folds import SiteFolds, linked
 from hmx.windows import Span, Window
 
 # pixels of a grid up to which one band is read to leave out places without data; beyond, the

@@ -25,7 +25,7 @@ from hmx.mapping.train.module import TrainingTensors, predict, score, scorer, tr
 from hmx.networks.cnn_lstm import build
 from hmx.progress import Progress
 from hmx.scores import regression_scores
-from hmx.splits.sites import balance, hold_out
+from hmx.splits.site_folds import balance, hold_out
 from hmx.training.tracking import loggers
 from tests.make.planted import STEPS, fit_of, samples, spec_of
 
