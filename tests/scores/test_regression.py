@@ -121,6 +121,27 @@ def test_bootstrap_finds_the_better_predictor_and_no_difference_between_equals()
     assert (same.low, same.value, same.high, same.sure) == (0, 0, 0, False)
 
 
+def test_sums_over_groups_give_the_r2_of_the_points_that_are_drawn() -> None:
+    truth, good, poor = (values + 1000 for values in noisy())
+    sites = np.arange(400) // 4
+    truth[sites == 3] = truth[12]
+    found = paired_bootstrap(truth, good, poor, sites, draws=60, seed=5, level=100)
+    draw, gains = np.random.default_rng(5), []
+    for _ in range(60):
+        rows = np.concatenate(
+            [np.flatnonzero(sites == one) for one in draw.integers(100, size=100)]
+        )
+        gains.append(SCORES["r2"](truth[rows], good[rows]) - SCORES["r2"](truth[rows], poor[rows]))
+    assert (found.low, found.high) == pytest.approx((min(gains), max(gains)), rel=1e-9)
+
+
+def test_draws_of_one_truth_alone_have_no_r2() -> None:
+    truth = np.repeat([0.3, 0.9], 5)
+    guess, other = truth + np.linspace(0, 0.1, 10), truth - 0.2
+    found = paired_bootstrap(truth, guess, other, np.repeat([0, 1], 5), draws=200)
+    assert found.low == found.high == pytest.approx(found.value)  # both groups were drawn
+
+
 def test_bootstrap_draws_whole_groups() -> None:
     draw = np.random.default_rng(1)
     sites = np.repeat(np.arange(20), 50)
