@@ -127,9 +127,8 @@ class AccessorBase(NDArrayOperatorsMixin):
     @property
     def grid(self) -> Grid:
         """CRS, transform and shape of the cube, north-up."""
-        from hmx.cube.axes import crs_as_coordinate, north_up
         from hmx.cube.cube import as_dataset
-        from hmx.cube.grid import Grid
+        from hmx.cube.grid import Grid, crs_as_coordinate, north_up
 
         obj = self._obj
         data = as_dataset(obj) if isinstance(obj, xr.DataArray) else obj
@@ -138,8 +137,8 @@ class AccessorBase(NDArrayOperatorsMixin):
     @property
     def cadence(self) -> Cadence:
         """The calendar step between two maps, as ``5 years``."""
-        from hmx.cube.axes import find_axes
         from hmx.cube.cadence import Cadence
+        from hmx.cube.grid import find_axes
 
         return Cadence.infer(self._obj[find_axes(self._obj, ["time"])["time"]])
 
@@ -216,7 +215,7 @@ if TYPE_CHECKING:
     from hmx.cube import array
     from hmx.exports import api as exports
     from hmx.exports import cog
-    from hmx.forecast import api, joint
+    from hmx.forecast import api, drawing
     from hmx.forecast import zonal as zone_totals
     from hmx.forecast.backtest import backtest as scoring
     from hmx.pictures import zones as fans
@@ -228,7 +227,7 @@ else:
     array = LateModule("hmx.cube.array")
     exports, cog = LateModule("hmx.exports.api"), LateModule("hmx.exports.cog")
     api = LateModule("hmx.forecast.api")
-    joint = LateModule("hmx.forecast.joint")
+    drawing = LateModule("hmx.forecast.drawing")
     zone_totals = LateModule("hmx.forecast.zonal")
     scoring = LateModule("hmx.forecast.backtest.backtest")
     fans = LateModule("hmx.pictures.zones")
@@ -262,7 +261,7 @@ class HMAccessor(AccessorBase):
     train = Method(api.train, remembers=True)
     forecast = Method(api.forecast, trained=True)
     forecast_to_zarr = Method(api.forecast_to_zarr, trained=True)
-    draws = Method(joint.draws, trained=True)
+    draws = Method(drawing.draws, trained=True)
     zonal = Method(zone_totals.zonal, trained=True)
     plan = Method(api.plan_forecast, trained=True)
     backtest = Method(scoring.backtest)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import xarray as xr
 
-from hmx.cube.axes import crs_as_coordinate
 from hmx.cube.cube import COVARIATES, Cube, Cubelike, as_cube, as_dataset, planes_of
+from hmx.cube.grid import crs_as_coordinate
 from hmx.independent import independent
 
 

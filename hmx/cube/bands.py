@@ -16,12 +16,11 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from hmx.cube.axes import crs_as_coordinate, find_axes, turned
 from hmx.cube.cadence import Cadence
 from hmx.cube.coordinates import flipped
 from hmx.cube.cube import Cubelike, OuterForm
 from hmx.cube.dates import time_label
-from hmx.cube.grid import Grid
+from hmx.cube.grid import Grid, crs_as_coordinate, find_axes, turned
 from hmx.cube.steps import until_index
 from hmx.cube.timeaxis import months_of_year, require_order
 from hmx.cube.values import Rules, warn_of_default_fill

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,10 @@ from typing import Any
 
 import xarray as xr
 
-from hmx.cube.axes import AXES, crs_as_coordinate, find_axes, turned
 from hmx.cube.cadence import Cadence
 from hmx.cube.coordinates import flipped
 from hmx.cube.dates import time_label
-from hmx.cube.geozarr import portable, without_location
-from hmx.cube.grid import Grid
+from hmx.cube.grid import AXES, Grid, crs_as_coordinate, find_axes, turned
 from hmx.cube.integrity.reading import open_checked
 from hmx.cube.steps import KNOWN_UNTIL, OBSERVED_UNTIL, require_observed, steps_until
 from hmx.cube.values import Rules, warn_of_default_fill
@@ -44,6 +42,17 @@ _OF_ARRAYS = (
     " A DataArray has its static covariates as coordinates: hmx.open_cube(path, array=True) or "
     "ds.hm.to_array(); those with time are in a Dataset alone."
 )
+# of an encoding: other formats and versions lack them
+_CODECS = {"compressor", "compressors", "filters", "serializer", "object_codec", "shards"}
+
+
+# beginnings of attributes that describe the store, so that they are wrong after a crop
+_STALE = ("spatial:", "_CRS")
+
+
+def without_location(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return attributes without those that would be wrong after a crop."""
+    return {key: value for key, value in attrs.items() if not str(key).startswith(_STALE)}
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,7 @@ def open_cube(path: str | Path, **options: Any) -> xr.Dataset:
     cube.attrs = without_location(cube.attrs)
     for variable in cube.variables.values():
         variable.attrs = without_location(variable.attrs)
-        variable.encoding = portable(variable.encoding)
+        variable.encoding = {k: v for k, v in variable.encoding.items() if k not in _CODECS}
     covariates = [str(n) for n, v in cube.variables.items() if v.attrs.get("hmx_role") in _HELP]
     for series in cube.data_vars.values():
         if covariates and series.attrs.get("hmx_role") == "target":

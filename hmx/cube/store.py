@@ -27,6 +27,8 @@ import fsspec
 import xarray as xr
 import zarr
 
+from hmx.cube.coordinates import declared_transform
+from hmx.cube.grid import Grid, find_axes
 from hmx.cube.integrity.seal import ROOT, attributes_of, parse, was_sealed_as
 from hmx.errors import JobFailed, OutputBusy, OutputExists, OutputFailed
 from hmx.files.durable import Folder, flush, flush_tree
@@ -39,6 +41,29 @@ _MARKS = {"hmx_status", "hmx_fingerprint", "hmx_sources"}  # what only a cube of
 _MARK, _NEW, _OLD = ".hmx", "new", "old"
 _AT_ONCE = 64  # files that are copied to a URL at a time
 _OVER = ".hmx-over"  # what a private folder was for is done: it may go
+
+
+def group_attributes(grid: Grid, data: xr.Dataset | None = None) -> dict[str, Any]:
+    """Describe a grid by the GeoZarr ``proj:`` and ``spatial:`` conventions.
+
+    xarray, rioxarray and GDAL read CF's ``spatial_ref``, which each array names as its
+    ``grid_mapping``; these attributes serve other readers. GDAL's own ``_CRS`` is an object, for
+    which NetCDF has no attribute, so only older stores have it: GDAL 3.12 finds the CRS by
+    ``grid_mapping``, and 3.10 cannot read Zarr 3.
+    """
+    names, at = {"y": "y", "x": "x"}, grid.transform
+    if data is not None:
+        names, declared = find_axes(data, ("y", "x")), declared_transform(data)
+        at = at if declared is None else declared.transform
+    authority = grid.crs.to_authority()
+    return {
+        **({"proj:code": ":".join(authority)} if authority else {}),
+        "proj:wkt2": grid.crs.to_wkt(),
+        "spatial:dimensions": [names["y"], names["x"]],
+        "spatial:transform": list(at)[:6],
+        "spatial:shape": list(grid.shape),
+        "spatial:bbox": list(grid.bounds),
+    }
 
 
 def attributes(path: str | Path) -> dict[str, Any]:

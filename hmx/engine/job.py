@@ -24,9 +24,9 @@ from hmx.engine.inventory import Inventory
 from hmx.engine.ledger import LAYOUT, Header, Ledger, Record
 from hmx.engine.options import DaskSection
 from hmx.engine.order import Request, Run
+from hmx.engine.output import TileWork
 from hmx.engine.plan import plan
 from hmx.engine.pool.runner import FailedTask, Task, run_windows
-from hmx.engine.tile import TileWork
 from hmx.errors import JobFailed, OutputExists, VerifyFailed
 from hmx.files.durable import Folder
 from hmx.files.heap import release_memory, reuse_memory

@@ -4,6 +4,10 @@ The template has everything but pixels: coordinates, attributes, empty arrays
 in whole, unsharded chunks. A tile covers whole chunks that no other tile
 touches, so workers never share one; :func:`write_tile` refuses anything else.
 
+A :class:`TileWork` computes and writes one tile. It alone is sent to a worker: paths, settings and
+digests, never weights or pixels. The worker opens cube and output once per process, reads the core
+of the tile and its halo, writes whole chunks, and records them in the ledger once they are on disk.
+
 The ledger proves tiles. Coordinates, attributes and metadata are the same in every run of a
 job, so :func:`mend` writes them again into a temporary folder and restores files that differ.
 """
@@ -13,6 +17,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +29,6 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from hmx.cube.geozarr import group_attributes
 from hmx.cube.grid import Grid
 from hmx.cube.integrity.seal import (
     AUDIT,
@@ -39,13 +44,15 @@ from hmx.cube.integrity.seal import (
     was_sealed_as,
 )
 from hmx.cube.names import require_storable
-from hmx.cube.store import attributes, swap
-from hmx.engine.ledger import Ledger
+from hmx.cube.read import CubeView
+from hmx.cube.store import attributes, group_attributes, swap
+from hmx.engine.ledger import Ledger, Record
+from hmx.engine.order import Openable, Request, WindowRunner
 from hmx.engine.result import NO_DATA
-from hmx.errors import BadArgument, OutputExists, OutputFailed
+from hmx.errors import BadArgument, JobFailed, OutputExists, OutputFailed
 from hmx.files.durable import Folder
 from hmx.files.jsontext import finite
-from hmx.windows import Window
+from hmx.windows import Index, TileGrid, Window
 
 STORE_FORMAT = 2  # of products: 2 has a checksum in each chunk, and a seal
 # errors of a full or forbidden disk: no fault of the tile that met it
@@ -237,3 +244,44 @@ def drop_chunks(store: str, arrays: Collection[str], keep: Collection[str]) -> N
             for key in found:
                 if f"{name}/c/{key}" not in keep:
                     folder.drop(f"{name}/c/{key}")
+
+
+@dataclass(frozen=True)
+class TileWork:
+    """One result, cut into tiles of the chunk grid of its store."""
+
+    source: Openable  # the cube; ``open`` returns it
+    runner: WindowRunner[Request]  # computes the windows
+    store: str  # path of the result
+    run: str  # fingerprint of the job, which shows that another job has taken the store
+    tiles: TileGrid  # of the output, in its own pixels
+
+    def __call__(self, index: Index, state: str, threads: int | None = None) -> None:
+        """Compute one tile and write it; nothing is returned."""
+        core = self.tiles[index].core
+        arrays = self.runner.with_threads(threads).run(core, _opened(self.source, self.run))
+        self._write(index, core, arrays, state)
+
+    def _write(
+        self, index: Index, core: Window, arrays: Mapping[str, np.ndarray], state: str
+    ) -> None:
+        ledger = Ledger(self.store)
+        if ledger.job().get("run") != self.run:
+            raise JobFailed(
+                f"{self.store} has been taken over by another job, so this one stops writing to it."
+            )
+        with writing(self.store):
+            keys = write_tile(_output(self.store, self.run), arrays, core)
+            ledger.sign(Record(index, self.run, state, ledger.checksum(keys, flush=True)))
+
+
+@lru_cache(maxsize=4)
+def _opened(source: Openable, run: str) -> CubeView:
+    """Open a cube once per process and job."""
+    return source.open()
+
+
+@lru_cache(maxsize=4)
+def _output(store: str, run: str) -> zarr.Group:
+    """Open an output once per process and job."""
+    return zarr.open_group(store, mode="r+", use_consolidated=False)

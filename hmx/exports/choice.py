@@ -14,10 +14,9 @@ from pathlib import Path
 
 import xarray as xr
 
-from hmx.cube.axes import find_axes, named, turned
 from hmx.cube.cube import OuterForm, Region, open_cube
 from hmx.cube.dates import short, time_label
-from hmx.cube.grid import Grid
+from hmx.cube.grid import Grid, find_axes, named, turned
 from hmx.cube.store import attributes
 from hmx.engine.ledger import Ledger
 from hmx.engine.recall import recall

@@ -18,9 +18,8 @@ import rasterio.shutil
 import xarray as xr
 from rasterio.windows import Window as RasterWindow
 
-from hmx.cube.axes import north_up
 from hmx.cube.cube import Cubelike, open_cube
-from hmx.cube.grid import Grid
+from hmx.cube.grid import Grid, north_up
 from hmx.cube.names import file_stems
 from hmx.cube.store import claim, discard
 from hmx.errors import BadArgument, CubeError, OutputExists

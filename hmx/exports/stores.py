@@ -24,12 +24,10 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from hmx.cube.axes import find_axes
-from hmx.cube.cube import CHUNK
-from hmx.cube.geozarr import group_attributes, without_location
-from hmx.cube.grid import Grid
+from hmx.cube.cube import CHUNK, without_location
+from hmx.cube.grid import Grid, find_axes
 from hmx.cube.names import require_storable
-from hmx.cube.store import attributes, swap
+from hmx.cube.store import attributes, group_attributes, swap
 from hmx.errors import CubeError, OutputExists
 from hmx.exports.choice import view_of
 from hmx.files.lock import building

@@ -8,9 +8,8 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from hmx.cube.cube import Cube
+from hmx.cube.cube import Cube, without_location
 from hmx.cube.declarations import DECLARATIONS
-from hmx.cube.geozarr import without_location
 from hmx.engine.result import QUALITY, bare, georeference, variable_of
 from hmx.files.jsontext import as_json
 from hmx.forecast.beyond import EXTRAPOLATED, extrapolated_leads, learnt_leads

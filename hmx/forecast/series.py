@@ -7,9 +7,9 @@ from typing import TypeVar
 import numpy as np
 import xarray as xr
 
-from hmx.cube.axes import find_axes
 from hmx.cube.cube import Cubelike, as_cube
 from hmx.cube.dates import time_label
+from hmx.cube.grid import find_axes
 from hmx.cube.steps import OBSERVED_UNTIL, steps_until
 from hmx.cube.values import cleaned
 from hmx.errors import CubeError, GridMismatch

@@ -39,7 +39,7 @@ def zonal(
     Pixels cannot be added as if they were independent, nor can the ends of their
     intervals: the first is far too sure, the second far too unsure. Here the whole map is drawn
     many times, with errors that vary together as those of past forecasts did
-    (:func:`hmx.forecast.joint.draws`), and each draw is added up. Areas are true
+    (:func:`hmx.forecast.drawing.draws`), and each draw is added up. Areas are true
     areas, also on grids of degrees; a pixel that several zones share counts in each with the part
     that it covers.
 

@@ -37,12 +37,11 @@ from hmx.cube.census import Census, report
 from hmx.cube.cube import CHUNK
 from hmx.cube.dates import short
 from hmx.cube.declarations import flag_attributes
-from hmx.cube.geozarr import group_attributes
 from hmx.cube.grid import Grid
 from hmx.cube.integrity.reading import damage_of, open_checked
 from hmx.cube.integrity.seal import COMPRESSORS, seal_store
 from hmx.cube.steps import KNOWN_UNTIL, OBSERVED_UNTIL, steps_until
-from hmx.cube.store import recover, require_ours, swap, swap_remote
+from hmx.cube.store import group_attributes, recover, require_ours, swap, swap_remote
 from hmx.cube.values import Rules
 from hmx.engine.region import window_on
 from hmx.errors import NotEnoughData

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from hmx.cube.bands import Bands
-from hmx.cube.geozarr import without_location
+from hmx.cube.cube import without_location
 from hmx.engine.result import QUALITY, bare, georeference, variable_of
 from hmx.errors import BadArgument
 from hmx.mapping.options import Central

@@ -14,10 +14,10 @@ from scipy.sparse.csgraph import connected_components
 
 from hmx.cube.bands import Bands
 from hmx.errors import BadArgument, NotEnoughData
-from hmx.points.dates import steps_at
 from hmx.points.extent import require_overlap
 from hmx.points.samples import Samples, around, inside_counts, require_fits, squares
 from hmx.points.table import Points
+from hmx.points.values import steps_at
 
 
 def join(

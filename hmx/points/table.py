@@ -12,7 +12,6 @@ import pyproj
 from hmx.cube.grid import crs_name
 from hmx.errors import BadArgument, MissingCRS, MissingVariable, NotEnoughData, missing_variable
 from hmx.files.shown import Shown
-from hmx.points.dates import dates_of
 from hmx.points.extent import PAIRS, pairs_in, require_on_globe
 from hmx.points.files import open_table
 from hmx.points.filters import passed
@@ -20,7 +19,7 @@ from hmx.points.options import PointsOptions
 from hmx.points.suspects import negatives, null_island, require_no_codes
 from hmx.points.tabular import RowNames, Table, row_names
 from hmx.points.units import depths_of, in_one_unit
-from hmx.points.values import checked_numbers, column_of
+from hmx.points.values import checked_numbers, column_of, dates_of
 from hmx.settings import parse
 
 __all__ = ["PAIRS", "Points", "read_points"]

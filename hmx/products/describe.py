@@ -9,10 +9,9 @@ from typing import Any
 
 import xarray as xr
 
-from hmx.cube.axes import north_up
 from hmx.cube.cube import as_cube, open_cube
 from hmx.cube.dates import time_label
-from hmx.cube.grid import Grid, crs_name
+from hmx.cube.grid import Grid, crs_name, north_up
 from hmx.cube.integrity.examine import audit_of
 from hmx.cube.integrity.reading import damage_of
 from hmx.cube.integrity.seal import read_seal

@@ -11,10 +11,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hmx.cube.axes import named, north_up
 from hmx.cube.cube import open_cube
 from hmx.cube.dates import time_label
-from hmx.cube.grid import Grid
+from hmx.cube.grid import Grid, named, north_up
 from hmx.cube.values import Rules
 from hmx.errors import BadArgument
 from hmx.ingest.manifest import find_files

@@ -16,9 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from hmx.bundles.folder import as_model
-from hmx.cube.axes import north_up
 from hmx.cube.dates import time_label
-from hmx.cube.grid import Grid
+from hmx.cube.grid import Grid, north_up
 from hmx.errors import CubeError
 from hmx.mapping.bundle import MapBundle
 from hmx.mapping.result import require_one_depth

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hmx.cube.axes import find_axes, named, turned
 from hmx.cube.cube import CHUNK
-from hmx.cube.grid import Grid
+from hmx.cube.grid import Grid, find_axes, named, turned
 from hmx.errors import BadArgument, GridMismatch, SourceError, missing_variable
 from hmx.independent import independent
 from hmx.ingest.manifest import find_files

@@ -9,8 +9,7 @@ import numpy as np
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterWindow
 
-from hmx.cube.axes import find_axes
-from hmx.cube.grid import Grid
+from hmx.cube.grid import Grid, find_axes
 from hmx.errors import HmxError
 from hmx.ingest.manifest import label
 from hmx.ingest.options import Source

@@ -14,13 +14,12 @@ import pyproj
 
 from hmx.cube.grid import Grid, crs_name
 from hmx.errors import HmxError
-from hmx.points.dates import dates_of
 from hmx.points.extent import on_globe, pairs_in
 from hmx.points.files import open_table
 from hmx.points.options import RESERVED
 from hmx.points.suspects import coded
 from hmx.points.tabular import RowNames, Table
-from hmx.points.values import numbers_of, require_numbers
+from hmx.points.values import dates_of, numbers_of, require_numbers
 from hmx.progress import counted
 
 ENDINGS = (

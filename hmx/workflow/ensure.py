@@ -205,8 +205,8 @@ def ensure_zones(
         )
     preflight(catalog, {"zonal.output": path})
     from hmx.engine.recall import Recalled  # loads torch
+    from hmx.zones.files import ZonesProduct
     from hmx.zones.layer import require_zones
-    from hmx.zones.product import ZonesProduct
     from hmx.zones.run import add_up_job
 
     product = ZonesProduct(path, section.zones)

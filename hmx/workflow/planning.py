@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hmx.cube.steps import Label
     from hmx.engine.plan import Plan
     from hmx.forecast.folds import FoldPlan
-    from hmx.zones.product import ZonePlan
+    from hmx.zones.files import ZonePlan
 
 _SIDE = 96  # px of the part of a tile that is timed
 
@@ -171,7 +171,7 @@ def plan_zones(
         progress.note("plan: zones need the trained model; plan again once it is there")
         return None
     from hmx.engine.recall import Recalled  # loads torch
-    from hmx.zones import product
+    from hmx.zones.files import plan_zones as plan_table
 
     steps = steps_of(catalog)
     job = job_of(steps, ensure_model(catalog), region)
@@ -180,7 +180,7 @@ def plan_zones(
         Recalled(job.run, source=job.source), section.zones, options, progress=progress
     )
     progress.note("plan: timing draws of one tile")
-    return product.plan_zones(zonal, job.inventory, workers=made.workers, threads=made.threads)
+    return plan_table(zonal, job.inventory, workers=made.workers, threads=made.threads)
 
 
 def plan_folds(

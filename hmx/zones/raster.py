@@ -15,8 +15,7 @@ import pyproj
 import xarray as xr
 from numpy.typing import NDArray
 
-from hmx.cube.axes import north_up
-from hmx.cube.grid import Grid
+from hmx.cube.grid import Grid, north_up
 from hmx.errors import BadArgument, CubeError, GridMismatch, SourceError
 from hmx.files.paths import is_url
 from hmx.windows import Span, Window

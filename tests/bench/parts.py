@@ -132,7 +132,7 @@ def used() -> tuple[float, float]:
 
 def parts(job: Any) -> dict[str, float]:
     """Compute the same tiles one after the other, each step with its own clock."""
-    from hmx.engine.tile import _opened
+    from hmx.engine.output import _opened
     from hmx.forecast.window import Engine
 
     seconds = dict.fromkeys(("reading", "networks", "rest of window", "writing"), 0.0)

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 import hmx
-from hmx.cube.axes import find_axes
 from hmx.cube.cube import as_cube, open_cube
+from hmx.cube.grid import find_axes
 from hmx.errors import CatalogError, CubeError, MissingVariable, NotEnoughData, SourceError
 from tests.make.cubes import make_cube, write_catalog
 

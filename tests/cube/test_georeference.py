@@ -16,8 +16,8 @@ from rasterio.control import GroundControlPoint
 import hmx
 from hmx.cube.cube import as_cube
 from hmx.cube.geojson import bounds_of, crs_of, layer_of
-from hmx.cube.geozarr import group_attributes
 from hmx.cube.grid import Grid
+from hmx.cube.store import group_attributes
 from hmx.engine.region import window_of
 from hmx.errors import BadArgument, CubeError, GridMismatch, MissingCRS
 from hmx.ingest.options import Source

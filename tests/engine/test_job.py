@@ -288,7 +288,7 @@ def test_a_corrupt_input_chunk_fails_its_tiles_alone(
 def test_a_job_whose_every_tile_fails_stops_early(
     stored: Path, trained: hmx.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hmx.engine import tile as tiles
+    from hmx.engine import output as tiles
 
     calls: list[Any] = []
 
@@ -414,7 +414,7 @@ def test_a_full_disk_is_told_and_room_lets_it_go_on(
 ) -> None:  # fmt: skip
     import errno
 
-    from hmx.engine import tile as tiles
+    from hmx.engine import output as tiles
 
     job, full = make_job(stored, trained, tmp_path / "fc.zarr"), iter([False] * 4 + [True] * 99)
 

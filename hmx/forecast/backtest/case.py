@@ -21,7 +21,7 @@ from hmx.errors import BadArgument, CubeError, JobFailed
 from hmx.forecast.backtest.baselines.fitting import Baselines
 from hmx.forecast.backtest.baselines.registry import choose
 from hmx.forecast.backtest.rounds import Round, UnseenTruth, held_out_by, model_rounds, refit_rounds
-from hmx.forecast.backtest.zones import RasterStrata, Zones, zones_of
+from hmx.forecast.backtest.strata import RasterStrata, Zones, zones_of
 from hmx.forecast.beyond import extrapolated_leads
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import scan
@@ -108,7 +108,7 @@ class BacktestSetup:
     model: Bundle | TrainSetup  # what is judged: a model, or a way to make one
     options: BacktestOptions  # leads, origins, folds, levels and baselines
     folder: str  # where the results go, and what is needed on the way
-    zones: Any = None  # as :func:`hmx.forecast.backtest.zones.zones_of` takes them
+    zones: Any = None  # as :func:`hmx.forecast.backtest.strata.zones_of` takes them
     section: DaskSection = field(default_factory=DaskSection)  # who computes
 
     def __post_init__(self) -> None:

@@ -22,8 +22,7 @@ from hmx.cube.read import read
 from hmx.forecast.backtest.baselines.registry import HISTORY, PERSISTENCE
 from hmx.forecast.backtest.case import InProcessCube, SavedBaselines, opened
 from hmx.forecast.backtest.skillmap import SkillMap
-from hmx.forecast.backtest.strata import CAP, by_change, by_distance, cut
-from hmx.forecast.backtest.zones import Zones
+from hmx.forecast.backtest.strata import CAP, Zones, by_change, by_distance, cut
 from hmx.forecast.beyond import keep_width, learnt_leads, outward
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import assemble

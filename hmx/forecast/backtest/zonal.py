@@ -26,7 +26,7 @@ from hmx.cube.cube import Cube, StoredCube
 from hmx.cube.read import read
 from hmx.forecast.backtest.case import InProcessCube, opened
 from hmx.forecast.backtest.judging import truth_of, window_knots
-from hmx.forecast.backtest.zones import Zones
+from hmx.forecast.backtest.strata import Zones
 from hmx.forecast.beyond import learnt_leads, outward
 from hmx.forecast.window import ForecastRequest, calibrated, engine, halo
 from hmx.scores.sums import Array

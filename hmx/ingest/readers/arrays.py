@@ -15,10 +15,9 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from hmx.cube.axes import find_axes
 from hmx.cube.census import Census
 from hmx.cube.declarations import has_default_fill
-from hmx.cube.grid import Grid
+from hmx.cube.grid import Grid, find_axes
 from hmx.cube.timeaxis import undecoded
 from hmx.cube.values import Rules
 from hmx.errors import CatalogError, CubeError, SourceError, missing_variable

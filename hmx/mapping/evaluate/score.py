@@ -25,7 +25,7 @@ from hmx.files.paths import absolute, is_url
 from hmx.independent import independent
 from hmx.mapping.evaluate import rounds
 from hmx.mapping.evaluate.baselines import null_rows
-from hmx.mapping.evaluate.fits import Fits
+from hmx.mapping.evaluate.rounds import Fits
 from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.evaluate.weighting import weigh
 from hmx.mapping.forest import fit_forest
