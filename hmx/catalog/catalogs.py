@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import model_validator
 
@@ -32,6 +32,8 @@ from hmx.files.paths import absolute
 from hmx.ingest.options import CubeSection
 from hmx.settings import Options, parse
 from hmx.training.options import TrackSection
+
+AnyCatalogT = TypeVar("AnyCatalogT", "Catalog", "MapCatalog")
 
 
 class ProductPath:
@@ -124,6 +126,16 @@ class BaseCatalog(Options):
         return tuple(name for name in self.cube.sources if name not in known)
 
 
+def _require_another_start(catalog: AnyCatalogT) -> AnyCatalogT:
+    """Refuse a fit that would replace the model that it starts from."""
+    if catalog.train.init_from == catalog.model_path:
+        raise ValueError(
+            f"train.init_from is {catalog.model_path!r}, where the new model is saved, so each "
+            "run would start from the run before. Give model.path another folder"
+        )
+    return catalog
+
+
 class Catalog(BaseCatalog):
     """A validated catalog of a forecast."""
 
@@ -146,10 +158,7 @@ class Catalog(BaseCatalog):
             )
         return raw
 
-    @model_validator(mode="after")
-    def _another_start(self) -> Self:
-        _require_another_start(self)
-        return self
+    _another_start = model_validator(mode="after")(_require_another_start)
 
 
 class MapCatalog(BaseCatalog):
@@ -182,10 +191,7 @@ class MapCatalog(BaseCatalog):
             return raw | {"cube": {"target": None} | raw["cube"]}
         return raw
 
-    @model_validator(mode="after")
-    def _another_start(self) -> Self:
-        _require_another_start(self)
-        return self
+    _another_start = model_validator(mode="after")(_require_another_start)
 
     @model_validator(mode="after")
     def _known_covariates(self) -> Self:
@@ -220,15 +226,6 @@ class MapCatalog(BaseCatalog):
 
 
 AnyCatalog = Catalog | MapCatalog
-
-
-def _require_another_start(catalog: AnyCatalog) -> None:
-    """Refuse a fit that would replace the model that it starts from."""
-    if catalog.train.init_from == catalog.model_path:
-        raise ValueError(
-            f"train.init_from is {catalog.model_path!r}, where the new model is saved, so each "
-            "run would start from the run before. Give model.path another folder"
-        )
 
 
 def load_catalog(

@@ -18,6 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -81,6 +82,12 @@ class Openable(Hashable, Protocol):
 
     def open(self) -> CubeView:
         """Open the cube without dask: a task reads its own window."""
+
+
+@lru_cache(maxsize=4)
+def opened(source: Openable, run: str) -> CubeView:
+    """Open a stored cube once per process and job, which its fingerprint names."""
+    return source.open()
 
 
 class WindowTask(Protocol):

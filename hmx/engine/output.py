@@ -44,10 +44,9 @@ from hmx.cube.integrity.seal import (
     was_sealed_as,
 )
 from hmx.cube.names import require_storable
-from hmx.cube.read import CubeView
 from hmx.cube.store import attributes, group_attributes, swap
 from hmx.engine.ledger import Ledger, Record
-from hmx.engine.order import Openable, Request, WindowRunner
+from hmx.engine.order import Openable, Request, WindowRunner, opened
 from hmx.engine.result import NO_DATA
 from hmx.errors import BadArgument, JobFailed, OutputExists, OutputFailed
 from hmx.files.durable import Folder
@@ -259,7 +258,7 @@ class TileWork:
     def __call__(self, index: Index, state: str, threads: int | None = None) -> None:
         """Compute one tile and write it; nothing is returned."""
         core = self.tiles[index].core
-        arrays = self.runner.with_threads(threads).run(core, _opened(self.source, self.run))
+        arrays = self.runner.with_threads(threads).run(core, opened(self.source, self.run))
         self._write(index, core, arrays, state)
 
     def _write(
@@ -273,12 +272,6 @@ class TileWork:
         with writing(self.store):
             keys = write_tile(_output(self.store, self.run), arrays, core)
             ledger.sign(Record(index, self.run, state, ledger.checksum(keys, flush=True)))
-
-
-@lru_cache(maxsize=4)
-def _opened(source: Openable, run: str) -> CubeView:
-    """Open a cube once per process and job."""
-    return source.open()
 
 
 @lru_cache(maxsize=4)

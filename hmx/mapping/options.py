@@ -211,7 +211,38 @@ class MapTrainOptions(Options):
         return self.regression if self.blend else "none"
 
 
-class MapOptions(Options):
+class PredictOptions(Options):
+    """Predictions at points.
+
+    Parameters
+    ----------
+    level : tuple of float
+        Central prediction intervals, percent.
+    quantiles : tuple of float
+        Quantiles of the predictive distribution, between 0 and 1.
+    estimate : {"model", "median", "mean"}
+        As of a map.
+    depths : tuple of str
+        One depth of all predictions, cm, such as ``0-5``, of a model that has learnt depths.
+        Default: that of each row.
+    time : int or str, optional
+        Date of all predictions: a year or an ISO date; ``year`` means the same. Default:
+        that of each row, or the last step.
+    """
+
+    level: Levels = ()
+    quantiles: Probabilities = ()
+    estimate: Central = "model"
+    depths: Annotated[Depths, Field(max_length=1)] = ()
+    time: _Moment = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _year(cls, values: Any) -> Any:
+        return renamed(values, {"year": "time"})
+
+
+class MapOptions(PredictOptions):
     """A map.
 
     Parameters
@@ -243,56 +274,16 @@ class MapOptions(Options):
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     """
 
-    level: Levels = ()
-    quantiles: Probabilities = ()
     depths: Depths = ()
     mask: FilePath | dict[str, tuple[int, ...]] | None = None
-    estimate: Central = "model"
-    time: _Moment = None
     tile: Side | None = None
     chunk: Side | None = None
     device: str = "auto"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _year(cls, values: Any) -> Any:
-        return renamed(values, {"year": "time"})
 
     @model_validator(mode="after")
     def _whole_chunks(self) -> MapOptions:
         require_whole_chunks(self.tile, self.chunk)
         return self
-
-
-class PredictOptions(Options):
-    """Predictions at points.
-
-    Parameters
-    ----------
-    level : tuple of float
-        Central prediction intervals, percent.
-    quantiles : tuple of float
-        Quantiles of the predictive distribution, between 0 and 1.
-    estimate : {"model", "median", "mean"}
-        As of a map.
-    depths : tuple of str
-        One depth of all predictions, cm, such as ``0-5``, of a model that has learnt depths.
-        Default: that of each row.
-    time : int or str, optional
-        Date of all predictions: a year or an ISO date; ``year`` means the same. Default:
-        that of each row, or the last step.
-    """
-
-    level: Levels = ()
-    quantiles: Probabilities = ()
-    estimate: Central = "model"
-    depths: Annotated[Depths, Field(max_length=1)] = ()
-    time: _Moment = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _year(cls, values: Any) -> Any:
-        return renamed(values, {"year": "time"})
 
 
 class MapScoreOptions(Options):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from hmx.cube.grid import Grid
 from hmx.cube.read import CubeView, cut
 from hmx.cube.values import Rules
 from hmx.engine.options import DaskSection
-from hmx.engine.order import Openable, Request, Run, WindowRunner
+from hmx.engine.order import Openable, Request, Run, WindowRunner, opened
 from hmx.engine.pool.runner import Task, run_windows
 from hmx.engine.recall import Check, Recalled
 from hmx.engine.result import NO_DATA
@@ -56,7 +55,7 @@ class SampleWork:
         """Compute one tile of the stored cube."""
         assert self.source is not None
         work = replace(self, runner=self.runner.with_threads(threads))
-        return work.parts(self.tiles[index], _opened(self.source, self.run))
+        return work.parts(self.tiles[index], opened(self.source, self.run))
 
     def parts(self, tile: Tile, cube: CubeView, check: Check | None = None) -> Parts:
         """Compute a tile, compare it with the result, and return its sampled pixels by name."""
@@ -107,12 +106,6 @@ class SampleWork:
     def leads(self) -> int:
         """Maps ahead; a map of samples is one."""
         return int(getattr(self.runner.request, "h", 1))
-
-
-@lru_cache(maxsize=4)
-def _opened(source: Openable, run: str) -> CubeView:
-    """Open a cube once per process and result."""
-    return source.open()
 
 
 def _every(values: NDArray[Any], inside: Window, window: Window, step: int) -> NDArray[Any]:

@@ -158,20 +158,12 @@ def _share(totals: ZoneTotals, intervals: ZoneIntervals, target_share: float) ->
     draws = 100 * totals.transition[..., 0].sum(axis=3) / area[:, None, None]
     title = {"long_name": "share of the zone in the lowest class", "units": "percent"}
     at_origin = {**title, "long_name": f"{title['long_name']} at the origin"}
-    below = {
-        "long_name": f"probability that less than {mark(target_share)} % of the zone is in the "
-        "lowest class",
-        "units": "1",
-    }
+    below = f"less than {mark(target_share)} % of the zone is in the lowest class"
     return {
         # a two-thousandth of the zone, as for areas
         **intervals.of("low_share", draws, step=0.05, limits=(0, 100), attrs=title),
         "low_share_origin": (("zone",), 100 * totals.origin_class[:, 0] / area, at_origin),
-        "p_below_target": (
-            ("zone", "time"),
-            intervals.masked((draws < target_share).mean(axis=2)),
-            below,
-        ),
+        **intervals.share("p_below_target", draws < target_share, below),
     }
 
 
@@ -191,7 +183,6 @@ def _directions(totals: ZoneTotals, intervals: ZoneIntervals, target: str) -> di
         )
     change = totals.value - totals.origin[:, None, None]
     for verb, share in (("rises", change > 0), ("falls", change < 0)):
-        title = f"probability that the mean of {target} over the zone {verb}"
-        values = intervals.masked(share.mean(axis=2))
-        found[f"p_mean_{verb}"] = (("zone", "time"), values, {"long_name": title, "units": "1"})
+        title = f"the mean of {target} over the zone {verb}"
+        found |= intervals.share(f"p_mean_{verb}", share, title)
     return found

@@ -13,7 +13,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from dask.system import CPU_COUNT
 from hmx.cube.read import CubeView
 from hmx.engine.inventory import Inventory
 from hmx.engine.options import DaskSection
-from hmx.engine.order import Openable, Request, Run, WindowRunner
+from hmx.engine.order import Openable, Request, Run, WindowRunner, opened
 from hmx.engine.pool.runner import Task, run_windows
 from hmx.engine.recall import Check
 from hmx.errors import JobFailed
@@ -132,7 +132,7 @@ class ZonalWork:
     def __call__(self, index: Index, state: str, threads: int | None = None) -> None:
         """Compute the counts of one tile and store them."""
         assert self.source is not None
-        cube = _opened(self.source, self.run)
+        cube = opened(self.source, self.run)
         sums = self.sums(self.tiles[index], cube, threads=threads)
         Parts(self.parts, self.run).write(index, state, sums)
 
@@ -174,12 +174,6 @@ class ZonalWork:
             threads=threads or min(CPU_COUNT, _THREADS),
             on_draw=on_draw,
         )
-
-
-@lru_cache(maxsize=4)
-def _opened(source: Openable, run: str) -> CubeView:
-    """Open a cube once per process and job."""
-    return source.open()
 
 
 @dataclass(frozen=True)

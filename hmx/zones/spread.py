@@ -104,6 +104,18 @@ class ZoneIntervals:
                 found[f"{name}_{end}_{mark(level)}"] = (over, self.masked(values), text)
         return found
 
+    def share(
+        self,
+        name: str,
+        draws: NDArray[np.bool_],
+        title: str,
+        *,
+        dims: tuple[str, ...] = (),
+    ) -> Variables:
+        """Return the share of draws, (zone, time, n, *dims), in which something is true."""
+        about = {"long_name": f"probability that {title}", "units": "1"}
+        return {name: (("zone", "time", *dims), self.masked(draws.mean(axis=2)), about)}
+
     def masked(self, values: Array) -> Array:
         """Return values with NaN in rows without data."""
         rows = self.known.reshape(-1, *(1,) * (values.ndim - 1))

@@ -111,7 +111,7 @@ def zone_table(
         found |= areas_above(totals, intervals, target, dated=dated)
         coords["threshold"] = ("threshold", list(totals.measures.above), of_target)
         if grows and dated:
-            found["p_grows"] = _growth(totals, intervals, grows, target)
+            found |= _growth(totals, intervals, grows, target)
             coords["growth"] = ("growth", list(grows), {"units": "percent of the zone"})
     about = {"title": f"zones: {target}", **given, "target": target}
     about |= {"rounding": _rounding(half, units), "limits": LIMITS}
@@ -146,7 +146,7 @@ def areas_above(
 
 def _growth(
     totals: ZoneTotals, intervals: ZoneIntervals, grows: Sequence[float], target: str
-) -> Any:
+) -> dict[str, Any]:
     """Return the share of draws in which the area above grows by more than a share of the zone."""
     for growth in grows:
         if not -100 <= growth <= 100:
@@ -156,36 +156,37 @@ def _growth(
             )
     change = (totals.above - totals.origin_above[:, None, None])[..., None]
     least = totals.area[:, None, None, None, None] * np.asarray(grows, "float64") / 100
-    title = f"probability that the area with {target} above the threshold grows by more than that"
-    values = intervals.masked((change > least).mean(axis=2))
-    return ("zone", "time", "threshold", "growth"), values, {"long_name": title, "units": "1"}
+    title = f"the area with {target} above the threshold grows by more than that"
+    return intervals.share("p_grows", change > least, title, dims=("threshold", "growth"))
 
 
 def coords_of(totals: ZoneTotals, times: xr.DataArray) -> dict[str, Any]:
     """Return the coordinates of rows and times."""
     whole = totals.area + totals.missing
-    gone: Array = np.divide(totals.missing, whole, out=np.full(len(whole), np.nan), where=whole > 0)
     coords: dict[str, Any] = {
         "zone": ("zone", texts(totals.names)),
         "kind": ("zone", texts(totals.kinds), {"long_name": "zone, group of zones or all"}),
         "area_km2": ("zone", whole, {"long_name": "area of the zone on the map", "units": KM2}),
         "missing": (
             "zone",
-            gone,
+            _share(totals.missing, whole),
             {"long_name": "share of the zone's area without data", "units": "1"},
         ),
         "time": ("time", times.values, dict(times.attrs)),
     }
     if totals.unlike is not None:
         title = {"long_name": "share of the area with data unlike the training", "units": "1"}
-        share = np.divide(
-            totals.unlike, totals.area, out=np.full(len(whole), np.nan), where=totals.area > 0
-        )
-        coords["unlike"] = ("zone", share, title)
+        coords["unlike"] = ("zone", _share(totals.unlike, totals.area), title)
     for name in ("lead", "forecast_reference_time"):
         if name in times.coords:
             coords[name] = (times[name].dims, times[name].values, dict(times[name].attrs))
     return coords
+
+
+def _share(part: Array, whole: Array) -> Array:
+    """Divide areas of zones; NaN where there is none."""
+    shares: Array = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return shares
 
 
 def texts(names: Sequence[str]) -> NDArray[np.object_]:
@@ -273,15 +274,10 @@ def difference_table(
         step=None if step is None else step / 2,
         attrs={"long_name": f"mean of {target} over the zone, a minus b", **of_target},
     )
-    found["p_greater"] = (
-        ("zone", "time"),
-        spread.masked((mean > 0).mean(axis=2)),
-        {"long_name": f"probability that the mean of {target} is greater in a", "units": "1"},
-    )
+    found |= spread.share("p_greater", mean > 0, f"the mean of {target} is greater in a")
     coords = coords_of(a, times)
     missing = coords.pop("missing")
-    whole = b.area + b.missing
-    gone = np.divide(b.missing, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    gone = _share(b.missing, b.area + b.missing)
     coords |= {"missing_a": missing, "missing_b": ("zone", gone, missing[2])}
     if options.above:
         more = a.above - b.above
@@ -291,11 +287,7 @@ def difference_table(
             dims=("threshold",),
             attrs={"long_name": f"area with {target} above the threshold, a minus b", "units": KM2},
         )
-        title = f"probability that the area with {target} above the threshold is greater in a"
-        found["p_greater_above"] = (
-            ("zone", "time", "threshold"),
-            spread.masked((more > 0).mean(axis=2)),
-            {"long_name": title, "units": "1"},
-        )
+        title = f"the area with {target} above the threshold is greater in a"
+        found |= spread.share("p_greater_above", more > 0, title, dims=("threshold",))
         coords["threshold"] = ("threshold", list(options.above), of_target)
     return xr.Dataset(found, coords, attrs)
