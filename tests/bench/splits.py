@@ -41,6 +41,7 @@ from hmx.splits.site_folds import SiteFolds
 
 ROOT = Path(__file__).resolve().parents[2]
 TRUE = "true map"
+TREES = 30
 WAYS: dict[str, Callable[[Samples, Array], SiteFolds]] = {
     "random": lambda samples, _: random_folds(samples),
     "blocks of 20 km": lambda samples, _: block_folds(samples, side_km=20),
@@ -122,7 +123,7 @@ def true_skill(world: World) -> float:
 
 
 def _forest() -> RandomForestRegressor:
-    return RandomForestRegressor(30, min_samples_leaf=2, random_state=0, n_jobs=1)
+    return RandomForestRegressor(TREES, min_samples_leaf=2, random_state=0, n_jobs=1)
 
 
 def study(worlds: Sequence[World], ways: Sequence[str] = tuple(WAYS)) -> dict[str, list[float]]:

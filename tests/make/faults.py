@@ -117,7 +117,7 @@ def kill_the_client(catalog: Path, store: Path, seed: int) -> None:
     orphans = workers(process.pid)
     process.kill()
     process.end(LIMIT)
-    code, err = finish(start(catalog, store, "--workers", "2"))  # while they may still be dying
+    code, err = finish(start(catalog, store))  # while they may still be dying
     assert code == 0, err
     wait_until(lambda: not any(orphan.is_running() for orphan in orphans))
 

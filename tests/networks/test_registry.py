@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,9 +65,11 @@ class UNet(Stacked):
 
 
 @pytest.fixture(autouse=True)
-def unet() -> Iterator[None]:
+def unet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Register the network for one test, as no other test has it."""
     before = dict(NETWORKS.registered)
+    # results of a session are remembered with their network, and are asked for facts later
+    monkeypatch.setattr("hmx.engine.recall._recent", OrderedDict())
     network("toy_unet")(UNet)
     yield
     NETWORKS.registered.clear()

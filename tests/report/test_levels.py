@@ -86,13 +86,14 @@ def test_workers_give_the_same_pixels_to_the_bit(
 @pytest.mark.usefixtures("small_memory")
 def test_memory_does_not_grow_with_the_raster(trained: hmx.Bundle, tmp_path: Path) -> None:
     peaks = []
-    for side in (192, 384):
+    for side in (144, 288):
         path = tmp_path / f"{side}.zarr"
         make_cube((side, side), steps=6).chunk(y=64, x=64).to_zarr(
             path, consolidated=False, zarr_format=3
         )
         run = ForecastRun.check(hmx.open_cube(path, chunks=None), trained, {"h": 2})
-        sample(Recalled(run, source=str(path)))  # what is loaded once is loaded
+        if not peaks:
+            sample(Recalled(run, source=str(path)))  # what is loaded once is loaded
         tracemalloc.start()
         layers, fine = sample(Recalled(run, source=str(path)))
         peaks.append(tracemalloc.get_traced_memory()[1])

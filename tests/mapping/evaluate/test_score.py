@@ -146,6 +146,7 @@ def test_what_is_not_current_or_asked_for_again_is_scored_again(
     )
     monkeypatch.setattr(scoring, "permuted_importance", lambda *_, **__: scored[0].importance)
     monkeypatch.setattr(scoring, "weigh", lambda *_, **__: scored[0].weighted)
+    monkeypatch.setattr(MapScorecard, "plots", lambda _: {})  # which take longest
     for number, how in enumerate([{}, {"options": ALONE}, {"options": ALONE, "overwrite": True}]):
         score_of(land, tmp_path / "card", **how)
         assert len(calls) == number + 1
