@@ -33,6 +33,7 @@ HEAVY = (
     "hmx.forecast.backtest.backtest", "hmx.mapping.evaluate.score", "hmx.mapping.train.train",
     "hmx.forecast.train.train", "hmx.engine.pool.cluster", "hmx.engine.job",
     "hmx.exports.cog", "hmx.workflow",
+    "s3fs",  # which Lightning loads to write a YAML file
 )  # fmt: skip
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 PROGRAMS = {
