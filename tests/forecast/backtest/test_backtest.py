@@ -502,7 +502,7 @@ def test_sums_come_in_one_order_whatever_comes_first(card: Scorecard) -> None:
 def test_what_past_steps_taught_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    ds = make_cube((96, 96), steps=6)
+    ds = make_cube((64, 64), steps=6)
     how: dict[str, Any] = {"h": 1, "origins": [2010], "baselines": RIDGE, **QUICK, **FEW}
     card = ds.hm.backtest(out=tmp_path / "scores", **how)
     assert card.facts["means"].startswith("from 2010: expected changes are ")

@@ -16,7 +16,7 @@ from tests.make import worlds
 from tests.make.worlds import BEST, LEADS, STILL, World
 
 MODEL = "model"
-SMALL = {"width": 16, "trunk": [1, 2], "context": [1, 3, 10], "chip": 64, "batch": 4}
+SMALL = {"width": 16, "trunk": [1, 2], "context": [1, 3, 10], "chip": 48, "batch": 4}
 QUICK = {"final": False, "lr": 8e-3}
 
 
