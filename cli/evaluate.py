@@ -6,29 +6,29 @@ from typing import Any
 
 import click
 
-from hmx.cli.shared import Command, CommandCall, catalog_command, here, moment, out, worker_flags
+from hmx.cli import shared
 
 
 @click.command(
-    cls=Command,
+    cls=shared.Command,
     examples=(
         "hmx evaluate catalogs/demo.yaml",
         "hmx evaluate catalogs/demo.yaml --h 2 --origin 2010",
     ),
 )
-@catalog_command
-@worker_flags
+@shared.catalog_command
+@shared.worker_flags
 @click.option("--model", metavar="PATH", help="Score this model on what it holds out.")
 @click.option("--h", type=int, metavar="N", help="Steps to score.")
 @click.option(
     "--origin", "origins", multiple=True, metavar="TIME", help="Forecast from here; repeatable."
 )
 @click.option("--folds", type=int, metavar="K", help="Refit and score on K folds of blocks.")
-@click.option("--level", type=float, multiple=True, metavar="%", help="Interval; repeatable.")
+@shared.level_flag
 @click.option("--output", metavar="DIR", help="Folder of the scorecard.")
 @click.option("--overwrite", is_flag=True, help="Score again even if the scorecard is current.")
 def evaluate(
-    call: CommandCall, model: str | None, output: str | None, overwrite: bool, **wanted: Any
+    call: shared.CommandCall, model: str | None, output: str | None, overwrite: bool, **wanted: Any
 ) -> None:
     """Score the model of CATALOG against persistence and other baselines; ingest if need be.
 
@@ -47,18 +47,20 @@ def evaluate(
     from hmx.forecast.backtest.text import as_text
     from hmx.workflow import evaluate as score
 
-    wanted["origins"] = tuple(moment(str(origin)) for origin in wanted["origins"])
+    wanted["origins"] = tuple(shared.moment(str(origin)) for origin in wanted["origins"])
     given = {f"evaluate__{name}": value for name, value in wanted.items()}
-    catalog = call.load(evaluate__output=here(output), **given)
+    catalog = call.load(evaluate__output=shared.here(output), **given)
     path, card = score(catalog, call.progress, model=model, overwrite=overwrite)
     if not call.quiet:
         sentences = [*reversed(card.sentences)]  # the verdict last: a terminal shows the end
-        out("\n\n".join([as_text(card, verdict=False), *sentences]) + "\n")
+        shared.out("\n\n".join([as_text(card, verdict=False), *sentences]) + "\n")
     call.then(report="with this scorecard")
-    out(path)
+    shared.out(path)
 
 
-def _of_map(call: CommandCall, output: str | None, *, overwrite: bool, **wanted: object) -> None:
+def _of_map(
+    call: shared.CommandCall, output: str | None, *, overwrite: bool, **wanted: object
+) -> None:
     """Score the mapper of a catalog with points."""
     from hmx.errors import BadArgument
     from hmx.workflow import evaluate
@@ -74,9 +76,9 @@ def _of_map(call: CommandCall, output: str | None, *, overwrite: bool, **wanted:
                 f"{flag} belongs to forecasts, and {call.catalog} has points, so it maps. Leave "
                 "it out; folds of samples are set by --set train.split.folds=10."
             )
-    catalog = call.load_map(evaluate__output=here(output), evaluate__level=level)
+    catalog = call.load_map(evaluate__output=shared.here(output), evaluate__level=level)
     path, card = evaluate(catalog, call.progress, overwrite=overwrite)
     if not call.quiet:
-        out(f"{card}\n")
+        shared.out(f"{card}\n")
     call.then(report="with this scorecard")
-    out(path)
+    shared.out(path)

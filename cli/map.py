@@ -18,10 +18,8 @@ from hmx.cli import shared
 )
 @shared.catalog_command
 @shared.worker_flags
-@click.option("--level", type=float, multiple=True, metavar="%", help="Interval; repeatable.")
-@click.option(
-    "--quantiles", type=float, multiple=True, metavar="P", help="Quantile, 0 to 1; repeatable."
-)
+@shared.level_flag
+@shared.quantiles_flag
 @click.option(
     "--estimate",
     type=click.Choice(["model", "median", "mean"]),

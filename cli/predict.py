@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Command, CommandCall, catalog_command, device_flag, here, moment, out
+from hmx.cli import shared
 
 
 @click.command(
-    cls=Command,
+    cls=shared.Command,
     examples=("hmx predict catalogs/demo_soc.yaml --points farms.csv --crs EPSG:4326 --level 90",),
 )
-@catalog_command
-@device_flag
+@shared.catalog_command
+@shared.device_flag
 @click.option("--points", metavar="FILE", help="Table of places: CSV, GeoPackage, Parquet ...")
-@click.option("--level", type=float, multiple=True, metavar="%", help="Interval; repeatable.")
-@click.option(
-    "--quantiles", type=float, multiple=True, metavar="P", help="Quantile, 0 to 1; repeatable."
-)
+@shared.level_flag
+@shared.quantiles_flag
 @click.option(
     "--estimate",
     type=click.Choice(["model", "median", "mean"]),
@@ -34,7 +32,11 @@ from hmx.cli.shared import Command, CommandCall, catalog_command, device_flag, h
 @click.option("--id", metavar="COLUMN", help="The column that names the rows.")
 @click.option("--output", metavar="PATH", help="CSV to write.")
 def predict(
-    call: CommandCall, points: str | None, output: str | None, time: str | None, **wanted: object
+    call: shared.CommandCall,
+    points: str | None,
+    output: str | None,
+    time: str | None,
+    **wanted: object,
 ) -> None:
     """Predict what the points of CATALOG sampled at the points of another table.
 
@@ -47,9 +49,9 @@ def predict(
 
     given = {f"predict__{name}": value for name, value in wanted.items()}
     catalog = call.load_map(
-        predict__points=here(points, "--points"),
-        predict__output=here(output),
-        predict__time=moment(time),
+        predict__points=shared.here(points, "--points"),
+        predict__output=shared.here(output),
+        predict__time=shared.moment(time),
         **given,
     )
-    out(ensure_predictions(catalog, call.progress))
+    shared.out(ensure_predictions(catalog, call.progress))

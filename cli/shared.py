@@ -18,18 +18,8 @@ from hmx.files.jsontext import as_json
 from hmx.progress import Progress
 
 __all__ = [
-    "Command",
-    "CommandCall",
-    "CommandFailure",
-    "Group",
-    "as_json",
-    "box",
-    "catalog_command",
-    "device_flag",
-    "forecast_flags",
-    "here",
-    "moment",
-    "out",
+    "Command", "CommandCall", "CommandFailure", "Group", "as_json", "box", "catalog_command",
+    "device_flag", "forecast_flags", "here", "level_flag", "moment", "out", "quantiles_flag",
     "worker_flags",
 ]  # fmt: skip
 
@@ -189,41 +179,47 @@ def box(text: str | None) -> tuple[float, ...] | None:
     return west, south, east, north
 
 
-def forecast_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the flags that describe a forecast, for :meth:`CommandCall.forecast`."""
-    flags = (
-        click.option("--h", type=int, metavar="N", help="Steps to forecast."),
-        click.option(
-            "--level", type=float, multiple=True, metavar="%", help="Interval; repeatable."
-        ),
-        click.option(
-            "--exceed",
-            type=float,
-            multiple=True,
-            metavar="VALUE",
-            help="Probability of more than this; repeatable.",
-        ),
-        click.option("--region", metavar="W,S,E,N", help="Part to forecast, in the cube's CRS."),
-    )
-    for flag in reversed(flags):
-        command = flag(command)
-    return command
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
-def device_flag(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the flag of commands that run a network."""
-    flag = click.option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")
-    return flag(command)
+def flags(*each: Decorator) -> Decorator:
+    """Return a decorator that adds several flags to a command, in this order."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for flag in reversed(each):
+            command = flag(command)
+        return command
+
+    return add
 
 
-def worker_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the flags of commands that compute tiles: workers and scheduler."""
-    for flag in (
-        click.option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler."),
-        click.option("--workers", type=int, metavar="N", help="Dask workers on this machine."),
-    ):
-        command = flag(command)
-    return device_flag(command)
+level_flag = click.option(
+    "--level", type=float, multiple=True, metavar="%", help="Interval; repeatable."
+)
+quantiles_flag = click.option(
+    "--quantiles", type=float, multiple=True, metavar="P", help="Quantile, 0 to 1; repeatable."
+)
+# of commands that describe a forecast, for :meth:`CommandCall.forecast`
+forecast_flags = flags(
+    click.option("--h", type=int, metavar="N", help="Steps to forecast."),
+    level_flag,
+    click.option(
+        "--exceed",
+        type=float,
+        multiple=True,
+        metavar="VALUE",
+        help="Probability of more than this; repeatable.",
+    ),
+    click.option("--region", metavar="W,S,E,N", help="Part to forecast, in the cube's CRS."),
+)
+# of commands that run a network
+device_flag = click.option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to compute.")
+# of commands that compute tiles
+worker_flags = flags(
+    device_flag,
+    click.option("--workers", type=int, metavar="N", help="Dask workers on this machine."),
+    click.option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler."),
+)
 
 
 def catalog_command(function: Callable[..., None]) -> Callable[..., None]:
@@ -236,7 +232,7 @@ def catalog_command(function: Callable[..., None]) -> Callable[..., None]:
         shared = {name: given.pop(name) for name in names}
         function(CommandCall(**shared), **given)
 
-    flags = (
+    return flags(
         click.argument("catalog", type=click.Path()),
         click.option(
             "--set",
@@ -247,7 +243,4 @@ def catalog_command(function: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--quiet", is_flag=True, help="Print nothing but the path of the product."),
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
-    )
-    for flag in reversed(flags):
-        command = flag(command)
-    return command
+    )(command)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import click
 
-from hmx.cli.shared import Command, CommandCall, box, catalog_command, here, out, worker_flags
+from hmx.cli import shared
 
 
 @click.command(
-    cls=Command, examples=("hmx zonal catalogs/demo.yaml --zones parks.gpkg --above 0.4",)
+    cls=shared.Command, examples=("hmx zonal catalogs/demo.yaml --zones parks.gpkg --above 0.4",)
 )
-@catalog_command
-@worker_flags
+@shared.catalog_command
+@shared.worker_flags
 @click.option("--zones", metavar="FILE", help="Polygons, or a raster of whole numbers.")
 @click.option(
     "--above", type=float, multiple=True, metavar="VALUE", help="Area above this; repeatable."
 )
-@click.option("--level", type=float, multiple=True, metavar="%", help="Interval; repeatable.")
+@shared.level_flag
 @click.option("--by", metavar="COLUMN", help="Add up groups of zones, too.")
 @click.option("--id", metavar="COLUMN", help="The column that names the zones.")
 @click.option(
@@ -29,7 +29,7 @@ from hmx.cli.shared import Command, CommandCall, box, catalog_command, here, out
 @click.option("--output", metavar="PATH", help="Table to write: .csv, .gpkg or .md.")
 @click.option("--resume/--overwrite", default=True, help="Go on with what is there, or replace it.")
 def zonal(
-    call: CommandCall,
+    call: shared.CommandCall,
     region: str | None,
     resume: bool,
     h: int | None,
@@ -47,7 +47,7 @@ def zonal(
     from hmx.workflow import ensure_zones  # loads xarray's and GDAL's machinery
 
     given = {f"zonal__{name}": value for name, value in wanted.items()}
-    given |= {"zonal__zones": here(zones, "--zones"), "zonal__output": here(output)}
+    given |= {"zonal__zones": shared.here(zones, "--zones"), "zonal__output": shared.here(output)}
     if call.maps:
         if h is not None:
             raise BadArgument(
@@ -55,8 +55,8 @@ def zonal(
                 "out."
             )
         catalog = call.load_map(**given)
-        path = ensure_zones(catalog, call.progress, region=box(region), overwrite=not resume)
+        path = ensure_zones(catalog, call.progress, region=shared.box(region), overwrite=not resume)
     else:
         loaded = call.load(forecast__h=h, **given)
-        path = ensure_zones(loaded, call.progress, region=box(region), overwrite=not resume)
-    out(path)
+        path = ensure_zones(loaded, call.progress, region=shared.box(region), overwrite=not resume)
+    shared.out(path)
