@@ -24,7 +24,7 @@ from hmx.pictures.style import (
     shift,
     with_units,
 )  # fmt: skip
-from hmx.scores.card import LeadCard
+from hmx.scores.leads import LeadCard
 
 _MEASURES = ("rmse", "crps")
 # rounded: 0.57 * 100 is 56.99999999999999

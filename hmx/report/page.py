@@ -37,7 +37,7 @@ COLOURS = {"value": "viridis", "change": "PuOr_r", "width": "magma", "probabilit
 
 
 class Drawing(Protocol):
-    """A figure that can be saved as SVG, such as one of matplotlib."""
+    """A figure that can be saved, such as one of matplotlib."""
 
     def savefig(self, fname: Any, *, format: str, dpi: int) -> Any:
         """Write the figure to a file or buffer."""
@@ -128,30 +128,14 @@ def join(sections: Iterable[Section]) -> str:
 
 @dataclass(frozen=True)
 class Page:
-    """What a report consists of.
+    """What a report consists of."""
 
-    Parameters
-    ----------
-    title : str
-        Of the page.
-    lead : sequence of str
-        Sentences below the title: the answer first.
-    maps : Packed, optional
-        Compressed maps; a scorecard has none.
-    facts : mapping of str to JSON values
-        What ``app.js`` reads about the maps.
-    sections : sequence of Section
-        Below the maps.
-    state : str, optional
-        Hash of what the page was made from, by which a job recognises it.
-    """
-
-    title: str
-    lead: Sequence[str] = ()
-    maps: Packed | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    sections: Sequence[Section] = ()
-    state: str | None = None
+    title: str  # of the page
+    lead: Sequence[str] = ()  # sentences below the title: the answer first
+    maps: Packed | None = None  # compressed maps; a scorecard has none
+    facts: Mapping[str, Any] = field(default_factory=dict)  # what ``app.js`` reads about the maps
+    sections: Sequence[Section] = ()  # below the maps
+    state: str | None = None  # hash of what the page was made from, by which a job recognises it
 
     def html(self) -> str:
         """Write the page."""

@@ -32,40 +32,14 @@ from hmx.scores.regression import (
     paired_bootstrap,
     regression_scores,
 )
-from hmx.scores.score import Measure, Score, skill
+from hmx.scores.score import Score, skill
 from hmx.scores.structure import Structure, ssim_map
 from hmx.scores.sums import CellMetric, ScoredPixels, Settings, metric, metrics
 from hmx.scores.tally import Prediction, Scene, Tally, pooled
 
 __all__ = [
-    "SCORES",
-    "Cell",
-    "CellMetric",
-    "Coverage",
-    "Difference",
-    "Events",
-    "Measure",
-    "PitHistogram",
-    "Prediction",
-    "Scene",
-    "Score",
-    "ScoredPixels",
-    "Settings",
-    "Structure",
-    "Tally",
-    "band_scores",
-    "bands_of",
-    "common_mask",
-    "crps",
-    "interval_scores",
-    "metric",
-    "metrics",
-    "paired_bootstrap",
-    "pit",
-    "pooled",
-    "quantile_at",
-    "regression_scores",
-    "skill",
-    "ssim_map",
-    "uniforms",
-]
+    "SCORES", "Cell", "CellMetric", "Coverage", "Difference", "Events", "PitHistogram",
+    "Prediction", "Scene", "Score", "ScoredPixels", "Settings", "Structure", "Tally", "band_scores",
+    "bands_of", "common_mask", "crps", "interval_scores", "metric", "metrics", "paired_bootstrap",
+    "pit", "pooled", "quantile_at", "regression_scores", "skill", "ssim_map", "uniforms",
+]  # fmt: skip

@@ -2,8 +2,8 @@
 
 A scorecard is a table of figures with a verdict. :class:`Card` writes the table as rows, CSV
 and JSON and saves it with its plots; a job's scorecard adds its columns and facts. Verdicts,
-texts and plots take the protocols :class:`LeadCard` and :class:`SampleCard`, so they import
-no scorecard.
+texts and plots take :class:`hmx.scores.leads.LeadCard` and the protocol :class:`SampleCard`, so
+they import no scorecard.
 """
 
 from __future__ import annotations
@@ -25,10 +25,8 @@ from hmx.files.durable import Folder
 from hmx.files.jsontext import as_json, finite
 from hmx.files.paths import absolute
 from hmx.files.shown import facts_html, grid_html
-from hmx.report.page import Page, Section, TextTable
+from hmx.report.page import Drawing, Page, Section, TextTable
 from hmx.scores.regression import Difference
-from hmx.scores.tally import Tally
-from hmx.scores.zones import ZoneTally
 
 Array = NDArray[np.float64]
 Figures = dict[str, float]
@@ -42,15 +40,8 @@ _SHOWN = ("rmse", "rmse_skill", "crps", "crps_skill", "mae", "r2", "ccc", "bias"
 _POOLED_COLUMNS = ("stratum", "split")  # where "all" stands for a sum
 
 
-class Picture(Protocol):
-    """A figure that can be saved, such as one of matplotlib."""
-
-    def savefig(self, fname: Any, *, format: str, dpi: int) -> Any:
-        """Write the figure to a file or buffer."""
-
-
-class ScoredCard(Protocol):
-    """What every scorecard has, as verdict, text and plots read it."""
+class SampleCard(Protocol):
+    """Scorecard of predictions at samples, as verdict, text and plots read it."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -71,62 +62,6 @@ class ScoredCard(Protocol):
     @property
     def verdict(self) -> str:
         """One sentence: what to use."""
-
-
-class LeadCard(ScoredCard, Protocol):
-    """Scorecard of forecasts by lead, as verdict, text and plots read it."""
-
-    @property
-    def tallies(self) -> Mapping[str, Tally]:
-        """Sums by fold and origin."""
-
-    @property
-    def whole(self) -> Tally:
-        """All tallies, added."""
-
-    @property
-    def whole_zones(self) -> ZoneTally:
-        """Scores of zones of all folds and origins, added."""
-
-    @property
-    def zone_verdict(self) -> str | None:
-        """One sentence on zones."""
-
-    @property
-    def median_sentence(self) -> str | None:
-        """One sentence on medians that are the last map."""
-
-    @property
-    def leads(self) -> tuple[int, ...]:
-        """Leads asked for."""
-
-    @property
-    def scored(self) -> tuple[int, ...]:
-        """Leads with held-out truth."""
-
-    @property
-    def uncalibrated(self) -> tuple[int, ...]:
-        """Leads without held-out truth."""
-
-    @property
-    def strata(self) -> tuple[str, ...]:
-        """Names of the strata, "all" first."""
-
-    @property
-    def table(self) -> Mapping[tuple[str, int, str, str], Figures]:
-        """Figures by (forecaster, lead, stratum, split)."""
-
-    def lead_name(self, lead: int) -> str:
-        """Return the label of a lead."""
-
-    def value(
-        self, metric: str, forecaster: str, lead: int, *, stratum: str = "all", split: str = "all"
-    ) -> float:
-        """Look up a figure; NaN if there is none."""
-
-
-class SampleCard(ScoredCard, Protocol):
-    """Scorecard of predictions at samples, as verdict, text and plots read it."""
 
     @property
     def splits(self) -> Mapping[str, object]:
@@ -192,7 +127,7 @@ class SampleCard(ScoredCard, Protocol):
         """Look up a figure; NaN if there is none."""
 
 
-def _plot_html(draw: Callable[[], Picture]) -> str:
+def _plot_html(draw: Callable[[], Drawing]) -> str:
     target = io.BytesIO()
     draw().savefig(target, format="png", dpi=72)
     return f"<img src='data:image/png;base64,{b64encode(target.getvalue()).decode()}'/>"
@@ -236,7 +171,7 @@ class Card(ABC):
         """Yield the files of a saved card other than plots and JSON: name, content."""
 
     @abstractmethod
-    def plots(self) -> Mapping[str, Callable[[], Picture]]:
+    def plots(self) -> Mapping[str, Callable[[], Drawing]]:
         """Return what draws each plot, by file name."""
 
     @abstractmethod

@@ -10,7 +10,8 @@ from typing import Literal
 
 from hmx.forecast.backtest.strata import MEANINGS
 from hmx.report.page import TextTable
-from hmx.scores.card import TEXT_WIDTH, LeadCard, number, text_table
+from hmx.scores.card import TEXT_WIDTH, number, text_table
+from hmx.scores.leads import LeadCard
 from hmx.scores.zones import BOUNDS, DRAWS, METHODS, REGION, ZoneCell
 
 _SKILLS = ("rmse_skill", "mae_skill", "crps_skill")

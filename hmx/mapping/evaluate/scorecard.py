@@ -27,7 +27,7 @@ from hmx.mapping.evaluate.weighting import WEIGHTED, TaskWeights
 from hmx.mapping.target import TargetScaler, bounded
 from hmx.mapping.train.importance import Importance
 from hmx.pictures.mapping import draw_bands, draw_intervals, draw_residuals, draw_scatter
-from hmx.report.page import TextTable
+from hmx.report.page import Drawing, TextTable
 from hmx.scores import (
     SCORES,
     Difference,
@@ -36,7 +36,7 @@ from hmx.scores import (
     paired_bootstrap,
     regression_scores,
 )  # fmt: skip
-from hmx.scores.card import CARD, Card, Figures, Picture
+from hmx.scores.card import CARD, Card, Figures
 from hmx.splits.report import FoldReport
 from hmx.splits.site_folds import SiteFolds
 
@@ -345,7 +345,7 @@ class MapScorecard(Card):
         yield CARD, b'{"hmx_map_scorecard": null}'
         yield ROUNDS, pack(self.splits)
         yield "scores.csv", self.scores_csv()
-        yield "predictions.csv", predictions_csv(self)
+        yield "predictions.csv", predictions_csv(self.splits, self.model, self.ids, self.native)
         yield "scorecard.txt", str(self).encode()
         yield "checks.md", self.checks().markdown().encode()
 
@@ -353,7 +353,7 @@ class MapScorecard(Card):
         """Return the tables of a report."""
         return tables(self)
 
-    def plots(self) -> Mapping[str, Callable[[], Picture]]:
+    def plots(self) -> Mapping[str, Callable[[], Drawing]]:
         """Return what draws each plot; the one of intervals only if there are any."""
         draw = {"scatter": draw_scatter, "residuals": draw_residuals, "bands": draw_bands}
         draw |= {"intervals": draw_intervals} if self._main.bounds else {}

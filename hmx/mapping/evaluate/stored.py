@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -81,63 +81,40 @@ def read_part(folder: Folder, name: str) -> bytes:
     return data
 
 
-class Predicted(Protocol):
-    """A scorecard, as far as its table of predictions goes."""
-
-    @property
-    def splits(self) -> Rounds:
-        """Estimates of every sample, by name of the folds."""
-
-    @property
-    def model(self) -> str:
-        """The forecaster that is judged."""
-
-    @property
-    def ids(self) -> tuple[object, ...]:
-        """Names of the samples."""
-
-    def native(self, values: Array) -> Array:
-        """Turn estimates into native units."""
-
-
-def predictions_csv(card: Predicted) -> bytes:
+def predictions_csv(
+    splits: Rounds, model: str, ids: tuple[object, ...], native: Callable[[Array], Array]
+) -> bytes:
     """Write each sample with its truth and all predictions, split by split.
 
     Truth and predictions come in the units of the scores, then in native units: the truth, each
     forecaster's prediction, the residual of the model (truth less prediction) and its intervals.
+    Rows have the `ids` of the samples; `native` turns estimates into native units.
     """
-    names = tuple(next(iter(card.splits.values())).estimates)
-    model = next(n for n in sorted(names, key=len, reverse=True) if card.model.startswith(n))
-    levels = tuple(next(iter(card.splits.values())).bounds.get(model, {}))
+    main = next(iter(splits.values()))
+    names = tuple(main.estimates)
+    model = next(n for n in sorted(names, key=len, reverse=True) if model.startswith(n))
+    levels = tuple(main.bounds.get(model, {}))
     ends = [f"native_{end}_{level:g}" for level in levels for end in ("lo", "hi")]
     header = (
         "split", "id", "sample", "site", "fold", "lon", "lat", "truth", *names,
         "native_truth", *(f"native_{name}" for name in names), "native_residual", *ends,
     )  # fmt: skip
-    lines = (line for split in card.splits for line in _lines(card, split, names, model, levels))
-    return csv_of(header, lines)
 
+    def lines() -> Iterator[tuple[object, ...]]:
+        for split, validated in splits.items():
+            sites, truth = validated.folds.sites, native(validated.truth)
+            centers = [validated.estimates[name].center for name in names]
+            turned = dict(zip(names, map(native, centers), strict=True))
+            bounds = validated.bounds.get(model, {})  # of the main split alone
+            unknown = (np.full(len(sites), np.nan),) * 2
+            spans = [native(end) for level in levels for end in bounds.get(level, unknown)]
+            columns = [
+                validated.truth, *centers, truth, *turned.values(), truth - turned[model], *spans,
+            ]  # fmt: skip
+            for i in range(len(sites)):
+                name = ids[i] if ids else i
+                where = (sites.site[i], validated.folds.fold[i], *sites.lonlat[i].tolist())
+                values = (float(column[i]) for column in columns)
+                yield (split, name, i, *where, *("" if np.isnan(v) else v for v in values))
 
-def _lines(
-    card: Predicted, split: str, names: tuple[str, ...], model: str, levels: tuple[float, ...]
-) -> Iterator[tuple[object, ...]]:
-    """Yield the rows of one split."""
-    validated = card.splits[split]
-    sites, truth = validated.folds.sites, card.native(validated.truth)
-    native = {name: card.native(validated.estimates[name].center) for name in names}
-    bounds = validated.bounds.get(model, {})  # of the main split alone
-    unknown = np.full(len(sites), np.nan)
-    spans = [card.native(end) for level in levels for end in bounds.get(level, (unknown, unknown))]
-    columns = [
-        validated.truth,
-        *(validated.estimates[name].center for name in names),
-        truth,
-        *native.values(),
-        truth - native[model],
-        *spans,
-    ]
-    for i in range(len(sites)):
-        name = card.ids[i] if card.ids else i
-        where = (sites.site[i], validated.folds.fold[i], *sites.lonlat[i].tolist())
-        values = (float(column[i]) for column in columns)
-        yield (split, name, i, *where, *("" if np.isnan(v) else v for v in values))
+    return csv_of(header, lines())
