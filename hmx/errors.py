@@ -140,6 +140,13 @@ def did_you_mean(word: str, known: Iterable[object]) -> str:
     return f" Did you mean {names[found[0]]!r}?" if found else ""
 
 
+def broken_part(
+    part: str, fault: str = "is damaged: its arrays do not fit together"
+) -> BundleError:
+    """Build the error for a part of a model that cannot be used."""
+    return BundleError(f"the {part} of this model {fault}. Copy the bundle anew, or train again.")
+
+
 def missing_variable(
     word: str, known: Iterable[object], *, where: str = "the cube", more: str = ""
 ) -> HmxError:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmx.errors import BadArgument, BundleError
+from hmx.errors import BadArgument, broken_part
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestRegressor
@@ -90,19 +90,14 @@ class Forest:
         except (KeyError, IndexError, TypeError, ValueError):
             sound = False
         if not sound:
-            raise BundleError(
-                "the forest of this model is damaged: its arrays are not those of trees. Copy the "
-                "bundle anew, or train again."
-            )
+            raise broken_part("forest", "is damaged: its arrays are not those of trees")
         return forest
 
     def require_features(self, count: int) -> None:
         """Raise :class:`BundleError` unless the forest has `count` features."""
         if self.features != count or not len(self):
-            raise BundleError(
-                f"the forest of this model has {len(self)} trees of {self.features} features, and "
-                f"its bands make {count}. Copy the bundle anew, or train again."
-            )
+            have = f"{len(self)} trees of {self.features} features"
+            raise broken_part("forest", f"has {have}, and its bands make {count}")
 
     def _sound(self) -> bool:
         """Check that every walk ends in a leaf of its own tree: C code walks without checks."""

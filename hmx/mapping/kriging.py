@@ -29,7 +29,7 @@ from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from hmx.errors import BundleError
+from hmx.errors import broken_part
 from hmx.mapping.options import Krige
 from hmx.splits.distances import earth_centred
 from hmx.splits.site_folds import SiteFolds
@@ -116,10 +116,7 @@ class Kriging:
         except (KeyError, TypeError, ValueError):
             sound = False
         if not sound:
-            raise BundleError(
-                "the kriging of this model is damaged: its arrays do not fit together. Copy the "
-                "bundle anew, or train again."
-            )
+            raise broken_part("kriging")
         return cls(lonlat, weights, *(float(number) for number in numbers))
 
     @cached_property

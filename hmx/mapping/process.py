@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, eigh
 from scipy.spatial.distance import cdist
 
-from hmx.errors import BadArgument, BundleError
+from hmx.errors import BadArgument, broken_part
 from hmx.mapping.forest import Forest
 from hmx.mapping.options import Regression
 from hmx.mapping.spec import parts_of
@@ -113,19 +113,14 @@ class GaussianProcess:
         except (KeyError, TypeError, ValueError):
             sound = False
         if not sound:
-            raise BundleError(
-                "the Gaussian process of this model is damaged: its arrays do not fit together. "
-                "Copy the bundle anew, or train again."
-            )
+            raise broken_part("Gaussian process")
         return cls(centres, weights, *(float(number) for number in numbers))
 
     def require_features(self, count: int) -> None:
         """Raise :class:`BundleError` unless the process has `count` features."""
         if self.centres.shape[1] != count:
-            raise BundleError(
-                f"the Gaussian process of this model has {self.centres.shape[1]} features, and its "
-                f"bands make {count}. Copy the bundle anew, or train again."
-            )
+            have = f"{self.centres.shape[1]} features"
+            raise broken_part("Gaussian process", f"has {have}, and its bands make {count}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from hmx.errors import BadArgument, BundleError, NotEnoughData
+from hmx.errors import BadArgument, NotEnoughData, broken_part
 
 _BLOCK = 256  # samples of a block: of 75 features, 150 kB in float64, which fits the L2 cache
 _AXES = 4  # as many as halve often: more bound little better and cost more
@@ -211,19 +211,14 @@ class Applicability:
         except (KeyError, TypeError, ValueError):
             sound = False
         if not sound:
-            raise BundleError(
-                "the area of applicability of this model is damaged: its arrays do not fit "
-                "together. Copy the bundle anew, or train again."
-            )
+            raise broken_part("area of applicability")
         return cls(samples, mean, factor, typical, threshold)
 
     def require_features(self, count: int) -> None:
         """Raise :class:`BundleError` unless the area has `count` features."""
         if len(self.mean) != count:
-            raise BundleError(
-                f"the area of applicability of this model has {len(self.mean)} features, and its "
-                f"bands make {count}. Copy the bundle anew, or train again."
-            )
+            have = f"{len(self.mean)} features"
+            raise broken_part("area of applicability", f"has {have}, and its bands make {count}")
 
     @cached_property
     def _nearest(self) -> Nearest:
