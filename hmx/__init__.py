@@ -33,20 +33,9 @@ register()
 register_soc()
 
 __all__ = [
-    "Bundle",
-    "Catalog",
-    "HMAccessor",
-    "HmxError",
-    "MapBundle",
-    "MapCatalog",
-    "SOCAccessor",
-    "carbon_stock",
-    "compare",
-    "difference",
-    "load",
-    "load_catalog",
-    "open_cube",
-]
+    "Bundle", "Catalog", "HMAccessor", "HmxError", "MapBundle", "MapCatalog", "SOCAccessor",
+    "carbon_stock", "compare", "difference", "load", "load_catalog", "open_cube",
+]  # fmt: skip
 
 _HOMES = {
     "Bundle": "hmx.forecast.bundle",

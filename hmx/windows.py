@@ -112,24 +112,12 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """All tiles of a raster.
+    """All tiles of a raster."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the raster, px.
-    tile : tuple of int
-        Rows and columns of one tile's core, px; edge tiles may be smaller.
-    halo : int
-        True pixels read around a core.
-    wraps : bool
-        Whether the first and last column are neighbours (a globe).
-    """
-
-    shape: tuple[int, int]
-    tile: tuple[int, int]
-    halo: int
-    wraps: bool = False
+    shape: tuple[int, int]  # rows and columns of the raster, px
+    tile: tuple[int, int]  # rows and columns of one tile's core, px; edge tiles may be smaller
+    halo: int  # true pixels read around a core
+    wraps: bool = False  # whether the first and last column are neighbours (a globe)
 
     def __post_init__(self) -> None:
         if min(self.tile) < 1 or min(self.shape) < 1 or self.halo < 0:

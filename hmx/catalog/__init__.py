@@ -13,15 +13,9 @@ from hmx.catalog.catalogs import (
     has_points,
     load_catalog,
 )
-from hmx.catalog.reading import SUFFIXES, is_catalog
+from hmx.catalog.reading import is_catalog
 
 __all__ = [
-    "SUFFIXES",
-    "AnyCatalog",
-    "BaseCatalog",
-    "Catalog",
-    "MapCatalog",
-    "has_points",
-    "is_catalog",
+    "AnyCatalog", "BaseCatalog", "Catalog", "MapCatalog", "has_points", "is_catalog",
     "load_catalog",
-]
+]  # fmt: skip

@@ -143,20 +143,7 @@ class Cadence:
         raise irregular(time, months if kind else gaps, more)
 
     def extend(self, time: xr.DataArray, h: int) -> np.ndarray:
-        """Continue a time axis in its own kind.
-
-        Parameters
-        ----------
-        time : DataArray
-            The axis this cadence was inferred from.
-        h : int
-            Number of new steps.
-
-        Returns
-        -------
-        ndarray
-            Shape (h,), same dtype as ``time``.
-        """
+        """Continue the axis that this cadence was inferred from by ``h`` steps of its dtype."""
         values, last = time.values, time.values[-1]
         leads = range(1, h + 1)
         if self.unit in ("steps", "month of year"):

@@ -39,15 +39,7 @@ from hmx.windows import Span, TileGrid, Window, with_halo
 
 
 class Request(Protocol):
-    """What a job asks of each window, as far as the engine reads it; a frozen dataclass.
-
-    Attributes
-    ----------
-    bundle : str
-        Folder of the model.
-    precision : str
-        ``float32``, ``bfloat16`` or ``float64``.
-    """
+    """What a job asks of each window, as far as the engine reads it; a frozen dataclass."""
 
     @property
     def bundle(self) -> str:
@@ -110,27 +102,13 @@ RequestT = TypeVar("RequestT", bound=Request, covariant=True)
 
 @dataclass(frozen=True)
 class WindowRunner(ABC, Generic[RequestT]):
-    """Computes windows of an output from a cube.
+    """Computes windows of an output from a cube."""
 
-    Parameters
-    ----------
-    area : Window
-        The part of the cube that the output covers (north-up, west to east).
-    flips : tuple of str
-        Dims that run the other way in the output.
-    spec : Spec or MapSpec
-        Describes the model.
-    request : Request
-        What is computed of each window.
-    steps : mapping of str to Span
-        Steps that are read of each variable that has time.
-    """
-
-    area: Window
-    flips: tuple[str, ...]
-    spec: HasTarget
-    request: RequestT
-    steps: Mapping[str, Span]
+    area: Window  # the part of the cube that the output covers (north-up, west to east)
+    flips: tuple[str, ...]  # dims that run the other way in the output
+    spec: HasTarget  # describes the model
+    request: RequestT  # what is computed of each window
+    steps: Mapping[str, Span]  # steps that are read of each variable that has time
 
     @property
     @abstractmethod
@@ -194,23 +172,12 @@ class Run(ABC, Generic[RequestT]):
 
     The lazy graph, a stored job, a plan and an audit all start from a Run, so all of them
     mean the same result.
-
-    Parameters
-    ----------
-    cube : CubeView
-        The input.
-    options : TileOptions
-        As the user chose, with the sides of tile and chunk decided.
-    window : Window
-        The part of the cube that is computed.
-    request : Request
-        What is computed of each window.
     """
 
-    cube: CubeView
-    options: TileOptions
-    window: Window
-    request: RequestT
+    cube: CubeView  # the input
+    options: TileOptions  # as the user chose, with the sides of tile and chunk decided
+    window: Window  # the part of the cube that is computed
+    request: RequestT  # what is computed of each window
 
     job: ClassVar[str]  # the word for the result in messages and ledgers
     option_type: ClassVar[type[Options]]

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from hmx.bundles import described
+from hmx.bundles import described as forms
 from hmx.bundles.folder import FORMAT, Arrays, Model, read_folder, require_floats
 from hmx.errors import BadArgument
 from hmx.features.context import Context
@@ -129,7 +129,7 @@ class Bundle(Model):
         """
         raw, weights, folder = read_folder(path, "forecast")
         require_floats(weights)
-        form = described.read_form(_ForecasterForm, raw, folder)
+        form = forms.read_form(_ForecasterForm, raw, folder)
         calibration = form.calibration
         return cls(
             spec=Spec(**{**dict(form.spec), "context": form.spec.context.read()}),
@@ -186,8 +186,8 @@ class _ContextForm(Options):
     radii: Annotated[tuple[Radius, ...], Field(max_length=32)]
     maxima: bool = False
     distance: bool
-    threshold: Annotated[described.Real, Field(ge=0, le=1e30)] = 0.0
-    terrain: described.Names = ()
+    threshold: Annotated[forms.Real, Field(ge=0, le=1e30)] = 0.0
+    terrain: forms.Names = ()
 
     def read(self) -> Context:
         try:
@@ -196,12 +196,12 @@ class _ContextForm(Options):
             raise ValueError(str(error)) from None
 
 
-class _SpecForm(described.VariablesForm):
+class _SpecForm(forms.VariablesForm):
     transforms: dict[str, Transform] = Field(default_factory=dict)
     network: ModelOptions
     h: Leads
     context: _ContextForm
-    future: described.Names = ()
+    future: forms.Names = ()
 
     @model_validator(mode="after")
     def _known(self) -> _SpecForm:
@@ -213,50 +213,46 @@ class _SpecForm(described.VariablesForm):
 
 
 class _ScalerForm(Options):
-    mean: dict[str, described.Value]
-    std: dict[str, described.Positive]
-    change: Annotated[
-        tuple[Annotated[described.Real, Field(ge=0, le=1e30)], ...], Field(min_length=1)
-    ]
-    step: Annotated[described.Real, Field(ge=0, le=1e30)] = 0.0
+    mean: dict[str, forms.Value]
+    std: dict[str, forms.Positive]
+    change: Annotated[tuple[Annotated[forms.Real, Field(ge=0, le=1e30)], ...], Field(min_length=1)]
+    step: Annotated[forms.Real, Field(ge=0, le=1e30)] = 0.0
 
 
 class _CalibrationForm(Options):
-    ranks: Annotated[tuple[described.Rows, ...], Field(max_length=1000)]
-    counts: tuple[tuple[Annotated[described.Real, Field(ge=0)], ...], ...]
-    nodes: Annotated[
-        tuple[Annotated[described.Real, Field(ge=0, le=1e6)], ...], Field(min_length=1)
-    ]
-    stretch: tuple[Annotated[described.Real, Field(ge=0, le=1e30)], ...]
-    far: described.Share = 1.0
+    ranks: Annotated[tuple[forms.Rows, ...], Field(max_length=1000)]
+    counts: tuple[tuple[Annotated[forms.Real, Field(ge=0)], ...], ...]
+    nodes: Annotated[tuple[Annotated[forms.Real, Field(ge=0, le=1e6)], ...], Field(min_length=1)]
+    stretch: tuple[Annotated[forms.Real, Field(ge=0, le=1e30)], ...]
+    far: forms.Share = 1.0
     shift: Annotated[
-        tuple[Annotated[described.Real, Field(ge=-2, le=2)], ...], Field(max_length=1000)
+        tuple[Annotated[forms.Real, Field(ge=-2, le=2)], ...], Field(max_length=1000)
     ] = ()
 
     @model_validator(mode="after")
     def _tables(self) -> _CalibrationForm:
-        described.require_ascending(self.nodes, "nodes")
+        forms.require_ascending(self.nodes, "nodes")
         if not len(self.ranks) == len(self.counts) == len(self.stretch):
             raise ValueError("ranks, counts and stretch have an entry for each lead")
         for table, counts in zip(self.ranks, self.counts, strict=True):
-            described.require_table(table, len(self.nodes), len(PROBABILITIES), "ranks")
+            forms.require_table(table, len(self.nodes), len(PROBABILITIES), "ranks")
             if len(counts) != len(self.nodes):
                 raise ValueError("counts have a number for each node")
         return self
 
 
-class _ForecasterForm(described.Description):
+class _ForecasterForm(forms.Description):
     spec: _SpecForm
     scaler: _ScalerForm
     calibration: _CalibrationForm
-    dependence: described.DependenceForm | None = None
+    dependence: forms.DependenceForm | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> _ForecasterForm:
         spec = self.spec
         context = spec.context.read()
         names = (spec.target, *spec.dynamic, *spec.static, *context.names(spec.target))
-        described.require_scales(names, self.scaler.mean, self.scaler.std)
+        forms.require_scales(names, self.scaler.mean, self.scaler.std)
         if len(self.scaler.change) != spec.h:
             raise ValueError(f"scaler.change has {len(self.scaler.change)} leads, and h={spec.h}")
         if self.scaler.change[0] <= 0:

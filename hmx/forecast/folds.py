@@ -26,27 +26,15 @@ _MIN_BLOCK = 8  # px: the smallest block of training
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """A split, or the splits of all folds, with pixel counts and a suggested block.
+    """A split, or the splits of all folds, with pixel counts and a suggested block."""
 
-    Parameters
-    ----------
-    splits : tuple of Split
-        One, or one per fold.
-    grid : Grid
-        Of the cube.
-    pixels : tuple of dict
-        Of each split: pixels with data of each role; ``UNUSED`` counts the buffers.
-    correlation : Correlation, optional
-        Of the residuals of persistence; ``None`` if too little changes.
-    valid : ndarray of bool
-        Pixels with data, thinned by :func:`thin` for a picture.
-    """
-
-    splits: tuple[Split, ...]
-    grid: Grid
+    splits: tuple[Split, ...]  # one, or one per fold
+    grid: Grid  # of the cube
+    # of each split: pixels with data of each role; ``UNUSED`` counts the buffers
     pixels: tuple[dict[int, int], ...]
+    # of the residuals of persistence; ``None`` if too little changes
     correlation: Correlation | None
-    valid: np.ndarray
+    valid: np.ndarray  # pixels with data, thinned by :func:`thin` for a picture
 
     @property
     def suggested(self) -> int | None:

@@ -127,21 +127,14 @@ Opener = Callable[[SourceOptions, Sequence[str], str], Part]
 
 @dataclass(frozen=True)
 class FormatReader:
-    """A reader of the registry.
+    """A reader of the registry."""
 
-    Parameters
-    ----------
-    open : callable
-        Opens (source, files, name): headers only. Of a format without mosaics it refuses
-        several files with a `CatalogError`.
-    bands : callable, optional
-        Lists the description of each band of a file; given if bands can be steps of time.
-    members : callable, optional
-        Lists further files that a file refers to, so that a change in one of them is seen.
-    """
-
+    # opens (source, files, name): headers only. Of a format without mosaics it refuses
+    # several files with a `CatalogError`.
     open: Opener
+    # lists the description of each band of a file; given if bands can be steps of time
     bands: Callable[[str], list[str]] | None = None
+    # lists further files that a file refers to, so that a change in one of them is seen
     members: Callable[[str], Iterable[str]] | None = None
 
 

@@ -24,24 +24,12 @@ from hmx.windows import Span, Window
 
 @dataclass(frozen=True, repr=False)
 class IngestPlan(Shown):
-    """What ingest will read and write.
+    """What ingest will read and write."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the cube, px.
-    steps : dict of str to int
-        Maps of each source.
-    files : int
-        Files that are read.
-    bytes_written : int
-        Of the cube, uncompressed.
-    """
-
-    shape: tuple[int, int]
-    steps: dict[str, int]
-    files: int
-    bytes_written: int
+    shape: tuple[int, int]  # rows and columns of the cube, px
+    steps: dict[str, int]  # maps of each source
+    files: int  # files that are read
+    bytes_written: int  # of the cube, uncompressed
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

@@ -38,31 +38,16 @@ _FLOOR = 0.05  # variance that is added to each class, so that one class does no
 
 @dataclass(frozen=True, eq=False)
 class Correlogram:
-    """Sums over pairs of samples, by class of distance.
+    """Sums over pairs of samples, by class of distance."""
 
-    Parameters
-    ----------
-    unit_m : float
-        Metres of one px of :data:`RANGES`: a pixel of the map, or more where the samples reach far,
-        because 108 pixels of 10 m would miss most of what soils share.
-    edges : ndarray of float64, (c + 1,)
-        Of the classes, metres.
-    pairs : ndarray of float64, (c,)
-        Pairs of samples in each class.
-    semivariance : ndarray of float64, (c,)
-        Of the scores; NaN without pairs.
-    near : float
-        Pairs that are nearer than all classes: they share a pixel.
-    count : int
-        Samples.
-    """
-
+    # metres of one px of :data:`RANGES`: a pixel of the map, or more where the samples reach
+    # far, because 108 pixels of 10 m would miss most of what soils share
     unit_m: float
-    edges: Array
-    pairs: Array
-    semivariance: Array
-    near: float
-    count: int
+    edges: Array  # (c + 1,) of the classes, metres
+    pairs: Array  # (c,) pairs of samples in each class
+    semivariance: Array  # (c,) of the scores; NaN without pairs
+    near: float  # pairs that are nearer than all classes: they share a pixel
+    count: int  # samples
 
     @classmethod
     def of(cls, lonlat: Array, scores: Array, pixel_m: float = 0.0) -> Correlogram:

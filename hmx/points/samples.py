@@ -18,37 +18,17 @@ from hmx.windows import Span, TileGrid, Window
 
 @dataclass(frozen=True, repr=False)
 class Samples(Shown):
-    """Points that lie in a cube with data, one row each.
+    """Points that lie in a cube with data, one row each."""
 
-    Parameters
-    ----------
-    row, column : ndarray of int, (n,)
-        Pixel of the cube, north-up.
-    value : ndarray of float64, (n,)
-        The quantity, in its own units.
-    site : ndarray of int, (n,)
-        Samples of one place share it: they never lie on two sides of a split.
-    step : ndarray of int, (n,)
-        Last step of the time axis that a sample may see.
-    lonlat : ndarray of float64, (n, 2)
-        Degrees, WGS 84.
-    xy : ndarray of float64, (n, 2)
-        In the CRS of the cube.
-    source : ndarray of int, (n,)
-        Row of the table the sample came from.
-    depth : ndarray of float64, (n, 2), optional
-        Top and bottom, cm below the surface.
-    """
-
-    row: np.ndarray
-    column: np.ndarray
-    value: np.ndarray
-    site: np.ndarray
-    step: np.ndarray
-    lonlat: np.ndarray
-    xy: np.ndarray
-    source: np.ndarray
-    depth: np.ndarray | None = None
+    row: np.ndarray  # (n,) pixel of the cube, north-up
+    column: np.ndarray  # (n,)
+    value: np.ndarray  # (n,) the quantity, in its own units
+    site: np.ndarray  # (n,) samples of one place share it: they never lie on two sides of a split
+    step: np.ndarray  # (n,) last step of the time axis that a sample may see
+    lonlat: np.ndarray  # (n, 2) degrees, WGS 84
+    xy: np.ndarray  # (n, 2) in the CRS of the cube
+    source: np.ndarray  # (n,) row of the table the sample came from
+    depth: np.ndarray | None = None  # (n, 2) top and bottom, cm below the surface
 
     def shown(self) -> dict[str, str]:
         """Return facts for a reader."""

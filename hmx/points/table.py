@@ -30,69 +30,28 @@ NULL_ISLAND, NO_DEPTH = "null island", "no depth"
 
 @dataclass(frozen=True, repr=False)
 class Points(Shown):
-    """Samples where they were taken, not yet joined to a cube.
+    """Samples where they were taken, not yet joined to a cube."""
 
-    Parameters
-    ----------
-    name : str
-        Of the table.
-    target : str
-        Name of the quantity.
-    x, y : ndarray of float64, (n,)
-        In ``crs``; x is longitude where that is geographic.
-    crs : pyproj.CRS
-        Of the coordinates.
-    value : ndarray of float64, (n,)
-        The quantity, in ``units``.
-    row : ndarray of int, (n,)
-        Of the table, from 0.
-    date : ndarray of datetime64, (n,), optional
-        NaT where unknown.
-    site : ndarray of object, (n,), optional
-        Names of sites; missing where unknown.
-    units : str, optional
-        Of the target.
-    valid_range : tuple of float, optional
-        Of the target.
-    rows : int
-        Of the table.
-    left : dict of str to ndarray of int
-        Rows of the table that were left out, by reason.
-    columns : tuple of str, optional
-        Of the coordinates; none of a geometry.
-    site_column : str, optional
-        Of the sites.
-    names : RowNames
-        Of the rows.
-    notes : tuple of str
-        Further sentences of the report.
-    table : Table, optional
-        As it was read.
-    depth : ndarray of float64, (n, 2), optional
-        Top and bottom, cm below the surface.
-    measured : bool
-        Whether the rows have values of the target; without, they are places to predict.
-    """
-
-    name: str
-    target: str
-    x: np.ndarray
+    name: str  # of the table
+    target: str  # name of the quantity
+    x: np.ndarray  # (n,) in ``crs``; longitude where that is geographic
     y: np.ndarray
-    crs: pyproj.CRS
-    value: np.ndarray
-    row: np.ndarray
-    date: np.ndarray | None
-    site: np.ndarray | None
-    units: str | None
-    valid_range: tuple[float, float] | None
-    rows: int
-    left: dict[str, np.ndarray]
-    columns: tuple[str, str] | None = None
-    site_column: str | None = None
-    names: RowNames = field(default_factory=RowNames)
-    notes: tuple[str, ...] = ()
-    table: Table | None = None
-    depth: np.ndarray | None = None
+    crs: pyproj.CRS  # of the coordinates
+    value: np.ndarray  # (n,) the quantity, in ``units``
+    row: np.ndarray  # (n,) of the table, from 0
+    date: np.ndarray | None  # (n,) NaT where unknown
+    site: np.ndarray | None  # (n,) names of sites; missing where unknown
+    units: str | None  # of the target
+    valid_range: tuple[float, float] | None  # of the target
+    rows: int  # of the table
+    left: dict[str, np.ndarray]  # rows of the table that were left out, by reason
+    columns: tuple[str, str] | None = None  # of the coordinates; none of a geometry
+    site_column: str | None = None  # of the sites
+    names: RowNames = field(default_factory=RowNames)  # of the rows
+    notes: tuple[str, ...] = ()  # further sentences of the report
+    table: Table | None = None  # as it was read
+    depth: np.ndarray | None = None  # (n, 2) top and bottom, cm below the surface
+    # whether the rows have values of the target; without, they are places to predict
     measured: bool = True
 
     def shown(self) -> dict[str, str]:

@@ -34,26 +34,11 @@ def draw_folds(
     pixels: Sequence[Mapping[int, int]] | None = None,
     width: float = 6.0,
 ) -> Figure:
-    """Draw the roles of pixels on the map, one map per split.
+    """Draw the roles of pixels on the map, one map per split, each `width` inches wide.
 
-    Parameters
-    ----------
-    splits : Split or sequence of Split
-        At most 1,200 rows and columns of each are drawn, however large the grid.
-    grid : Grid
-        Gives axes in units of the CRS, and the scale.
-    valid : ndarray of bool, optional
-        Which of the pixels drawn hold data, as in :class:`hmx.forecast.folds.FoldPlan`.
-    pixels : sequence of mapping, optional
-        Pixels with data of each role, for the legends. Default: counted by
-        place, with data or without.
-    width : float
-        Of one map, inches.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Not shown, and known to no backend: ``figure.savefig("folds.png")``.
+    At most 1,200 rows and columns of each are drawn, however large the grid. `valid` are the drawn
+    pixels with data, as in :class:`hmx.forecast.folds.FoldPlan`. Legends count the `pixels` with
+    data of each role; without them pixels are counted by place, with data or without.
     """
     splits = (splits,) if isinstance(splits, Split) else tuple(splits)
     counts: Sequence[Mapping[int, int]] = pixels or []

@@ -22,17 +22,6 @@ from hmx.splits.blocks import (
 )
 
 __all__ = [
-    "BLOCK",
-    "CALIBRATION",
-    "ROLES",
-    "TEST",
-    "TRAIN",
-    "UNUSED",
-    "VALIDATION",
-    "Folds",
-    "Split",
-    "block_side",
-    "choose_block",
-    "deal",
-    "interior",
-]
+    "BLOCK", "CALIBRATION", "ROLES", "TEST", "TRAIN", "UNUSED", "VALIDATION", "Folds", "Split",
+    "block_side", "choose_block", "deal", "interior",
+]  # fmt: skip

@@ -32,26 +32,13 @@ Deal = Callable[..., "SiteFolds"]
 
 @dataclass(frozen=True)
 class SplitMethod:
-    """A way to deal samples into folds.
+    """A way to deal samples into folds."""
 
-    Parameters
-    ----------
-    name : str
-        In options and reports.
-    deal : callable
-        Samples and keywords to folds.
-    question : str
-        What scores on such folds answer, as the end of "folds tell ...".
-    label : callable
-        Folds to their name with lengths, for tables.
-    groups_by_folds : bool
-        Whether the groups that share a fold depend on the number of folds.
-    """
-
-    name: str
-    deal: Deal
-    question: str
-    label: Callable[[SiteFolds], str]
+    name: str  # in options and reports
+    deal: Deal  # samples and keywords to folds
+    question: str  # what scores on such folds answer, as the end of "folds tell ..."
+    label: Callable[[SiteFolds], str]  # folds to their name with lengths, for tables
+    # whether the groups that share a fold depend on the number of folds
     groups_by_folds: bool = False
 
     @property

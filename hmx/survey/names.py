@@ -36,26 +36,13 @@ Kind = Literal["year", "month", "time", ""]
 
 @dataclass(frozen=True)
 class NameGroup:
-    """Files whose names differ in one step, or one file without a step.
+    """Files whose names differ in one step, or one file without a step."""
 
-    Parameters
-    ----------
-    pattern : str
-        Their path, with ``{year}``, ``{month}`` or ``{time}`` where they differ.
-    kind : str
-        Of the step; empty for a single file.
-    files : dict
-        Step, as a catalog writes it, to path; ascending.
-    trouble : str
-        Why the names cannot be read as one series; empty if they can.
-    parts : tuple of NameGroup
-        The groups that were joined, whose names are spelled differently.
-    """
-
-    pattern: str
-    kind: Kind
-    files: dict[int | str, str]
-    trouble: str = ""
+    pattern: str  # their path, with ``{year}``, ``{month}`` or ``{time}`` where they differ
+    kind: Kind  # of the step; empty for a single file
+    files: dict[int | str, str]  # step, as a catalog writes it, to path; ascending
+    trouble: str = ""  # why the names cannot be read as one series; empty if they can
+    # the groups that were joined, whose names are spelled differently
     parts: tuple[NameGroup, ...] = ()
 
     @property

@@ -30,44 +30,21 @@ _KEYS = {"year": "years", "month": "months", "time": "times"}
 
 @dataclass(frozen=True)
 class Found:
-    """One variable of a folder.
+    """One variable of a folder."""
 
-    Parameters
-    ----------
-    name, path : str
-        Of the variable, and of its files, relative to the folder.
-    kind : str
-        ``year``, ``month`` or ``time`` of files or bands; ``own`` where the file has a time axis;
-        empty for a map without time.
-    steps : tuple
-        As a catalog writes them.
-    options : dict
-        Further keys of the catalog.
-    headers : tuple of SourceBand
-        Of each step, or of the file.
-    values : Values, optional
-        What a sample of pixels shows.
-    grid : Grid, optional
-        Of the first step.
-    remarks : tuple of str
-        Guesses about this variable, one sentence each.
-    trouble : str
-        Why it cannot be read; it is then left out.
-    files : int
-        How many files it has.
-    """
-
-    name: str
-    path: str
+    name: str  # of the variable
+    path: str  # of its files, relative to the folder
+    # ``year``, ``month`` or ``time`` of files or bands; ``own`` where the file has a time
+    # axis; empty for a map without time
     kind: str = ""
-    steps: tuple[int | str, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    headers: tuple[SourceBand, ...] = ()
-    values: Values | None = None
-    grid: Grid | None = None
-    remarks: tuple[str, ...] = ()
-    trouble: str = ""
-    files: int = 1
+    steps: tuple[int | str, ...] = ()  # as a catalog writes them
+    options: dict[str, Any] = field(default_factory=dict)  # further keys of the catalog
+    headers: tuple[SourceBand, ...] = ()  # of each step, or of the file
+    values: Values | None = None  # what a sample of pixels shows
+    grid: Grid | None = None  # of the first step
+    remarks: tuple[str, ...] = ()  # guesses about this variable, one sentence each
+    trouble: str = ""  # why it cannot be read; it is then left out
+    files: int = 1  # how many files it has
 
     def saying(self, *remarks: str) -> Found:
         """Return the variable with further remarks."""

@@ -20,18 +20,7 @@ from hmx.workflow.planning import plan_folds, plan_result, plan_zones
 from hmx.workflow.stock import ensure_stock
 
 __all__ = [
-    "describe_points",
-    "ensure_cube",
-    "ensure_inputs",
-    "ensure_model",
-    "ensure_predictions",
-    "ensure_report",
-    "ensure_result",
-    "ensure_stock",
-    "ensure_zones",
-    "evaluate",
-    "plan_folds",
-    "plan_result",
-    "plan_zones",
-    "select_covariates",
-]
+    "describe_points", "ensure_cube", "ensure_inputs", "ensure_model", "ensure_predictions",
+    "ensure_report", "ensure_result", "ensure_stock", "ensure_zones", "evaluate", "plan_folds",
+    "plan_result", "plan_zones", "select_covariates",
+]  # fmt: skip

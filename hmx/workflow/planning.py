@@ -48,21 +48,11 @@ class TrainingPlan(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class FreshPlan(Shown):
-    """What ingest, training and the result of a catalog will cost.
+    """What ingest, training and the result of a catalog will cost."""
 
-    Parameters
-    ----------
-    ingest : IngestPlan, optional
-        None if the cube is there and current.
-    training : TrainingPlan, optional
-        None if the model is there and current.
-    result : Plan
-        The forecast or map.
-    """
-
-    ingest: IngestPlan | None
-    training: TrainingPlan | None
-    result: Plan
+    ingest: IngestPlan | None  # None if the cube is there and current
+    training: TrainingPlan | None  # None if the model is there and current
+    result: Plan  # the forecast or map
 
     # a fresh plan stands for the plan of the result wherever workers are counted
     @property

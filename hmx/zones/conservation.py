@@ -41,41 +41,18 @@ def conservation_table(
     units: str | None = "1",
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """Make the conservation table of zones from what their draws add up to.
+    """Make the conservation table of zones from draws with transitions between classes.
 
-    Parameters
-    ----------
-    totals : ZoneTotals
-        Sums of zones by draw, with transitions between classes.
-    times : DataArray
-        Times of the forecast, as for :func:`hmx.zones.table.zone_table`.
-    level : float or sequence of float
-        Central intervals, percent.
-    target_share : float
-        Percent of a zone that should stay in the lowest class.
-    target : str
-        Name of the index.
-    units : str, optional
-        Units of the index.
-    attrs : mapping, optional
-        Attributes of the Dataset, such as ``intervals``.
+    `level` are central intervals, percent; `target_share` is the percent of a zone that should stay
+    in the lowest class; other arguments are those of :func:`hmx.zones.table.zone_table`.
 
-    Returns
-    -------
-    Dataset
-        Dimensions ``zone`` and ``time``, of areas in km2 with ``_lo_95`` and ``_hi_95`` ...:
-        ``transition_area`` (from_class, to_class); ``class_area``, ``class_change`` (net),
-        ``class_lost`` and ``class_gained`` (class); ``area_rising`` and ``area_falling`` (move);
-        ``area_above`` and ``area_above_change`` (threshold) if the totals have thresholds.
-        Besides ``low_share`` (percent of the zone in the lowest class), ``p_below_target``,
-        ``p_mean_rises`` and ``p_mean_falls``. At the origin: ``class_area_origin``,
-        ``low_share_origin``. Rows without data are NaN.
-
-    Raises
-    ------
-    BadArgument
-        If the totals lack these measures, a level is not between 0 and 100, or the target share
-        not between 0 and 100.
+    The Dataset has dimensions ``zone`` and ``time``, of areas in km2 with ``_lo_95`` and ``_hi_95``
+    ...: ``transition_area`` (from_class, to_class); ``class_area``, ``class_change`` (net),
+    ``class_lost`` and ``class_gained`` (class); ``area_rising`` and ``area_falling`` (move);
+    ``area_above`` and ``area_above_change`` (threshold) if the totals have thresholds. Besides
+    ``low_share`` (percent of the zone in the lowest class), ``p_below_target``, ``p_mean_rises``
+    and ``p_mean_falls``. At the origin: ``class_area_origin``, ``low_share_origin``. Rows without
+    data are NaN.
     """
     if not totals.measures.classes:
         raise BadArgument(

@@ -32,21 +32,11 @@ WHOLE = 2 * UNIT * UNIT  # twice the area of a pixel, in lattice steps squared
 
 @dataclass(frozen=True)
 class Cover:
-    """Pixels of a window that zones cover, sorted by zone and pixel.
+    """Pixels of a window that zones cover, sorted by zone and pixel."""
 
-    Parameters
-    ----------
-    zone : ndarray of int32
-        Number of the zone in the layer.
-    pixel : ndarray of int64
-        Flat index in the window, row by row.
-    share : ndarray of float64
-        Covered share of the pixel's area, above 0 and at most 1.
-    """
-
-    zone: NDArray[np.int32]
-    pixel: Ints
-    share: NDArray[np.float64]
+    zone: NDArray[np.int32]  # number of the zone in the layer
+    pixel: Ints  # flat index in the window, row by row
+    share: NDArray[np.float64]  # covered share of the pixel's area, above 0 and at most 1
 
     def __len__(self) -> int:
         return len(self.zone)

@@ -268,24 +268,14 @@ def _hash(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class ZonePlan:
-    """What zone totals will cost.
-
-    Parameters
-    ----------
-    zones, draws, tiles : int
-        How many; tiles without any data are left out.
-    seconds_per_tile, seconds_per_draw : float
-        Of one whole tile, measured: its forecast or map, and one of its draws at all leads.
-    seconds : float
-        Estimate for all tiles by all workers.
-    """
+    """What zone totals will cost."""
 
     zones: int
     draws: int
-    tiles: int
-    seconds_per_tile: float
-    seconds_per_draw: float
-    seconds: float
+    tiles: int  # those without any data are left out
+    seconds_per_tile: float  # of the forecast or map of one whole tile, measured
+    seconds_per_draw: float  # of one of its draws at all leads
+    seconds: float  # estimate for all tiles by all workers
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

@@ -93,33 +93,16 @@ def covered_area(edges: Ints, window: Window, name: str) -> float:
 
 @dataclass(frozen=True)
 class ZoneLayer:
-    """Named zones on the grid of a cube.
+    """Named zones on the grid of a cube."""
 
-    Parameters
-    ----------
-    grid : Grid
-        Of the cube, north-up.
-    names : tuple of str
-        Unique, in the order of the layer.
-    properties : tuple of mapping
-        Of each zone, as read.
-    shapes : Polygons or Numbered
-        Where the zones lie.
-    outside : tuple of float
-        Share of each zone's area that lies outside the cube.
-    notes : tuple of str
-        What the owner of the layer should read: zones left out, cut or repaired.
-    digest : str
-        Hash of the grid, the names and the shapes.
-    """
-
-    grid: Grid
-    names: tuple[str, ...]
-    properties: tuple[Mapping[str, object], ...]
-    shapes: Polygons | Numbered
-    outside: tuple[float, ...]
+    grid: Grid  # of the cube, north-up
+    names: tuple[str, ...]  # unique, in the order of the layer
+    properties: tuple[Mapping[str, object], ...]  # of each zone, as read
+    shapes: Polygons | Numbered  # where the zones lie
+    outside: tuple[float, ...]  # share of each zone's area that lies outside the cube
+    # what the owner of the layer should read: zones left out, cut or repaired
     notes: tuple[str, ...]
-    digest: str
+    digest: str  # hash of the grid, the names and the shapes
 
     def __len__(self) -> int:
         return len(self.names)

@@ -58,18 +58,10 @@ def mark(number: float) -> str:
 
 @dataclass(frozen=True, eq=False)
 class ZoneIntervals:
-    """Expected values and intervals of figures that every draw has.
+    """Expected values and intervals of figures that every draw has."""
 
-    Parameters
-    ----------
-    levels : tuple of float
-        Central intervals, percent.
-    known : ndarray of bool
-        Rows with data, (zone,); figures of other rows are NaN.
-    """
-
-    levels: tuple[float, ...]
-    known: NDArray[np.bool_]
+    levels: tuple[float, ...]  # central intervals, percent
+    known: NDArray[np.bool_]  # rows with data, (zone,); figures of other rows are NaN
 
     def of(
         self,

@@ -23,21 +23,13 @@ ALL = -1  # number of the row of the whole raster
 
 @dataclass(frozen=True)
 class Measures:
-    """What is added up of each draw.
+    """What is added up of each draw."""
 
-    Parameters
-    ----------
-    above : tuple of float
-        Thresholds: the area above each, native units.
-    classes : tuple of float
-        Ascending edges of classes: the area that goes from each class at the origin to each
-        class at the lead. A value on an edge belongs to the class above it.
-    moves : tuple of float
-        Changes since the origin: the area that rises, and that falls, by more than each.
-    """
-
-    above: tuple[float, ...] = ()
+    above: tuple[float, ...] = ()  # thresholds: the area above each, native units
+    # ascending edges of classes: the area that goes from each class at the origin to each
+    # class at the lead. A value on an edge belongs to the class above it.
     classes: tuple[float, ...] = ()
+    # changes since the origin: the area that rises, and that falls, by more than each
     moves: tuple[float, ...] = ()
 
 

@@ -38,45 +38,18 @@ def zone_table(
 ) -> xr.Dataset:
     """Make the table of zones from what their draws add up to.
 
-    Parameters
-    ----------
-    totals : ZoneTotals
-        Sums of zones, of groups of them and of the whole area, by draw.
-    times : DataArray
-        Times of the forecast, ``(time,)``, with the coordinates ``lead`` and
-        ``forecast_reference_time``, as ``fc["time"]`` has them.
-    level : float or sequence of float
-        Central intervals, percent.
-    grows : sequence of float
-        Growths, percent of the zone, whose probability ``p_grows`` gives; 0 is any growth.
-    step : float, optional
-        Step of the data, native units. The ends of intervals are rounded outward to half of it;
-        without it they are not rounded.
-    target : str
-        Name of the mean, such as ``"hm"``.
-    units : str, optional
-        Units of the target.
-    attrs : mapping, optional
-        Attributes of the Dataset. ``valid_range`` bounds the intervals of the mean, and
-        ``intervals`` (of :func:`about_intervals`) describes where they come from.
+    `times` (time,) has the coordinates ``lead`` and ``forecast_reference_time``, as ``fc["time"]``.
+    `level` are central intervals, percent; `grows` growths, percent of the zone, 0 for any, whose
+    probability ``p_grows`` gives. The ends of intervals are rounded outward to half a `step` of the
+    data, native units. Of `attrs`, ``valid_range`` bounds the intervals of the mean.
 
-    Returns
-    -------
-    Dataset
-        Dimensions ``zone`` and ``time``, with areas also ``threshold`` and with probabilities
-        ``growth``: ``hm`` (mean, weighted with area), ``hm_change`` since the origin,
-        ``area_above`` and ``area_above_change`` (km2), each with ``_lo_95`` and ``_hi_95`` ...;
-        ``p_grows``; ``hm_origin`` and ``area_above_origin`` at the origin. Coordinates: ``kind``
-        (zone, group or all), ``area_km2``, ``missing`` (share of a zone's area without data),
-        ``unlike`` (share unlike what the model was trained on, where that is recorded), ``lead``
-        and ``forecast_reference_time``. Rows without data are NaN. A map without an origin has no
-        changes.
-
-    Raises
-    ------
-    BadArgument
-        If a level is not between 0 and 100, a growth is not between -100 and 100, or a step is
-        not positive.
+    The Dataset has dimensions ``zone`` and ``time``, with areas also ``threshold`` and with
+    probabilities ``growth``: ``hm`` (mean, weighted with area), ``hm_change`` since the origin,
+    ``area_above`` and ``area_above_change`` (km2), each with ``_lo_95`` and ``_hi_95`` ...;
+    ``p_grows``; ``hm_origin`` and ``area_above_origin``. Coordinates: ``kind`` (zone, group or
+    all), ``area_km2``, ``missing`` (share of a zone's area without data), ``unlike`` (share unlike
+    what the model was trained on, where that is recorded), ``lead`` and
+    ``forecast_reference_time``. Rows without data are NaN. A map without an origin has no changes.
     """
     if step is not None and not step > 0:
         raise BadArgument(f"step={step:g}: the step of the data is positive. Pass None without it.")
@@ -206,21 +179,8 @@ def about_intervals(
 ) -> str:
     """Describe in one or two sentences where the intervals of zones come from.
 
-    Parameters
-    ----------
-    draws : int
-        How many.
-    seed : int
-        Of the draws.
-    dependence : Dependence or None
-        How the errors of pixels vary together; None where hmx has no description of it.
-    level : float or sequence of float
-        Intervals asked for, percent: fewer draws than their tails need are reported.
-
-    Returns
-    -------
-    str
-        For the attribute ``intervals`` of a table, and for reports.
+    Without a `dependence`, nothing is written of how the errors of pixels vary together; fewer
+    draws than the tails of a `level`, percent, need are reported.
     """
     parts = [f"Intervals are quantiles over {draws} joint draws (seed {seed})."]
     if dependence is not None:

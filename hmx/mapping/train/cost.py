@@ -46,50 +46,25 @@ _BASELINES = 2.0  # cost of the baselines of a fold but for the Gaussian process
 
 @dataclass(frozen=True, repr=False)
 class MapperPlan(Shown):
-    """What a mapper will learn from, and what that will take on this machine.
+    """What a mapper will learn from, and what that will take on this machine."""
 
-    Parameters
-    ----------
-    points : str
-        Report on the rows of the table: those that are used, and why others are not.
-    samples : int
-        Rows that are used.
-    left : dict of str to int
-        Rows that are not, by reason.
-    split : str
-        How samples are held out.
-    scored, held_out : int
-        Folds of the scorecard (``split.folds``) and of the training (``inner``).
-    networks, epochs, steps : int
-        Networks, and the epochs of each and steps of an epoch.
-    seconds_per_step : float
-        Measured.
-    seconds : dict of str to float
-        Of the networks, the folds, the regressions of all samples, and the calibration.
-    regression : str
-        The regressions that are blended in, in words.
-    evaluate_seconds : float
-        Of the scorecard.
-    memory, model_bytes, work_bytes : int
-        Of the process; on disk; on disk beside the model until it is finished.
-    """
-
-    points: str
-    samples: int
-    left: dict[str, int]
-    split: str
-    scored: int
-    held_out: int
+    points: str  # report on the rows of the table: those that are used, and why others are not
+    samples: int  # rows that are used
+    left: dict[str, int]  # rows that are not, by reason
+    split: str  # how samples are held out
+    scored: int  # folds of the scorecard (``split.folds``)
+    held_out: int  # folds of the training (``inner``)
     networks: int
-    epochs: int
-    steps: int
-    seconds_per_step: float
+    epochs: int  # of each network
+    steps: int  # of an epoch
+    seconds_per_step: float  # measured
+    # of the networks, the folds, the regressions of all samples, and the calibration
     seconds: dict[str, float]
-    regression: str
-    evaluate_seconds: float
-    memory: int
-    model_bytes: int
-    work_bytes: int
+    regression: str  # the regressions that are blended in, in words
+    evaluate_seconds: float  # of the scorecard
+    memory: int  # of the process
+    model_bytes: int  # on disk
+    work_bytes: int  # on disk beside the model until it is finished
 
     @property
     def total(self) -> float:

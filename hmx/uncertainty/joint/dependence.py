@@ -54,24 +54,13 @@ class LeadDependence:
 
 @dataclass(frozen=True)
 class Dependence:
-    """The dependence of all leads.
+    """The dependence of all leads."""
 
-    Parameters
-    ----------
-    leads : tuple of LeadDependence
-        Lead 1 first; later leads use the last one.
-    pixel_m : float
-        Side of a pixel where it was fitted, metres: elsewhere the ranges keep their length.
-    phi : float
-        Correlation of each term from one lead to the next.
-    nu : float
-        Degrees of freedom of the tails.
-    """
-
-    leads: tuple[LeadDependence, ...]
+    leads: tuple[LeadDependence, ...]  # lead 1 first; later leads use the last one
+    # side of a pixel where it was fitted, metres: elsewhere the ranges keep their length
     pixel_m: float
-    phi: float = _YEARLY
-    nu: float = 10.0
+    phi: float = _YEARLY  # correlation of each term from one lead to the next
+    nu: float = 10.0  # degrees of freedom of the tails
 
     @classmethod
     def prior(cls, pixel_m: float, phi: float = _YEARLY) -> Dependence:

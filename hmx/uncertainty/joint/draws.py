@@ -56,18 +56,10 @@ class Region:
 
 @dataclass(frozen=True)
 class Draws:
-    """Draws in one window.
+    """Draws in one window."""
 
-    Parameters
-    ----------
-    field : Field
-        Dependence of the window's pixels.
-    quantiles : ndarray
-        Calibrated quantiles at ``LEVELS``, (levels, h, y, x), native units.
-    """
-
-    field: Field
-    quantiles: np.ndarray
+    field: Field  # dependence of the window's pixels
+    quantiles: np.ndarray  # calibrated quantiles at ``LEVELS``, (levels, h, y, x), native units
 
     def __call__(self, numbers: range) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield number, lead (from 1) and values (y, x) of each draw; NaN stays NaN."""

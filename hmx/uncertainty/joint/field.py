@@ -175,24 +175,12 @@ class _Smooth:
 
 @dataclass(frozen=True)
 class Field:
-    """The dependent part of draws in one window of a grid.
+    """The dependent part of draws in one window of a grid."""
 
-    Parameters
-    ----------
-    grid : Grid
-        The whole raster, to whose first pixel the lattice is anchored.
-    window : Window
-        Pixels of it.
-    dependence : Dependence
-        The weights of its parts.
-    seed : int
-        Another seed, another field.
-    """
-
-    grid: Grid
-    window: Window
-    dependence: Dependence
-    seed: int
+    grid: Grid  # the whole raster, to whose first pixel the lattice is anchored
+    window: Window  # pixels of it
+    dependence: Dependence  # the weights of its parts
+    seed: int  # another seed, another field
 
     @cached_property
     def _parts(self) -> tuple[_Smooth, ...]:

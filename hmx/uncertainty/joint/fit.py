@@ -133,16 +133,9 @@ class OriginSums:
     def add(
         self, quantiles: NDArray[np.floating], truth: NDArray[np.floating], valid: NDArray[np.bool_]
     ) -> None:
-        """Add a window.
+        """Add a window: calibrated quantiles at ``LEVELS`` (level, y, x), and what came (y, x).
 
-        Parameters
-        ----------
-        quantiles : ndarray
-            Calibrated quantiles at ``LEVELS``, (level, y, x), native units.
-        truth : ndarray
-            What came, (y, x).
-        valid : ndarray of bool
-            Pixels that count, (y, x); both of the others may be NaN elsewhere.
+        Only `valid` pixels (y, x) count; the others may be NaN.
         """
         for top in range(0, valid.shape[0], STRIP):
             rows = slice(top, top + STRIP)
