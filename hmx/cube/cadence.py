@@ -59,22 +59,14 @@ class MonthKind:
 
 @dataclass(frozen=True)
 class Cadence:
-    """A constant step along a time axis.
+    """A constant step along a time axis."""
 
-    Parameters
-    ----------
-    step : int
-        How many units lie between two maps.
-    unit : str
-        ``months`` (calendar), ``days of year`` and ``days of month`` (which start
-        again with each), ``microseconds`` (anything else of constant length),
-        ``steps`` (integer axis, such as years) or ``month of year`` (going round).
-    kind : MonthKind, optional
-        How calendar steps lie in their months.
-    """
-
-    step: int
+    step: int  # how many units lie between two maps
+    # ``months`` (calendar), ``days of year`` and ``days of month`` (which start again with
+    # each), ``microseconds`` (anything else of constant length), ``steps`` (integer axis,
+    # such as years) or ``month of year`` (going round)
     unit: Unit
+    # how calendar steps lie in their months
     kind: MonthKind | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:

@@ -101,23 +101,12 @@ def crs_as_coordinate(data: xr.Dataset) -> xr.Dataset:
 
 @dataclass(frozen=True)
 class Grid:
-    """Location of the pixels of a raster.
-
-    Parameters
-    ----------
-    crs : pyproj.CRS
-        Coordinate reference system.
-    transform : affine.Affine
-        Maps (column, row) of a pixel *corner* to (x, y) in CRS units.
-    shape : tuple of int
-        Rows and columns, px.
-    rounding : float
-        How far the coordinates it was read from may be off by their type, CRS units.
-    """
+    """Location of the pixels of a raster."""
 
     crs: pyproj.CRS
-    transform: Affine
-    shape: tuple[int, int]
+    transform: Affine  # maps (column, row) of a pixel *corner* to (x, y) in CRS units
+    shape: tuple[int, int]  # rows and columns, px
+    # how far the coordinates it was read from may be off by their type, CRS units
     rounding: float = field(default=0.0, compare=False, repr=False)
 
     @classmethod
