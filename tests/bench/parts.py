@@ -132,11 +132,11 @@ def used() -> tuple[float, float]:
 
 def parts(job: Any) -> dict[str, float]:
     """Compute the same tiles one after the other, each step with its own clock."""
-    from hmx.engine.output import _opened
+    from hmx.engine.order import opened
     from hmx.forecast.window import Engine
 
     seconds = dict.fromkeys(("reading", "networks", "rest of window", "writing"), 0.0)
-    work, cube, plain = job.work, _opened(job.work.source, job.work.run), Engine.run
+    work, cube, plain = job.work, opened(job.work.source, job.work.run), Engine.run
 
     def timed(*given: Any, **named: Any) -> Any:
         start = time.process_time()
