@@ -33,10 +33,8 @@ def rows_of(out: str) -> dict[str, dict[str, object]]:
     return {row["name"]: row for row in json.loads(out)["rows"]}
 
 
-def test_the_skill_benchmark_puts_costs_beside_skill(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cut(monkeypatch, slice(100, 260), slice(70, 230))
+@pytest.mark.usefixtures("part")
+def test_the_skill_benchmark_puts_costs_beside_skill(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--data", "demo", "--seeds", "1", "--models", "default,dilated", "--raw"]
     words += ["--train", "block=16", "--train", "calibration=0.3", *QUICK, *BOOSTED]
     assert bench.main([*words, "--json"]) == 0
