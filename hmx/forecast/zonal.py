@@ -87,9 +87,6 @@ def zonal(
     return table_of(checked, totals, chosen, origin)
 
 
-make_table = table_of  # of what :func:`checked_zonal` returns
-
-
 def checked_zonal(
     found: Recalled,
     zones: Any,

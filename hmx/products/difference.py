@@ -10,10 +10,10 @@ import xarray as xr
 from hmx.cube.dates import time_label
 from hmx.engine.recall import Check, recall
 from hmx.errors import BadArgument
-from hmx.forecast import zonal as zonal_forecast
 from hmx.independent import independent
 from hmx.mapping import zonal as zonal_map
 from hmx.mapping.dates import second_date
+from hmx.products.zones import checked_zonal
 from hmx.progress import Progress
 from hmx.provenance import provenance
 from hmx.settings import parse
@@ -121,8 +121,7 @@ def _side(
 ) -> tuple[ZonalRun, Origin, Check | None]:
     """Check one side, and how its values are compared with its run."""
     found = recall(obj)
-    job = zonal_forecast if found.run.job == "forecast" else zonal_map
-    checked, origin = job.checked_zonal(found, zones, options, progress=progress)
+    checked, origin = checked_zonal(found, zones, options, progress=progress)
     return checked, origin, found.check
 
 

@@ -16,13 +16,11 @@ from hmx.engine.recall import Recalled, recall
 from hmx.errors import BadArgument, SourceError
 from hmx.files.durable import Folder
 from hmx.files.paths import absolute, is_url
-from hmx.forecast import zonal as forecast_zones
 from hmx.forecast.backtest.scorecard import Scorecard
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.order import ForecastRun
 from hmx.independent import independent
 from hmx.ingest.stamps import stamp
-from hmx.mapping import zonal as map_zones
 from hmx.mapping.evaluate.scorecard import MapScorecard
 from hmx.mapping.order import MapRun
 from hmx.mapping.result import require_one_depth
@@ -30,14 +28,14 @@ from hmx.pictures.zones import plot_zones
 from hmx.products.describe import describe_held_out, describe_skill
 from hmx.products.reportfacts import Subject, facts_of, headlines
 from hmx.products.sampled import past_steps, sample
+from hmx.products.zones import add_up_zones
 from hmx.progress import Progress
 from hmx.provenance import code_version, fingerprint, recipe_of
 from hmx.report.layers import Packed, fit
 from hmx.report.page import Page, Section, TextTable, require_ours
 from hmx.scores.card import CARD, Card
-from hmx.settings import parse
 from hmx.zones.frames import require_table, target_of
-from hmx.zones.options import ZonalOptions, Zoning
+from hmx.zones.options import Zoning
 from hmx.zones.report import parts_of, remarks
 
 BUDGET = 25.0  # MB of a report
@@ -168,20 +166,6 @@ def write_report(
 
 def _is_table(zones: Any) -> bool:
     return isinstance(zones, xr.Dataset)
-
-
-def add_up_zones(
-    found: Recalled, zones: Any, options: Mapping[str, Any], progress: Progress
-) -> xr.Dataset:
-    """Add up a result over zones."""
-    from hmx.zones.run import add_up
-
-    module: Any = forecast_zones if isinstance(found.run, ForecastRun) else map_zones
-    chosen = parse(ZonalOptions, options)
-    checked, origin = module.checked_zonal(found, zones, chosen, progress=progress)
-    totals = add_up(checked, check=found.check, progress=progress)
-    table: xr.Dataset = module.make_table(checked, totals, chosen, origin)
-    return table
 
 
 def zones_section(table: xr.Dataset) -> Section:

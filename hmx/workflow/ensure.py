@@ -205,6 +205,7 @@ def ensure_zones(
         )
     preflight(catalog, {"zonal.output": path})
     from hmx.engine.recall import Recalled  # loads torch
+    from hmx.products import zones
     from hmx.zones.files import ZonesProduct
     from hmx.zones.layer import require_zones
     from hmx.zones.run import add_up_job
@@ -212,12 +213,11 @@ def ensure_zones(
     product = ZonesProduct(path, section.zones)
     product.require_free(overwrite=overwrite)  # before hours of work
     require_zones(section.zones, section.id)
-    steps = steps_of(catalog)
-    job = job_of(steps, ensure_model(catalog, progress), region)
+    job = job_of(steps_of(catalog), ensure_model(catalog, progress), region)
     options = ZonalOptions(**own_fields(section, ZonalOptions))
     found = Recalled(job.run, source=job.source)
     with building(product.work, progress):  # large layers lie there too
-        zonal, origin = steps.zonal.checked_zonal(
+        zonal, origin = zones.checked_zonal(
             found, section.zones, options, folder=f"{product.work}/zones", progress=progress
         )
         asked = {"table": options.model_dump(mode="json"), "cube": zonal.state(job.source)}
@@ -229,7 +229,7 @@ def ensure_zones(
         totals = add_up_job(
             zonal, job.source, product.parts, catalog.dask, overwrite=overwrite, progress=progress
         )
-        table = steps.zonal.make_table(zonal, totals, options, origin)
+        table = zones.make_table(zonal, totals, options, origin)
         product.write(table, facts, id=options.id, overwrite=overwrite)
     return path
 
@@ -282,6 +282,7 @@ def ensure_report(
     preflight(catalog, {"report.output": path})
     from hmx.engine.recall import recall  # loads torch
     from hmx.products import report
+    from hmx.products.zones import add_up_zones
     from hmx.report.page import require_ours, state_of
 
     require_ours(path, overwrite=overwrite)  # before hours of work
@@ -306,7 +307,7 @@ def ensure_report(
         return path
     sections = [report.score_section(found, scored)]
     if section.zones is not None:
-        table = report.add_up_zones(found, section.zones, zonal, progress)
+        table = add_up_zones(found, section.zones, zonal, progress)
         sections.insert(0, report.zones_section(table))
     return str(
         report.write_report(

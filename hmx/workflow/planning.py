@@ -161,12 +161,12 @@ def plan_zones(
         progress.note("plan: zones need the trained model; plan again once it is there")
         return None
     from hmx.engine.recall import Recalled  # loads torch
+    from hmx.products.zones import checked_zonal
     from hmx.zones.files import plan_zones as plan_table
 
-    steps = steps_of(catalog)
-    job = job_of(steps, ensure_model(catalog), region)
+    job = job_of(steps_of(catalog), ensure_model(catalog), region)
     options = ZonalOptions(**own_fields(section, ZonalOptions))
-    zonal, _ = steps.zonal.checked_zonal(
+    zonal, _ = checked_zonal(
         Recalled(job.run, source=job.source), section.zones, options, progress=progress
     )
     progress.note("plan: timing draws of one tile")

@@ -1,6 +1,7 @@
 """Steps: what one job adds to the workflow, under the same names for both jobs.
 
-:mod:`hmx.workflow.ensure` is written once and calls :class:`JobSteps`; each job has its own.
+:mod:`hmx.workflow.ensure` is written once and calls :class:`JobSteps`; each job has its own. Both
+compare a model with what a catalog describes now.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import xarray as xr
 
+from hmx.bundles.folder import DESCRIPTION, as_model
 from hmx.catalog import AnyCatalog, Catalog, MapCatalog
 from hmx.files.paths import is_url
 from hmx.forecast.bundle import Bundle, describe_means, fits_means
@@ -28,13 +30,11 @@ from hmx.points.options import PointsOptions
 from hmx.points.table import Points, read_points
 from hmx.products.describe import describe_held_out, describe_skill, kriging_line
 from hmx.progress import Progress
-from hmx.settings import own_fields
-from hmx.workflow.changes import NEWER, changed, other_start
+from hmx.settings import HARDWARE, own_fields
 
 if TYPE_CHECKING:
     from hmx.cube.cube import Region
     from hmx.engine.order import Run
-    from hmx.engine.recall import Recalled
     from hmx.forecast.backtest.scorecard import Scorecard
     from hmx.forecast.order import ForecastRun
     from hmx.forecast.train.cost import ForecasterPlan
@@ -44,34 +44,13 @@ if TYPE_CHECKING:
     from hmx.mapping.select.selection import Selection
     from hmx.mapping.train.cost import MapperPlan
     from hmx.mapping.train.recipe import MapTrainSetup
-    from hmx.zones.options import ZonalOptions
-    from hmx.zones.run import ZonalRun
-    from hmx.zones.sums import ZoneTotals
-    from hmx.zones.tables import Origin
-
 
 AnyBundle = Bundle | MapBundle
 BundleT = TypeVar("BundleT", Bundle, MapBundle)
-
-
-class ZonalModule(Protocol):
-    """What adds up the zones of a job's result: :mod:`hmx.forecast.zonal` is one."""
-
-    def checked_zonal(
-        self,
-        found: Recalled,
-        zones: Any,
-        options: ZonalOptions,
-        *,
-        folder: str | None = None,
-        progress: Progress = Progress(),
-    ) -> tuple[ZonalRun, Origin]:
-        """Check zones and options against a run."""
-
-    def make_table(
-        self, zonal: ZonalRun, totals: ZoneTotals, options: ZonalOptions, origin: Origin
-    ) -> xr.Dataset:
-        """Return the table that was asked for."""
+# defaults of earlier releases, for what is now chosen by the raster and the network
+_FORMER = {"history": 3, "chip": 96, "context": [1, 3, 10, 30]}
+# defaults of settings that bundles of earlier releases lack
+_NEWER = (None, "crps", 0.2, "change")
 
 
 class JobSteps(Protocol[BundleT]):
@@ -85,10 +64,6 @@ class JobSteps(Protocol[BundleT]):
     @property
     def catalog(self) -> AnyCatalog:
         """The catalog that describes all of it."""
-
-    @property
-    def zonal(self) -> ZonalModule:
-        """The module of the job that adds up zones."""
 
     def check_inputs(self) -> None:
         """Refuse wrong inputs before the cube is made."""
@@ -125,13 +100,6 @@ class ForecastSteps:
         self.network = ModelOptions(**own_fields(catalog.model, ModelOptions))
         self.fit = TrainOptions(**own_fields(catalog.train, TrainOptions))
 
-    @property
-    def zonal(self) -> ZonalModule:
-        """The module that adds up zones of forecasts."""
-        from hmx.forecast import zonal  # loads torch
-
-        return zonal
-
     def check_inputs(self) -> None:
         """Do nothing: rasters are checked as they are ingested."""
 
@@ -165,7 +133,7 @@ class ForecastSteps:
         # through JSON, where tuples are lists, as in the bundle
         wanted = json.loads(json.dumps(wanted))
         sections = {"network": "model", "fit": "train"}
-        if (change := changed(had, wanted, sections, absent=NEWER)) is not None:
+        if (change := changed(had, wanted, sections, absent=_NEWER)) is not None:
             return change
         if (change := other_start(had, catalog.train.init_from, Bundle)) is not None:
             return change
@@ -242,13 +210,6 @@ class MapSteps:
         self.catalog, self.result = catalog, catalog.map_path
         cog = catalog.map.cog
         self.outputs = {"map.output": self.result} | ({} if cog is None else {"map.cog": cog})
-
-    @property
-    def zonal(self) -> ZonalModule:
-        """The module that adds up zones of maps."""
-        from hmx.mapping import zonal  # loads torch
-
-        return zonal
 
     def points(self) -> Points:
         """Read the points."""
@@ -370,3 +331,29 @@ class MapSteps:
 def steps_of(catalog: AnyCatalog) -> JobSteps[Any]:
     """Return the steps of a catalog's job."""
     return MapSteps(catalog) if isinstance(catalog, MapCatalog) else ForecastSteps(catalog)
+
+
+def changed(
+    had: Any, wanted: Any, sections: dict[str, str], *, absent: Any = (None,)
+) -> str | None:
+    """Return the first setting that differs, by its name in the catalog."""
+    for section, name in sections.items():
+        for key, value in wanted[section].items():
+            before = had.get(section, {}).get(key, value if value in absent else None)
+            if value is None and before == _FORMER.get(key):
+                continue
+            if before != value and key not in HARDWARE:
+                return f"{name}.{key} is {value}, and was {before}"
+    return None
+
+
+def other_start(had: Any, wanted: str | None, kind: type[Bundle | MapBundle]) -> str | None:
+    """Return how the model that a fit starts from differs, if it does."""
+    if had.get("init_from") != wanted:
+        return "it starts from another model"
+    # A start that is elsewhere, or was removed after training, changes nothing
+    if wanted is None or not (Path(wanted) / DESCRIPTION).is_file():
+        return None
+    # mappers of earlier releases have no digest of their start
+    same = had.get("init_digest") in (None, as_model(kind, wanted).digest)
+    return None if same else "the model that it starts from has changed since"
