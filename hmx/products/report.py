@@ -12,6 +12,7 @@ import xarray as xr
 
 from hmx.cube.cube import Cubelike
 from hmx.engine.options import DaskSection
+from hmx.engine.order import Run
 from hmx.engine.recall import Recalled, recall
 from hmx.errors import BadArgument, SourceError
 from hmx.files.durable import Folder
@@ -201,12 +202,6 @@ def score_section(found: Recalled, card: Card | str | Path | None) -> Section:
     return Section("scorecard", "Scorecard", lead)
 
 
-def relation(card: Card, found: Recalled) -> Belonging:
-    """Return whether a scorecard is of the model and the cube of a result."""
-    assert isinstance(found.run, ForecastRun | MapRun)
-    return belonging(card, found.run)
-
-
 def report_state(
     found: Recalled, card: Card | None, zones: str | None, zonal: Mapping[str, Any], budget: float
 ) -> str | None:
@@ -270,8 +265,9 @@ class Belonging:
     text: str  # one sentence
 
 
-def belonging(card: Card, run: ForecastRun | MapRun) -> Belonging:
+def belonging(card: Card, run: Run[Any]) -> Belonging:
     """Compare a scorecard with a result; raise if it scores another job or another variable."""
+    assert isinstance(run, ForecastRun | MapRun)
     facts, bundle = card.facts, run.bundle
     job = "forecast" if isinstance(card, Scorecard) else "map"
     if job != run.job:

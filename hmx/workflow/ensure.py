@@ -297,7 +297,7 @@ def ensure_report(
     scored = report.load_card(folder) if card or report.has_card(folder) else None
     if scored is None:
         progress.note("report: without a scorecard; hmx evaluate makes one")
-    elif not card and (related := report.relation(scored, found)).foreign:
+    elif not card and (related := report.belonging(scored, found.run)).foreign:
         progress.note(f"report: without {folder}; hmx evaluate makes another. {related.text}")
         scored = None
     zonal = own_fields(section, ZonalOptions)
