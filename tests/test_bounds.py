@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from hmx import catalog as catalogs
 from hmx.catalog import Catalog, MapCatalog
+from hmx.catalog.reading import SUFFIXES
 from hmx.errors import BadArgument, CatalogError, HmxError
 from hmx.ingest.options import CubeSection
 from hmx.settings import Options, parse
@@ -111,4 +111,4 @@ def test_a_thousand_wrong_values_are_one_screen():
     with pytest.raises(CatalogError) as caught:
         parse(Catalog, raw, file="c.yaml", error=CatalogError)
     assert len(str(caught.value).splitlines()) == 21
-    assert catalogs.SUFFIXES == (".yaml", ".yml")
+    assert SUFFIXES == (".yaml", ".yml")
