@@ -120,7 +120,7 @@ class Forecaster(nn.Module):
             self.register_buffer("most_tilt", torch.tensor([MOST_TILT]))
             # coefficients at each origin of the training, (origin, 1 + linear), bias first
             self.register_buffer("paces", torch.zeros(0, 1 + linear), persistent=False)
-        self.shared = direct and options.heads == "shared"
+        self.shared = direct and options.heads != "separate"
         heads = 1 if self.shared else self.leads
         self.head = nn.Conv2d(self.body.outputs, heads * len(self.knots), 1)
         for parameter in self.head.parameters():

@@ -58,8 +58,11 @@ class ModelOptions(Options):
     strategy : {"direct", "recursive"}
         ``direct`` has an output for each trained lead, and goes on from its own mean
         after them; ``recursive`` goes one step at a time, fed with its own mean.
-    heads : {"shared", "separate"}
-        Of a direct network: one head that is scaled for each lead, or one head per lead.
+    heads : {"auto", "shared", "separate"}
+        Of a direct network: one head that is scaled for each lead, or one head per lead, which
+        alone can show how a front moves on. ``auto`` is ``separate`` where regressions foresee
+        each past step well that was left out (a fifth of its squared change), else ``shared``:
+        late leads have few truths, and a head of their own copies what only these have.
     anchor : bool
         Tilt the distributions of a direct network to the means of a linear regression;
         a network of one number or of the state itself has no such anchor.
@@ -100,7 +103,7 @@ class ModelOptions(Options):
 
     arch: Arch = "convlstm"
     strategy: Strategy = "direct"
-    heads: Literal["shared", "separate"] = "shared"
+    heads: Literal["auto", "shared", "separate"] = "auto"
     anchor: bool = True
     history: Leads | None = None
     width: Channels = 32

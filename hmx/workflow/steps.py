@@ -128,6 +128,9 @@ class ForecastSteps:
         network, steps = self.network, had.get("steps", ())
         if len(steps) > 2:  # maps of the training, which decided a history that was left open
             network = network.settled(steps[2], catalog.train.h)
+        if network.heads == "auto":  # a model of an earlier release has what was usual then
+            heads = had.get("network", {}).get("heads", "auto")
+            network = network.model_copy(update={"heads": heads})
         settings = {"network": network, "fit": self.fit}
         wanted = {name: options.model_dump(mode="json") for name, options in settings.items()}
         # through JSON, where tuples are lists, as in the bundle

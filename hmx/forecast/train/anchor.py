@@ -29,6 +29,7 @@ from hmx.splits import TRAIN
 from hmx.windows import Window
 
 _MAX_BLOCKS = 200  # times origins; more blocks change nothing
+_FEW_BLOCKS = 40  # times origins, for a look at how well steps are foreseen
 _TOGETHER = 16  # pairs of block and origin between two sums
 
 
@@ -99,6 +100,21 @@ def fit_anchor(network: Forecaster, reader: Reader, *, seed: int) -> AnchorFit |
     return AnchorFit(mixture, rungs.damping, labels, held)
 
 
+def foreseen(reader: Reader, *, seed: int) -> float:
+    """Return the least share of a past step's squared change that the others' anchor foresees.
+
+    It is 0 with fewer than two origins. A few blocks of each origin are enough for it.
+    """
+    network = Forecaster.of(reader.spec, reader.scaler)
+    if not network.anchored:
+        return 0.0
+    found = sums_by_origin(network, reader, seed=seed, most=_FEW_BLOCKS).values()
+    sums = [one for one in found if one.gram[0, 0, 0]]
+    if len(sums) < 2:
+        return 0.0
+    return min(Origins(sums, **channels_of_change(reader)).mixture().gains, default=0.0)
+
+
 def channels_of_change(reader: Reader) -> dict[str, Any]:
     """Find the channels in units of change among those of :meth:`Forecaster.linear`."""
     spec = reader.spec
@@ -112,13 +128,16 @@ def channels_of_change(reader: Reader) -> dict[str, Any]:
     return {"last_change": (history - 1) * len(frame) + CHANGE, "changes": changes}
 
 
-def sums_by_origin(network: Forecaster, reader: Reader, *, seed: int) -> dict[int, NormalEquations]:
+def sums_by_origin(
+    network: Forecaster, reader: Reader, *, seed: int, most: int | None = None
+) -> dict[int, NormalEquations]:
     """Sum up the training blocks of each origin, one set of equations per lead."""
     pairs = [(block, o) for block in reader.split.windows(TRAIN) for o in reader.origins]
-    if len(pairs) > _MAX_BLOCKS * len(reader.origins):
+    most = _MAX_BLOCKS if most is None else most
+    if len(pairs) > most * len(reader.origins):
         # the 3 makes this draw independent of those that use the same seed with a role, 1 or 2
         draw = np.random.default_rng([seed, 3])
-        kept = draw.choice(len(pairs), _MAX_BLOCKS * len(reader.origins), replace=False)
+        kept = draw.choice(len(pairs), most * len(reader.origins), replace=False)
         pairs = [pairs[index] for index in np.sort(kept)]
     # a field is derived for each origin, and only some are kept: those of an origin first
     pairs.sort(key=lambda pair: pair[1])

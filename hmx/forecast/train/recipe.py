@@ -21,6 +21,7 @@ from hmx.forecast.bundle import Bundle
 from hmx.forecast.inputs import Scan, scan, training_blocks
 from hmx.forecast.options import TrainOptions
 from hmx.forecast.spec import Spec
+from hmx.forecast.train.anchor import foreseen
 from hmx.forecast.train.data import Reader
 from hmx.forecast.train.losses import require_criterion
 from hmx.networks.base import require_units
@@ -45,6 +46,7 @@ _CHIP, _CORE = 116, 64  # px: the least side of a chip, and the most that a wide
 _RADII = (1, 3, 10, 30)  # px: squares of the context
 _HEIGHTS = ("elevation", "dem", "dtm", "altitude")  # usual names of terrain models
 _SLOPE = 0.1  # rad: a usual slope
+_FORESEEN = 0.2  # of the squared change of each past step: enough for a head at each lead
 
 # options that decide neither the layers of a network nor what its channels mean; those of the
 # context and the terrain are compared as the channels that came of them
@@ -101,6 +103,7 @@ def plan(cube: Cube, recipe: TrainSetup) -> TrainPlan:
         known = (cube.data if cube.whole is None else cube.whole)[list(spec.future)]
         ahead = known.isel(time=slice(seen.stop + spec.h - 1))
     cube = in_memory(replace(cube, data=cube.data.isel(time=slice(seen.stop)), whole=ahead))
+    spec = start.settled(spec)
     start.require_fits(spec)
     chip = chip_of(recipe.fit, spec, cube.grid.shape)
     block = block_of(cube, recipe, spec)
@@ -108,7 +111,26 @@ def plan(cube: Cube, recipe: TrainSetup) -> TrainPlan:
     split = split_of(cube, recipe, spec, scanned.valid, block=block)
     scaler = fit_scaler(training_blocks(cube, split, spec.transforms), cube.target, spec.h)
     reader = Reader(cube, spec, with_context(scaler, spec), split)
-    return TrainPlan(reader, scanned, chip, start)
+    return TrainPlan(with_heads(reader, seed=recipe.fit.seed), scanned, chip, start)
+
+
+def with_heads(reader: Reader, *, seed: int) -> Reader:
+    """Decide between one head for all leads and one for each, where that is left open.
+
+    A head of its own learns where change comes at its lead, as a front moves on. It learns the
+    accidents of its few truths with it: on land use that comes and goes (amapa, .02 to .11 of
+    the squared change of a step left out is foreseen) it loses 3 points of CRPS at the last lead;
+    where fronts spread (the demo, .26 to .29) it gains 2, and 4 of RMSE.
+    """
+    spec, network = reader.spec, reader.spec.network
+    if network.heads != "auto":
+        return reader
+    several = network.strategy == "direct" and spec.h > 1
+    clear = several and foreseen(reader, seed=seed) >= _FORESEEN
+    settled = network.model_copy(update={"heads": "separate" if clear else "shared"})
+    decided = replace(reader, spec=replace(spec, network=settled))
+    vars(decided)["fields"] = reader.fields  # heads change no field, which are kept
+    return decided
 
 
 def chip_of(fit: TrainOptions, spec: Spec, shape: tuple[int, int]) -> int:
@@ -142,6 +164,16 @@ def taught(planned: TrainPlan, recipe: TrainSetup) -> str:
         later = listed(range(maps - history + 1, asked + 1))
         text += f"; h={asked} asked: {later} will be extrapolated from the network's own mean"
     return text
+
+
+def heads_apart(planned: TrainPlan, recipe: TrainSetup) -> str | None:
+    """Return a line that says that each lead has a head; None where that was asked for."""
+    if recipe.network.heads != "auto" or planned.reader.spec.network.heads != "separate":
+        return None
+    return (
+        f"each lead has a head of its own: {_FORESEEN:.0%} or more of the squared change of each "
+        "past step is foreseen by the others (model.heads: shared for one head)"
+    )
 
 
 def describe(cube: Cube, recipe: TrainSetup) -> Spec:
@@ -280,6 +312,13 @@ class Start:
     def weights(self) -> Mapping[str, np.ndarray] | None:
         """Weights of its first network."""
         return None if self.bundle is None else self.bundle.member(0)
+
+    def settled(self, spec: Spec) -> Spec:
+        """Take the start's heads where they are left open."""
+        if self.bundle is None or spec.network.heads != "auto":
+            return spec
+        update = {"heads": self.bundle.spec.network.heads}
+        return replace(spec, network=spec.network.model_copy(update=update))
 
     def require_fits(self, spec: Spec) -> None:
         """Refuse a start whose network or inputs differ from those of a spec."""

@@ -33,9 +33,9 @@ from hmx.forecast.train.data import Draw
 from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit, precision_of
 from hmx.forecast.train.joint import with_dependence
 from hmx.forecast.train.module import chooses
-from hmx.forecast.train.recipe import TrainPlan, TrainSetup, narrowed, plan, taught
+from hmx.forecast.train.recipe import TrainPlan, TrainSetup, heads_apart, narrowed, plan, taught
 from hmx.forecast.train.show import LEVEL, long_name, panel_rows, panel_title, shown_window
-from hmx.forecast.train.visits import fit_length
+from hmx.forecast.train.visits import fit_length, last_epochs
 from hmx.hardware import for_training
 from hmx.independent import independent
 from hmx.networks.cost import per_pixel
@@ -109,6 +109,8 @@ def train(
     planned, progress = plan(cube, recipe), Progress.of(progress)
     if leads_processes():
         progress.note(f"model: {taught(planned, recipe)}")
+    if (line := heads_apart(planned, recipe)) is not None and leads_processes():
+        progress.note(f"model: {line}")
     if recipe.static is None and (line := without_covariates(obj, cube)) is not None:
         progress.note(f"model: {line}")
     if (line := narrowed(cube, recipe.network, planned.reader.spec.context)) is not None:
@@ -263,8 +265,8 @@ class _Training:
 
         It weighs past steps anew: all blocks together are better witnesses of how far to follow
         them than those of the first fit. From the weights of the first fit it takes half as many
-        epochs, over which the learning rate falls. On a small raster it starts anew and takes as
-        many: the visits of both fits together would be too many
+        epochs, ten at least, over which the learning rate falls. On a small raster it starts anew
+        and takes as many: the visits of both fits together would be too many
         (:mod:`hmx.forecast.train.visits`).
         """
         options, start, epochs = self.recipe.fit, self.plan.start.weights, first.epochs
@@ -273,7 +275,7 @@ class _Training:
         length = fit_length(reader, draw, options, valid=self.plan.scanned.valid)
         if length.large:
             start = {name: value.numpy() for name, value in first.network.state_dict().items()}
-            epochs = -(-first.epochs // 2)
+            epochs = last_epochs(first.epochs, most=options.epochs)
         update = {"seed": options.seed + index, "epochs": epochs}
         return fit(
             reader,

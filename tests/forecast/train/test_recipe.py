@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import xarray as xr
@@ -15,7 +16,7 @@ from hmx.forecast.options import TrainOptions, split_fitting
 from hmx.forecast.train import fitting
 from hmx.forecast.train.data import Chips, Draw
 from hmx.forecast.train.losses import loss
-from hmx.forecast.train.recipe import TrainPlan, TrainSetup, chip_of, plan
+from hmx.forecast.train.recipe import TrainPlan, TrainSetup, chip_of, heads_apart, plan
 from hmx.forecast.train.train import facts
 from hmx.networks.forecaster import Forecaster, reach
 from hmx.networks.options import ModelOptions
@@ -163,3 +164,43 @@ def test_the_precision_of_a_training_is_chosen_by_the_hardware_and_recorded(
         recipe = TrainSetup("hm", (), ("elevation",), network, fit)
         made = plan(as_cube(rasters[96], target="hm", static=("elevation",)), recipe)
         assert facts(made, recipe)["precision"] == fitting.precision_of(fit) == want
+
+
+def steps_of(step: Any) -> xr.Dataset:
+    """A series whose steps are those of a function of their number."""
+    ds = make_cube((96, 96), steps=7, holes=False)
+    changes = np.stack([step(index) for index in range(6)])
+    ds["hm"].values[1:] = ds["hm"].values[0] + np.cumsum(changes, axis=0)
+    return ds
+
+
+def test_leads_have_heads_of_their_own_where_past_steps_are_foreseen() -> None:
+    rng = np.random.default_rng(0)
+    kept = 0.01 * rng.standard_normal((96, 96))
+    goes_on = steps_of(lambda index: kept)
+    by_chance = steps_of(lambda index: 0.01 * rng.standard_normal((96, 96)))
+
+    def heads(ds: xr.Dataset, **options: Any) -> str:
+        found = planned(ds, context=(1,), **options)
+        return found.reader.spec.network.heads
+
+    assert heads(goes_on, h=3) == "separate"
+    assert heads(by_chance, h=3) == "shared"
+    assert heads(goes_on, h=3, heads="shared") == "shared"
+    assert heads(by_chance, h=3, heads="separate") == "separate"
+    assert heads(goes_on, h=1) == "shared", "one lead has one head"
+    assert heads(goes_on, h=3, strategy="recursive") == "shared"
+    assert heads(goes_on, h=3, anchor=False) == "shared", "nothing shows what is foreseen"
+
+
+def test_heads_that_are_chosen_are_reported_in_one_line() -> None:
+    kept = 0.01 * np.random.default_rng(0).standard_normal((96, 96))
+    ds = steps_of(lambda index: kept)
+
+    def line(**options: Any) -> str | None:
+        setup = TrainSetup(None, (), (), *split_fitting({"context": (1,), "h": 3, **options}))
+        return heads_apart(plan(as_cube(ds), setup), setup)
+
+    assert "model.heads: shared" in (line() or "")
+    assert line(heads="separate") is None
+    assert line(h=1) is None

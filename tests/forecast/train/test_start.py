@@ -165,3 +165,16 @@ def test_a_catalog_whose_start_is_its_own_model_is_refused(tmp_path: Path, comma
     text = r"train\.init_from is '.*toy\.model', where the new model is saved.* Give model\.path"
     with pytest.raises(CatalogError, match=text):
         load_catalog(file)
+
+
+def test_a_fit_takes_the_heads_of_its_start(trained: hmx.Bundle) -> None:
+    start = Start(trained, "models/start")
+    had = trained.spec.network
+    assert start.settled(_with_heads(trained, "auto")).network.heads == had.heads
+    assert start.settled(_with_heads(trained, "separate")).network.heads == "separate"
+    assert Start().settled(_with_heads(trained, "auto")).network.heads == "auto"
+
+
+def _with_heads(bundle: hmx.Bundle, heads: str) -> Any:
+    network = bundle.spec.network.model_copy(update={"heads": heads})
+    return replace(bundle.spec, network=network)

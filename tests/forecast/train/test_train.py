@@ -196,7 +196,7 @@ def test_a_running_average_is_what_is_judged_and_kept() -> None:
 
 @pytest.mark.parametrize("cooling", [False, True])
 def test_the_rate_rises_stays_and_falls_in_a_last_fit(*, cooling: bool) -> None:
-    recipe = recipe_of(epochs=10, lr=1e-2)
+    recipe = recipe_of(epochs=10, lr=1e-2, heads="shared")  # which alone has sizes of leads
     reader = reader_of(make_cube((64, 64)), recipe)
     draw = Draw.of(reader, np.ones_like(reader.split.table), 0.0)
     network = Forecaster.of(reader.spec, reader.scaler)
@@ -326,6 +326,7 @@ def test_a_final_fit_goes_on_from_the_first_but_on_a_small_raster(
     monkeypatch.setattr("hmx.forecast.train.train.fit", spied)
     monkeypatch.setattr("hmx.forecast.train.module._FEWEST_BLOCKS", 1)
     monkeypatch.setattr("hmx.forecast.train.visits._LARGE", 1e9 if small else 0)
+    monkeypatch.setattr("hmx.forecast.train.visits._SHORTEST", 1)
     told = iter([0.3, 0.1, 0.2, 0.5, *[1.0] * 9])
     monkeypatch.setattr(ValidationScores, "loss", lambda judge: next(told))
     model = train(cube, recipe_of(epochs=3, final=True), progress=tell)
@@ -591,7 +592,9 @@ def test_a_loss_that_explodes_says_what_to_type() -> None:
     cube = make_cube((64, 64))
     cube["elevation"] = cube["elevation"] * np.float32(1e30)
     with pytest.raises(TrainingFailed, match=r"the loss became .* smaller learning rate: lr="):
-        cube.hm.train(static=["elevation"], lr=1e3, clip=1e9, epochs=3, steps=3, **QUICK)
+        cube.hm.train(
+            static=["elevation"], lr=1e3, clip=1e9, epochs=3, steps=3, heads="shared", **QUICK
+        )
 
 
 def test_an_unknown_option_suggests_the_nearest() -> None:

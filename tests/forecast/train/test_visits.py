@@ -10,7 +10,7 @@ from hmx.cube.cube import as_cube
 from hmx.forecast.options import TrainOptions, split_fitting
 from hmx.forecast.train.data import Chips, Draw
 from hmx.forecast.train.recipe import TrainSetup, chip_of, plan
-from hmx.forecast.train.visits import fit_length, length_of
+from hmx.forecast.train.visits import fit_length, last_epochs, length_of
 from hmx.splits import TRAIN
 from hmx.windows import Window
 from tests.make.cubes import make_cube
@@ -65,3 +65,8 @@ def test_steps_and_epochs_share_the_steps_of_a_fit(wanted: float, most: int) -> 
 def test_steps_that_are_given_are_kept_and_so_are_their_epochs() -> None:
     assert length_on(64, steps=3, epochs=40)[:2] == (3, 40)
     assert length_of(1e6, TrainOptions(steps=3, epochs=7)) == (3, 7, True)
+
+
+def test_the_last_fit_has_half_the_epochs_and_ten_at_least() -> None:
+    assert [last_epochs(first, most=40) for first in (1, 9, 20, 21, 40)] == [10, 10, 10, 11, 20]
+    assert last_epochs(3, most=4) == 4, "and no more than a fit may have"
