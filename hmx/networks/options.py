@@ -59,10 +59,11 @@ class ModelOptions(Options):
         ``direct`` has an output for each trained lead, and goes on from its own mean
         after them; ``recursive`` goes one step at a time, fed with its own mean.
     heads : {"auto", "shared", "separate"}
-        Of a direct network: one head that is scaled for each lead, or one head per lead, which
-        alone can show how a front moves on. ``auto`` is ``separate`` where regressions foresee
-        each past step well that was left out (a fifth of its squared change), else ``shared``:
-        late leads have few truths, and a head of their own copies what only these have.
+        Of a direct network: one head, the layer that gives the result, which is scaled for each
+        lead, or one head per lead, which alone can show how a front moves on. ``auto`` is
+        ``separate`` where the other steps foresee a fifth of the squared change of each past
+        step, else ``shared``: few maps teach a late lead, and a head of its own would learn
+        their accidents.
     anchor : bool
         Tilt the distributions of a direct network to the means of a linear regression;
         a network of one number or of the state itself has no such anchor.

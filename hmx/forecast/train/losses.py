@@ -81,8 +81,9 @@ class Criterion:
     @classmethod
     def of(cls, options: TrainOptions) -> Criterion:
         """Read the criterion of a fit."""
-        squared = options.squared if options.loss == "crps" else 0.0  # the others are of squares
-        return cls(options.loss, squared, options.ssim if options.loss == "mse+ssim" else 0.0)
+        return cls(
+            options.loss, options.squared, options.ssim if options.loss == "mse+ssim" else 0.0
+        )
 
     @property
     def figure(self) -> str:

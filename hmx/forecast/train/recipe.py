@@ -117,10 +117,10 @@ def plan(cube: Cube, recipe: TrainSetup) -> TrainPlan:
 def with_heads(reader: Reader, *, seed: int) -> Reader:
     """Decide between one head for all leads and one for each, where that is left open.
 
-    A head of its own learns where change comes at its lead, as a front moves on. It learns the
-    accidents of its few truths with it: on land use that comes and goes (amapa, .02 to .11 of
-    the squared change of a step left out is foreseen) it loses 3 points of CRPS at the last lead;
-    where fronts spread (the demo, .26 to .29) it gains 2, and 4 of RMSE.
+    A head of its own learns where change comes at its lead, as a front moves on, and also the
+    accidents of the few maps that teach this lead. Where land use comes and goes (amapa, where
+    .02 to .11 of the squared change of a step left out is foreseen), the last lead loses 3 points
+    of CRPS skill; where fronts spread (the demo, .26 to .29) it gains 2, and 4 of RMSE skill.
     """
     spec, network = reader.spec, reader.spec.network
     if network.heads != "auto":
@@ -171,8 +171,8 @@ def heads_apart(planned: TrainPlan, recipe: TrainSetup) -> str | None:
     if recipe.network.heads != "auto" or planned.reader.spec.network.heads != "separate":
         return None
     return (
-        f"each lead has a head of its own: {_FORESEEN:.0%} or more of the squared change of each "
-        "past step is foreseen by the others (model.heads: shared for one head)"
+        f"each lead has a head of its own, as the other steps foresee {100 * _FORESEEN:.0f} % or "
+        "more of the squared change of each past step (model.heads: shared for one head)"
     )
 
 

@@ -21,9 +21,9 @@ _VISITS = 60  # to each training pixel, over all epochs
 _FEWEST, _MOST = 3, 13  # steps per epoch
 _AT_LEAST = 60  # steps of a fit: fewer do not teach a network anything
 _LARGE = 260  # steps of a fit, from which on the fit on all blocks continues from its weights
-_SHORTEST = 10  # epochs of the fit on all blocks: while its rate falls, it makes up for a first
-# fit that validation blocks ended by accident (amapa after 9 epochs, with 5: CRPS 20.1, 16.5; 10:
-# 22.4, 20.2)
+# Epochs of the fit on all blocks, at least. Validation blocks may end a first fit by accident,
+# and half of its epochs are too few then: five of them cost amapa 2 and 4 points of CRPS skill.
+_SHORTEST = 10
 _CHIPS = 16  # drawn to count the pixels that a chip scores
 
 
