@@ -14,8 +14,6 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-import zarr
-
 from hmx.cube.cube import open_cube
 from hmx.cube.integrity.examine import examine
 from hmx.cube.store import attributes, recover, sweep
@@ -238,24 +236,28 @@ def _todo(job: Job, progress: Progress, *, read: bool = True) -> list[Task]:
 
 def proofs(job: Job) -> dict[Index, Record]:
     """Return the records of a job that list exactly the chunks of their tile."""
-    group = zarr.open_group(job.store, mode="r", use_consolidated=False)
     names, tiles = job.arrays, job.work.tiles
-    return {
-        record.index: record
+    ours = [
+        record
         for record in job.ledger.records()
         if record.run == job.work.run
         and all(0 <= at < count for at, count in zip(record.index, tiles.counts, strict=True))
-        and record.chunks.keys() == set(output.tile_keys(group, names, tiles[record.index].core))
+    ]
+    stored = output.stored_arrays(job.store, names if ours else ())
+    return {
+        record.index: record
+        for record in ours
+        if record.chunks.keys() == set(output.tile_keys(stored, names, tiles[record.index].core))
     }
 
 
 def _drop_unproven(job: Job, calls: list[Task]) -> None:
     """Remove chunks of empty tiles: no task of this job wrote them."""
     keep = [key for record in proofs(job).values() for key in record.chunks]
-    group = zarr.open_group(job.store, mode="r", use_consolidated=False)
     names, tiles = job.arrays, job.work.tiles
+    stored = output.stored_arrays(job.store, names)
     keep += [
-        key for call in calls for key in output.tile_keys(group, names, tiles[call.index].core)
+        key for call in calls for key in output.tile_keys(stored, names, tiles[call.index].core)
     ]
     output.drop_chunks(job.store, names, set(keep))
 

@@ -22,7 +22,7 @@ from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import fsspec
 import numpy as np
@@ -52,6 +52,8 @@ from hmx.errors import BadArgument, JobFailed, OutputExists, OutputFailed
 from hmx.files.durable import Folder
 from hmx.files.jsontext import finite
 from hmx.windows import Index, TileGrid, Window
+
+StoredArrays: TypeAlias = Mapping[str, zarr.Array[Any]]  # by name
 
 STORE_FORMAT = 2  # of products: 2 has a checksum in each chunk, and a seal
 # errors of a full or forbidden disk: no fault of the tile that met it
@@ -122,24 +124,29 @@ def _encoding(template: xr.Dataset, chunk: int) -> dict[str, Any]:
     return encoding
 
 
-def write_tile(group: zarr.Group, arrays: Mapping[str, np.ndarray], window: Window) -> list[str]:
-    """Write one tile and name the chunks it consists of."""
-    keys = tile_keys(group, arrays, window)
-    for name, block in arrays.items():
-        array = group[name]
-        assert isinstance(array, zarr.Array)
-        array[(..., *window.slices)] = block
-    return keys
-
-
-def tile_keys(group: zarr.Group, names: Iterable[str], window: Window) -> list[str]:
-    """Name the chunks that a tile consists of."""
-    keys: list[str] = []
+def stored_arrays(
+    store: str, names: Iterable[str], *, mode: Literal["r", "r+"] = "r"
+) -> StoredArrays:
+    """Open arrays of a store: their metadata is read once, not for each tile."""
+    group, arrays = zarr.open_group(store, mode=mode, use_consolidated=False), {}
     for name in names:
         array = group[name]
         assert isinstance(array, zarr.Array)
-        keys += [f"{name}/{key}" for key in _whole_chunks(array, window)]
+        arrays[name] = array
+    return arrays
+
+
+def write_tile(stored: StoredArrays, blocks: Mapping[str, np.ndarray], window: Window) -> list[str]:
+    """Write one tile and name the chunks it consists of."""
+    keys = tile_keys(stored, blocks, window)
+    for name, block in blocks.items():
+        stored[name][(..., *window.slices)] = block
     return keys
+
+
+def tile_keys(stored: StoredArrays, names: Iterable[str], window: Window) -> list[str]:
+    """Name the chunks that a tile consists of."""
+    return [f"{name}/{key}" for name in names for key in _whole_chunks(stored[name], window)]
 
 
 def _whole_chunks(array: zarr.Array[Any], window: Window) -> list[str]:
@@ -270,11 +277,12 @@ class TileWork:
                 f"{self.store} has been taken over by another job, so this one stops writing to it."
             )
         with writing(self.store):
-            keys = write_tile(_output(self.store, self.run), arrays, core)
+            stored = _output(self.store, self.run, tuple(arrays))
+            keys = write_tile(stored, arrays, core)
             ledger.sign(Record(index, self.run, state, ledger.checksum(keys, flush=True)))
 
 
 @lru_cache(maxsize=4)
-def _output(store: str, run: str) -> zarr.Group:
+def _output(store: str, run: str, names: tuple[str, ...]) -> StoredArrays:
     """Open an output once per process and job."""
-    return zarr.open_group(store, mode="r+", use_consolidated=False)
+    return stored_arrays(store, names, mode="r+")

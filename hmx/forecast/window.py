@@ -37,7 +37,7 @@ from hmx.uncertainty.mixing import mixture
 from hmx.windows import STEP, Window, bounding, with_halo
 
 # bfloat16 is a type of the convolutions alone (autocast): inputs and sums stay in float32
-_BAND = 8192  # pixels: 13 knots of a lead are 0.4 MiB
+_BAND = 16384  # pixels: 13 knots of a lead are 0.8 MiB
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from zarr.storage import LocalStore
 
 import hmx
-from hmx.engine.job import Job, run
+from hmx.engine.job import Job, proofs, run
 from hmx.engine.ledger import Ledger, adopt
-from hmx.engine.output import write_tile
+from hmx.engine.output import stored_arrays, write_tile
 from hmx.errors import (
     BadArgument,
     BundleError,
@@ -163,10 +164,25 @@ def test_a_chunk_that_two_tiles_would_share_is_refused(whole: tuple[Job, Any]) -
         BadArgument, match=r"not a whole number of chunks \(chunk=24\).*Try tile=24"
     ):
         hmx.open_cube(whole[0].source).hm.plan(model="x", tile=32, chunk=24)
-    group = zarr.open_group(whole[0].store, mode="r")
+    stored = stored_arrays(whole[0].store, ["hm"])
     block = {"hm": np.zeros((2, 32, 40), "float32")}
     with pytest.raises(BadArgument, match="two tasks would share"):
-        write_tile(group, block, Window(Span(0, 32), Span(0, 40)))
+        write_tile(stored, block, Window(Span(0, 32), Span(0, 40)))
+
+
+def test_metadata_of_a_store_is_read_once_whatever_the_number_of_tiles(
+    whole: tuple[Job, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    get = LocalStore.get
+
+    async def counted(store: LocalStore, key: str, *words: Any, **named: Any) -> Any:
+        read.append(key)
+        return await get(store, key, *words, **named)
+
+    monkeypatch.setattr(LocalStore, "get", counted)
+    assert len(proofs(whole[0])) == 12
+    assert sum(key == "hm/zarr.json" for key in read) == 1
 
 
 def test_a_job_run_again_computes_and_writes_nothing(copy: Job) -> None:

@@ -164,8 +164,11 @@ def _start(section: DaskSection, tasks: int, device: str, stack: ExitStack, loop
     for spec in specs if secret else ():
         spec["options"] |= _ALONE | {"security": secret}
     cluster.worker_spec = dict(enumerate(specs))
+    # workers would look at the stacks of their threads 100 times a second, for a page that is not
+    # there, and each look takes Python's lock from the thread that computes
+    looks = {} if section.dashboard else {"distributed.worker.profile.enabled": False}
     try:
-        with same_environment():
+        with same_environment(), dask.config.set(looks):
             if not inside:  # read when libraries are loaded, which is before a nanny sets its env
                 os.environ.update(dict.fromkeys(THREADS, str(threads)))
                 for name, value in VARIABLES.items():

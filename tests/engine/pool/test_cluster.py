@@ -106,11 +106,17 @@ def meet(number: int) -> tuple[int, int]:
     return os.getpid(), number
 
 
+def looks_at_stacks(dask_worker: Any) -> bool:
+    """Return True if a worker looks at its threads all the time, for Dask's page."""
+    return "profile" in dask_worker.periodic_callbacks
+
+
 def test_by_default_two_tasks_at_a_time_run_in_this_process() -> None:
     with connect(DaskSection(), tasks=9, device="cpu") as pool:
         assert (pool.where, pool.threads) == ("this process", torch.get_num_threads())
         assert pool.resources == {}
         ran = pool.client.gather(pool.client.map(meet, range(2), pure=False))
+        assert [*pool.client.run(looks_at_stacks).values()] == [False]
     assert ran == [(os.getpid(), 0), (os.getpid(), 1)]
 
 
@@ -170,6 +176,8 @@ def test_workers_are_processes_that_start_with_their_share_of_threads(
             born = psutil.Process(pid).environ()
             assert [born[name] for name in THREADS] == [share] * 3
         assert set(pool.client.run(os.getenv, THREADS[0]).values()) == {share}
+        # last, because a worker that loads this file has the threads of the tests
+        assert [*pool.client.run(looks_at_stacks).values()] == [False, False]
     assert not any(map(psutil.pid_exists, pids))
     assert capfd.readouterr() == ("", "")
 
