@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -25,13 +25,26 @@ _MOST_SHIFT = 1.0  # standard deviations: a total that is farther off has anothe
 _MAX_RANKS = 2_000_000  # of a lead: more do not change a calibration
 
 
+@dataclass(frozen=True)
+class Belief:
+    """How far the totals of past steps may move means, each 0 to 1.
+
+    ``trust`` is that of the anchor: where past steps contradict each other, means stay near the
+    last map on purpose. ``own`` is how far the means are the network's own: an anchor takes care of
+    the total of the first lead, and the shift is for the rest.
+    """
+
+    trust: float = 1.0
+    own: float = 1.0
+
+
 def calibrate(
     networks: Sequence[Forecaster],
     reader: Reader,
     *,
     seed: int,
     roles: tuple[int, ...] = (CALIBRATION,),
-    trust: float = 1.0,
+    belief: Belief | None = None,
     most: int = _MAX_WINDOWS,
 ) -> Calibration:
     """Rank the truths of blocks of some roles, by lead and distance to past change.
@@ -46,7 +59,7 @@ def calibrate(
     numbers = {core: number for number, core in enumerate(dict(windows.pairs))}
     far = _far_share(networks, reader, windows)
     adjusted = Calibration(nodes=_nodes(reader), far=far)
-    shift = fit_shift(networks, reader, adjusted, seed=seed, trust=trust, most=most)
+    shift = fit_shift(networks, reader, adjusted, seed=seed, belief=belief, most=most)
     adjusted = replace(adjusted, shift=shift)
     # a truth inside a point mass gets a random rank within it, so that ranks are uniform
     draw = np.random.default_rng([seed, CALIBRATION])
@@ -89,27 +102,25 @@ def fit_shift(
     calibration: Calibration,
     *,
     seed: int,
-    trust: float = 1.0,
+    belief: Belief | None = None,
     most: int = _MAX_WINDOWS,
 ) -> tuple[float, ...]:
     """Fit the shift of each lead with which expected and observed total change agree.
 
     Networks promise less of the total the farther they look: change that they cannot assign to a
-    pixel is missing from the mean of each. The anchor takes care of the first lead; what a lead
-    adds to the shift of the lead before it is believed as far as the origins agree about it
-    (:mod:`hmx.uncertainty.agreement`): half of it with one origin, little where one year's growth
-    is the next year's loss. The totals are those of the training blocks. ``trust`` (0 to 1) is
-    that of the anchor: where past steps contradict each other, means stay near the last map on
-    purpose. Empty if nothing is shifted.
+    pixel is missing from the mean of each. What a lead adds to the shift of the lead before it is
+    believed as far as the origins agree about it (:mod:`hmx.uncertainty.agreement`): half of it
+    with one origin, little where one year's growth is the next year's loss. The totals are those
+    of the training blocks; by default they are believed wholly. Empty if nothing is shifted.
     """
     windows = HeldOutWindows(reader, TRAIN, most=most, seed=seed)
-    calibration = replace(calibration, shift=())
+    calibration, belief = replace(calibration, shift=()), belief or Belief()
     knots, h = reader.spec.network.knots, reader.spec.h
     # a shift reads each new knot between two old ones, so the mean of a map is linear in sums of
     # knots: no pixel has to be looked at twice
     sums: list[dict[int, np.ndarray]] = [{} for _ in range(h)]
     # one number has no distribution to shift
-    shifted = trust and not reader.spec.network.point
+    shifted = belief.trust and not reader.spec.network.point
     found_ahead = _forecasts(networks, reader, windows, calibration) if shifted else ()
     for index, batch, ahead in found_ahead:
         origin = windows.pairs[index][1]
@@ -124,12 +135,17 @@ def fit_shift(
         {origin: _agreeing(total[:-1], knots, total[-1]) for origin, total in by_origin.items()}
         for by_origin in sums
     ]
-    found = [0.0]
+    shifts = [belief.own * _agreed([*alone[0].values()])]
     for before, now in pairwise(alone):
         more = [now[origin] - before[origin] for origin in now if origin in before]
-        found.append(found[-1] + (float(np.mean(more)) * trust_of(more) if more else 0.0))
-    found = [trust * shift for shift in found]
+        shifts.append(shifts[-1] + _agreed(more))
+    found = [belief.trust * shift for shift in shifts]
     return tuple(found) if any(found) else ()
+
+
+def _agreed(values: Sequence[float]) -> float:
+    """Return the mean of the values of origins as far as they agree about it; 0 without any."""
+    return float(np.mean(values)) * trust_of(values) if values else 0.0
 
 
 def _forecasts(
