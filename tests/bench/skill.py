@@ -143,6 +143,7 @@ def on_years(
         for name, options in networks(args).items():
             bundle = fitted(ds, case, {**options, "seed": seed}, costs[name])
             made |= forecasts(past, bundle, case, name, costs[name], raw=args.raw)
+            costs[name].setdefault("learnt_totals", []).append(learnt_totals(past, bundle))
         tallies.append(Tally.of(scene, made | still, settings=settings(case)))
     return tallies
 
@@ -210,6 +211,24 @@ def forecasts(
     if raw:
         made[f"{name}, uncalibrated"] = predict(past, uncalibrated(bundle), case.leads)
     return made
+
+
+def learnt_totals(past: xr.Dataset, bundle: Bundle) -> list[float]:
+    """Return expected over observed total change of the steps that were learnt, by lead."""
+    from hmx.forecast.api import forecast
+
+    maps, first = past["hm"].values, bundle.spec.network.past_steps - 1
+    expected, observed = np.zeros(bundle.spec.h), np.zeros(bundle.spec.h)
+    for at in range(first, len(maps) - 1):
+        truth = maps[at + 1 : at + 1 + bundle.spec.h]
+        until = past.isel(time=slice(None, at + 1))
+        made = forecast(until, model=bundle, h=len(truth))["hm"].compute(scheduler="synchronous")
+        for lead, (ours, true) in enumerate(zip(made.values, truth, strict=True)):
+            known = np.isfinite(ours) & np.isfinite(true)
+            expected[lead] += (ours - maps[at])[known].sum(dtype="float64")
+            observed[lead] += (true - maps[at])[known].sum(dtype="float64")
+    with np.errstate(all="ignore"):  # a lead without truth, or without change
+        return (expected / observed).tolist()
 
 
 def cost_of(past: xr.Dataset, bundle: Bundle, h: int, *, turns: int = 2) -> Facts:
@@ -299,7 +318,20 @@ def text(args: argparse.Namespace, case: Case, found: Facts) -> str:
             if not any(row["width_80"][index]):  # a point has no intervals
                 cells[3:7] = ["-"] * 4
             lines.append(f"{row['name']:26}" + "".join(f"{cell:>14}" for cell in cells))
+    lines += learnt_text(case, found["rows"])
     return "\n".join([*lines, *costs_text(found["rows"]), "", *said(found["verdicts"])])
+
+
+def learnt_text(case: Case, rows: Sequence[Facts]) -> list[str]:
+    """Lay out the totals of the steps that were learnt, one column for each lead."""
+    rows = [row for row in rows if "learnt_totals" in row]
+    heads = "".join(f"{case.name(lead):>14}" for lead in case.leads)
+    lines = ["", f"{'total % true, learnt steps':26}{heads}"] if rows else []
+    for row in rows:
+        leads = zip(*row["learnt_totals"], strict=True)
+        cells = "".join(f"{spread([100 * total for total in lead], 0):>14}" for lead in leads)
+        lines.append(f"{row['name']:26}{cells}")
+    return lines
 
 
 def costs_text(rows: Sequence[Facts]) -> list[str]:

@@ -46,6 +46,10 @@ def test_the_skill_benchmark_puts_costs_beside_skill(capsys: pytest.CaptureFixtu
     assert {"mflop_per_pixel", "parameters", "reach", "context_radius", "kpx_per_s"} <= {
         *rows["model, dilated"]
     }
+    [totals] = rows["model"]["learnt_totals"]
+    assert len(totals) == 2
+    assert np.isfinite(totals).all()
+    assert "total % true, learnt steps" in captured.err
     assert "globe min" in captured.err
     raw = rows["model, uncalibrated"]
     assert raw["rmse_skill"] == rows["model"]["rmse_skill"]
