@@ -33,6 +33,7 @@ class ChipCache:
         self.cube, self.spec, self.scaler = cube, spec, scaler
         self.whole = cube.grid.shape[0] * cube.grid.shape[1] <= _WHOLE
         self._kept: OrderedDict[tuple[Window, int], tuple[Inputs, np.ndarray]] = OrderedDict()
+        self._size = 0  # bytes of all that is kept: there may be thousands of fields
         self._lock = threading.Lock()  # windows are read by several threads
         self._reading: dict[tuple[Window, int], threading.Lock] = {}
         rows = cube.grid.cell_areas()
@@ -77,18 +78,15 @@ class ChipCache:
             if found is None:
                 found = self._read(field, origin)
             with self._lock:
-                self._kept[key] = found
+                if key not in self._kept:
+                    self._kept[key] = found
+                    self._size += _bytes(found)
                 self._kept.move_to_end(key)
                 self._reading.pop(key, None)
                 # the newest field stays, even if it alone is larger than the limit
-                while len(self._kept) > 1 and self._size() > _KEPT:
-                    self._kept.popitem(last=False)
+                while len(self._kept) > 1 and self._size > _KEPT:
+                    self._size -= _bytes(self._kept.popitem(last=False)[1])
         return found
-
-    def _size(self) -> int:
-        """Return the bytes of all fields in memory."""
-        arrays = (a for inputs, truth in self._kept.values() for a in (truth, *inputs.tensors()))
-        return sum(array.nbytes for array in arrays)
 
     def _read(self, field: Window, origin: int) -> tuple[Inputs, np.ndarray]:
         spec, grid = self.spec, self.cube.grid
@@ -110,3 +108,9 @@ class ChipCache:
         truth = np.full((spec.h, *field.shape), np.nan, "float32")
         truth[: last - origin] = arrays[spec.target][(slice(history, None), *inner.slices)]
         return inputs, truth
+
+
+def _bytes(field: tuple[Inputs, np.ndarray]) -> int:
+    """Return the bytes of a field."""
+    inputs, truth = field
+    return sum(array.nbytes for array in (truth, *inputs.tensors()))

@@ -149,10 +149,17 @@ def test_fields_are_read_once_and_forgotten_when_they_are_many(
             fields.cut(window, 1)
     homes = 1 if fields.whole else 4
     assert len(reads) == homes
+    assert fields._size == size_of(fields)
     monkeypatch.setattr(module, "_KEPT", 0)
     for window in windows:
         fields.cut(window, 2)
     assert len(fields._kept) == 1
+    assert fields._size == size_of(fields)
+
+
+def size_of(fields: ChipCache) -> int:
+    kept = fields._kept.values()
+    return sum(a.nbytes for inputs, truth in kept for a in (truth, *inputs.tensors()))
 
 
 def test_areas_are_relative_to_the_mean_row(made: TrainPlan, fields: ChipCache) -> None:
