@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from dask.system import CPU_COUNT
+from threadpoolctl import ThreadpoolController
 
 from hmx.errors import BadArgument
 from hmx.files.heap import reuse_memory
@@ -69,14 +71,66 @@ def in_threads(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> Iter
     threads = torch.get_num_threads()
     count = min(threads, len(items))
     if count < 2:
-        return map(work, items)
+        yield from map(work, items)
+        return
 
     def alone(item: ItemT) -> ResultT:
         with torch.set_grad_enabled(grad), with_threads(threads // count):
             return work(item)
 
     grad = torch.is_grad_enabled()
-    return _pool(count).map(alone, items)
+    with matrix_threads(threads // count):
+        yield from _pool(count).map(alone, items)
+
+
+@contextmanager
+def matrix_threads(count: int) -> Iterator[None]:
+    """Let NumPy and SciPy multiply matrices with so many threads; then as before.
+
+    Their library starts as many as there are cores for each product, whoever asks. Where several
+    threads ask, or another program takes a core, these wait for each other in loops, and small
+    products cost five times as much. The number is one for the whole process: the first to enter
+    decides.
+    """
+    _matrices.enter(count)
+    try:
+        yield
+    finally:
+        _matrices.leave()
+
+
+class _Matrices:
+    """The library's number of threads: the first in sets it, the last out gives it back."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._limits: Any = None
+
+    def enter(self, count: int) -> None:
+        """Set the number, if nobody else has."""
+        with self._lock:
+            if not self._inside:
+                found = _libraries("scipy.linalg" in sys.modules)
+                # a session that allows fewer threads keeps its number
+                counts = [count, *(library.num_threads for library in found.lib_controllers)]
+                self._limits = found.limit(limits=min(counts))
+            self._inside += 1
+
+    def leave(self) -> None:
+        """Give back the session's number, if nobody else needs another."""
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limits.restore_original_limits()
+
+
+_matrices = _Matrices()
+
+
+@cache
+def _libraries(_with_scipy: bool) -> ThreadpoolController:
+    """Find the libraries that multiply matrices; SciPy brings one of its own."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 @cache

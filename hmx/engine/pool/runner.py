@@ -147,8 +147,11 @@ def _run_on_worker(work: Callable[..., ResultT], threads: int | None, call: Task
     """Run a call in a worker; a worker that hmx did not start uses its own thread count."""
     from distributed import get_worker
 
-    with _at_work:
-        return work(call.index, *call.arguments, threads=threads or get_worker().state.nthreads)
+    from hmx.hardware import matrix_threads  # loads torch: where work is done, not where it is told
+
+    count = threads or get_worker().state.nthreads
+    with _at_work, matrix_threads(max(1, count // IN_FLIGHT)):
+        return work(call.index, *call.arguments, threads=count)
 
 
 def _error(future: Future) -> BaseException | None:

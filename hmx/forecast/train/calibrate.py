@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -25,26 +25,13 @@ _MOST_SHIFT = 1.0  # standard deviations: a total that is farther off has anothe
 _MAX_RANKS = 2_000_000  # of a lead: more do not change a calibration
 
 
-@dataclass(frozen=True)
-class Belief:
-    """How far the totals of past steps may move means, each 0 to 1.
-
-    ``trust`` is that of the anchor: where past steps contradict each other, means stay near the
-    last map on purpose. ``own`` is how far the means are the network's own: an anchor takes care of
-    the total of the first lead, and the shift is for the rest.
-    """
-
-    trust: float = 1.0
-    own: float = 1.0
-
-
 def calibrate(
     networks: Sequence[Forecaster],
     reader: Reader,
     *,
     seed: int,
     roles: tuple[int, ...] = (CALIBRATION,),
-    belief: Belief | None = None,
+    trust: float = 1.0,
     most: int = _MAX_WINDOWS,
 ) -> Calibration:
     """Rank the truths of blocks of some roles, by lead and distance to past change.
@@ -59,7 +46,7 @@ def calibrate(
     numbers = {core: number for number, core in enumerate(dict(windows.pairs))}
     far = _far_share(networks, reader, windows)
     adjusted = Calibration(nodes=_nodes(reader), far=far)
-    shift = fit_shift(networks, reader, adjusted, seed=seed, belief=belief, most=most)
+    shift = fit_shift(networks, reader, adjusted, seed=seed, trust=trust, most=most)
     adjusted = replace(adjusted, shift=shift)
     # a truth inside a point mass gets a random rank within it, so that ranks are uniform
     draw = np.random.default_rng([seed, CALIBRATION])
@@ -102,7 +89,7 @@ def fit_shift(
     calibration: Calibration,
     *,
     seed: int,
-    belief: Belief | None = None,
+    trust: float = 1.0,
     most: int = _MAX_WINDOWS,
 ) -> tuple[float, ...]:
     """Fit the shift of each lead with which expected and observed total change agree.
@@ -111,16 +98,18 @@ def fit_shift(
     pixel is missing from the mean of each. What a lead adds to the shift of the lead before it is
     believed as far as the origins agree about it (:mod:`hmx.uncertainty.agreement`): half of it
     with one origin, little where one year's growth is the next year's loss. The totals are those
-    of the training blocks; by default they are believed wholly. Empty if nothing is shifted.
+    of the training blocks. ``trust`` (0 to 1) is how far the networks' own means are believed:
+    means that stay near an anchor have its totals, which are cautious on purpose. Empty if nothing
+    is shifted.
     """
     windows = HeldOutWindows(reader, TRAIN, most=most, seed=seed)
-    calibration, belief = replace(calibration, shift=()), belief or Belief()
+    calibration = replace(calibration, shift=())
     knots, h = reader.spec.network.knots, reader.spec.h
     # a shift reads each new knot between two old ones, so the mean of a map is linear in sums of
     # knots: no pixel has to be looked at twice
     sums: list[dict[int, np.ndarray]] = [{} for _ in range(h)]
     # one number has no distribution to shift
-    shifted = belief.trust and not reader.spec.network.point
+    shifted = trust and not reader.spec.network.point
     found_ahead = _forecasts(networks, reader, windows, calibration) if shifted else ()
     for index, batch, ahead in found_ahead:
         origin = windows.pairs[index][1]
@@ -135,11 +124,11 @@ def fit_shift(
         {origin: _agreeing(total[:-1], knots, total[-1]) for origin, total in by_origin.items()}
         for by_origin in sums
     ]
-    shifts = [belief.own * _agreed([*alone[0].values()])]
+    shifts = [_agreed([*alone[0].values()])]
     for before, now in pairwise(alone):
         more = [now[origin] - before[origin] for origin in now if origin in before]
         shifts.append(shifts[-1] + _agreed(more))
-    found = [belief.trust * shift for shift in shifts]
+    found = [trust * shift for shift in shifts]
     return tuple(found) if any(found) else ()
 
 

@@ -51,15 +51,10 @@ class FittedForecaster:
 
     @property
     def trust(self) -> float:
-        """How far totals may move the means, 0 to 1."""
-        return 1.0 if self.anchor is None else self.anchor.trust
-
-    @property
-    def own(self) -> float:
-        """How far the means are the network's own, and not those of an anchor, 0 to 1."""
+        """How far totals may move the means, 0 to 1: as far as these are the network's own."""
         if self.anchor is None:
             return 1.0
-        return 0.0 if self.freedom is None else self.freedom.trust
+        return 0.0 if self.freedom is None else self.anchor.trust * self.freedom.trust
 
     def facts(self) -> dict[str, Any]:
         """Return what past steps showed about the means, JSON values for a bundle."""

@@ -28,7 +28,7 @@ from hmx.files.heap import release_memory, reuse_memory
 from hmx.files.lock import followed
 from hmx.files.paths import absolute
 from hmx.forecast.bundle import Bundle
-from hmx.forecast.train.calibrate import Belief, calibrate, fit_shift
+from hmx.forecast.train.calibrate import calibrate, fit_shift
 from hmx.forecast.train.data import Draw
 from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit, precision_of
 from hmx.forecast.train.joint import with_dependence
@@ -224,14 +224,14 @@ class _Training:
         chosen = chooses(reader) or len(kept) < len(fitted)
         roles = (CALIBRATION,) if chosen or not options.calibration else (CALIBRATION, VALIDATION)
         calibration = calibrate(
-            self.networks, reader, seed=options.seed, roles=roles, belief=_belief(last)
+            self.networks, reader, seed=options.seed, roles=roles, trust=_trust(last)
         )
         if options.final:
             last = [self._refit(index, fitted[index]) for index in kept]
             networks = [one.network for one in last]
             # these networks weighed past steps by themselves, and may hold their means
             shift = fit_shift(
-                networks, self.plan.whole(), calibration, seed=options.seed, belief=_belief(last)
+                networks, self.plan.whole(), calibration, seed=options.seed, trust=_trust(last)
             )
             calibration = replace(calibration, shift=shift)
         return calibration, last
@@ -330,9 +330,9 @@ class _Training:
         )
 
 
-def _belief(fitted: Sequence[FittedForecaster]) -> Belief:
-    """Return how far totals may move the means of some networks."""
-    return Belief(fmean(one.trust for one in fitted), fmean(one.own for one in fitted))
+def _trust(fitted: Sequence[FittedForecaster]) -> float:
+    """Return how far totals may move the means of some networks, 0 to 1."""
+    return fmean(one.trust for one in fitted)
 
 
 def _flat_scores(fitted: FittedForecaster) -> dict[str, Any]:

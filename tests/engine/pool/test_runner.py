@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,16 @@ def test_a_worker_of_many_threads_holds_two_windows_at_a_time() -> None:
         list(threads.map(lambda n: _run_on_worker(work, 1, Task((n, 0))), range(16)))
     assert max(most) == 2
     assert len(most) == 16
+
+
+@pytest.mark.parametrize(("count", "each"), [(1, 1), (2, 1), (6, 3)])
+def test_two_windows_share_the_threads_of_products_of_matrices(
+    count: int, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("hmx.hardware.matrix_threads", lambda n: seen.append(n) or nullcontext())
+    _run_on_worker(lambda index, threads: None, count, Task((0, 0)))
+    assert seen == [each]
 
 
 def dawdle(index: tuple[int, int], folder: str, threads: int | None = None) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hmx.forecast.train.losses import Share, summed
-from hmx.hardware import in_threads
+from hmx.hardware import _libraries, in_threads, matrix_threads
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -62,6 +62,56 @@ def test_items_share_the_threads_and_keep_their_order(threads: int) -> None:
     assert list(in_threads(lambda _: torch.get_num_threads(), [0])) == [threads]
 
 
-def test_an_error_of_an_item_is_that_of_the_caller(threads: int) -> None:
+class Library:
+    """A library of matrices, such as NumPy's, that shows its number of threads."""
+
+    def __init__(self) -> None:
+        self.num_threads, self._before, self.lib_controllers = 8, 8, [self]
+
+    def limit(self, *, limits: int) -> Library:
+        self._before, self.num_threads = self.num_threads, limits
+        return self
+
+    def restore_original_limits(self) -> None:
+        self.num_threads = self._before
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Library:
+    found = Library()
+    monkeypatch.setattr("hmx.hardware._libraries", lambda with_scipy: found)
+    return found
+
+
+def test_products_of_items_share_the_threads_too(threads: int, library: Library) -> None:
+    seen = list(in_threads(lambda _: library.num_threads, range(5)))
+    assert seen == [8 if threads == 1 else 1] * 5  # with one thread there is nothing to share
+    assert library.num_threads == 8
+
+
+def test_the_first_to_enter_decides_and_the_last_gives_back(library: Library) -> None:
+    first, second = matrix_threads(1), matrix_threads(2)
+    first.__enter__()
+    second.__enter__()
+    assert library.num_threads == 1
+    first.__exit__(None, None, None)
+    assert library.num_threads == 1
+    second.__exit__(None, None, None)
+    assert library.num_threads == 8
+
+
+def test_a_session_that_allows_fewer_threads_keeps_its_number(library: Library) -> None:
+    library.num_threads = 2
+    with matrix_threads(4):
+        assert library.num_threads == 2
+
+
+def test_the_libraries_of_this_process_are_found() -> None:
+    kinds = [library.user_api for library in _libraries(False).lib_controllers]
+    assert set(kinds) == {"blas"}
+
+
+def test_an_error_of_an_item_is_that_of_the_caller(threads: int, library: Library) -> None:
     with pytest.raises(ZeroDivisionError):
         list(in_threads(lambda item: 1 / item, [2, 1, 0]))
+    assert library.num_threads == 8

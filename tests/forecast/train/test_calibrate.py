@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hmx.forecast.train.calibrate import Belief, calibrate, fit_shift, forecast_knots
+from hmx.forecast.train.calibrate import calibrate, fit_shift, forecast_knots
 from hmx.forecast.train.data import HeldOutWindows, Reader
 from hmx.networks.forecaster import Forecaster
 from hmx.splits import CALIBRATION, TRAIN, VALIDATION
@@ -117,22 +117,20 @@ def test_totals_of_later_leads_add_up_as_far_as_origins_agree() -> None:
     before, after = (totals(reader, network, found) for found in ((), shift))
     assert before == pytest.approx(0.5, abs=0.03)
     assert after == pytest.approx(1, abs=0.1)
-    half = fit_shift([network], reader, Calibration(), seed=0, belief=Belief(trust=0.5))
+    half = fit_shift([network], reader, Calibration(), seed=0, trust=0.5)
     np.testing.assert_allclose(half, np.array(shift) / 2)
-    assert fit_shift([network], reader, Calibration(), seed=0, belief=Belief(trust=0.0)) == ()
+    assert fit_shift([network], reader, Calibration(), seed=0, trust=0.0) == ()
 
 
-@pytest.mark.parametrize("own", [0.0, 0.5, 1.0])
-def test_totals_of_the_first_lead_add_up_as_far_as_means_are_the_networks_own(own: float) -> None:
-    """The network misses some of the growth; an anchor would have taken care of it."""
+@pytest.mark.parametrize("trust", [0.0, 0.5, 1.0])
+def test_totals_of_the_first_lead_add_up_as_far_as_means_are_believed(trust: float) -> None:
+    """The network misses some of the growth."""
     reader = growing(0.028, 0.028, 0.028, 0.028, 0.028)
     network = Shortening(reader, 0.02)
-    whole = fit_shift([network], reader, Calibration(), seed=0)
-    shift = fit_shift([network], reader, Calibration(), seed=0, belief=Belief(own=own))
-    assert (shift or (0.0,))[0] == pytest.approx(own * whole[0])
+    shift = fit_shift([network], reader, Calibration(), seed=0, trust=trust)
     before, after = (totals(reader, network, found, lead=0) for found in ((), shift))
     assert before < 0.8
-    assert after == pytest.approx(before + own * (1 - before), abs=0.05)
+    assert after == pytest.approx(before + trust * (1 - before), abs=0.05)
 
 
 def test_one_origin_moves_totals_half_of_the_way() -> None:

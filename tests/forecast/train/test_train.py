@@ -25,7 +25,7 @@ from hmx.errors import BadArgument, BundleError, OutputExists, TrainingFailed
 from hmx.files.durable import Folder
 from hmx.forecast.options import TrainOptions, split_fitting
 from hmx.forecast.train.anchor import fit_anchor
-from hmx.forecast.train.calibrate import Belief, fit_shift
+from hmx.forecast.train.calibrate import fit_shift
 from hmx.forecast.train.data import Batch, Chips, Draw, Reader
 from hmx.forecast.train.fitting import fit
 from hmx.forecast.train.judge import ValidationScores
@@ -294,8 +294,8 @@ def test_a_final_fit_sees_all_blocks_and_keeps_the_calibration() -> None:
     whole, anchor = planned(cube, recipe_of(**options)).whole(), final.training["anchor"]
     network = Forecaster.load(final)
     fit_anchor(network, whole, seed=0)
-    belief = Belief(anchor["trust"], anchor.get("own_trust", 0.0))
-    shift = fit_shift([network], whole, unshifted, seed=0, belief=belief)
+    trust = anchor["trust"] * anchor.get("own_trust", 0.0)
+    shift = fit_shift([network], whole, unshifted, seed=0, trust=trust)
     np.testing.assert_allclose(final.calibration.shift, shift, atol=1e-9)
     assert final.calibration.leads
     assert final.scaler == plain.scaler
