@@ -71,16 +71,18 @@ def in_threads(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> Iter
     threads = torch.get_num_threads()
     count = min(threads, len(items))
     if count < 2:
-        yield from map(work, items)
-        return
+        return map(work, items)
 
     def alone(item: ItemT) -> ResultT:
         with torch.set_grad_enabled(grad), with_threads(threads // count):
             return work(item)
 
+    def together() -> Iterator[ResultT]:
+        with matrix_threads(threads // count):
+            yield from _pool(count).map(alone, items)
+
     grad = torch.is_grad_enabled()
-    with matrix_threads(threads // count):
-        yield from _pool(count).map(alone, items)
+    return together()
 
 
 @contextmanager
