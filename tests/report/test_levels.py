@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,8 +86,18 @@ def test_workers_give_the_same_pixels_to_the_bit(
 
 @pytest.mark.usefixtures("small_memory")
 def test_memory_does_not_grow_with_the_raster(trained: hmx.Bundle, tmp_path: Path) -> None:
+    def peak(run: Any, path: Path) -> int:
+        tracemalloc.start()
+        layers, fine = sample(Recalled(run, source=str(path)))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert layers.stride > 3
+        assert fine is not None
+        return found
+
     peaks = []
-    for side in (144, 288):
+    # two windows are in memory at a time, and of few tiles they may not meet in each run
+    for side, runs in ((144, 4), (288, 1)):
         path = tmp_path / f"{side}.zarr"
         make_cube((side, side), steps=6).chunk(y=64, x=64).to_zarr(
             path, consolidated=False, zarr_format=3
@@ -94,12 +105,7 @@ def test_memory_does_not_grow_with_the_raster(trained: hmx.Bundle, tmp_path: Pat
         run = ForecastRun.check(hmx.open_cube(path, chunks=None), trained, {"h": 2})
         if not peaks:
             sample(Recalled(run, source=str(path)))  # what is loaded once is loaded
-        tracemalloc.start()
-        layers, fine = sample(Recalled(run, source=str(path)))
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        assert layers.stride > 3
-        assert fine is not None
+        peaks.append(max(peak(run, path) for _ in range(runs)))
     assert peaks[1] < 1.25 * peaks[0]  # of four times the pixels
 
 
