@@ -95,7 +95,7 @@ def test_memory_does_not_grow_with_the_raster(trained: hmx.Bundle, tmp_path: Pat
         assert fine is not None
         return found
 
-    peaks = []
+    peaks: list[int] = []
     # two windows are in memory at a time, and of few tiles they may not meet in each run
     for side, runs in ((144, 4), (288, 1)):
         path = tmp_path / f"{side}.zarr"
