@@ -143,7 +143,8 @@ def test_a_plan_of_a_fresh_forecast_trains_nothing_and_counts_its_steps(tmp_path
     setup = ForecastSteps(catalog).setup(cube)
     planned = plan_forecaster(as_cube(cube, target="hm", dynamic=(), static=("elevation",)), setup)
     draw = Draw.of(planned.reader, planned.scanned.changed, setup.fit.focus)
-    wanted = fit_length(planned.reader, draw, setup.fit, valid=planned.scanned.valid)
+    valid, regular = planned.scanned.valid, planned.regular
+    wanted = fit_length(planned.reader, draw, setup.fit, valid=valid, regular=regular)
     cost = made.training
     assert (cost.steps, cost.epochs, cost.networks) == (wanted.steps, wanted.epochs, 2)
     assert 3 < wanted.steps < 13  # between the bounds, or the test could not fail

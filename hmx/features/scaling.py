@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hmx.errors import BadArgument, NotEnoughData, did_you_mean, missing_variable
 
 Transform = Literal["none", "log"]
 
+LEAST_SIZE = 0.1  # of the usual change: a step where nothing moved counts as no change, not as 1
 _SAME = 1e-3  # share of an ordinary change below which values count as equal
 _STEPS = 2000  # distinct values; a target with more is not stored in steps
 _DRAWN = 20_000  # values of each block among which steps are searched
@@ -132,15 +134,21 @@ class Scaler:
         return (values - self.mean[name]) / self.std[name]
 
 
-def fit_scaler(blocks: Iterable[Mapping[str, np.ndarray]], target: str, h: int) -> Scaler:
+def fit_scaler(
+    blocks: Iterable[Mapping[str, np.ndarray]], target: str, h: int
+) -> tuple[Scaler, NDArray[np.float64]]:
     """Fit a scaler out of core, block by block, with the changes of the target up to lead `h`.
 
     A block has cleaned arrays (missing = NaN) per variable: the target and dynamic covariates
     (time, y, x), static ones (y, x). The blocks together hold each training pixel once. Raises
     :class:`NotEnoughData` if the target has no valid pixel, or never two in consecutive steps.
+
+    The second result has the root mean square change from each step over 1 ... h steps,
+    (time, lead), native units: not less than a tenth of the usual one, which also stands where
+    there is no truth.
     """
     values: dict[str, Moments] = {}
-    changes = [Moments()] * h
+    changes: dict[tuple[int, int], Moments] = {}  # by the step they begin with, and lead
     distinct = np.zeros(0)
     for block in blocks:
         for name, array in block.items():
@@ -151,20 +159,35 @@ def fit_scaler(blocks: Iterable[Mapping[str, np.ndarray]], target: str, h: int) 
             known = series[np.isfinite(series)].astype("float64")
             distinct = np.union1d(distinct, known[:: max(1, known.size // _DRAWN)])
         for lead in range(1, min(h, len(series) - 1) + 1):
-            changes[lead - 1] += Moments.of(series[lead:] - series[:-lead])
-    if not values or not values[target].n or not changes[0].n:
+            for start in range(len(series) - lead):
+                found = Moments.of(series[start + lead] - series[start])
+                changes[start, lead] = changes.get((start, lead), Moments()) + found
+    pooled = [Moments()] * h
+    for (_, lead), moments in changes.items():
+        pooled[lead - 1] += moments
+    if not values or not values[target].n or not pooled[0].n:
         raise NotEnoughData(
             f"{target!r} has no valid pixel to learn from in the training blocks and years. "
             "Check its nodata value, scale and valid_range."
         )
     filled: list[float] = []
-    for moments in changes:
+    for moments in pooled:
         filled.append(moments.rms or (filled[-1] if filled else values[target].std or 1.0))
     # the median, because a value that the sample missed makes some differences too large
     steps = 2 <= len(distinct) <= _STEPS
-    return Scaler(
+    scaler = Scaler(
         mean={name: moments.mean for name, moments in values.items()},
         std={name: moments.std or 1.0 for name, moments in values.items()},
         change=tuple(filled),
         step=float(np.median(np.diff(distinct))) if steps else 0.0,
     )
+    return scaler, _sizes(changes, filled)
+
+
+def _sizes(changes: Mapping[tuple[int, int], Moments], usual: list[float]) -> NDArray[np.float64]:
+    """Return the root mean square change from each step over each lead, (time, lead)."""
+    sizes = np.tile(usual, (1 + max(start for start, _ in changes), 1))
+    for (start, lead), moments in changes.items():
+        if moments.n:
+            sizes[start, lead - 1] = max(moments.rms, LEAST_SIZE * usual[lead - 1])
+    return sizes

@@ -105,7 +105,8 @@ def plan_training(obj: Cubelike, recipe: TrainSetup) -> tuple[ForecasterPlan, Bu
     step = max(spans[1] - spans[0], 0.1 * spans[1]) / (_STEPS[1] - _STEPS[0])
     rest = max(0.0, spans[0] - _STEPS[0] * step)  # of an epoch: validation, checkpoints
     share = math.prod(cube.grid.shape) / math.prod(part.grid.shape)
-    found = wanted_steps(planned.reader, draw, fit_options, valid=planned.scanned.valid)
+    valid, regular = planned.scanned.valid, planned.regular
+    found = wanted_steps(planned.reader, draw, fit_options, valid=valid, regular=regular)
     length = length_of(found * share, recipe.fit)
     last = 0.5 if length.large else 1.0  # epochs of a fit on all blocks, by those before
     model = _model(planned, fitted, spec, recipe.fit)

@@ -98,13 +98,15 @@ class Sample:
 class Reader:
     """Cuts training samples out of a cube that is limited to the training years.
 
-    ``scaler`` is fitted on the training blocks of ``split``.
+    ``scaler`` is fitted on the training blocks of ``split``, and so are ``sizes``: the usual change
+    from each step over 1 ... h steps, (time, lead), native units.
     """
 
     cube: Cube
     spec: Spec
     scaler: Scaler
     split: Split
+    sizes: Tensor = field(compare=False, repr=False)
     pieces: ChipCache | None = field(default=None, compare=False, repr=False)
 
     @cached_property

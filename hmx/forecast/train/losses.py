@@ -95,7 +95,8 @@ class Criterion:
     ) -> Tensor:
         """Score forecasts, (..., q, y, x), pixel by pixel: (..., y, x).
 
-        ``size`` is the usual change of each lead. Pixels without a ``weight`` have no truth.
+        ``size``, which broadcasts to them, is the usual change of the steps that are forecast.
+        Pixels without a ``weight`` have no truth.
         """
         if self.loss == "crps":
             error = crps(knots, truth, network.knots) / size
@@ -125,16 +126,21 @@ def require_criterion(fit: TrainOptions, network: ModelOptions) -> None:
 
 
 def loss(
-    network: Forecaster, batch: Batch, change: tuple[float, ...], criterion: Criterion = Criterion()
+    network: Forecaster, batch: Batch, sizes: Tensor, criterion: Criterion = Criterion()
 ) -> Tensor:
-    """Sum the errors of all leads, weighted by area; ``change`` is the usual one of each lead.
+    """Sum the errors of all leads, weighted by area, in units of the usual change of their steps.
+
+    ``sizes`` (time, lead) has the usual change from each step of the training data. Steps differ in
+    size more than in kind, so each counts alike, as it does for the anchor
+    (:mod:`hmx.forecast.train.rungs`): otherwise intervals are those of the few steps in which most
+    changed.
 
     The squared error of the mean can be added to the CRPS, which depends little on
     the tails of a distribution: where a distribution is mostly "no change", its mean
     is made of its tails.
     """
     if batch.truth.device.type != "cpu":
-        return whole(network, batch, change, criterion)
+        return whole(network, batch, sizes, criterion)
     # on a CPU one by one, and as many at the same time as there are threads
     with with_threads(1):
         counts = Counts.of(batch)
@@ -142,17 +148,15 @@ def loss(
     # precision as the thread of the caller has it: others have settings of their own
     half, kind = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
     precision = partial(torch.autocast, "cpu", enabled=half, dtype=kind, cache_enabled=False)
-    share = partial(_share, network, change, criterion, counts, parameters, precision)
+    share = partial(_share, network, sizes, criterion, counts, parameters, precision)
     chips = [batch.window(index) for index in range(len(batch.truth))]
     shares = list(in_threads(share, chips))
     return summed(shares, parameters)
 
 
-def whole(
-    network: Forecaster, batch: Batch, change: tuple[float, ...], criterion: Criterion
-) -> Tensor:
+def whole(network: Forecaster, batch: Batch, sizes: Tensor, criterion: Criterion) -> Tensor:
     """Return the loss of a batch that is computed at once, as a GPU does."""
-    return _share(network, change, criterion, Counts.of(batch), (), nullcontext, batch).loss
+    return _share(network, sizes, criterion, Counts.of(batch), (), nullcontext, batch).loss
 
 
 class Counts(NamedTuple):
@@ -176,7 +180,7 @@ class Counts(NamedTuple):
 
 def _share(
     network: Forecaster,
-    change: tuple[float, ...],
+    sizes: Tensor,
     criterion: Criterion,
     counts: Counts,
     parameters: Sequence[Tensor],
@@ -186,7 +190,9 @@ def _share(
     """Return what some windows of a batch, whose pixels are counted, add to its loss."""
     known = (batch.weight > 0).any(dim=-1).any(dim=-1).any(dim=0)
     h = int(known.nonzero().max()) + 1 if known.any() else 1  # leads with truth
-    size = batch.truth.new_tensor(change[:h])[:, None, None]
+    past, valid = batch.seen.past, batch.seen.valid
+    last = batch.origin.long() + past.shape[1] - 1  # number of the origin's step
+    size = sizes[last, :h, None, None]  # (b, h, 1, 1)
     few = network.options.strategy == "direct" and not criterion.ssim and len(batch.truth) == 1
     inside: list[Tensor] = []  # one-step forecasts of a recursive network inside the history
     truth, weight = batch.truth[:, :h], batch.weight[:, :h]
@@ -202,10 +208,10 @@ def _share(
             leads, inside = network.one_step_forecasts(batch.seen, h=h, crop=crop, origin=origin)
             truth, weight = truth[(..., *crop)], weight[(..., *crop)]
         total = (criterion.errors(network, leads, truth, weight, size) * weight).sum() / counts.lead
-        past, valid = batch.seen.past, batch.seen.valid
         for step, ahead in enumerate(inside):
             weight = batch.inner * valid[:, step] * valid[:, step + 1]
-            error = criterion.errors(network, ahead, past[:, step + 1], weight, size[0]) * weight
+            size = sizes[batch.origin.long() + step, 0, None, None]  # (b, 1, 1)
+            error = criterion.errors(network, ahead, past[:, step + 1], weight, size) * weight
             total = total + HISTORY_LOSS_WEIGHT * error.sum() / counts.history[step]
     if not parameters or not total.requires_grad:
         return Share(total)

@@ -31,6 +31,8 @@ _FASTER = 3.0  # rate of the body's layers, in rates of the head
 class Fit(pl.LightningModule):
     """Train a network on chips, and score it on the validation blocks after each epoch."""
 
+    sizes: Tensor
+
     def __init__(
         self,
         network: Forecaster,
@@ -53,6 +55,7 @@ class Fit(pl.LightningModule):
             # otherwise, distributed processes wait for gradients that never come
             self.average.requires_grad_(False)
         self.reader, self.options, self.draw = reader, options, draw
+        self.register_buffer("sizes", reader.sizes, persistent=False)
         self.criterion = Criterion.of(options)
         self.judge = ValidationScores(reader, by=self.criterion.figure)
         self.chips: Chips | None = None
@@ -66,7 +69,7 @@ class Fit(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss of one batch."""
-        value = loss(self.network, batch, self.reader.scaler.change, self.criterion)
+        value = loss(self.network, batch, self.sizes, self.criterion)
         if not torch.isfinite(value):
             raise TrainingFailed(
                 f"the loss became {float(value.detach())} at epoch {self.current_epoch}. "

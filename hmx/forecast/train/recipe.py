@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from hmx.bundles.folder import as_model
 from hmx.cube.cube import Cube
@@ -79,6 +80,7 @@ class TrainPlan:
     scanned: Scan
     chip: int  # side, px
     start: Start  # model whose weights the fit begins with
+    regular: bool  # whether past steps foresee one another: they teach more than accidents
 
     def whole(self) -> Reader:
         """Return a reader for which all blocks except those of the test are for training."""
@@ -109,12 +111,14 @@ def plan(cube: Cube, recipe: TrainSetup) -> TrainPlan:
     block = block_of(cube, recipe, spec)
     scanned = scan(cube, block, known=spec.future, h=spec.h - 1)
     split = split_of(cube, recipe, spec, scanned.valid, block=block)
-    scaler = fit_scaler(training_blocks(cube, split, spec.transforms), cube.target, spec.h)
-    reader = Reader(cube, spec, with_context(scaler, spec), split)
-    return TrainPlan(with_heads(reader, seed=recipe.fit.seed), scanned, chip, start)
+    scaler, sizes = fit_scaler(training_blocks(cube, split, spec.transforms), cube.target, spec.h)
+    usual = torch.from_numpy(sizes).float()
+    reader = Reader(cube, spec, with_context(scaler, spec), split, usual)
+    regular = foreseen(reader, seed=recipe.fit.seed) >= _FORESEEN
+    return TrainPlan(with_heads(reader, apart=regular), scanned, chip, start, regular)
 
 
-def with_heads(reader: Reader, *, seed: int) -> Reader:
+def with_heads(reader: Reader, *, apart: bool) -> Reader:
     """Decide between one head for all leads and one for each, where that is left open.
 
     A head of its own learns where change comes at its lead, as a front moves on, and also the
@@ -126,8 +130,8 @@ def with_heads(reader: Reader, *, seed: int) -> Reader:
     if network.heads != "auto":
         return reader
     several = network.strategy == "direct" and spec.h > 1
-    clear = several and foreseen(reader, seed=seed) >= _FORESEEN
-    settled = network.model_copy(update={"heads": "separate" if clear else "shared"})
+    heads = "separate" if several and apart else "shared"
+    settled = network.model_copy(update={"heads": heads})
     decided = replace(reader, spec=replace(spec, network=settled))
     vars(decided)["fields"] = reader.fields  # heads change no field, which are kept
     return decided

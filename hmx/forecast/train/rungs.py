@@ -32,10 +32,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hmx.features.linear import Array, NormalEquations
+from hmx.features.scaling import LEAST_SIZE
 from hmx.uncertainty.agreement import trust_of
 
 PENALTY = 0.01  # of the pixels
-_LEAST_SIZE = 0.1  # of the usual step: an origin where nothing moved counts as no change, not as 1
 _MOST_SIZE = 2.0  # for each step of a lead: a far lead with few truths cannot run away
 
 
@@ -92,7 +92,7 @@ class Origins:
         at = 1 + last_change
         before = np.sqrt([gram[0, at, at] for gram in grams])
         after = np.sqrt([gram[0, -1, -1] for gram in grams])
-        least = _LEAST_SIZE * _usual(after)
+        least = LEAST_SIZE * _usual(after)
         self.before, self.after = np.maximum(before, least), np.maximum(after, least)
         # the step after the last origin is the one before the forecasts of tomorrow
         self.latest = float(self.after[-1])

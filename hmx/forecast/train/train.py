@@ -29,13 +29,13 @@ from hmx.files.lock import followed
 from hmx.files.paths import absolute
 from hmx.forecast.bundle import Bundle
 from hmx.forecast.train.calibrate import calibrate, fit_shift
-from hmx.forecast.train.data import Draw
+from hmx.forecast.train.data import Draw, Reader
 from hmx.forecast.train.fitting import FittedForecaster, figures_of, fit, precision_of
 from hmx.forecast.train.joint import with_dependence
 from hmx.forecast.train.module import chooses
 from hmx.forecast.train.recipe import TrainPlan, TrainSetup, heads_apart, narrowed, plan, taught
 from hmx.forecast.train.show import LEVEL, long_name, panel_rows, panel_title, shown_window
-from hmx.forecast.train.visits import fit_length, last_epochs
+from hmx.forecast.train.visits import FitLength, fit_length, last_epochs
 from hmx.hardware import for_training
 from hmx.independent import independent
 from hmx.networks.cost import per_pixel
@@ -158,7 +158,7 @@ class _Training:
         what = f"training {index + 1} of {options.runs}" if options.runs > 1 else "training"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
         watch, start = Watch(self.progress, self.logs, what), self.plan.start.weights
-        length = fit_length(reader, draw, options, valid=self.plan.scanned.valid)
+        length = self._length(reader, draw)
         self.steps = length.steps
         if length.epochs < options.epochs and leads_processes():
             self.progress.note(
@@ -236,6 +236,11 @@ class _Training:
             calibration = replace(calibration, shift=shift)
         return calibration, last
 
+    def _length(self, reader: Reader, draw: Draw) -> FitLength:
+        """Return the length of a fit to the training blocks of a reader."""
+        valid, regular = self.plan.scanned.valid, self.plan.regular
+        return fit_length(reader, draw, self.recipe.fit, valid=valid, regular=regular)
+
     def _open_logs(self, folder: Path, seed: int) -> None:
         """Open the loggers of one fit and log what its network costs."""
         options, reader = self.recipe.fit, self.plan.reader
@@ -272,7 +277,7 @@ class _Training:
         options, start, epochs = self.recipe.fit, self.plan.start.weights, first.epochs
         reader, folder = self.plan.whole(), self.folder / f"final-{index}"
         draw = Draw.of(reader, self.plan.scanned.changed, options.focus)
-        length = fit_length(reader, draw, options, valid=self.plan.scanned.valid)
+        length = self._length(reader, draw)
         if length.large:
             start = {name: value.numpy() for name, value in first.network.state_dict().items()}
             epochs = last_epochs(first.epochs, most=options.epochs)

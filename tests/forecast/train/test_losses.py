@@ -57,7 +57,7 @@ def test_the_loss_is_the_squared_error_of_z_scores_and_dissimilarity(
 ) -> None:
     reader, batch = first_batch(cube, strategy=strategy)
     batch = batch._replace(inner=torch.zeros_like(batch.inner))  # no steps inside the history
-    network, change = Forecaster.of(reader.spec, reader.scaler), reader.scaler.change
+    network, sizes = Forecaster.of(reader.spec, reader.scaler), reader.sizes
     with torch.no_grad():
         network.head.bias += 0.7
         ahead = network(batch.seen, h=2)[:, :, 0].numpy()
@@ -72,7 +72,7 @@ def test_the_loss_is_the_squared_error_of_z_scores_and_dissimilarity(
         (Criterion("mse"), squared),
         (Criterion("mse+ssim", ssim=0.2), squared + 0.2 * unlike),
     ):
-        found = loss(network, batch, change, criterion)
+        found = loss(network, batch, sizes, criterion)
         assert float(found.detach()) == pytest.approx((weight * error).sum() / count, rel=1e-4)
         found.backward()
         assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
@@ -90,8 +90,8 @@ def test_absent_truth_is_never_counted_in_its_surroundings(cube: xr.Dataset) -> 
     assert (batch.weight == 0).any()
     spoiled = batch._replace(truth=torch.where(batch.weight > 0, batch.truth, 1e3))
     both = Criterion("mse+ssim", ssim=1.0)
-    change = reader.scaler.change
-    assert torch.equal(loss(network, batch, change, both), loss(network, spoiled, change, both))
+    sizes = reader.sizes
+    assert torch.equal(loss(network, batch, sizes, both), loss(network, spoiled, sizes, both))
 
 
 @pytest.mark.parametrize("name", ["mse", "mse+ssim"])
@@ -202,12 +202,12 @@ def test_gradients_do_not_depend_on_the_threads(cube: xr.Dataset, strategy: str)
     weights, before = [*network.parameters()], torch.get_num_threads()
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        value = loss(network, batch, reader.scaler.change)
+        value = loss(network, batch, reader.sizes)
         found.append((value.detach(), *torch.autograd.grad(value, weights, allow_unused=True)))
     torch.set_num_threads(before)
     for other in found[1:]:
         assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
-    together = losses.whole(network, batch, reader.scaler.change, Criterion())
+    together = losses.whole(network, batch, reader.sizes, Criterion())
     torch.testing.assert_close(together.detach(), found[0][0])
     for one, two in zip(torch.autograd.grad(together, weights), found[0][1:], strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
@@ -233,10 +233,10 @@ def test_chips_share_the_precision_of_the_caller(
     torch.set_num_threads(threads)
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss(network, batch, reader.scaler.change, structure)
-        loss(network, batch, reader.scaler.change, structure)
+            loss(network, batch, reader.sizes, structure)
+        loss(network, batch, reader.sizes, structure)
         with torch.no_grad():
-            plain = loss(network, batch, reader.scaler.change, structure)
+            plain = loss(network, batch, reader.sizes, structure)
     finally:
         torch.set_num_threads(before)
     chips = len(batch.truth)
@@ -261,7 +261,7 @@ def test_the_thread_that_trains_starts_no_threads_besides_those_of_the_chips(
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        loss(network, batch, reader.scaler.change, Criterion("mse"))
+        loss(network, batch, reader.sizes, Criterion("mse"))
         assert (seen, torch.get_num_threads()) == ([1], 2)
     finally:
         torch.set_num_threads(before)

@@ -52,7 +52,7 @@ def test_every_network_trains_with_its_defaults(
     found = next(b for b in _batches(chips) if (b.weight[:, -1] > 0).any())
     torch.manual_seed(0)
     network = Forecaster.of(reader.spec, reader.scaler)
-    error = loss(network, found, reader.scaler.change)
+    error = loss(network, found, reader.sizes)
     error.backward()
     gradient = network.head.bias.grad
     assert gradient is not None
@@ -184,6 +184,8 @@ def test_leads_have_heads_of_their_own_where_past_steps_are_foreseen() -> None:
         found = planned(ds, context=(1,), **options)
         return found.reader.spec.network.heads
 
+    assert planned(goes_on, context=(1,), h=3).regular
+    assert not planned(by_chance, context=(1,), h=3).regular
     assert heads(goes_on, h=3) == "separate"
     assert heads(by_chance, h=3) == "shared"
     assert heads(goes_on, h=3, heads="shared") == "shared"

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -143,31 +144,48 @@ def test_absent_truth_is_never_counted(cube: xr.Dataset) -> None:
     network = Forecaster.of(reader.spec, reader.scaler)
     assert (batch.weight == 0).any()
     spoiled = batch._replace(truth=torch.where(batch.weight > 0, batch.truth, 1e6))
-    change = reader.scaler.change
-    assert torch.equal(loss(network, batch, change), loss(network, spoiled, change))
+    sizes = reader.sizes
+    assert torch.equal(loss(network, batch, sizes), loss(network, spoiled, sizes))
 
 
 def test_pixels_of_other_roles_are_not_rehearsed_either(cube: xr.Dataset) -> None:
     reader, batch = first_batch(cube, recipe_of(h=2, strategy="recursive"))
-    network, change = Forecaster.of(reader.spec, reader.scaler), reader.scaler.change
+    network, sizes = Forecaster.of(reader.spec, reader.scaler), reader.sizes
     leads_only = batch._replace(inner=torch.zeros_like(batch.inner))
     nothing = leads_only._replace(weight=torch.zeros_like(batch.weight))
-    assert loss(network, batch, change) > loss(network, leads_only, change) > 0
-    assert loss(network, nothing, change) == 0
+    assert loss(network, batch, sizes) > loss(network, leads_only, sizes) > 0
+    assert loss(network, nothing, sizes) == 0
 
 
-def test_the_loss_is_the_weighted_crps_in_usual_changes(cube: xr.Dataset) -> None:
+def test_the_loss_is_the_weighted_crps_in_usual_changes_of_each_step(cube: xr.Dataset) -> None:
     from hmx.networks.quantile import crps
 
     reader, batch = first_batch(cube, recipe_of(h=2))
-    network, change = Forecaster.of(reader.spec, reader.scaler), reader.scaler.change
+    network, sizes = Forecaster.of(reader.spec, reader.scaler), reader.sizes
+    sizes = sizes * torch.linspace(0.5, 2, len(sizes))[:, None]  # steps differ in size
+    first = reader.origins.start
+    assert len(set(batch.origin.tolist())) > 1, "chips of several steps"
     with torch.no_grad():
         knots, total = network(batch.seen, h=2), 0.0
-        for lead in range(2):
-            error = crps(knots[:, lead], batch.truth[:, lead], network.knots) / change[lead]
-            total += float((error * batch.weight[:, lead]).sum())
+        for chip, lead in product(range(len(batch.truth)), range(2)):
+            error = crps(knots[chip, lead], batch.truth[chip, lead], network.knots)
+            error = error / sizes[first + int(batch.origin[chip]), lead]
+            total += float((error * batch.weight[chip, lead]).sum())
         most = max(int((batch.weight[:, lead] > 0).sum()) for lead in range(2))
-        assert float(loss(network, batch, change)) == pytest.approx(total / most, rel=1e-5)
+        assert float(loss(network, batch, sizes)) == pytest.approx(total / most, rel=1e-5)
+
+
+def test_steps_inside_the_history_are_in_usual_changes_of_their_own(cube: xr.Dataset) -> None:
+    reader, batch = first_batch(cube, recipe_of(h=1, strategy="recursive"))
+    network, first = Forecaster.of(reader.spec, reader.scaler), reader.origins.start
+    inside = batch._replace(weight=torch.zeros_like(batch.weight))
+    for chip in range(len(batch.truth)):
+        one, origin = inside.window(chip), first + int(batch.origin[chip])
+        whole = loss(network, one, reader.sizes)
+        for step in range(origin - 1, origin + 1):  # the step that ends at the origin is inside
+            sizes = reader.sizes.clone()
+            sizes[step] *= 2
+            assert (loss(network, one, sizes) < whole) == (step == origin - 1)
 
 
 def test_weights_of_the_epoch_that_validated_best_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
