@@ -125,7 +125,7 @@ class TrainOptions(Options):
     weight_decay: Weight = 1e-2
     clip: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     loss: Literal["crps", "mse", "mse+ssim"] = "crps"
-    squared: Weight = 0.05
+    squared: Weight = 0.03
     ssim: Weight = 0.2
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.95
     jitter: Annotated[float, Field(ge=0, le=1e3)] = 2.0

@@ -1,9 +1,11 @@
 """Mixing: the distribution of an ensemble, from the sorted knots of its members.
 
 Each knot of a member stands for the probability from half-way to the knot before to half-way to
-the next one. The knots of all members are sorted at each pixel, and their shares are added up; a
-quantile of the mixture is the knot whose share it lies in, or the mean of two. Members that are
-equal give that member, to the bit, and ties may be sorted in any order.
+the next one. The knots of all members are sorted at each pixel, and a knot of the mixture is the
+mean of what lies in its own share. So the mean of a mixture is the mean of the members' means, and
+totals that add up for each member do so for all together; a quantile in the place of this mean
+would raise the expected change of skewed distributions by a tenth. Members that are equal give
+that member, to the bit, and ties may be sorted in any order.
 
 The members are sorted already, so they are merged: Batcher's odd-even merge (Knuth, The Art of
 Computer Programming 3, 5.3.4) compares fixed pairs, so that each comparison is one pass
@@ -45,10 +47,19 @@ def mixture(members: Sequence[Floats], knots: Sequence[float]) -> Floats:
     mix = _merged if dtype == np.float32 else _sorted
     found = np.empty_like(flat[0])
     for lead in range(len(found)):
-        values, below = mix([member[lead] for member in flat], plan)
-        for knot, reached in enumerate(found[lead]):
-            plan.read(values, below, knot, reached)
+        plan.read(mix([member[lead] for member in flat], plan), found[lead])
     return found.reshape(shape)
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """The sorted knots of all members, each (n, pixel), unless another shape is given."""
+
+    values: Floats
+    below: NDArray[Any]  # (n + 1, pixel): the probability before each, of _ONE for each member
+    sums: NDArray[np.float64]  # up to each and with it: values times their probability, of _ONE
+    order: NDArray[np.intp]  # (n,): the row of each in the sums
+    unit: float = 1.0  # of the sums: in units of the probability of all members, none overflows
 
 
 @dataclass(frozen=True)
@@ -57,10 +68,10 @@ class _Merge:
 
     count: int  # members
     shares: tuple[int, ...]  # probability of each knot, of _ONE
-    targets: tuple[int, ...]  # probability of each knot, times the number of members
+    edges: tuple[int, ...]  # of the shares, inner ones, times the number of members
     pairs: Pairs  # to compare, in turn
     order: tuple[int, ...]  # where the ascending values are then
-    starts: tuple[int, ...]  # sorted knots that begin below each target, whatever the values
+    starts: tuple[int, ...]  # sorted knots that begin below each edge, whatever the values
     stops: tuple[int, ...]  # sorted knots that can be
 
     @classmethod
@@ -75,27 +86,38 @@ class _Merge:
         while len(lists) > 1:  # the shortest first
             lists.sort(key=len)
             lists = [*lists[2:], _merge(lists[0], lists[1], pairs)]
-        targets = tuple(count * p for p in at)
+        edges = tuple(count * middle for middle in middles[1:-1])
         least, most = (_extremes(shares, count, pick) for pick in (min, max))
-        starts = tuple(max(1, sum(value < target for value in most)) for target in targets)
-        stops = tuple(sum(value <= target for value in least) for target in targets)
-        return cls(count, shares, targets, tuple(pairs), tuple(lists[0]), starts, stops)
+        starts = tuple(max(1, sum(value < edge for value in most)) for edge in edges)
+        stops = tuple(sum(value <= edge for value in least) for edge in edges)
+        return cls(count, shares, edges, tuple(pairs), tuple(lists[0]), starts, stops)
 
-    def read(self, values: Floats, below: NDArray[Any], knot: int, out: Floats) -> None:
-        """Take one knot of the mixture from sorted values, (n, pixel)."""
-        target, size, start = self.targets[knot], values.shape[1], self.starts[knot]
-        last, first = np.zeros((2, size), np.int16)
-        begun = np.empty(size, bool)
-        for step in range(start, self.stops[knot]):
-            np.less_equal(below[step], target, out=begun)
-            last += begun
-            np.less(below[step], target, out=begun)
-            first += begun
-        pixels, flat = np.arange((start - 1) * size, start * size), values.reshape(-1)
-        np.take(flat, last * np.intp(size) + pixels, out=out, mode="clip")
-        # at the edge of two shares, as between members that lie apart: half-way
-        out += flat.take(first * np.intp(size) + pixels)
-        out /= 2
+    def read(self, found: _Sorted, out: Floats) -> None:
+        """Write the knots of the mixture, (q, pixel)."""
+        size = found.values.shape[1]
+        flat, below, sums = (part.reshape(-1) for part in (found.values, found.below, found.sums))
+        pixels, begun = np.arange(size), np.empty(size, bool)
+        least, before = found.values[0], np.zeros(size)
+        for knot, edge in enumerate((*self.edges, None)):
+            if edge is None:
+                upto, most = found.sums[found.order[-1]], found.values[-1]
+            else:
+                start = self.starts[knot]
+                last = np.full(size, start - 1, np.int16)  # the value whose share the edge is in
+                for step in range(start, self.stops[knot]):
+                    last += np.less_equal(found.below[step], edge, out=begun)
+                at = last * np.intp(size) + pixels
+                following = flat.take(at)
+                rest = found.unit * (below.take(at + size) - edge)  # of its share, beyond the edge
+                upto = sums.take(found.order.take(last) * size + pixels) - rest * following
+                # an edge between two values belongs to the first of them
+                most = flat.take(at - size * (below.take(at) == edge))
+            width = found.unit * self.shares[knot] * self.count
+            np.divide(upto - before, width, out=out[knot], casting="same_kind")
+            # equal values have a mean of their own bits
+            np.clip(out[knot], least, most, out=out[knot])
+            if edge is not None:
+                least, before = following, upto
 
 
 def _merge(one: list[int], other: list[int], pairs: list[tuple[int, int]]) -> list[int]:
@@ -128,32 +150,43 @@ def _extremes(shares: Sequence[int], count: int, pick: Callable[[int, int], int]
     return [sums[at] for at in sorted(sums)][:-1]
 
 
-def _merged(members: Sequence[Floats], plan: _Merge) -> tuple[Floats, NDArray[np.int32]]:
-    """Sort the knots of float32 members, each (q, pixel); and the probability below each."""
+def _merged(members: Sequence[Floats], plan: _Merge) -> _Sorted:
+    """Sort the knots of float32 members, each (q, pixel)."""
     values = np.concatenate(members)
     packed = np.empty((len(values) + 1, values.shape[1]))
     packed[:-1] = values
     packed[:-1].view(np.int64)[:] |= np.tile(plan.shares, plan.count)[:, None]
-    rows, spare = list(packed[:-1]), packed[-1]
+    rows, at, spare = list(packed), list(range(len(values))), len(values)
     for low, high in plan.pairs:
-        np.minimum(rows[low], rows[high], out=spare)
-        np.maximum(rows[low], rows[high], out=rows[high])
-        rows[low], spare = spare, rows[low]
+        one, other = rows[at[low]], rows[at[high]]
+        np.minimum(one, other, out=rows[spare])
+        np.maximum(one, other, out=other)
+        at[low], spare = spare, at[low]
     below = np.zeros((len(values) + 1, values.shape[1]), np.int32)
-    for step, place in enumerate(plan.order):
-        share = rows[place].view(np.int32)[_LOW_WORD::2]
-        np.bitwise_and(share, _LOW, out=below[step + 1])
-        below[step + 1] += below[step]
-        values[step] = rows[place]  # a share is less than half a unit of float32: rounded off
-    return values, below
+    order = [at[place] for place in plan.order]
+    before: NDArray[np.float64] | float = 0.0
+    for step, place in enumerate(order):
+        row, share = rows[place], below[step + 1]
+        np.bitwise_and(row.view(np.int32)[_LOW_WORD::2], _LOW, out=share)
+        values[step] = row  # a share is less than half a unit of float32: rounded off
+        np.multiply(values[step], share, out=row)
+        row += before
+        share += below[step]
+        before = row
+    return _Sorted(values, below, packed, np.array(order))
 
 
-def _sorted(members: Sequence[Floats], plan: _Merge) -> tuple[Floats, NDArray[np.int64]]:
-    """Sort the knots of members of any type, each (q, pixel); and the probability below each."""
+def _sorted(members: Sequence[Floats], plan: _Merge) -> _Sorted:
+    """Sort the knots of members of any type, each (q, pixel)."""
     values = np.concatenate(members)
     order = np.argsort(values, axis=0, kind="stable")
     shares = np.array(plan.shares)[order % len(plan.shares)]
-    return np.take_along_axis(values, order, 0), np.cumsum(shares, 0) - shares
+    values = np.take_along_axis(values, order, 0)
+    below = np.zeros((len(values) + 1, values.shape[1]), np.int64)
+    np.cumsum(shares, 0, out=below[1:])
+    unit = 1 / (plan.count * _ONE)
+    sums = np.cumsum(values * (unit * shares), 0)
+    return _Sorted(values, below, sums, np.arange(len(values)), unit)
 
 
 def _sorted_on_device(members: Sequence[Floats], plan: _Merge) -> Floats:
@@ -161,9 +194,19 @@ def _sorted_on_device(members: Sequence[Floats], plan: _Merge) -> Floats:
     torch: Any = namespace(members[0])
     whole: Any = torch.cat(list(members), -3).movedim(-3, -1).contiguous()
     values, order = whole.sort(dim=-1, stable=True)
-    shares = torch.tensor(plan.shares, device=values.device)[order % len(plan.shares)]
-    below = shares.cumsum(-1) - shares
-    targets = torch.tensor(plan.targets, device=values.device).expand(*below.shape[:-1], -1)
-    sides = (torch.searchsorted(below, targets.contiguous(), right=r) - 1 for r in (True, False))
-    last, first = (values.gather(-1, at.clip(0)) for at in sides)
-    return ((last + first) / 2).movedim(-1, -3)  # type: ignore[no-any-return]
+    shares = torch.tensor(plan.shares, device=values.device)
+    own = shares[order % len(plan.shares)]
+    upto = own.cumsum(-1)
+    unit = 1 / (plan.count * _ONE)
+    sums = (values.double() * (unit * own.double())).cumsum(-1)
+    edges = torch.tensor(plan.edges, device=values.device).expand(*upto.shape[:-1], -1).contiguous()
+    # of each edge, the value whose share begins with it, and the one whose share ends with it
+    last, first = (torch.searchsorted(upto, edges, right=right) for right in (True, False))
+    following = values.gather(-1, last)
+    rest = unit * (upto.gather(-1, last) - edges).double()
+    inner = sums.gather(-1, last) - rest * following.double()
+    integral = torch.cat((torch.zeros_like(inner[..., :1]), inner, sums[..., -1:]), -1)
+    mixed = (integral.diff(dim=-1) / (unit * plan.count * shares)).to(values.dtype)
+    least = torch.cat((values[..., :1], following), -1)
+    most = torch.cat((values.gather(-1, first), values[..., -1:]), -1)
+    return mixed.clamp(least, most).movedim(-1, -3)  # type: ignore[no-any-return]
