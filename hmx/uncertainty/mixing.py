@@ -29,6 +29,7 @@ from hmx.uncertainty.distribution import Floats, namespace
 _ONE = 1 << 22  # probability 1: sums of 500 members fit into 32 bits
 _LOW = (1 << 23) - 1  # mask of a share: below half a unit of a float32, in a float64
 _LOW_WORD = 0 if sys.byteorder == "little" else 1  # of a float64
+_MOST_BYTE = 127  # counted in a byte: twice as fast
 Pairs = tuple[tuple[int, int], ...]
 
 
@@ -53,12 +54,12 @@ def mixture(members: Sequence[Floats], knots: Sequence[float]) -> Floats:
 
 @dataclass(frozen=True)
 class _Sorted:
-    """The sorted knots of all members, each (n, pixel), unless another shape is given."""
+    """The sorted knots of all members, and sums of them."""
 
-    values: Floats
+    values: Floats  # (n, pixel)
     below: NDArray[Any]  # (n + 1, pixel): the probability before each, of _ONE for each member
-    sums: NDArray[np.float64]  # up to each and with it: values times their probability, of _ONE
-    order: NDArray[np.intp]  # (n,): the row of each in the sums
+    # (n + 1, pixel): before each value, the sum of values times their probability, of _ONE
+    sums: NDArray[np.float64]
     unit: float = 1.0  # of the sums: in units of the probability of all members, none overflows
 
 
@@ -94,30 +95,42 @@ class _Merge:
 
     def read(self, found: _Sorted, out: Floats) -> None:
         """Write the knots of the mixture, (q, pixel)."""
-        size = found.values.shape[1]
+        size, total = found.values.shape[1], self.count * _ONE
         flat, below, sums = (part.reshape(-1) for part in (found.values, found.below, found.sums))
-        pixels, begun = np.arange(size), np.empty(size, bool)
+        pixels, at, begun = np.arange(size), np.empty(size, np.intp), np.empty(size, bool)
         least, before = found.values[0], np.zeros(size)
-        for knot, edge in enumerate((*self.edges, None)):
-            if edge is None:
-                upto, most = found.sums[found.order[-1]], found.values[-1]
+        for knot, edge in enumerate((*self.edges, total)):
+            if edge == total:
+                ends, integral = found.values[-1], found.sums[-1]
             else:
-                start = self.starts[knot]
-                last = np.full(size, start - 1, np.int16)  # the value whose share the edge is in
-                for step in range(start, self.stops[knot]):
-                    last += np.less_equal(found.below[step], edge, out=begun)
-                at = last * np.intp(size) + pixels
-                following = flat.take(at)
-                rest = found.unit * (below.take(at + size) - edge)  # of its share, beyond the edge
-                upto = sums.take(found.order.take(last) * size + pixels) - rest * following
-                # an edge between two values belongs to the first of them
-                most = flat.take(at - size * (below.take(at) == edge))
+                # the value whose share the edge is in, from the first that it can be
+                start, stop = self.starts[knot] - 1, self.stops[knot]
+                kind = np.int8 if stop - start < _MOST_BYTE else np.int16
+                last: NDArray[Any] = np.zeros(size, kind)
+                ones: NDArray[Any] = begun.view(np.int8) if kind == np.int8 else begun
+                for step in range(start + 1, stop):
+                    np.less_equal(found.below[step], edge, out=begun)
+                    last += ones
+                at[:] = last
+                at *= size
+                at += pixels
+                at += start * size
+                following = ends = flat.take(at)
+                gone = below.take(at)  # before it
+                np.equal(gone, edge, out=begun)
+                if begun.any():  # an edge between two values belongs to the first of them
+                    ends = flat.take(at - size * begun)
+                integral = np.subtract(edge, gone, dtype="float64")
+                integral *= found.unit
+                integral *= following
+                integral += sums.take(at)
             width = found.unit * self.shares[knot] * self.count
-            np.divide(upto - before, width, out=out[knot], casting="same_kind")
+            before -= integral
+            np.divide(before, -width, out=out[knot], casting="same_kind")
             # equal values have a mean of their own bits
-            np.clip(out[knot], least, most, out=out[knot])
-            if edge is not None:
-                least, before = following, upto
+            np.maximum(out[knot], least, out=out[knot])
+            np.minimum(out[knot], ends, out=out[knot])
+            least, before = following, integral
 
 
 def _merge(one: list[int], other: list[int], pairs: list[tuple[int, int]]) -> list[int]:
@@ -162,18 +175,20 @@ def _merged(members: Sequence[Floats], plan: _Merge) -> _Sorted:
         np.minimum(one, other, out=rows[spare])
         np.maximum(one, other, out=other)
         at[low], spare = spare, at[low]
-    below = np.zeros((len(values) + 1, values.shape[1]), np.int32)
-    order = [at[place] for place in plan.order]
-    before: NDArray[np.float64] | float = 0.0
-    for step, place in enumerate(order):
-        row, share = rows[place], below[step + 1]
+    below = np.empty((len(values) + 1, values.shape[1]), np.int32)
+    sums, chance = np.empty(below.shape), rows[spare]
+    below[0] = sums[0] = 0
+    for step, place in enumerate(plan.order):
+        row, share = rows[at[place]], below[step + 1]
         np.bitwise_and(row.view(np.int32)[_LOW_WORD::2], _LOW, out=share)
         values[step] = row  # a share is less than half a unit of float32: rounded off
-        np.multiply(values[step], share, out=row)
-        row += before
+        # one type at a time: products of mixed types are slow
+        np.copyto(chance, share)
+        np.copyto(row, values[step])
+        np.multiply(row, chance, out=sums[step + 1])
+        sums[step + 1] += sums[step]
         share += below[step]
-        before = row
-    return _Sorted(values, below, packed, np.array(order))
+    return _Sorted(values, below, sums)
 
 
 def _sorted(members: Sequence[Floats], plan: _Merge) -> _Sorted:
@@ -185,8 +200,9 @@ def _sorted(members: Sequence[Floats], plan: _Merge) -> _Sorted:
     below = np.zeros((len(values) + 1, values.shape[1]), np.int64)
     np.cumsum(shares, 0, out=below[1:])
     unit = 1 / (plan.count * _ONE)
-    sums = np.cumsum(values * (unit * shares), 0)
-    return _Sorted(values, below, sums, np.arange(len(values)), unit)
+    sums = np.zeros(below.shape)
+    np.cumsum(values * (unit * shares), 0, out=sums[1:])
+    return _Sorted(values, below, sums, unit)
 
 
 def _sorted_on_device(members: Sequence[Floats], plan: _Merge) -> Floats:
@@ -197,7 +213,7 @@ def _sorted_on_device(members: Sequence[Floats], plan: _Merge) -> Floats:
     shares = torch.tensor(plan.shares, device=values.device)
     own = shares[order % len(plan.shares)]
     upto = own.cumsum(-1)
-    unit = 1 / (plan.count * _ONE)
+    unit = 1.0 if values.dtype == torch.float32 else 1 / (plan.count * _ONE)
     sums = (values.double() * (unit * own.double())).cumsum(-1)
     edges = torch.tensor(plan.edges, device=values.device).expand(*upto.shape[:-1], -1).contiguous()
     # of each edge, the value whose share begins with it, and the one whose share ends with it
