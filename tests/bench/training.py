@@ -116,7 +116,7 @@ class Way(NamedTuple):
 
 def step(made: TrainPlan, network: Forecaster, batch: Batch, way: Callable[..., Any]) -> None:
     """Compute the gradients of a batch."""
-    value = way(channels_last(network), batch, made.reader.scaler.change, Criterion())
+    value = way(channels_last(network), batch, made.reader.sizes, Criterion())
     torch.autograd.grad(value, [*network.parameters()], allow_unused=True)
 
 

@@ -82,7 +82,9 @@ class Criterion:
     def of(cls, options: TrainOptions) -> Criterion:
         """Read the criterion of a fit."""
         return cls(
-            options.loss, options.squared, options.ssim if options.loss == "mse+ssim" else 0.0
+            options.loss,
+            options.squared if options.loss == "crps" else 0.0,
+            options.ssim if options.loss == "mse+ssim" else 0.0,
         )
 
     @property

@@ -48,20 +48,26 @@ def test_where_nothing_can_be_known_persistence_is_to_be_used() -> None:
 
 
 def test_intervals_hold_what_they_say_where_the_distribution_is_known() -> None:
-    world = worlds.known((128, 128), steps=9)
     # many small blocks: with three of them chance decides by more than the tolerance
     blocks = {"calibration": 0.3, "block": 24, "buffer": 8}
-    # place matters; a high rate learns places by heart
-    tally, bundle = reached(world, epochs=14, steps=12, jitter=0, lr=2e-3, **blocks)
-    raw = world.tally({MODEL: predict(world.past, uncalibrated(bundle), LEADS)})
-    for lead in LEADS:
-        cell = tally[MODEL, lead, "all"]
-        true = tally[BEST, lead, "all"].coverage  # 52.2 % for 50 % in this one draw of the world
-        for level, found in cell.coverage.items():
-            assert 100 * found.share == pytest.approx(100 * true[level].share, abs=2)
-        best, still = (tally[who, lead, "all"].score for who in (BEST, STILL))
-        assert skill(cell.score, still, measure="crps") > 0.5 * skill(best, still, measure="crps")
-        assert cell.coverage != raw[MODEL, lead, "all"].coverage  # there was something to do
+    off: dict[tuple[int, float], list[float]] = {}
+    for seed in range(3):  # one draw of a world and a network is off by up to three points
+        world = worlds.known((128, 128), steps=9, seed=seed)
+        # place matters; a high rate learns places by heart
+        options = {"jitter": 0, "lr": 2e-3, "seed": seed}
+        tally, bundle = reached(world, epochs=14, steps=12, **options, **blocks)
+        raw = world.tally({MODEL: predict(world.past, uncalibrated(bundle), LEADS)})
+        for lead in LEADS:
+            cell = tally[MODEL, lead, "all"]
+            true = tally[BEST, lead, "all"].coverage  # 52.2 % for 50 % in the first world
+            for level, found in cell.coverage.items():
+                off.setdefault((lead, level), []).append(found.share - true[level].share)
+            best, still = (tally[who, lead, "all"].score for who in (BEST, STILL))
+            reachable = skill(best, still, measure="crps")
+            assert skill(cell.score, still, measure="crps") > 0.5 * reachable
+            assert cell.coverage != raw[MODEL, lead, "all"].coverage  # there was something to do
+    for shares in off.values():
+        assert 100 * np.mean(shares) == pytest.approx(0, abs=2)
 
 
 def test_the_best_forecast_is_right_about_itself() -> None:

@@ -81,7 +81,7 @@ def test_the_loss_is_the_squared_error_of_z_scores_and_dissimilarity(
 def test_the_weight_of_the_dissimilarity_counts_only_where_it_is_asked_for() -> None:
     assert Criterion.of(TrainOptions(loss="mse", ssim=0.5)) == Criterion("mse")
     assert Criterion.of(TrainOptions(loss="mse+ssim", ssim=0.5)).ssim == 0.5
-    assert Criterion.of(TrainOptions()) == Criterion("crps")
+    assert Criterion.of(TrainOptions()) == Criterion("crps", squared=0.03)
 
 
 def test_absent_truth_is_never_counted_in_its_surroundings(cube: xr.Dataset) -> None:
