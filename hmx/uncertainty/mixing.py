@@ -44,11 +44,11 @@ def mixture(members: Sequence[Floats], knots: Sequence[float]) -> Floats:
     if xp is not np:
         return _sorted_on_device(members, plan)
     shape, dtype = members[0].shape, members[0].dtype
-    flat = [np.reshape(member, (-1, len(knots), shape[-2] * shape[-1])) for member in members]
+    leads = [np.reshape(member, (-1, *shape[-3:])) for member in members]  # as views
     mix = _merged if dtype == np.float32 else _sorted
-    found = np.empty_like(flat[0])
-    for lead in range(len(found)):
-        plan.read(mix([member[lead] for member in flat], plan), found[lead])
+    found = np.empty((len(leads[0]), len(knots), shape[-2] * shape[-1]), dtype)
+    for lead, out in enumerate(found):
+        plan.read(mix([member[lead] for member in leads], plan), out)
     return found.reshape(shape)
 
 
@@ -164,19 +164,20 @@ def _extremes(shares: Sequence[int], count: int, pick: Callable[[int, int], int]
 
 
 def _merged(members: Sequence[Floats], plan: _Merge) -> _Sorted:
-    """Sort the knots of float32 members, each (q, pixel)."""
-    values = np.concatenate(members)
-    packed = np.empty((len(values) + 1, values.shape[1]))
-    packed[:-1] = values
+    """Sort the knots of float32 members, each (q, y, x)."""
+    (q, *sides), count = members[0].shape, len(plan.order)
+    packed = np.empty((count + 1, sides[0] * sides[1]))
+    np.concatenate(members, out=packed[:-1].reshape(plan.count * q, *sides))
     packed[:-1].view(np.int64)[:] |= np.tile(plan.shares, plan.count)[:, None]
-    rows, at, spare = list(packed), list(range(len(values))), len(values)
+    rows, at, spare = list(packed), list(range(count)), count
     for low, high in plan.pairs:
         one, other = rows[at[low]], rows[at[high]]
         np.minimum(one, other, out=rows[spare])
         np.maximum(one, other, out=other)
         at[low], spare = spare, at[low]
-    below = np.empty((len(values) + 1, values.shape[1]), np.int32)
-    sums, chance = np.empty(below.shape), rows[spare]
+    values = np.empty(packed[:-1].shape, np.float32)
+    below = np.empty(packed.shape, np.int32)
+    sums, chance = np.empty(packed.shape), rows[spare]
     below[0] = sums[0] = 0
     for step, place in enumerate(plan.order):
         row, share = rows[at[place]], below[step + 1]
@@ -192,8 +193,8 @@ def _merged(members: Sequence[Floats], plan: _Merge) -> _Sorted:
 
 
 def _sorted(members: Sequence[Floats], plan: _Merge) -> _Sorted:
-    """Sort the knots of members of any type, each (q, pixel)."""
-    values = np.concatenate(members)
+    """Sort the knots of members of any type, each (q, y, x)."""
+    values = np.concatenate([member.reshape(len(member), -1) for member in members])
     order = np.argsort(values, axis=0, kind="stable")
     shares = np.array(plan.shares)[order % len(plan.shares)]
     values = np.take_along_axis(values, order, 0)
