@@ -4,8 +4,8 @@ Each knot of a member stands for the probability from half-way to the knot befor
 the next one. The knots of all members are sorted at each pixel, and a knot of the mixture is the
 mean of what lies in its own share. So the mean of a mixture is the mean of the members' means, and
 totals that add up for each member do so for all together; a quantile in the place of this mean
-would raise the expected change of skewed distributions by a tenth. Members that are equal give
-that member, to the bit, and ties may be sorted in any order.
+would raise the expected change of skewed distributions by up to a tenth. Members that are equal
+give that member, to the bit, and ties may be sorted in any order.
 
 The members are sorted already, so they are merged: Batcher's odd-even merge (Knuth, The Art of
 Computer Programming 3, 5.3.4) compares fixed pairs, so that each comparison is one pass
