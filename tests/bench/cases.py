@@ -75,6 +75,7 @@ CASES = {
     "amapa-2010": Case(REAL / "amapa", tuple(range(1985, 2016, 5)), 2010),
     "europe": Case(REAL / "europe", (1993, 1998, 2003, 2008), 2003, history=2),
     "europe-annual": Case(REAL / "europe", tuple(range(1992, 2009)), 2004),
+    "europe-annual-2003": Case(REAL / "europe", tuple(range(1992, 2009)), 2003),
     "europe-4": Case(REAL / "europe", tuple(range(1992, 2009, 4)), 2004, history=2),
     "europe-3": Case(REAL / "europe", tuple(range(1993, 2009, 3)), 2002, history=2),
     "north_carolina": Case(
